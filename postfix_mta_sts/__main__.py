@@ -1,0 +1,7 @@
+"""`python -m postfix_mta_sts`: the command without its script."""
+
+import sys
+
+from postfix_mta_sts.cli import main
+
+sys.exit(main())

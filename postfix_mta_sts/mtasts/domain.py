@@ -1,0 +1,61 @@
+"""A domain name in the one form that is compared, looked up and stored.
+
+The form: A-labels, lower case, no final dot. `parse_domain` takes what people and Postfix write
+(U-labels too); `parse_host` takes only what a policy may say. Nothing else makes a `Domain`.
+"""
+
+import re
+from typing import NewType
+
+import idna
+
+from postfix_mta_sts.mtasts.errors import InvalidDomainError, printable
+
+Domain = NewType("Domain", str)
+
+MAX_LENGTH = 253
+"""Characters of a name without its final dot (RFC 1035 §3.1: 255 octets on the wire)."""
+
+# RFC 5321 §4.1.2:
+#   Domain     = sub-domain *("." sub-domain)
+#   sub-domain = Let-dig [Ldh-str]
+#   Ldh-str    = *( ALPHA / DIGIT / "-" ) Let-dig
+# and RFC 1035 §2.3.4: a label has at most 63 octets.
+_SUB_DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*", re.ASCII)
+
+
+def parse_host(text: str) -> Domain:
+    """The host name that `text` is, in lower case.
+
+    Raises `InvalidDomainError` for anything but ASCII letters, digits, inner hyphens and dots
+    (RFC 5321 §4.1.2, Domain; a U-label is not one: RFC 8461 §3.2).
+    """
+    if len(text) > MAX_LENGTH:
+        raise InvalidDomainError(f"longer than {MAX_LENGTH} characters")
+    if not _DOMAIN.fullmatch(text):
+        raise InvalidDomainError(f"not a domain name: {printable(text)!r}")
+    # All ASCII by now, so that lower() folds A-Z and nothing else (not U+212A, the Kelvin sign).
+    return Domain(text.lower())
+
+
+def parse_domain(text: str) -> Domain:
+    """The domain that `text` names; U-labels become A-labels (UTS #46, as Postfix maps them).
+
+    One final dot is dropped. Raises `InvalidDomainError`, also where the last label is a number:
+    such a name is an address, whatever its grammar says.
+    """
+    name = text.removesuffix(".")
+    host = parse_host(name if name.isascii() else _to_a_labels(name))
+    if host.rpartition(".")[2].isdigit():
+        raise InvalidDomainError(f"not a domain name but an address: {host!r}")
+    return host
+
+
+def _to_a_labels(name: str) -> str:
+    if len(name) > MAX_LENGTH:  # before the costly part; an A-label is never shorter
+        raise InvalidDomainError(f"longer than {MAX_LENGTH} characters")
+    try:
+        return idna.encode(name, uts46=True, transitional=False).decode("ascii")
+    except UnicodeError as error:  # idna.IDNAError is one
+        raise InvalidDomainError(f"not a domain name: {printable(str(error))}") from error

@@ -1,0 +1,160 @@
+"""The policy file → a frozen `Policy`, and which MX hosts it allows (RFC 8461 §3.2, §4.1).
+
+Border: the body's bytes come in as the Policy Host served them. The text is kept as it was; all
+else in a `Policy` is read from it, so that what is stored, reported and applied is one thing.
+"""
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from postfix_mta_sts.mtasts.domain import Domain, parse_host
+from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
+
+MAX_AGE_LIMIT: Final = 31_557_600
+"""Seconds: the largest max_age (§3.2); what is above is clamped to it (erratum 7282)."""
+
+#   sts-policy-ext-name = (sts-policy-alphanum) *31(sts-policy-alphanum / "_" / "-" / ".")
+#   sts-policy-field-delim = ":" *WSP
+#   sts-policy-ext-value = vchar [*(%x20 / vchar) vchar]        vchar = %x21-7E / UTF8-2/3/4
+# C1 controls are UTF8-2 by the grammar, and so allowed; C0 controls and DEL are not.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
+_MAX_AGE = re.compile(r"[0-9]{1,10}")
+
+
+class Mode(enum.StrEnum):
+    """What a Sending MTA does where a policy fails to validate (§3.2, §5)."""
+
+    ENFORCE = "enforce"
+    TESTING = "testing"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class MxPattern:
+    """One `mx` field: a host name, or `*.` and a domain (§3.2); made by `parse_policy`."""
+
+    domain: Domain
+    wildcard: bool
+
+    def __str__(self) -> str:
+        return f"*.{self.domain}" if self.wildcard else self.domain
+
+    def matches(self, host: Domain) -> bool:
+        """Whether an MX host fits: `*` stands for the whole left-most label only (§4.1)."""
+        return (host.partition(".")[2] if self.wildcard else host) == self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A valid policy; made by `parse_policy`."""
+
+    text: str
+    """The file as it was served."""
+    mode: Mode
+    mx: tuple[MxPattern, ...]
+    """In the file's order, without repeats; empty only in mode none."""
+    max_age: int
+    """Seconds from the fetch, 0 to `MAX_AGE_LIMIT`."""
+
+    def allows(self, host: Domain) -> bool:
+        """Whether at least one pattern matches an MX host (§4.1)."""
+        return any(pattern.matches(host) for pattern in self.mx)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The fields as declared, one a line, as RFC 8460 §4.4 reports them."""
+        return tuple(line for line in _lines(self.text) if line)
+
+
+def parse_policy(body: bytes) -> Policy:
+    """The policy that a file of at most 64 KiB declares.
+
+    Raises `InvalidPolicyError` with the line and what was wrong with it.
+    """
+    text = _decode(body)
+    values: dict[str, tuple[int, str]] = {}  # the first of each field: (line number, value)
+    mx: dict[MxPattern, None] = {}  # an ordered set
+    for number, line in enumerate(_lines(text), 1):
+        if not line:
+            continue  # open in the RFC; a blank line changes nothing that the others say
+        name, value = _parse_field(number, line)
+        if name == "mx":
+            mx[_parse_mx(number, value)] = None
+        else:
+            values.setdefault(name, (number, value))
+    _parse_version(*_required(values, "version"))
+    mode = _parse_mode(*_required(values, "mode"))
+    max_age = _parse_max_age(*_required(values, "max_age"))
+    if not mx and mode is not Mode.NONE:
+        raise InvalidPolicyError(0, f"no mx field, which mode {mode} needs")
+    return Policy(text, mode, tuple(mx), max_age)
+
+
+def _decode(body: bytes) -> str:
+    # Always UTF-8, whatever charset the server names. A byte order mark stays, and fails as
+    # part of the first field's name.
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise InvalidPolicyError(line, "not UTF-8") from error
+
+
+def _lines(text: str) -> list[str]:
+    # sts-policy-term = LF / CRLF, and nothing else: str.splitlines knows eleven line ends.
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _parse_field(number: int, line: str) -> tuple[str, str]:
+    name, colon, rest = line.partition(":")
+    value = rest.strip(" \t")
+    if not colon:
+        raise InvalidPolicyError(number, f"no colon: {printable(line)!r}")
+    if not _NAME.fullmatch(name):
+        raise InvalidPolicyError(number, f"malformed field name {printable(name)!r}")
+    if not value:
+        raise InvalidPolicyError(number, f"{name} has no value")
+    if control := _FORBIDDEN.search(value):
+        raise InvalidPolicyError(number, f"{name} has a control character {control[0]!r}")
+    return name, value
+
+
+def _required(values: dict[str, tuple[int, str]], name: str) -> tuple[int, str]:
+    if name not in values:
+        raise InvalidPolicyError(0, f"no {name} field")
+    return values[name]
+
+
+def _parse_version(number: int, value: str) -> None:
+    if value != "STSv1":
+        raise InvalidPolicyError(number, f"version is not STSv1: {printable(value)!r}")
+
+
+def _parse_mode(number: int, value: str) -> Mode:
+    try:
+        return Mode(value)
+    except ValueError:
+        reason = f"mode is not enforce, testing or none: {printable(value)!r}"
+        raise InvalidPolicyError(number, reason) from None
+
+
+def _parse_max_age(number: int, value: str) -> int:
+    if not _MAX_AGE.fullmatch(value):
+        raise InvalidPolicyError(number, f"max_age is not 1 to 10 digits: {printable(value)!r}")
+    return min(int(value), MAX_AGE_LIMIT)
+
+
+def _parse_mx(number: int, value: str) -> MxPattern:
+    wildcard = value.startswith("*.")
+    try:
+        domain = parse_host(value.removeprefix("*."))
+    except InvalidDomainError as error:
+        raise InvalidPolicyError(number, f"mx: {error}") from error
+    # A single label is no MX host, and some are words of power in Postfix's match= (hostname,
+    # nexthop, dot-nexthop); *.example is kept, for .example is none.
+    if not wildcard and "." not in domain:
+        raise InvalidPolicyError(number, f"mx: a single label: {domain!r}")
+    return MxPattern(domain, wildcard)

@@ -1,0 +1,50 @@
+"""Where states are kept; one backend a file, and `failsafe` before them.
+
+Border: only states that hold a policy are kept: an absence is cheaper to find again than to
+write. A backend raises `StoreError`; `failsafe` alone decides what becomes of that.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+
+
+class StoreError(Exception):
+    """The store could not do what was asked; nothing has changed. `str()` is the reason."""
+
+
+class DamagedStoreError(StoreError):
+    """What is on file cannot be read as a store of ours, now or later."""
+
+
+class Store(Protocol):
+    """What the resolver and the refresher need of a place for states. Times are epoch seconds.
+
+    Every method raises `StoreError` (a backend) or never raises (`FailsafeStore`).
+    """
+
+    async def load(self, domain: Domain) -> State | None:
+        """The state as `lifecycle.restored` makes it, expired or not; None if there is none."""
+
+    async def save(self, domain: Domain, state: State, asked_at: float) -> None:
+        """Replace the domain's row; when this returns, the row outlives a `kill -9`.
+
+        `state.policy` and `state.policy_id` are not None. The row keeps the later of its
+        last-asked time and `asked_at`.
+        """
+
+    async def touch(self, asked: Mapping[Domain, float]) -> None:
+        """Note when domains were last asked for; those without a row are passed over."""
+
+    async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
+        """Domains to fetch again: refetch_at <= now, not expired, last asked for at or after
+        `asked_since`; the longest overdue first, at most `limit`.
+        """
+
+    async def remove_expired(self, before: float) -> int:
+        """Remove the rows that expired before this time; how many there were."""
+
+    async def close(self) -> None:
+        """Write what is to be written and let go of the file; nothing else may be called after."""
