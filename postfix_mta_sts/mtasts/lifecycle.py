@@ -17,9 +17,8 @@ from postfix_mta_sts.mtasts.errors import (
     DnsFailureError,
     FetchError,
     MtaStsError,
-    NoRecordError,
 )
-from postfix_mta_sts.mtasts.policy import Mode, Policy
+from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 
 MINUTE: Final = 60.0

@@ -39,8 +39,9 @@ class Store(Protocol):
         """Note when domains were last asked for; those without a row are passed over."""
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
-        """Domains to fetch again: refetch_at <= now, not expired, last asked for at or after
-        `asked_since`; the longest overdue first, at most `limit`.
+        """At most `limit` domains to fetch again, the longest overdue first.
+
+        Those with refetch_at <= now, not expired, last asked for at or after `asked_since`.
         """
 
     async def remove_expired(self, before: float) -> int:
