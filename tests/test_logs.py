@@ -1,0 +1,293 @@
+"""Every event is one line, and no text that goes in can forge another line or field."""
+
+import enum
+import io
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postfix_mta_sts.logs import Event, event, set_up, to_journal
+
+
+class _Mode(enum.StrEnum):
+    ENFORCE = "enforce"
+
+
+def lines(
+    form: str,
+    log: Callable[[logging.Logger], None],
+    *,
+    level: str = "debug",
+    journal: bool = False,
+) -> list[str]:
+    """The lines that come out when `log` logs to a logger of its own."""
+    stream = io.StringIO()
+    root = logging.Logger("postfix_mta_sts.test")  # noqa: LOG001 - apart from the process's own tree
+    set_up(level, form, stream, journal=journal, root=root)
+    log(root)
+    text = stream.getvalue()
+    assert text.endswith("\n") or not text
+    return text.split("\n")[:-1]
+
+
+def journal_line(what: str, domain: str | None = None, **fields: object) -> str:
+    """The one text line of an INFO event, without its priority."""
+    (line,) = lines(
+        "text",
+        lambda log: event(log, logging.INFO, what, domain, exc_info=None, **fields),
+        journal=True,
+    )
+    return line.removeprefix("<6>")
+
+
+def json_line(what: str, domain: str | None = None, **fields: object) -> dict[str, object]:
+    """The one JSON object of an INFO event."""
+    (line,) = lines(
+        "json", lambda log: event(log, logging.INFO, what, domain, exc_info=None, **fields)
+    )
+    read: dict[str, object] = json.loads(line, parse_constant=pytest.fail)
+    return read
+
+
+def fail(log: logging.Logger) -> None:
+    """Log an exception that was raised and caught."""
+    try:
+        int("bad = worse\nsecond line")
+    except ValueError as error:
+        event(log, logging.ERROR, "task failed", exc_info=error)
+
+
+class TestText:
+    """The line that people read."""
+
+    def test_domain_event_and_fields_in_order(self) -> None:
+        """The domain stands first, then the event, then the fields as they were given."""
+        line = journal_line(
+            "policy fetched",
+            "good.test",
+            id="20260101",
+            mode=_Mode.ENFORCE,
+            mx=("mx1.good.test", "*.good.test"),
+            max_age=604800,
+        )
+        assert line == (
+            "good.test: policy fetched id=20260101 mode=enforce"
+            " mx=mx1.good.test,*.good.test max_age=604800"
+        )
+
+    def test_event_without_domain_or_fields(self) -> None:
+        """An event that is about no domain begins with itself."""
+        assert journal_line("started") == "started"
+
+    @pytest.mark.parametrize(
+        ("value", "written"),
+        [
+            ("plain", "plain"),
+            ("", '""'),
+            ("two words", '"two words"'),
+            ("a=b", '"a=b"'),
+            ('say "x"', r'"say \"x\""'),
+            ("a\nfake.test: policy fetched", r'"a\nfake.test: policy fetched"'),
+            ("\x1b[31m", r'"\u001b[31m"'),
+            ("\x7f", r'"\u007f"'),
+            ("bücher", r'"b\u00fccher"'),
+            ("\u2028", r'"\u2028"'),
+            (True, "true"),
+            (False, "false"),
+            (0, "0"),
+            (1.5, "1.5"),
+            (float("nan"), "nan"),
+            (b"\xffx y", r'"\\xffx y"'),
+            ([], '""'),
+            (["a", 1, True], "a,1,true"),
+            (frozenset({"one"}), "one"),
+            (OSError("no route"), '"OSError: no route"'),
+            (1j, "1j"),
+        ],
+    )
+    def test_values(self, value: object, written: str) -> None:
+        """A value that could be taken for more than itself is quoted as a JSON string."""
+        assert journal_line("seen", v=value) == f"seen v={written}"
+
+    def test_none_is_left_out(self) -> None:
+        """A field that is not known is not there."""
+        assert journal_line("seen", "good.test", id=None, mode="none") == (
+            "good.test: seen mode=none"
+        )
+
+    def test_time_and_level_outside_the_journal(self) -> None:
+        """Without a journal the line bears its time in UTC and its level."""
+        before = datetime.now(UTC)
+        (line,) = lines("text", lambda log: event(log, logging.WARNING, "x", "good.test"))
+        time, level, rest = line.split(" ", 2)
+        assert abs((datetime.fromisoformat(time) - before).total_seconds()) < 60
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
+        assert (level, rest) == ("WARNING", "good.test: x")
+
+    @pytest.mark.parametrize(
+        ("level", "prefix"),
+        [
+            (logging.DEBUG, "<7>"),
+            (logging.INFO, "<6>"),
+            (logging.WARNING, "<4>"),
+            (logging.ERROR, "<3>"),
+            (logging.CRITICAL, "<2>"),
+        ],
+    )
+    def test_priority_in_the_journal(self, level: int, prefix: str) -> None:
+        """In the journal the line bears its level as a priority, and no time."""
+        assert lines("text", lambda log: event(log, level, "x"), journal=True) == [f"{prefix}x"]
+
+    def test_other_libraries(self) -> None:
+        """A line of another library is quoted as a whole, and says whose it is."""
+        (line,) = lines("text", lambda log: log.info("got %s\nid=1", "x"), journal=True)
+        assert line == r'<6>"got x\nid=1" logger=postfix_mta_sts.test'
+
+    def test_exception_on_the_same_line(self) -> None:
+        """An exception's traceback is a field, not lines of its own."""
+        (line,) = lines("text", fail, journal=True)
+        start, quoted = line.split(" exception=")
+        assert start == "<3>task failed"
+        trace = json.loads(quoted)
+        assert trace.startswith("Traceback")
+        assert trace.endswith(r"base 10: 'bad = worse\nsecond line'")
+
+
+class TestJson:
+    """The line that programs read."""
+
+    def test_keys(self) -> None:
+        """The fixed keys come first, the fields behind them, values in their own types."""
+        read = json_line("policy fetched", "good.test", mx=("a.test",), max_age=1, ok=True)
+        assert list(read) == [
+            "time", "level", "logger", "event", "domain", "mx", "max_age", "ok",
+        ]  # fmt: skip
+        assert datetime.fromisoformat(str(read.pop("time"))).tzinfo == UTC
+        assert read == {
+            "level": "info",
+            "logger": "postfix_mta_sts.test",
+            "event": "policy fetched",
+            "domain": "good.test",
+            "mx": ["a.test"],
+            "max_age": 1,
+            "ok": True,
+        }
+
+    def test_none_is_left_out(self) -> None:
+        """What is not known has no key, the domain included."""
+        assert set(json_line("started", id=None)) == {"time", "level", "logger", "event"}
+
+    def test_fixed_keys_cannot_be_taken(self) -> None:
+        """A field with the name of a fixed key does not replace it."""
+        read = json_line("seen", "good.test", time="never", event="forged", exception="forged")
+        assert read["event"] == "seen"
+        assert read["time"] != "never"
+        assert "exception" not in read
+
+    def test_numbers_that_json_has_not(self) -> None:
+        """Infinity is written as text: JSON has no such number."""
+        assert json_line("seen", v=float("inf"))["v"] == "inf"
+
+    def test_other_libraries(self) -> None:
+        """A line of another library is an event, its logger says whose."""
+        (line,) = lines("json", lambda log: log.info("got %s\nx", 1))
+        read = json.loads(line)
+        assert (read["event"], read["logger"]) == ("got 1\nx", "postfix_mta_sts.test")
+
+    def test_exception(self) -> None:
+        """An exception's traceback is the field of that name."""
+        (line,) = lines("json", fail)
+        assert json.loads(line)["exception"].endswith(r"base 10: 'bad = worse\nsecond line'")
+
+
+class TestProperty:
+    """Whatever strings go in, one line comes out."""
+
+    @given(
+        what=st.text(),
+        domain=st.none() | st.text(),
+        key=st.text(min_size=1),
+        value=st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+            st.lists,
+        ),
+    )
+    def test_one_line_of_printable_ascii(
+        self, what: str, domain: str | None, key: str, value: object
+    ) -> None:
+        """Both forms are one line of printable ASCII, whatever goes in."""
+        said = Event(what, domain, {key: value})
+        for form in ("text", "json"):
+            (line,) = lines(form, lambda log: log.warning(said))
+            assert re.fullmatch(r"[ -~]+", line)
+
+    @given(domain=st.text(), key=st.text(min_size=1), value=st.text())
+    def test_text_fields_read_back(self, domain: str, key: str, value: str) -> None:
+        """A text line read by its grammar gives what went in, and nothing beside it."""
+        word = r'("(?:[^"\\]|\\.)*"|[^ "=]+)'
+        line = str(Event("seen", domain, {key: value}))
+        match = re.fullmatch(rf"{word}: seen {word}={word}", line)
+        assert match
+        unquoted = [json.loads(w) if w.startswith('"') else w for w in match.groups()]
+        assert unquoted == [domain, key, value]
+
+    @given(what=st.text(), domain=st.text(), value=st.text() | st.integers() | st.booleans())
+    def test_json_reads_back(self, what: str, domain: str, value: object) -> None:
+        """A JSON line read by a JSON parser gives what went in."""
+        read = json_line(what, domain, v=value)
+        assert (read["event"], read["domain"], read["v"]) == (what, domain, value)
+
+
+class TestSetUp:
+    """Where lines go."""
+
+    def test_below_the_level(self) -> None:
+        """What is below the level is not even put together."""
+
+        class Unspeakable:
+            def __str__(self) -> str:
+                raise AssertionError("must not be asked")
+
+        said = Unspeakable()
+        assert lines("text", lambda log: event(log, 20, "x", v=said), level="warning") == []
+
+    def test_second_call_replaces_the_first(self) -> None:
+        """A second call moves the lines, and leaves the handlers of others alone."""
+        first, second, root = io.StringIO(), io.StringIO(), logging.Logger("root")  # noqa: LOG001 - apart from the process's own tree
+        other = logging.NullHandler()
+        root.addHandler(other)
+        set_up("info", "text", first, root=root)
+        set_up("info", "json", second, root=root)
+        event(root, logging.INFO, "x")
+        assert first.getvalue() == ""
+        assert json.loads(second.getvalue())["event"] == "x"
+        assert other in root.handlers
+        assert len(root.handlers) == 2
+
+
+class TestToJournal:
+    """Whether the journal is at the other end."""
+
+    def test_the_named_file(self) -> None:
+        """Device and inode of the stream are those that systemd has named."""
+        read, write = os.pipe()
+        os.close(read)
+        with open(write, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor, not a path
+            status = os.fstat(write)
+            assert to_journal({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, stream)
+            assert not to_journal({"JOURNAL_STREAM": "1:1"}, stream)
+            assert not to_journal({}, stream)
+
+    def test_no_file(self) -> None:
+        """A stream without a file is not the journal's, nor is a closed one."""
+        assert not to_journal({"JOURNAL_STREAM": "1:1"}, io.StringIO())
+        with open(os.devnull, "w", encoding="ascii") as stream:  # noqa: PTH123 - as above
+            pass
+        assert not to_journal({"JOURNAL_STREAM": "1:1"}, stream)
