@@ -1,0 +1,224 @@
+"""An authoritative DNS server in the process, UDP and TCP on one port, with faults to order.
+
+    async with DnsServer({
+        "_mta-sts.good.test TXT": ['"v=STSv1;" " id=1;"'],  # zone file notation: two strings
+        "mta-sts.good.test A": Records(["127.0.0.1"], ttl=60),
+        "_mta-sts.alias.test CNAME": ["_mta-sts.good.test."],
+        "_mta-sts.broken.test TXT": Fault.SERVFAIL,
+    }) as dns:
+        Dns([dns.address]) ...
+        assert dns.queries["_mta-sts.good.test", "TXT"] == 1
+
+A name that is in the zone with other types only is NODATA; one that is not there gets `default`.
+`dns.zone` may be changed while it runs.
+"""
+
+import asyncio
+import contextlib
+import enum
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.rrset
+
+from tests.support.tally import Gate, Tally
+from tests.support.tasks import Tasks
+
+MINIMUM_TTL = 3600
+"""Of the SOA that comes with a negative answer: how long a cache may keep it."""
+_CHAIN_MOST = 16  # CNAMEs followed, so that a loop in a zone ends
+
+
+class Fault(enum.Enum):
+    """What is answered in place of records."""
+
+    NXDOMAIN = enum.auto()
+    NODATA = enum.auto()
+    SERVFAIL = enum.auto()
+    REFUSED = enum.auto()
+    SILENCE = enum.auto()
+    GARBAGE = enum.auto()
+    """The query's id and then nothing that is a DNS message."""
+    TRUNCATED = enum.auto()
+    """The TC bit over UDP and over TCP alike: there is no whole answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """An RRset: its data in zone file notation."""
+
+    data: Sequence[str]
+    ttl: int = 300
+    truncated: bool = False
+    """Over UDP only the TC bit is sent, so that the client has to come by TCP."""
+
+
+Zone = dict[str, Sequence[str] | Records | Fault]
+"""`"name TYPE"`, the name without a final dot, → what is answered."""
+
+
+class DnsServer:
+    """Serves `zone` while entered; `queries` counts by (name in lower case, type)."""
+
+    def __init__(
+        self,
+        zone: Mapping[str, Sequence[str] | Records | Fault] = {},
+        *,
+        default: Fault = Fault.NXDOMAIN,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.zone: Zone = dict(zone)
+        self.default = default
+        self.host = host
+        self.port = port
+        self.queries: Tally[tuple[str, str]] = Tally()
+        self.tcp_queries: Tally[tuple[str, str]] = Tally()
+        self.gate = Gate()
+        self._tasks = Tasks()
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as a nameserver is written in the configuration."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def hold(self) -> None:
+        """Count queries from now on, but answer none before `release`."""
+        self.gate.hold()
+
+    def release(self) -> None:
+        """Answer what was held back."""
+        self.gate.release()
+
+    async def __aenter__(self) -> Self:
+        tcp, udp = _sockets(self.host, self.port)
+        self.port = tcp.getsockname()[1]
+        self._server = await asyncio.start_server(self._connected, sock=tcp)
+        loop = asyncio.get_running_loop()
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self._udp.close()
+        await self._tasks.stop()
+        await self._server.wait_closed()
+
+    def start_answering(self, wire: bytes, peer: tuple[str, int]) -> None:
+        """Answer one datagram, in a task of its own."""
+        self._tasks.start(self._answer_datagram(wire, peer), "test dns, UDP")
+
+    async def _answer_datagram(self, wire: bytes, peer: tuple[str, int]) -> None:
+        if answer := await self._answer(wire, tcp=False):
+            self._udp.sendto(answer, peer)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Not a coroutine: asyncio of 3.11 complains of one that is cancelled.
+        self._tasks.start(self._talk(reader, writer), "test dns, TCP")
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with (
+            contextlib.closing(writer),
+            contextlib.suppress(asyncio.IncompleteReadError, ConnectionError),
+        ):
+            while True:
+                (length,) = struct.unpack("!H", await reader.readexactly(2))
+                if answer := await self._answer(await reader.readexactly(length), tcp=True):
+                    writer.write(struct.pack("!H", len(answer)) + answer)
+
+    async def _answer(self, wire: bytes, *, tcp: bool) -> bytes | None:
+        query = dns.message.from_wire(wire)
+        question = query.question[0]
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        await self.queries.add((name, kind))
+        if tcp:
+            await self.tcp_queries.add((name, kind))
+        await self.gate.passed()
+        return self._response(query, name, kind, tcp=tcp)
+
+    def _response(
+        self, query: dns.message.Message, name: str, kind: str, *, tcp: bool
+    ) -> bytes | None:
+        response = dns.message.make_response(query, recursion_available=True)
+        found = self._found(response, name, kind)
+        if found is Fault.SILENCE:
+            return None
+        if found is Fault.GARBAGE:
+            return struct.pack("!H", query.id) + b"\xff" * 20
+        if isinstance(found, Fault):
+            _fail(response, found)
+        elif found.truncated and not tcp:
+            response.answer.clear()
+            response.flags |= dns.flags.TC
+        return response.to_wire(max_size=65535 if tcp else query.payload or 512)
+
+    def _found(self, response: dns.message.Message, name: str, kind: str) -> Records | Fault:
+        """What is at a name, CNAMEs followed; the records are put into the response."""
+        for _ in range(_CHAIN_MOST):
+            found = self._at(name, kind)
+            alias = self._at(name, "CNAME")
+            if isinstance(found, Records):
+                _put(response, name, kind, found)
+            if found is not Fault.NODATA or not isinstance(alias, Records):
+                return found
+            _put(response, name, "CNAME", alias)
+            name = alias.data[0].removesuffix(".").lower()
+        return Fault.SERVFAIL
+
+    def _at(self, name: str, kind: str) -> Records | Fault:
+        found = self.zone.get(f"{name} {kind}")
+        if found is None:
+            known = any(key.startswith(f"{name} ") for key in self.zone)
+            return Fault.NODATA if known else self.default
+        return found if isinstance(found, (Records, Fault)) else Records(found)
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._server.start_answering(data, addr)
+
+
+def _put(response: dns.message.Message, name: str, kind: str, records: Records) -> None:
+    response.answer.append(dns.rrset.from_text(f"{name}.", records.ttl, "IN", kind, *records.data))
+
+
+def _fail(response: dns.message.Message, fault: Fault) -> None:
+    if fault is Fault.TRUNCATED:
+        response.flags |= dns.flags.TC
+    elif fault is not Fault.NODATA:
+        response.set_rcode(dns.rcode.from_text(fault.name))
+    if fault in {Fault.NXDOMAIN, Fault.NODATA}:
+        soa = f"ns.test. root.test. 1 7200 900 1209600 {MINIMUM_TTL}"
+        response.authority.append(dns.rrset.from_text("test.", MINIMUM_TTL, "IN", "SOA", soa))
+
+
+def _sockets(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A TCP and a UDP socket on the same port; with port 0, one that is free for both."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        tcp = socket.socket(family, socket.SOCK_STREAM)
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind((host, port))
+            udp.bind((host, tcp.getsockname()[1]))
+        except OSError:
+            tcp.close()
+            udp.close()
+            if port:
+                raise
+        else:
+            return tcp, udp

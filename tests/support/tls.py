@@ -1,0 +1,166 @@
+"""A throw-away certificate authority: good certificates, and every kind of wrong one.
+
+`Authority().issue("mta-sts.good.test", valid=EXPIRED)` makes a `Credential`; its `server_context()`
+is for a server, and `Authority().write(tmp_path)` is the CA file for the client.
+"""
+
+import datetime as dt
+import ipaddress
+import ssl
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Days = tuple[int, int]
+"""Valid from and until, in days from now."""
+
+VALID: Final[Days] = (-1, 90)
+EXPIRED: Final[Days] = (-90, -1)
+NOT_YET_VALID: Final[Days] = (1, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A certificate and its private key, both PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    def server_context(
+        self,
+        *,
+        minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+        maximum: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+    ) -> ssl.SSLContext:
+        """A context for a server that shows this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = minimum
+        context.maximum_version = maximum
+        with tempfile.TemporaryDirectory() as folder:
+            context.load_cert_chain(*self.write(Path(folder)))
+        return context
+
+    def write(self, folder: Path, stem: str = "server") -> tuple[Path, Path]:
+        """The files `STEM.crt` and `STEM.key` in a folder."""
+        certificate, key = folder / f"{stem}.crt", folder / f"{stem}.key"
+        certificate.write_bytes(self.certificate)
+        key.write_bytes(self.key)
+        return certificate, key
+
+
+class Authority:
+    """A CA that nobody knows but whoever is given its `certificate` (PEM)."""
+
+    def __init__(self, name: str = "Test CA") -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        certificate = (
+            _builder(self._name, self._name, self._key.public_key(), VALID)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.certificate: Final = certificate.public_bytes(serialization.Encoding.PEM)
+
+    def write(self, folder: Path) -> Path:
+        """The file `ca.pem` in a folder."""
+        path = folder / "ca.pem"
+        path.write_bytes(self.certificate)
+        return path
+
+    def issue(
+        self,
+        *names: str,
+        addresses: tuple[str, ...] = (),
+        common_name: str = "",
+        valid: Days = VALID,
+    ) -> Credential:
+        """A certificate for DNS names (wildcards too) and IP addresses, all as SAN.
+
+        Without names and addresses it has no SAN, only its common name.
+        """
+        leaf = _Leaf.make(names, addresses, common_name, valid, self._name)
+        aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return leaf.signed(leaf.builder.add_extension(aki, critical=False), self._key)
+
+
+def self_signed(*names: str, valid: Days = VALID) -> Credential:
+    """A certificate for DNS names that no CA vouches for."""
+    leaf = _Leaf.make(names, (), "", valid, None)
+    return leaf.signed(leaf.builder, leaf.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    key: ec.EllipticCurvePrivateKey
+    builder: x509.CertificateBuilder
+
+    @classmethod
+    def make(
+        cls,
+        names: tuple[str, ...],
+        addresses: tuple[str, ...],
+        common_name: str,
+        valid: Days,
+        issuer: x509.Name | None,
+    ) -> Self:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = _name(common_name or "nobody")
+        sans: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+        sans += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        builder = _builder(subject, issuer or subject, key.public_key(), valid).add_extension(
+            usage, critical=False
+        )
+        if sans:
+            builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+        return cls(key, builder)
+
+    def signed(
+        self, builder: x509.CertificateBuilder, issuer_key: ec.EllipticCurvePrivateKey
+    ) -> Credential:
+        certificate = builder.sign(issuer_key, hashes.SHA256())
+        key = self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return Credential(certificate.public_bytes(serialization.Encoding.PEM), key)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid: Days
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    ski = x509.SubjectKeyIdentifier.from_public_key(key)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + dt.timedelta(days=valid[0]))
+        .not_valid_after(now + dt.timedelta(days=valid[1]))
+        .add_extension(ski, critical=False)
+    )
