@@ -5,7 +5,8 @@
     ├── DiscoveryError                the DNS gave no policy id (RFC 8461 §3.1)
     │   ├── NoRecordError                 it says that there is none
     │   ├── InvalidRecordError            there is something, but no one valid record
-    │   └── DnsFailureError               it did not say: SERVFAIL, REFUSED, silence
+    │   ├── DnsFailureError               it did not say: SERVFAIL, REFUSED, silence
+    │   └── OwnFaultError                 it was not heard, for a fault of our own
     └── FetchError                    the Policy Host gave no valid policy (§3.3)
         ├── HostNotFoundError             its name has no address
         ├── ForbiddenAddressError         its address is not a public one
@@ -84,6 +85,12 @@ class DnsFailureError(DiscoveryError):
     """The DNS did not say whether there is a record."""
 
     code = "dns-failure"
+
+
+class OwnFaultError(DiscoveryError):
+    """An attempt ended by a fault of this program, which has its traceback in the log."""
+
+    code = "own-fault"
 
 
 class FetchError(MtaStsError):

@@ -205,6 +205,11 @@ def after_fetch(
     )
 
 
+def after_fault(state: State | None, error: MtaStsError, now: float) -> State:
+    """The state after an attempt that this program broke off by a fault of its own."""
+    return _failed(state, error, now, ABSENCE_RECHECK)
+
+
 def restored(policy: Policy, policy_id: PolicyId, fetched_at: float, refetch_at: float) -> State:
     """The state that a stored policy stands for: its age is as it was, its recheck is due."""
     return State(

@@ -1,0 +1,93 @@
+"""Two states of a domain, one after the other → what an administrator wants to know of it.
+
+Border: pure; the resolver writes it to the log, under these words and keys.
+"""
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from postfix_mta_sts.mtasts.errors import NoRecordError
+from postfix_mta_sts.mtasts.lifecycle import Failure, State, live
+from postfix_mta_sts.mtasts.policy import Mode, Policy
+
+
+class Weight(enum.Enum):
+    """For whom a change is."""
+
+    DETAIL = "whoever looks closely"
+    NOTE = "whoever reads the log"
+    WARNING = "an administrator, who must act"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the log: what happened, and the values that tell how."""
+
+    what: str
+    weight: Weight
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+def changes(before: State | None, after: State, now: float) -> Iterator[Change]:
+    """What has changed with an attempt that ended at `now`, in the order of the log's lines."""
+    if after.policy and (before is None or after.fetched_at != before.fetched_at):
+        yield from _fetched(before, after, after.policy)
+    failed = after.failure and (before is None or after.failure != before.failure)
+    if after.failure and failed:
+        yield from _failed(before, after, after.failure, now)
+    if before and before.failure and before.policy and after.policy and not after.failure:
+        count, since = before.failure.count, before.failure.since
+        yield Change("recovered", Weight.NOTE, {"failures": count, "seconds": round(now - since)})
+
+
+def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Change]:
+    fields = _described(after, policy)
+    old = before.policy if before else None
+    if before is None or old is None:
+        yield Change("policy fetched", Weight.NOTE, fields)
+    elif old.text == policy.text and before.policy_id == after.policy_id:
+        yield Change("policy renewed", Weight.DETAIL, fields)
+    else:
+        yield Change("policy changed", Weight.NOTE, {**fields, "old_id": before.policy_id})
+        yield from _softened(old, policy)
+
+
+def _softened(old: Policy, new: Policy) -> Iterator[Change]:
+    """Changes that an attacker who had got hold of the Policy Host would make (§10.2, §10.3)."""
+    if old.mode is Mode.ENFORCE and new.mode is not Mode.ENFORCE:
+        yield Change(f"enforce became {new.mode}", Weight.NOTE)
+    if old.mx and new.mx and not set(old.mx) & set(new.mx):
+        yield Change("mx set replaced", Weight.NOTE, {"mx": new.mx, "old_mx": old.mx})
+
+
+def _failed(before: State | None, after: State, why: Failure, now: float) -> Iterator[Change]:
+    fields = {"error": why.code, "reason": why.reason, "failures": why.count}
+    # At growing intervals: the 1st, 2nd, 4th, 8th … failure in a row.
+    rare = Weight.DETAIL if why.count & (why.count - 1) else Weight.NOTE
+    if kept := live(after, now):
+        what = "record vanished" if why.code == NoRecordError.code else "renewal failed"
+        left = {"result": why.result, "policy_expires_in": round(kept.expires_at - now)}
+        yield Change(what, _warned(rare, kept), {**fields, **left})
+    elif before and before.policy:
+        yield Change("policy expired", _warned(Weight.NOTE, before), {"id": before.policy_id})
+        yield Change("no policy", Weight.NOTE, fields)
+    elif why.code == NoRecordError.code:
+        yield Change("no policy", Weight.DETAIL, fields)
+    else:
+        yield Change("no policy", rare, fields)
+
+
+def _warned(weight: Weight, state: State) -> Weight:
+    """A warning, unless the policy's mode is none (RFC 8461 §3.3, §10.2)."""
+    told = weight is Weight.NOTE and state.policy and state.policy.mode is not Mode.NONE
+    return Weight.WARNING if told else weight
+
+
+def _described(state: State, policy: Policy) -> dict[str, object]:
+    return {
+        "id": state.policy_id,
+        "mode": policy.mode,
+        "mx": policy.mx,
+        "max_age": policy.max_age,
+    }

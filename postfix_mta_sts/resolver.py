@@ -1,0 +1,228 @@
+"""Carries out what `lifecycle` decides: one attempt per domain at a time, whoever asks.
+
+Border: memory, store, DNS and HTTPS meet here, and nothing is decided here. What is known of a
+domain stands in a `Known`, one per domain; who holds it sees it change.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts import lifecycle
+from postfix_mta_sts.mtasts.changes import Weight, changes
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
+from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, Standing, State, standing
+from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.store import Store
+
+T = TypeVar("T")
+E = TypeVar("E", bound=MtaStsError)
+
+ATTEMPTS_LIMIT: Final = 10_000
+"""Attempts under way at once; a look-up that would need one more is answered as unknown."""
+
+_LEVELS: Final = {
+    Weight.DETAIL: logging.DEBUG,
+    Weight.NOTE: logging.INFO,
+    Weight.WARNING: logging.WARNING,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Known:
+    """Where a domain's current state stands in memory; None once it stands there no more."""
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: State) -> None:
+        self.state: State | None = state
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One way to the network and back, and who waits for it."""
+
+    answer: asyncio.Future[State | None]
+    """Done as soon as there is something to serve, from the store or from the network; None
+    where the attempt was broken off."""
+    waited_until: float
+    """By the loop's clock: nobody waits for this attempt longer than that."""
+    remember: bool
+    """Whether its outcome is kept in memory: a look-up asked for it."""
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the resolver asks, and what it takes from outside to be the same in every test."""
+
+    discover: Callable[[Domain], Awaitable[Found]]
+    """Raises `DiscoveryError`."""
+    fetch: Callable[[Domain], Awaitable[Policy]]
+    """Raises `FetchError`."""
+    store: Store
+    clock: Callable[[], float]
+    """Wall-clock seconds since the epoch."""
+    random: Callable[[], float]
+    """Numbers in [0, 1)."""
+
+
+class Resolver:
+    """Domain → state: from memory, from the store, or from the network, in that order.
+
+    `lookup_timeout`: seconds that a look-up waits for an attempt, counted from its beginning;
+    the attempt goes on behind. `entries`: how many states are kept in memory.
+    """
+
+    def __init__(self, sources: Sources, *, lookup_timeout: float, entries: int) -> None:
+        self._sources = sources
+        self._lookup_timeout = lookup_timeout
+        self._entries = entries
+        self._known: OrderedDict[Domain, Known] = OrderedDict()
+        self._attempts: dict[Domain, _Attempt] = {}
+        self._asked: dict[Domain, float] = {}
+
+    def recall(self, domain: Domain) -> Known | None:
+        """What memory can serve, if anything; a recheck that is due begins behind it."""
+        known = self._known.get(domain)
+        now = self._sources.clock()
+        worth = standing(known.state if known else None, now)
+        if known is None or worth is Standing.UNKNOWN:
+            return None
+        self._known.move_to_end(domain)
+        if known.state and known.state.policy:
+            self._asked[domain] = now
+        if worth is Standing.DUE:
+            self._begin(domain, remember=True)
+        return known
+
+    async def look_up(self, domain: Domain) -> State | None:
+        """The state to answer by; None where there is none in time, or no room to ask.
+
+        May be cancelled at any time: the attempt belongs to nobody and goes on.
+        """
+        if (known := self.recall(domain)) and known.state:
+            return known.state
+        self._asked[domain] = self._sources.clock()
+        attempt = self._begin(domain, remember=True)
+        if attempt is None:
+            return None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(max(0.0, attempt.waited_until - loop.time())):
+                return await asyncio.shield(attempt.answer)
+        except TimeoutError:
+            return None
+
+    async def renew(self, domain: Domain) -> None:
+        """Go through an attempt and wait for its end, however long it takes."""
+        attempt = self._begin(domain, remember=False)
+        if attempt and attempt.task:
+            await asyncio.wait([attempt.task])
+
+    def known(self, domain: Domain) -> Known | None:
+        """Where the domain's state stands in memory, whatever it is worth."""
+        return self._known.get(domain)
+
+    def policies(self) -> list[tuple[Domain, State]]:
+        """The states in memory that hold a policy."""
+        states = ((domain, known.state) for domain, known in self._known.items())
+        return [(domain, state) for domain, state in states if state and state.policy]
+
+    def take_asked(self) -> dict[Domain, float]:
+        """When domains were last asked for, since this was last taken."""
+        asked, self._asked = self._asked, {}
+        return asked
+
+    async def close(self) -> None:
+        """End the attempts under way; those who wait for them are told that nothing is known."""
+        tasks = [a.task for a in self._attempts.values() if a.task]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _begin(self, domain: Domain, *, remember: bool) -> _Attempt | None:
+        """The attempt under way for this domain, or a new one; None where there are too many."""
+        if attempt := self._attempts.get(domain):
+            attempt.remember |= remember
+            return attempt
+        if len(self._attempts) >= ATTEMPTS_LIMIT:
+            event(_log, logging.DEBUG, "too many attempts", domain, limit=ATTEMPTS_LIMIT)
+            return None
+        loop = asyncio.get_running_loop()
+        waited_until = loop.time() + self._lookup_timeout
+        attempt = _Attempt(loop.create_future(), waited_until, remember)
+        self._attempts[domain] = attempt
+        attempt.task = loop.create_task(self._attempt(domain, attempt), name=f"attempt {domain}")
+        return attempt
+
+    async def _attempt(self, domain: Domain, attempt: _Attempt) -> None:
+        before: State | None = None
+        try:
+            before = await self._before(domain, attempt)
+            after = await self._after(domain, before)
+            self._settle(domain, attempt, after)
+        except Exception as error:  # noqa: BLE001 (the top of a task: those who wait are answered)
+            event(_log, logging.ERROR, "attempt broken off", domain, exc_info=error)
+            fault = OwnFaultError("a fault of this program; see the log")
+            after = lifecycle.after_fault(before, fault, self._sources.clock())
+            self._settle(domain, attempt, after)
+        finally:
+            del self._attempts[domain]
+            if not attempt.answer.done():
+                attempt.answer.set_result(None)
+
+    async def _before(self, domain: Domain, attempt: _Attempt) -> State | None:
+        """What was known when the attempt began; those who wait get it, if it can be served."""
+        if (known := self._known.get(domain)) and known.state:
+            return known.state
+        state = await self._sources.store.load(domain)
+        if state and standing(state, self._sources.clock()) is not Standing.UNKNOWN:
+            self._settle(domain, attempt, state)
+        return state
+
+    async def _after(self, domain: Domain, before: State | None) -> State:
+        """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
+        outcome = await _either(self._sources.discover(domain), DiscoveryError)
+        step = lifecycle.after_discovery(before, outcome, self._sources.clock())
+        after = step if isinstance(step, State) else await self._fetched(domain, before, step)
+        for change in changes(before, after, self._sources.clock()):
+            level = _LEVELS[change.weight]
+            event(_log, level, change.what, domain, exc_info=None, **change.fields)
+        return after
+
+    async def _fetched(self, domain: Domain, before: State | None, step: Fetch) -> State:
+        outcome = await _either(self._sources.fetch(domain), FetchError)
+        now, random = self._sources.clock(), self._sources.random()
+        after = lifecycle.after_fetch(before, step, outcome, now, random)
+        if after.policy:
+            await self._sources.store.save(domain, after, self._asked.get(domain, 0.0))
+        return after
+
+    def _settle(self, domain: Domain, attempt: _Attempt, state: State) -> None:
+        """Let memory, and those who wait, have this state."""
+        if known := self._known.get(domain):
+            known.state = state
+        elif attempt.remember:
+            self._known[domain] = Known(state)
+            if len(self._known) > self._entries:
+                self._known.popitem(last=False)[1].state = None
+        if state.policy is None:
+            self._asked.pop(domain, None)
+        if not attempt.answer.done():
+            attempt.answer.set_result(state)
+
+
+async def _either(source: Awaitable[T], error: type[E]) -> T | E:
+    """What an awaitable gives, or the error with which it failed."""
+    try:
+        return await source
+    except error as failure:
+        return failure

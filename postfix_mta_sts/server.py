@@ -1,0 +1,233 @@
+"""Connections: replies in the order of requests, back-pressure, limits, drain.
+
+Border: bytes from and to Postfix; what a request means and what is answered, `answers` knows.
+While a reply is being found nothing more is read of its connection: that keeps the order, and
+bounds what one client can have waiting.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import OrderedDict, deque
+from typing import Final, cast
+
+from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.lifecycle import DRAIN_DEADLINE, FRAME_DEADLINE
+from postfix_mta_sts.postfix.reply import TryAgain
+from postfix_mta_sts.postfix.wire import WireError
+
+_log = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections that the kernel holds for us; more than Postfix's processes ask for at once."""
+DRAIN_GRACE: Final = 0.2
+"""Seconds after the last listener closed in which requests already sent are still taken."""
+REFUSAL_SILENCE: Final = 60.0
+PEERS_KEPT: Final = 1_000
+"""Peers of whom is remembered that their malformed requests were logged."""
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, server: "Server", answers: Answers) -> None:
+        self._server = server
+        self._answers = answers
+        self._frames = answers.wire.Frames()
+        self._pending: deque[bytes] = deque()
+        self._straight = True  # nothing begun, waiting or held back: a reply may go out at once
+        self._full = False  # the client does not read its replies
+        self._ending = False  # no more requests will come, or be taken
+        self._task: asyncio.Task[bytes] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
+
+    @property
+    def idle(self) -> bool:
+        """Whether every request that came is answered, and the answer read."""
+        return not (self._task or self._pending or self._full)
+
+    @property
+    def wire_is_socketmap(self) -> bool:
+        """Whether the client takes it well to be cut off when idle; tcp_table's does not."""
+        return self._answers.wire.CLOSED_WHEN_IDLE
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the client in; `asyncio.BaseProtocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._server.joined(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
+        """Forget the client; what others wait for too goes on; `asyncio.BaseProtocol`."""
+        self._pending.clear()
+        self._cancel_deadline()
+        if self._task:
+            self._task.cancel()
+        self._server.left(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer: at once what was answered before; `asyncio.Protocol`."""
+        if self._straight and (reply := self._answers.remembered(data)) is not None:
+            self._transport.write(reply)
+        else:
+            self._receive(data)
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before the end, then close; `asyncio.Protocol`."""
+        self._ending = True
+        return not self.idle
+
+    def pause_writing(self) -> None:
+        """Take no more requests of a client that does not read; `asyncio.BaseProtocol`."""
+        self._full = True
+        self._settle()
+
+    def resume_writing(self) -> None:
+        """Go on; `asyncio.BaseProtocol`."""
+        self._full = False
+        self._proceed()
+
+    def finish(self) -> None:
+        """Close as soon as what was asked is answered."""
+        self._ending = True
+        self._settle()
+
+    def abort(self) -> None:
+        """Close now, whatever is under way."""
+        self._transport.abort()
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            frames = self._frames.feed(data)
+        except WireError as error:
+            self._refuse(error)
+            return
+        if frames:
+            self._cancel_deadline()  # what is begun now was begun after them
+        self._pending.extend(frames)
+        self._proceed()
+
+    def _proceed(self) -> None:
+        """Answer what is pending, in order, as far as it goes without waiting."""
+        while self._pending and not self._full and not self._task:
+            frame = self._pending.popleft()
+            try:
+                reply = self._answers.remembered(frame) or self._answers.answer(frame)
+            except WireError as error:
+                self._refuse(error)
+                return
+            if isinstance(reply, bytes):
+                self._transport.write(reply)
+            else:
+                self._task = asyncio.get_running_loop().create_task(reply, name="look-up")
+                self._task.add_done_callback(self._found)
+        self._settle()
+
+    def _found(self, task: asyncio.Task[bytes]) -> None:
+        self._task = None
+        if task.cancelled() or self._transport.is_closing():
+            return
+        if error := task.exception():
+            event(_log, logging.ERROR, "look-up broken off", exc_info=error)
+            self._transport.abort()
+            return
+        self._transport.write(task.result())
+        self._proceed()
+
+    def _refuse(self, error: WireError) -> None:
+        self._server.refused(self._transport.get_extra_info("peername"), error)
+        self._pending.clear()
+        self._transport.write(self._answers.wire.encode_reply(TryAgain(str(error))))
+        self._transport.close()
+
+    def _settle(self) -> None:
+        """Read, wait, or close, as the connection's state has it."""
+        if self._transport.is_closing():
+            return
+        if self._ending and self.idle:
+            self._transport.close()
+            return
+        self._straight = self.idle and not self._frames.partial
+        if self.idle:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+        self._set_deadline(needed=self._full or (self.idle and self._frames.partial))
+
+    def _set_deadline(self, *, needed: bool) -> None:
+        if not needed:
+            self._cancel_deadline()
+        elif self._deadline is None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(FRAME_DEADLINE, self._transport.abort)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Server:
+    """All listeners and their connections.
+
+    `limit`: connections at once. At the limit an idle socketmap connection, the oldest, makes
+    room for a new one: Postfix opens another when it next asks.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
+        self._listeners: list[asyncio.Server] = []
+        self._connections: dict[Connection, None] = {}
+        self._gone = asyncio.Event()
+        self._refusals: OrderedDict[str, float] = OrderedDict()
+
+    async def listen(self, sock: socket.socket, answers: Answers) -> None:
+        """Serve those who connect to a listening socket, with these answers."""
+        loop = asyncio.get_running_loop()
+        serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        listener = await serve(lambda: Connection(self, answers), sock=sock, backlog=BACKLOG)
+        self._listeners.append(listener)
+
+    async def drain(self, deadline: float = DRAIN_DEADLINE) -> None:
+        """Take no more clients, answer what was asked, and close; `deadline` in seconds."""
+        for listener in self._listeners:
+            listener.close()
+        await asyncio.sleep(DRAIN_GRACE)
+        for connection in list(self._connections):
+            connection.finish()
+        try:
+            async with asyncio.timeout(deadline):
+                while self._connections:
+                    self._gone.clear()
+                    await self._gone.wait()
+        except TimeoutError:
+            event(_log, logging.WARNING, "closed unanswered", connections=len(self._connections))
+        for connection in list(self._connections):
+            connection.abort()
+
+    def joined(self, connection: Connection) -> None:
+        """A connection was made."""
+        self._connections[connection] = None
+        if len(self._connections) > self._limit:
+            event(_log, logging.INFO, "too many connections", limit=self._limit)
+            (self._dispensable() or connection).abort()
+
+    def left(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._connections.pop(connection, None)
+        self._gone.set()
+
+    def refused(self, peername: object, error: WireError) -> None:
+        """Log a malformed request, of each peer at most once in `REFUSAL_SILENCE` seconds."""
+        peer = str(peername[0]) if isinstance(peername, tuple) else "unix"
+        now = asyncio.get_running_loop().time()
+        if now < self._refusals.get(peer, now):
+            return
+        self._refusals[peer] = now + REFUSAL_SILENCE
+        if len(self._refusals) > PEERS_KEPT:
+            self._refusals.popitem(last=False)
+        event(_log, logging.INFO, "malformed request", peer=peer, reason=str(error))
+
+    def _dispensable(self) -> Connection | None:
+        return next((c for c in self._connections if c.wire_is_socketmap and c.idle), None)
