@@ -34,7 +34,7 @@ def parse_host(text: str) -> Domain:
     if len(text) > MAX_LENGTH:
         raise InvalidDomainError(f"longer than {MAX_LENGTH} characters")
     if not _DOMAIN.fullmatch(text):
-        raise InvalidDomainError(f"not a domain name: {printable(text)!r}")
+        raise InvalidDomainError(f"not a domain name: '{printable(text)}'")
     # All ASCII by now, so that lower() folds A-Z and nothing else (not U+212A, the Kelvin sign).
     return Domain(text.lower())
 

@@ -51,6 +51,11 @@ EXPIRED_KEPT: Final = DAY
 """Expired rows stay on file for this long, so that a clock set wrong for a moment costs none."""
 STORE_RETRY: Final = 5.0
 """A store that failed is tried again after this time."""
+STORE_REPLACE: Final = 5 * MINUTE
+"""A store that was begun anew, and is damaged again, is not begun anew sooner than this."""
+STORE_READ_DEADLINE: Final = 1.0
+STORE_WRITE_DEADLINE: Final = 3.0
+"""A look-up does not wait longer for a sick disk; a write may have to wait for a lock first."""
 ASKED_FLUSH: Final = MINUTE
 """Last-asked times are written this often, in one batch."""
 FRAME_DEADLINE: Final = 30.0

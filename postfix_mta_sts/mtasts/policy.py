@@ -112,9 +112,9 @@ def _parse_field(number: int, line: str) -> tuple[str, str]:
     name, colon, rest = line.partition(":")
     value = rest.strip(" \t")
     if not colon:
-        raise InvalidPolicyError(number, f"no colon: {printable(line)!r}")
+        raise InvalidPolicyError(number, f"no colon: '{printable(line)}'")
     if not _NAME.fullmatch(name):
-        raise InvalidPolicyError(number, f"malformed field name {printable(name)!r}")
+        raise InvalidPolicyError(number, f"malformed field name '{printable(name)}'")
     if not value:
         raise InvalidPolicyError(number, f"{name} has no value")
     if control := _FORBIDDEN.search(value):
@@ -130,20 +130,20 @@ def _required(values: dict[str, tuple[int, str]], name: str) -> tuple[int, str]:
 
 def _parse_version(number: int, value: str) -> None:
     if value != "STSv1":
-        raise InvalidPolicyError(number, f"version is not STSv1: {printable(value)!r}")
+        raise InvalidPolicyError(number, f"version is not STSv1: '{printable(value)}'")
 
 
 def _parse_mode(number: int, value: str) -> Mode:
     try:
         return Mode(value)
     except ValueError:
-        reason = f"mode is not enforce, testing or none: {printable(value)!r}"
+        reason = f"mode is not enforce, testing or none: '{printable(value)}'"
         raise InvalidPolicyError(number, reason) from None
 
 
 def _parse_max_age(number: int, value: str) -> int:
     if not _MAX_AGE.fullmatch(value):
-        raise InvalidPolicyError(number, f"max_age is not 1 to 10 digits: {printable(value)!r}")
+        raise InvalidPolicyError(number, f"max_age is not 1 to 10 digits: '{printable(value)}'")
     return min(int(value), MAX_AGE_LIMIT)
 
 

@@ -50,18 +50,18 @@ def parse_records(texts: Sequence[bytes]) -> PolicyId:
 def _parse_record(text: bytes) -> PolicyId:
     version, *fields = _split(text)
     if version != _VERSION:
-        raise InvalidRecordError(f"the version is not v=STSv1: {printable(version)!r}")
+        raise InvalidRecordError(f"the version is not v=STSv1: '{printable(version)}'")
     found: dict[bytes, bytes] = {}
     for field in fields:
         match = _FIELD.fullmatch(field)
         if not match:
-            raise InvalidRecordError(f"malformed field {printable(field)!r}")
+            raise InvalidRecordError(f"malformed field '{printable(field)}'")
         found.setdefault(match[1], match[2])  # "all entries except for the first ... ignored"
     if b"id" not in found:
         raise InvalidRecordError("no id field")
     if not _ID.fullmatch(found[b"id"]):
         raise InvalidRecordError(
-            f"id is not 1 to 32 letters and digits: {printable(found[b'id'])!r}"
+            f"id is not 1 to 32 letters and digits: '{printable(found[b'id'])}'"
         )
     return PolicyId(found[b"id"].decode("ascii"))
 

@@ -1,0 +1,89 @@
+"""A domain name has one form, and only names have it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postfix_mta_sts.mtasts.domain import MAX_LENGTH, parse_domain, parse_host
+from postfix_mta_sts.mtasts.errors import InvalidDomainError
+
+KELVIN = "\u212a"
+LABEL_63 = "a" * 63
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("good.test", "good.test"),
+        ("Nf.LOAD.test", "nf.load.test"),
+        ("good.test.", "good.test"),
+        ("xn--bcher-kva.test", "xn--bcher-kva.test"),
+        ("b\u00fccher.test", "xn--bcher-kva.test"),
+        ("B\u00dcCHER.test", "xn--bcher-kva.test"),
+        ("fa\u00df.test", "xn--fa-hia.test"),  # non-transitional: not fass.test
+        ("a\u3002test", "a.test"),  # the ideographic full stop is a dot (UTS #46)
+        ("1.2.test", "1.2.test"),
+        ("a--b.test", "a--b.test"),
+        (f"{LABEL_63}.test", f"{LABEL_63}.test"),
+    ],
+)
+def test_one_form(text: str, form: str) -> None:
+    """What people and Postfix write becomes A-labels, lower case, no final dot."""
+    assert parse_domain(text) == form
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        ".good.test",
+        "good..test",
+        "good.test..",
+        "-good.test",
+        "good-.test",
+        "go_od.test",
+        "good.test\n",
+        "good.test\x00",
+        "go od.test",
+        "good.test:25",
+        "user@good.test",
+        "127.0.0.1",
+        "1.2.3.4.",
+        "\u0661.test.\u0662",
+        f"{LABEL_63}a.test",
+        ".".join([LABEL_63] * 4),
+        "\ud800.test",
+        "\u202e.test",
+        "\u00fc" * 300,
+    ],
+)
+def test_what_is_no_domain(text: str) -> None:
+    """Anything else is refused, with a reason of one printable line."""
+    with pytest.raises(InvalidDomainError) as caught:
+        parse_domain(text)
+    reason = str(caught.value)
+    assert reason.isascii()
+    assert reason.isprintable()
+
+
+@pytest.mark.parametrize(
+    "text", ["b\u00fccher.test", f"{KELVIN}.test", "good.test.", "good.test\n", "*.good.test", ""]
+)
+def test_a_host_of_a_policy_is_ascii(text: str) -> None:
+    """A policy names hosts in A-labels; the Kelvin sign does not become the letter k."""
+    with pytest.raises(InvalidDomainError):
+        parse_host(text)
+
+
+@given(st.text(max_size=300))
+def test_any_text(text: str) -> None:
+    """Whatever is parsed has the one form, and keeps it when parsed again."""
+    try:
+        domain = parse_domain(text)
+    except InvalidDomainError:
+        return
+    assert domain.isascii()
+    assert domain == domain.lower()
+    assert 0 < len(domain) <= MAX_LENGTH
+    assert parse_domain(domain) == domain == parse_host(domain)
