@@ -71,7 +71,7 @@ def compose(domain: Domain, state: State, dress: Dress) -> Reply:
     if not dress.tlsrpt:
         return Found((secure,))
     attributes = [secure, *_sts_attributes(domain, policy)]
-    lines = (line.replace("\t", " ").rstrip() for line in policy.lines)
+    lines = (line.replace("\t", " ").rstrip(" ") for line in policy.lines)
     strings = [f"{{ policy_string = {li} }}" for li in lines if not _UNSAFE_LINE.search(li)]
     return Found((" ".join([*attributes, *strings]), " ".join(attributes), secure))
 
