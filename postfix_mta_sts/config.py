@@ -1,0 +1,297 @@
+"""What may be said in a configuration, and what holds where nothing is said.
+
+Border: the keys of the YAML are the attributes of the classes here, their types say what is
+allowed. How YAML is read is the matter of `document.py`; how a value is written, of
+`notation.py`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, NoReturn, TypeVar, get_args, get_origin
+
+from msgspec import Meta, Struct, ValidationError, convert, field
+from msgspec.structs import fields
+
+from postfix_mta_sts import document, notation
+from postfix_mta_sts.document import Node
+from postfix_mta_sts.notation import Notation, TcpAddress, UnixAddress
+
+__all__ = [
+    "Cache",
+    "ConfigError",
+    "Dns",
+    "Https",
+    "Listener",
+    "Log",
+    "Lookup",
+    "MapDress",
+    "Refresh",
+    "Settings",
+    "TcpAddress",
+    "UnixAddress",
+    "default_cache_path",
+    "load",
+    "parse",
+]
+
+_MAP_NAME = re.compile(r"[!-~]{1,100}")
+_SHOWN_MOST: Final = 80
+
+_StructT = TypeVar("_StructT", bound=Struct)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used.
+
+    `str()` names the source, the line, the key's path, what was found and what is allowed.
+    """
+
+
+class Listener(Struct, frozen=True, kw_only=True):
+    """One address at which look-ups are answered, over one wire."""
+
+    socketmap: notation.Address = None
+    tcp_table: notation.Address = None
+    mode: notation.Mode = None
+    """Permissions of a UNIX socket; None: what the umask leaves."""
+    owner: notation.Account = None
+    group: notation.Account = None
+    """Of a UNIX socket, a name or an id; None: those of the process."""
+    tlsrpt: notation.Switch = False
+    """The dress of tcp_table, which knows no map name."""
+
+    def __post_init__(self) -> None:
+        if (self.socketmap is None) == (self.tcp_table is None):
+            raise ValueError("exactly one of socketmap and tcp_table is needed")
+        if self.tlsrpt and self.wire == "socketmap":
+            raise ValueError("tlsrpt goes with tcp_table only; for socketmap, see maps")
+        for name in ("mode", "owner", "group"):
+            if getattr(self, name) is not None and isinstance(self.address, TcpAddress):
+                raise ValueError(f"{name} goes with unix:/path only")
+
+    @property
+    def wire(self) -> Literal["socketmap", "tcp_table"]:
+        """The protocol that is spoken here."""
+        return "tcp_table" if self.socketmap is None else "socketmap"
+
+    @property
+    def address(self) -> TcpAddress | UnixAddress:
+        """Where it is spoken."""
+        return next(a for a in (self.socketmap, self.tcp_table) if a is not None)
+
+
+class MapDress(Struct, frozen=True, kw_only=True):
+    """How the replies under one socketmap map name are dressed."""
+
+    tlsrpt: notation.Switch = False
+    """With the TLSRPT attributes, which only Postfix 3.10 and later take."""
+    servername: notation.Switch = True
+    """With servername=hostname, which only Postfix 3.4 and later take."""
+    enforce_testing: notation.Switch = False
+    """Mode testing is treated as enforce."""
+
+
+class Cache(Struct, frozen=True, kw_only=True):
+    """Where policies are kept, and how many replies."""
+
+    path: notation.FilePath = None
+    """None: see `default_cache_path`."""
+    memory_entries: Annotated[
+        int, Meta(ge=1, le=10_000_000), Notation("a whole number from 1 to 10000000")
+    ] = 100_000
+
+
+class Lookup(Struct, frozen=True, kw_only=True):
+    """One look-up of Postfix's."""
+
+    # smtp(8) waits 100 s for a reply, and holds mail back when none has come.
+    timeout: Annotated[float, notation.duration("0.001s", "90s")] = 10.0
+
+
+class Dns(Struct, frozen=True, kw_only=True):
+    """How policy ids are found."""
+
+    nameservers: tuple[notation.Nameserver, ...] = ()
+    """With a port or without; none: those of the system."""
+    timeout: Annotated[float, notation.duration("0.001s", "10m")] = 5.0
+    on_failure: Annotated[Literal["deliver", "defer"], Notation("deliver or defer")] = "deliver"
+
+
+class Https(Struct, frozen=True, kw_only=True):
+    """How policies are fetched."""
+
+    timeout: Annotated[float, notation.duration("0.001s", "10m")] = 60.0
+    ca_file: notation.CaFile = None
+    """None: the CAs that the system trusts."""
+    proxy: notation.Proxy = None
+    allow_private_addresses: notation.Switch = False
+    concurrency: Annotated[
+        int, Meta(ge=1, le=10_000), Notation("a whole number from 1 to 10000")
+    ] = 200
+
+
+class Refresh(Struct, frozen=True, kw_only=True):
+    """How long policies are renewed without being asked for."""
+
+    idle_after: Annotated[float, notation.duration("1s", "3660d")] = 30 * 86400.0
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """What is logged, and in which form."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Notation("debug, info, warning or error"),
+    ] = "info"
+    format: Annotated[Literal["text", "json"], Notation("text or json")] = "text"
+
+
+def _maps() -> Mapping[str, MapDress]:
+    return {"postfix": MapDress(), "QUERY": MapDress(), "QUERYwithTLSRPT": MapDress(tlsrpt=True)}
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The whole configuration; `Settings()` is what holds without any."""
+
+    listen: tuple[Listener, ...] = (Listener(socketmap=TcpAddress("127.0.0.1", 8461)),)
+    maps: Mapping[str, MapDress] = field(default_factory=_maps)
+    """The names of a configuration are added to these, or replace them one by one."""
+    cache: Cache = Cache()
+    lookup: Lookup = Lookup()
+    dns: Dns = Dns()
+    https: Https = Https()
+    refresh: Refresh = Refresh()
+    log: Log = Log()
+
+    def __post_init__(self) -> None:
+        if not self.listen:
+            raise ValueError("listen: at least one address is needed")
+        seen: dict[object, int] = {}
+        for index, listener in enumerate(self.listen):
+            first = seen.setdefault(_taken(listener.address, index), index)
+            if first != index:
+                raise ValueError(f"listen[{index}]: the same address as listen[{first}]")
+        for name in self.maps:
+            if not _MAP_NAME.fullmatch(name):
+                raise ValueError(f"maps: {name!r} is no map name: printable ASCII without blanks")
+
+
+def _taken(address: TcpAddress | UnixAddress, index: int) -> object:
+    """What no other listener can have; any free port is one of its own."""
+    return index if isinstance(address, TcpAddress) and not address.port else address
+
+
+def load(path: Path) -> Settings:
+    """The settings that a file holds. Raises `ConfigError`, also where it cannot be read."""
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Settings:
+    """The settings that a YAML text holds; an empty one holds the defaults.
+
+    Raises `ConfigError` at the first thing that is wrong; `source` is the text's name in it.
+    """
+    try:
+        return _struct(Settings, document.read(text), "")
+    except document.DocumentError as error:
+        raise ConfigError(f"{source}:{error.line}: {error}") from None
+
+
+def default_cache_path(environ: Mapping[str, str]) -> Path:
+    """Where policies are kept if the configuration does not say.
+
+    $STATE_DIRECTORY (systemd.exec(5); the first, if there are several), else $XDG_STATE_HOME if
+    it is absolute (XDG Base Directory Specification), else ~/.local/state.
+    """
+    if state := environ.get("STATE_DIRECTORY"):
+        return Path(state.split(":")[0]) / "policies.db"
+    home = Path(environ.get("HOME") or Path.home())
+    xdg = Path(environ.get("XDG_STATE_HOME", ""))
+    folder = xdg if xdg.is_absolute() else home / ".local" / "state"
+    return folder / "postfix-mta-sts" / "policies.db"
+
+
+# From here on: nodes → settings. `where` is the path of the key, "" for the whole document.
+
+
+def _struct(cls: type[_StructT], node: Node, where: str) -> _StructT:
+    kinds = {f.name: f.type for f in fields(cls)}
+    allowed = f"allowed: {', '.join(kinds)}"
+    given = {}
+    for key, value in _entries(node, where, f"the keys {', '.join(kinds)}"):
+        at = _at(where, key)
+        if key not in kinds:
+            _refuse(value, at, f"unknown key; {allowed}")
+        if value.value is not None or get_origin(kinds[key]) is Annotated:
+            given[key] = _read(kinds[key], value, at)  # an empty section says nothing
+    try:
+        return cls(**given)
+    except ValueError as error:
+        _refuse(node, where, str(error))
+
+
+def _read(kind: object, node: Node, where: str) -> object:
+    """The value that `node` is, as an attribute of the type `kind`."""
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return _struct(kind, node, where)
+    if get_origin(kind) is tuple:
+        if not isinstance(node.value, tuple):
+            _refuse(node, where, f"found {_shown(node)}; allowed: a list")
+        each = get_args(kind)[0]
+        return tuple(_read(each, item, f"{where}[{i}]") for i, item in enumerate(node.value))
+    if get_origin(kind) is Mapping:
+        entries = _entries(node, where, "map names and their dress")
+        given = {name: _struct(MapDress, value, _at(where, name)) for name, value in entries}
+        return {**_maps(), **given}
+    return _leaf(kind, node, where)
+
+
+def _leaf(kind: object, node: Node, where: str) -> object:
+    written = next(m for m in get_args(kind) if isinstance(m, Notation))
+    try:
+        return written.read(node.value) if written.read else convert(node.value, kind)
+    except (ValidationError, ValueError) as error:
+        said = "" if isinstance(error, ValidationError) else str(error)  # the words of msgspec
+        reason = f": {said}" if said else ""
+        _refuse(node, where, f"found {_shown(node)}{reason}; allowed: {written.allowed}")
+
+
+def _entries(node: Node, where: str, allowed: str) -> Iterable[tuple[str, Node]]:
+    if node.value is None:
+        return ()
+    if not isinstance(node.value, Mapping):
+        _refuse(node, where, f"found {_shown(node)}; allowed: {allowed}")
+    return node.value.items()
+
+
+def _at(where: str, key: str) -> str:
+    name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else repr(key)
+    return f"{where}.{name}" if where else name
+
+
+def _shown(node: Node) -> str:
+    """What was found, in one line, without a password if it is a URL with one."""
+    match node.value:
+        case None:
+            return "nothing"
+        case bool(value):
+            return str(value).lower()
+        case str(value):
+            text = repr(re.sub(r"//[^/@]*@", "//...@", value))
+            return text if len(text) <= _SHOWN_MOST else f"{text[:_SHOWN_MOST]}..."
+        case Mapping():
+            return "a mapping"
+        case tuple():
+            return "a list"
+    return str(node.value)
+
+
+def _refuse(node: Node, where: str, reason: str) -> NoReturn:
+    raise document.DocumentError(node.line, f"{where}: {reason}" if where else reason)

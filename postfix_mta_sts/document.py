@@ -1,0 +1,118 @@
+"""A YAML text → values that know the line in which they stand.
+
+Border: what YAML means, whatever the keys are for. It is read by the core schema of YAML 1.2
+(§10.3), decimal numbers only, so that a value is what it looks like: `0660`, `22:22`, `yes` and
+`off` are text. Tags, aliases and repeated keys are refused.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Final
+
+import yaml
+
+Scalar = bool | int | float | str | None
+
+MAX_DEPTH: Final = 20
+"""Collections within collections: more than any configuration has, less than Python can bear."""
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]?[0-9]{1,2})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value, and its line, counted from 1; of a mapping's value, that of its key."""
+
+    value: "Scalar | Sequence[Node] | Mapping[str, Node]"
+    line: int
+
+
+class DocumentError(Exception):
+    """The text is not YAML, or not what is read of YAML here; `str()` is the reason."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def read(text: str) -> Node:
+    """The one document that `text` holds; of an empty text, a null.
+
+    Raises `DocumentError`, and nothing else.
+    """
+    events: Iterator[yaml.Event] = yaml.parse(text, Loader=yaml.SafeLoader)
+    try:
+        return _document(events)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise DocumentError(line, f"not YAML: character U+{error.character:04X}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        said = ": ".join(filter(None, ("not YAML", error.context, error.problem)))
+        raise DocumentError(line, said) from None
+    except (ValueError, OverflowError):  # PyYAML 6.0 at an escape like "\UFFFFFFFF"
+        raise DocumentError(1, r"not YAML: a \U escape that is no character") from None
+
+
+def _document(events: Iterator[yaml.Event]) -> Node:
+    root: Node | None = None
+    for event in events:
+        if isinstance(event, yaml.NodeEvent):
+            if root:
+                raise DocumentError(_line(event), "a second document")
+            root = _node(event, events, MAX_DEPTH)
+    return root or Node(None, 1)
+
+
+def _node(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
+    """The value that begins with `event`; what it is made of is taken from `events`."""
+    line = _line(event)
+    if not depth:
+        raise DocumentError(line, f"more than {MAX_DEPTH} collections within each other")
+    match event:
+        case yaml.MappingStartEvent(tag=None):
+            return Node(_mapping(events, depth), line)
+        case yaml.SequenceStartEvent(tag=None):
+            return Node(tuple(_node(e, events, depth - 1) for e in _members(events)), line)
+        case yaml.ScalarEvent(tag=None):
+            return Node(_scalar(event), line)
+    raise DocumentError(line, "an alias (*) or a tag (!): write the value itself")
+
+
+def _mapping(events: Iterator[yaml.Event], depth: int) -> Mapping[str, Node]:
+    found: dict[str, Node] = {}
+    for key in _members(events):
+        if not isinstance(key, yaml.ScalarEvent) or key.tag:
+            raise DocumentError(_line(key), "a key that is not a word")
+        if key.value in found:
+            first = found[key.value].line
+            raise DocumentError(_line(key), f"the key {key.value!r} stands in line {first} too")
+        value = _node(next(events), events, depth - 1).value
+        found[key.value] = Node(value, _line(key))
+    return found
+
+
+def _members(events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
+    """The events up to the end of the collection that has just begun."""
+    return takewhile(lambda event: not isinstance(event, yaml.CollectionEndEvent), events)
+
+
+def _scalar(event: yaml.ScalarEvent) -> Scalar:
+    text, plain = event.value, event.implicit[0]
+    if not plain:
+        return text
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1

@@ -1,0 +1,197 @@
+"""How single values are written in the configuration: addresses, durations, modes, files.
+
+Border: one value at a time, whatever its key. A reader takes what YAML gave and raises
+`ValueError`; its words are the reason, where there is more to say than what is allowed. Nothing
+is opened or looked up, except the CA file: a wrong one is refused before the daemon runs.
+"""
+
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
+_HOST_NAME = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.)*(?![0-9]+\Z)[A-Za-z0-9-]{1,63}")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MODE = re.compile(r"0?[0-7]{3}")
+_ID = re.compile(r"[0-9]{1,10}")
+_ID_NONE: Final = 2**32 - 1  # chown(2): "leave it as it is"
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}")
+_SOCKET_PATH_MOST: Final = 107  # unix(7): sun_path has 108 bytes, the last of them null
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A host, without brackets, and a port; port 0 stands for any that is free."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """The absolute path of a UNIX socket."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """How a value is read, and in which words it is asked for."""
+
+    allowed: str
+    read: Callable[[object], object] | None = None
+    """None: as the type says."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    return value
+
+
+def _word(value: object) -> str:
+    """Text, or a whole number as it is written: people leave the quotes out."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def _host_port(text: str) -> TcpAddress:
+    match = _HOST_PORT.fullmatch(text)
+    if not match or int(match[3]) > 65535:
+        raise ValueError
+    host = str(ipaddress.IPv6Address(match[1])) if match[1] else match[2].lower()
+    return TcpAddress(host, int(match[3]))
+
+
+def _address(value: object) -> TcpAddress | UnixAddress | None:
+    if value is None:
+        return None
+    text = _text(value)
+    if text.startswith("unix:"):
+        return UnixAddress(_socket_path(text.removeprefix("unix:")))
+    address = _host_port(text)
+    if not _is_ip(address.host) and not _HOST_NAME.fullmatch(address.host):
+        raise ValueError
+    return address
+
+
+def _socket_path(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ValueError("the path is not absolute")
+    if len(os.fsencode(text)) > _SOCKET_PATH_MOST:
+        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_MOST} bytes")
+    return Path(text)
+
+
+def _nameserver(value: object) -> str:
+    text = _text(value)
+    if not _is_ip(text):
+        server = _host_port(text)
+        if not _is_ip(server.host) or not server.port:
+            raise ValueError
+    return text
+
+
+def _mode(value: object) -> int | None:
+    if value is None:
+        return None
+    text = _word(value)
+    if not _MODE.fullmatch(text):
+        raise ValueError
+    return int(text, 8)
+
+
+def _account(value: object) -> str | int | None:
+    if value is None:
+        return None
+    text = _word(value)
+    if _ID.fullmatch(text) and int(text) < _ID_NONE:
+        return int(text)
+    if not _ACCOUNT.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _path(value: object) -> Path | None:
+    return None if value is None else Path(_text(value))
+
+
+def _ca_file(value: object) -> Path | None:
+    path = _path(value)
+    if path:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        except ssl.SSLError:  # an OSError too, but its words are OpenSSL's
+            raise ValueError("it holds no certificate in PEM form") from None
+        except OSError as error:
+            raise ValueError(error.strerror) from None
+    return path
+
+
+def _proxy(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _text(value)
+    if not re.fullmatch(r"[!-~]+", text):
+        raise ValueError
+    url = urlsplit(text)
+    if url.scheme != "http" or not url.hostname or url.port == 0:
+        raise ValueError
+    if url.path not in {"", "/"} or url.query or url.fragment:
+        raise ValueError("there is more in it than a host and a port")
+    return text
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = _DURATION.fullmatch(_text(value))
+    if not match:
+        raise ValueError
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def duration(least: str, most: str) -> Notation:
+    """The notation of a time between two others; it is read as seconds."""
+
+    def read(value: object) -> float:
+        seconds = _seconds(value)
+        if not _seconds(least) <= seconds <= _seconds(most):
+            raise ValueError("it is out of range")
+        return seconds
+
+    return Notation(f"a number of seconds, or 30s, 5m, 1h, 30d, from {least} to {most}", read)
+
+
+Switch = Annotated[bool, Notation("true or false")]
+Address = Annotated[
+    TcpAddress | UnixAddress | None, Notation("host:port, [v6]:port or unix:/path", _address)
+]
+Nameserver = Annotated[
+    str, Notation("192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:53", _nameserver)
+]
+Mode = Annotated[int | None, Notation('octal digits in quotes, like "0660", or null', _mode)]
+Account = Annotated[str | int | None, Notation("a name, an id or null", _account)]
+FilePath = Annotated[Path | None, Notation("the path of a file, or null", _path)]
+CaFile = Annotated[Path | None, Notation("the path of a readable PEM file, or null", _ca_file)]
+Proxy = Annotated[str | None, Notation("http://host:port, or null", _proxy)]
