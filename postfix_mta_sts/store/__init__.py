@@ -9,6 +9,8 @@ from typing import Protocol
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.record import PolicyId
 
 
 class StoreError(Exception):
@@ -17,6 +19,13 @@ class StoreError(Exception):
 
 class DamagedStoreError(StoreError):
     """What is on file cannot be read as a store of ours, now or later."""
+
+
+def held(state: State) -> tuple[Policy, PolicyId]:
+    """The policy that a state holds, and its id; `ValueError` for an absence: it has no row."""
+    if state.policy is None or state.policy_id is None:
+        raise ValueError("only a state that holds a policy is stored")
+    return state.policy, state.policy_id
 
 
 class Store(Protocol):
@@ -45,7 +54,10 @@ class Store(Protocol):
         """
 
     async def remove_expired(self, before: float) -> int:
-        """Remove the rows that expired before this time; how many there were."""
+        """Remove the rows that expired before this time, thousands at once; how many they were.
+
+        A backend may leave more for the next call, so that no save waits long behind this one.
+        """
 
     async def close(self) -> None:
         """Write what is to be written and let go of the file; nothing else may be called after."""

@@ -1,0 +1,294 @@
+"""A store that may fail → one that never does: what cannot be written is kept in memory.
+
+Border: knows the `Store` behind it only as what raises `StoreError`. Promises that no fault of
+the disk stops or delays an answer for long, and that none loses a policy that is in memory.
+
+What is saved goes into `_unwritten` first, which is asked before the backend, and leaves it when
+it is on file. While writing is known to fail, that is all that `save` does; the task `store
+repair`, which lives only as long as there is something for it to do, writes it later.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, TypeVar
+
+from postfix_mta_sts import logs
+from postfix_mta_sts.mtasts import lifecycle
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.store import DamagedStoreError, Store, StoreError
+from postfix_mta_sts.store.memory import MemoryStore, Row
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+UNWRITTEN_MOST: Final = 10_000
+"""Policies kept for a backend that fails; beyond that the oldest go."""
+_AT_ONCE: Final = 500
+"""Rows that are written together, or taken over before others have their turn."""
+
+
+def _none() -> Iterable[tuple[Domain, State]]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long is waited, in seconds."""
+
+    retry: float = lifecycle.STORE_RETRY
+    """Before what failed is tried again."""
+    replace: float = lifecycle.STORE_REPLACE
+    """Between one damaged backend that is replaced and the next."""
+    read: float = lifecycle.STORE_READ_DEADLINE
+    write: float = lifecycle.STORE_WRITE_DEADLINE
+
+
+class FailsafeStore:
+    """A `Store` whose methods never raise; `open` first, `close` last.
+
+    `backend` opens one, or raises `StoreError`. `in_memory` gives the states that the caller
+    holds: they are written to a backend that was opened anew, or late.
+    """
+
+    def __init__(
+        self,
+        backend: Callable[[], Awaitable[Store]],
+        *,
+        in_memory: Callable[[], Iterable[tuple[Domain, State]]] = _none,
+        timing: Timing = Timing(),
+        unwritten_most: int = UNWRITTEN_MOST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.failures = 0
+        """Requests that the backend failed to carry out."""
+        self.dropped = 0
+        """Policies that were never written, for there were too many."""
+        self.asked_lost = 0
+        """Last-asked times that were never written."""
+        self._open = backend
+        self._in_memory = in_memory
+        self._timing = timing
+        self._reading = _Way("reading", timing.read)
+        self._writing = _Way("writing", timing.write)
+        self._most = unwritten_most
+        self._clock = clock
+        self._backend: Store | None = None
+        self._broken: Store | None = None
+        self._open_at = -math.inf
+        self._replace_at = -math.inf
+        self._tried = asyncio.Event()
+        self._unwritten = MemoryStore()
+        self._repair: asyncio.Task[None] | None = None
+
+    @property
+    def unwritten(self) -> int:
+        """Policies that are in memory and not, or not yet, on file."""
+        return len(self._unwritten.rows)
+
+    async def open(self) -> None:
+        """Open the backend, if it can be; else go on without and open it when it can be."""
+        self._repair_soon()
+        try:
+            async with asyncio.timeout(self._writing.deadline):
+                await self._tried.wait()
+        except TimeoutError:
+            self._note(None, self._writing, _too_slow(self._writing))
+
+    async def load(self, domain: Domain) -> State | None:
+        """See `Store`. What cannot be read is not there."""
+        state = await self._unwritten.load(domain)
+        if state is None:
+            with suppress(StoreError):
+                state = await self._ask(self._reading, lambda store: store.load(domain))
+        return state
+
+    async def save(self, domain: Domain, state: State, asked_at: float) -> None:
+        """See `Store`; where it cannot be written, it is kept in memory and written later."""
+        await self._unwritten.save(domain, state, asked_at)
+        row = self._unwritten.rows[domain]
+        if self.unwritten > self._most:
+            self._drop_oldest()
+        try:
+            if not self._writing.failing:
+                await self._ask(self._writing, lambda store: store.save(domain, *row))
+                self._forget(domain, row)
+        except StoreError:
+            pass  # noted where it was found
+        finally:  # also when whoever asked has given up waiting
+            if self._is_unwritten(domain, row):
+                self._repair_soon()
+
+    async def touch(self, asked: Mapping[Domain, float]) -> None:
+        """See `Store`; times that cannot be written are lost, but for policies in memory."""
+        await self._unwritten.touch(asked)
+        try:
+            await self._ask(self._writing, lambda store: store.touch(asked))
+        except StoreError:
+            self.asked_lost += len(asked)
+
+    async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
+        """See `Store`; those in memory first."""
+        due = list(await self._unwritten.due(now, asked_since, limit))
+        known = frozenset(self._unwritten.rows)
+        with suppress(StoreError):
+            on_file = await self._ask(
+                self._reading, lambda store: store.due(now, asked_since, limit)
+            )
+            due += [domain for domain in on_file if domain not in known]
+        return due[:limit]
+
+    async def remove_expired(self, before: float) -> int:
+        """See `Store`."""
+        removed = await self._unwritten.remove_expired(before)
+        with suppress(StoreError):
+            removed += await self._ask(self._writing, lambda store: store.remove_expired(before))
+        return removed
+
+    async def close(self) -> None:
+        """See `Store`; what cannot be written now is lost, and logged."""
+        if self._repair:
+            self._repair.cancel()
+            await asyncio.wait([self._repair])
+        for step in (self._write_last, self._let_go):
+            try:
+                async with asyncio.timeout(self._writing.deadline):
+                    await step()
+            except TimeoutError:
+                self._writing.failed(_too_slow(self._writing), math.inf)
+            except StoreError as error:
+                self._writing.failed(error, math.inf)
+        if self.unwritten:
+            logs.event(_log, logging.WARNING, "policies not written", count=self.unwritten)
+
+    async def _write_last(self) -> None:
+        if self._backend:
+            await self._write_all(self._backend)
+
+    async def _let_go(self) -> None:
+        if backend := self._backend or self._broken:
+            await backend.close()
+
+    async def _ask(self, way: "_Way", ask: Callable[[Store], Awaitable[_T]]) -> _T:
+        """The backend's answer; raises `StoreError`, at once while it is known to fail."""
+        backend, now = self._backend, self._clock()
+        if backend is None or (way.failing and now < way.retry_at):
+            raise StoreError("not asked")
+        way.retry_at = now + self._timing.retry  # one asks, and the others need not wait
+        try:
+            async with asyncio.timeout(way.deadline):
+                answer = await ask(backend)
+        except TimeoutError as error:
+            slow = _too_slow(way)
+            self._note(backend, way, slow)
+            raise slow from error
+        except StoreError as error:
+            self._note(backend, way, error)
+            raise
+        if way is self._reading or not self.unwritten:
+            way.works()
+        return answer
+
+    def _note(self, backend: Store | None, way: "_Way", error: StoreError) -> None:
+        """Note what failed; a damaged backend is not asked again, and replaced."""
+        now = self._clock()
+        self.failures += 1
+        way.failed(error, now + self._timing.retry)
+        if backend is not self._backend:
+            return  # it has been replaced meanwhile
+        if isinstance(error, DamagedStoreError):
+            self._backend, self._broken = None, backend
+            self._open_at = max(now, self._replace_at)
+            self._replace_at = self._open_at + self._timing.replace
+            self._repair_soon()
+
+    def _forget(self, domain: Domain, row: Row) -> None:
+        if self._is_unwritten(domain, row):
+            del self._unwritten.rows[domain]
+
+    def _is_unwritten(self, domain: Domain, row: Row) -> bool:
+        now = self._unwritten.rows.get(domain)
+        return now is not None and now.state is row.state  # else there is a newer one
+
+    def _drop_oldest(self) -> None:
+        del self._unwritten.rows[next(iter(self._unwritten.rows))]
+        self.dropped += 1
+
+    def _repair_soon(self) -> None:
+        if self._repair is None or self._repair.done():
+            self._repair = asyncio.create_task(self._mend(), name="store repair")
+
+    async def _mend(self) -> None:
+        """Open what is not open, and write what is unwritten, until both are done."""
+        while self._backend is None or self.unwritten:
+            at = self._writing.retry_at if self._backend else self._open_at
+            await asyncio.sleep(max(0.0, at - self._clock()))
+            backend = self._backend
+            try:
+                if backend is None:
+                    backend = await self._reopen()
+                await self._write_all(backend)
+            except StoreError as error:
+                self._note(backend, self._writing, error)
+            self._tried.set()
+
+    async def _reopen(self) -> Store:
+        """Open the backend, and take over what is in memory: it may have begun anew."""
+        self._open_at = self._clock() + self._timing.retry
+        if self._broken:
+            await self._broken.close()
+            self._broken = None
+        backend = await self._open()
+        self._take_over()
+        self._backend = backend
+        self._reading.works()
+        return backend
+
+    def _take_over(self) -> None:
+        held = {d: Row(s, s.checked_at) for d, s in self._in_memory() if s.policy}
+        self._unwritten.rows = held | self._unwritten.rows  # what is unwritten is newer
+
+    async def _write_all(self, backend: Store) -> None:
+        written = 0
+        while rows := list(islice(self._unwritten.rows.items(), _AT_ONCE)):
+            saves = (backend.save(domain, *row) for domain, row in rows)
+            results = await asyncio.gather(*saves, return_exceptions=True)
+            for (domain, row), error in zip(rows, results, strict=True):
+                if error:
+                    raise error
+                self._forget(domain, row)
+            written += len(rows)
+        self._writing.works(written)
+
+
+def _too_slow(way: "_Way") -> StoreError:
+    return StoreError(f"{way.name} took longer than {way.deadline:g} s")
+
+
+class _Way:
+    """One of the two ways to the backend, reading or writing, and whether it fails."""
+
+    def __init__(self, name: str, deadline: float) -> None:
+        self.name = name
+        self.deadline = deadline
+        self.failing = False
+        self.retry_at = -math.inf
+
+    def failed(self, error: StoreError, retry_at: float) -> None:
+        """Note a failure; the first in a row is logged."""
+        self.retry_at = retry_at
+        if not self.failing:
+            self.failing = True
+            logs.event(_log, logging.WARNING, "store failing", doing=self.name, reason=str(error))
+
+    def works(self, written: int | None = None) -> None:
+        """Note a success; the first after failures is logged."""
+        if self.failing:
+            self.failing = False
+            logs.event(_log, logging.INFO, "store works again", doing=self.name, written=written)
