@@ -56,6 +56,11 @@ class Notation:
     """None: as the type says."""
 
 
+def _or_null(allowed: str, read: Callable[[object], object]) -> Notation:
+    """The same, with null for the default."""
+    return Notation(f"{allowed}, or null", lambda value: None if value is None else read(value))
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
@@ -83,9 +88,7 @@ def _host_port(text: str) -> TcpAddress:
     return TcpAddress(host, int(match[3]))
 
 
-def _address(value: object) -> TcpAddress | UnixAddress | None:
-    if value is None:
-        return None
+def _address(value: object) -> TcpAddress | UnixAddress:
     text = _text(value)
     if text.startswith("unix:"):
         return UnixAddress(_socket_path(text.removeprefix("unix:")))
@@ -112,18 +115,14 @@ def _nameserver(value: object) -> str:
     return text
 
 
-def _mode(value: object) -> int | None:
-    if value is None:
-        return None
+def _mode(value: object) -> int:
     text = _word(value)
     if not _MODE.fullmatch(text):
         raise ValueError
     return int(text, 8)
 
 
-def _account(value: object) -> str | int | None:
-    if value is None:
-        return None
+def _account(value: object) -> str | int:
     text = _word(value)
     if _ID.fullmatch(text) and int(text) < _ID_NONE:
         return int(text)
@@ -132,25 +131,22 @@ def _account(value: object) -> str | int | None:
     return text
 
 
-def _path(value: object) -> Path | None:
-    return None if value is None else Path(_text(value))
+def _path(value: object) -> Path:
+    return Path(_text(value))
 
 
-def _ca_file(value: object) -> Path | None:
+def _ca_file(value: object) -> Path:
     path = _path(value)
-    if path:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-        except ssl.SSLError:  # an OSError too, but its words are OpenSSL's
-            raise ValueError("it holds no certificate in PEM form") from None
-        except OSError as error:
-            raise ValueError(error.strerror) from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:  # an OSError too, but its words are OpenSSL's
+        raise ValueError("it holds no certificate in PEM form") from None
+    except OSError as error:
+        raise ValueError(error.strerror) from None
     return path
 
 
-def _proxy(value: object) -> str | None:
-    if value is None:
-        return None
+def _proxy(value: object) -> str:
     text = _text(value)
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError
@@ -185,13 +181,14 @@ def duration(least: str, most: str) -> Notation:
 
 Switch = Annotated[bool, Notation("true or false")]
 Address = Annotated[
-    TcpAddress | UnixAddress | None, Notation("host:port, [v6]:port or unix:/path", _address)
+    TcpAddress | UnixAddress | None,
+    _or_null("host:port, [v6]:port or unix:/path", _address),
 ]
 Nameserver = Annotated[
     str, Notation("192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:53", _nameserver)
 ]
-Mode = Annotated[int | None, Notation('octal digits in quotes, like "0660", or null', _mode)]
-Account = Annotated[str | int | None, Notation("a name, an id or null", _account)]
-FilePath = Annotated[Path | None, Notation("the path of a file, or null", _path)]
-CaFile = Annotated[Path | None, Notation("the path of a readable PEM file, or null", _ca_file)]
-Proxy = Annotated[str | None, Notation("http://host:port, or null", _proxy)]
+Mode = Annotated[int | None, _or_null('octal digits in quotes, like "0660"', _mode)]
+Account = Annotated[str | int | None, _or_null("a name, an id", _account)]
+FilePath = Annotated[Path | None, _or_null("the path of a file", _path)]
+CaFile = Annotated[Path | None, _or_null("the path of a readable PEM file", _ca_file)]
+Proxy = Annotated[str | None, _or_null("http://host:port", _proxy)]
