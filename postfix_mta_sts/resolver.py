@@ -77,13 +77,22 @@ class Resolver:
     """Domain → state: from memory, from the store, or from the network, in that order.
 
     `lookup_timeout`: seconds that a look-up waits for an attempt, counted from its beginning;
-    the attempt goes on behind. `entries`: how many states are kept in memory.
+    the attempt goes on behind. `entries`: how many states are kept in memory. `attempts`: how
+    many may be under way at once.
     """
 
-    def __init__(self, sources: Sources, *, lookup_timeout: float, entries: int) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        lookup_timeout: float,
+        entries: int,
+        attempts: int = ATTEMPTS_LIMIT,
+    ) -> None:
         self._sources = sources
         self._lookup_timeout = lookup_timeout
         self._entries = entries
+        self._limit = attempts
         self._known: OrderedDict[Domain, Known] = OrderedDict()
         self._attempts: dict[Domain, _Attempt] = {}
         self._asked: dict[Domain, float] = {}
@@ -153,8 +162,8 @@ class Resolver:
         if attempt := self._attempts.get(domain):
             attempt.remember |= remember
             return attempt
-        if len(self._attempts) >= ATTEMPTS_LIMIT:
-            event(_log, logging.DEBUG, "too many attempts", domain, limit=ATTEMPTS_LIMIT)
+        if len(self._attempts) >= self._limit:
+            event(_log, logging.DEBUG, "too many attempts", domain, limit=self._limit)
             return None
         loop = asyncio.get_running_loop()
         waited_until = loop.time() + self._lookup_timeout

@@ -1,0 +1,69 @@
+"""What the resolver asks, as literals: ids, policies, failures, a clock that is set by hand.
+
+Border: no network and no file; what was asked is counted, and an answer can be held back.
+"""
+
+from dataclasses import dataclass, field
+
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError
+from postfix_mta_sts.mtasts.lifecycle import Found
+from postfix_mta_sts.mtasts.policy import Policy, parse_policy
+from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.resolver import Sources
+from postfix_mta_sts.store import Store
+from postfix_mta_sts.store.memory import MemoryStore
+from tests.support.tally import Gate, Tally
+
+GOOD = parse_domain("good.test")
+START = 1_790_000_000.0
+
+
+def policy(mode: str = "enforce", max_age: int = 604_800, mx: str = "mx1.good.test") -> Policy:
+    """A policy as it would be served."""
+    text = f"version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}\n"
+    return parse_policy(text.encode())
+
+
+def found(policy_id: str = "a", ttl: int = 300) -> Found:
+    """A record that names this id."""
+    return Found(PolicyId(policy_id), ttl)
+
+
+@dataclass
+class Surroundings:
+    """Records and policies by domain; a domain without an entry has no record."""
+
+    records: dict[Domain, Found | DiscoveryError | Exception] = field(default_factory=dict)
+    policies: dict[Domain, Policy | FetchError] = field(default_factory=dict)
+    store: Store = field(default_factory=MemoryStore)
+    now: float = START
+    queries: Tally[Domain] = field(default_factory=Tally)
+    gets: Tally[Domain] = field(default_factory=Tally)
+    dns: Gate = field(default_factory=Gate)
+    https: Gate = field(default_factory=Gate)
+
+    def sources(self) -> Sources:
+        """The same, as the resolver wants them."""
+        return Sources(self._discover, self._fetch, self.store, lambda: self.now, lambda: 0.0)
+
+    def publish(self, domain: Domain = GOOD, policy_id: str = "a", **fields: str | int) -> None:
+        """Let a domain have a policy, under an id."""
+        self.records[domain] = found(policy_id)
+        self.policies[domain] = policy(**fields)  # type: ignore[arg-type] # as `policy` has them
+
+    async def _discover(self, domain: Domain) -> Found:
+        await self.queries.add(domain)
+        await self.dns.passed()
+        outcome = self.records.get(domain, NoRecordError("NXDOMAIN"))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _fetch(self, domain: Domain) -> Policy:
+        await self.gets.add(domain)
+        await self.https.passed()
+        outcome = self.policies[domain]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome

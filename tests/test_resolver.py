@@ -1,0 +1,308 @@
+"""One attempt per domain at a time; memory, then store, then network."""
+
+import asyncio
+import logging
+
+import pytest
+
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
+from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, restored
+from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.resolver import Resolver
+from tests.support.surroundings import GOOD, START, Surroundings, found, policy
+
+OTHER = parse_domain("other.test")
+
+
+def resolver_in(around: Surroundings, *, timeout: float = 30, entries: int = 100) -> Resolver:
+    """A resolver in these surroundings."""
+    return Resolver(around.sources(), lookup_timeout=timeout, entries=entries)
+
+
+async def looked_up(resolver: Resolver, domain: Domain = GOOD) -> State:
+    """The state that a look-up gets, in time."""
+    state = await resolver.look_up(domain)
+    assert state is not None
+    return state
+
+
+async def settled(resolver: Resolver, domain: Domain = GOOD) -> None:
+    """Wait for the end of the attempt under way, if there is one."""
+    attempt = resolver._attempts.get(domain)
+    if attempt and attempt.task:
+        await asyncio.wait([attempt.task])
+
+
+async def test_a_new_domain() -> None:
+    """One query, one GET, on file before the answer; the next is answered from memory."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    assert resolver.recall(GOOD) is None
+    state = await looked_up(resolver)
+    assert state.policy == policy()
+    assert await around.store.load(GOOD) is not None
+    known = resolver.recall(GOOD)
+    assert known
+    assert known.state is state
+    assert (around.queries.total, around.gets.total) == (1, 1)
+
+
+async def test_a_domain_without_policy() -> None:
+    """One query, no GET, nothing on file; remembered."""
+    around = Surroundings()
+    resolver = resolver_in(around)
+    assert (await looked_up(resolver)).policy is None
+    assert resolver.recall(GOOD)
+    assert await around.store.load(GOOD) is None
+    assert (around.queries.total, around.gets.total) == (1, 0)
+
+
+async def test_200_clients_ask_for_one_new_domain() -> None:
+    """One TXT query and one GET serve them all (X3)."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(looked_up(resolver)) for _ in range(200)]
+    assert {id(task.result()) for task in tasks} == {id(tasks[0].result())}
+    assert (around.queries[GOOD], around.gets[GOOD]) == (1, 1)
+
+
+async def test_look_up_recheck_and_refresh_share_an_attempt() -> None:
+    """Single flight, whoever asks."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    around.now += HOUR
+    around.dns.hold()
+    assert resolver.recall(GOOD)
+    renewal = asyncio.create_task(resolver.renew(GOOD))
+    assert resolver.recall(GOOD)
+    await around.queries.reached(GOOD, 2)
+    around.dns.release()
+    await renewal
+    assert around.queries[GOOD] == 2
+
+
+async def test_a_slow_domain_delays_nobody_else() -> None:
+    """Others are found while one hangs (X3)."""
+    around = Surroundings()
+    around.publish()
+    around.records[OTHER] = NoRecordError("NXDOMAIN")
+    around.https.hold()
+    resolver = resolver_in(around)
+    waiting = asyncio.create_task(resolver.look_up(GOOD))
+    await around.gets.reached(GOOD)
+    assert (await looked_up(resolver, OTHER)).policy is None
+    assert not waiting.done()
+    around.https.release()
+    assert (await waiting) is not None
+
+
+async def test_a_look_up_waits_only_so_long_and_the_attempt_goes_on() -> None:
+    """Not known in time: none; the attempt serves the next look-up."""
+    around = Surroundings()
+    around.publish()
+    around.https.hold()
+    resolver = resolver_in(around, timeout=0.01)
+    assert await resolver.look_up(GOOD) is None
+    assert await resolver.look_up(GOOD) is None  # its time counts from the attempt's beginning
+    around.https.release()
+    await settled(resolver)
+    assert resolver.recall(GOOD)
+    assert around.gets[GOOD] == 1
+
+
+async def test_a_client_that_goes_away_cancels_nothing() -> None:
+    """The attempt belongs to nobody."""
+    around = Surroundings()
+    around.publish()
+    around.https.hold()
+    resolver = resolver_in(around)
+    first, second = (asyncio.create_task(resolver.look_up(GOOD)) for _ in range(2))
+    await around.gets.reached(GOOD)
+    first.cancel()
+    await asyncio.wait([first])
+    around.https.release()
+    assert await second is not None
+
+
+async def test_recheck_behind_the_reply() -> None:
+    """What is due is served at once and checked behind; the new id is there for the next."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    first = await looked_up(resolver)
+    around.publish(policy_id="b", mx="mx9.good.test")
+    around.now += 300
+    known = resolver.recall(GOOD)
+    assert known
+    assert known.state is first
+    await settled(resolver)
+    assert (await looked_up(resolver)).policy == policy(mx="mx9.good.test")
+    assert known.state is not first
+
+
+async def test_restart() -> None:
+    """What is on file is served with its original age, and checked behind the reply (C13)."""
+    around = Surroundings()
+    around.publish()
+    await looked_up(resolver_in(around))
+    around.now += DAY
+    around.records[GOOD] = DnsFailureError("SERVFAIL")
+    around.policies[GOOD] = StatusError("HTTP 500")
+    around.dns.hold()
+    resolver = resolver_in(around)
+    state = await looked_up(resolver)
+    assert (state.policy, state.fetched_at) == (policy(), START)
+    around.dns.release()
+    await settled(resolver)
+    (on_file,) = resolver.policies()
+    assert on_file[1].fetched_at == START
+
+
+async def test_an_expired_row_is_not_served() -> None:
+    """The network is asked first, and what it says holds."""
+    around = Surroundings()
+    await around.store.save(GOOD, restored(policy(max_age=60), PolicyId("a"), START, START), 0)
+    around.now += 60
+    assert (await looked_up(resolver_in(around))).policy is None
+
+
+async def test_downgrade_by_silent_dns() -> None:
+    """An attacker who silences the DNS removes no policy that is known."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    around.records[GOOD] = DnsFailureError("no answer")
+    for _ in range(50):
+        around.now += HOUR
+        known = resolver.recall(GOOD)
+        assert known
+        assert known.state
+        assert known.state.policy == policy()
+        await settled(resolver)
+
+
+async def test_downgrade_by_a_broken_policy_under_a_new_id() -> None:
+    """A new id without a valid policy behind it changes nothing (C3)."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    around.records[GOOD] = found("b")
+    around.policies[GOOD] = StatusError("HTTP 404")
+    around.now += 300
+    resolver.recall(GOOD)
+    await settled(resolver)
+    assert (await looked_up(resolver)).policy == policy()
+    on_file = await around.store.load(GOOD)
+    assert on_file
+    assert (on_file.policy, on_file.policy_id) == (policy(), "a")
+
+
+async def test_downgrade_by_an_older_policy() -> None:
+    """An id seen before brings back no older policy: only what HTTPS serves now counts (C10)."""
+    around = Surroundings()
+    around.publish(policy_id="old", mode="testing")
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    around.publish(policy_id="new", mode="enforce")
+    around.now += 300
+    resolver.recall(GOOD)
+    await settled(resolver)
+    around.records[GOOD] = found("old")
+    around.now += 300
+    resolver.recall(GOOD)
+    await settled(resolver)
+    assert (await looked_up(resolver)).policy == policy("enforce")
+
+
+async def test_memory_is_bounded() -> None:
+    """The least recently used goes first; whoever holds it sees it gone."""
+    around = Surroundings()
+    resolver = resolver_in(around, entries=2)
+    domains = [parse_domain(f"d{n}.test") for n in range(3)]
+    await looked_up(resolver, domains[0])
+    await looked_up(resolver, domains[1])
+    dropped = resolver.known(domains[1])
+    resolver.recall(domains[0])
+    await looked_up(resolver, domains[2])
+    assert resolver.recall(domains[0])
+    assert resolver.recall(domains[1]) is None
+    assert dropped
+    assert dropped.state is None
+
+
+async def test_a_renewal_takes_no_room_in_memory() -> None:
+    """What the refresher renews and nobody asks for is kept on file only."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await resolver.renew(GOOD)
+    assert resolver.known(GOOD) is None
+    assert await around.store.load(GOOD) is not None
+
+
+async def test_last_asked_times() -> None:
+    """Of those who have a policy, since they were last taken."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    await looked_up(resolver, OTHER)
+    assert resolver.take_asked() == {GOOD: START}
+    around.now += 60
+    resolver.recall(GOOD)
+    assert resolver.take_asked() == {GOOD: START + 60}
+    assert resolver.take_asked() == {}
+
+
+async def test_a_fault_of_our_own(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in an attempt is logged with its traceback; those who wait are answered."""
+    around = Surroundings()
+    around.records[GOOD] = ZeroDivisionError("a bug")
+    resolver = resolver_in(around)
+    assert (await looked_up(resolver)).policy is None
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert record.exc_info
+
+
+async def test_too_many_attempts() -> None:
+    """Beyond the limit a look-up is answered as unknown, and nothing is begun."""
+    around = Surroundings()
+    around.dns.hold()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, attempts=1)
+    waiting = asyncio.create_task(resolver.look_up(GOOD))
+    await around.queries.reached(GOOD)
+    assert await resolver.look_up(OTHER) is None
+    await resolver.renew(OTHER)
+    around.dns.release()
+    await waiting
+    assert around.queries[OTHER] == 0
+
+
+async def test_close() -> None:
+    """Attempts under way are ended, and those who wait are told that nothing is known."""
+    around = Surroundings()
+    around.dns.hold()
+    resolver = resolver_in(around)
+    waiting = asyncio.create_task(resolver.look_up(GOOD))
+    await around.queries.reached(GOOD)
+    await resolver.close()
+    assert await waiting is None
+    await resolver.close()
+
+
+async def test_policies_in_memory() -> None:
+    """Those a store that was begun anew is filled with."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    state = await looked_up(resolver)
+    await looked_up(resolver, OTHER)
+    assert resolver.policies() == [(GOOD, state)]
