@@ -1,6 +1,129 @@
-"""The commands. Border: arguments in, exit code and text out; what they do is done below."""
+"""The commands. Border: arguments in, text and an exit code out; what they do is done below."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import uvloop
+
+from postfix_mta_sts import __version__, config, logs, report
+from postfix_mta_sts.config import ConfigError, Settings
+from postfix_mta_sts.daemon import serve
+from postfix_mta_sts.discovery import Dns
+from postfix_mta_sts.explain import Explanation, explain
+from postfix_mta_sts.fetch import PolicyFetcher
+from postfix_mta_sts.listening import ListenError
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.errors import InvalidDomainError
+
+DEFAULT_CONFIG: Final = Path("/etc/postfix-mta-sts.yml")
+
+OK, NO_POLICY, FAILURE = 0, 1, 2
+"""Exit codes; argparse leaves with 2 on a typing error too."""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; the process's exit code."""
-    raise NotImplementedError
+    args = _parser().parse_args(argv)
+    try:
+        command: int = args.command(args)
+    except (ConfigError, ListenError, InvalidDomainError) as error:
+        print(f"postfix-mta-sts: {error}", file=sys.stderr)
+        return FAILURE
+    except BrokenPipeError:  # the reader, `head` or a pager, has seen enough
+        sys.stdout = None  # nothing is left to flush at exit
+        return FAILURE
+    return command
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="postfix-mta-sts", description="MTA-STS (RFC 8461) for Postfix.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = commands.add_parser("serve", help="answer Postfix's look-ups until told to stop")
+    _add_config(command)
+    command.set_defaults(command=_serve)
+
+    command = commands.add_parser(
+        "query", help="ask the network about a domain now, and print each step"
+    )
+    command.add_argument("domain", metavar="DOMAIN")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_config(command)
+    command.set_defaults(command=_query)
+
+    command = commands.add_parser("check-config", help="say what is wrong with a configuration")
+    command.add_argument("file", metavar="FILE", type=Path)
+    command.set_defaults(command=_check_config)
+
+    command = commands.add_parser("version", help="print the version")
+    command.set_defaults(command=_version)
+    return parser
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    text = f"the configuration (default: {DEFAULT_CONFIG} if it exists, else built-in defaults)"
+    command.add_argument("--config", metavar="FILE", type=Path, help=text)
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    path: Path | None = args.config
+    if path is None and not DEFAULT_CONFIG.exists():
+        return Settings()
+    return config.load(path or DEFAULT_CONFIG)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    journal = logs.to_journal(os.environ, sys.stderr)
+    logs.set_up(settings.log.level, settings.log.format, sys.stderr, journal=journal)
+    uvloop.run(serve(settings, os.environ))
+    return OK
+
+
+def _check_config(args: argparse.Namespace) -> int:
+    config.load(args.file)
+    print(f"{args.file}: valid")
+    return OK
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(f"postfix-mta-sts {__version__}")
+    return OK
+
+
+def _query(args: argparse.Namespace) -> int:
+    domain = parse_domain(args.domain)
+    seen = asyncio.run(_explained(domain, _settings(args)))
+    if args.json:
+        print(json.dumps(report.as_dict(seen), indent=2))
+    else:
+        print("\n".join(report.as_lines(seen)))
+    if seen.policy:
+        return OK
+    return NO_POLICY if seen.unprotected else FAILURE
+
+
+async def _explained(domain: Domain, settings: Settings) -> Explanation:
+    dns = Dns(settings.dns.nameservers, settings.dns.timeout)
+    https = settings.https
+    fetcher = PolicyFetcher(
+        dns.addresses,
+        timeout=https.timeout,
+        ca_file=https.ca_file,
+        proxy=https.proxy,
+        allow_private_addresses=https.allow_private_addresses,
+    )
+    try:
+        return await explain(domain, dns.txt, fetcher.body)
+    finally:
+        await fetcher.close()
+        await dns.close()

@@ -1,0 +1,176 @@
+"""Puts the parts together: start in order, stop in reverse.
+
+Border: the only place where the parts meet their real surroundings: clock, sockets, files,
+signals. Each part is handed what it needs and knows nothing of the others' making.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, TypeAlias
+
+from postfix_mta_sts import __version__, systemd
+from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.config import Listener, Settings, default_cache_path
+from postfix_mta_sts.discovery import Dns
+from postfix_mta_sts.fetch import PolicyFetcher
+from postfix_mta_sts.listening import Listening
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.postfix import socketmap, tcp_table
+from postfix_mta_sts.postfix.reply import PLAIN, Dress
+from postfix_mta_sts.postfix.wire import Wire
+from postfix_mta_sts.refresher import Refresher
+from postfix_mta_sts.resolver import Resolver, Sources
+from postfix_mta_sts.server import Server
+from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.sqlite import SqliteStore
+
+_WIRES: Final[dict[str, Wire]] = {"socketmap": socketmap, "tcp_table": tcp_table}
+
+Clock: TypeAlias = Callable[[], float]
+
+FILES_MOST: Final = 65_536
+FILES_KEPT: Final = 1_024
+"""File descriptors that are not for clients: fetches, the store, listeners."""
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `ListenError` where an address cannot be had."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    async with running(settings, environ):
+        event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
+        systemd.notify(environ, "READY=1")
+        await stop.wait()
+        event(_log, logging.INFO, "stopping")
+        systemd.notify(environ, "STOPPING=1")
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings, environ: MutableMapping[str, str], clock: Clock = time.time
+) -> AsyncIterator[None]:
+    """The whole daemon, from its first listener to its last answer.
+
+    Raises `ListenError`. What it logs goes where `logs.set_up` has said.
+    """
+    async with AsyncExitStack() as stack:
+        path = settings.cache.path or default_cache_path(environ)
+
+        def in_memory() -> list[tuple[Domain, State]]:
+            return resolver.policies()  # made below, of this very store
+
+        store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
+        sources = _sources(stack, settings, store, clock)
+        resolver = Resolver(
+            sources,
+            lookup_timeout=settings.lookup.timeout,
+            entries=settings.cache.memory_entries,
+        )
+        desk = _Desk(settings, resolver, clock)
+        refresher = Refresher(
+            resolver, sources, idle_after=settings.refresh.idle_after, on_jump=desk.forget
+        )
+        await store.open()
+        stack.push_async_callback(refresher.write_asked)
+        stack.push_async_callback(resolver.close)
+        await _listen(stack, settings, environ, desk)
+        task = asyncio.create_task(refresher.run(), name="refresher")
+        stack.push_async_callback(_end, task)
+        yield
+
+
+def _sources(
+    stack: AsyncExitStack, settings: Settings, store: FailsafeStore, clock: Clock
+) -> Sources:
+    """What the resolver asks: store, DNS and Policy Hosts; the store is closed last."""
+    stack.push_async_callback(store.close)
+    dns = Dns(settings.dns.nameservers, settings.dns.timeout)
+    stack.push_async_callback(dns.close)
+    https = settings.https
+    fetcher = PolicyFetcher(
+        dns.addresses,
+        timeout=https.timeout,
+        ca_file=https.ca_file,
+        proxy=https.proxy,
+        allow_private_addresses=https.allow_private_addresses,
+        concurrency=https.concurrency,
+    )
+    stack.push_async_callback(fetcher.close)
+    return Sources(dns.discover, fetcher.fetch, store, clock, random.random)
+
+
+async def _listen(
+    stack: AsyncExitStack, settings: Settings, environ: MutableMapping[str, str], desk: "_Desk"
+) -> None:
+    server = Server(limit=_raise_files_limit())
+    listening = Listening(systemd.inherited(environ, os.getpid()))
+    stack.callback(listening.close)
+    stack.push_async_callback(server.drain)
+    for listener in settings.listen:
+        await server.listen(listening.open(listener), desk.answers(listener))
+        event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
+    for address in listening.unclaimed():
+        event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
+
+
+class _Desk:
+    """Which answers a listener gives: one `Answers` for each wire and dress."""
+
+    def __init__(self, settings: Settings, resolver: Resolver, clock: Clock) -> None:
+        self._settings = settings
+        self._resolver = resolver
+        self._clock = clock
+        self._answers: dict[tuple[str, bool], Answers] = {}
+        self._dresses = {
+            name: Dress(m.tlsrpt, m.servername, m.enforce_testing)
+            for name, m in settings.maps.items()
+        }
+
+    def answers(self, listener: Listener) -> Answers:
+        """The answers that a listener gives, shared with those that give the same."""
+        key = (listener.wire, bool(listener.tlsrpt))
+        if key not in self._answers:
+            own = Dress(tlsrpt=bool(listener.tlsrpt))
+            by_name = listener.wire == "socketmap"
+            self._answers[key] = Answers(
+                _WIRES[listener.wire],
+                (lambda name: self._dresses.get(name, PLAIN)) if by_name else (lambda _: own),
+                self._resolver,
+                self._clock,
+                entries=self._settings.cache.memory_entries,
+                defer=self._settings.dns.on_failure == "defer",
+            )
+        return self._answers[key]
+
+    def forget(self) -> None:
+        """Remember no reply: the clock was set."""
+        for answers in self._answers.values():
+            answers.forget()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _raise_files_limit() -> int:
+    """Let this process open as many files as it may; how many connections that is room for."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = FILES_MOST if hard == resource.RLIM_INFINITY else min(hard, FILES_MOST)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(files - FILES_KEPT, files // 2)

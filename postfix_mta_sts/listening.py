@@ -1,0 +1,137 @@
+"""An address of the configuration → a listening socket.
+
+Border: only sockets; who serves them is `server`'s. A socket that was handed to this process
+(systemd, or a parent that outlives a restart) is taken before one is made.
+"""
+
+import contextlib
+import grp
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from postfix_mta_sts.config import Listener, TcpAddress, UnixAddress
+
+
+class ListenError(Exception):
+    """An address cannot be listened on. `str()` says which, and why."""
+
+
+class Listening:
+    """The listening sockets of one process; `close` removes the socket files that it made.
+
+    `inherited`: sockets handed over, each used for the listener that has its address.
+    """
+
+    def __init__(self, inherited: list[socket.socket]) -> None:
+        self._inherited = inherited
+        self._made: list[tuple[Path, int]] = []
+
+    def open(self, listener: Listener) -> socket.socket:
+        """The socket for a listener: bound, not yet listening. Raises `ListenError`."""
+        for sock in self._inherited:
+            if _is_bound_to(sock, listener.address):
+                self._inherited.remove(sock)
+                return sock
+        try:
+            if isinstance(listener.address, UnixAddress):
+                return self._open_unix(listener, listener.address)
+            return _open_tcp(listener.address)
+        except (OSError, LookupError) as error:
+            raise ListenError(f"cannot listen on {listener.address}: {error}") from error
+
+    def unclaimed(self) -> list[str]:
+        """The addresses of inherited sockets that no listener has claimed; they are closed."""
+        names = [str(sock.getsockname()) for sock in self._inherited]
+        for sock in self._inherited:
+            sock.close()
+        self._inherited.clear()
+        return names
+
+    def close(self) -> None:
+        """Remove the socket files that are still those made here."""
+        for path, inode in self._made:
+            with contextlib.suppress(OSError):
+                if path.stat().st_ino == inode:
+                    path.unlink()
+
+    def _open_unix(self, listener: Listener, address: UnixAddress) -> socket.socket:
+        path = address.path
+        _remove_stale(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with _closed_on_error(sock):
+            previous = os.umask(0o177)  # nobody gets in before owner and mode are set
+            try:
+                sock.bind(str(path))
+            finally:
+                os.umask(previous)
+            self._made.append((path, path.stat().st_ino))
+            os.chown(path, _user(listener.owner), _group(listener.group))
+            path.chmod(0o777 & ~previous if listener.mode is None else listener.mode)
+        return sock
+
+
+def _open_tcp(address: TcpAddress) -> socket.socket:
+    family, kind, protocol, _, sockaddr = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    with _closed_on_error(sock):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket file that nobody listens on; a living one is left, and refused."""
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise FileExistsError(f"{path} exists and is not a socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)  # a full backlog is a living one too
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass
+    raise FileExistsError("another process is listening on it")
+
+
+def _is_bound_to(sock: socket.socket, address: TcpAddress | UnixAddress) -> bool:
+    name = sock.getsockname()
+    if isinstance(address, UnixAddress):
+        return sock.family == socket.AF_UNIX and name == str(address.path)
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return False
+    candidates = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    return any(sockaddr[:2] == name[:2] for *_, sockaddr in candidates)
+
+
+def _user(name: str | int | None) -> int:
+    if name is None:
+        return -1
+    return name if isinstance(name, int) else pwd.getpwnam(name).pw_uid
+
+
+def _group(name: str | int | None) -> int:
+    if name is None:
+        return -1
+    return name if isinstance(name, int) else grp.getgrnam(name).gr_gid
+
+
+@contextlib.contextmanager
+def _closed_on_error(sock: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        sock.close()
+        raise
