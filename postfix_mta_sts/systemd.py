@@ -1,0 +1,65 @@
+"""What systemd and this process say to each other: sd_notify(3) and sd_listen_fds(3).
+
+Border: the environment and sockets, no event loop. Outside systemd nothing is said and nothing
+is inherited. Whether and when to speak is the daemon's matter.
+"""
+
+import logging
+import re
+import socket
+from collections.abc import Mapping, MutableMapping
+from typing import Final
+
+from postfix_mta_sts.logs import event
+
+FIRST_FD: Final = 3
+"""SD_LISTEN_FDS_START of sd_listen_fds(3)."""
+
+_VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_COUNT = re.compile(r"[0-9]{1,4}")
+
+_log = logging.getLogger(__name__)
+
+
+def notify(environ: Mapping[str, str], *lines: str) -> None:
+    """Tell systemd, in one datagram: `READY=1`, `STOPPING=1`, `STATUS=…`.
+
+    A fault is logged at DEBUG and is nobody else's trouble: the service runs all the same.
+    """
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):  # an abstract socket: unix(7) has a null there
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(0)  # that is: do not block
+            sock.sendto("\n".join(lines).encode(), address)
+    except OSError as error:
+        event(_log, logging.DEBUG, "systemd not told", lines=lines, reason=error.strerror)
+
+
+def inherited(
+    environ: MutableMapping[str, str], pid: int, first: int = FIRST_FD
+) -> list[socket.socket]:
+    """The sockets that systemd has opened for this process, in its order.
+
+    They do not block and are not passed on to children; the variables that announce them are
+    taken out of `environ`, so that no child takes them for its own.
+    """
+    announced = {name: environ.pop(name, "") for name in _VARIABLES}
+    if announced["LISTEN_PID"] != str(pid) or not _COUNT.fullmatch(announced["LISTEN_FDS"]):
+        return []
+    fds = range(first, first + int(announced["LISTEN_FDS"]))
+    return [sock for fd in fds if (sock := _adopted(fd)) is not None]
+
+
+def _adopted(fd: int) -> socket.socket | None:
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        event(_log, logging.WARNING, "inherited file is no socket", fd=fd, reason=error.strerror)
+        return None
+    sock.settimeout(0)  # that is: do not block
+    sock.set_inheritable(False)
+    return sock
