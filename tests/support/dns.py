@@ -160,7 +160,8 @@ class DnsServer:
         elif found.truncated and not tcp:
             response.answer.clear()
             response.flags |= dns.flags.TC
-        return response.to_wire(max_size=65535 if tcp else query.payload or 512)
+        size = 65535 if tcp else query.payload or 512
+        return response.to_wire(max_size=size, prefer_truncation=True)
 
     def _found(self, response: dns.message.Message, name: str, kind: str) -> Records | Fault:
         """What is at a name, CNAMEs followed; the records are put into the response."""
