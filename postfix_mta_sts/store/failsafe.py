@@ -31,7 +31,9 @@ _log = logging.getLogger(__name__)
 UNWRITTEN_MOST: Final = 10_000
 """Policies kept for a backend that fails; beyond that the oldest go."""
 _AT_ONCE: Final = 500
-"""Rows that are written together, or taken over before others have their turn."""
+"""Rows that are written together when the backend works again."""
+_TOUCHED_AT_ONCE: Final = 5000
+"""Last-asked times that are written before a save has its turn."""
 
 
 def _none() -> Iterable[tuple[Domain, State]]:
@@ -128,10 +130,13 @@ class FailsafeStore:
     async def touch(self, asked: Mapping[Domain, float]) -> None:
         """See `Store`; times that cannot be written are lost, but for policies in memory."""
         await self._unwritten.touch(asked)
-        try:
-            await self._ask(self._writing, lambda store: store.touch(asked))
-        except StoreError:
-            self.asked_lost += len(asked)
+        items = list(asked.items())
+        for start in range(0, len(items), _TOUCHED_AT_ONCE):
+            some = dict(items[start : start + _TOUCHED_AT_ONCE])
+            try:
+                await self._touch(some)
+            except StoreError:
+                self.asked_lost += len(some)
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """See `Store`; those in memory first."""
@@ -166,6 +171,9 @@ class FailsafeStore:
                 self._writing.failed(error, math.inf)
         if self.unwritten:
             logs.event(_log, logging.WARNING, "policies not written", count=self.unwritten)
+
+    async def _touch(self, asked: Mapping[Domain, float]) -> None:
+        await self._ask(self._writing, lambda store: store.touch(asked))
 
     async def _write_last(self) -> None:
         if self._backend:

@@ -1,0 +1,178 @@
+"""What every store promises, whatever is behind it."""
+
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.store import Store, StoreError
+from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.memory import MemoryStore
+from postfix_mta_sts.store.sqlite import SqliteStore
+from tests.support.states import STATES, TIMES, a_policy, a_state
+
+GOOD = Domain("good.test")
+OTHER = Domain("other.test")
+
+Maker = Callable[[Path], Awaitable[Store]]
+
+
+async def memory(_folder: Path) -> Store:
+    """A dict."""
+    return MemoryStore()
+
+
+async def sqlite(folder: Path) -> Store:
+    """A file."""
+    return await SqliteStore.open(folder / "policies.db")
+
+
+async def failsafe(folder: Path) -> Store:
+    """A file behind the wall."""
+    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db"))
+    await store.open()
+    return store
+
+
+async def failsafe_alone(folder: Path) -> Store:
+    """The wall with nothing behind it."""
+
+    async def fail() -> Store:
+        raise StoreError("no disk today")
+
+    store = FailsafeStore(fail)
+    await store.open()
+    return store
+
+
+@pytest.fixture(params=[memory, sqlite, failsafe, failsafe_alone])
+def make(request: pytest.FixtureRequest) -> Maker:
+    """One kind of store after the other."""
+    maker: Maker = request.param
+    return maker
+
+
+@asynccontextmanager
+async def opened(make: Maker) -> AsyncIterator[Store]:
+    """A new store, closed in the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = await make(Path(folder))
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@pytest.fixture
+async def store(make: Maker) -> AsyncIterator[Store]:
+    """A new store of each kind."""
+    async with opened(make) as new:
+        yield new
+
+
+async def test_unknown(store: Store) -> None:
+    """Nothing is known of a domain that was never saved."""
+    assert await store.load(GOOD) is None
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(states=st.dictionaries(st.sampled_from([GOOD, OTHER]), STATES), asked_at=TIMES)
+async def test_round_trip(make: Maker, states: dict[Domain, State], asked_at: float) -> None:
+    """Any valid policy, with any id and times, comes back as it was."""
+    async with opened(make) as store:
+        for domain, state in states.items():
+            await store.save(domain, state, asked_at)
+        assert {d: await store.load(d) for d in states} == states
+
+
+async def test_only_what_is_kept(store: Store) -> None:
+    """Checks, failures and back-offs are not kept: a stored policy's recheck is due."""
+    state = a_state()
+    await store.save(GOOD, replace(state, checked_at=1500.0, recheck_at=1600.0), 1500.0)
+    assert await store.load(GOOD) == state
+
+
+async def test_absence_is_refused(store: Store) -> None:
+    """An absence has no row: saving one is an error of the caller."""
+    with pytest.raises(ValueError, match="holds a policy"):
+        await store.save(GOOD, replace(a_state(), policy=None, policy_id=None), 0.0)
+    assert await store.load(GOOD) is None
+
+
+async def test_replace(store: Store) -> None:
+    """A later policy replaces the earlier one completely, also a shorter one (C10)."""
+    await store.save(GOOD, a_state(), 1000.0)
+    later = a_state(1500.0, 1600.0, "id2", a_policy(max_age=60))
+    await store.save(GOOD, later, 1500.0)
+    assert await store.load(GOOD) == later
+    assert await store.remove_expired(1561.0) == 1
+
+
+async def test_expired_is_given(store: Store) -> None:
+    """Whether a policy has expired is not the store's to judge."""
+    state = a_state(policy=a_policy(max_age=0))
+    await store.save(GOOD, state, 1000.0)
+    assert await store.load(GOOD) == state
+
+
+async def test_due_order_and_limit(store: Store) -> None:
+    """Those longest overdue come first, as many as were asked for."""
+    for n in (3, 1, 2, 4):
+        await store.save(Domain(f"d{n}.test"), a_state(refetch_at=2000.0 + n), 1000.0)
+    assert await store.due(2003.0, 0.0, 9) == ["d1.test", "d2.test", "d3.test"]
+    assert await store.due(2003.0, 0.0, 2) == ["d1.test", "d2.test"]
+
+
+@pytest.mark.parametrize(
+    ("now", "asked_since", "found"),
+    [
+        (2000.0, 1000.0, 1),
+        (1999.0, 1000.0, 0),
+        (2000.0, 1000.1, 0),
+        (1000.0 + 604_800 - 1, 0.0, 1),
+        (1000.0 + 604_800, 0.0, 0),
+    ],
+)
+async def test_due_bounds(store: Store, now: float, asked_since: float, found: int) -> None:
+    """Due is what is to be fetched again, has not expired, and was asked for since."""
+    await store.save(GOOD, a_state(refetch_at=2000.0), 1000.0)
+    assert await store.due(now, asked_since, 9) == [GOOD] * found
+
+
+async def test_touch(store: Store) -> None:
+    """The last-asked time only grows; domains without a row are passed over."""
+    await store.save(GOOD, a_state(), 1000.0)
+    await store.touch({GOOD: 3000.0, OTHER: 3000.0})
+    await store.touch({GOOD: 2000.0})
+    await store.touch({})
+    assert await store.due(5000.0, 3000.0, 9) == [GOOD]
+    assert await store.due(5000.0, 3000.1, 9) == []
+    assert await store.load(OTHER) is None
+
+
+async def test_save_keeps_later_asked_time(store: Store) -> None:
+    """A save does not take back when a domain was last asked for, and can advance it."""
+    await store.save(GOOD, a_state(), 3000.0)
+    await store.save(GOOD, a_state(), 2000.0)
+    assert await store.due(5000.0, 3000.0, 9) == [GOOD]
+    await store.save(GOOD, a_state(), 4000.0)
+    assert await store.due(5000.0, 4000.0, 9) == [GOOD]
+
+
+async def test_remove_expired(store: Store) -> None:
+    """Rows that expired before the time go; the others stay."""
+    await store.save(GOOD, a_state(policy=a_policy(max_age=100)), 1000.0)
+    await store.save(OTHER, a_state(policy=a_policy(max_age=101)), 1000.0)
+    assert await store.remove_expired(1100.0) == 0
+    assert await store.remove_expired(1101.0) == 1
+    assert await store.load(GOOD) is None
+    assert await store.load(OTHER) is not None
