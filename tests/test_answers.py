@@ -1,0 +1,198 @@
+"""Request bytes → reply bytes; what was answered before needs no second thought."""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.postfix import socketmap, tcp_table
+from postfix_mta_sts.postfix.reply import PLAIN, Dress
+from postfix_mta_sts.postfix.wire import Wire, WireError
+from postfix_mta_sts.resolver import Resolver
+from tests.support.surroundings import GOOD, Surroundings, found
+
+REQUEST = b"17:postfix good.test,"
+SECURE = b"49:OK secure match=mx1.good.test servername=hostname,"
+NOT_FOUND = b"9:NOTFOUND ,"
+
+
+def answers_in(
+    around: Surroundings,
+    wire: Wire = socketmap,
+    dress: Callable[[str], Dress] = lambda _: PLAIN,
+    *,
+    defer: bool = False,
+) -> Answers:
+    """Answers with a resolver of their own in these surroundings."""
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100)
+    return Answers(wire, dress, resolver, lambda: around.now, entries=100, defer=defer)
+
+
+async def answered(answers: Answers, request: bytes = REQUEST) -> bytes:
+    """The reply, as the server gets it."""
+    reply = answers.remembered(request) or answers.answer(request)
+    return reply if isinstance(reply, bytes) else await reply
+
+
+async def test_the_second_time_from_memory() -> None:
+    """The same request finds the same bytes, with neither parsing nor waiting."""
+    around = Surroundings()
+    around.publish()
+    answers = answers_in(around)
+    assert answers.remembered(REQUEST) is None
+    first = await answered(answers)
+    assert first == SECURE
+    assert answers.remembered(REQUEST) is first
+    assert (around.queries.total, around.gets.total) == (1, 1)
+
+
+async def test_another_key_of_the_same_domain() -> None:
+    """Is answered at once from the domain's state."""
+    around = Surroundings()
+    around.publish()
+    answers = answers_in(around)
+    await answered(answers)
+    assert answers.answer(b"22:postfix [GOOD.test]:25,") == SECURE
+    assert around.queries.total == 1
+
+
+@pytest.mark.parametrize("key", [b".good.test", b"[192.0.2.1]", b"localhost", b"", b"\xff.test"])
+async def test_keys_without_a_policy_domain(key: bytes) -> None:
+    """NOTFOUND at once, and no look-up of any kind (D17, D19)."""
+    around = Surroundings()
+    answers = answers_in(around)
+    request = b"%d:postfix %b," % (8 + len(key), key)
+    assert answers.answer(request) == NOT_FOUND
+    assert around.queries.total == 0
+
+
+async def test_absences_share_one_reply() -> None:
+    """However many domains have none."""
+    answers = answers_in(Surroundings())
+    replies = {id(await answered(answers, b"15:postfix a%d.test," % n)) for n in range(9)}
+    assert len(replies) == 1
+
+
+async def test_memory_ends_with_the_recheck() -> None:
+    """From then on the state is looked at again, which checks behind the reply."""
+    around = Surroundings()
+    around.publish()
+    answers = answers_in(around)
+    await answered(answers)
+    around.now += 299
+    assert answers.remembered(REQUEST)
+    around.now += 1
+    assert answers.remembered(REQUEST) is None
+    assert answers.answer(REQUEST) == SECURE
+    await around.queries.reached(GOOD, 2)
+
+
+async def test_memory_ends_with_the_state() -> None:
+    """A policy that was replaced is told to no one any more, at once (C10)."""
+    around = Surroundings()
+    around.publish()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
+    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    await answered(answers)
+    around.now += 60
+    around.publish(policy_id="b", mode="none")
+    assert answers.remembered(REQUEST) == SECURE
+    await resolver.renew(GOOD)
+    assert answers.remembered(REQUEST) is None
+    assert await answered(answers) == NOT_FOUND
+
+
+async def test_memory_is_bounded() -> None:
+    """The least recently used reply goes first."""
+    around = Surroundings()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
+    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=2)
+    requests = [b"15:postfix a%d.test," % n for n in range(3)]
+    await answered(answers, requests[0])
+    await answered(answers, requests[1])
+    await answered(answers, requests[0])
+    await answered(answers, requests[2])
+    assert [answers.remembered(r) is not None for r in requests] == [True, False, True]
+
+
+async def test_forget() -> None:
+    """After a jump of the clock nothing is repeated unseen."""
+    answers = answers_in(Surroundings())
+    await answered(answers)
+    answers.forget()
+    assert answers.remembered(REQUEST) is None
+
+
+async def test_a_policy_that_may_not_be_kept() -> None:
+    """max_age 0: applied to the look-up that fetched it, and fetched again for the next."""
+    around = Surroundings()
+    around.publish(max_age=0)
+    answers = answers_in(around)
+    assert [await answered(answers), await answered(answers)] == [SECURE, SECURE]
+    assert around.gets.total == 2
+
+
+async def test_dress_by_map_name() -> None:
+    """The map name chooses the dress; replies do not mix."""
+    around = Surroundings()
+    around.publish()
+    dresses = {"QUERYwithTLSRPT": Dress(tlsrpt=True)}
+    answers = answers_in(around, dress=lambda name: dresses.get(name, PLAIN))
+    assert b"policy_type=sts" in await answered(answers, b"25:QUERYwithTLSRPT good.test,")
+    assert await answered(answers, b"15:QUERY good.test,") == SECURE
+    assert b"policy_type=sts" in await answered(answers, b"25:QUERYwithTLSRPT good.test,")
+
+
+async def test_dns_failure() -> None:
+    """Not found, unless the administrator would rather wait (D20, promise 1)."""
+    around = Surroundings()
+    around.records[GOOD] = DnsFailureError("SERVFAIL from the name server")
+    assert await answered(answers_in(around)) == NOT_FOUND
+    deferred = await answered(answers_in(around, defer=True))
+    assert deferred == b"70:TEMP MTA-STS: DNS failure for good.test: SERVFAIL from the name server,"
+
+
+async def test_not_known_in_time() -> None:
+    """Not found, and not remembered."""
+    around = Surroundings()
+    around.dns.hold()
+    resolver = Resolver(around.sources(), lookup_timeout=0, entries=100)
+    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    assert await answered(answers) == NOT_FOUND
+    assert answers.remembered(REQUEST) is None
+    await resolver.close()
+
+
+async def test_what_is_no_request() -> None:
+    """A frame without a request is the server's to refuse."""
+    with pytest.raises(WireError):
+        answers_in(Surroundings()).answer(b"7:postfix,")
+
+
+async def test_a_policy_too_long_for_the_wire(caplog: pytest.LogCaptureFixture) -> None:
+    """Is deferred, as enforce wants it, and logged."""
+    around = Surroundings()
+    mx = "".join(f"mx: mx{n}.good.test\n" for n in range(400))
+    text = f"version: STSv1\nmode: enforce\nmax_age: 600\n{mx}"
+    around.records[GOOD] = found()
+    around.policies[GOOD] = parse_policy(text.encode())
+    assert (await answered(answers_in(around, tcp_table), b"get good.test\n"))[:4] == b"400 "
+    assert [r.levelno for r in caplog.records if r.levelno > logging.INFO] == [logging.ERROR]
+    assert (await answered(answers_in(around))).count(b":mx") == 399
+
+
+async def test_evicted_from_the_resolver() -> None:
+    """A reply whose state is out of memory is looked up again: it could no longer be replaced."""
+    around = Surroundings()
+    around.publish()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=1)
+    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    await answered(answers)
+    await resolver.look_up(parse_domain("other.test"))
+    assert answers.remembered(REQUEST) is None
+    assert await answered(answers) == SECURE
+    assert around.gets.total == 1
