@@ -72,6 +72,7 @@ def set_up(
 ) -> None:
     """Let everything that is logged from `level` on go to `stream`, as `form`: text or json.
 
+    At DEBUG only our own: that of other libraries is theirs to read, and there is much of it.
     With `journal` (see `to_journal`) a text line bears no time, which the journal knows, and
     its level as sd-daemon(3) has it. A second call replaces what the first has set up.
     """
@@ -94,6 +95,10 @@ def to_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
 
 class _Lines(logging.StreamHandler[TextIO]):
     """A stream handler that `set_up` knows again."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        ours = record.name.startswith(__package__)
+        return ours or record.levelno > logging.DEBUG
 
 
 class _Text(logging.Formatter):

@@ -258,6 +258,15 @@ class TestSetUp:
         said = Unspeakable()
         assert lines("text", lambda log: event(log, 20, "x", v=said), level="warning") == []
 
+    def test_debug_of_others(self) -> None:
+        """What other libraries say for their own makers is left out, their warnings are not."""
+        stream = io.StringIO()
+        other = logging.Logger("aiosqlite")  # noqa: LOG001 - apart from the process's own tree
+        set_up("debug", "text", stream, journal=True, root=other)
+        other.debug("executing")
+        other.info("connected")
+        assert stream.getvalue() == "<6>connected logger=aiosqlite\n"
+
     def test_second_call_replaces_the_first(self) -> None:
         """A second call moves the lines, and leaves the handlers of others alone."""
         first, second, root = io.StringIO(), io.StringIO(), logging.Logger("root")  # noqa: LOG001 - apart from the process's own tree
