@@ -6,7 +6,7 @@ allowed. How YAML is read is the matter of `document.py`; how a value is written
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -48,6 +48,15 @@ class ConfigError(Exception):
     """
 
 
+class MisfitError(ValueError):
+    """A value is good by itself, but not with the others beside it; raised by construction."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key = key
+        self.reason = reason
+
+
 class Listener(Struct, frozen=True, kw_only=True):
     """One address at which look-ups are answered, over one wire."""
 
@@ -63,12 +72,12 @@ class Listener(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if (self.socketmap is None) == (self.tcp_table is None):
-            raise ValueError("exactly one of socketmap and tcp_table is needed")
+            raise MisfitError("socketmap", "either it or tcp_table is needed, and not both")
         if self.tlsrpt and self.wire == "socketmap":
-            raise ValueError("tlsrpt goes with tcp_table only; for socketmap, see maps")
+            raise MisfitError("tlsrpt", "goes with tcp_table only; for socketmap, see maps")
         for name in ("mode", "owner", "group"):
             if getattr(self, name) is not None and isinstance(self.address, TcpAddress):
-                raise ValueError(f"{name} goes with unix:/path only")
+                raise MisfitError(name, "goes with unix:/path only")
 
     @property
     def wire(self) -> Literal["socketmap", "tcp_table"]:
@@ -166,20 +175,20 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.listen:
-            raise ValueError("listen: at least one address is needed")
-        seen: dict[object, int] = {}
-        for index, listener in enumerate(self.listen):
-            first = seen.setdefault(_taken(listener.address, index), index)
-            if first != index:
-                raise ValueError(f"listen[{index}]: the same address as listen[{first}]")
+            raise MisfitError("listen", "at least one address is needed")
+        seen: set[TcpAddress | UnixAddress] = set()
+        for address in (listener.address for listener in self.listen):
+            if address in seen and not _is_any_port(address):
+                raise MisfitError("listen", f"{address} stands there twice")
+            seen.add(address)
         for name in self.maps:
             if not _MAP_NAME.fullmatch(name):
-                raise ValueError(f"maps: {name!r} is no map name: printable ASCII without blanks")
+                raise MisfitError("maps", f"{name!r} is not printable ASCII without blanks")
 
 
-def _taken(address: TcpAddress | UnixAddress, index: int) -> object:
-    """What no other listener can have; any free port is one of its own."""
-    return index if isinstance(address, TcpAddress) and not address.port else address
+def _is_any_port(address: TcpAddress | UnixAddress) -> bool:
+    """Whether the port is another one each time."""
+    return isinstance(address, TcpAddress) and address.port == 0
 
 
 def load(path: Path) -> Settings:
@@ -225,7 +234,8 @@ def _struct(cls: type[_StructT], node: Node, where: str) -> _StructT:
     kinds = {f.name: f.type for f in fields(cls)}
     allowed = f"allowed: {', '.join(kinds)}"
     given = {}
-    for key, value in _entries(node, where, f"the keys {', '.join(kinds)}"):
+    entries = _entries(node, where, f"the keys {', '.join(kinds)}")
+    for key, value in entries.items():
         at = _at(where, key)
         if key not in kinds:
             _refuse(value, at, f"unknown key; {allowed}")
@@ -233,8 +243,8 @@ def _struct(cls: type[_StructT], node: Node, where: str) -> _StructT:
             given[key] = _read(kinds[key], value, at)  # an empty section says nothing
     try:
         return cls(**given)
-    except ValueError as error:
-        _refuse(node, where, str(error))
+    except MisfitError as misfit:
+        _refuse(entries.get(misfit.key, node), _at(where, misfit.key), misfit.reason)
 
 
 def _read(kind: object, node: Node, where: str) -> object:
@@ -248,7 +258,7 @@ def _read(kind: object, node: Node, where: str) -> object:
         return tuple(_read(each, item, f"{where}[{i}]") for i, item in enumerate(node.value))
     if get_origin(kind) is Mapping:
         entries = _entries(node, where, "map names and their dress")
-        given = {name: _struct(MapDress, value, _at(where, name)) for name, value in entries}
+        given = {name: _struct(MapDress, n, _at(where, name)) for name, n in entries.items()}
         return {**_maps(), **given}
     return _leaf(kind, node, where)
 
@@ -263,12 +273,12 @@ def _leaf(kind: object, node: Node, where: str) -> object:
         _refuse(node, where, f"found {_shown(node)}{reason}; allowed: {written.allowed}")
 
 
-def _entries(node: Node, where: str, allowed: str) -> Iterable[tuple[str, Node]]:
+def _entries(node: Node, where: str, allowed: str) -> Mapping[str, Node]:
     if node.value is None:
-        return ()
+        return {}
     if not isinstance(node.value, Mapping):
         _refuse(node, where, f"found {_shown(node)}; allowed: {allowed}")
-    return node.value.items()
+    return node.value
 
 
 def _at(where: str, key: str) -> str:
