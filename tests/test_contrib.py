@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_socket_unit_opens_the_default_address() -> None:
-    """systemd's socket is the one that the daemon looks for without a configuration."""
+    """The socket of systemd is the one that the daemon looks for without a configuration."""
     unit = (ROOT / "contrib/systemd/postfix-mta-sts.socket").read_text("utf-8")
     addresses = re.findall(r"^ListenStream=(.*)$", unit, re.MULTILINE)
     assert addresses == [str(listener.address) for listener in Settings().listen]
