@@ -211,7 +211,7 @@ class FailsafeStore:
         if backend is not self._backend:
             return  # it has been replaced meanwhile
         if isinstance(error, DamagedStoreError):
-            self._backend, self._broken = None, backend
+            self._backend, self._broken = None, backend or self._broken
             self._open_at = max(now, self._replace_at)
             self._replace_at = self._open_at + self._timing.replace
             self._repair_soon()

@@ -1,0 +1,259 @@
+"""The wall before a real file, and real faults of the file: no answer stops, no policy is lost."""
+
+import asyncio
+import json
+import logging
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.store import Store
+from postfix_mta_sts.store.failsafe import FailsafeStore, Timing
+from postfix_mta_sts.store.sqlite import SqliteStore
+from tests.support.states import a_policy, a_state
+
+DOMAINS = [Domain(f"d{n}.test") for n in range(100)]
+BIG = a_policy(note="n" * 3000)
+KNOWN = {domain: a_state(1000.0 + n, policy=BIG) for n, domain in enumerate(DOMAINS)}
+NEW = Domain("new.test")
+TIMING = Timing(retry=0.02, replace=0.02)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the store is."""
+    return tmp_path / "policies.db"
+
+
+@pytest.fixture
+def known() -> dict[Domain, State]:
+    """What the resolver has in memory."""
+    return {}
+
+
+@pytest.fixture
+async def store(
+    path: Path, known: dict[Domain, State], caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[FailsafeStore]:
+    """A store that is not opened yet."""
+    caplog.set_level(logging.INFO)
+
+    async def backend() -> Store:
+        return await SqliteStore.open(path, busy=0.02)
+
+    new = FailsafeStore(backend, in_memory=known.items, timing=TIMING)
+    yield new
+    await new.close()
+
+
+@contextmanager
+def locked(path: Path, how: str) -> Iterator[None]:
+    """While another program is writing to the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"BEGIN {how}")
+        yield
+        db.execute("ROLLBACK")
+
+
+def on_file(path: Path) -> set[str]:
+    """The domains that another program finds in the file."""
+    with closing(sqlite3.connect(path)) as db:
+        return {row[0] for row in db.execute("SELECT domain FROM policies")}
+
+
+def said(caplog: pytest.LogCaptureFixture, what: str) -> list[str]:
+    """The lines of the log that say `what`."""
+    return [record.getMessage() for record in caplog.records if what in record.getMessage()]
+
+
+async def repaired(store: FailsafeStore) -> None:
+    """Return when there is nothing left to open or to write."""
+    assert store._repair
+    await store._repair
+
+
+async def filled(path: Path) -> None:
+    """A file with all of `KNOWN`, nothing of it in any connection's memory or log."""
+    store = await SqliteStore.open(path)
+    await asyncio.gather(*(store.save(domain, state, 0.0) for domain, state in KNOWN.items()))
+    await store.close()
+
+
+def overwrite(path: Path, start: int) -> None:
+    """Garbage over the very file that is open."""
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(start)
+        file.write(b"\xa5" * (size - start))
+
+
+@pytest.mark.parametrize("how", ["IMMEDIATE", "EXCLUSIVE"])
+async def test_locked(
+    store: FailsafeStore, path: Path, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """While the file is locked all is answered; afterwards all is on file; two lines say so."""
+    await filled(path)
+    await store.open()
+    with locked(path, how):
+        for n in range(20):
+            await store.save(NEW, a_state(2000.0 + n), 0.0)
+        assert await store.load(NEW) == a_state(2019.0)
+        assert await store.load(DOMAINS[0]) == KNOWN[DOMAINS[0]]
+        assert store.unwritten == 1
+    await repaired(store)
+    assert on_file(path) == {NEW, *DOMAINS}
+    assert len(said(caplog, "store failing")) == 1
+    assert "database is locked" in said(caplog, "store failing")[0]
+    assert len(said(caplog, "store works again")) == 1
+
+
+async def test_locked_at_start(store: FailsafeStore, path: Path) -> None:
+    """A new file that is locked while it is to be set up is used as soon as it is free."""
+    path.touch()
+    with locked(path, "EXCLUSIVE"):
+        await store.open()
+        await store.save(NEW, a_state(), 0.0)
+        assert await store.load(NEW) == a_state()
+        assert store.unwritten == 1
+    await repaired(store)
+    assert on_file(path) == {NEW}
+
+
+@pytest.mark.parametrize("start", [0, 4096])
+@pytest.mark.parametrize("found_by", ["load", "save"])
+async def test_damaged_in_the_middle(
+    store: FailsafeStore,
+    known: dict[Domain, State],
+    path: Path,
+    caplog: pytest.LogCaptureFixture,
+    start: int,
+    found_by: str,
+) -> None:
+    """A file that is overwritten is set aside; what is in memory is put into a new one."""
+    await filled(path)
+    await store.open()
+    known.update(KNOWN)
+    overwrite(path, start)
+    if found_by == "load":
+        assert await store.load(DOMAINS[0]) is None
+    await store.save(NEW, a_state(), 0.0)
+    assert await store.load(NEW) == a_state()
+    await repaired(store)
+    assert on_file(path) == {NEW, *DOMAINS}
+    assert len(said(caplog, "store failing")) == 1
+    assert len(said(caplog, "store set aside")) == 1
+    assert len(said(caplog, "store works again")) == 1
+
+
+@pytest.mark.parametrize("kind", ["garbage", "foreign"])
+async def test_not_ours_at_start(
+    store: FailsafeStore, path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """A file that is damaged or another program's is set aside, and the store begun anew."""
+    if kind == "garbage":
+        path.write_bytes(b"\xa5" * 9000)
+    else:
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE mail (id INTEGER)")
+    await store.open()
+    await store.save(NEW, a_state(), 0.0)
+    assert await store.load(NEW) == a_state()
+    assert on_file(path) == {NEW}
+    assert len(said(caplog, "store set aside")) == 1
+
+
+async def test_folder_in_the_files_place(
+    store: FailsafeStore, known: dict[Domain, State], path: Path
+) -> None:
+    """Where there can be no file the store does without, until there can."""
+    path.mkdir()
+    await store.open()
+    known.update(KNOWN)
+    await store.save(NEW, a_state(), 0.0)
+    assert await store.load(NEW) == a_state()
+    path.rmdir()
+    await repaired(store)
+    assert on_file(path) == {NEW, *DOMAINS}
+
+
+async def test_read_only(store: FailsafeStore, path: Path) -> None:
+    """A file that cannot be written is read; what is new is kept until it can be."""
+    await filled(path)
+    await store.open()
+    backend = store._backend
+    assert isinstance(backend, SqliteStore)
+    await backend._writing.execute("PRAGMA query_only = ON")
+    await store.save(NEW, a_state(), 0.0)
+    assert await store.load(NEW) == a_state()
+    assert await store.load(DOMAINS[0]) == KNOWN[DOMAINS[0]]
+    assert store.unwritten == 1
+    await backend._writing.execute("PRAGMA query_only = OFF")
+    await repaired(store)
+    assert on_file(path) == {NEW, *DOMAINS}
+
+
+async def test_file_removed(store: FailsafeStore, known: dict[Domain, State], path: Path) -> None:
+    """A file that somebody removes is begun anew, with what is in memory."""
+    await filled(path)
+    await store.open()
+    known.update(KNOWN)
+    path.unlink()
+    await store.save(NEW, a_state(), 0.0)
+    await repaired(store)
+    assert on_file(path) == {NEW, *DOMAINS}
+
+
+FULL_DISK = """
+import asyncio, json, resource, sys
+from pathlib import Path
+from postfix_mta_sts.store.failsafe import FailsafeStore, Timing
+from postfix_mta_sts.store.sqlite import SqliteStore
+from tests.store.test_faults import KNOWN
+
+async def main():
+    store = FailsafeStore(lambda: SqliteStore.open(Path(sys.argv[1])), timing=Timing(retry=0.02))
+    await store.open()
+    # Python ignores SIGXFSZ: a write beyond the limit is an error, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    for domain, state in KNOWN.items():
+        await store.save(domain, state, 0.0)
+    full = {"unwritten": store.unwritten, "failures": store.failures}
+    full["served"] = sum([await store.load(d) == state for d, state in KNOWN.items()])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    await store._repair
+    full["unwritten later"] = store.unwritten
+    await store.close()
+    print(json.dumps(full))
+
+asyncio.run(main())
+"""
+
+
+async def test_full(path: Path) -> None:
+    """When no byte more can be written all is served, and written when there is room again."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        FULL_DISK,
+        str(path),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    full = json.loads(out)
+    assert full["unwritten"] > 0
+    assert full["failures"] > 0
+    assert full["served"] == len(KNOWN)
+    assert full["unwritten later"] == 0
+    assert b"store failing" in err
+    store = await SqliteStore.open(path)
+    found = {domain: await store.load(domain) for domain in DOMAINS}
+    await store.close()
+    assert found == KNOWN
