@@ -7,7 +7,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from postfix_mta_sts.mtasts.errors import NoRecordError
+from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, live
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 
@@ -72,10 +72,9 @@ def _failed(before: State | None, after: State, why: Failure, now: float) -> Ite
     elif before and before.policy:
         yield Change("policy expired", _warned(Weight.NOTE, before), {"id": before.policy_id})
         yield Change("no policy", Weight.NOTE, fields)
-    elif why.code == NoRecordError.code:
-        yield Change("no policy", Weight.DETAIL, fields)
     else:
-        yield Change("no policy", rare, fields)
+        ordinary = why.code in {NoRecordError.code, DnsFailureError.code}
+        yield Change("no policy", Weight.DETAIL if ordinary else rare, fields)
 
 
 def _warned(weight: Weight, state: State) -> Weight:

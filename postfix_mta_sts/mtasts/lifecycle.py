@@ -82,7 +82,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the last attempt failed, and for how long attempts have."""
+    """Why the last attempt of which there is something to tell failed."""
 
     code: str
     """The stable name of the `MtaStsError`."""
@@ -90,9 +90,9 @@ class Failure:
     """RFC 8460 §4.3 result type."""
     reason: str
     count: int
-    """Failed attempts in a row, this one included."""
+    """Attempts in a row that failed with this code, this one included."""
     since: float
-    """When the first of them failed."""
+    """When the first failed, of those in a row with whatever code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,10 @@ def after_discovery(
     if kept and kept.policy_id and _wanted(state, kept, kept.policy_id, now):
         # §10.2: renew "regardless of the state of the _mta-sts TXT record".
         return Fetch(kept.policy_id, ABSENCE_RECHECK)
-    retry = DNS_FAILURE_BELIEVED if isinstance(outcome, DnsFailureError) else ABSENCE_RECHECK
+    silent = isinstance(outcome, DnsFailureError)
+    retry = DNS_FAILURE_BELIEVED if silent else ABSENCE_RECHECK
+    if state and _is_no_news(state, now, silent=silent):
+        return replace(state, checked_at=now, recheck_at=now + retry)
     return _failed(state, outcome, now, retry)
 
 
@@ -237,6 +240,19 @@ def _wanted(state: State | None, kept: State | None, policy_id: PolicyId, now: f
     return now >= kept.refetch_at or now < kept.fetched_at  # the second: the clock was set back
 
 
+def _is_no_news(state: State, now: float, *, silent: bool) -> bool:
+    """Whether a state stays as it is, but for its recheck, after discovery found nothing.
+
+    A silent DNS takes nothing back that it said before; and what the record lacks is no news of
+    a policy whose renewal is failing anyhow.
+    """
+    if standing(state, now) is Standing.UNKNOWN:
+        return False
+    if silent:
+        return not state.undecided
+    return state.policy is not None and any(now < b.until for b in state.backoffs)
+
+
 def _backoffs(state: State | None) -> tuple[Backoff, ...]:
     return state.backoffs if state else ()
 
@@ -262,8 +278,6 @@ def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float
         failure = _failure(kept.failure, error, now)
         return replace(kept, checked_at=now, recheck_at=now + retry_in, failure=failure)
     silent = isinstance(error, DnsFailureError)
-    if silent and state and standing(state, now) is not Standing.UNKNOWN and not state.undecided:
-        return replace(state, checked_at=now, recheck_at=now + retry_in)
     absence = _absence(state, now, DNS_FAILURE_BELIEVED if silent else ABSENCE_BELIEVED)
     failure = _failure(state.failure if state else None, error, now)
     return replace(absence, recheck_at=now + retry_in, failure=failure)
@@ -284,8 +298,8 @@ def _absence(state: State | None, now: float, believed: float) -> State:
 
 def _failure(before: Failure | None, error: MtaStsError, now: float) -> Failure:
     result = getattr(error, "result", "")
-    count, since = (before.count + 1, before.since) if before else (1, now)
-    return Failure(error.code, result, str(error), count, since)
+    count = before.count + 1 if before and before.code == error.code else 1
+    return Failure(error.code, result, str(error), count, before.since if before else now)
 
 
 def _next_backoff(state: State | None, policy_id: PolicyId, now: float) -> Backoff:

@@ -192,7 +192,7 @@ def test_a_newer_policy_replaces_the_older_one(newer: Policy) -> None:
     assert gone.policy is None
 
 
-@pytest.mark.parametrize("error", [NO_RECORD, InvalidRecordError("two"), SERVFAIL])
+@pytest.mark.parametrize("error", [NO_RECORD, InvalidRecordError("two")])
 @pytest.mark.parametrize("age", [1.0, HOUR, DAY - 1])
 def test_a_live_policy_outlives_the_record(error: DiscoveryError, age: float) -> None:
     """Whatever the DNS fails to say, the policy stays as it is, and its age too (C3, D14)."""
@@ -326,10 +326,15 @@ def test_dns_failure_with_nothing_cached() -> None:
     assert not discovered(UNDECIDED, NO_RECORD, T + 31).undecided
 
 
-def test_dns_failure_leaves_an_absence_as_it_is() -> None:
-    """What was known to be absent is so for its hour; only the recheck moves."""
-    after = discovered(ABSENT, SERVFAIL, T + 600)
-    assert after == replace(ABSENT, checked_at=T + 600, recheck_at=T + 600 + DNS_FAILURE_BELIEVED)
+@pytest.mark.parametrize("state", [ABSENT, KEPT, refused(KEPT, NOT_FOUND_404, T, B)])
+def test_a_silent_dns_takes_nothing_back(state: State) -> None:
+    """Absence or policy, as long as it is believed: only the recheck moves."""
+    after = discovered(state, SERVFAIL, T + 600)
+    assert after == replace(state, checked_at=T + 600, recheck_at=T + 600 + DNS_FAILURE_BELIEVED)
+
+
+def test_an_absence_is_undecided_once_it_is_forgotten() -> None:
+    """After its hour a silent DNS is all that is known."""
     assert discovered(ABSENT, SERVFAIL, T + HOUR).undecided
 
 
@@ -341,13 +346,23 @@ def test_a_fault_of_our_own_weakens_nothing() -> None:
 
 
 def test_failures_in_a_row_are_counted() -> None:
-    """With the time since when, and the last reason."""
+    """By their kind, with the time since when anything failed, and the last reason."""
     state = discovered(KEPT, NO_RECORD, T + 60)
-    state = discovered(state, SERVFAIL, T + 400)
+    state = discovered(state, NO_RECORD, T + 400)
     assert state.failure
     assert (state.failure.count, state.failure.since) == (2, T + 60)
-    assert (state.failure.code, state.failure.result) == ("dns-failure", "sts-policy-fetch-error")
-    assert discovered(state, Found(A, 60), T + 500).failure is None
+    assert (state.failure.code, state.failure.result) == ("no-record", "sts-policy-fetch-error")
+    state = discovered(state, InvalidRecordError("two"), T + 500)
+    assert state.failure
+    assert (state.failure.count, state.failure.since) == (1, T + 60)
+    assert discovered(state, Found(A, 60), T + 600).failure is None
+
+
+def test_a_record_that_lacks_is_no_news_while_a_renewal_fails() -> None:
+    """The failed GET stays what there is to tell, and is what is counted."""
+    state = refused(replace(KEPT, refetch_at=T), CertificateError("expired"), T + 60)
+    after = discovered(state, NO_RECORD, T + 120)
+    assert after == replace(state, checked_at=T + 120, recheck_at=T + 120 + ABSENCE_RECHECK)
 
 
 OUTCOMES: list[Found | DiscoveryError] = [
