@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
             self._cancel_deadline()
         elif self._deadline is None:
             loop = asyncio.get_running_loop()
-            self._deadline = loop.call_later(FRAME_DEADLINE, self._transport.abort)
+            self._deadline = loop.call_later(self._server.patience, self.abort)
 
     def _cancel_deadline(self) -> None:
         if self._deadline:
@@ -172,10 +172,12 @@ class Server:
     """All listeners and their connections.
 
     `limit`: connections at once. At the limit an idle socketmap connection, the oldest, makes
-    room for a new one: Postfix opens another when it next asks.
+    room for a new one: Postfix opens another when it next asks. `patience`: seconds that a
+    client may leave a request unended or its replies unread.
     """
 
-    def __init__(self, *, limit: int) -> None:
+    def __init__(self, *, limit: int, patience: float = FRAME_DEADLINE) -> None:
+        self.patience = patience
         self._limit = limit
         self._listeners: list[asyncio.Server] = []
         self._connections: dict[Connection, None] = {}
