@@ -101,7 +101,7 @@ class FailsafeStore:
             async with asyncio.timeout(self._writing.deadline):
                 await self._tried.wait()
         except TimeoutError:
-            self._note(None, self._writing, _too_slow(self._writing))
+            self._note(None, self._writing, _too_slow("opening", self._writing))
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. What cannot be read is not there."""
@@ -166,7 +166,7 @@ class FailsafeStore:
                 async with asyncio.timeout(self._writing.deadline):
                     await step()
             except TimeoutError:
-                self._writing.failed(_too_slow(self._writing), math.inf)
+                self._writing.failed(_too_slow("closing", self._writing), math.inf)
             except StoreError as error:
                 self._writing.failed(error, math.inf)
         if self.unwritten:
@@ -193,7 +193,7 @@ class FailsafeStore:
             async with asyncio.timeout(way.deadline):
                 answer = await ask(backend)
         except TimeoutError as error:
-            slow = _too_slow(way)
+            slow = _too_slow(way.name, way)
             self._note(backend, way, slow)
             raise slow from error
         except StoreError as error:
@@ -275,8 +275,8 @@ class FailsafeStore:
         self._writing.works(written)
 
 
-def _too_slow(way: "_Way") -> StoreError:
-    return StoreError(f"{way.name} took longer than {way.deadline:g} s")
+def _too_slow(what: str, way: "_Way") -> StoreError:
+    return StoreError(f"{what} took longer than {way.deadline:g} s")
 
 
 class _Way:

@@ -79,6 +79,7 @@ class SqliteStore:
         clock: Callable[[], float],
     ) -> None:
         self.commits = 0
+        """Transactions written since the store was opened."""
         self._path = path
         self._opened = opened
         self._connections = connections

@@ -447,7 +447,7 @@ async def test_slow_to_open(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> N
     """A store that takes long to open is not waited for; it is used when it is there."""
     shelf.free.clear()
     async with opened(shelf, IMPATIENT) as store:
-        assert "took longer" in said(caplog)[0]
+        assert "opening took longer than 0.01 s" in said(caplog)[0]
         await store.save(GOOD, a_state(), 0.0)
         shelf.free.set()
         await repaired(store)
@@ -559,7 +559,7 @@ async def test_close_does_not_hang(shelf: Shelf, caplog: pytest.LogCaptureFixtur
     shelf.backend.free.clear()
     await store.close()
     assert said(caplog) == [
-        'WARNING store failing doing=writing reason="writing took longer than 0.01 s"'
+        'WARNING store failing doing=writing reason="closing took longer than 0.01 s"'
     ]
 
 

@@ -79,6 +79,11 @@ async def test_saves_wait_for_the_next_commit(path: Path) -> None:
     await store.close()
 
 
+async def test_commits_reach_the_disk(store: SqliteStore) -> None:
+    """A commit is over when the disk has it, so that it outlives a power cut (FULL is 2)."""
+    assert [tuple(r) for r in await store._writing.execute_fetchall("PRAGMA synchronous")] == [(2,)]
+
+
 async def test_order_is_kept(store: SqliteStore) -> None:
     """Of two saves of one domain in one commit the later one stands."""
     states = [a_state(1000.0 + n, policy_id=f"id{n}") for n in range(5)]
