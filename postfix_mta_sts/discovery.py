@@ -9,16 +9,18 @@ Names are asked for as absolute ones, so that no search list makes another name 
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import aiodns
 import pycares
 from aiodns.error import DNSError
 
+from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
     DiscoveryError,
@@ -37,6 +39,9 @@ c-ares caches answers in the channel, negative ones for up to an hour, and pycar
 that off. No recheck comes sooner than this after the check before (`mtasts.lifecycle`), so that
 none is ever answered from that cache.
 """
+
+FAILURES_TOLD: Final = 20
+"""Queries in a row that fail before it is called the DNS's trouble, not those domains'."""
 
 FIRST_TRY: Final = 0.2
 """The share of the time that the first name server has before the next one is asked as well."""
@@ -58,6 +63,9 @@ _FAILED = {
 }
 
 _Kind = Literal["TXT", "A", "AAAA"]
+_Answer: TypeAlias = Sequence[pycares.DNSRecord]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ class Dns:
         self._nameservers = nameservers
         self._timeout = timeout
         self._clock = clock
+        self._failures = 0  # queries in a row
         self._channels: list[_Channel] = []  # the last takes new queries, the others end theirs
 
     async def txt(self, domain: Domain) -> TxtAnswer:
@@ -94,7 +103,7 @@ class Dns:
 
         Raises `NoRecordError` (NXDOMAIN, NODATA) or `DnsFailureError`.
         """
-        records = await self._ask(record_name(domain), "TXT")
+        records = await self._minded(self._ask(record_name(domain), "TXT"))
         texts = [r.data.data for r in records if isinstance(r.data, pycares.TXTRecordData)]
         if not texts:
             raise NoRecordError("a CNAME that leads to no TXT record")
@@ -127,6 +136,27 @@ class Dns:
             await channel.resolver.close()
         self._channels.clear()
 
+    async def _minded(self, query: Awaitable[_Answer]) -> _Answer:
+        """What a query gives; when many in a row give nothing, the administrator is told."""
+        try:
+            answer = await query
+        except DnsFailureError as error:
+            self._failures += 1
+            if self._failures == FAILURES_TOLD:
+                what = "DNS does not answer"
+                event(_log, logging.WARNING, what, reason=str(error), failures=self._failures)
+            raise
+        except NoRecordError:
+            self._answered()
+            raise
+        self._answered()
+        return answer
+
+    def _answered(self) -> None:
+        if self._failures >= FAILURES_TOLD:
+            event(_log, logging.INFO, "DNS answers again", failures=self._failures)
+        self._failures = 0
+
     async def _addresses(
         self, host: str, kind: Literal["A", "AAAA"]
     ) -> tuple[str, ...] | DiscoveryError:
@@ -139,7 +169,7 @@ class Dns:
             d.addr for d in datas if isinstance(d, (pycares.ARecordData, pycares.AAAARecordData))
         )
 
-    async def _ask(self, name: str, kind: _Kind) -> Sequence[pycares.DNSRecord]:
+    async def _ask(self, name: str, kind: _Kind) -> _Answer:
         try:
             async with asyncio.timeout(self._timeout), self._channel() as resolver:
                 return (await resolver.query_dns(f"{name}.", kind)).answer

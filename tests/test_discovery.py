@@ -1,12 +1,13 @@
 """Discovery against a DNS server in the process: what the DNS says, and what it does not say."""
 
 import asyncio
+import logging
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import pytest
 
-from postfix_mta_sts.discovery import CHANNEL_LIFE, Dns, TxtAnswer
+from postfix_mta_sts.discovery import CHANNEL_LIFE, FAILURES_TOLD, Dns, TxtAnswer
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
@@ -395,3 +396,33 @@ class TestForgery:
         async for dns in asking([server.address], patience=0.1):
             with pytest.raises(DnsFailureError, match="no answer within"):
                 await dns.txt(GOOD)
+
+
+async def test_a_dns_that_never_answers_is_told_once(
+    server: DnsServer, dns: Dns, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many failures in a row are the DNS's own: a warning, and a line when it answers again."""
+    caplog.set_level(logging.INFO)
+    server.zone["_mta-sts.ill.test TXT"] = Fault.SERVFAIL
+    for _ in range(2 * FAILURES_TOLD):
+        with pytest.raises(DnsFailureError):
+            await dns.txt(Domain("ill.test"))
+    (told,) = caplog.records
+    assert told.levelno == logging.WARNING
+    assert 'DNS does not answer reason="SERVFAIL from the name server"' in told.getMessage()
+    with pytest.raises(NoRecordError):
+        await dns.txt(Domain("absent.test"))
+    assert caplog.messages[1:] == [f"DNS answers again failures={2 * FAILURES_TOLD}"]
+
+
+async def test_failures_between_answers_are_those_of_their_domains(
+    server: DnsServer, dns: Dns, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A DNS that answers for others is not called ill."""
+    server.zone["_mta-sts.ill.test TXT"] = Fault.SERVFAIL
+    for _ in range(3):
+        for _ in range(FAILURES_TOLD - 1):
+            with pytest.raises(DnsFailureError):
+                await dns.txt(Domain("ill.test"))
+        await dns.txt(GOOD)
+    assert caplog.records == []
