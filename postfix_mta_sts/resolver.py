@@ -93,6 +93,7 @@ class Resolver:
         self._lookup_timeout = lookup_timeout
         self._entries = entries
         self._limit = attempts
+        self._crowded = False
         self._known: OrderedDict[Domain, Known] = OrderedDict()
         self._attempts: dict[Domain, _Attempt] = {}
         self._asked: dict[Domain, float] = {}
@@ -162,8 +163,7 @@ class Resolver:
         if attempt := self._attempts.get(domain):
             attempt.remember |= remember
             return attempt
-        if len(self._attempts) >= self._limit:
-            event(_log, logging.DEBUG, "too many attempts", domain, limit=self._limit)
+        if not self._has_room():
             return None
         loop = asyncio.get_running_loop()
         waited_until = loop.time() + self._lookup_timeout
@@ -171,6 +171,17 @@ class Resolver:
         self._attempts[domain] = attempt
         attempt.task = loop.create_task(self._attempt(domain, attempt), name=f"attempt {domain}")
         return attempt
+
+    def _has_room(self) -> bool:
+        """Whether one more attempt may begin; when that changes, it is logged."""
+        under_way = len(self._attempts)
+        if not self._crowded and under_way >= self._limit:
+            self._crowded = True
+            event(_log, logging.WARNING, "too many attempts, domains go unlooked", limit=under_way)
+        elif self._crowded and under_way <= self._limit // 2:
+            self._crowded = False
+            event(_log, logging.INFO, "room for attempts again", under_way=under_way)
+        return under_way < self._limit
 
     async def _attempt(self, domain: Domain, attempt: _Attempt) -> None:
         before: State | None = None

@@ -272,8 +272,9 @@ async def test_a_fault_of_our_own(caplog: pytest.LogCaptureFixture) -> None:
     assert record.exc_info
 
 
-async def test_too_many_attempts() -> None:
-    """Beyond the limit a look-up is answered as unknown, and nothing is begun."""
+async def test_too_many_attempts(caplog: pytest.LogCaptureFixture) -> None:
+    """Beyond the limit a look-up is answered as unknown and nothing is begun; told once."""
+    caplog.set_level(logging.INFO)
     around = Surroundings()
     around.dns.hold()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, attempts=1)
@@ -283,7 +284,13 @@ async def test_too_many_attempts() -> None:
     await resolver.renew(OTHER)
     around.dns.release()
     await waiting
+    await settled(resolver)
     assert around.queries[OTHER] == 0
+    assert await resolver.look_up(OTHER) is not None
+    assert caplog.messages == [
+        "too many attempts, domains go unlooked limit=1",
+        "room for attempts again under_way=0",
+    ]
 
 
 async def test_close() -> None:
