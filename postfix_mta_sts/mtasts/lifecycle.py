@@ -233,11 +233,20 @@ def restored(policy: Policy, policy_id: PolicyId, fetched_at: float, refetch_at:
 
 def _wanted(state: State | None, kept: State | None, policy_id: PolicyId, now: float) -> bool:
     """Whether a policy is to be fetched under this id now."""
-    if any(b.policy_id == policy_id and b.count and now < b.until for b in _backoffs(state)):
+    if any(b.policy_id == policy_id and _holds(b, now) for b in _backoffs(state)):
         return False
-    if kept is None or kept.policy_id != policy_id:
+    if kept is None or kept.policy_id != policy_id or now >= kept.refetch_at:
         return True
-    return now >= kept.refetch_at or now < kept.fetched_at  # the second: the clock was set back
+    return now < kept.fetched_at or now < kept.refetch_at - REFETCH_MOST  # the clock was set back
+
+
+def _holds(backoff: Backoff, now: float) -> bool:
+    """Whether an id still has to wait; an end that is too far off is from before a clock set back.
+
+    Were it believed, a machine that began with a clock in the future, and so found every
+    certificate expired, would fetch none of these policies until that future.
+    """
+    return now < backoff.until <= now + BACKOFF_MOST
 
 
 def _is_no_news(state: State, now: float, *, silent: bool) -> bool:
@@ -250,7 +259,7 @@ def _is_no_news(state: State, now: float, *, silent: bool) -> bool:
         return False
     if silent:
         return not state.undecided
-    return state.policy is not None and any(now < b.until for b in state.backoffs)
+    return state.policy is not None and any(_holds(b, now) for b in state.backoffs)
 
 
 def _backoffs(state: State | None) -> tuple[Backoff, ...]:
@@ -261,7 +270,7 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
     """The state after the DNS named an id that is not to be fetched now."""
     pending = next((b for b in _backoffs(state) if b.policy_id == step.policy_id), None)
     recheck_at = now + step.recheck_in
-    if pending and now < pending.until:
+    if pending and _holds(pending, now):
         recheck_at = min(recheck_at, pending.until)
     kept = live(state, now)
     if kept:

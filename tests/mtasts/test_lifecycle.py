@@ -172,6 +172,22 @@ def test_a_policy_from_the_future_is_fetched_again() -> None:
     assert isinstance(after_discovery(KEPT, Found(A, 300), T - DAY), Fetch)
 
 
+@pytest.mark.parametrize(
+    "state", [refused(None, NOT_FOUND_404, T), refused(KEPT, NOT_FOUND_404, T, B)]
+)
+def test_a_back_off_from_the_future_is_not_kept(state: State) -> None:
+    """A clock that was wrong, under which every certificate had expired, stops no later fetch."""
+    failing = state.backoffs[0].policy_id
+    assert isinstance(after_discovery(state, Found(failing, 300), T), State)
+    assert after_discovery(state, Found(failing, 300), T - DAY) == Fetch(failing, 300)
+
+
+def test_a_renewal_put_off_into_the_future_is_due() -> None:
+    """A policy whose renewal failed under a clock ten days ahead is fetched when it is right."""
+    state = refused(fetched(max_age=12 * WEEK), NOT_FOUND_404, T + 10 * DAY)
+    assert after_discovery(state, Found(A, 300), T + HOUR) == Fetch(A, 300)
+
+
 @pytest.mark.parametrize("new_id", [B, PolicyId("A"), PolicyId("0")])
 def test_any_other_id_is_a_change(new_id: PolicyId) -> None:
     """Ids have no order: what differs is fetched at once (D15)."""
