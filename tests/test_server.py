@@ -5,7 +5,7 @@ import contextlib
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from postfix_mta_sts.answers import Answers
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.postfix import socketmap, tcp_table
-from postfix_mta_sts.postfix.reply import PLAIN
-from postfix_mta_sts.postfix.wire import Wire
+from postfix_mta_sts.postfix.reply import PLAIN, Dress
+from postfix_mta_sts.postfix.wire import Wire, WireError
 from postfix_mta_sts.resolver import Resolver
-from postfix_mta_sts.server import Server
+from postfix_mta_sts.server import PEERS_KEPT, Server
 from tests.support.clients import connected, request
 from tests.support.surroundings import GOOD, Surroundings, found
 
@@ -35,6 +35,14 @@ def around() -> Surroundings:
     around = Surroundings()
     around.publish()
     return around
+
+
+def publish_long(around: Surroundings) -> None:
+    """Let good.test have a policy with a reply of 50 KB."""
+    mx = "".join(f"mx: mx{n}.good.test\n" for n in range(3_000))
+    text = f"version: STSv1\nmode: enforce\nmax_age: 600\n{mx}"
+    around.records[GOOD] = found()
+    around.policies[GOOD] = parse_policy(text.encode())
 
 
 class Served:
@@ -54,11 +62,16 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    around: Surroundings, wire: Wire = socketmap, *, limit: int = 100, patience: float = 30.0
+    around: Surroundings,
+    wire: Wire = socketmap,
+    dress: Callable[[str], Dress] = lambda _: PLAIN,
+    *,
+    limit: int = 100,
+    patience: float = 30.0,
 ) -> AsyncIterator[Served]:
     """A server on a free port."""
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=10_000)
-    answers = Answers(wire, lambda _: PLAIN, resolver, lambda: around.now, entries=10_000)
+    answers = Answers(wire, dress, resolver, lambda: around.now, entries=10_000)
     server = Server(limit=limit, patience=patience)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
@@ -164,6 +177,20 @@ async def test_end_of_requests_is_not_the_end_of_replies(around: Surroundings) -
         assert await client.closed()
 
 
+async def test_a_fault_of_our_own(around: Surroundings, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in an answer costs its connection, not the others, and is in the log."""
+
+    def faulty(name: str) -> Dress:
+        raise ZeroDivisionError(name)
+
+    async with serving(around, dress=faulty) as served, AsyncExitStack() as stack:
+        unlucky, other = [await stack.enter_async_context(connected(served.address)) for _ in "ab"]
+        unlucky.send(request("good.test"))
+        assert await unlucky.closed()
+        assert await other.ask(".good.test") == NOT_FOUND
+    assert [r.exc_info is not None for r in caplog.records] == [True]
+
+
 @pytest.mark.parametrize(
     ("wire", "garbage", "refusal"),
     [
@@ -225,10 +252,7 @@ async def test_silent_clients_stay(around: Surroundings, wire: Wire) -> None:
 
 async def test_a_client_that_never_reads(around: Surroundings) -> None:
     """Is stopped by back-pressure, and closed after a while; others do not notice."""
-    long = "".join(f"mx: mx{n}.good.test\n" for n in range(3_000))
-    text = f"version: STSv1\nmode: enforce\nmax_age: 600\n{long}"
-    around.records[GOOD] = found()
-    around.policies[GOOD] = parse_policy(text.encode())
+    publish_long(around)
     async with serving(around, patience=0.2) as served, AsyncExitStack() as stack:
         deaf, other = [await stack.enter_async_context(connected(served.address)) for _ in "ab"]
         await other.ask("good.test")
@@ -240,6 +264,35 @@ async def test_a_client_that_never_reads(around: Surroundings) -> None:
         (connection, *_) = served.server._connections
         assert connection._transport.get_write_buffer_size() < 1_000_000
         await served.connections(1)
+
+
+async def test_a_client_that_reads_late(around: Surroundings) -> None:
+    """Gets every reply, in order: what was held back is answered once there is room."""
+    publish_long(around)
+    keys = [key for n in range(500) for key in ("good.test", f"new{n}.test")]
+    async with serving(around) as served, connected(served.address) as client:
+        await client.ask("good.test")
+        (connection,) = served.server._connections
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined] # asyncio's own
+        client.send(b"".join(map(request, keys)))
+        async with asyncio.timeout(10):
+            while not connection._full:  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(0.001)
+        client.reader._transport.resume_reading()  # type: ignore[attr-defined] # asyncio's own
+        replies = [await client.netstring() for _ in keys]
+    assert [reply == NOT_FOUND for reply in replies] == [key != "good.test" for key in keys]
+
+
+async def test_peers_are_not_remembered_for_ever(
+    around: Surroundings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Garbage from ever new addresses takes no more than so much memory."""
+    caplog.set_level(logging.INFO)
+    async with serving(around) as served:
+        for n in range(PEERS_KEPT + 5):
+            served.server.refused((f"peer{n}", 1), WireError("not a netstring"))
+        assert len(served.server._refusals) == PEERS_KEPT
+    assert len(caplog.records) == PEERS_KEPT + 5
 
 
 async def test_5000_idle_connections(around: Surroundings) -> None:
