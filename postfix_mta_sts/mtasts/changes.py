@@ -63,18 +63,20 @@ def _softened(old: Policy, new: Policy) -> Iterator[Change]:
 
 def _failed(before: State | None, after: State, why: Failure, now: float) -> Iterator[Change]:
     fields = {"error": why.code, "reason": why.reason, "failures": why.count}
+    reportable = {**fields, "result": why.result}  # RFC 8461 §6
     # At growing intervals: the 1st, 2nd, 4th, 8th … failure in a row.
     rare = Weight.DETAIL if why.count & (why.count - 1) else Weight.NOTE
     if kept := live(after, now):
         what = "record vanished" if why.code == NoRecordError.code else "renewal failed"
-        left = {"result": why.result, "policy_expires_in": round(kept.expires_at - now)}
-        yield Change(what, _warned(rare, kept), {**fields, **left})
+        left = {"policy_expires_in": round(kept.expires_at - now)}
+        yield Change(what, _warned(rare, kept), {**reportable, **left})
     elif before and before.policy:
         yield Change("policy expired", _warned(Weight.NOTE, before), {"id": before.policy_id})
-        yield Change("no policy", Weight.NOTE, fields)
+        yield Change("no policy", Weight.NOTE, reportable)
+    elif why.code in {NoRecordError.code, DnsFailureError.code}:
+        yield Change("no policy", Weight.DETAIL, fields)
     else:
-        ordinary = why.code in {NoRecordError.code, DnsFailureError.code}
-        yield Change("no policy", Weight.DETAIL if ordinary else rare, fields)
+        yield Change("no policy", rare, reportable)
 
 
 def _warned(weight: Weight, state: State) -> Weight:

@@ -4,6 +4,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.changes import Change, Weight, changes
 from postfix_mta_sts.mtasts.errors import (
+    CertificateError,
     DiscoveryError,
     DnsFailureError,
     FetchError,
@@ -136,3 +137,10 @@ def test_no_policy() -> None:
     assert told(None, asked(None, DnsFailureError("SERVFAIL")))[0].weight is Weight.DETAIL
     assert told(None, asked(None, InvalidRecordError("two")))[0].weight is Weight.NOTE
     assert told(None, got(None, StatusError("HTTP 404")))[0].weight is Weight.NOTE
+
+
+def test_a_policy_that_cannot_be_had_is_told_by_its_result_type() -> None:
+    """As RFC 8460 names it (L1, §6); what has no record has nothing to report."""
+    lost = told(None, got(None, CertificateError("certificate has expired")))[0]
+    assert (lost.what, lost.fields["result"]) == ("no policy", "sts-webpki-invalid")
+    assert "result" not in told(None, asked(None, NoRecordError("NXDOMAIN")))[0].fields
