@@ -61,11 +61,15 @@ async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, environ: MutableMapping[str, str], clock: Clock = time.time
+    settings: Settings,
+    environ: MutableMapping[str, str],
+    clock: Clock = time.time,
+    https_port: int = 443,
 ) -> AsyncIterator[None]:
     """The whole daemon, from its first listener to its last answer.
 
-    Raises `ListenError`. What it logs goes where `logs.set_up` has said.
+    Raises `ListenError`. What it logs goes where `logs.set_up` has said. `https_port`, that of
+    the Policy Hosts, is for tests.
     """
     async with AsyncExitStack() as stack:
         path = settings.cache.path or default_cache_path(environ)
@@ -74,7 +78,7 @@ async def running(
             return resolver.policies()  # made below, of this very store
 
         store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
-        sources = _sources(stack, settings, store, clock)
+        sources = _sources(stack, settings, store, clock, https_port)
         resolver = Resolver(
             sources,
             lookup_timeout=settings.lookup.timeout,
@@ -94,7 +98,11 @@ async def running(
 
 
 def _sources(
-    stack: AsyncExitStack, settings: Settings, store: FailsafeStore, clock: Clock
+    stack: AsyncExitStack,
+    settings: Settings,
+    store: FailsafeStore,
+    clock: Clock,
+    https_port: int,
 ) -> Sources:
     """What the resolver asks: store, DNS and Policy Hosts; the store is closed last."""
     stack.push_async_callback(store.close)
@@ -108,6 +116,7 @@ def _sources(
         proxy=https.proxy,
         allow_private_addresses=https.allow_private_addresses,
         concurrency=https.concurrency,
+        port=https_port,
     )
     stack.push_async_callback(fetcher.close)
     return Sources(dns.discover, fetcher.fetch, store, clock, random.random)
@@ -118,8 +127,8 @@ async def _listen(
 ) -> None:
     server = Server(limit=_raise_files_limit())
     listening = Listening(systemd.inherited(environ, os.getpid()))
-    stack.callback(listening.close)
     stack.push_async_callback(server.drain)
+    stack.callback(listening.close)  # first: who comes after us may already have a file there
     for listener in settings.listen:
         await server.listen(listening.open(listener), desk.answers(listener))
         event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)

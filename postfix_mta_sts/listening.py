@@ -32,11 +32,11 @@ class Listening:
 
     def open(self, listener: Listener) -> socket.socket:
         """The socket for a listener: bound, not yet listening. Raises `ListenError`."""
-        for sock in self._inherited:
-            if _is_bound_to(sock, listener.address):
-                self._inherited.remove(sock)
-                return sock
         try:
+            for sock in self._inherited:
+                if _is_bound_to(sock, listener.address):
+                    self._inherited.remove(sock)
+                    return sock
             if isinstance(listener.address, UnixAddress):
                 return self._open_unix(listener, listener.address)
             return _open_tcp(listener.address)
@@ -45,14 +45,17 @@ class Listening:
 
     def unclaimed(self) -> list[str]:
         """The addresses of inherited sockets that no listener has claimed; they are closed."""
-        names = [str(sock.getsockname()) for sock in self._inherited]
+        names = [_name(sock) for sock in self._inherited]
         for sock in self._inherited:
             sock.close()
         self._inherited.clear()
         return names
 
     def close(self) -> None:
-        """Remove the socket files that are still those made here."""
+        """Remove the socket files that are still those made here.
+
+        To be called while their sockets are open: an inode may be another's after that.
+        """
         for path, inode in self._made:
             with contextlib.suppress(OSError):
                 if path.stat().st_ino == inode:
@@ -114,6 +117,14 @@ def _is_bound_to(sock: socket.socket, address: TcpAddress | UnixAddress) -> bool
         return False
     candidates = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     return any(sockaddr[:2] == name[:2] for *_, sockaddr in candidates)
+
+
+def _name(sock: socket.socket) -> str:
+    """Where a socket is bound, as the configuration writes it."""
+    name = sock.getsockname()
+    if sock.family in {socket.AF_INET, socket.AF_INET6}:
+        return str(TcpAddress(*name[:2]))
+    return f"unix:{name}" if sock.family == socket.AF_UNIX else str(name)
 
 
 def _user(name: str | int | None) -> int:

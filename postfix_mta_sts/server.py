@@ -8,8 +8,9 @@ bounds what one client can have waiting.
 import asyncio
 import logging
 import socket
+import sys
 from collections import OrderedDict, deque
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from postfix_mta_sts.answers import Answers
 from postfix_mta_sts.logs import event
@@ -23,6 +24,10 @@ BACKLOG: Final = 1024
 """Connections that the kernel holds for us; more than Postfix's processes ask for at once."""
 DRAIN_GRACE: Final = 0.2
 """Seconds after the last listener closed in which requests already sent are still taken."""
+# The file of a UNIX socket is its maker's to remove; asyncio does it unasked from Python 3.13 on.
+_FILE_STAYS: Final[dict[str, Any]] = (
+    {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+)
 REFUSAL_SILENCE: Final = 60.0
 PEERS_KEPT: Final = 1_000
 """Peers of whom is remembered that their malformed requests were logged."""
@@ -187,8 +192,16 @@ class Server:
     async def listen(self, sock: socket.socket, answers: Answers) -> None:
         """Serve those who connect to a listening socket, with these answers."""
         loop = asyncio.get_running_loop()
-        serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        listener = await serve(lambda: Connection(self, answers), sock=sock, backlog=BACKLOG)
+
+        def connection() -> Connection:
+            return Connection(self, answers)
+
+        if sock.family == socket.AF_UNIX:
+            listener = await loop.create_unix_server(
+                connection, sock=sock, backlog=BACKLOG, **_FILE_STAYS
+            )
+        else:
+            listener = await loop.create_server(connection, sock=sock, backlog=BACKLOG)
         self._listeners.append(listener)
 
     async def drain(self, deadline: float = DRAIN_DEADLINE) -> None:

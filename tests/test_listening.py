@@ -1,0 +1,264 @@
+"""Listening sockets: made where the configuration says, or taken over from who made them."""
+
+import grp
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.config import Listener, TcpAddress, UnixAddress
+from postfix_mta_sts.listening import ListenError, Listening
+
+
+def tcp(host: str = "127.0.0.1", port: int = 0) -> Listener:
+    """A listener at a TCP address."""
+    return Listener(socketmap=TcpAddress(host, port))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a UNIX socket is to be."""
+    return tmp_path / "s"
+
+
+@contextmanager
+def left_behind(path: Path) -> Iterator[socket.socket]:
+    """A socket file, and the socket behind it; it takes connections while it is open."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        yield sock
+
+
+def connects(path: Path) -> bool:
+    """Whether somebody listens on a UNIX socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
+def an_account() -> tuple[str, int]:
+    """A user to whom this process may give a file: another one, if it is root."""
+    entry = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    return entry.pw_name, entry.pw_uid
+
+
+def a_group() -> tuple[str, int]:
+    """A group to which this process may give a file."""
+    gid = pwd.getpwnam("nobody").pw_gid if os.geteuid() == 0 else os.getegid()
+    return grp.getgrgid(gid).gr_name, gid
+
+
+class TestTcp:
+    """host:port."""
+
+    @pytest.mark.parametrize(
+        ("host", "family", "name"),
+        [
+            ("127.0.0.1", socket.AF_INET, "127.0.0.1"),
+            ("::1", socket.AF_INET6, "::1"),
+            ("::", socket.AF_INET6, "::"),
+        ],
+    )
+    def test_bound(self, host: str, family: socket.AddressFamily, name: str) -> None:
+        """The socket is bound to the address, and not yet listening."""
+        with Listening([]).open(tcp(host)) as sock:
+            assert (sock.family, sock.getsockname()[0]) == (family, name)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 0
+            sock.listen()
+            with socket.create_connection((host, sock.getsockname()[1])):
+                pass
+
+    def test_both_families_on_one_port(self) -> None:
+        """`[::]:PORT` leaves `0.0.0.0:PORT` free, so that both can be configured."""
+        listening = Listening([])
+        with listening.open(tcp("::")) as six:
+            port = six.getsockname()[1]
+            with listening.open(tcp("0.0.0.0", port)) as four:
+                assert four.getsockname() == ("0.0.0.0", port)
+
+    def test_name(self) -> None:
+        """A host name stands for its address."""
+        with Listening([]).open(tcp("localhost")) as sock:
+            assert sock.getsockname()[0] in {"127.0.0.1", "::1"}
+
+    def test_port_again_after_a_restart(self) -> None:
+        """What is left of old connections does not keep a port from the next process."""
+        listening = Listening([])
+        with listening.open(tcp()) as sock:
+            sock.listen()
+            address = sock.getsockname()
+            with socket.create_connection(address):
+                sock.accept()[0].close()  # this side closes first, and is left in TIME_WAIT
+        with listening.open(tcp(*address)) as again:
+            assert again.getsockname() == address
+
+    def test_in_use(self) -> None:
+        """A port on which somebody listens is refused; the reason names it."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(ListenError) as caught:
+                Listening([]).open(tcp(port=port))
+        assert str(caught.value).startswith(f"cannot listen on 127.0.0.1:{port}: ")
+        assert "Address already in use" in str(caught.value)
+
+    def test_unknown_name(self) -> None:
+        """A name without address is refused, also where sockets were handed over."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            for inherited in ([], [other]):
+                with pytest.raises(ListenError, match=r"^cannot listen on nowhere\.invalid:1: "):
+                    Listening(inherited).open(tcp("nowhere.invalid", 1))
+
+
+class TestUnix:
+    """unix:/path."""
+
+    @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+    def test_mode_owner_group(self, path: Path, mode: int) -> None:
+        """The file has the mode, owner and group that the configuration says."""
+        user, uid = an_account()
+        group, gid = a_group()
+        listener = Listener(socketmap=UnixAddress(path), mode=mode, owner=user, group=group)
+        with Listening([]).open(listener):
+            status = path.stat()
+        assert stat.S_ISSOCK(status.st_mode)
+        assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, uid, gid)
+
+    def test_ids(self, path: Path) -> None:
+        """Owner and group may be numbers."""
+        uid, gid = an_account()[1], a_group()[1]
+        listener = Listener(socketmap=UnixAddress(path), owner=uid, group=gid)
+        with Listening([]).open(listener):
+            assert (path.stat().st_uid, path.stat().st_gid) == (uid, gid)
+
+    @pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o750), (0o000, 0o777), (0o177, 0o600)])
+    def test_umask(self, path: Path, umask: int, mode: int) -> None:
+        """Where the configuration says nothing, the mode is what the umask leaves."""
+        before = os.umask(umask)
+        try:
+            with Listening([]).open(Listener(socketmap=UnixAddress(path))):
+                assert stat.S_IMODE(path.stat().st_mode) == mode
+            assert os.umask(umask) == umask
+        finally:
+            os.umask(before)
+
+    @pytest.mark.parametrize(("owner", "group"), [("no-such-one", None), (None, "no-such-one")])
+    def test_unknown_account(self, path: Path, owner: str | None, group: str | None) -> None:
+        """An account that does not exist is refused by name, and its file goes at the end."""
+        listening = Listening([])
+        with pytest.raises(ListenError, match="no-such-one"):
+            listening.open(Listener(socketmap=UnixAddress(path), owner=owner, group=group))
+        listening.close()
+        assert not path.exists()
+
+    def test_stale_file_is_replaced(self, path: Path) -> None:
+        """A socket file that nobody listens on, left by `kill -9`, is no obstacle."""
+        with left_behind(path):
+            pass
+        with Listening([]).open(Listener(socketmap=UnixAddress(path))) as sock:
+            sock.listen()
+            assert connects(path)
+
+    @pytest.mark.parametrize("backlog", [0, 10])
+    def test_living_one_is_refused(self, path: Path, backlog: int) -> None:
+        """A socket on which another process listens stays its own, also if it is very busy."""
+        with left_behind(path) as other, socket.socket(socket.AF_UNIX) as waiting:
+            other.listen(backlog)
+            waiting.connect(str(path))
+            with pytest.raises(ListenError, match="another process is listening on it"):
+                Listening([]).open(Listener(socketmap=UnixAddress(path)))
+            other.accept()[0].close()
+            assert connects(path)
+
+    def test_other_file_is_refused(self, path: Path) -> None:
+        """A file that is no socket is not touched."""
+        path.write_text("precious")
+        with pytest.raises(ListenError, match="exists and is not a socket"):
+            Listening([]).open(Listener(socketmap=UnixAddress(path)))
+        assert path.read_text() == "precious"
+
+    def test_no_folder(self, path: Path) -> None:
+        """A folder that is not there is not made: it would have the wrong owner."""
+        with pytest.raises(ListenError, match="No such file or directory"):
+            Listening([]).open(Listener(socketmap=UnixAddress(path / "s")))
+
+
+class TestClose:
+    """What is left behind."""
+
+    def test_own_file_is_removed(self, path: Path) -> None:
+        """The file that was made here goes; without it there is nothing to complain of."""
+        listening = Listening([])
+        with listening.open(Listener(socketmap=UnixAddress(path))):
+            listening.close()
+            assert not path.exists()
+            listening.close()
+
+    def test_the_next_one_s_file_is_left(self, path: Path) -> None:
+        """A socket that another process has made under the same name meanwhile is its own."""
+        listening, successor = Listening([]), Listening([])
+        with listening.open(Listener(socketmap=UnixAddress(path))):
+            path.unlink()
+            with successor.open(Listener(socketmap=UnixAddress(path))) as sock:
+                sock.listen()
+                listening.close()
+                assert connects(path)
+
+    def test_inherited_file_is_left(self, path: Path) -> None:
+        """The file of a socket that was handed over is that of who made it."""
+        with left_behind(path) as sock:
+            listening = Listening([sock])
+            listening.open(Listener(socketmap=UnixAddress(path)))
+            listening.close()
+            assert connects(path)
+
+
+class TestInherited:
+    """Sockets that were handed over."""
+
+    def test_claimed_by_address(self, path: Path) -> None:
+        """Each is used for the listener that has its address, whatever their order."""
+        with (
+            socket.create_server(("127.0.0.1", 0)) as four,
+            socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+            left_behind(path) as unix,
+        ):
+            listening = Listening([four, six, unix])
+            assert listening.open(Listener(socketmap=UnixAddress(path))) is unix
+            assert listening.open(tcp("::1", six.getsockname()[1])) is six
+            assert listening.open(tcp("127.0.0.1", four.getsockname()[1])) is four
+            assert listening.unclaimed() == []
+
+    def test_claimed_by_name(self) -> None:
+        """A host name claims a socket at one of its addresses."""
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            assert Listening([sock]).open(tcp("localhost", sock.getsockname()[1])) is sock
+
+    def test_claimed_once(self) -> None:
+        """A socket serves one listener: who asks for the same address again is refused."""
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            listening = Listening([sock])
+            port = sock.getsockname()[1]
+            listening.open(tcp(port=port))
+            with pytest.raises(ListenError):
+                listening.open(tcp(port=port))
+
+    def test_unclaimed_are_closed_and_named(self, path: Path) -> None:
+        """What fits no listener is closed, so that nobody waits there for an answer."""
+        with (
+            closing(socket.create_server(("127.0.0.1", 0))) as sock,
+            left_behind(path) as unix,
+            closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)) as other,
+        ):
+            address = sock.getsockname()
+            listening = Listening([sock, unix, other])
+            with listening.open(tcp()):
+                named = listening.unclaimed()
+            assert named[:2] == [f"{address[0]}:{address[1]}", f"unix:{path}"]
+            assert len(named) == 3
+            assert [s.fileno() for s in (sock, unix, other)] == [-1, -1, -1]
+            assert listening.unclaimed() == []
