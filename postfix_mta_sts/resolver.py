@@ -201,22 +201,32 @@ class Resolver:
 
     async def _before(self, domain: Domain, attempt: _Attempt) -> State | None:
         """What was known when the attempt began; those who wait get it, if it can be served."""
-        if (known := self._known.get(domain)) and known.state:
-            return known.state
+        known = self._known.get(domain)
+        in_memory = known.state if known else None
+        if standing(in_memory, self._sources.clock()) is not Standing.UNKNOWN:
+            return in_memory
         state = await self._sources.store.load(domain)
         if state and standing(state, self._sources.clock()) is not Standing.UNKNOWN:
             self._settle(domain, attempt, state)
-        return state
+        return state or in_memory
 
     async def _after(self, domain: Domain, before: State | None) -> State:
         """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
         outcome = await _either(self._sources.discover(domain), DiscoveryError)
         step = lifecycle.after_discovery(before, outcome, self._sources.clock())
+        if isinstance(step, Fetch) and before and before.policy:
+            before = await self._newer(domain, before)
+            step = lifecycle.after_discovery(before, outcome, self._sources.clock())
         after = step if isinstance(step, State) else await self._fetched(domain, before, step)
         for change in changes(before, after, self._sources.clock()):
             level = _LEVELS[change.weight]
             event(_log, level, change.what, domain, exc_info=None, **change.fields)
         return after
+
+    async def _newer(self, domain: Domain, before: State) -> State:
+        """The state, or the one on file, should another process have fetched since."""
+        on_file = await self._sources.store.load(domain)
+        return on_file if on_file and on_file.fetched_at > before.fetched_at else before
 
     async def _fetched(self, domain: Domain, before: State | None, step: Fetch) -> State:
         outcome = await _either(self._sources.fetch(domain), FetchError)

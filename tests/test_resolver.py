@@ -172,6 +172,31 @@ async def test_an_expired_row_is_not_served() -> None:
     assert (await looked_up(resolver_in(around))).policy is None
 
 
+async def test_what_another_process_has_fetched_is_taken() -> None:
+    """Two daemons on one file: the second takes what the first has put there, without a GET."""
+    around = Surroundings()
+    around.publish()
+    first, second = resolver_in(around), resolver_in(around)
+    await looked_up(first)
+    await looked_up(second)
+    around.publish(policy_id="b", mode="testing")
+    around.now += 300
+    for resolver in (first, second):
+        await resolver.renew(GOOD)
+    assert around.gets[GOOD] == 2
+    assert (await looked_up(second)).policy == policy("testing")
+
+
+async def test_memory_that_has_run_out_is_no_reason_to_forget_the_file() -> None:
+    """A policy on file is found also when an absence was all that memory knew (promise 2)."""
+    around = Surroundings()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    await around.store.save(GOOD, restored(policy(), PolicyId("a"), START, START + DAY), START)
+    around.now += HOUR
+    assert (await looked_up(resolver)).policy == policy()
+
+
 async def test_downgrade_by_silent_dns() -> None:
     """An attacker who silences the DNS removes no policy that is known."""
     around = Surroundings()

@@ -40,8 +40,10 @@ class Store(Protocol):
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """Replace the domain's row; when this returns, the row outlives a `kill -9`.
 
-        `state.policy` and `state.policy_id` are not None. The row keeps the later of its
-        last-asked time and `asked_at`.
+        `state.policy` and `state.policy_id` are not None. A policy that was fetched before the
+        one in the row, by another process say, leaves the row as it is, unless that one is from
+        the future (the clock was set back). The row keeps the later of its last-asked time and
+        `asked_at`.
         """
 
     async def touch(self, asked: Mapping[Domain, float]) -> None:

@@ -32,8 +32,12 @@ class MemoryStore:
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`."""
         held(state)
-        before = self.rows.pop(domain, None)
-        asked_at = max(before.asked_at, asked_at) if before else asked_at
+        before = self.rows.get(domain)
+        if before:
+            if state.fetched_at < before.state.fetched_at <= state.checked_at:
+                return
+            asked_at = max(before.asked_at, asked_at)
+            del self.rows[domain]
         self.rows[domain] = Row(state, asked_at)
 
     async def touch(self, asked: Mapping[Domain, float]) -> None:

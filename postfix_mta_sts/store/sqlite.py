@@ -43,6 +43,7 @@ _SAVE = """
         refetch_at = excluded.refetch_at,
         expires_at = excluded.expires_at,
         asked_at = max(policies.asked_at, excluded.asked_at)
+        WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
 """
 _TOUCH = "UPDATE policies SET asked_at = ?1 WHERE domain = ?2 AND asked_at < ?1"
 _DUE = """
@@ -134,7 +135,7 @@ class SqliteStore:
         policy, policy_id = held(state)
         fetched_at, expires_at = state.fetched_at, state.fetched_at + policy.max_age
         times = (fetched_at, state.refetch_at, expires_at, asked_at)
-        await self._write(_SAVE, [(domain, policy_id, policy.text, *times)])
+        await self._write(_SAVE, [(domain, policy_id, policy.text, *times, state.checked_at)])
 
     async def touch(self, asked: Mapping[Domain, float]) -> None:
         """See `Store`."""

@@ -117,6 +117,22 @@ async def test_replace(store: Store) -> None:
     assert await store.remove_expired(1561.0) == 1
 
 
+async def test_an_older_policy_never_comes_back(store: Store) -> None:
+    """What another process has fetched since is not replaced by what was fetched before (C10)."""
+    newer = a_state(1500.0, 1600.0, "id2")
+    await store.save(GOOD, newer, 1500.0)
+    await store.save(GOOD, replace(a_state(1000.0), checked_at=1550.0), 1550.0)
+    assert await store.load(GOOD) == newer
+
+
+async def test_a_policy_from_the_future_is_replaced(store: Store) -> None:
+    """After the clock was set back, what is fetched now counts."""
+    await store.save(GOOD, a_state(9000.0), 9000.0)
+    now = a_state(1000.0)
+    await store.save(GOOD, now, 1000.0)
+    assert await store.load(GOOD) == now
+
+
 async def test_expired_is_given(store: Store) -> None:
     """Whether a policy has expired is not the store's to judge."""
     state = a_state(policy=a_policy(max_age=0))
