@@ -5,9 +5,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import uvloop
 
@@ -20,6 +20,8 @@ from postfix_mta_sts.fetch import PolicyFetcher
 from postfix_mta_sts.listening import ListenError
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
+
+_Command: TypeAlias = argparse.ArgumentParser
 
 DEFAULT_CONFIG: Final = Path("/etc/postfix-mta-sts.yml")
 
@@ -48,28 +50,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command = commands.add_parser("serve", help="answer Postfix's look-ups until told to stop")
-    _add_config(command)
-    command.set_defaults(command=_serve)
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Command:
+        command = commands.add_parser(name, help=text, allow_abbrev=False)
+        command.set_defaults(command=run)
+        return command
 
-    command = commands.add_parser(
-        "query", help="ask the network about a domain now, and print each step"
-    )
-    command.add_argument("domain", metavar="DOMAIN")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    _add_config(command)
-    command.set_defaults(command=_query)
-
-    command = commands.add_parser("check-config", help="say what is wrong with a configuration")
-    command.add_argument("file", metavar="FILE", type=Path)
-    command.set_defaults(command=_check_config)
-
-    command = commands.add_parser("version", help="print the version")
-    command.set_defaults(command=_version)
+    _add_config(add("serve", _serve, "answer Postfix's look-ups until told to stop"))
+    query = add("query", _query, "ask the network about a domain now, and print each step")
+    query.add_argument("domain", metavar="DOMAIN")
+    query.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_config(query)
+    check = add("check-config", _check_config, "say what is wrong with a configuration")
+    check.add_argument("file", metavar="FILE", type=Path)
+    add("version", _version, "print the version")
     return parser
 
 
-def _add_config(command: argparse.ArgumentParser) -> None:
+def _add_config(command: _Command) -> None:
     text = f"the configuration (default: {DEFAULT_CONFIG} if it exists, else built-in defaults)"
     command.add_argument("--config", metavar="FILE", type=Path, help=text)
 

@@ -61,7 +61,9 @@ def _exchange_lines(exchange: Exchange) -> Iterator[str]:
         names = ", ".join(cert.names)
         yield f"  cert      {names}; issued by {cert.issuer}; valid until {cert.not_after}"
     if exchange.status is not None:
-        yield f"  status    {exchange.status}, {exchange.media_type}, {exchange.size} bytes"
+        size = None if exchange.size is None else f"{exchange.size} bytes"
+        seen = (str(exchange.status), exchange.media_type, size)
+        yield f"  status    {', '.join(filter(None, seen))}"
 
 
 def _body_lines(body: bytes, error: MtaStsError | None) -> Iterator[str]:
