@@ -6,7 +6,6 @@ which it was made stands and is fresh.
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,6 +15,7 @@ from postfix_mta_sts.mtasts.lifecycle import State, fresh_until
 from postfix_mta_sts.postfix.nexthop import policy_domain
 from postfix_mta_sts.postfix.reply import NOT_FOUND, TOO_LONG, Dress, Found, TryAgain, compose
 from postfix_mta_sts.postfix.wire import Request, Wire
+from postfix_mta_sts.recent import drop_oldest
 from postfix_mta_sts.resolver import Known, Resolver
 
 _log = logging.getLogger(__name__)
@@ -56,19 +56,16 @@ class Answers:
         self._clock = clock
         self._entries = entries
         self._defer = defer
-        self._memory: OrderedDict[bytes, _Remembered] = OrderedDict()
+        self._memory: dict[bytes, _Remembered] = {}
         self._not_found = wire.encode_reply(NOT_FOUND)  # one for all absences
         self._too_long = wire.encode_reply(TOO_LONG)
 
     def remembered(self, request: bytes) -> bytes | None:
         """The reply to a request that was answered before, if it still holds. The hot path."""
-        entry = self._memory.get(request)
-        if entry is None:
+        entry = self._memory.pop(request, None)
+        if entry is None or entry.known.state is not entry.state or self._clock() >= entry.until:
             return None
-        if entry.known.state is not entry.state or self._clock() >= entry.until:
-            del self._memory[request]
-            return None
-        self._memory.move_to_end(request)
+        self._memory[request] = entry  # the most recently used is the last
         return entry.reply
 
     def answer(self, request: bytes) -> bytes | Coroutine[Any, Any, bytes]:
@@ -104,8 +101,7 @@ class Answers:
     ) -> bytes:
         entry = _Remembered(self._compose(asked, domain, state), known, state)
         self._memory[request] = entry
-        if len(self._memory) > self._entries:
-            self._memory.popitem(last=False)
+        drop_oldest(self._memory, self._entries)
         return entry.reply
 
     def _compose(self, asked: Request, domain: Domain, state: State) -> bytes:

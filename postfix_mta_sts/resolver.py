@@ -6,7 +6,6 @@ domain stands in a `Known`, one per domain; who holds it sees it change.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -18,6 +17,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, Standing, State, standing
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.recent import drop_oldest
 from postfix_mta_sts.store import Store
 
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Resolver:
         self._entries = entries
         self._limit = attempts
         self._crowded = False
-        self._known: OrderedDict[Domain, Known] = OrderedDict()
+        self._known: dict[Domain, Known] = {}
         self._attempts: dict[Domain, _Attempt] = {}
         self._asked: dict[Domain, float] = {}
 
@@ -105,7 +105,7 @@ class Resolver:
         worth = standing(known.state if known else None, now)
         if known is None or worth is Standing.UNKNOWN:
             return None
-        self._known.move_to_end(domain)
+        self._known[domain] = self._known.pop(domain)  # the most recently used is the last
         if known.state and known.state.policy:
             self._asked[domain] = now
         if worth is Standing.DUE:
@@ -242,8 +242,8 @@ class Resolver:
             known.state = state
         elif attempt.remember:
             self._known[domain] = Known(state)
-            if len(self._known) > self._entries:
-                self._known.popitem(last=False)[1].state = None
+            for forgotten in drop_oldest(self._known, self._entries):
+                forgotten.state = None
         if state.policy is None:
             self._asked.pop(domain, None)
         if not attempt.answer.done():
