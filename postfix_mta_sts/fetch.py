@@ -259,12 +259,13 @@ class _Response(aiohttp.ClientResponse):
         """Note the connection before its answer, which may end it, is read."""
         attempt = _ATTEMPT.get()
         attempt.transport = connection.transport
-        if connection.transport:
-            _note_connection(connection.transport, attempt.exchange)
+        _note_connection(attempt.transport, attempt.exchange)
         return await super().start(connection)
 
 
-def _note_connection(transport: asyncio.Transport, seen: Exchange) -> None:
+def _note_connection(transport: asyncio.Transport | None, seen: Exchange) -> None:
+    if transport is None:  # lost already
+        return
     session = transport.get_extra_info("ssl_object")
     seen.tls_version = session.version()
     facts = session.getpeercert()
@@ -303,7 +304,8 @@ def _failure(error: aiohttp.ClientError, seen: Exchange) -> FetchError:
         case aiohttp.ClientOSError():
             return UnreachableError(f"{seen.address}: connection lost: {_os_words(error)}")
         case aiohttp.ClientResponseError():
-            return IncompleteError(f"not an HTTP response: {printable(error.message)}")
+            words = error.message.partition("\n")[0].rstrip(":")  # the rest draws a picture
+            return IncompleteError(f"malformed HTTP: {printable(words)}")
         case aiohttp.ClientPayloadError():
             return IncompleteError(f"the body broke off after {seen.size or 0} bytes")
         case _:
@@ -318,6 +320,8 @@ def _connect_failure(error: aiohttp.ClientConnectorError, seen: Exchange) -> Fet
             return TlsError(f"the TLS handshake failed: {_os_words(error.os_error)}")
         case aiohttp.ClientConnectorError(os_error=_ForbiddenError() as refusal):
             return _forbidden(str(refusal))
+        case aiohttp.ClientConnectorDNSError():  # our own resolver raises no OSError
+            return UnreachableError(f"the proxy's name: {_os_words(error.os_error)}")
         case aiohttp.ClientProxyConnectionError():
             return UnreachableError(f"the proxy: {_os_words(error.os_error)}")
         case _:

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -147,7 +148,9 @@ class PolicyHost:
         gone = asyncio.create_task(reader.read(1), name="test client gone")
         try:
             await asyncio.wait({answering, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
+            if answering.done():
+                answering.result()
+            else:
                 await self.closed.add(sni or "")
         finally:
             answering.cancel()
@@ -216,6 +219,8 @@ def then_abort(head: bytes) -> Script:
     async def script(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         await writer.drain()
+        linger = struct.pack("ii", 1, 0)  # on, for no time: close() sends a reset
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         writer.transport.abort()
 
     return script
@@ -242,6 +247,7 @@ def endless(head: bytes, block: bytes = b"x" * 65536) -> Script:
         while True:
             writer.write(block)
             await writer.drain()
+            await asyncio.sleep(0)  # drain does not wait while a lost connection takes everything
 
     return script
 

@@ -1,0 +1,82 @@
+"""What may be a policy by the head of its response."""
+
+import pytest
+
+from postfix_mta_sts.mtasts.errors import (
+    FetchError,
+    IncompleteError,
+    MediaTypeError,
+    StatusError,
+    TooLargeError,
+)
+from postfix_mta_sts.mtasts.response import SIZE_MOST, Head, check_head, check_size
+
+PLAIN = ["text/plain"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head(200, PLAIN, length=5),
+        Head(200, PLAIN, length=0),
+        Head(200, PLAIN, length=SIZE_MOST),
+        Head(200, PLAIN, transfer_coding=["Chunked"]),
+        Head(200, [" TEXT/plain\t; charset=utf-16"], length=5),
+        Head(200, PLAIN, content_coding=["identity"], length=5),
+        Head(200, PLAIN, content_coding=[""], length=5),
+    ],
+)
+def test_good(head: Head) -> None:
+    """Status 200, plain text as it stands, and an end that can be told."""
+    check_head(head)
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "reason"),
+    [
+        (Head(404, PLAIN, length=5), StatusError, "HTTP 404"),
+        (Head(201, PLAIN, length=5), StatusError, "HTTP 201"),
+        (Head(301), StatusError, "HTTP 301, a redirect, which is never followed"),
+        (Head(304), StatusError, "HTTP 304"),
+        (Head(200, length=5), MediaTypeError, "no Content-Type"),
+        (Head(200, [""], length=5), MediaTypeError, "Content-Type is not text/plain: ''"),
+        (
+            Head(200, ["text/plain", "text/html"], length=5),
+            MediaTypeError,
+            "Content-Type is not text/plain: 'text/plain, text/html'",
+        ),
+        (
+            Head(200, ["text/plain, text/html"], length=5),
+            MediaTypeError,
+            "Content-Type is not text/plain: 'text/plain, text/html'",
+        ),
+        (
+            Head(200, PLAIN, content_coding=["identity", "gzip"], length=5),
+            MediaTypeError,
+            "content coding 'identity, gzip'",
+        ),
+        (
+            Head(200, PLAIN, transfer_coding=["gzip, chunked"]),
+            MediaTypeError,
+            "transfer coding 'gzip, chunked'",
+        ),
+        (
+            Head(200, PLAIN, transfer_coding=[""]),
+            IncompleteError,
+            "neither Content-Length nor chunked: no telling where it ends",
+        ),
+        (Head(200, PLAIN, length=SIZE_MOST + 1), TooLargeError, "more than 65536 bytes"),
+    ],
+)
+def test_refused(head: Head, error: type[FetchError], reason: str) -> None:
+    """Each fault has its leaf and its reason."""
+    with pytest.raises(error) as caught:
+        check_head(head)
+    assert str(caught.value) == reason
+
+
+def test_size() -> None:
+    """64 KiB are allowed, and not a byte more."""
+    check_size(SIZE_MOST)
+    with pytest.raises(TooLargeError):
+        check_size(SIZE_MOST + 1)

@@ -1,0 +1,54 @@
+"""An HTTP proxy in the process that knows CONNECT alone, and connects to one place only."""
+
+import asyncio
+import contextlib
+from typing import Self
+
+from tests.support.tasks import Tasks
+
+
+class ConnectProxy:
+    """Whatever is asked for, the tunnel ends at `port` of 127.0.0.1; `heads` are the requests.
+
+    With a `refusal` (an HTTP response) it answers that instead.
+    """
+
+    def __init__(self, port: int, refusal: bytes = b"") -> None:
+        self.heads: list[bytes] = []
+        self._port = port
+        self._refusal = refusal
+        self._tasks = Tasks()
+
+    @property
+    def url(self) -> str:
+        """As it is written in the configuration."""
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._tasks.stop()
+        await self._server.wait_closed()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.start(self._serve(reader, writer), "test proxy")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            if self._refusal:
+                writer.write(self._refusal)
+                return
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(_pour(reader, far_writer), _pour(far_reader, writer))
+
+
+async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with contextlib.closing(sink), contextlib.suppress(ConnectionError):
+        while data := await source.read(65536):
+            sink.write(data)
+            await sink.drain()
