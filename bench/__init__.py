@@ -1,0 +1,1 @@
+"""What the daemon costs, beside the least that any server must do and beside a peer."""

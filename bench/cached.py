@@ -1,0 +1,150 @@
+"""Shapes in which every answer is in memory: at Postfix's pace, alone, pipelined, by tcp_table.
+
+Border: the keys are few and were all asked for before. The floor's answer is as long as the
+daemon's.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from bench.load import ABSENCE, POLICY, Load
+from bench.servers import DAEMON, FLOOR, PEER, Servers, Serving
+from bench.shape import CPU, P50, P99, Bench, Shape, progress
+from bench.sheet import Cell, Line, Mark
+
+KEYS: Final = 1_000
+_WARMING: Final = 0.2
+"""Seconds of the same load before each that is measured."""
+
+_KINDS = {"policy": POLICY, "absence": ABSENCE}
+_FLOOR_REPLIES = {
+    "policy": "OK secure match=mx1.d500.bench.test:mx2.d500.bench.test servername=hostname",
+    "absence": "NOTFOUND ",
+}
+_TRANSPORTS = ("TCP", "UNIX")
+
+
+def warm(server: Serving, key: str, numbers: int) -> None:
+    """Have every one of the keys answered once."""
+    for address in server.at.values():
+        wire = "tcp_table" if address is server.at.get("tcp_table") else "socketmap"
+        Load(key, count=numbers, wire=wire).run(address)
+
+
+@contextlib.contextmanager
+def _warmed(servers: Servers, keys: int, *, sqlite: bool = False) -> Iterator[list[Serving]]:
+    """This daemon and the peers, one for each transport, with everything in memory."""
+    with contextlib.ExitStack() as stack:
+        warmed = [stack.enter_context(servers.daemon())]
+        warmed += [stack.enter_context(servers.peer(transport)) for transport in _TRANSPORTS]
+        if sqlite:
+            warmed.append(stack.enter_context(servers.peer(sqlite=True)))
+        for server in warmed:
+            for key in _KINDS.values():
+                warm(server, key, keys)
+        yield warmed
+
+
+def _compare(bench: Bench, name: str, clients: int, depth: int, kinds: tuple[str, ...]) -> None:
+    """Every server by every transport, in turn, round after round."""
+    keys = bench.scaled(KEYS)
+    with contextlib.ExitStack() as stack:
+        servers = stack.enter_context(_warmed(bench.servers, keys, sqlite=clients > 1))
+        floors = {k: stack.enter_context(bench.servers.floor(_FLOOR_REPLIES[k])) for k in kinds}
+        for round_ in range(bench.rounds):
+            progress(f"{name}: round {round_ + 1}")
+            for kind in kinds:
+                for transport in _TRANSPORTS:
+                    for server in (floors[kind], *servers):
+                        if address := server.at.get(transport):
+                            load = Load(
+                                _KINDS[kind],
+                                numbers=keys,
+                                clients=clients,
+                                depth=depth,
+                                seconds=bench.seconds,
+                            )
+                            _warm_up(load, server, transport)
+                            bench.measure(_shape(name, kind, transport), server, address, load)
+
+
+def _warm_up(load: Load, server: Serving, transport: str) -> None:
+    Load(
+        load.key,
+        numbers=load.numbers,
+        clients=load.clients,
+        depth=load.depth,
+        seconds=_WARMING,
+    ).run(server.at[transport])
+
+
+def _at_postfix_pace(bench: Bench) -> None:
+    _compare(bench, "50 clients", clients=50, depth=1, kinds=("policy", "absence"))
+
+
+def _alone(bench: Bench) -> None:
+    _compare(bench, "1 client", clients=1, depth=1, kinds=("policy",))
+
+
+def _pipelined(bench: Bench) -> None:
+    _compare(bench, "50 clients, 16 in flight", clients=50, depth=16, kinds=("policy",))
+
+
+def _tcp_table(bench: Bench) -> None:
+    keys = bench.scaled(KEYS)
+    with bench.servers.daemon() as server:
+        warm(server, POLICY, keys)
+        for round_ in range(bench.rounds):
+            progress(f"tcp_table: round {round_ + 1}")
+            for wire, address in (("socketmap", "TCP"), ("tcp_table", "tcp_table")):
+                load = Load(POLICY, numbers=keys, seconds=bench.seconds, wire=wire)
+                bench.measure(f"{wire}, 50 clients", server, server.at[address], load)
+
+
+def _shape(name: str, kind: str, transport: str) -> str:
+    return f"cached {kind}, {name}, {transport}"
+
+
+def _of_floor(shape: str, figure: str, factor: float) -> Mark:
+    return Mark(factor, Cell(shape, figure, FLOOR), FLOOR)
+
+
+def _paced_lines() -> Iterator[Line]:
+    for kind in _KINDS:
+        for transport in _TRANSPORTS:
+            shape = _shape("50 clients", kind, transport)
+            of_peer = Mark(0.25, Cell(shape, CPU, PEER), PEER)
+            yield Line(shape, CPU, (_of_floor(shape, CPU, 2.0), of_peer), go="20.8")
+            yield Line(shape, P50)
+            yield Line(shape, P99, (_of_floor(shape, P99, 2.0),), go="5,100")
+
+
+def _alone_lines() -> Iterator[Line]:
+    for transport in _TRANSPORTS:
+        shape = _shape("1 client", "policy", transport)
+        yield Line(shape, P50, (_of_floor(shape, P50, 2.0),))
+        yield Line(shape, CPU, go="26.3")
+
+
+def _pipelined_lines() -> Iterator[Line]:
+    for transport in _TRANSPORTS:
+        shape = _shape("50 clients, 16 in flight", "policy", transport)
+        yield Line(shape, CPU, (_of_floor(shape, CPU, 5.0),), go="14.8")
+
+
+_SOCKETMAP = Cell("socketmap, 50 clients", CPU, DAEMON)
+
+SHAPES: Final = (
+    Shape("cached", _at_postfix_pace, tuple(_paced_lines())),
+    Shape("alone", _alone, tuple(_alone_lines())),
+    Shape("pipelined", _pipelined, tuple(_pipelined_lines())),
+    Shape(
+        "tcp_table",
+        _tcp_table,
+        (
+            Line("socketmap, 50 clients", CPU),
+            Line("tcp_table, 50 clients", CPU, (Mark(1.2, _SOCKETMAP, "socketmap"),)),
+        ),
+    ),
+)

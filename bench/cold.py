@@ -1,0 +1,158 @@
+"""Shapes in which the network is asked: new domains, and what others notice of them.
+
+Border: name server and Policy Host are on this machine and answer at once; what they cost is not
+counted. TLS 1.3, ECDSA P-256 certificates, no session is resumed.
+"""
+
+import contextlib
+import time
+from typing import Final
+
+from bench.cached import warm
+from bench.load import ABSENCE, BLACK_HOLE, POLICY, Load, Result
+from bench.process import Address
+from bench.servers import DAEMON, PEER, Serving
+from bench.shape import CPU, P99, Bench, Shape, progress
+from bench.sheet import Cell, Line, Mark
+
+_WALL = "wall time, s"
+_HITS_P99 = "p99 of hits, µs"
+_HEALTHY_P99 = "p99 of new healthy domains, ms"
+
+_STORM = "hits while 100 clients ask for new domains"
+_HOLES = "500 look-ups wait for black-holed hosts"
+_NO_HOLES = "the same without"
+
+_KEYS: Final = 200
+_HIT_RATE: Final = 2_000
+"""Hits a second where they are not to be the load, timed from when each was due."""
+_HEALTHY: Final = 200
+_HEALTHY_RATE: Final = 50
+_GOES_CPU: Final = 2.2e-3
+"""Seconds for a cold policy: the Go peer's, and what it takes of a wall at least."""
+
+
+def _policies(bench: Bench) -> None:
+    _each_once(bench, f"{bench.scaled(2_000):,} new policies, 100 clients", POLICY, 2_000)
+
+
+def _absences(bench: Bench) -> None:
+    _each_once(bench, "new domains without a record, 100 clients", ABSENCE, 10_000)
+
+
+def _each_once(bench: Bench, shape: str, key: str, number: int) -> None:
+    shape = _POLICIES if key == POLICY else _ABSENCES
+    count = bench.scaled(number)
+    with contextlib.ExitStack() as stack:
+        make = bench.servers
+        kinds = (make.daemon(), make.peer(), make.peer(sqlite=True))
+        servers = [stack.enter_context(kind) for kind in kinds]
+        for server in servers:
+            Load(key, first=bench.fresh(count), clients=10, count=bench.scaled(100)).run(
+                server.at["TCP"]
+            )
+        for round_ in range(bench.rounds):
+            progress(f"{shape}: round {round_ + 1}")
+            for server in servers:
+                load = Load(key, first=bench.fresh(count), clients=100, count=count, seconds=120)
+                if result := bench.measure(shape, server, server.at["TCP"], load):
+                    seconds = result.seconds / count * number
+                    bench.sheet.note(shape, _WALL, server.name, seconds)
+
+
+def _hits(bench: Bench) -> Load:
+    return Load(POLICY, numbers=_KEYS, rate=_HIT_RATE, seconds=bench.seconds)
+
+
+def _storm(bench: Bench) -> None:
+    with bench.servers.daemon() as daemon, bench.servers.peer() as peer:
+        for server in (daemon, peer):
+            warm(server, POLICY, _KEYS)
+        for round_ in range(bench.rounds):
+            progress(f"{_STORM}: round {round_ + 1}")
+            for server in (daemon, peer):
+                _hit_in_storm(bench, server)
+
+
+def _hit_in_storm(bench: Bench, server: Serving) -> None:
+    first = bench.fresh(100_000)
+    storm = Load(POLICY, first=first, clients=100, seconds=bench.seconds + 5)
+    address = server.at["TCP"]
+    with storm.begun(address):
+        time.sleep(0.2)
+        result = _hits(bench).run(address).expect(absent=0)
+    bench.sheet.note(_STORM, _HITS_P99, server.name, result.p99)
+
+
+def _black_holes(bench: Bench) -> None:
+    for round_ in range(bench.rounds):
+        progress(f"{_HOLES}: round {round_ + 1}")
+        for holes in (0, 500):
+            # Each time a new server: the holes of the last round hold its sockets for a minute.
+            with bench.servers.daemon(lookup_timeout=30) as daemon, bench.servers.peer() as peer:
+                for server in (daemon, peer):
+                    warm(server, POLICY, _KEYS)
+                    _hit_beside_holes(bench, server, holes)
+
+
+def _hit_beside_holes(bench: Bench, server: Serving, holes: int) -> None:
+    address, shape = server.at["TCP"], _HOLES if holes else _NO_HOLES
+    with contextlib.ExitStack() as stack:
+        if holes:
+            asked = Load(BLACK_HOLE, first=bench.fresh(holes), clients=holes, count=holes)
+            stack.enter_context(asked.begun(address))
+            time.sleep(0.2)
+        hits, healthy = _both(bench, address)
+    bench.sheet.note(shape, _HITS_P99, server.name, hits.expect(absent=0).p99)
+    if server.name == DAEMON:
+        healthy.expect(found=_HEALTHY)
+    bench.sheet.note(shape, _HEALTHY_P99, server.name, healthy.p99 / 1000)
+
+
+def _both(bench: Bench, address: Address) -> tuple[Result, Result]:
+    """Hits, and new healthy domains, at the same time."""
+    new = Load(POLICY, first=bench.fresh(_HEALTHY), count=_HEALTHY, rate=_HEALTHY_RATE, seconds=30)
+    with new.begun(address) as healthy:
+        hits = _hits(bench).run(address)
+        return hits, healthy.result()
+
+
+_POLICIES: Final = "2,000 new policies, 100 clients"
+_ABSENCES: Final = "10,000 new domains without a record, 100 clients"
+
+SHAPES: Final = (
+    Shape(
+        "cold",
+        _policies,
+        (
+            Line(
+                _POLICIES,
+                CPU,
+                (Mark(2_200), Mark(0.55, Cell(_POLICIES, CPU, PEER), PEER)),
+                go="2,000 to 2,200",
+            ),
+            Line(
+                _POLICIES,
+                _WALL,
+                (Mark(1, Cell(_POLICIES, _WALL, PEER), PEER), Mark(2_000 * _GOES_CPU)),
+            ),
+            Line(_POLICIES, P99),
+        ),
+    ),
+    Shape(
+        "cold-absent",
+        _absences,
+        (Line(_ABSENCES, CPU, (Mark(250),)), Line(_ABSENCES, P99)),
+    ),
+    Shape("storm", _storm, (Line(_STORM, _HITS_P99, (Mark(5_000),)),)),
+    Shape(
+        "black-holes",
+        _black_holes,
+        (
+            Line(_NO_HOLES, _HITS_P99),
+            Line(_HOLES, _HITS_P99, (Mark(1.5, Cell(_NO_HOLES, _HITS_P99), "without"),)),
+            Line(_NO_HOLES, _HEALTHY_P99),
+            Line(_HOLES, _HEALTHY_P99, (Mark(1.5, Cell(_NO_HOLES, _HEALTHY_P99), "without"),)),
+        ),
+    ),
+)

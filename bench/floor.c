@@ -1,0 +1,162 @@
+/* The least that any server must do: find the end of each request, write a reply made ready.
+ *
+ * Border: one thread, epoll, socketmap over TCP and UNIX. It knows no key and no policy; what a
+ * server costs beyond this is what it costs to know them.
+ *
+ *     floor PORT PATH REPLY     the reply's text, which is sent as a netstring
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { AT_ONCE = 512, BLOCK = 65536, EVENTS = 256, BACKLOG = 1024 };
+
+/* Where a connection stands within a netstring. */
+struct client {
+    int fd;
+    size_t length; /* as far as its digits have come */
+    size_t left;   /* bytes to skip, the comma included; 0: among the digits */
+};
+
+static char replies[BLOCK * 4];
+static size_t reply_size;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static int listening(int family, const struct sockaddr *address, socklen_t size)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
+        bind(fd, address, size) || listen(fd, BACKLOG))
+        die("listen");
+    return fd;
+}
+
+static int listening_tcp(int port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return listening(AF_INET, (struct sockaddr *)&at, sizeof at);
+}
+
+static int listening_unix(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    unlink(path);
+    return listening(AF_UNIX, (struct sockaddr *)&at, sizeof at);
+}
+
+static void watch(int epoll, struct client *client)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = client};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, client->fd, &event))
+        die("epoll_ctl");
+}
+
+static struct client *make_client(int fd)
+{
+    struct client *client = calloc(1, sizeof *client);
+    if (!client)
+        die("calloc");
+    client->fd = fd;
+    return client;
+}
+
+static void welcome(int epoll, int listener)
+{
+    int fd, on = 1;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* no matter on UNIX */
+        watch(epoll, make_client(fd));
+    }
+}
+
+/* How many requests end in this block; -1 if it is not made of netstrings. */
+static int requests(struct client *client, const char *block, size_t size)
+{
+    int ended = 0;
+    for (size_t at = 0; at < size;) {
+        if (client->left) {
+            size_t skip = client->left < size - at ? client->left : size - at;
+            at += skip;
+            client->left -= skip;
+            ended += client->left == 0;
+        } else if (block[at] == ':') {
+            client->left = client->length + 1;
+            client->length = 0;
+            at++;
+        } else if (block[at] >= '0' && block[at] <= '9') {
+            client->length = client->length * 10 + (size_t)(block[at++] - '0');
+        } else {
+            return -1;
+        }
+    }
+    return ended;
+}
+
+static void serve(struct client *client)
+{
+    static char block[BLOCK];
+    ssize_t size = read(client->fd, block, sizeof block);
+    if (size < 0 && errno == EAGAIN)
+        return;
+    int ended = size > 0 ? requests(client, block, (size_t)size) : -1;
+    for (int left = ended; left > 0; left -= AT_ONCE) {
+        size_t bytes = reply_size * (size_t)(left < AT_ONCE ? left : AT_ONCE);
+        if (write(client->fd, replies, bytes) != (ssize_t)bytes)
+            ended = -1; /* who does not read is not worth more code here */
+    }
+    if (ended < 0) {
+        close(client->fd);
+        free(client);
+    }
+}
+
+static void make_replies(const char *text)
+{
+    char reply[BLOCK / AT_ONCE * 4];
+    int size = snprintf(reply, sizeof reply, "%zu:%s,", strlen(text), text);
+    if (size < 0 || (size_t)size >= sizeof reply)
+        die("reply too long");
+    reply_size = (size_t)size;
+    for (int i = 0; i < AT_ONCE; i++)
+        memcpy(replies + (size_t)i * reply_size, reply, reply_size);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4) {
+        fprintf(stderr, "usage: floor PORT PATH REPLY\n");
+        return 2;
+    }
+    make_replies(argv[3]);
+    int epoll = epoll_create1(0);
+    struct client *tcp = make_client(listening_tcp(atoi(argv[1])));
+    struct client *local = make_client(listening_unix(argv[2]));
+    watch(epoll, tcp);
+    watch(epoll, local);
+    for (;;) {
+        struct epoll_event events[EVENTS];
+        int ready = epoll_wait(epoll, events, EVENTS, -1);
+        for (int i = 0; i < ready; i++) {
+            struct client *client = events[i].data.ptr;
+            if (client == tcp || client == local)
+                welcome(epoll, client->fd);
+            else
+                serve(client);
+        }
+    }
+}

@@ -1,0 +1,401 @@
+/* Asks, counts and times: N connections, D requests in flight on each.
+ *
+ * Border: one thread, epoll, socketmap or tcp_table, TCP or UNIX. It does not judge; it prints
+ * one JSON object. Latencies are kept in a histogram whose steps are below 1 %.
+ *
+ *     load [OPTION VALUE]... ADDRESS     ADDRESS: tcp:PORT of 127.0.0.1, or unix:PATH
+ *
+ *     -w wire        socketmap (default) or tcp_table
+ *     -c clients     connections (50)
+ *     -d depth       requests in flight on each (1: Postfix's way)
+ *     -k key         '%' in it becomes a number
+ *     -f first       the least number (0)
+ *     -m numbers     how many numbers; each request takes one at random; 0: each number once, in
+ *                    order (0)
+ *     -n count       requests in all (as many as time allows)
+ *     -t seconds     and then it ends, whatever is unanswered (10)
+ *     -r rate        requests a second in all, at even distances, each timed from when it was
+ *                    due (0: the next follows the reply)
+ *
+ * Without -r a client asks again as soon as it is answered; a reply later than -t is not counted.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { KEY_MOST = 256, REQUEST_MOST = KEY_MOST + 32, IN_MOST = 65536, EVENTS = 256 };
+enum { STEPS_BITS = 8, STEPS = 1 << STEPS_BITS, OCTAVES = 40 };
+
+static const uint64_t SECOND = 1000000000u;
+
+struct client {
+    int fd;
+    unsigned in_flight;
+    uint64_t *sent; /* when, a ring of `depth` */
+    unsigned oldest;
+    char *out;
+    size_t out_size;
+    size_t got;
+    char *in;
+};
+
+static bool tcp_table;
+static unsigned clients_count = 50, depth = 1;
+static const char *key = "example.test";
+static uint64_t first, numbers, most = UINT64_MAX, rate;
+static double seconds = 10;
+
+static uint64_t asked, found, absent, errors, lost;
+static uint64_t histogram[OCTAVES * STEPS], longest;
+static struct client *clients;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static uint64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+/* Latencies: below STEPS exactly, from there on STEPS / 2 steps to each octave. */
+
+static unsigned step_of(uint64_t ns)
+{
+    if (ns < STEPS)
+        return (unsigned)ns;
+    unsigned octave = 64u - STEPS_BITS - (unsigned)__builtin_clzll(ns);
+    unsigned step = octave * STEPS + (unsigned)(ns >> octave);
+    return step < OCTAVES * STEPS ? step : OCTAVES * STEPS - 1;
+}
+
+static double value_of(unsigned step)
+{
+    return (double)((uint64_t)(step % STEPS) << (step / STEPS));
+}
+
+static void note(uint64_t ns)
+{
+    histogram[step_of(ns)]++;
+    if (ns > longest)
+        longest = ns;
+}
+
+static double microseconds_at(double share)
+{
+    uint64_t rank = (uint64_t)(share * (double)(found + absent + errors)), seen = 0;
+    for (unsigned step = 0; step < OCTAVES * STEPS; step++)
+        if ((seen += histogram[step]) > rank)
+            return value_of(step) / 1000;
+    return 0;
+}
+
+/* Requests */
+
+static uint64_t next_number(void)
+{
+    static uint64_t seed = 88172645463325252u; /* xorshift64: the same sequence every time */
+    if (!numbers)
+        return first + asked;
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return first + seed % numbers;
+}
+
+static size_t put_key(char *to)
+{
+    const char *hole = strchr(key, '%');
+    if (!hole)
+        return (size_t)(stpcpy(to, key) - to);
+    char digits[24], *digit = digits + sizeof digits, *at = mempcpy(to, key, (size_t)(hole - key));
+    uint64_t number = next_number();
+    do
+        *--digit = (char)('0' + number % 10);
+    while (number /= 10);
+    at = mempcpy(at, digit, (size_t)(digits + sizeof digits - digit));
+    return (size_t)(stpcpy(at, hole + 1) - to);
+}
+
+static size_t put_request(char *to)
+{
+    char name[KEY_MOST];
+    size_t size = put_key(name);
+    char *at = to;
+    if (tcp_table) {
+        at = mempcpy(mempcpy(at, "get ", 4), name, size);
+        *at++ = '\n';
+    } else {
+        at += sprintf(at, "%zu:postfix ", size + 8);
+        at = mempcpy(at, name, size);
+        *at++ = ',';
+    }
+    return (size_t)(at - to);
+}
+
+static void lose(struct client *client)
+{
+    lost += client->in_flight;
+    errors += client->in_flight == 0;
+    close(client->fd);
+    client->fd = -1;
+    client->in_flight = depth; /* nothing more is asked here */
+}
+
+static void watch(int epoll, int how, struct client *client, bool writable)
+{
+    struct epoll_event event = {.events = EPOLLIN | (writable ? EPOLLOUT : 0u),
+                                .data.ptr = client};
+    if (epoll_ctl(epoll, how, client->fd, &event))
+        die("epoll_ctl");
+}
+
+static void flush(int epoll, struct client *client)
+{
+    if (client->fd < 0 || !client->out_size)
+        return;
+    ssize_t size = write(client->fd, client->out, client->out_size);
+    if (size < 0 && errno != EAGAIN) {
+        lose(client);
+        return;
+    }
+    if (size < 0)
+        size = 0;
+    bool was_full = (size_t)size < client->out_size;
+    client->out_size -= (size_t)size;
+    memmove(client->out, client->out + size, client->out_size);
+    if (was_full)
+        watch(epoll, EPOLL_CTL_MOD, client, true);
+}
+
+static bool ask(struct client *client, uint64_t at)
+{
+    if (asked >= most || client->in_flight >= depth)
+        return false;
+    client->sent[(client->oldest + client->in_flight++) % depth] = at;
+    client->out_size += put_request(client->out + client->out_size);
+    asked++;
+    return true;
+}
+
+/* Replies */
+
+/* The size of the reply at the front, its frame included; 0: not all of it; -1: none is. */
+static ssize_t reply_size(const char *in, size_t got, const char **text)
+{
+    if (tcp_table) {
+        const char *end = memchr(in, '\n', got);
+        *text = in;
+        return end ? end - in + 1 : 0;
+    }
+    size_t length = 0, at = 0;
+    for (; at < got && in[at] >= '0' && in[at] <= '9'; at++)
+        length = length * 10 + (size_t)(in[at] - '0');
+    if (at < got && (in[at] != ':' || length > IN_MOST / 2))
+        return -1;
+    *text = in + at + 1;
+    size_t all = at + 1 + length + 1;
+    return all <= got ? (ssize_t)all : 0;
+}
+
+static void count_reply(const char *text)
+{
+    if (!strncmp(text, tcp_table ? "200 " : "OK ", tcp_table ? 4 : 3))
+        found++;
+    else if (!strncmp(text, tcp_table ? "500 " : "NOTFOUND ", tcp_table ? 4 : 9))
+        absent++;
+    else
+        errors++;
+}
+
+static void take_replies(struct client *client)
+{
+    size_t at = 0;
+    const char *text;
+    ssize_t size;
+    uint64_t came = now();
+    while ((size = reply_size(client->in + at, client->got - at, &text)) > 0) {
+        if (!client->in_flight) {
+            lose(client);
+            return;
+        }
+        count_reply(text);
+        note(came - client->sent[client->oldest]);
+        client->oldest = (client->oldest + 1) % depth;
+        client->in_flight--;
+        at += (size_t)size;
+    }
+    client->got -= at;
+    memmove(client->in, client->in + at, client->got);
+    if (size < 0)
+        lose(client);
+}
+
+static void receive(int epoll, struct client *client)
+{
+    ssize_t size = read(client->fd, client->in + client->got, IN_MOST - client->got);
+    if (size <= 0) {
+        if (size == 0 || errno != EAGAIN)
+            lose(client);
+        return;
+    }
+    client->got += (size_t)size;
+    take_replies(client);
+    if (rate || client->fd < 0)
+        return;
+    uint64_t at = now();
+    while (ask(client, at))
+        ;
+    flush(epoll, client);
+}
+
+/* The run */
+
+static int connected(const char *address)
+{
+    int fd, on = 1;
+    if (!strncmp(address, "unix:", 5)) {
+        struct sockaddr_un at = {.sun_family = AF_UNIX};
+        snprintf(at.sun_path, sizeof at.sun_path, "%s", address + 5);
+        fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at))
+            die(address);
+    } else {
+        struct sockaddr_in at = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)atoi(address + 4))};
+        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at) ||
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on))
+            die(address);
+    }
+    return fd;
+}
+
+static void connect_all(int epoll, const char *address)
+{
+    clients = calloc(clients_count, sizeof *clients);
+    for (unsigned i = 0; clients && i < clients_count; i++) {
+        struct client *client = &clients[i];
+        client->fd = connected(address);
+        client->sent = calloc(depth, sizeof *client->sent);
+        client->out = malloc((size_t)depth * REQUEST_MOST);
+        client->in = malloc(IN_MOST);
+        if (!client->sent || !client->out || !client->in)
+            die("malloc");
+        watch(epoll, EPOLL_CTL_ADD, client, false);
+    }
+}
+
+/* Ask what is due by now, of whoever is free; when the next is due. */
+static uint64_t ask_due(int epoll, uint64_t due)
+{
+    static unsigned turn;
+    uint64_t at = now();
+    for (unsigned busy = 0; due <= at && busy < clients_count; turn++) {
+        struct client *client = &clients[turn % clients_count];
+        if (!ask(client, due)) {
+            busy++;
+            continue;
+        }
+        busy = 0;
+        due += SECOND / rate;
+        flush(epoll, client);
+    }
+    return due;
+}
+
+static bool is_over(uint64_t end)
+{
+    return found + absent + errors + lost >= most || now() >= end;
+}
+
+static void run(int epoll, uint64_t start)
+{
+    uint64_t end = start + (uint64_t)(seconds * 1e9), due = start;
+    for (unsigned i = 0; i < clients_count && !rate; i++) {
+        while (ask(&clients[i], start))
+            ;
+        flush(epoll, &clients[i]);
+    }
+    while (!is_over(end)) {
+        if (rate)
+            due = ask_due(epoll, due);
+        uint64_t at = now(), until = rate && due > at && asked < most && due < end ? due : end;
+        if (rate && due <= at) /* all are busy: whoever is answered is next */
+            until = end;
+        struct timespec wait = {.tv_sec = (time_t)((until > at ? until - at : 0) / SECOND),
+                                .tv_nsec = (long)((until > at ? until - at : 0) % SECOND)};
+        struct epoll_event events[EVENTS];
+        int ready = epoll_pwait2(epoll, events, EVENTS, &wait, NULL);
+        for (int i = 0; i < ready; i++) {
+            struct client *client = events[i].data.ptr;
+            if (client->fd >= 0 && events[i].events & EPOLLOUT) {
+                watch(epoll, EPOLL_CTL_MOD, client, false);
+                flush(epoll, client);
+            }
+            if (client->fd >= 0 && events[i].events & ~(unsigned)EPOLLOUT)
+                receive(epoll, client);
+        }
+    }
+}
+
+static void report(double took)
+{
+    printf("{\"count\": %lu, \"found\": %lu, \"absent\": %lu, \"errors\": %lu, "
+           "\"unanswered\": %lu, \"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}\n",
+           found + absent + errors, found, absent, errors, asked - found - absent - errors, took,
+           microseconds_at(0.5), microseconds_at(0.99), (double)longest / 1000);
+}
+
+static void set(char option, const char *value)
+{
+    switch (option) {
+    case 'w': tcp_table = !strcmp(value, "tcp_table"); break;
+    case 'c': clients_count = (unsigned)atoi(value); break;
+    case 'd': depth = (unsigned)atoi(value); break;
+    case 'k': key = value; break;
+    case 'f': first = strtoull(value, NULL, 10); break;
+    case 'm': numbers = strtoull(value, NULL, 10); break;
+    case 'n': most = strtoull(value, NULL, 10); break;
+    case 't': seconds = atof(value); break;
+    case 'r': rate = strtoull(value, NULL, 10); break;
+    default: exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    for (int option; (option = getopt(argc, argv, "w:c:d:k:f:m:n:t:r:")) >= 0;)
+        set((char)option, optarg);
+    if (optind + 1 != argc || !clients_count || !depth || strlen(key) > KEY_MOST - 24) {
+        fprintf(stderr, "usage: load [OPTION VALUE]... tcp:PORT|unix:PATH\n");
+        return 2;
+    }
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    int epoll = epoll_create1(0);
+    connect_all(epoll, argv[optind]);
+    uint64_t start = now();
+    run(epoll, start);
+    report((double)(now() - start) / 1e9);
+    return 0;
+}

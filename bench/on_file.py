@@ -1,0 +1,118 @@
+"""Shapes in which policies are on file: looked up at random there, and a start with many of them.
+
+Border: the files are laid out by the daemon's own schema, made once, kept half a day (older ones
+would be due to be fetched again), and copied for each server.
+"""
+
+import contextlib
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from bench import programs
+from bench.load import POLICY, Load
+from bench.servers import DAEMON
+from bench.shape import CPU, P50, P99, Bench, Shape, progress, settle
+from bench.sheet import Line, Mark
+from postfix_mta_sts.store.schema import SCHEMA, prepare
+
+_ROWS: Final = 1_000_000
+_FEWER_ROWS: Final = 100_000
+_ENTRIES: Final = 10_000
+_LOOKUPS: Final = 40_000
+_KEPT: Final = 12 * 3600.0
+_REFETCH_IN: Final = 23 * 3600.0
+"""Seconds, less than a day: a time further away is from a clock that was wrong (`lifecycle`)."""
+
+_INSERT = "INSERT INTO policies VALUES (?, '20260101', ?, ?, ?, ?, 0)"
+"""asked_at is 0: nobody asked, so the refresher leaves them alone."""
+
+_RANDOM = "1,000,000 policies on file, asked at random, 50 clients"
+_RANDOM_FEWER = "the same, 100,000 on file"
+_START = "start with 1,000,000 policies on file"
+_GROWTH = "memory more than with 100,000 on file, MiB"
+_FIRST_ANSWER = "to the first answer, s"
+
+
+def copy_of_file(rows: int, folder: Path) -> Path:
+    """A store with the policies of d0.bench.test and so on, for one server to write to."""
+    made = programs.cache() / f"policies-{rows}.db"
+    if not made.exists() or time.time() - made.stat().st_mtime > _KEPT:
+        progress(f"writing {rows:,} policies to a file")
+        _write(made, rows)
+    copy = folder / f"{time.monotonic_ns()}-{made.name}"
+    shutil.copyfile(made, copy)
+    return copy
+
+
+def _write(made: Path, rows: int) -> None:
+    new = made.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    prepare(new, SCHEMA, 1.0, time.time)
+    with contextlib.closing(sqlite3.connect(new)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+        with db:
+            db.executemany(_INSERT, _policies(rows, time.time()))
+    new.rename(made)
+
+
+def _policies(rows: int, now: float) -> Iterator[tuple[object, ...]]:
+    max_age = 604_800
+    for number in range(rows):
+        domain = POLICY.replace("%", str(number))
+        text = (
+            f"version: STSv1\r\nmode: enforce\r\nmx: mx1.{domain}\r\nmx: mx2.{domain}\r\n"
+            f"max_age: {max_age}\r\n"
+        )
+        yield domain, text, now, now + _REFETCH_IN, now + max_age
+
+
+def _random(bench: Bench) -> None:
+    for round_ in range(bench.rounds):
+        progress(f"{_RANDOM}: round {round_ + 1}")
+        fewer = _memory_after(bench, bench.scaled(_FEWER_ROWS), _RANDOM_FEWER)
+        many = _memory_after(bench, bench.scaled(_ROWS), _RANDOM)
+        bench.sheet.note(_RANDOM, _GROWTH, DAEMON, many - fewer)
+
+
+def _memory_after(bench: Bench, rows: int, shape: str) -> float:
+    """MiB after as many look-ups as fill the memory several times; their cost is noted."""
+    store = copy_of_file(rows, bench.folder)
+    entries = bench.scaled(_ENTRIES)
+    with bench.servers.daemon(store=store, entries=entries) as server:
+        load = Load(POLICY, numbers=rows, count=bench.scaled(_LOOKUPS))
+        bench.measure(shape, server, server.at["TCP"], load)
+        settle(server.process)
+        used = server.process.memory()
+    store.unlink()
+    return used
+
+
+def _start(bench: Bench) -> None:
+    store = copy_of_file(bench.scaled(_ROWS), bench.folder)
+    for round_ in range(bench.rounds):
+        progress(f"{_START}: round {round_ + 1}")
+        begun = time.monotonic()
+        with bench.servers.daemon(store=store) as server:
+            server.at["TCP"].ask(POLICY.replace("%", str(round_)))
+            bench.sheet.note(_START, _FIRST_ANSWER, server.name, time.monotonic() - begun)
+    store.unlink()
+
+
+SHAPES: Final = (
+    Shape(
+        "on-file",
+        _random,
+        (
+            Line(_RANDOM, P50),
+            Line(_RANDOM, P99, (Mark(5_000),)),
+            Line(_RANDOM, CPU),
+            Line(_RANDOM_FEWER, P99),
+            Line(_RANDOM, _GROWTH, (Mark(2),)),
+        ),
+    ),
+    Shape("start", _start, (Line(_START, _FIRST_ANSWER, (Mark(0.5),)),)),
+)

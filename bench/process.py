@@ -1,0 +1,130 @@
+"""A server under measurement: started, waited for, weighed, ended.
+
+Border: what the kernel says of a process. CPU is user and system time of all its threads, those
+that have ended included, in nanoseconds (clock_getcpuclockid(3)); memory is Pss, its own pages
+and its share of those it has in common with others.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+READY_WITHIN = 30.0
+STOPPED_WITHIN = 30.0
+_TRY_EVERY = 0.002
+
+Command: TypeAlias = Sequence[str | Path]
+
+
+class BenchError(Exception):
+    """The run cannot go on; `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is asked: a TCP port of 127.0.0.1, or a UNIX socket."""
+
+    text: str
+    """`tcp:PORT` or `unix:PATH`."""
+
+    def connect(self) -> socket.socket:
+        """A connection, with a deadline for all that it waits for; raises `OSError`."""
+        kind, _, where = self.text.partition(":")
+        if kind == "tcp":
+            return socket.create_connection(("127.0.0.1", int(where)), READY_WITHIN)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(READY_WITHIN)
+        sock.connect(where)
+        return sock
+
+    def ask(self, key: str) -> bytes:
+        """One socketmap look-up over a connection of its own; the reply as it came."""
+        request = f"postfix {key}".encode()
+        with self.connect() as sock:
+            sock.sendall(b"%d:%s," % (len(request), request))
+            return sock.recv(65536)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running program."""
+
+    pid: int
+
+    def cpu(self) -> float:
+        """Seconds of CPU so far."""
+        return time.clock_gettime((~self.pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
+
+    def memory(self) -> float:
+        """MiB."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text("ascii").splitlines()
+        sizes = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+        return sizes["Pss:"] / 1024
+
+    def descriptors(self) -> int:
+        """Open files, sockets and the like."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def threads(self) -> int:
+        """Threads."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/task").iterdir())
+
+
+@contextlib.contextmanager
+def running(
+    command: Command,
+    log: Path,
+    is_ready: Callable[[], bool],
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
+    """A program, from the moment it is ready; what it says goes to `log`. Raises `BenchError`."""
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env={**os.environ, **(environ or {})},
+        )
+    try:
+        _wait_until(is_ready, child, log)
+        yield Process(child.pid)
+    finally:
+        _end(child)
+
+
+def answers_at(address: Address) -> Callable[[], bool]:
+    """Whether a server takes connections."""
+
+    def is_ready() -> bool:
+        try:
+            address.connect().close()
+        except OSError:
+            return False
+        return True
+
+    return is_ready
+
+
+def _wait_until(is_ready: Callable[[], bool], child: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + READY_WITHIN
+    while not is_ready():
+        if child.poll() is not None or time.monotonic() > end:
+            said = log.read_text("utf-8", "replace")[-2000:]
+            raise BenchError(f"{child.args!r} does not get ready:\n{said}")
+        time.sleep(_TRY_EVERY)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(STOPPED_WITHIN)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

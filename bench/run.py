@@ -1,0 +1,115 @@
+"""Measures, and prints the table.
+
+    python -m bench.run [--quick] [--only SHAPE]... [--rounds N] [--soak MINUTES]
+
+Border: the command line, and the order of things. README.md says what is measured and how.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bench import cached, cold, on_file, programs, space, standing
+from bench.process import BenchError
+from bench.servers import Servers
+from bench.shape import Bench, Shape, progress
+from bench.sheet import Sheet
+
+SHAPES: Final[dict[str, Shape]] = {
+    shape.name: shape for module in (cached, on_file, cold, standing) for shape in module.SHAPES
+}
+_FILES: Final = 16_384
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the bench; 0 if every mark is kept, 1 if one is not, 2 if it cannot be run."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.inside:
+            return _measure(arguments, arguments.inside)
+        return _prepare(argv)
+    except (BenchError, space.NoSpaceError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", allow_abbrev=False)
+    parser.add_argument(
+        "--quick", action="store_true", help="see that it works: figures mean little"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="SHAPE",
+        action="append",
+        choices=SHAPES,
+        help=f"one of {', '.join(SHAPES)}; may be given again",
+    )
+    parser.add_argument("--rounds", type=int, help="5; quick: 1")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="3; quick: 0.5")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def _prepare(argv: Sequence[str]) -> int:
+    """Make what is needed, then go where the network is ours; what a run writes goes with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    progress("preparing")
+    programs.compile_all()
+    programs.install_peer()
+    with tempfile.TemporaryDirectory(prefix="run-", dir=programs.cache()) as folder:
+        return space.run_inside("bench.run", [*argv, "--inside", folder])
+
+
+def _measure(arguments: argparse.Namespace, folder: Path) -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, _FILES), hard))
+    space.furnish(folder)
+    servers, sheet = Servers(folder), Sheet()
+    quick = arguments.quick
+    bench = Bench(
+        servers,
+        sheet,
+        rounds=arguments.rounds or (1 if quick else 5),
+        seconds=0.3 if quick else 2.0,
+        scale=0.05 if quick else 1.0,
+        soak=60 * (arguments.soak or (0.5 if quick else 3.0)),
+        folder=folder,
+    )
+    shapes = [SHAPES[name] for name in arguments.only or SHAPES]
+    with servers.network():
+        for shape in shapes:
+            shape.run(bench)
+    return _report(sheet, shapes)
+
+
+def _report(sheet: Sheet, shapes: Sequence[Shape]) -> int:
+    lines = [line for shape in shapes for line in shape.lines]
+    (programs.BUILD / "results.json").write_text(json.dumps(sheet.dump(), indent=1))
+    sys.stdout.write(f"{_machine()}\n\n{sheet.table(lines)}\n")
+    failed = sheet.failed(lines)
+    for line in failed:
+        sys.stderr.write(f"mark not kept: {line}\n")
+    return 1 if failed else 0
+
+
+def _machine() -> str:
+    cpus = Path("/proc/cpuinfo").read_text("ascii").splitlines()
+    model = next((line.split(":")[1].strip() for line in cpus if "model name" in line), "?")
+    return (
+        f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python "
+        f"{platform.python_version()}, peer {programs.peer_version()}; load at the end "
+        f"{os.getloadavg()[0]:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,131 @@
+"""The servers that are compared, each with its configuration, and the network that they ask.
+
+Border: how each is started, and where it is asked. None is tuned beyond what is said here.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from bench import programs
+from bench.process import Address, Command, Process, answers_at, running
+from bench.space import NAMESERVER
+
+FLOOR: Final = "floor"
+DAEMON: Final = "daemon"
+PEER: Final = "peer"
+PEER_SQLITE: Final = "peer, SQLite"
+
+_POLICY_HOST = "127.0.0.21"
+_HOLE = "127.0.0.66"
+_STALL = "127.0.0.67"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server under measurement and its addresses, by transport: `TCP`, `UNIX`, `tcp_table`."""
+
+    name: str
+    process: Process
+    at: Mapping[str, Address]
+
+
+class Servers:
+    """Starts servers; everything that they write lies in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = 10_000
+        self._ca = folder / "ca.pem"
+
+    @contextlib.contextmanager
+    def network(self) -> Iterator[None]:
+        """The name server and the Policy Host: not measured, and what they cost is not counted."""
+        hosts = (_POLICY_HOST, _HOLE, _STALL)
+        dns: Command = [programs.BUILD / "dns", NAMESERVER, "53", *hosts]
+        policy_host: Command = [programs.BUILD / "policy_host", self._ca, *hosts]
+        with (
+            running(dns, self._log("dns"), lambda: True),
+            running(policy_host, self._log("policy_host"), self._ca.exists),
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def floor(self, reply: str) -> Iterator[Serving]:
+        """The least; `reply` is the text of every answer."""
+        tcp, unix = self._tcp(), self._unix()
+        port, path = (address.text.partition(":")[2] for address in (tcp, unix))
+        command: Command = [programs.BUILD / "floor", port, path, reply]
+        with running(command, self._log(FLOOR), answers_at(unix)) as process:
+            yield Serving(FLOOR, process, {"TCP": tcp, "UNIX": unix})
+
+    @contextlib.contextmanager
+    def daemon(
+        self, *, store: Path | None = None, entries: int = 100_000, lookup_timeout: float = 10.0
+    ) -> Iterator[Serving]:
+        """This daemon, as its virtual environment has it; without `store` its file is new."""
+        at = {"TCP": self._tcp(), "UNIX": self._unix(), "tcp_table": self._tcp()}
+        config = {
+            "listen": [
+                {"socketmap": _written(at["TCP"])},
+                {"socketmap": _written(at["UNIX"])},
+                {"tcp_table": _written(at["tcp_table"])},
+            ],
+            "cache": {"path": str(store or self._new("daemon.db")), "memory_entries": entries},
+            "lookup": {"timeout": f"{lookup_timeout:g}s"},
+            "https": {"ca_file": str(self._ca), "allow_private_addresses": True},
+        }
+        file = self._new("daemon.yml")
+        file.write_text(yaml.safe_dump(config))
+        command: Command = [
+            Path(sys.executable).with_name("postfix-mta-sts"),
+            "serve",
+            "--config",
+            file,
+        ]
+        with running(command, self._log(DAEMON), answers_at(at["tcp_table"])) as process:
+            yield Serving(DAEMON, process, at)
+
+    @contextlib.contextmanager
+    def peer(self, transport: str = "TCP", *, sqlite: bool = False) -> Iterator[Serving]:
+        """The peer in Python. It does not check a policy again within a run: its best case."""
+        at = self._unix() if transport == "UNIX" else self._tcp()
+        kind, _, where = at.text.partition(":")
+        options = {"filename": str(self._new("peer.db"))} if sqlite else {"cache_size": 100_000}
+        config = {
+            "cache_grace": 86_400,
+            "cache": {"type": "sqlite" if sqlite else "internal", "options": options},
+            "default_zone": {"strict_testing": False},
+            **({"path": where} if kind == "unix" else {"host": "127.0.0.1", "port": int(where)}),
+        }
+        file = self._new("peer.yml")
+        file.write_text(yaml.safe_dump(config))
+        command: Command = [programs.install_peer() / "mta-sts-daemon", "--config", file]
+        trusted = {"SSL_CERT_FILE": str(self._ca)}
+        with running(command, self._log(PEER), answers_at(at), trusted) as process:
+            yield Serving(PEER_SQLITE if sqlite else PEER, process, {transport: at})
+
+    def _tcp(self) -> Address:
+        self._port += 1
+        return Address(f"tcp:{self._port}")
+
+    def _unix(self) -> Address:
+        return Address(f"unix:{self._new('sock')}")
+
+    def _new(self, name: str) -> Path:
+        """A path that was not given before."""
+        self._port += 1
+        return self._folder / f"{self._port}-{name}"
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
+
+
+def _written(address: Address) -> str:
+    """An address as the daemon's configuration has it."""
+    return address.text.replace("tcp:", "127.0.0.1:", 1)
