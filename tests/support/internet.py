@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from postfix_mta_sts import config
 from postfix_mta_sts.config import Settings
@@ -22,6 +23,10 @@ from tests.support.dns import DnsServer, Fault, Records
 from tests.support.policy_host import PolicyHost, Script, ok, policy_text
 from tests.support.proxy import ConnectProxy
 from tests.support.tls import Authority
+
+Changes: TypeAlias = Mapping[str, Mapping[str, object]]
+"""Of a configuration: the sections, and what is said in them."""
+AS_IT_IS: Final[Changes] = MappingProxyType({})
 
 SOCKETMAP: Final = "socketmap"
 TCP_TABLE: Final = "tcp_table"
@@ -77,7 +82,7 @@ class Internet:
         """How often the policy of a domain was asked for."""
         return self.hosts.gets[f"mta-sts.{domain}"]
 
-    def options(self, folder: Path, **changes: Mapping[str, object]) -> dict[str, object]:
+    def options(self, folder: Path, changes: Changes = AS_IT_IS) -> dict[str, object]:
         """A configuration as YAML has it: files and sockets in `folder`, sections as changed."""
         sections: dict[str, Mapping[str, object]] = {
             "cache": {"path": str(folder / "policies.db")},
@@ -93,15 +98,15 @@ class Internet:
         ]
         return {"listen": listeners, **sections}
 
-    def settings(self, folder: Path, **changes: Mapping[str, object]) -> Settings:
+    def settings(self, folder: Path, changes: Changes = AS_IT_IS) -> Settings:
         """The same as settings."""
-        return config.parse(json.dumps(self.options(folder, **changes)), "test")
+        return config.parse(json.dumps(self.options(folder, changes)), "test")
 
-    def config(self, folder: Path, **changes: Mapping[str, object]) -> Path:
+    def config(self, folder: Path, changes: Changes = AS_IT_IS) -> Path:
         """The same as a file, for a process that is led by the proxy."""
-        https = {"proxy": self.proxy.url, **changes.pop("https", {})}
+        led = {**changes, "https": {"proxy": self.proxy.url, **changes.get("https", {})}}
         path = folder / "config.yml"
-        path.write_text(json.dumps(self.options(folder, https=https, **changes)))  # JSON is YAML
+        path.write_text(json.dumps(self.options(folder, led)))  # JSON is YAML
         return path
 
 
