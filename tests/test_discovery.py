@@ -19,6 +19,8 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.record import PolicyId
 from tests.support.dns import DnsServer, Fault, Records
 
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+
 GOOD = Domain("good.test")
 NAME = "_mta-sts.good.test"
 QUERY = (NAME, "TXT")
@@ -180,7 +182,7 @@ class TestTxt:
             with pytest.raises(DnsFailureError, match="no name server can be reached"):
                 await dns.txt(GOOD)
 
-    def test_reasons_of_c_ares_that_have_no_words_here(self) -> None:
+    async def test_reasons_of_c_ares_that_have_no_words_here(self) -> None:
         """An unknown code keeps the library's words; its own timeout is told as ours."""
         dns = Dns(timeout=3)
         assert str(dns._failure(12, "Timeout while contacting")) == "no answer within 3 s"
@@ -235,7 +237,7 @@ class TestNameServers:
 class TestCache:
     """c-ares keeps answers; no recheck may be served from them."""
 
-    def test_no_recheck_is_sooner_than_a_channel_is_old(self) -> None:
+    async def test_no_recheck_is_sooner_than_a_channel_is_old(self) -> None:
         """What the lifecycle waits between two checks is never less than a channel's life."""
         least = min(
             lifecycle.RECHECK_LEAST, lifecycle.ABSENCE_RECHECK, lifecycle.DNS_FAILURE_BELIEVED
@@ -278,6 +280,21 @@ class TestCache:
         assert len(dns._channels) == 2
         server.release()
         assert await first == await second
+        assert len(dns._channels) == 1
+
+    async def test_a_channel_waits_for_its_last_query(
+        self, dns: Dns, server: DnsServer, clock: Clock
+    ) -> None:
+        """An old channel is closed when its last query is over, however that ends."""
+        server.zone["_mta-sts.slow.test TXT"] = Fault.SILENCE
+        slow = asyncio.create_task(dns.txt(Domain("slow.test")))
+        await server.queries.reached(("_mta-sts.slow.test", "TXT"))
+        clock.now += CHANNEL_LIFE
+        await dns.txt(GOOD)
+        assert len(dns._channels) == 2
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
         assert len(dns._channels) == 1
 
 
