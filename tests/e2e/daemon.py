@@ -1,0 +1,106 @@
+"""The daemon under test, as systemd would run it: told where to listen, waited for, stopped.
+
+Border: one process and its files. With `sockets` the listening sockets are the harness's, and are
+handed over as sd_listen_fds(3) has it, so that connecting never fails while nobody runs.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.namespace import Namespace
+from tests.e2e.transcript import PATIENCE, Transcript
+
+PROGRAM: Final = Path(sys.executable).with_name("postfix-mta-sts")
+
+
+class Daemon:
+    """A daemon with its own folder, configuration and policies; made by `daemon`."""
+
+    def __init__(
+        self,
+        inside: Namespace,
+        folder: Path,
+        log: Path,
+        settings: Mapping[str, object],
+        sockets: Sequence[socket.socket] = (),
+    ) -> None:
+        self._inside = inside
+        self._log = log
+        self._sockets = sockets
+        self._process: subprocess.Popen[str] | None = None
+        self._config = folder / "config.yml"
+        self._notify = folder / "notify"
+        self.store: Final = folder / "policies.db"
+        self.log: Transcript
+        folder.mkdir()
+        cache = {"cache": {"path": str(self.store)}}
+        self._config.write_text(json.dumps(cache | dict(settings)))  # JSON is YAML
+
+    def start(self) -> None:
+        """Start it, and wait until it says that it is ready (sd_notify(3))."""
+        self._notify.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(str(self._notify))
+            notify.settimeout(PATIENCE)
+            self._process = self._launch()
+            assert self._process.stderr
+            self.log = Transcript(self._process.stderr, self._log)
+            while b"READY=1" not in notify.recv(4096).splitlines():
+                pass
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for its end; nothing if it does not run."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
+        self._end(signal.SIGKILL)
+
+    def ask(self, port: int, request: str) -> str:
+        """The reply to a socketmap request (`MAP KEY`), over a connection of its own."""
+        data = request.encode()
+        with self._inside.connect("127.0.0.1", port) as connection:
+            connection.sendall(b"%d:%s," % (len(data), data))
+            with connection.makefile("rb") as reply:
+                length = b"".join(iter(lambda: reply.read(1), b":"))
+                return reply.read(int(length)).decode()
+
+    def _launch(self) -> subprocess.Popen[str]:
+        environment = os.environ | {"NOTIFY_SOCKET": str(self._notify)}
+        words: list[str | Path] = [PROGRAM, "serve", "--config", self._config]
+        fds = [each.fileno() for each in self._sockets]
+        if fds:
+            environment |= {"LISTEN_FDNAMES": ":".join("mta-sts" for _ in fds)}
+            words = [sys.executable, "-m", "tests.e2e.activate", *map(str, fds), "--", *words]
+        return subprocess.Popen(
+            self._inside.command(*words),
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            pass_fds=fds,
+        )
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process:
+            self._process.send_signal(how)
+            self._process.wait(PATIENCE)
+            self.log.end()
+            self._process = None
+
+
+@contextlib.contextmanager
+def running(daemon: Daemon) -> Iterator[Daemon]:
+    """The daemon, started; it is ended in any case."""
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.stop()

@@ -1,0 +1,203 @@
+"""One real Postfix: started, pointed at a policy map, given mail, and asked what became of it.
+
+It runs in a copy of a release's tree, with that release's own master.cf: smtp(8) is chrooted to
+the queue directory as Debian has it. Its log comes out of `postfix start-fg` (maillog_file).
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import select
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from tests.e2e.namespace import Namespace
+from tests.e2e.sinks import Receipt
+from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.world import World
+
+QUEUE: Final = "var/spool/postfix"
+"""The queue directory, from the root of the tree."""
+PUBLIC: Final = "run/mta-sts"
+"""Where a policy server's sockets are, from the queue directory."""
+
+_MAIN_CF: Final = """\
+compatibility_level = 3.6
+queue_directory = /var/spool/postfix
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+data_directory = /var/lib/postfix
+maillog_file = /dev/stdout
+myhostname = relay.test
+mydestination =
+alias_maps =
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+smtp_tls_security_level = may
+smtp_tls_CAfile = /etc/postfix/ca.pem
+smtp_tls_loglevel = 1
+# A resumed TLS session keeps its old verdict, whatever the policy says by now.
+smtp_tls_session_cache_database =
+# One look-up a message.
+smtp_connection_cache_on_demand = no
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of one message for one recipient, as the mail log and the queue tell it."""
+
+    recipient: str
+    status: str
+    """`sent`, `deferred` or `bounced`."""
+    dsn: str
+    why: str
+    """What the log has in brackets behind the status."""
+    log: tuple[str, ...]
+    """The log from the message's coming to its status."""
+    delay_reason: str | None
+    """What the queue says of it; None: it is not in the queue any more."""
+    receipts: tuple[Receipt, ...]
+    """What the sinks took."""
+
+    def said(self, text: str) -> bool:
+        """Whether a line of the log has this text."""
+        return any(text in line for line in self.log)
+
+    def tls(self, host: str) -> str | None:
+        """The first word on the TLS session with a host: `Verified`, `Trusted`, `Untrusted`..."""
+        pattern = rf"(\w+) TLS connection established to {re.escape(host)}\["
+        return next((m[1] for line in self.log if (m := re.search(pattern, line))), None)
+
+
+class Mta:
+    """A Postfix in a tree; made by `mta`."""
+
+    def __init__(self, inside: Namespace, root: Path, version: str, world: World) -> None:
+        self._inside = inside
+        self._world = world
+        self._numbers = itertools.count(1)
+        self.root: Final = root
+        self.version: Final = version
+        self.log: Transcript
+
+    @property
+    def sockets(self) -> Path:
+        """A folder for UNIX sockets that the chrooted smtp(8) finds as `run/mta-sts`."""
+        return self.root / QUEUE / PUBLIC
+
+    def use(self, policy_maps: str) -> None:
+        """Point `smtp_tls_policy_maps` there, as an administrator does it."""
+        self.set(f"smtp_tls_policy_maps = {policy_maps}")
+
+    def set(self, *settings: str) -> None:
+        """Change main.cf and reload; suspended destinations are forgotten by that."""
+        mark = self.log.mark
+        self.run("postconf", "-e", *settings)
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(client) for client in self._clients()]
+            self.run("postfix", "reload")
+            self.log.wait(r"postfix/master.*reload -- version", mark)
+            # Until it has ended, one that lives by the old main.cf may still be handed mail.
+            for client in clients:
+                assert select.select([client], [], [], PATIENCE)[0]
+
+    def _clients(self) -> Iterator[IO[bytes]]:
+        """The smtp(8) that run, each a file that is readable once it has ended."""
+        master = (self.root / QUEUE / "pid/master.pid").read_text().strip()
+        for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "smtp":
+                    yield os.fdopen(os.pidfd_open(int(pid)), "rb", buffering=0)
+
+    def submit(self, domain: str) -> str:
+        """Hand in a message for somebody at a domain; who that is."""
+        recipient = f"user{next(self._numbers)}@{domain}"
+        text = f"From: sender@relay.test\nTo: {recipient}\nSubject: test\n\nHello.\n"
+        self.run("sendmail", "-f", "sender@relay.test", recipient, text=text)
+        return recipient
+
+    def send(self, domain: str) -> Delivery:
+        """Hand in a message for somebody at a domain, and wait for what becomes of it."""
+        mark = self.log.mark
+        return self.outcome(self.submit(domain), mark)
+
+    def outcome(self, recipient: str, mark: int) -> Delivery:
+        """What becomes of a message handed in after `mark`, waited for."""
+        queue_id, dsn, status, why = self.log.wait(
+            rf" (\w+): to=<{re.escape(recipient)}>,.* dsn=([\d.]+), status=(\w+) \((.*)\)", mark
+        ).groups()
+        if status != "deferred":
+            self.log.wait(rf" {queue_id}: removed", mark)
+        log = tuple(self.log.since(mark))
+        receipts = tuple(self._world.receipts(recipient))
+        return Delivery(recipient, status, dsn, why, log, self.queue().get(recipient), receipts)
+
+    def queue(self) -> dict[str, str]:
+        """Who still waits for mail, and why (`postqueue -j`)."""
+        messages = (json.loads(line) for line in self.run("postqueue", "-j").splitlines())
+        every = itertools.chain.from_iterable(message["recipients"] for message in messages)
+        return {each["address"]: each.get("delay_reason", "") for each in every}
+
+    def command(self, *words: str) -> list[str]:
+        """The command line that runs `words` in the tree.
+
+        With /proc, for that is what /dev/stdout points into. Each `ip netns exec` has mounts of
+        its own, which go when its last process goes: none is ever to be undone.
+        """
+        script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+        return self._inside.command("sh", "-c", script, self.root, *words)
+
+    def run(self, *words: str, text: str = "") -> str:
+        """What one of Postfix's programs prints, run in the tree."""
+        done = subprocess.run(
+            self.command(*words), input=text, check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{words} ended with {done.returncode}: {done.stderr}"
+        return done.stdout
+
+
+@contextlib.contextmanager
+def mta(
+    inside: Namespace, tree: Path, root: Path, version: str, world: World, resolver: str, log: Path
+) -> Iterator[Mta]:
+    """A Postfix that runs while entered, in the copy `root` of `tree`."""
+    # Not shutil.copytree, which cannot copy devices.
+    subprocess.run(["cp", "-a", "--reflink=auto", tree, root], check=True)
+    made = Mta(inside, root, version, world)
+    _configure(made, world, resolver)
+    with subprocess.Popen(
+        made.command("postfix", "start-fg"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout
+        made.log = Transcript(process.stdout, log)
+        try:
+            made.log.wait("daemon started -- version")
+            yield made
+        finally:
+            made.run("postfix", "stop")  # a signal would end only the script that waits for master
+            process.wait()
+            made.log.end()
+
+
+def _configure(made: Mta, world: World, resolver: str) -> None:
+    etc = made.root / "etc"
+    (etc / "postfix/main.cf").write_text(_MAIN_CF)
+    shutil.copy(world.ca_file, etc / "postfix/ca.pem")
+    (etc / "resolv.conf").write_text(f"nameserver {resolver}\n")
+    jail = made.root / QUEUE / "etc"
+    jail.mkdir(parents=True, exist_ok=True)
+    for name in ("resolv.conf", "hosts", "services", "nsswitch.conf"):
+        shutil.copy(etc / name, jail)
+    made.sockets.mkdir(parents=True)
+    made.run("postconf", "-MX", "smtp/inet")  # nobody sends it mail over the network

@@ -1,0 +1,89 @@
+"""A network with nothing but loopback: no packet of a test can leave it, and port 25 is free.
+
+Border: the namespace itself, programs started in it, and sockets made in it. `ip` does the rest.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+_CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
+_NAMESPACES: Final = Path("/run/netns")
+_SETTINGS: Final = Path("/etc/netns")
+"""What lies in a folder named as the namespace is bound over /etc there (ip-netns(8))."""
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A living network namespace; made by `namespace`."""
+
+    name: str
+
+    def command(self, *words: str | Path) -> list[str]:
+        """The command line that runs `words` inside."""
+        return ["ip", "netns", "exec", self.name, *map(str, words)]
+
+    def listen(self, host: str, port: int) -> socket.socket:
+        """A TCP socket that listens inside."""
+        return self._inside(lambda: socket.create_server((host, port), backlog=256))
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """A TCP connection inside; it waits 30 seconds at most for whatever it waits for."""
+        return self._inside(lambda: socket.create_connection((host, port), timeout=30))
+
+    def _inside(self, make: Callable[[], Made]) -> Made:
+        # A socket belongs to the namespace of the thread that makes it, so a thread goes there.
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self._enter_and, make).result()
+
+    def _enter_and(self, make: Callable[[], Made]) -> Made:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with (_NAMESPACES / self.name).open("rb") as entry:
+            if libc.setns(entry.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), f"cannot enter the namespace {self.name}")
+        return make()
+
+
+@contextlib.contextmanager
+def namespace(name: str, resolver: str) -> Iterator[Namespace]:
+    """A namespace whose programs ask the name server at the address `resolver`.
+
+    Raises `subprocess.CalledProcessError` where the machine does not allow one.
+    """
+    settings = _SETTINGS / name
+    _ip("netns", "add", name)
+    try:
+        _ip("-n", name, "link", "set", "lo", "up")
+        settings.mkdir(parents=True)
+        (settings / "resolv.conf").write_text(f"nameserver {resolver}\n")
+        yield Namespace(name)
+    finally:
+        _ip("netns", "delete", name)
+        shutil.rmtree(settings, ignore_errors=True)
+
+
+def obstacle() -> str | None:
+    """Why this machine can have no namespace, or None if it can."""
+    if os.geteuid() != 0:
+        return "a network namespace needs root"
+    if not shutil.which("ip"):
+        return "a network namespace needs ip (package iproute2)"
+    try:
+        with namespace(f"mta-sts-probe-{os.getpid()}", "127.0.0.1"):
+            return None
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"no network namespace can be made here: {error}"
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)

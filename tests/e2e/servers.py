@@ -1,0 +1,99 @@
+"""Everybody that Postfix and the daemon talk to, in one process inside the namespace.
+
+    python -m tests.e2e.servers FOLDER
+
+Name servers, the Policy Host and the SMTP sinks; FOLDER gets `ca.pem`. Commands come in on
+standard input and are answered on standard output, one JSON value a line; the end of the input
+is the end of the process. `world.py` is the other end.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from tests.e2e.sinks import Sinks
+from tests.support.dns import DnsServer, Records
+from tests.support.policy_host import PolicyHost, ok
+from tests.support.tls import Authority
+
+POSTFIX_DNS: Final = "127.0.0.53"
+DAEMON_DNS: Final = "127.0.0.54"
+"""The same zone at two addresses, so that the daemon's can die and mail still finds its way."""
+POLICY_HOST: Final = "127.0.0.21"
+
+
+class Servers:
+    """All servers; a method without an underscore is a command."""
+
+    def __init__(self, authority: Authority) -> None:
+        self._dns = DnsServer(host=DAEMON_DNS, port=53)
+        self._policy_host = PolicyHost(authority, host=POLICY_HOST, port=443)
+        self._postfix_dns = DnsServer(host=POSTFIX_DNS, port=53)
+        self._postfix_dns.zone = self._dns.zone
+        self._sinks = Sinks(authority)
+        self._open: dict[str, contextlib.AsyncExitStack] = {}
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Everything serves while entered."""
+        async with self._postfix_dns, self._sinks.open():
+            await self.start("dns")
+            await self.start("policy host")
+            try:
+                yield
+            finally:
+                for stack in self._open.values():
+                    await stack.aclose()
+
+    async def start(self, server: str) -> None:
+        """Let `dns` (the daemon's) or `policy host` live again; nothing if it does."""
+        if server not in self._open:
+            stack = contextlib.AsyncExitStack()
+            mortal = self._dns if server == "dns" else self._policy_host
+            await stack.enter_async_context(mortal)
+            self._open[server] = stack
+
+    async def stop(self, server: str) -> None:
+        """Let `dns` (the daemon's) or `policy host` die: its connections, its port, all."""
+        if stack := self._open.pop(server, None):
+            await stack.aclose()
+
+    async def records(self, zone: dict[str, list[str]], ttl: int) -> None:
+        """Put records into the zone, `"name TYPE"` to data; no data removes."""
+        for key, data in zone.items():
+            self._dns.zone.pop(key, None)
+            if data:
+                self._dns.zone[key] = Records(data, ttl)
+
+    async def policy(self, host: str, text: str) -> None:
+        """Serve a policy."""
+        self._policy_host.answers[host] = ok(text.encode())
+
+    async def receipts(self, whom: str) -> list[dict[str, Any]]:
+        """What the sinks took for recipients that end in `whom`."""
+        return [asdict(each) for each in self._sinks.receipts if each.recipient.endswith(whom)]
+
+
+async def _serve(folder: Path) -> None:
+    authority = Authority()
+    authority.write(folder)
+    servers = Servers(authority)
+    async with servers.open():
+        _say("ready")
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            name, arguments = json.loads(line)
+            _say(await getattr(servers, name)(**arguments))
+
+
+def _say(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1])))

@@ -1,0 +1,100 @@
+"""The SMTP servers to which Postfix delivers: one for each state that a server's TLS can be in.
+
+A sink shows a certificate made for the name that the client asks for (SNI), good or bad in the
+sink's own way, and keeps nothing of a message but who it was for and how it came.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.support.tls import EXPIRED, Authority, Credential, self_signed
+
+Shown = Callable[[Authority, str], Credential]
+
+
+def _for_its_parent_too(authority: Authority, name: str) -> Credential:
+    return authority.issue(name, f"mx.{name.partition('.')[2]}")
+
+
+SINKS: Final[dict[str, tuple[str, Shown | None]]] = {
+    "good": ("127.0.0.11", Authority.issue),
+    "wrong name": ("127.0.0.12", lambda authority, _: authority.issue("wrong.test")),
+    "expired": ("127.0.0.13", lambda authority, name: authority.issue(name, valid=EXPIRED)),
+    "self-signed": ("127.0.0.14", lambda _, name: self_signed(name)),
+    "no STARTTLS": ("127.0.0.15", None),
+    # For foreign.x.test it names mx.x.test as well: match= alone cannot tell the two apart.
+    "foreign": ("127.0.0.16", _for_its_parent_too),
+}
+"""A sink's address, and the certificate that it shows for a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One message, as a sink took it for one recipient."""
+
+    recipient: str
+    sink: str
+    sni: str | None
+    """The name that the client asked for; None without one, or without TLS."""
+
+
+class Sinks:
+    """All sinks; `receipts` grows."""
+
+    def __init__(self, authority: Authority) -> None:
+        self.authority = authority
+        self.receipts: list[Receipt] = []
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Every sink serves while entered."""
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            for name, (address, _) in SINKS.items():
+                protocol = partial(self._welcome, name)
+                await stack.enter_async_context(await loop.create_server(protocol, address, 25))
+            yield
+
+    def _welcome(self, sink: str) -> SMTP:
+        return _Visit(self, sink).protocol()
+
+
+class _Visit:
+    """One connection to a sink; the handler object that aiosmtpd calls."""
+
+    def __init__(self, sinks: Sinks, sink: str) -> None:
+        self._sinks = sinks
+        self._sink = sink
+        self._sni: str | None = None
+
+    def protocol(self) -> SMTP:
+        """The server's side of the connection."""
+        return SMTP(self, hostname="sink.test", enable_SMTPUTF8=True, tls_context=self._tls())
+
+    async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        """Take the message."""
+        self._sinks.receipts.extend(
+            Receipt(recipient, self._sink, self._sni) for recipient in envelope.rcpt_tos
+        )
+        return "250 taken"
+
+    def _tls(self) -> ssl.SSLContext | None:
+        shown = SINKS[self._sink][1]
+        if shown is None:
+            return None
+        context = shown(self._sinks.authority, "no-sni.test").server_context()
+        context.sni_callback = self._named
+        return context
+
+    def _named(self, session: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        shown = SINKS[self._sink][1]
+        if name and shown:
+            self._sni = name
+            session.context = shown(self._sinks.authority, name).server_context()

@@ -1,0 +1,145 @@
+"""A daemon that ends, in good order or not, and comes back: no mail and no policy is lost."""
+
+import contextlib
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import Daemon, running
+from tests.e2e.mta import Mta
+from tests.e2e.namespace import Namespace
+from tests.e2e.wires import SOCKETMAP_TCP, WIRES, listeners, policy_maps, unix_path
+from tests.e2e.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+HELD_PORT = 8471
+"""Of the daemon whose listening sockets stay open while it is away."""
+MORTAL_PORT = 8481
+RESTARTS = 3
+
+
+@pytest.fixture(scope="module")
+def held(
+    inside: Namespace,
+    mtas: dict[str, Mta],
+    settings: dict[str, object],
+    folder: Path,
+    logs: Path,
+) -> Iterator[Daemon]:
+    """A daemon that is handed its sockets by whoever starts it, and so can be away unnoticed."""
+    folders = [mta.sockets for mta in mtas.values()]
+    with contextlib.ExitStack() as stack:
+        sockets = [inside.listen("127.0.0.1", port) for port in (HELD_PORT, HELD_PORT + 1)]
+        sockets += [_listen_unix(unix_path(HELD_PORT, each)) for each in folders]
+        for each in sockets:
+            stack.enter_context(each)
+        told = settings | {"listen": listeners(HELD_PORT, folders)}
+        made = Daemon(inside, folder / "held", logs / "daemon-held.log", told, sockets)
+        yield stack.enter_context(running(made))
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.bind(str(path))
+    path.chmod(0o666)
+    made.listen(256)
+    return made
+
+
+@pytest.fixture
+def mortal(
+    inside: Namespace, settings: dict[str, object], mta: Mta, folder: Path, logs: Path
+) -> Iterator[Daemon]:
+    """A daemon of one test's own, to be killed."""
+    told = settings | {"listen": listeners(MORTAL_PORT, [])}
+    place = folder / f"mortal-{mta.version}"
+    with running(Daemon(inside, place, logs / f"daemon-{place.name}.log", told)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def _traffic(mta: Mta, domain: str) -> Iterator[list[str]]:
+    """Mail without pause while entered; the list of who it is for grows."""
+    recipients: list[str] = []
+    enough = threading.Event()
+
+    def submit() -> None:
+        while not enough.is_set():
+            recipients.append(mta.submit(domain))
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    try:
+        yield recipients
+    finally:
+        enough.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("end", [Daemon.stop, Daemon.kill])
+def test_a_restart_under_traffic_defers_nothing(
+    mta: Mta, held: Daemon, world: World, wire: str, end: Callable[[Daemon], None]
+) -> None:
+    """Ended and started again, with mail coming all the while: each message goes out Verified."""
+    domain = world.fresh("busy")
+    world.mail_host(domain, "good")
+    world.policy(domain, "enforce")
+    mta.use(policy_maps(wire, HELD_PORT))
+    start = mta.log.mark
+
+    with _traffic(mta, domain) as recipients:
+        for _ in range(RESTARTS):
+            mta.log.wait(r"status=sent", mta.log.mark)
+            end(held)
+            away = mta.log.mark
+            mta.log.wait(r"postfix/qmgr.*\(queue active\)", away)  # somebody is being waited for
+            held.start()
+
+    for recipient in recipients:
+        mta.log.wait(rf"to=<{recipient}>.* status=sent", start)
+    log = mta.log.since(start)
+    assert not [line for line in log if "status=deferred" in line]
+    assert not [line for line in log if "TLS connection" in line and "Verified TLS" not in line]
+    assert mta.queue().keys().isdisjoint(recipients)
+    taken = world.receipts(f"@{domain}")
+    assert sorted(receipt.recipient for receipt in taken) == sorted(recipients)
+    assert {receipt.sni for receipt in taken} == {f"mx.{domain}"}
+
+
+def test_a_policy_outlives_kill_9(mta: Mta, mortal: Daemon, world: World) -> None:
+    """Killed, DNS and Policy Host dead: the policy is on file, no younger, and enforced."""
+    domain = world.fresh("survivor")
+    world.mail_host(domain, "good")
+    world.policy(domain, "enforce")
+    mta.use(policy_maps(SOCKETMAP_TCP, MORTAL_PORT))
+    first = mta.send(domain)
+    assert (first.status, first.tls(f"mx.{domain}")) == ("sent", "Verified"), first
+    mortal.kill()
+    fetched_at = _fetched_at(mortal.store, domain)
+
+    with world.without("dns", "policy host"):
+        mortal.start()
+        good = mta.send(domain)
+        world.mail_host(domain, "wrong name")
+        bad = mta.send(domain)
+
+    assert (good.status, good.tls(f"mx.{domain}")) == ("sent", "Verified"), good
+    assert good.delay_reason is None
+    assert (bad.status, bad.dsn) == ("deferred", "4.7.5"), bad
+    assert bad.delay_reason is not None
+    assert bad.receipts == ()
+    assert _fetched_at(mortal.store, domain) == fetched_at
+
+
+def _fetched_at(store: Path, domain: str) -> float:
+    """When the policy on file was fetched, in epoch seconds."""
+    with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT fetched_at FROM policies WHERE domain = ?", [domain]).fetchall()
+    (row,) = rows
+    return float(row[0])
