@@ -1,8 +1,8 @@
 """The life of a policy: state + what happened + now → the next state or step.
 
 Border: pure. The resolver carries out what is decided here and decides nothing itself; times
-are wall-clock seconds since the epoch, handed in. Every timer and interval of the system is a
-constant of this file.
+are wall-clock seconds since the epoch, handed in. The timers of the system are constants of this
+file, but for those that only fit a part to its library.
 
 One attempt goes: `standing` says whether one is due; the DNS is asked; `after_discovery` says
 what follows, a `Fetch` or the attempt's end; the policy is fetched; `after_fetch` ends it.
@@ -46,7 +46,8 @@ BACKOFFS_KEPT: Final = 4
 """Failing ids remembered of one domain, for those whose name servers disagree."""
 
 REFRESH_TICK: Final = MINUTE
-"""The refresher wakes at least this often, so that a jump of the clock is noticed."""
+"""The refresher wakes at least this often, so that a jump of the clock is noticed; last-asked
+times are then written, in one batch."""
 EXPIRED_KEPT: Final = DAY
 """Expired rows stay on file for this long, so that a clock set wrong for a moment costs none."""
 STORE_RETRY: Final = 5.0
@@ -56,8 +57,6 @@ STORE_REPLACE: Final = 5 * MINUTE
 STORE_READ_DEADLINE: Final = 1.0
 STORE_WRITE_DEADLINE: Final = 3.0
 """A look-up does not wait longer for a sick disk; a write may have to wait for a lock first."""
-ASKED_FLUSH: Final = MINUTE
-"""Last-asked times are written this often, in one batch."""
 FRAME_DEADLINE: Final = 30.0
 """A client that began a request has this long to end it."""
 DRAIN_DEADLINE: Final = 20.0
