@@ -266,6 +266,8 @@ class _Response(aiohttp.ClientResponse):
 def _note_connection(transport: asyncio.Transport | None, seen: Exchange) -> None:
     if transport is None:  # lost already
         return
+    # Of several addresses that were raced for, the one that won.
+    seen.address = str((transport.get_extra_info("peername") or [seen.address])[0])
     session = transport.get_extra_info("ssl_object")
     seen.tls_version = session.version()
     facts = session.getpeercert()
