@@ -7,6 +7,7 @@ handed over as sd_listen_fds(3) has it, so that connecting never fails while nob
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -49,12 +50,16 @@ class Daemon:
         self._notify.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(self._notify))
-            notify.settimeout(PATIENCE)
-            self._process = self._launch()
-            assert self._process.stderr
-            self.log = Transcript(self._process.stderr, self._log)
-            while b"READY=1" not in notify.recv(4096).splitlines():
-                pass
+            process = self._process = self._launch()
+            assert process.stderr
+            self.log = Transcript(process.stderr, self._log)
+            with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
+                fds = [notify.fileno(), end.fileno()]
+                while select.select(fds, [], [], PATIENCE)[0] == fds[:1]:
+                    if b"READY=1" in notify.recv(4096).splitlines():
+                        return
+        self.stop()
+        raise AssertionError("the daemon is not ready; it said:\n" + "\n".join(self.log.since(0)))
 
     def stop(self) -> None:
         """SIGTERM, and wait for its end; nothing if it does not run."""
