@@ -11,19 +11,21 @@ from typing import Final, TypeAlias
 
 import uvloop
 
-from postfix_mta_sts import __version__, config, logs, report
+from postfix_mta_sts import __version__, config, daemon, logs, report
 from postfix_mta_sts.config import ConfigError, Settings
-from postfix_mta_sts.daemon import serve
 from postfix_mta_sts.discovery import Dns
 from postfix_mta_sts.explain import Explanation, explain
 from postfix_mta_sts.fetch import PolicyFetcher
 from postfix_mta_sts.listening import ListenError
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
+from postfix_mta_sts.shared import serve_together
 
 _Command: TypeAlias = argparse.ArgumentParser
 
 DEFAULT_CONFIG: Final = Path("/etc/postfix-mta-sts.yml")
+
+WORKERS_MOST: Final = 64
 
 OK, NO_POLICY, FAILURE = 0, 1, 2
 """Exit codes; argparse leaves with 2 on a typing error too."""
@@ -55,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=run)
         return command
 
-    _add_config(add("serve", _serve, "answer Postfix's look-ups until told to stop"))
+    serve = add("serve", _serve, "answer Postfix's look-ups until told to stop")
+    text = "serve in N processes, should one core not be enough (default: 1)"
+    serve.add_argument("--workers", metavar="N", type=_count, default=1, help=text)
+    _add_config(serve)
     query = add("query", _query, "ask the network about a domain now, and print each step")
     query.add_argument("domain", metavar="DOMAIN")
     query.add_argument("--json", action="store_true", help="print one JSON object")
@@ -82,8 +87,17 @@ def _serve(args: argparse.Namespace) -> int:
     settings = _settings(args)
     journal = logs.to_journal(os.environ, sys.stderr)
     logs.set_up(settings.log.level, settings.log.format, sys.stderr, journal=journal)
-    uvloop.run(serve(settings, os.environ))
+    if args.workers == 1:
+        uvloop.run(daemon.serve(settings, os.environ))
+    else:
+        serve_together(settings, os.environ, args.workers, uvloop.run)
     return OK
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= WORKERS_MOST:
+        raise argparse.ArgumentTypeError(f"not a whole number from 1 to {WORKERS_MOST}")
+    return int(text)
 
 
 def _check_config(args: argparse.Namespace) -> int:

@@ -11,8 +11,9 @@ import os
 import random
 import resource
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, TypeAlias
 
@@ -45,12 +46,17 @@ FILES_KEPT: Final = 1_024
 _log = logging.getLogger(__name__)
 
 
+def told_to_stop() -> asyncio.Event:
+    """What is set when this process gets SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    return stop
+
+
 async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT. Raises `ListenError` where an address cannot be had."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+    stop = told_to_stop()
     async with running(settings, environ):
         event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
         systemd.notify(environ, "READY=1")
@@ -65,11 +71,15 @@ async def running(
     environ: MutableMapping[str, str],
     clock: Clock = time.time,
     https_port: int = 443,
+    *,
+    shared: Sequence[socket.socket] = (),
+    renews: bool = True,
 ) -> AsyncIterator[None]:
     """The whole daemon, from its first listener to its last answer.
 
     Raises `ListenError`. What it logs goes where `logs.set_up` has said. `https_port`, that of
-    the Policy Hosts, is for tests.
+    the Policy Hosts, is for tests. Where several processes serve together, `shared` are their
+    listening sockets, one for each of `settings.listen`, and only one of them `renews`.
     """
     async with AsyncExitStack() as stack:
         path = settings.cache.path or default_cache_path(environ)
@@ -86,12 +96,19 @@ async def running(
         )
         desk = _Desk(settings, resolver, clock)
         refresher = Refresher(
-            resolver, sources, idle_after=settings.refresh.idle_after, on_jump=desk.forget
+            resolver,
+            sources,
+            idle_after=settings.refresh.idle_after,
+            on_jump=desk.forget,
+            renews=renews,
         )
         await store.open()
         stack.push_async_callback(refresher.write_asked)
         stack.push_async_callback(resolver.close)
-        await _listen(stack, settings, environ, desk)
+        server = Server(limit=_raise_files_limit())
+        stack.push_async_callback(server.drain)
+        for listener, sock in _listeners(stack, settings, environ, shared):
+            await server.listen(sock, desk.answers(listener))
         task = asyncio.create_task(refresher.run(), name="refresher")
         stack.push_async_callback(_end, task)
         yield
@@ -122,18 +139,18 @@ def _sources(
     return Sources(dns.discover, fetcher.fetch, store, clock, random.random)
 
 
-async def _listen(
-    stack: AsyncExitStack, settings: Settings, environ: MutableMapping[str, str], desk: "_Desk"
-) -> None:
-    server = Server(limit=_raise_files_limit())
-    listening = Listening(systemd.inherited(environ, os.getpid()))
-    stack.push_async_callback(server.drain)
-    stack.callback(listening.close)  # first: who comes after us may already have a file there
-    for listener in settings.listen:
-        await server.listen(listening.open(listener), desk.answers(listener))
-        event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
-    for address in listening.unclaimed():
-        event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
+def _listeners(
+    stack: AsyncExitStack,
+    settings: Settings,
+    environ: MutableMapping[str, str],
+    shared: Sequence[socket.socket],
+) -> Iterable[tuple[Listener, socket.socket]]:
+    if not shared:
+        listening = Listening(systemd.inherited(environ, os.getpid()))
+        # Before the server drains: who comes after us may already have a file there by then.
+        stack.callback(listening.close)
+        shared = listening.open_all(settings.listen)
+    return zip(settings.listen, shared, strict=True)
 
 
 class _Desk:

@@ -6,14 +6,18 @@ Border: only sockets; who serves them is `server`'s. A socket that was handed to
 
 import contextlib
 import grp
+import logging
 import os
 import pwd
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from postfix_mta_sts.config import Listener, TcpAddress, UnixAddress
+from postfix_mta_sts.logs import event
+
+_log = logging.getLogger(__name__)
 
 
 class ListenError(Exception):
@@ -29,6 +33,25 @@ class Listening:
     def __init__(self, inherited: list[socket.socket]) -> None:
         self._inherited = inherited
         self._made: list[tuple[Path, int]] = []
+
+    def open_all(self, listeners: Iterable[Listener]) -> list[socket.socket]:
+        """A socket for each listener, as `open` gives them, or none for any.
+
+        An inherited socket that fits no listener is closed, with a warning.
+        """
+        opened: list[socket.socket] = []
+        try:
+            for listener in listeners:
+                opened.append(self.open(listener))
+                wire, address = listener.wire, listener.address
+                event(_log, logging.INFO, "listening", wire=wire, address=address)
+        except ListenError:
+            for sock in opened:
+                sock.close()
+            raise
+        for name in self.unclaimed():
+            event(_log, logging.WARNING, "inherited socket fits no listener", address=name)
+        return opened
 
     def open(self, listener: Listener) -> socket.socket:
         """The socket for a listener: bound, not yet listening. Raises `ListenError`."""

@@ -29,7 +29,8 @@ class Refresher:
     """Two tasks under `run`: one renews, one keeps house.
 
     `idle_after`: seconds after which a policy that nobody asked for is not renewed any more.
-    `on_jump` is called when the wall clock was set. `monotonic` and `sleep` measure real time.
+    `on_jump` is called when the wall clock was set. `renews`: whether that is this process's
+    part, should several share the store. `monotonic` and `sleep` measure real time.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Refresher:
         *,
         idle_after: float,
         on_jump: Callable[[], None],
+        renews: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -48,6 +50,7 @@ class Refresher:
         self._random = sources.random
         self._idle_after = idle_after
         self._on_jump = on_jump
+        self._renews = renews
         self._monotonic = monotonic
         self._sleep = sleep
         self._slots = asyncio.Semaphore(CONCURRENCY)
@@ -57,7 +60,8 @@ class Refresher:
         """Renew and keep house until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every_tick(self.keep_house), name="housekeeping")
-            group.create_task(self._every_tick(self.renew_due), name="renewal")
+            if self._renews:
+                group.create_task(self._every_tick(self.renew_due), name="renewal")
 
     async def keep_house(self) -> None:
         """Notice a jump of the clock, write last-asked times, remove what has expired."""
