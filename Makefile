@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: serve test check e2e format lock clean
+.PHONY: serve test check e2e bench format lock clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ check: $(READY)
 
 e2e: $(READY)
 	$(BIN)/pytest -m e2e tests/e2e
+
+# OPTIONS, for example: --quick, or --only cold; see bench/README.md
+bench: $(READY)
+	$(BIN)/python -m bench.run $(OPTIONS)
 
 format: $(READY)
 	$(BIN)/ruff format .

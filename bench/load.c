@@ -13,11 +13,11 @@
  *     -m numbers     how many numbers; each request takes one at random; 0: each number once, in
  *                    order (0)
  *     -n count       requests in all (as many as time allows)
- *     -t seconds     and then it ends, whatever is unanswered (10)
+ *     -t seconds     in which it asks (10); what is unanswered then is waited for 5 seconds more
  *     -r rate        requests a second in all, at even distances, each timed from when it was
  *                    due (0: the next follows the reply)
  *
- * Without -r a client asks again as soon as it is answered; a reply later than -t is not counted.
+ * Without -r a client asks again as soon as it is answered.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 enum { KEY_MOST = 256, REQUEST_MOST = KEY_MOST + 32, IN_MOST = 65536, EVENTS = 256 };
+enum { PATIENCE = 5 };
 enum { STEPS_BITS = 8, STEPS = 1 << STEPS_BITS, OCTAVES = 40 };
 
 static const uint64_t SECOND = 1000000000u;
@@ -56,6 +57,7 @@ static unsigned clients_count = 50, depth = 1;
 static const char *key = "example.test";
 static uint64_t first, numbers, most = UINT64_MAX, rate;
 static double seconds = 10;
+static uint64_t last; /* when it asks no more */
 
 static uint64_t asked, found, absent, errors, lost;
 static uint64_t histogram[OCTAVES * STEPS], longest;
@@ -186,7 +188,7 @@ static void flush(int epoll, struct client *client)
 
 static bool ask(struct client *client, uint64_t at)
 {
-    if (asked >= most || client->in_flight >= depth)
+    if (asked >= most || at >= last || client->in_flight >= depth)
         return false;
     client->sent[(client->oldest + client->in_flight++) % depth] = at;
     client->out_size += put_request(client->out + client->out_size);
@@ -323,12 +325,23 @@ static uint64_t ask_due(int epoll, uint64_t due)
 
 static bool is_over(uint64_t end)
 {
-    return found + absent + errors + lost >= most || now() >= end;
+    uint64_t done = found + absent + errors + lost, at = now();
+    return done >= most || at >= end || (at >= last && done >= asked);
+}
+
+/* How long nothing but a reply can come, in ns. */
+static uint64_t time_left(uint64_t due, uint64_t end)
+{
+    uint64_t at = now(), until = at < last ? last : end;
+    if (rate && asked < most && due > at && due < until) /* not above: all are busy */
+        until = due;
+    return until > at ? until - at : 0;
 }
 
 static void run(int epoll, uint64_t start)
 {
-    uint64_t end = start + (uint64_t)(seconds * 1e9), due = start;
+    last = start + (uint64_t)(seconds * 1e9);
+    uint64_t end = last + PATIENCE * SECOND, due = start;
     for (unsigned i = 0; i < clients_count && !rate; i++) {
         while (ask(&clients[i], start))
             ;
@@ -337,11 +350,9 @@ static void run(int epoll, uint64_t start)
     while (!is_over(end)) {
         if (rate)
             due = ask_due(epoll, due);
-        uint64_t at = now(), until = rate && due > at && asked < most && due < end ? due : end;
-        if (rate && due <= at) /* all are busy: whoever is answered is next */
-            until = end;
-        struct timespec wait = {.tv_sec = (time_t)((until > at ? until - at : 0) / SECOND),
-                                .tv_nsec = (long)((until > at ? until - at : 0) % SECOND)};
+        uint64_t left = time_left(due, end);
+        struct timespec wait = {.tv_sec = (time_t)(left / SECOND),
+                                .tv_nsec = (long)(left % SECOND)};
         struct epoll_event events[EVENTS];
         int ready = epoll_pwait2(epoll, events, EVENTS, &wait, NULL);
         for (int i = 0; i < ready; i++) {

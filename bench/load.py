@@ -32,9 +32,9 @@ class Result:
     max: float
 
     def expect(self, found: int | None = None, absent: int | None = None) -> "Result":
-        """This, if it holds as many of these and no errors; raises `BenchError`."""
+        """This, if it holds as many of these and all is answered; raises `BenchError`."""
         wrong = found not in {None, self.found} or absent not in {None, self.absent}
-        if wrong or self.errors:
+        if wrong or self.errors or self.unanswered:
             raise BenchError(f"expected {found} found, {absent} absent: {self}")
         return self
 

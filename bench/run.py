@@ -86,16 +86,25 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
     )
     shapes = [SHAPES[name] for name in arguments.only or SHAPES]
     with servers.network():
-        for shape in shapes:
-            shape.run(bench)
-    return _report(sheet, shapes)
+        broken = [shape.name for shape in shapes if not _completed(shape, bench)]
+    return _report(sheet, shapes, broken)
 
 
-def _report(sheet: Sheet, shapes: Sequence[Shape]) -> int:
+def _completed(shape: Shape, bench: Bench) -> bool:
+    """Measure one shape; whether it came to its end. The others are measured all the same."""
+    try:
+        shape.run(bench)
+    except BenchError as error:
+        progress(f"{shape.name} broke off: {error}")
+        return False
+    return True
+
+
+def _report(sheet: Sheet, shapes: Sequence[Shape], broken: Sequence[str]) -> int:
     lines = [line for shape in shapes for line in shape.lines]
     (programs.BUILD / "results.json").write_text(json.dumps(sheet.dump(), indent=1))
     sys.stdout.write(f"{_machine()}\n\n{sheet.table(lines)}\n")
-    failed = sheet.failed(lines)
+    failed = [*sheet.failed(lines), *broken]
     for line in failed:
         sys.stderr.write(f"mark not kept: {line}\n")
     return 1 if failed else 0
