@@ -30,6 +30,17 @@ PATIENCE: Final = 60.0
 """Seconds that anything may take on a busy machine before a test gives up."""
 
 
+class Clock:
+    """The wall clock of a daemon; it stands still but for what a test does to `now`."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        """What time it is."""
+        return self.now
+
+
 class Desk:
     """Where a daemon whose sockets are in a folder can be asked."""
 
@@ -77,13 +88,22 @@ async def daemon(
 class Process(Desk):
     """The daemon in a process of its own, as systemd runs it."""
 
-    def __init__(self, folder: Path, config: Path | None, sock: socket.socket | None) -> None:
+    def __init__(
+        self, folder: Path, config: Path | None, sock: socket.socket | None, workers: int
+    ) -> None:
         super().__init__(folder)
         self._config = config
+        self._workers = workers
         self._sock = sock
         self._log = folder / "log"
         self._notified: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process, with workers that of their parent."""
+        assert self._process
+        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -94,6 +114,7 @@ class Process(Desk):
         """Start it, and wait until it says that it is ready (sd_notify(3))."""
         address = self._listen_to_it()
         words = [sys.executable, "-m", "postfix_mta_sts", "serve"]
+        words += ["--workers", str(self._workers)]
         if self._config:
             words += ["--config", str(self._config)]
         if self._sock:  # sd_listen_fds(3): the socket is descriptor 3
@@ -161,13 +182,13 @@ class Process(Desk):
 
 @asynccontextmanager
 async def process(
-    folder: Path, config: Path | None, sock: socket.socket | None = None
+    folder: Path, config: Path | None, sock: socket.socket | None = None, workers: int = 1
 ) -> AsyncIterator[Process]:
     """A process that is not started yet, and is killed at the end if it still runs then.
 
     `sock` is handed over as systemd does it.
     """
-    made = Process(folder, config, sock)
+    made = Process(folder, config, sock, workers)
     try:
         yield made
     finally:
