@@ -121,8 +121,8 @@ class Resolver:
             return known.state
         self._asked[domain] = self._sources.clock()
         attempt = self._begin(domain, remember=True)
-        if attempt is None:
-            return None
+        if attempt is None:  # no room to ask the network, but a policy on file is in force
+            return lifecycle.live(await self._sources.store.load(domain), self._sources.clock())
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, attempt.waited_until - loop.time())):
@@ -203,12 +203,15 @@ class Resolver:
         """What was known when the attempt began; those who wait get it, if it can be served."""
         known = self._known.get(domain)
         in_memory = known.state if known else None
-        if standing(in_memory, self._sources.clock()) is not Standing.UNKNOWN:
+        if lifecycle.live(in_memory, self._sources.clock()):
             return in_memory
-        state = await self._sources.store.load(domain)
-        if state and standing(state, self._sources.clock()) is not Standing.UNKNOWN:
-            self._settle(domain, attempt, state)
-        return state or in_memory
+        # An absence in memory is no reason to overlook a policy that lives on file: reading may
+        # have failed when it was found, or the clock been wrong, or another process have fetched.
+        on_file = await self._sources.store.load(domain)
+        if on_file and lifecycle.live(on_file, self._sources.clock()):
+            self._settle(domain, attempt, on_file)
+            return on_file
+        return in_memory or on_file
 
     async def _after(self, domain: Domain, before: State | None) -> State:
         """The state in which the attempt ends: on file, if it came from a GET, and in the log."""

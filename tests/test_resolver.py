@@ -7,7 +7,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
-from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, restored
+from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.resolver import Resolver
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy
@@ -187,14 +187,29 @@ async def test_what_another_process_has_fetched_is_taken() -> None:
     assert (await looked_up(second)).policy == policy("testing")
 
 
-async def test_memory_that_has_run_out_is_no_reason_to_forget_the_file() -> None:
-    """A policy on file is found also when an absence was all that memory knew (promise 2)."""
+async def test_an_absence_in_memory_hides_no_policy_on_file() -> None:
+    """A read that failed when the absence was found, or another process: C3, promise 2."""
     around = Surroundings()
     resolver = resolver_in(around)
     await looked_up(resolver)
     await around.store.save(GOOD, restored(policy(), PolicyId("a"), START, START + DAY), START)
-    around.now += HOUR
+    around.now += ABSENCE_RECHECK
+    resolver.recall(GOOD)
+    await settled(resolver)
     assert (await looked_up(resolver)).policy == policy()
+
+
+async def test_no_room_for_an_attempt_hides_no_policy_on_file() -> None:
+    """Whoever makes the relay look up many silent domains downgrades none that is known."""
+    around = Surroundings()
+    await around.store.save(GOOD, restored(policy(), PolicyId("a"), START, START + DAY), START)
+    around.dns.hold()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, attempts=1)
+    waiting = asyncio.create_task(resolver.look_up(OTHER))
+    await around.queries.reached(OTHER)
+    assert (await looked_up(resolver)).policy == policy()
+    around.dns.release()
+    await waiting
 
 
 async def test_downgrade_by_silent_dns() -> None:
