@@ -30,7 +30,7 @@ from postfix_mta_sts.postfix import socketmap, tcp_table
 from postfix_mta_sts.postfix.reply import PLAIN, Dress
 from postfix_mta_sts.postfix.wire import Wire
 from postfix_mta_sts.refresher import Refresher
-from postfix_mta_sts.resolver import Resolver, Sources
+from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver, Sources
 from postfix_mta_sts.server import Server
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite import SqliteStore
@@ -40,8 +40,7 @@ _WIRES: Final[dict[str, Wire]] = {"socketmap": socketmap, "tcp_table": tcp_table
 Clock: TypeAlias = Callable[[], float]
 
 FILES_MOST: Final = 65_536
-FILES_KEPT: Final = 1_024
-"""File descriptors that are not for clients: fetches, the store, listeners."""
+"""File descriptors of one process: half are for clients, a quarter for attempts."""
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +81,7 @@ async def running(
     listening sockets, one for each of `settings.listen`, and only one of them `renews`.
     """
     async with AsyncExitStack() as stack:
+        files = _raise_files_limit()
         path = settings.cache.path or default_cache_path(environ)
 
         def in_memory() -> list[tuple[Domain, State]]:
@@ -93,6 +93,7 @@ async def running(
             sources,
             lookup_timeout=settings.lookup.timeout,
             entries=settings.cache.memory_entries,
+            attempts=min(ATTEMPTS_LIMIT, files // 4),
         )
         desk = _Desk(settings, resolver, clock)
         refresher = Refresher(
@@ -105,7 +106,7 @@ async def running(
         await store.open()
         stack.push_async_callback(refresher.write_asked)
         stack.push_async_callback(resolver.close)
-        server = Server(limit=_raise_files_limit())
+        server = Server(limit=files // 2)
         stack.push_async_callback(server.drain)
         for listener, sock in _listeners(stack, settings, environ, shared):
             await server.listen(sock, desk.answers(listener))
@@ -195,8 +196,8 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 def _raise_files_limit() -> int:
-    """Let this process open as many files as it may; how many connections that is room for."""
+    """Let this process open as many files as it may; how many that is."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = FILES_MOST if hard == resource.RLIM_INFINITY else min(hard, FILES_MOST)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return max(files - FILES_KEPT, files // 2)
+    return files
