@@ -13,9 +13,7 @@ import uvloop
 
 from postfix_mta_sts import __version__, config, daemon, logs, report
 from postfix_mta_sts.config import ConfigError, Settings
-from postfix_mta_sts.discovery import Dns
 from postfix_mta_sts.explain import Explanation, explain
-from postfix_mta_sts.fetch import PolicyFetcher
 from postfix_mta_sts.listening import ListenError
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
@@ -124,17 +122,5 @@ def _query(args: argparse.Namespace) -> int:
 
 
 async def _explained(domain: Domain, settings: Settings) -> Explanation:
-    dns = Dns(settings.dns.nameservers, settings.dns.timeout)
-    https = settings.https
-    fetcher = PolicyFetcher(
-        dns.addresses,
-        timeout=https.timeout,
-        ca_file=https.ca_file,
-        proxy=https.proxy,
-        allow_private_addresses=https.allow_private_addresses,
-    )
-    try:
+    async with daemon.network(settings) as (dns, fetcher):
         return await explain(domain, dns.txt, fetcher.body)
-    finally:
-        await fetcher.close()
-        await dns.close()

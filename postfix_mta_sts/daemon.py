@@ -88,7 +88,9 @@ async def running(
             return resolver.policies()  # made below, of this very store
 
         store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
-        sources = _sources(stack, settings, store, clock, https_port)
+        stack.push_async_callback(store.close)  # after all others
+        dns, fetcher = await stack.enter_async_context(network(settings, https_port))
+        sources = Sources(dns.discover, fetcher.fetch, store, clock, random.random)
         resolver = Resolver(
             sources,
             lookup_timeout=settings.lookup.timeout,
@@ -115,29 +117,26 @@ async def running(
         yield
 
 
-def _sources(
-    stack: AsyncExitStack,
-    settings: Settings,
-    store: FailsafeStore,
-    clock: Clock,
-    https_port: int,
-) -> Sources:
-    """What the resolver asks: store, DNS and Policy Hosts; the store is closed last."""
-    stack.push_async_callback(store.close)
-    dns = Dns(settings.dns.nameservers, settings.dns.timeout)
-    stack.push_async_callback(dns.close)
+@asynccontextmanager
+async def network(
+    settings: Settings, https_port: int = 443
+) -> AsyncIterator[tuple[Dns, PolicyFetcher]]:
+    """Who asks the DNS, and who asks the Policy Hosts, as the settings have it."""
     https = settings.https
-    fetcher = PolicyFetcher(
-        dns.addresses,
-        timeout=https.timeout,
-        ca_file=https.ca_file,
-        proxy=https.proxy,
-        allow_private_addresses=https.allow_private_addresses,
-        concurrency=https.concurrency,
-        port=https_port,
-    )
-    stack.push_async_callback(fetcher.close)
-    return Sources(dns.discover, fetcher.fetch, store, clock, random.random)
+    async with AsyncExitStack() as stack:
+        dns = Dns(settings.dns.nameservers, settings.dns.timeout)
+        stack.push_async_callback(dns.close)
+        fetcher = PolicyFetcher(
+            dns.addresses,
+            timeout=https.timeout,
+            ca_file=https.ca_file,
+            proxy=https.proxy,
+            allow_private_addresses=https.allow_private_addresses,
+            concurrency=https.concurrency,
+            port=https_port,
+        )
+        stack.push_async_callback(fetcher.close)
+        yield dns, fetcher
 
 
 def _listeners(

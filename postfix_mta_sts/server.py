@@ -16,7 +16,7 @@ from postfix_mta_sts.answers import Answers
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.lifecycle import DRAIN_DEADLINE, FRAME_DEADLINE
 from postfix_mta_sts.postfix.reply import TryAgain
-from postfix_mta_sts.postfix.wire import WireError
+from postfix_mta_sts.postfix.wire import Frames, WireError
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: "Server", answers: Answers) -> None:
         self._server = server
         self._answers = answers
-        self._frames = answers.wire.Frames()
+        self._frames = Frames(answers.wire)
         self._pending: deque[bytes] = deque()
         self._straight = True  # nothing begun, waiting or held back: a reply may go out at once
         self._full = False  # the client does not read its replies

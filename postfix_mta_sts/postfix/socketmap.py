@@ -30,39 +30,24 @@ class Request:
     key: bytes
 
 
-class Frames:
-    """Cuts a stream of bytes into whole requests; keeps at most one that is not yet whole."""
+def cut(stream: bytes) -> tuple[list[bytes], bytes]:
+    """The requests that a stream begins with, frames and all, and the rest of it.
 
-    __slots__ = ("_buffer",)
-
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    @property
-    def partial(self) -> bool:
-        """Whether a request has begun and not ended."""
-        return bool(self._buffer)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The requests that are whole by now, each with its frame.
-
-        Raises `WireError` where the bytes cannot be a request, or not one within
-        `REQUEST_LIMIT`. The requests before it are lost with it: so is their sender.
-        """
-        buffer = self._buffer + data if self._buffer else data
-        frames = []
-        start = 0
-        while (end := _frame_end(buffer, start)) is not None:
-            frames.append(buffer[start:end])
-            start = end
-        self._buffer = buffer[start:]
-        return frames
+    Raises `WireError` where what comes next cannot be a request, or not one within
+    `REQUEST_LIMIT`.
+    """
+    frames = []
+    start = 0
+    while (end := _frame_end(stream, start)) is not None:
+        frames.append(stream[start:end])
+        start = end
+    return frames, stream[start:]
 
 
-def _frame_end(buffer: bytes, start: int) -> int | None:
+def _frame_end(stream: bytes, start: int) -> int | None:
     """Where the netstring that begins at `start` ends; None if it is not yet whole."""
-    colon = buffer.find(b":", start, start + _DIGITS_LIMIT + 1)
-    digits = buffer[start:colon] if colon >= 0 else buffer[start : start + _DIGITS_LIMIT + 1]
+    colon = stream.find(b":", start, start + _DIGITS_LIMIT + 1)
+    digits = stream[start:colon] if colon >= 0 else stream[start : start + _DIGITS_LIMIT + 1]
     if digits and not digits.isdigit():
         raise WireError("not a netstring")
     if colon < 0:
@@ -75,15 +60,15 @@ def _frame_end(buffer: bytes, start: int) -> int | None:
     if int(digits) > REQUEST_LIMIT:
         raise WireError(f"a request of {int(digits)} bytes; the limit is {REQUEST_LIMIT}")
     comma = colon + 1 + int(digits)
-    if comma >= len(buffer):
+    if comma >= len(stream):
         return None
-    if buffer[comma] != 0x2C:
+    if stream[comma] != 0x2C:
         raise WireError("a netstring without its comma")
     return comma + 1
 
 
 def parse_request(frame: bytes) -> Request:
-    """The request in one of the frames that `Frames.feed` gave; `WireError` if there is none."""
+    """The request in one of the frames that `cut` gave; `WireError` if there is none."""
     name, space, key = frame[frame.index(b":") + 1 : -1].partition(b" ")
     if not space:
         raise WireError("a request without a map name")

@@ -34,33 +34,19 @@ class Request:
     map_name: str = ""
 
 
-class Frames:
-    """Cuts a stream of bytes into whole requests; keeps at most one that is not yet whole."""
+def cut(stream: bytes) -> tuple[list[bytes], bytes]:
+    """The requests that a stream begins with, line ends and all, and the rest of it.
 
-    __slots__ = ("_buffer",)
-
-    def __init__(self) -> None:
-        self._buffer = b""
-
-    @property
-    def partial(self) -> bool:
-        """Whether a request has begun and not ended."""
-        return bool(self._buffer)
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The requests that are whole by now, each with its line end.
-
-        Raises `WireError` for a line longer than `REQUEST_LIMIT`.
-        """
-        *lines, rest = (self._buffer + data).split(b"\n")
-        if max(map(len, [*lines, rest])) >= REQUEST_LIMIT:
-            raise WireError(f"a line of more than {REQUEST_LIMIT} bytes")
-        self._buffer = rest
-        return [line + b"\n" for line in lines]
+    Raises `WireError` for a line longer than `REQUEST_LIMIT`.
+    """
+    *lines, rest = stream.split(b"\n")
+    if max(map(len, [*lines, rest])) >= REQUEST_LIMIT:
+        raise WireError(f"a line of more than {REQUEST_LIMIT} bytes")
+    return [line + b"\n" for line in lines], rest
 
 
 def parse_request(frame: bytes) -> Request:
-    """The request in one of the frames that `Frames.feed` gave; `WireError` if there is none."""
+    """The request in one of the frames that `cut` gave; `WireError` if there is none."""
     if not frame.startswith(_GET):
         raise WireError("not a get request")
     return Request(unquote_to_bytes(frame[len(_GET) : -1]))

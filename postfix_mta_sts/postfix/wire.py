@@ -21,17 +21,6 @@ class Request(Protocol):
         """The next-hop, as Postfix wrote it."""
 
 
-class Frames(Protocol):
-    """Cuts a stream of bytes into whole requests."""
-
-    @property
-    def partial(self) -> bool:
-        """Whether a request has begun and not ended."""
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The requests that are whole by now, frames and all; `WireError` if there is none."""
-
-
 class Wire(Protocol):
     """`socketmap` or `tcp_table`: both modules have this shape."""
 
@@ -39,12 +28,35 @@ class Wire(Protocol):
     def CLOSED_WHEN_IDLE(self) -> bool:  # noqa: N802 (a module's constant is its attribute)
         """Whether an idle connection may be closed."""
 
-    @property
-    def Frames(self) -> type[Frames]:  # noqa: N802 (a module's class is its attribute)
-        """What cuts its stream."""
+    def cut(self, stream: bytes) -> tuple[list[bytes], bytes]:
+        """The requests that a stream begins with, frames and all, and the rest of it."""
 
     def parse_request(self, frame: bytes) -> Request:
         """The request in a frame."""
 
     def encode_reply(self, reply: Reply) -> bytes:
         """The bytes that tell Postfix."""
+
+
+class Frames:
+    """Cuts a stream into whole requests, however it comes in; keeps what is not yet whole."""
+
+    __slots__ = ("_rest", "_wire")
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._rest = b""
+
+    @property
+    def partial(self) -> bool:
+        """Whether a request has begun and not ended."""
+        return bool(self._rest)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The requests that are whole by now, each with its frame.
+
+        Raises `WireError` where the bytes cannot be a request. The requests before it are lost
+        with it: so is their sender.
+        """
+        frames, self._rest = self._wire.cut(self._rest + data)
+        return frames

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.postfix import socketmap, tcp_table
 from postfix_mta_sts.postfix.reply import NOT_FOUND, Found, Reply, TryAgain
-from postfix_mta_sts.postfix.wire import Wire, WireError
+from postfix_mta_sts.postfix.wire import Frames, Wire, WireError
 
 WIRES: list[Wire] = [socketmap, tcp_table]
 EXAMPLES = {socketmap: b"17:postfix good.test,", tcp_table: b"get good.test\n"}
@@ -14,7 +14,7 @@ EXAMPLES = {socketmap: b"17:postfix good.test,", tcp_table: b"get good.test\n"}
 
 def frames_of(wire: Wire, *chunks: bytes) -> list[bytes]:
     """The frames that come of these reads."""
-    frames = wire.Frames()
+    frames = Frames(wire)
     return [frame for chunk in chunks for frame in frames.feed(chunk)]
 
 
@@ -64,7 +64,7 @@ def test_any_split(cuts: list[int], number: int) -> None:
 def test_any_bytes(chunks: list[bytes]) -> None:
     """Any bytes are requests or a wire error, and never more is kept than one request."""
     for wire in WIRES:
-        frames = wire.Frames()
+        frames = Frames(wire)
         try:
             for chunk in chunks:
                 for frame in frames.feed(chunk):
@@ -75,7 +75,7 @@ def test_any_bytes(chunks: list[bytes]) -> None:
 
 def test_partial(wire: Wire, example: bytes) -> None:
     """A request that has begun and not ended is known as such."""
-    frames = wire.Frames()
+    frames = Frames(wire)
     seen = [frames.partial]
     for chunk in (example[:-1], example[-1:]):
         frames.feed(chunk)
