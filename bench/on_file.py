@@ -23,6 +23,7 @@ _ROWS: Final = 1_000_000
 _FEWER_ROWS: Final = 100_000
 _ENTRIES: Final = 10_000
 _LOOKUPS: Final = 40_000
+_RATE: Final = 1_000
 _KEPT: Final = 12 * 3600.0
 _REFETCH_IN: Final = 23 * 3600.0
 """Seconds, less than a day: a time further away is from a clock that was wrong (`lifecycle`)."""
@@ -32,6 +33,7 @@ _INSERT = "INSERT INTO policies VALUES (?, '20260101', ?, ?, ?, ?, 0)"
 
 _RANDOM = "1,000,000 policies on file, asked at random, 50 clients"
 _RANDOM_FEWER = "the same, 100,000 on file"
+_PACED = ", 1,000 a second"
 _START = "start with 1,000,000 policies on file"
 _GROWTH = "memory more than with 100,000 on file, MiB"
 _FIRST_ANSWER = "to the first answer, s"
@@ -85,6 +87,8 @@ def _memory_after(bench: Bench, rows: int, shape: str) -> float:
     with bench.servers.daemon(store=store, entries=entries) as server:
         load = Load(POLICY, numbers=rows, count=bench.scaled(_LOOKUPS))
         bench.measure(shape, server, server.at["TCP"], load)
+        paced = Load(POLICY, numbers=rows, rate=_RATE, seconds=bench.seconds)
+        bench.measure(f"{shape}{_PACED}", server, server.at["TCP"], paced)
         settle(server.process)
         used = server.process.memory()
     store.unlink()
@@ -110,6 +114,7 @@ SHAPES: Final = (
             Line(_RANDOM, P50),
             Line(_RANDOM, P99, (Mark(5_000),)),
             Line(_RANDOM, CPU),
+            Line(f"{_RANDOM}{_PACED}", P99),
             Line(_RANDOM_FEWER, P99),
             Line(_RANDOM, _GROWTH, (Mark(2),)),
         ),

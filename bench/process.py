@@ -53,27 +53,40 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A running program."""
+    """A running program, and those that it began."""
 
     pid: int
 
     def cpu(self) -> float:
         """Seconds of CPU so far."""
-        return time.clock_gettime((~self.pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
+        # The clock's number is made as clock_getcpuclockid(3) makes it.
+        return sum(time.clock_gettime((~pid << 3) | 2) for pid in self._family())
 
     def memory(self) -> float:
         """MiB."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text("ascii").splitlines()
-        sizes = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
-        return sizes["Pss:"] / 1024
+        return sum(_pss(pid) for pid in self._family())
 
     def descriptors(self) -> int:
         """Open files, sockets and the like."""
-        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+        return self._count("fd")
 
     def threads(self) -> int:
         """Threads."""
-        return sum(1 for _ in Path(f"/proc/{self.pid}/task").iterdir())
+        return self._count("task")
+
+    def _count(self, folder: str) -> int:
+        entries = (Path(f"/proc/{pid}/{folder}").iterdir() for pid in self._family())
+        return sum(1 for each in entries for _ in each)
+
+    def _family(self) -> list[int]:
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
+        return [self.pid, *map(int, children.split())]
+
+
+def _pss(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
+    sizes = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
+    return sizes["Pss:"] / 1024
 
 
 @contextlib.contextmanager

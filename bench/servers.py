@@ -66,7 +66,12 @@ class Servers:
 
     @contextlib.contextmanager
     def daemon(
-        self, *, store: Path | None = None, entries: int = 100_000, lookup_timeout: float = 10.0
+        self,
+        *,
+        store: Path | None = None,
+        entries: int = 100_000,
+        lookup_timeout: float = 10.0,
+        workers: int = 1,
     ) -> Iterator[Serving]:
         """This daemon, as its virtual environment has it; without `store` its file is new."""
         at = {"TCP": self._tcp(), "UNIX": self._unix(), "tcp_table": self._tcp()}
@@ -87,6 +92,7 @@ class Servers:
             "serve",
             "--config",
             file,
+            *(["--workers", str(workers)] if workers > 1 else []),
         ]
         with running(command, self._log(DAEMON), answers_at(at["tcp_table"])) as process:
             yield Serving(DAEMON, process, at)
