@@ -216,6 +216,8 @@ class Resolver:
     async def _after(self, domain: Domain, before: State | None) -> State:
         """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
         outcome = await _either(self._sources.discover(domain), DiscoveryError)
+        if isinstance(outcome, DiscoveryError):
+            event(_log, logging.DEBUG, "no id", domain, error=outcome.code, reason=str(outcome))
         step = lifecycle.after_discovery(before, outcome, self._sources.clock())
         if isinstance(step, Fetch) and before and before.policy:
             before = await self._newer(domain, before)
