@@ -226,15 +226,20 @@ async def test_half_a_frame(around: Surroundings) -> None:
         assert await client.closed()
 
 
+async def drip(client: socket.socket) -> None:
+    """Send a byte every now and then, until the other side has had enough."""
+    while True:
+        client.send(b"a")
+        await asyncio.sleep(0.001)
+
+
 async def test_dripping_does_not_help(around: Surroundings) -> None:
     """The time counts from the request's beginning, not from its last byte."""
     async with serving(around, patience=0.05) as served:
         with socket.create_connection(served.address) as client:
             client.send(b"9000:")
             with pytest.raises(ConnectionError):
-                while True:
-                    client.send(b"a")
-                    await asyncio.sleep(0.001)
+                await drip(client)
         await served.connections(0)
 
 
