@@ -6,6 +6,7 @@ which it was made stands and is fresh.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -67,6 +68,22 @@ class Answers:
             return None
         self._memory[request] = entry  # the most recently used is the last
         return entry.reply
+
+    def recite(self, requests: deque[bytes], most: int) -> list[bytes]:
+        """The same for many: as far as they are remembered, and until `most` bytes are reached.
+
+        Takes the requests that it answers out of `requests`, from the left.
+        """
+        memory, now = self._memory, self._clock()
+        replies: list[bytes] = []
+        while requests and most > 0:
+            entry = memory.pop(requests[0], None)
+            if entry is None or entry.known.state is not entry.state or now >= entry.until:
+                break
+            memory[requests.popleft()] = entry
+            replies.append(entry.reply)
+            most -= len(entry.reply)
+        return replies
 
     def answer(self, request: bytes) -> bytes | Coroutine[Any, Any, bytes]:
         """The reply, at once where it needs no waiting, else as a coroutine.

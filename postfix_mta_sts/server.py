@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds for us; more than Postfix's processes ask for at once."""
+WRITTEN_AT_ONCE: Final = 65_536
+"""Bytes of replies that are made before it is seen whether the client reads them."""
 DRAIN_GRACE: Final = 0.2
 """Seconds after the last listener closed in which requests already sent are still taken."""
 # The file of a UNIX socket is its maker's to remove; asyncio does it unasked from Python 3.13 on.
@@ -115,19 +117,23 @@ class Connection(asyncio.Protocol):
 
     def _proceed(self) -> None:
         """Answer what is pending, in order, as far as it goes without waiting."""
-        while self._pending and not self._full and not self._task:
-            frame = self._pending.popleft()
-            try:
-                reply = self._answers.remembered(frame) or self._answers.answer(frame)
-            except WireError as error:
-                self._refuse(error)
-                return
-            if isinstance(reply, bytes):
-                self._transport.write(reply)
-            else:
-                self._task = asyncio.get_running_loop().create_task(reply, name="look-up")
-                self._task.add_done_callback(self._found)
-        self._settle()
+        try:
+            while self._pending and not self._full and not self._task:
+                replies = self._answers.recite(self._pending, WRITTEN_AT_ONCE)
+                self._transport.write(b"".join(replies) if replies else self._answer_next())
+        except WireError as error:
+            self._refuse(error)
+        else:
+            self._settle()
+
+    def _answer_next(self) -> bytes:
+        """The reply to the next request, or none yet, and a task that looks for it."""
+        reply = self._answers.answer(self._pending.popleft())
+        if isinstance(reply, bytes):
+            return reply
+        self._task = asyncio.get_running_loop().create_task(reply, name="look-up")
+        self._task.add_done_callback(self._found)
+        return b""
 
     def _found(self, task: asyncio.Task[bytes]) -> None:
         self._task = None

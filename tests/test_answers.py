@@ -1,6 +1,7 @@
 """Request bytes → reply bytes; what was answered before needs no second thought."""
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 import pytest
@@ -48,6 +49,24 @@ async def test_the_second_time_from_memory() -> None:
     assert first == SECURE
     assert answers.remembered(REQUEST) is first
     assert (around.queries.total, around.gets.total) == (1, 1)
+
+
+async def test_reciting() -> None:
+    """Many at once: as far as they are remembered, and no more than so many bytes."""
+    around = Surroundings()
+    around.publish()
+    answers = answers_in(around)
+    await answered(answers)
+    new = b"16:postfix new.test,"
+    requests = deque([REQUEST, REQUEST, new, REQUEST])
+    assert answers.recite(requests, 10_000) == [SECURE, SECURE]
+    assert requests == deque([new, REQUEST])
+    assert answers.recite(requests, 10_000) == []
+    requests = deque([REQUEST] * 5)
+    assert answers.recite(requests, len(SECURE) + 1) == [SECURE] * 2
+    around.now += 300
+    assert answers.recite(requests, 10_000) == []
+    assert len(requests) == 3
 
 
 async def test_another_key_of_the_same_domain() -> None:

@@ -16,6 +16,9 @@ REPLY_LIMIT: Final = 100_000
 """Bytes of a reply, without its frame: the longest that Postfix takes."""
 
 _DIGITS_LIMIT: Final = len(str(REQUEST_LIMIT))
+_COMMA, _ZERO = b",0"
+_LENGTHS: Final = {b"%d" % n: n for n in range(512)}
+"""The lengths of what Postfix asks for, as they are written: half of what cutting would cost."""
 
 CLOSED_WHEN_IDLE: Final = True
 """Whether an idle connection may be closed. Postfix closes one itself after
@@ -38,33 +41,34 @@ def cut(stream: bytes) -> tuple[list[bytes], bytes]:
     """
     frames = []
     start = 0
-    while (end := _frame_end(stream, start)) is not None:
+    while True:
+        colon = stream.find(b":", start, start + _DIGITS_LIMIT + 1)
+        length = _LENGTHS.get(stream[start:colon]) if colon > start else None
+        if length is None:
+            length = _length(stream[start : start + _DIGITS_LIMIT + 1])
+        if length is None:
+            break
+        end = colon + length + 2
+        if end > len(stream):
+            break
+        if stream[end - 1] != _COMMA:
+            raise WireError("a netstring without its comma")
         frames.append(stream[start:end])
         start = end
     return frames, stream[start:]
 
 
-def _frame_end(stream: bytes, start: int) -> int | None:
-    """Where the netstring that begins at `start` ends; None if it is not yet whole."""
-    colon = stream.find(b":", start, start + _DIGITS_LIMIT + 1)
-    digits = stream[start:colon] if colon >= 0 else stream[start : start + _DIGITS_LIMIT + 1]
-    if digits and not digits.isdigit():
-        raise WireError("not a netstring")
-    if colon < 0:
-        if len(digits) > _DIGITS_LIMIT:
-            raise WireError("a netstring's length has too many digits")
+def _length(head: bytes) -> int | None:
+    """The length with which a netstring begins; None if the stream ends before its colon."""
+    digits, colon, _ = head.partition(b":")
+    if not colon and len(digits) <= _DIGITS_LIMIT and (digits.isdigit() or not digits):
         return None
-    # A length of no digits, or with a leading zero, is none (Bernstein, "Netstrings").
-    if not digits or (digits[0] == 0x30 and len(digits) > 1):
+    # No digits, or a leading zero, are no length (Bernstein, "Netstrings").
+    if not colon or not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
         raise WireError("not a netstring")
     if int(digits) > REQUEST_LIMIT:
         raise WireError(f"a request of {int(digits)} bytes; the limit is {REQUEST_LIMIT}")
-    comma = colon + 1 + int(digits)
-    if comma >= len(stream):
-        return None
-    if stream[comma] != 0x2C:
-        raise WireError("a netstring without its comma")
-    return comma + 1
+    return int(digits)
 
 
 def parse_request(frame: bytes) -> Request:
