@@ -14,7 +14,8 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError, NoRecordError, printable
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_records, record_name
-from postfix_mta_sts.postfix.reply import PLAIN, Dress, Found, compose
+from postfix_mta_sts.postfix import socketmap
+from postfix_mta_sts.postfix.reply import PLAIN, Dress, compose
 
 
 @dataclass(slots=True)
@@ -63,5 +64,6 @@ async def explain(
 
 
 def _told(domain: Domain, state: lifecycle.State, dress: Dress) -> str:
-    reply = compose(domain, state, dress)
-    return f"OK {reply.variants[0]}" if isinstance(reply, Found) else "NOTFOUND"
+    """What goes over a socketmap, which may be less than all that there is to say."""
+    frame = socketmap.encode_reply(compose(domain, state, dress))
+    return frame[frame.index(b":") + 1 : -1].decode().rstrip()

@@ -28,7 +28,8 @@ def as_lines(seen: Explanation) -> Iterator[str]:
     if seen.error:
         yield f"  {'none' if seen.unprotected else 'failure':9} {_reason(seen)}"
     yield f"  Postfix   {seen.reply}"
-    yield f"  TLSRPT    {seen.reply_tlsrpt}"
+    # The policy's own words are in it, and may be in any script.
+    yield f"  TLSRPT    {printable(seen.reply_tlsrpt, len(seen.reply_tlsrpt))}"
 
 
 def as_dict(seen: Explanation) -> dict[str, object]:

@@ -253,6 +253,40 @@ class TestQuery:
         assert "note: " in policy.out
         assert r"x1b[2J" in record.out or r"u001b[2J" in record.out
 
+    async def test_any_script(self, commands: Commands, net: Internet, tmp_path: Path) -> None:
+        """A valid policy may speak in any script, and cannot turn the terminal's writing round."""
+        words = "b\u00fccher \u202etset.live\u202c \u2028"
+        net.publish("good.test", ok(policy_text() + f"note: {words}x\n".encode()))
+        done = await commands.query(net, tmp_path, "good.test")
+        assert done.code == 0
+        assert not UNSAFE.search(done.out)
+        assert r"{ policy_string = note: b\xfccher \u202etset.live" in done.steps("TLSRPT")[0]
+
+    async def test_what_no_frame_has_room_for(
+        self, commands: Commands, net: Internet, tmp_path: Path
+    ) -> None:
+        """What would be left out towards Postfix is left out here."""
+        net.publish("good.test", ok(policy_text() + b"x: y\n" * 10_000))
+        done = await commands.query(net, tmp_path, "good.test")
+        (tlsrpt,) = done.steps("TLSRPT")
+        assert tlsrpt == (
+            "OK secure match=mx1.good.test servername=hostname policy_type=sts "
+            "policy_domain=good.test mx_host_pattern=mx1.good.test"
+        )
+
+    async def test_no_connection(self, commands: Commands, net: Internet, tmp_path: Path) -> None:
+        """Where there is no connection, the last line before the failure is where it was tried."""
+        net.publish("good.test")
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))  # and does not listen
+            https = {"https": {"proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}"}}
+            path = net.config(tmp_path, https)
+            done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", path)
+        assert done.code == 2
+        assert done.steps("address") == ["127.0.0.1"]
+        assert done.steps("failure") == ["the proxy: Connection refused (sts-policy-fetch-error)"]
+        assert not done.steps("TLS") + done.steps("status")
+
     async def test_nothing_is_kept(self, commands: Commands, net: Internet, tmp_path: Path) -> None:
         """Every query asks the network anew, and writes no file."""
         net.publish("good.test")
@@ -356,6 +390,13 @@ class TestServe:
         assert done.err == (
             f"postfix-mta-sts: cannot listen on {address}: [Errno 98] Address already in use\n"
         )
+
+    @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "100000", "\u0663"])
+    def test_number_of_workers(self, commands: Commands, number: str) -> None:
+        """What is no number of processes is a typing error."""
+        done = commands.run("serve", "--config", "/nonexistent", f"--workers={number}")
+        assert (done.code, done.out) == (2, "")
+        assert "not a whole number from 1 to" in done.err
 
 
 class TestTyping:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -123,6 +124,15 @@ class TestAnswers:
                 assert await desk.ask("black.test") == NOT_FOUND
                 assert await desk.ask("black.test") == NOT_FOUND
         assert net.queries("black.test") == 1  # the first attempt still goes on
+
+    async def test_clock_set_at_the_start(
+        self, net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A clock that is set while the daemon starts, as at boot, is noticed at once."""
+        readings = itertools.chain([0.0], itertools.repeat(1e9))
+        async with daemon(net, tmp_path, clock=lambda: next(readings)) as desk:
+            assert await desk.ask("good.test") == secure("good.test")
+            await until(lambda: "clock was set seconds=1000000000" in caplog.text)
 
     async def test_address_in_use(self, net: Internet, tmp_path: Path) -> None:
         """A second daemon at the same place says so, and leaves the first one's files."""

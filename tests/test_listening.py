@@ -1,6 +1,8 @@
 """Listening sockets: made where the configuration says, or taken over from who made them."""
 
+import contextlib
 import grp
+import logging
 import os
 import pwd
 import socket
@@ -185,6 +187,35 @@ class TestUnix:
         """A folder that is not there is not made: it would have the wrong owner."""
         with pytest.raises(ListenError, match="No such file or directory"):
             Listening([]).open(Listener(socketmap=UnixAddress(path / "s")))
+
+
+class TestOpenAll:
+    """The sockets of a whole configuration."""
+
+    def test_in_order(self, path: Path) -> None:
+        """There is one for each listener, in their order."""
+        listeners = [tcp(), Listener(tcp_table=UnixAddress(path)), tcp("::1")]
+        with contextlib.ExitStack() as stack:
+            socks = [stack.enter_context(s) for s in Listening([]).open_all(listeners)]
+            families = [socket.AF_INET, socket.AF_UNIX, socket.AF_INET6]
+            assert [sock.family for sock in socks] == families
+
+    def test_all_or_none(self, path: Path) -> None:
+        """Where one cannot be had, the others are given up, so that they can be tried again."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            listeners = [Listener(socketmap=UnixAddress(path)), tcp(port=other.getsockname()[1])]
+            with pytest.raises(ListenError):
+                Listening([]).open_all(listeners)
+        assert not connects(path)
+
+    def test_unclaimed_is_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
+        """A socket that was handed over for nothing is named in the log."""
+        caplog.set_level(logging.WARNING)
+        with closing(socket.create_server(("127.0.0.1", 0))) as other:
+            address = "{}:{}".format(*other.getsockname())
+            Listening([other]).open_all([tcp()])[0].close()
+            assert other.fileno() == -1
+        assert caplog.messages == [f"inherited socket fits no listener address={address}"]
 
 
 class TestClose:
