@@ -120,6 +120,8 @@ def _soak(bench: Bench) -> None:
         third = len(samples) // 3
         for name, figure in _FIGURES.items():
             values = [float(getattr(sample, name)) for sample in samples]
+            for value in values:  # in the order of time, for who wants to see the curve
+                bench.sheet.note(_SOAK, name, DAEMON, value)
             grown = statistics.median(values[-third:]) - statistics.median(values[third:-third])
             bench.sheet.note(_SOAK, figure, DAEMON, grown)
     bench.sheet.note(_SOAK, "minutes", DAEMON, bench.soak / 60)
