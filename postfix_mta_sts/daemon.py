@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 
 from postfix_mta_sts import __version__, systemd
 from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.beside import Beside
 from postfix_mta_sts.config import Listener, Settings, default_cache_path
 from postfix_mta_sts.discovery import Dns
 from postfix_mta_sts.fetch import PolicyFetcher
@@ -89,8 +90,15 @@ async def running(
 
         store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
         stack.push_async_callback(store.close)  # after all others
-        dns, fetcher = await stack.enter_async_context(network(settings, https_port))
-        sources = Sources(dns.discover, fetcher.fetch, store, clock, random.random)
+        beside = await stack.enter_async_context(Beside())
+        dns, fetcher = await beside.enter(stack, network(settings, https_port))
+        sources = Sources(
+            lambda domain: beside.call(dns.discover, domain),
+            lambda domain: beside.call(fetcher.fetch, domain),
+            store,
+            clock,
+            random.random,
+        )
         resolver = Resolver(
             sources,
             lookup_timeout=settings.lookup.timeout,

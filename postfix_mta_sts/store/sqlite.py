@@ -6,12 +6,14 @@ here blocks the event loop, and no writer that waits for a lock delays a read.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import aiosqlite
 
@@ -24,14 +26,20 @@ from postfix_mta_sts.mtasts.record import parse_records
 from postfix_mta_sts.store import DamagedStoreError, StoreError, held
 from postfix_mta_sts.store.schema import SCHEMA, as_store_errors, identity, prepare, set_aside
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 BUSY: Final = 1.0
 """Seconds that a write waits for another process's lock."""
+_LOADED_AT_ONCE: Final = 100
+"""Rows that one read asks for at most, so that the first does not wait long for the last."""
 _REMOVED_AT_ONCE: Final = 5000
 """Rows that one call removes at most, so that no save waits long behind it."""
 
-_LOAD = "SELECT policy_id, policy, fetched_at, refetch_at FROM policies WHERE domain = ?"
+_LOAD = """
+    SELECT domain, policy_id, policy, fetched_at, refetch_at FROM policies
+    WHERE domain IN (SELECT value FROM json_each(?))
+"""
 _SAVE = """
     INSERT INTO policies
         (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at)
@@ -81,6 +89,8 @@ class SqliteStore:
     ) -> None:
         self.commits = 0
         """Transactions written since the store was opened."""
+        self.reads = 0
+        """Times that rows were read, one or many at once."""
         self._path = path
         self._opened = opened
         self._connections = connections
@@ -89,6 +99,8 @@ class SqliteStore:
         self._closed = False
         self._waiting: list[_Job] = []
         self._writer: asyncio.Task[None] | None = None
+        self._wanted: dict[Domain, list[asyncio.Future[Sequence[Any] | None]]] = {}
+        self._reader: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -123,12 +135,17 @@ class SqliteStore:
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. A row that stands for no valid policy is removed, as though not there."""
-        for row in await self._read(_LOAD, domain):
-            try:
-                return _state(row)
-            except MtaStsError as error:
-                self._remove_unreadable(domain, row, error)
-        return None
+        self._must_be_open()
+        row = asyncio.get_running_loop().create_future()
+        self._wanted.setdefault(domain, []).append(row)
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read_wanted(), name="store reader")
+        found = await row
+        try:
+            return _state(found) if found else None
+        except MtaStsError as error:
+            self._remove_unreadable(domain, found, error)
+            return None
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`."""
@@ -154,8 +171,8 @@ class SqliteStore:
     async def close(self) -> None:
         """See `Store`; if the file was found damaged, it is set aside now."""
         self._closed = True
-        if self._writer:
-            await asyncio.wait([self._writer])
+        if under_way := [task for task in (self._writer, self._reader) if task]:
+            await asyncio.wait(under_way)
         try:
             with as_store_errors(self._path):
                 await self._connections.aclose()
@@ -168,6 +185,21 @@ class SqliteStore:
         self._must_be_open()
         with self._noting_damage():
             return await self._reading.execute_fetchall(sql, parameters)
+
+    async def _read_wanted(self) -> None:
+        """Read for all who ask at the same time at once: what costs is the way to the thread."""
+        while self._wanted:
+            self.reads += 1
+            wanted = {d: self._wanted.pop(d) for d in list(self._wanted)[:_LOADED_AT_ONCE]}
+            try:
+                rows = await self._read(_LOAD, json.dumps(list(wanted)))
+            except StoreError as error:
+                _fail(chain.from_iterable(wanted.values()), error)
+            else:
+                found = {row[0].decode("ascii", "replace"): row[1:] for row in rows}
+                for domain, asking in wanted.items():
+                    _succeed((future, found.get(domain)) for future in asking)
+        self._reader = None
 
     def _write(self, sql: str, rows: Sequence[tuple[object, ...]]) -> asyncio.Future[int]:
         """Put a write into the next transaction; its future is done after the commit."""
@@ -186,9 +218,9 @@ class SqliteStore:
             except StoreError as error:
                 # Those that came meanwhile would fail as well, and only after as long a wait.
                 jobs, self._waiting = jobs + self._waiting, []
-                _fail(jobs, error)
+                _fail((job.done for job in jobs), error)
             else:
-                _succeed(jobs, counts)
+                _succeed(zip((job.done for job in jobs), counts, strict=True))
         self._writer = None
 
     async def _commit(self, jobs: Sequence[_Job]) -> list[int]:
@@ -240,13 +272,13 @@ def _state(row: Sequence[Any]) -> State:
     raise InvalidPolicyError(0, "a column of another type")
 
 
-def _succeed(jobs: Sequence[_Job], counts: Sequence[int]) -> None:
-    for job, count in zip(jobs, counts, strict=True):
-        if not job.done.done():  # whoever waited may have given up
-            job.done.set_result(count)
+def _succeed(results: Iterable[tuple[asyncio.Future[_T], _T]]) -> None:
+    for future, result in results:
+        if not future.done():  # whoever waited may have given up
+            future.set_result(result)
 
 
-def _fail(jobs: Sequence[_Job], error: StoreError) -> None:
-    for job in jobs:
-        if not job.done.done():
-            job.done.set_exception(type(error)(str(error)))
+def _fail(futures: Iterable[asyncio.Future[_T]], error: StoreError) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(type(error)(str(error)))
