@@ -17,6 +17,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, Standing, State, standing
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.pace import Pace
 from postfix_mta_sts.recent import drop_oldest
 from postfix_mta_sts.store import Store
 
@@ -25,6 +26,9 @@ E = TypeVar("E", bound=MtaStsError)
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; a look-up that would need one more is answered as unknown."""
+
+TURNS: Final = 8
+"""Attempts that go on in one round of the event loop, so that known domains come in between."""
 
 _LEVELS: Final = {
     Weight.DETAIL: logging.DEBUG,
@@ -94,6 +98,7 @@ class Resolver:
         self._entries = entries
         self._limit = attempts
         self._crowded = False
+        self._pace = Pace(TURNS)
         self._known: dict[Domain, Known] = {}
         self._attempts: dict[Domain, _Attempt] = {}
         self._asked: dict[Domain, float] = {}
@@ -186,6 +191,7 @@ class Resolver:
     async def _attempt(self, domain: Domain, attempt: _Attempt) -> None:
         before: State | None = None
         try:
+            await self._pace.turn()
             before = await self._before(domain, attempt)
             after = await self._after(domain, before)
             self._settle(domain, attempt, after)
@@ -216,6 +222,7 @@ class Resolver:
     async def _after(self, domain: Domain, before: State | None) -> State:
         """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
         outcome = await _either(self._sources.discover(domain), DiscoveryError)
+        await self._pace.turn()
         if isinstance(outcome, DiscoveryError):
             event(_log, logging.DEBUG, "no id", domain, error=outcome.code, reason=str(outcome))
         step = lifecycle.after_discovery(before, outcome, self._sources.clock())
@@ -235,6 +242,7 @@ class Resolver:
 
     async def _fetched(self, domain: Domain, before: State | None, step: Fetch) -> State:
         outcome = await _either(self._sources.fetch(domain), FetchError)
+        await self._pace.turn()
         now, random = self._sources.clock(), self._sources.random()
         after = lifecycle.after_fetch(before, step, outcome, now, random)
         if after.policy:
