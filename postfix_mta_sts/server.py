@@ -56,9 +56,9 @@ class Connection(asyncio.Protocol):
         return not (self._task or self._pending or self._full)
 
     @property
-    def wire_is_socketmap(self) -> bool:
-        """Whether the client takes it well to be cut off when idle; tcp_table's does not."""
-        return self._answers.wire.CLOSED_WHEN_IDLE
+    def dispensable(self) -> bool:
+        """Whether the client takes it well to be cut off now; tcp_table's never does."""
+        return self.idle and self._answers.wire.CLOSED_WHEN_IDLE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the client in; `asyncio.BaseProtocol`."""
@@ -251,4 +251,4 @@ class Server:
         event(_log, logging.INFO, "malformed request", peer=peer, reason=str(error))
 
     def _dispensable(self) -> Connection | None:
-        return next((c for c in self._connections if c.wire_is_socketmap and c.idle), None)
+        return next((c for c in self._connections if c.dispensable), None)
