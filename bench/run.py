@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one of {', '.join(SHAPES)}; may be given again",
     )
     parser.add_argument("--rounds", type=int, help="5; quick: 1")
-    parser.add_argument("--soak", type=float, metavar="MINUTES", help="3; quick: 0.5")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="10; quick: 0.5")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     return parser
 
@@ -83,7 +83,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
         rounds=arguments.rounds or (1 if quick else 5),
         seconds=0.3 if quick else 2.0,
         scale=0.05 if quick else 1.0,
-        soak=60 * (arguments.soak or (0.5 if quick else 3.0)),
+        soak=60 * (arguments.soak or (0.5 if quick else 10.0)),
         folder=folder,
     )
     shapes = [SHAPES[name] for name in arguments.only or SHAPES]
