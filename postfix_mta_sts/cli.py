@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import re
@@ -25,6 +26,8 @@ _Command: TypeAlias = argparse.ArgumentParser
 DEFAULT_CONFIG: Final = Path("/etc/postfix-mta-sts.yml")
 
 WORKERS_MOST: Final = 64
+GC_THRESHOLDS: Final = (20_000, 50, 1_000)
+"""With Python's own, the collector took 6 % of a look-up of a new domain (`gc.set_threshold`)."""
 
 OK, NO_POLICY, FAILURE = 0, 1, 2
 """Exit codes; argparse leaves with 2 on a typing error too."""
@@ -86,6 +89,8 @@ def _serve(args: argparse.Namespace) -> int:
     settings = _settings(args)
     journal = logs.to_journal(os.environ, sys.stderr)
     logs.set_up(settings.log.level, settings.log.format, sys.stderr, journal=journal)
+    gc.freeze()  # what was imported stays, and need not be looked at again
+    gc.set_threshold(*GC_THRESHOLDS)
     if args.workers == 1:
         uvloop.run(daemon.serve(settings, os.environ))
     else:

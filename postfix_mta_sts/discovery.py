@@ -40,6 +40,9 @@ that off. No recheck comes sooner than this after the check before (`mtasts.life
 none is ever answered from that cache.
 """
 
+CHANNEL_QUERIES: Final = 500
+"""Queries after which a new one takes over as well: nobody asks for what the cache has kept."""
+
 FAILURES_TOLD: Final = 20
 """Queries in a row that fail before it is called the DNS's trouble, not those domains'."""
 
@@ -189,6 +192,7 @@ class Dns:
     async def _channel(self) -> AsyncIterator[aiodns.DNSResolver]:
         channel = self._current()
         channel.under_way += 1
+        channel.asked += 1
         try:
             yield channel.resolver
         finally:
@@ -197,7 +201,7 @@ class Dns:
 
     def _current(self) -> "_Channel":
         now = self._clock()
-        if not self._channels or now >= self._channels[-1].made_at + CHANNEL_LIFE:
+        if not self._channels or self._channels[-1].is_over(now):
             self._channels.append(_Channel(self._resolver(), now))
         return self._channels[-1]
 
@@ -222,6 +226,11 @@ class _Channel:
     resolver: aiodns.DNSResolver
     made_at: float
     under_way: int = 0
+    asked: int = 0
+
+    def is_over(self, now: float) -> bool:
+        """Whether new queries are for another channel."""
+        return now >= self.made_at + CHANNEL_LIFE or self.asked >= CHANNEL_QUERIES
 
 
 def _not_found(errors: Sequence[DiscoveryError]) -> HostNotFoundError:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import pytest
 
-from postfix_mta_sts.discovery import CHANNEL_LIFE, FAILURES_TOLD, Dns, TxtAnswer
+from postfix_mta_sts.discovery import CHANNEL_LIFE, CHANNEL_QUERIES, FAILURES_TOLD, Dns, TxtAnswer
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
@@ -266,6 +266,14 @@ class TestCache:
         server.zone[f"{NAME} TXT"] = [RECORD]
         clock.now += CHANNEL_LIFE
         assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
+
+    async def test_a_channel_is_for_so_many_queries(self, dns: Dns, server: DnsServer) -> None:
+        """What the cache has kept is given up after so many, and not only after a time."""
+        for _ in range(CHANNEL_QUERIES):
+            await dns.txt(GOOD)
+        assert server.queries[QUERY] == 1
+        await dns.txt(GOOD)
+        assert server.queries[QUERY] == 2
 
     async def test_a_query_outlives_its_channel(
         self, dns: Dns, server: DnsServer, clock: Clock
