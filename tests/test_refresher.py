@@ -141,7 +141,8 @@ async def test_a_failed_renewal_is_a_warning_at_growing_intervals(
     caplog.set_level(logging.INFO)
     around.publish()
     await parts.refresher.renew_due()
-    assert any("good.test: recovered failures=10" in r.getMessage() for r in caplog.records)
+    (recovered,) = [m for m in caplog.messages if m.startswith("good.test: recovered id=a ")]
+    assert " failures=10 " in recovered
 
 
 async def test_no_warning_for_mode_none(caplog: pytest.LogCaptureFixture) -> None:

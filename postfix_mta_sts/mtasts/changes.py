@@ -38,7 +38,8 @@ def changes(before: State | None, after: State, now: float) -> Iterator[Change]:
         yield from _failed(before, after, after.failure, now)
     if before and before.failure and before.policy and after.policy and not after.failure:
         count, since = before.failure.count, before.failure.since
-        yield Change("recovered", Weight.NOTE, {"failures": count, "seconds": round(now - since)})
+        fields = {"failures": count, "seconds": round(now - since)}
+        yield Change("recovered", Weight.NOTE, {**_described(after, after.policy), **fields})
 
 
 def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Change]:
@@ -66,13 +67,13 @@ def _failed(before: State | None, after: State, why: Failure, now: float) -> Ite
     reportable = {**fields, "result": why.result}  # RFC 8461 §6
     # At growing intervals: the 1st, 2nd, 4th, 8th … failure in a row.
     rare = Weight.DETAIL if why.count & (why.count - 1) else Weight.NOTE
-    if kept := live(after, now):
+    if (kept := live(after, now)) and kept.policy:
         what = "record vanished" if why.code == NoRecordError.code else "renewal failed"
-        left = {"policy_expires_in": round(kept.expires_at - now)}
-        yield Change(what, _warned(rare, kept), {**reportable, **left})
+        left = {**_described(kept, kept.policy), "expires_in": round(kept.expires_at - now)}
+        yield Change(what, _warned(rare, kept), {**left, **reportable})
     elif before and before.policy:
-        yield Change("policy expired", _warned(Weight.NOTE, before), {"id": before.policy_id})
-        yield Change("no policy", Weight.NOTE, reportable)
+        fields = {**_described(before, before.policy), **reportable}
+        yield Change("policy expired", _warned(Weight.NOTE, before), fields)
     elif why.code in {NoRecordError.code, DnsFailureError.code}:
         yield Change("no policy", Weight.DETAIL, fields)
     else:
