@@ -48,7 +48,6 @@ class Line:
     marks: tuple[Mark, ...] = ()
     go: str = ""
     """What postfix-tlspol needed, measured elsewhere on a machine with 2 cores."""
-    remark: str = ""
 
 
 class Sheet:

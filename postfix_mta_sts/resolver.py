@@ -214,9 +214,9 @@ class Resolver:
         # An absence in memory is no reason to overlook a policy that lives on file: reading may
         # have failed when it was found, or the clock been wrong, or another process have fetched.
         on_file = await self._sources.store.load(domain)
-        if on_file and lifecycle.live(on_file, self._sources.clock()):
-            self._settle(domain, attempt, on_file)
-            return on_file
+        if kept := lifecycle.live(on_file, self._sources.clock()):
+            self._settle(domain, attempt, kept)
+            return kept
         return in_memory or on_file
 
     async def _after(self, domain: Domain, before: State | None) -> State:
@@ -226,8 +226,8 @@ class Resolver:
         if isinstance(outcome, DiscoveryError):
             event(_log, logging.DEBUG, "no id", domain, error=outcome.code, reason=str(outcome))
         step = lifecycle.after_discovery(before, outcome, self._sources.clock())
-        if isinstance(step, Fetch) and before and before.policy:
-            before = await self._newer(domain, before)
+        if isinstance(step, Fetch) and (newer := await self._newer(domain, before)):
+            before = newer
             step = lifecycle.after_discovery(before, outcome, self._sources.clock())
         after = step if isinstance(step, State) else await self._fetched(domain, before, step)
         for change in changes(before, after, self._sources.clock()):
@@ -235,10 +235,12 @@ class Resolver:
             event(_log, level, change.what, domain, exc_info=None, **change.fields)
         return after
 
-    async def _newer(self, domain: Domain, before: State) -> State:
-        """The state, or the one on file, should another process have fetched since."""
+    async def _newer(self, domain: Domain, before: State | None) -> State | None:
+        """The state on file, if another process has fetched since there was this policy."""
+        if before is None or before.policy is None:
+            return None
         on_file = await self._sources.store.load(domain)
-        return on_file if on_file and on_file.fetched_at > before.fetched_at else before
+        return on_file if on_file and on_file.fetched_at > before.fetched_at else None
 
     async def _fetched(self, domain: Domain, before: State | None, step: Fetch) -> State:
         outcome = await _either(self._sources.fetch(domain), FetchError)
