@@ -20,17 +20,20 @@ from postfix_mta_sts.notation import Notation, TcpAddress, UnixAddress
 __all__ = [
     "Cache",
     "ConfigError",
+    "Control",
     "Dns",
     "Https",
     "Listener",
     "Log",
     "Lookup",
     "MapDress",
+    "Metrics",
     "Refresh",
     "Settings",
     "TcpAddress",
     "UnixAddress",
     "default_cache_path",
+    "default_control_path",
     "load",
     "parse",
 ]
@@ -156,6 +159,32 @@ class Log(Struct, frozen=True, kw_only=True):
     format: Annotated[Literal["text", "json"], Notation("text or json")] = "text"
 
 
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Where numbers and health are shown over HTTP."""
+
+    listen: notation.Address = None
+    """None: nowhere."""
+    mode: notation.Mode = None
+    owner: notation.Account = None
+    group: notation.Account = None
+    """Of a UNIX socket; None: as for a `Listener`."""
+
+    def __post_init__(self) -> None:
+        for name in ("mode", "owner", "group"):
+            if getattr(self, name) is not None and not isinstance(self.listen, UnixAddress):
+                raise MisfitError(name, "goes with unix:/path only")
+
+
+class Control(Struct, frozen=True, kw_only=True):
+    """Where the commands that speak to the running daemon find it: a UNIX socket."""
+
+    path: notation.FilePath = None
+    """None: see `default_control_path`."""
+    mode: notation.Mode = 0o600
+    owner: notation.Account = None
+    group: notation.Account = None
+
+
 def _maps() -> Mapping[str, MapDress]:
     return {"postfix": MapDress(), "QUERY": MapDress(), "QUERYwithTLSRPT": MapDress(tlsrpt=True)}
 
@@ -171,6 +200,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     dns: Dns = Dns()
     https: Https = Https()
     refresh: Refresh = Refresh()
+    metrics: Metrics = Metrics()
+    control: Control = Control()
     log: Log = Log()
 
     def __post_init__(self) -> None:
@@ -225,6 +256,16 @@ def default_cache_path(environ: Mapping[str, str]) -> Path:
     xdg = Path(environ.get("XDG_STATE_HOME", ""))
     folder = xdg if xdg.is_absolute() else home / ".local" / "state"
     return folder / "postfix-mta-sts" / "policies.db"
+
+
+def default_control_path(environ: Mapping[str, str]) -> Path:
+    """Where the control socket is if the configuration does not say.
+
+    In $RUNTIME_DIRECTORY (systemd.exec(5)), else beside the policies' default place.
+    """
+    if runtime := environ.get("RUNTIME_DIRECTORY"):
+        return Path(runtime.split(":")[0]) / "control.sock"
+    return default_cache_path(environ).with_name("control.sock")
 
 
 # From here on: nodes → settings. `where` is the path of the key, "" for the whole document.

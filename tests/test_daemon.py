@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts import daemon as daemon_module
-from postfix_mta_sts.cli import DEFAULT_CONFIG
+from postfix_mta_sts.commands import DEFAULT_CONFIG
 from postfix_mta_sts.listening import ListenError
 from tests.support.clients import Address, Client, connected, request
 from tests.support.daemons import PATIENCE, Desk, daemon, process

@@ -1,0 +1,19 @@
+"""`postfix-mta-sts check-config FILE`: say what is wrong with a configuration."""
+
+import argparse
+from pathlib import Path
+
+from postfix_mta_sts import config
+from postfix_mta_sts.commands import OK, Commands
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    command = commands.add("check-config", _check_config, "say what is wrong with a configuration")
+    command.add_argument("file", metavar="FILE", type=Path)
+
+
+def _check_config(args: argparse.Namespace) -> int:
+    config.load(args.file)
+    print(f"{args.file}: valid")
+    return OK
