@@ -10,6 +10,7 @@ import logging
 import socket
 import sys
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from postfix_mta_sts.answers import Answers
@@ -38,7 +39,8 @@ PEERS_KEPT: Final = 1_000
 class Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, server: "Server", answers: Answers) -> None:
+    def __init__(self, server: "Server", answers: Answers, door: "Door") -> None:
+        self.door = door
         self._server = server
         self._answers = answers
         self._frames = Frames(answers.wire)
@@ -179,6 +181,13 @@ class Connection(asyncio.Protocol):
             self._deadline = None
 
 
+@dataclass(eq=False, slots=True)
+class Door:
+    """A listener that is open."""
+
+    listener: asyncio.Server
+
+
 class Server:
     """All listeners and their connections.
 
@@ -190,30 +199,43 @@ class Server:
     def __init__(self, *, limit: int, patience: float = FRAME_DEADLINE) -> None:
         self.patience = patience
         self._limit = limit
-        self._listeners: list[asyncio.Server] = []
+        self._doors: list[Door] = []
         self._connections: dict[Connection, None] = {}
         self._gone = asyncio.Event()
         self._refusals: OrderedDict[str, float] = OrderedDict()
 
-    async def listen(self, sock: socket.socket, answers: Answers) -> None:
-        """Serve those who connect to a listening socket, with these answers."""
+    async def listen(self, sock: socket.socket, answers: Answers) -> Door:
+        """Serve those who connect to a listening socket, with these answers, until `shut`."""
         loop = asyncio.get_running_loop()
 
         def connection() -> Connection:
-            return Connection(self, answers)
+            return Connection(self, answers, door)
 
         if sock.family == socket.AF_UNIX:
             listener = await loop.create_unix_server(
-                connection, sock=sock, backlog=BACKLOG, **_FILE_STAYS
+                connection, sock=sock, backlog=BACKLOG, start_serving=False, **_FILE_STAYS
             )
         else:
-            listener = await loop.create_server(connection, sock=sock, backlog=BACKLOG)
-        self._listeners.append(listener)
+            listener = await loop.create_server(
+                connection, sock=sock, backlog=BACKLOG, start_serving=False
+            )
+        door = Door(listener)
+        self._doors.append(door)
+        await listener.start_serving()
+        return door
+
+    async def shut(self, door: Door) -> None:
+        """Take no more clients there; those who came by it are answered, then closed."""
+        self._doors.remove(door)
+        door.listener.close()
+        await asyncio.sleep(DRAIN_GRACE)
+        for connection in [c for c in self._connections if c.door is door]:
+            connection.finish()
 
     async def drain(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Take no more clients, answer what was asked, and close; `deadline` in seconds."""
-        for listener in self._listeners:
-            listener.close()
+        for door in self._doors:
+            door.listener.close()
         await asyncio.sleep(DRAIN_GRACE)
         for connection in list(self._connections):
             connection.finish()
