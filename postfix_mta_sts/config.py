@@ -1,21 +1,21 @@
 """What may be said in a configuration, and what holds where nothing is said.
 
 Border: the keys of the YAML are the attributes of the classes here, their types say what is
-allowed. How YAML is read is the matter of `document.py`; how a value is written, of
-`notation.py`.
+allowed. How YAML is read is the matter of `document.py`, how it is checked that of `reading.py`;
+how a value is written, of `notation.py`; how variables stand for keys, of `environment.py`.
 """
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, NoReturn, TypeVar, get_args, get_origin
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct, ValidationError, convert, field
-from msgspec.structs import fields
+from msgspec import Meta, Struct, field
 
-from postfix_mta_sts import document, notation
-from postfix_mta_sts.document import Node
+from postfix_mta_sts import document, environment, notation, reading
 from postfix_mta_sts.notation import Notation, TcpAddress, UnixAddress
+from postfix_mta_sts.reading import MisfitError
 
 __all__ = [
     "Cache",
@@ -39,9 +39,8 @@ __all__ = [
 ]
 
 _MAP_NAME = re.compile(r"[!-~]{1,100}")
-_SHOWN_MOST: Final = 80
 
-_StructT = TypeVar("_StructT", bound=Struct)
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ConfigError(Exception):
@@ -49,15 +48,6 @@ class ConfigError(Exception):
 
     `str()` names the source, the line, the key's path, what was found and what is allowed.
     """
-
-
-class MisfitError(ValueError):
-    """A value is good by itself, but not with the others beside it; raised by construction."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"{key}: {reason}")
-        self.key = key
-        self.reason = reason
 
 
 class Listener(Struct, frozen=True, kw_only=True):
@@ -222,26 +212,33 @@ def _is_any_port(address: TcpAddress | UnixAddress) -> bool:
     return isinstance(address, TcpAddress) and address.port == 0
 
 
-def load(path: Path) -> Settings:
-    """The settings that a file holds. Raises `ConfigError`, also where it cannot be read."""
+def load(path: Path | None, environ: Mapping[str, str] = _NOTHING) -> Settings:
+    """The settings that a file holds, or none; what `environ` says wins (see `environment`).
+
+    Raises `ConfigError`, also where the file cannot be read.
+    """
+    if path is None:
+        return parse("", "", environ)
     try:
         text = path.read_text("utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
-    return parse(text, str(path))
+    return parse(text, str(path), environ)
 
 
-def parse(text: str, source: str) -> Settings:
+def parse(text: str, source: str, environ: Mapping[str, str] = _NOTHING) -> Settings:
     """The settings that a YAML text holds; an empty one holds the defaults.
 
-    Raises `ConfigError` at the first thing that is wrong; `source` is the text's name in it.
+    Raises `ConfigError` at the first thing that is wrong; `source` is the text's name in it. What
+    `environ` says wins, and is named by its variable.
     """
     try:
-        return _struct(Settings, document.read(text), "")
+        return reading.struct(Settings, environment.overlaid(document.read(text), environ))
     except document.DocumentError as error:
-        raise ConfigError(f"{source}:{error.line}: {error}") from None
+        place = error.source or f"{source}:{error.line}"
+        raise ConfigError(f"{place}: {error}") from None
 
 
 def default_cache_path(environ: Mapping[str, str]) -> Path:
@@ -266,83 +263,3 @@ def default_control_path(environ: Mapping[str, str]) -> Path:
     if runtime := environ.get("RUNTIME_DIRECTORY"):
         return Path(runtime.split(":")[0]) / "control.sock"
     return default_cache_path(environ).with_name("control.sock")
-
-
-# From here on: nodes → settings. `where` is the path of the key, "" for the whole document.
-
-
-def _struct(cls: type[_StructT], node: Node, where: str) -> _StructT:
-    kinds = {f.name: f.type for f in fields(cls)}
-    allowed = f"allowed: {', '.join(kinds)}"
-    given = {}
-    entries = _entries(node, where, f"the keys {', '.join(kinds)}")
-    for key, value in entries.items():
-        at = _at(where, key)
-        if key not in kinds:
-            _refuse(value, at, f"unknown key; {allowed}")
-        if value.value is not None or get_origin(kinds[key]) is Annotated:
-            given[key] = _read(kinds[key], value, at)  # an empty section says nothing
-    try:
-        return cls(**given)
-    except MisfitError as misfit:
-        _refuse(entries.get(misfit.key, node), _at(where, misfit.key), misfit.reason)
-
-
-def _read(kind: object, node: Node, where: str) -> object:
-    """The value that `node` is, as an attribute of the type `kind`."""
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        return _struct(kind, node, where)
-    if get_origin(kind) is tuple:
-        if not isinstance(node.value, tuple):
-            _refuse(node, where, f"found {_shown(node)}; allowed: a list")
-        each = get_args(kind)[0]
-        return tuple(_read(each, item, f"{where}[{i}]") for i, item in enumerate(node.value))
-    if get_origin(kind) is Mapping:
-        entries = _entries(node, where, "map names and their dress")
-        given = {name: _struct(MapDress, n, _at(where, name)) for name, n in entries.items()}
-        return {**_maps(), **given}
-    return _leaf(kind, node, where)
-
-
-def _leaf(kind: object, node: Node, where: str) -> object:
-    written = next(m for m in get_args(kind) if isinstance(m, Notation))
-    try:
-        return written.read(node.value) if written.read else convert(node.value, kind)
-    except (ValidationError, ValueError) as error:
-        said = "" if isinstance(error, ValidationError) else str(error)  # the words of msgspec
-        reason = f": {said}" if said else ""
-        _refuse(node, where, f"found {_shown(node)}{reason}; allowed: {written.allowed}")
-
-
-def _entries(node: Node, where: str, allowed: str) -> Mapping[str, Node]:
-    if node.value is None:
-        return {}
-    if not isinstance(node.value, Mapping):
-        _refuse(node, where, f"found {_shown(node)}; allowed: {allowed}")
-    return node.value
-
-
-def _at(where: str, key: str) -> str:
-    name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else repr(key)
-    return f"{where}.{name}" if where else name
-
-
-def _shown(node: Node) -> str:
-    """What was found, in one line, without a password if it is a URL with one."""
-    match node.value:
-        case None:
-            return "nothing"
-        case bool(value):
-            return str(value).lower()
-        case str(value):
-            text = repr(re.sub(r"//[^/@]*@", "//...@", value))
-            return text if len(text) <= _SHOWN_MOST else f"{text[:_SHOWN_MOST]}..."
-        case Mapping():
-            return "a mapping"
-        case tuple():
-            return "a list"
-    return str(node.value)
-
-
-def _refuse(node: Node, where: str, reason: str) -> NoReturn:
-    raise document.DocumentError(node.line, f"{where}: {reason}" if where else reason)

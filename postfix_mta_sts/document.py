@@ -29,14 +29,20 @@ class Node:
 
     value: "Scalar | Sequence[Node] | Mapping[str, Node]"
     line: int
+    source: str = ""
+    """Of what text the line is; empty: of the document itself."""
 
 
 class DocumentError(Exception):
-    """The text is not YAML, or not what is read of YAML here; `str()` is the reason."""
+    """The text is not YAML, or not what is read of YAML here; `str()` is the reason.
 
-    def __init__(self, line: int, reason: str) -> None:
+    `line` and `source` are as those of a `Node`.
+    """
+
+    def __init__(self, line: int, reason: str, source: str = "") -> None:
         super().__init__(reason)
         self.line = line
+        self.source = source
 
 
 def read(text: str) -> Node:

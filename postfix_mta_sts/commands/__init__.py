@@ -6,6 +6,7 @@ person in one line.
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -58,8 +59,8 @@ def add_config(command: argparse.ArgumentParser) -> None:
 
 
 def settings(args: argparse.Namespace) -> Settings:
-    """The settings that the arguments name. Raises `ConfigError`."""
+    """The settings that the arguments and the environment name. Raises `ConfigError`."""
     path: Path | None = args.config
-    if path is None and not DEFAULT_CONFIG.exists():
-        return Settings()
-    return config.load(path or DEFAULT_CONFIG)
+    if path is None and DEFAULT_CONFIG.exists():
+        path = DEFAULT_CONFIG
+    return config.load(path, os.environ)

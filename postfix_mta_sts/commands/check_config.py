@@ -1,6 +1,7 @@
 """`postfix-mta-sts check-config FILE`: say what is wrong with a configuration."""
 
 import argparse
+import os
 from pathlib import Path
 
 from postfix_mta_sts import config
@@ -14,6 +15,6 @@ def add(commands: Commands) -> None:
 
 
 def _check_config(args: argparse.Namespace) -> int:
-    config.load(args.file)
+    config.load(args.file, os.environ)
     print(f"{args.file}: valid")
     return OK
