@@ -5,7 +5,16 @@ import sys
 from collections.abc import Sequence
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.commands import FAILURE, OK, CommandError, check_config, query, serve, within
+from postfix_mta_sts.commands import (
+    FAILURE,
+    OK,
+    CommandError,
+    check_config,
+    healthcheck,
+    query,
+    serve,
+    within,
+)
 from postfix_mta_sts.config import ConfigError
 from postfix_mta_sts.listening import ListenError
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
@@ -32,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
     commands = within(top)
-    for module in (serve, query, check_config):
+    for module in (serve, query, check_config, healthcheck):
         module.add(commands)
     commands.add("version", _version, "print the version")
     return top

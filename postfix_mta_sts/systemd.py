@@ -1,4 +1,4 @@
-"""What systemd and this process say to each other: sd_notify(3) and sd_listen_fds(3).
+"""What systemd and this process say to each other: sd_notify(3), sd_listen_fds(3) and its watchdog.
 
 Border: the environment and sockets, no event loop. Outside systemd nothing is said and nothing
 is inherited. Whether and when to speak is the daemon's matter.
@@ -17,12 +17,13 @@ FIRST_FD: Final = 3
 
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _COUNT = re.compile(r"[0-9]{1,4}")
+_MICROSECONDS = re.compile(r"[1-9][0-9]{0,17}")
 
 _log = logging.getLogger(__name__)
 
 
 def notify(environ: Mapping[str, str], *lines: str) -> None:
-    """Tell systemd, in one datagram: `READY=1`, `STOPPING=1`, `STATUS=…`.
+    """Tell systemd, in one datagram: `READY=1`, `STOPPING=1`, `WATCHDOG=1`, `STATUS=…`.
 
     A fault is logged at DEBUG and is nobody else's trouble: the service runs all the same.
     """
@@ -37,6 +38,17 @@ def notify(environ: Mapping[str, str], *lines: str) -> None:
             sock.sendto("\n".join(lines).encode(), address)
     except OSError as error:
         event(_log, logging.DEBUG, "systemd not told", lines=lines, reason=error.strerror)
+
+
+def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
+    """Seconds within which systemd wants to hear `WATCHDOG=1` again (sd_watchdog_enabled(3)).
+
+    None: it does not, or not from the process `pid`.
+    """
+    if environ.get("WATCHDOG_PID", str(pid)) != str(pid):
+        return None
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 1e6 if _MICROSECONDS.fullmatch(microseconds) else None
 
 
 def inherited(

@@ -1,0 +1,140 @@
+"""Tells systemd that this process answers, as long as it does, and in one line how it fares.
+
+Border: when to look up and what follows; the look-up itself is `probe`'s, the words to systemd are
+`systemd`'s. What is not told is the alarm: systemd kills the service and starts it anew.
+
+With several workers each watches itself. The first feeds systemd, and one that is stuck ends
+itself, for its parent, which computes nothing and cannot be stuck, to replace it (`End`).
+"""
+
+import asyncio
+import faulthandler
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final, TextIO
+
+from postfix_mta_sts import probe
+from postfix_mta_sts.counts import SUCCESS, Counts, Source
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.errors import NoRecordError
+from postfix_mta_sts.probe import Place, ProbeError
+
+STATUS_EVERY: Final = 30.0
+"""Seconds between two looks at what there is to tell."""
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def watched(
+    place: Place, interval: float | None, *feeds: Callable[[], None]
+) -> AsyncIterator[None]:
+    """While this is entered, look-ups at `place` are made, and each that is answered `feeds`.
+
+    `interval` is as `systemd.watchdog` gives it: seconds, or None for no watch at all.
+    """
+
+    async def look_up(deadline: float) -> None:
+        await probe.ask(place, deadline=deadline)
+
+    def feed() -> None:
+        for each in feeds:
+            each()
+
+    if interval is None:
+        yield
+        return
+    task = asyncio.create_task(watch(look_up, interval, feed), name="watchdog")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def watch(
+    look_up: Callable[[float], Awaitable[object]], interval: float, feed: Callable[[], None]
+) -> None:
+    """`feed` every half `interval` (seconds), as long as `look_up` gives an answer; never returns.
+
+    `look_up` is told how many seconds it may take, and raises `ProbeError`. What fails is not fed
+    and tried again until systemd loses its patience; it is logged once.
+    """
+    ailing = False
+    while True:
+        try:
+            await look_up(interval / 4)
+        except ProbeError as error:
+            if not ailing:
+                event(_log, logging.ERROR, "no answer from ourselves", reason=str(error))
+            ailing = True
+        else:
+            feed()
+            if ailing:
+                event(_log, logging.INFO, "answers again")
+            ailing = False
+        await asyncio.sleep(interval / (10 if ailing else 2))
+
+
+class End:
+    """The end of this process, with a traceback of each thread, unless it is put off in time.
+
+    It comes from outside of Python, so also where Python is what is stuck. `seconds` is how long
+    `put_off` gives; the first end is set by the first call. It is for a worker: its parent
+    replaces it.
+    """
+
+    def __init__(self, seconds: float, stderr: TextIO | None = None) -> None:
+        self._seconds = seconds
+        self._stderr = stderr or sys.stderr
+
+    def put_off(self) -> None:
+        """Not now: so many seconds from now."""
+        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._stderr)
+
+    def call_off(self) -> None:
+        """There is no end any more."""
+        faulthandler.cancel_dump_traceback_later()
+
+
+async def show_status(
+    status: Callable[[], Awaitable[str]], tell: Callable[[str], None], every: float = STATUS_EVERY
+) -> None:
+    """`tell` systemd the `status`, at once and whenever it has changed since; never returns.
+
+    It is asked for every so many seconds, and told as `STATUS=…`.
+    """
+    told = ""
+    while True:
+        line = await status()
+        if line != told:
+            tell(f"STATUS={line}")
+            told = line
+        await asyncio.sleep(every)
+
+
+def status_line(policies: int, counts: Counts, trouble: str = "") -> str:
+    """What `systemctl status` shows: policies, hit rate, failures.
+
+    `policies` are those in memory. A hit is a look-up that memory answered, of those that needed
+    one; a failure is an attempt that came to nothing, other than for a domain without a record.
+    `trouble` is printable, and comes first.
+    """
+    asked = sum(n for (_, source), n in counts.answers.items() if source is not Source.NONE)
+    hits = sum(n for (_, source), n in counts.answers.items() if source is Source.MEMORY)
+    sound = {SUCCESS, NoRecordError.code}
+    failures = sum(n for (_, outcome), n in counts.attempts.items() if outcome not in sound)
+    rate = f", {100 * hits / asked:.1f} % from memory" if asked else ""
+    said = [
+        f"{policies} {_plural(policies, 'policy', 'policies')}",
+        f"{asked} {_plural(asked, 'look-up', 'look-ups')}{rate}",
+        f"{failures} {_plural(failures, 'failure', 'failures')}",
+    ]
+    return "; ".join([*filter(None, [trouble]), *said])
+
+
+def _plural(number: int, one: str, many: str) -> str:
+    return one if number == 1 else many
