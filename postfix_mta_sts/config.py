@@ -21,6 +21,7 @@ __all__ = [
     "Cache",
     "ConfigError",
     "Control",
+    "Dane",
     "Dns",
     "Https",
     "Listener",
@@ -118,6 +119,21 @@ class Dns(Struct, frozen=True, kw_only=True):
     """With a port or without; none: those of the system."""
     timeout: Annotated[float, notation.duration("0.001s", "10m")] = 5.0
     on_failure: Annotated[Literal["deliver", "defer"], Notation("deliver or defer")] = "deliver"
+    trust_ad: notation.Switch = False
+    """Whether the AD bit counts of name servers that are not on loopback."""
+
+
+class Dane(Struct, frozen=True, kw_only=True):
+    """Domains whose mail hosts are authenticated by DANE (RFC 7672) rather than by a policy."""
+
+    mode: Annotated[Literal["auto", "on", "off"], Notation("auto, on or off")] = "auto"
+    """Auto: on where the Postfix of this machine asks for DNSSEC."""
+    answer: Annotated[
+        Literal["dane-only", "dane", "yield"], Notation("dane-only, dane or yield")
+    ] = "dane-only"
+    """What Postfix is told of them, at most; yield: nothing."""
+    on_failure: Annotated[Literal["defer", "mta_sts"], Notation("defer or mta_sts")] = "defer"
+    """What holds where the MX RRset is signed and the DNS does not say more."""
 
 
 class Https(Struct, frozen=True, kw_only=True):
@@ -188,6 +204,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     cache: Cache = Cache()
     lookup: Lookup = Lookup()
     dns: Dns = Dns()
+    dane: Dane = Dane()
     https: Https = Https()
     refresh: Refresh = Refresh()
     metrics: Metrics = Metrics()

@@ -15,6 +15,7 @@ from msgspec.structs import fields
 from postfix_mta_sts.config import (
     Cache,
     ConfigError,
+    Dane,
     Dns,
     Https,
     Listener,
@@ -69,7 +70,8 @@ class TestDefaults:
             },
             cache=Cache(path=None, memory_entries=100000),
             lookup=Lookup(timeout=10.0),
-            dns=Dns(nameservers=(), timeout=5.0, on_failure="deliver"),
+            dns=Dns(nameservers=(), timeout=5.0, on_failure="deliver", trust_ad=False),
+            dane=Dane(mode="auto", answer="dane-only", on_failure="defer"),
             https=Https(
                 timeout=60.0,
                 ca_file=None,
@@ -306,7 +308,8 @@ class TestValues:
             f"""
             cache: {{path: /var/x.db, memory_entries: 1}}
             dns: {{nameservers: [192.0.2.1, '192.0.2.1:5353', '2001:db8::1', '[2001:db8::1]:53'],
-                   on_failure: defer}}
+                   on_failure: defer, trust_ad: true}}
+            dane: {{mode: on, answer: yield, on_failure: mta_sts}}
             https: {{ca_file: {certificate_file}, proxy: 'http://u:p@proxy.test:3128/',
                      allow_private_addresses: true, concurrency: 10000}}
             log: {{level: debug, format: json}}
@@ -317,7 +320,9 @@ class TestValues:
         assert settings.dns == Dns(
             nameservers=("192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:53"),
             on_failure="defer",
+            trust_ad=True,
         )
+        assert settings.dane == Dane(mode="on", answer="yield", on_failure="mta_sts")
         assert settings.https == Https(
             ca_file=certificate_file,
             proxy="http://u:p@proxy.test:3128/",
@@ -334,6 +339,10 @@ class TestValues:
             ("cache", "memory_entries", "0", "found 0; allowed: a whole number from 1 to 10000000"),
             ("cache", "memory_entries", "1.5", "found 1.5; allowed: a whole number from 1 to"),
             ("dns", "on_failure", "no", "found 'no'; allowed: deliver or defer"),
+            ("dns", "trust_ad", "yes", "found 'yes'; allowed: true or false"),
+            ("dane", "mode", "true", "found true; allowed: auto, on or off"),
+            ("dane", "answer", "secure", "found 'secure'; allowed: dane-only, dane or yield"),
+            ("dane", "on_failure", "deliver", "found 'deliver'; allowed: defer or mta_sts"),
             ("dns", "nameservers", "192.0.2.1", "found '192.0.2.1'; allowed: a list"),
             ("https", "concurrency", "true", "found true; allowed: a whole number from 1 to 10000"),
             ("https", "allow_private_addresses", "yes", "found 'yes'; allowed: true or false"),

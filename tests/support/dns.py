@@ -10,7 +10,8 @@
         assert dns.queries["_mta-sts.good.test", "TXT"] == 1
 
 A name that is in the zone with other types only is NODATA; one that is not there gets `default`.
-`dns.zone` may be changed while it runs.
+`dns.zone` may be changed while it runs. It answers as a resolver that validates would: what is at
+or below a name in `dns.signed` has the AD bit, unless a name in `dns.unsigned` is nearer.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ import contextlib
 import enum
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -76,8 +77,12 @@ class DnsServer:
         default: Fault = Fault.NXDOMAIN,
         host: str = "127.0.0.1",
         port: int = 0,
+        signed: Iterable[str] = (),
+        unsigned: Iterable[str] = (),
     ) -> None:
         self.zone: Zone = dict(zone)
+        self.signed = set(signed)
+        self.unsigned = set(unsigned)
         self.default = default
         self.host = host
         self.port = port
@@ -150,6 +155,8 @@ class DnsServer:
         self, query: dns.message.Message, name: str, kind: str, *, tcp: bool
     ) -> bytes | None:
         response = dns.message.make_response(query, recursion_available=True)
+        if query.flags & dns.flags.AD and query.ednsflags & dns.flags.DO:
+            response.flags |= dns.flags.AD  # until a name turns up that is not signed
         found = self._found(response, name, kind)
         if found is Fault.SILENCE:
             return None
@@ -166,6 +173,8 @@ class DnsServer:
     def _found(self, response: dns.message.Message, name: str, kind: str) -> Records | Fault:
         """What is at a name, CNAMEs followed; the records are put into the response."""
         for _ in range(_CHAIN_MOST):
+            if not self._is_signed(name):
+                response.flags &= ~dns.flags.AD
             found = self._at(name, kind)
             alias = self._at(name, "CNAME")
             if isinstance(found, Records):
@@ -175,6 +184,13 @@ class DnsServer:
             _put(response, name, "CNAME", alias)
             name = alias.data[0].removesuffix(".").lower()
         return Fault.SERVFAIL
+
+    def _is_signed(self, name: str) -> bool:
+        """Whether the nearest of all zones that were told of is a signed one."""
+        labels = name.split(".") if name != "." else []
+        zones = [".".join(labels[n:]) or "." for n in range(len(labels) + 1)]
+        nearest = next((z for z in zones if z in self.signed | self.unsigned), "")
+        return nearest in self.signed
 
     def _at(self, name: str, kind: str) -> Records | Fault:
         found = self.zone.get(f"{name} {kind}")
@@ -193,7 +209,8 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 def _put(response: dns.message.Message, name: str, kind: str, records: Records) -> None:
-    response.answer.append(dns.rrset.from_text(f"{name}.", records.ttl, "IN", kind, *records.data))
+    owner = f"{name.removesuffix('.')}."  # the root is a dot already
+    response.answer.append(dns.rrset.from_text(owner, records.ttl, "IN", kind, *records.data))
 
 
 def _fail(response: dns.message.Message, fault: Fault) -> None:

@@ -1,0 +1,63 @@
+"""Ask the Postfix of this machine whether it does DANE.
+
+Border: it runs `postconf` and reads main.cf's values; `-o` in master.cf it does not see. What
+follows is for the configuration and the daemon to say.
+"""
+
+import asyncio
+import contextlib
+import re
+from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+TIMEOUT: Final = 5.0
+"""Seconds that postconf has to answer."""
+
+_DNS_SUPPORT: Final = "smtp_dns_support_level"
+_TLS_LEVEL: Final = "smtp_tls_security_level"
+_LINE = re.compile(r"(\w+) *= *([ -~]{0,200}?) *")
+
+
+@dataclass(frozen=True, slots=True)
+class Postfix:
+    """What main.cf says, its defaults included; values as postconf(1) writes them."""
+
+    dns_support_level: str
+    tls_security_level: str
+
+    @property
+    def does_dane(self) -> bool:
+        """Whether it asks for DNSSEC, without which `dane-only` defers all mail (postconf(5))."""
+        return self.dns_support_level == "dnssec"
+
+
+async def ask(command: Sequence[str] = ("postconf",), timeout: float = TIMEOUT) -> Postfix | None:  # noqa: ASYNC109 (the program's time, not the caller's)
+    """What the Postfix here says; None where there is none, or none that answers."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, "-x", _DNS_SUPPORT, _TLS_LEVEL, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
+        )
+    except OSError:
+        return None
+    try:
+        async with asyncio.timeout(timeout):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    return _read(output.decode("utf-8", "replace")) if process.returncode == 0 else None
+
+
+def _read(output: str) -> Postfix | None:
+    """The two values; by their names, for what a shell prints may be more than them."""
+    matches = map(_LINE.fullmatch, output.splitlines())
+    values = {match[1]: match[2] for match in matches if match}
+    if not values.keys() >= {_DNS_SUPPORT, _TLS_LEVEL}:
+        return None
+    return Postfix(values[_DNS_SUPPORT], values[_TLS_LEVEL])
