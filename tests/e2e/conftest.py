@@ -13,12 +13,16 @@ from typing import Final, NoReturn
 
 import pytest
 
+from tests.e2e import domains
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.mta import Mta
 from tests.e2e.mta import mta as running_mta
 from tests.e2e.namespace import Namespace, namespace, obstacle
+from tests.e2e.resolving import VALIDATING_DNS, Resolver
+from tests.e2e.resolving import resolver as running_resolver
 from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
-from tests.e2e.trees import RELEASES, NoTreeError, tree
+from tests.e2e.signed import tree as signed_tree
+from tests.e2e.trees import RELEASES, WITH_DNS, NoTreeError, tree
 from tests.e2e.wires import PORT, WIRES, listeners, policy_maps
 from tests.e2e.world import World
 from tests.e2e.world import world as running_world
@@ -133,3 +137,29 @@ def wired(request: pytest.FixtureRequest, mta: Mta, daemon: Daemon) -> Mta:
     """One Postfix after the other, over one wire after the other, plainly dressed."""
     mta.use(policy_maps(request.param, PORT))
     return mta
+
+
+@pytest.fixture(scope="session")
+def resolver(
+    inside: Namespace, trees: dict[str, Path], folder: Path, world: World, logs: Path
+) -> Iterator[Resolver]:
+    """The signed zones of `domains.py`, behind a resolver that validates."""
+    zones = signed_tree(domains.zones(world.tlsa), domains.SERVER)
+    world.forge(domains.FORGED)
+    place = trees[WITH_DNS.postfix]
+    with running_resolver(inside, place, folder / "dns", zones, logs) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def dane_mta(mta: Mta, resolver: Resolver) -> Iterator[Mta]:
+    """One Postfix after the other, with level dane in main.cf, and no policy map yet."""
+    mta.resolve(VALIDATING_DNS)
+    mta.set(
+        "smtp_dns_support_level = dnssec",
+        "smtp_tls_security_level = dane",
+        "smtp_tls_policy_maps =",
+    )
+    yield mta
+    mta.resolve(POSTFIX_DNS)
+    mta.set("smtp_dns_support_level =", "smtp_tls_security_level = may")

@@ -108,6 +108,11 @@ class Mta:
             for client in clients:
                 assert select.select([client], [], [], PATIENCE)[0]
 
+    def resolve(self, resolver: str) -> None:
+        """Have every program that starts from now on ask the name server at `resolver`."""
+        for etc in (self.root / "etc", self.root / QUEUE / "etc"):
+            (etc / "resolv.conf").write_text(f"nameserver {resolver}\noptions trust-ad\n")
+
     def _clients(self) -> Iterator[IO[bytes]]:
         """The smtp(8) that run, each a file that is readable once it has ended."""
         master = (self.root / QUEUE / "pid/master.pid").read_text().strip()
@@ -118,7 +123,7 @@ class Mta:
 
     def submit(self, domain: str) -> str:
         """Hand in a message for somebody at a domain; who that is."""
-        recipient = f"user{next(self._numbers)}@{domain}"
+        recipient = f"user{next(self._numbers)}-{self.version}@{domain}"
         text = f"From: sender@relay.test\nTo: {recipient}\nSubject: test\n\nHello.\n"
         self.run("sendmail", "-f", "sender@relay.test", recipient, text=text)
         return recipient
@@ -194,10 +199,10 @@ def _configure(made: Mta, world: World, resolver: str) -> None:
     etc = made.root / "etc"
     (etc / "postfix/main.cf").write_text(_MAIN_CF)
     shutil.copy(world.ca_file, etc / "postfix/ca.pem")
-    (etc / "resolv.conf").write_text(f"nameserver {resolver}\n")
     jail = made.root / QUEUE / "etc"
     jail.mkdir(parents=True, exist_ok=True)
-    for name in ("resolv.conf", "hosts", "services", "nsswitch.conf"):
+    for name in ("hosts", "services", "nsswitch.conf"):
         shutil.copy(etc / name, jail)
+    made.resolve(resolver)
     made.sockets.mkdir(parents=True)
     made.run("postconf", "-MX", "smtp/inet")  # nobody sends it mail over the network

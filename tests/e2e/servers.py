@@ -11,11 +11,12 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from tests.e2e.forger import Forger
 from tests.e2e.sinks import Sinks
 from tests.support.dns import DnsServer, Records
 from tests.support.policy_host import PolicyHost, ok
@@ -24,6 +25,9 @@ from tests.support.tls import Authority
 POSTFIX_DNS: Final = "127.0.0.53"
 DAEMON_DNS: Final = "127.0.0.54"
 """The same zone at two addresses, so that the daemon's can die and mail still finds its way."""
+AUTHORITATIVE_DNS: Final = "127.0.0.61"
+FORGED_DNS: Final = "127.0.0.62"
+"""The signed zones (nsd, see `resolving.py`), and the way to them on which somebody lies."""
 POLICY_HOST: Final = "127.0.0.21"
 
 
@@ -73,6 +77,16 @@ class Servers:
     async def policy(self, host: str, text: str) -> None:
         """Serve a policy."""
         self._policy_host.answers[host] = ok(text.encode())
+
+    async def forge(self, forged: dict[str, Sequence[str]]) -> None:
+        """Let somebody lie from now on: `"name TYPE"` to data; no data takes the answer away."""
+        forger = Forger(FORGED_DNS, AUTHORITATIVE_DNS, forged)
+        self._open["forger"] = contextlib.AsyncExitStack()
+        await self._open["forger"].enter_async_context(forger)
+
+    async def tlsa(self, sink: str, host: str) -> str:
+        """The TLSA data for what a sink shows under a name."""
+        return self._sinks.tlsa(sink, host)
 
     async def receipts(self, whom: str) -> list[dict[str, Any]]:
         """What the sinks took for recipients that end in `whom`."""

@@ -1,11 +1,13 @@
 """The SMTP servers to which Postfix delivers: one for each state that a server's TLS can be in.
 
 A sink shows a certificate made for the name that the client asks for (SNI), good or bad in the
-sink's own way, and keeps nothing of a message but who it was for and how it came.
+sink's own way, the same each time, so that a TLSA record can be made for it. It keeps nothing of a
+message but who it was for and how it came.
 """
 
 import asyncio
 import contextlib
+import hashlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from functools import partial
 from typing import Final
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.tls import EXPIRED, Authority, Credential, self_signed
 
@@ -51,6 +55,7 @@ class Sinks:
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
         self.receipts: list[Receipt] = []
+        self._shown: dict[tuple[str, str], Credential] = {}
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -61,6 +66,21 @@ class Sinks:
                 protocol = partial(self._welcome, name)
                 await stack.enter_async_context(await loop.create_server(protocol, address, 25))
             yield
+
+    def shown(self, sink: str, name: str) -> Credential | None:
+        """What a sink shows for a name; None: it has no TLS."""
+        show = SINKS[sink][1]
+        if show and (sink, name) not in self._shown:
+            self._shown[sink, name] = show(self.authority, name)
+        return self._shown.get((sink, name))
+
+    def tlsa(self, sink: str, name: str) -> str:
+        """The TLSA data of the key that a sink shows for a name: DANE-EE, SPKI, SHA-256."""
+        shown = self.shown(sink, name)
+        assert shown, f"the sink {sink!r} has no TLS"
+        key = x509.load_pem_x509_certificate(shown.certificate).public_key()
+        octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return f"3 1 1 {hashlib.sha256(octets).hexdigest()}"
 
     def _welcome(self, sink: str) -> SMTP:
         return _Visit(self, sink).protocol()
@@ -86,15 +106,14 @@ class _Visit:
         return "250 taken"
 
     def _tls(self) -> ssl.SSLContext | None:
-        shown = SINKS[self._sink][1]
+        shown = self._sinks.shown(self._sink, "no-sni.test")
         if shown is None:
             return None
-        context = shown(self._sinks.authority, "no-sni.test").server_context()
+        context = shown.server_context()
         context.sni_callback = self._named
         return context
 
     def _named(self, session: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        shown = SINKS[self._sink][1]
-        if name and shown:
+        if name and (shown := self._sinks.shown(self._sink, name)):
             self._sni = name
-            session.context = shown(self._sinks.authority, name).server_context()
+            session.context = shown.server_context()

@@ -1,4 +1,4 @@
-"""Two Debian systems in folders, each with its own Postfix: 12 has 3.7, 13 has 3.10.
+"""Two Debian systems in folders, each with its own Postfix: 12 has 3.7, 13 has 3.10 and the DNS.
 
 Built once with debootstrap, from the mirror that this machine's apt uses, and kept in
 ${XDG_CACHE_HOME:-~/.cache}/postfix-mta-sts; a tree that does not work is built anew. Nothing is
@@ -23,9 +23,13 @@ class Release:
 
     suite: str
     postfix: str
+    servers: tuple[str, ...] = ()
+    """Packages besides, each with a program of its name in /usr/sbin."""
 
 
-RELEASES: Final = (Release("bookworm", "3.7"), Release("trixie", "3.10"))
+# The DNS servers come this way, and not by the machine's apt, since they would be started there.
+WITH_DNS: Final = Release("trixie", "3.10", ("nsd", "unbound"))
+RELEASES: Final = (Release("bookworm", "3.7"), WITH_DNS)
 
 _UNNEEDED: Final = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man")
 """Removed, so that copies of a tree are small."""
@@ -55,7 +59,8 @@ def _cache() -> Path:
 
 
 def _works(place: Path, release: Release) -> bool:
-    if not place.is_dir():
+    programs = [place / "usr/sbin" / each for each in release.servers]
+    if not place.is_dir() or not all(each.exists() for each in programs):
         return False
     said = _chroot(place, "postconf", "-d", "-h", "mail_version")
     return said.returncode == 0 and said.stdout.startswith(f"{release.postfix}.")
@@ -66,7 +71,8 @@ def _build(place: Path, release: Release) -> None:
         raise NoTreeError("no debootstrap")
     new = place.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
-    options = ("--variant=minbase", "--include=postfix")
+    packages = ",".join(("postfix", *release.servers))
+    options = ("--variant=minbase", f"--include={packages}")
     _run("debootstrap", "--foreign", *options, release.suite, str(new), _mirror())
     # Before anything is configured: no package may start what it brings (invoke-rc.d(8)).
     no_start = new / "usr/sbin/policy-rc.d"
@@ -76,7 +82,7 @@ def _build(place: Path, release: Release) -> None:
     for folder in _UNNEEDED:
         shutil.rmtree(new / folder)
     if not _works(new, release):
-        raise NoTreeError(f"{release.suite} has no Postfix {release.postfix}")
+        raise NoTreeError(f"{release.suite} lacks Postfix {release.postfix} or {release.servers}")
     shutil.rmtree(place, ignore_errors=True)
     new.rename(place)
 

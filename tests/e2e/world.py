@@ -8,7 +8,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +54,15 @@ class World:
         """Let the domain ask for TLS reports (RFC 8460 §3): only then Postfix makes any."""
         record = f'"v=TLSRPTv1; rua=mailto:reports@{domain}"'
         self._records({f"_smtp._tls.{domain} TXT": [record]})
+
+    def tlsa(self, sink: str, host: str) -> str:
+        """The TLSA data for what a sink shows under a host's name."""
+        data: str = self._tell("tlsa", sink=sink, host=host)
+        return data
+
+    def forge(self, forged: Mapping[str, Sequence[str]]) -> None:
+        """Let somebody lie on the way to the signed zones from now on; see `Forger`."""
+        self._tell("forge", forged=forged)
 
     @contextlib.contextmanager
     def without(self, *servers: str) -> Iterator[None]:

@@ -1,0 +1,134 @@
+"""The signed part of the world: what each domain of the DANE tests publishes, right and wrong.
+
+Border: names and records; how a zone is signed is `signed.py`, who serves it `resolving.py`. Every
+domain also announces an MTA-STS policy, which the Policy Host has once a test calls `World.policy`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tests.e2e.servers import AUTHORITATIVE_DNS, POLICY_HOST
+from tests.e2e.signed import OPAQUE, Signing, Zone
+from tests.e2e.sinks import SINKS
+
+SERVER: Final = "ns.test"
+"""The one name server of all zones."""
+
+Tlsa = Callable[[str, str], str]
+"""A sink and a host → the TLSA data (3 1 1) for what the sink shows under that name."""
+
+FORGED: Final = {
+    "_25._tcp.mx.stripped.test TLSA": (),
+    "moved.test MX": ("10 mx.insecure.test.",),
+}
+"""Questions that are answered with lies on the way to the resolver; nothing: taken away."""
+
+
+def zones(tlsa: Tlsa) -> list[Zone]:
+    """All zones from the root down."""
+    server = {f"{SERVER} A": [AUTHORITATIVE_DNS]}
+    return [Zone("", server), Zone("test", server), *_right(tlsa), *_absent(), *_wrong(tlsa)]
+
+
+def _right(tlsa: Tlsa) -> Iterator[Zone]:
+    """Zones whose TLSA records bind, each in another place."""
+
+    def right(host: str) -> dict[str, list[str]]:
+        return {f"_25._tcp.{host} TLSA": [tlsa("self-signed", host)]}
+
+    # No CA vouches for these MX hosts: whoever gives them mail has gone by DANE.
+    yield Zone("good.test", _mail("good.test", "self-signed") | right("mx.good.test"))
+    yield Zone(
+        "hashed.test", _mail("hashed.test", "self-signed") | right("mx.hashed.test"), Signing.NSEC3
+    )
+    yield Zone(
+        "implicit.test",
+        _policy("implicit.test")
+        | {"implicit.test A": [SINKS["self-signed"][0]]}
+        | right("implicit.test"),
+    )
+    yield Zone("host.test", _address("mx.host.test", "self-signed") | right("mx.host.test"))
+    yield Zone("alias.test", _mail("alias.test") | {"mx.alias.test CNAME": ["mx.host.test."]})
+    yield Zone("plain.test", _address("mx.plain.test", "self-signed"))
+    yield Zone(
+        "initial.test",
+        _mail("initial.test")
+        | {"mx.initial.test CNAME": ["mx.plain.test."]}
+        | right("mx.initial.test"),
+    )
+    yield Zone("many.test", _mail("many.test", "self-signed") | _many(tlsa, "mx.many.test"))
+    yield Zone("partly.test", _two("partly.test") | right("mx.partly.test"))
+
+
+def _absent() -> Iterator[Zone]:
+    """Zones of which it is proven that no TLSA record of theirs binds anybody."""
+    yield Zone("none.test", _mail("none.test", "good"))
+    yield Zone("none-wrong.test", _mail("none-wrong.test", "wrong name"))
+    yield Zone("none3.test", _mail("none3.test", "good"), Signing.NSEC3)
+    yield Zone("none3-wrong.test", _mail("none3-wrong.test", "wrong name"), Signing.NSEC3)
+    # 31 octets where SHA-256 has 32: not usable (RFC 7672 §2.1).
+    short = OPAQUE + "030101" + "ab" * 31
+    for domain, sink in (("short.test", "good"), ("short-wrong.test", "wrong name")):
+        yield Zone(domain, _mail(domain, sink) | {f"_25._tcp.mx.{domain} TLSA": [short]})
+
+
+def _wrong(tlsa: Tlsa) -> Iterator[Zone]:
+    """Zones in which something must not be believed, or not be delivered to."""
+
+    def of_another(host: str) -> dict[str, list[str]]:
+        return {f"_25._tcp.{host} TLSA": [tlsa("good", "another.test")]}
+
+    def right(host: str) -> dict[str, list[str]]:
+        return {f"_25._tcp.{host} TLSA": [tlsa("good", host)]}
+
+    yield Zone("wrong.test", _mail("wrong.test", "good") | of_another("mx.wrong.test"))
+    yield Zone("half.test", _two("half.test") | of_another("mx.half.test"))
+    for domain, sink in (("insecure.test", "good"), ("insecure-wrong.test", "wrong name")):
+        records = _mail(domain, sink) | of_another(f"mx.{domain}")
+        yield Zone(domain, records, Signing.NONE)
+    yield Zone("expired.test", _mail("expired.test", "good"), Signing.EXPIRED)
+    yield Zone(
+        "bogus-mx.test",
+        _mail("bogus-mx.test", "good"),
+        spoilt={"bogus-mx.test MX": ["10 mx.insecure.test."]},
+    )
+    bogus = "bogus-tlsa.test"
+    tlsa_of_bogus = right(f"mx.{bogus}")
+    yield Zone(bogus, _mail(bogus, "good") | tlsa_of_bogus, spoilt=of_another(f"mx.{bogus}"))
+    # What is signed is right, and it is forged on its way (`FORGED`).
+    yield Zone("stripped.test", _mail("stripped.test", "good") | of_another("mx.stripped.test"))
+    yield Zone("moved.test", _mail("moved.test", "good") | right("mx.moved.test"))
+
+
+def _mail(domain: str, sink: str | None = None) -> dict[str, list[str]]:
+    """One MX host `mx.DOMAIN`, and the policy; the host's address unless it is not a sink."""
+    host = f"mx.{domain}"
+    address = _address(host, sink) if sink else {}
+    return {f"{domain} MX": [f"10 {host}."]} | address | _policy(domain)
+
+
+def _two(domain: str) -> dict[str, list[str]]:
+    """Two MX hosts, of which the first is self-signed and the second is good."""
+    return (
+        {f"{domain} MX": [f"10 mx.{domain}.", f"20 mx2.{domain}."]}
+        | _address(f"mx.{domain}", "self-signed")
+        | _address(f"mx2.{domain}", "good")
+        | _policy(domain)
+    )
+
+
+def _many(tlsa: Tlsa, host: str) -> dict[str, list[str]]:
+    """More TLSA records than a datagram bears; one is right."""
+    others = [tlsa("self-signed", f"{n}.another.test") for n in range(60)]
+    return {f"_25._tcp.{host} TLSA": [*others, tlsa("self-signed", host)]}
+
+
+def _address(host: str, sink: str) -> dict[str, list[str]]:
+    return {f"{host} A": [SINKS[sink][0]]}
+
+
+def _policy(domain: str) -> dict[str, list[str]]:
+    return {
+        f"_mta-sts.{domain} TXT": ['"v=STSv1; id=1;"'],
+        f"mta-sts.{domain} A": [POLICY_HOST],
+    }

@@ -1,0 +1,135 @@
+"""DNSSEC as it is really done: the zones behind nsd, and nsd behind a validating unbound.
+
+Both are Debian's, run in the tree that has them, which is left as it is: their files are a folder
+of the harness's, bound over the tree's /mnt. unbound trusts the root key of these zones alone.
+"""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import dns.flags
+import dns.message
+import dns.query
+
+from tests.e2e.domains import FORGED, SERVER
+from tests.e2e.namespace import Namespace
+from tests.e2e.servers import AUTHORITATIVE_DNS, FORGED_DNS
+from tests.e2e.signed import Tree
+from tests.e2e.transcript import PATIENCE, Transcript
+
+VALIDATING_DNS: Final = "127.0.0.55"
+"""Where unbound listens."""
+
+_NSD: Final = f"""\
+server:
+  ip-address: {AUTHORITATIVE_DNS}
+  username: ""
+  chroot: ""
+  zonesdir: "/mnt"
+  pidfile: ""
+  xfrdir: "/mnt"
+  xfrdfile: ""
+  zonelistfile: "/mnt/zone.list"
+  server-count: 1
+  ipv4-edns-size: 4096
+remote-control:
+  control-enable: no
+"""
+
+# "test." is among the names that unbound answers by itself, with no zone (RFC 6761 §6.2).
+_UNBOUND: Final = f"""\
+server:
+  interface: {VALIDATING_DNS}
+  access-control: 127.0.0.0/8 allow
+  do-ip6: no
+  do-not-query-localhost: no
+  username: ""
+  chroot: ""
+  directory: "/mnt"
+  pidfile: ""
+  use-syslog: no
+  verbosity: 1
+  val-log-level: 2
+  module-config: "validator iterator"
+  root-hints: "/mnt/root.hints"
+  trust-anchor-file: "/mnt/root.key"
+  local-zone: "test." nodefault
+  edns-buffer-size: 4096
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """The validating resolver."""
+
+    _inside: Namespace
+
+    def ask(self, name: str, kind: str, *, unchecked: bool = False) -> dns.message.QueryMessage:
+        """What unbound answers to a question with DO, over TCP; `unchecked`: with CD as well."""
+        query = dns.message.make_query(name, kind, want_dnssec=True)
+        if unchecked:
+            query.flags |= dns.flags.CD
+        with self._inside.connect(VALIDATING_DNS, 53) as connection:
+            answer = dns.query.tcp(query, VALIDATING_DNS, sock=connection)
+        assert isinstance(answer, dns.message.QueryMessage)
+        return answer
+
+
+@contextlib.contextmanager
+def resolver(
+    inside: Namespace, place: Path, folder: Path, zones: Tree, logs: Path
+) -> Iterator[Resolver]:
+    """Both servers, out of the tree `place` and with their files in `folder`, while entered."""
+    folder.mkdir()
+    _write(folder, zones)
+    with (
+        _running(inside, place, folder, "nsd", "nsd started", logs),
+        _running(inside, place, folder, "unbound", "start of service", logs),
+    ):
+        yield Resolver(inside)
+
+
+def _write(folder: Path, zones: Tree) -> None:
+    nsd = _NSD
+    for name, text in zones.files.items():
+        (folder / f"{name}.zone").write_text(text)
+        nsd += f'zone:\n  name: "{name}."\n  zonefile: "{name}.zone"\n'
+    (folder / "nsd.conf").write_text(nsd)
+    (folder / "root.hints").write_text(f". NS {SERVER}.\n{SERVER}. A {AUTHORITATIVE_DNS}\n")
+    (folder / "root.key").write_text(zones.anchor)
+    unbound = _UNBOUND
+    for name in sorted({_zone(key) for key in FORGED}):
+        unbound += f'stub-zone:\n  name: "{name}."\n  stub-addr: {FORGED_DNS}\n'
+    (folder / "unbound.conf").write_text(unbound)
+
+
+def _zone(key: str) -> str:
+    """The zone of a record, `"name TYPE"`: two labels, with us."""
+    return ".".join(key.partition(" ")[0].split(".")[-2:])
+
+
+@contextlib.contextmanager
+def _running(
+    inside: Namespace, place: Path, folder: Path, program: str, ready: str, logs: Path
+) -> Iterator[None]:
+    """A server in the foreground, from the moment that it says `ready`."""
+    script = 'mount --bind "$1" "$0/mnt" && exec chroot "$0" "$2" -d -c "/mnt/$2.conf"'
+    with subprocess.Popen(
+        inside.command("sh", "-c", script, place, folder, program),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout
+        log = Transcript(process.stdout, logs / f"{program}.log")
+        try:
+            log.wait(ready)
+            yield
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
+            log.end()

@@ -1,0 +1,149 @@
+"""The signed zones, the resolver that validates, and DANE as Postfix does it: no daemon yet.
+
+What is proven here of the DNS and of Postfix is what `test_dane_daemon.py` builds upon.
+"""
+
+import dns.flags
+import dns.rcode
+import dns.rdatatype
+import pytest
+
+from tests.e2e.mta import Mta
+from tests.e2e.resolving import Resolver
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+SECURE = (
+    ("good.test", "MX"),
+    ("mx.good.test", "A"),
+    ("_25._tcp.mx.good.test", "TLSA"),
+    ("_25._tcp.mx.hashed.test", "TLSA"),
+    ("mx.alias.test", "A"),
+    ("_25._tcp.mx.many.test", "TLSA"),
+    # All but the one RRset.
+    ("bogus-tlsa.test", "MX"),
+    ("mx.bogus-tlsa.test", "A"),
+    ("stripped.test", "MX"),
+    ("mx.stripped.test", "A"),
+)
+INSECURE = (
+    ("insecure.test", "MX"),
+    ("mx.insecure.test", "A"),
+    ("_25._tcp.mx.insecure.test", "TLSA"),
+)
+BOGUS = (
+    ("bogus-mx.test", "MX"),
+    ("_25._tcp.mx.bogus-tlsa.test", "TLSA"),
+    ("expired.test", "MX"),
+    ("_25._tcp.mx.stripped.test", "TLSA"),
+    ("moved.test", "MX"),
+)
+
+
+@pytest.mark.parametrize(("name", "kind"), SECURE)
+def test_what_is_signed_is_secure(resolver: Resolver, name: str, kind: str) -> None:
+    """A good signature: the records, with AD."""
+    answer = resolver.ask(name, kind)
+
+    assert answer.rcode() == dns.rcode.NOERROR
+    assert dns.rdatatype.from_text(kind) in {each.rdtype for each in answer.answer}
+    assert answer.flags & dns.flags.AD
+
+
+@pytest.mark.parametrize(("name", "kind"), INSECURE)
+def test_what_is_not_signed_is_insecure(resolver: Resolver, name: str, kind: str) -> None:
+    """A delegation without DS: the records, without AD."""
+    answer = resolver.ask(name, kind)
+
+    assert answer.rcode() == dns.rcode.NOERROR
+    assert dns.rdatatype.from_text(kind) in {each.rdtype for each in answer.answer}
+    assert not answer.flags & dns.flags.AD
+
+
+@pytest.mark.parametrize(("name", "kind"), BOGUS)
+def test_what_is_signed_wrongly_is_no_answer(resolver: Resolver, name: str, kind: str) -> None:
+    """Records changed or signatures run out, in the zone or on the way: SERVFAIL."""
+    assert resolver.ask(name, kind).rcode() == dns.rcode.SERVFAIL
+
+
+def test_lies_reach_the_resolver(resolver: Resolver) -> None:
+    """Without validation they would be believed: another MX host, and no TLSA records at all."""
+    moved = resolver.ask("moved.test", "MX", unchecked=True)
+    stripped = resolver.ask("_25._tcp.mx.stripped.test", "TLSA", unchecked=True)
+
+    assert "10 mx.insecure.test." in {rdata.to_text() for each in moved.answer for rdata in each}
+    assert (stripped.rcode(), stripped.answer) == (dns.rcode.NOERROR, [])
+
+
+@pytest.mark.parametrize(
+    ("domain", "denial"), [("none.test", "NSEC"), ("none3.test", "NSEC3"), ("partly.test", "NSEC")]
+)
+def test_absence_is_proven(resolver: Resolver, domain: str, denial: str) -> None:
+    """No TLSA records: NXDOMAIN with AD, by NSEC or by NSEC3."""
+    host = "mx2" if domain == "partly.test" else "mx"
+    answer = resolver.ask(f"_25._tcp.{host}.{domain}", "TLSA")
+
+    assert (answer.rcode(), answer.answer) == (dns.rcode.NXDOMAIN, [])
+    assert dns.rdatatype.from_text(denial) in {each.rdtype for each in answer.authority}
+    assert answer.flags & dns.flags.AD
+
+
+@pytest.mark.parametrize(
+    ("domain", "host"),
+    [
+        ("good.test", "mx.good.test"),
+        ("hashed.test", "mx.hashed.test"),
+        ("implicit.test", "implicit.test"),
+        ("alias.test", "mx.host.test"),
+        ("initial.test", "mx.initial.test"),
+        ("many.test", "mx.many.test"),
+        ("partly.test", "mx.partly.test"),
+    ],
+)
+def test_dane_vouches_for_an_mx_host(dane_mta: Mta, domain: str, host: str) -> None:
+    """Right TLSA records: sent as Verified to a server for which no CA speaks, by SNI."""
+    seen = dane_mta.send(domain)
+
+    assert seen.status == "sent", seen
+    assert any("Verified TLS connection" in line for line in seen.log), seen.log
+    assert [(r.sink, r.sni) for r in seen.receipts] == [("self-signed", host)]
+
+
+@pytest.mark.parametrize(
+    ("domain", "why"),
+    [
+        ("wrong.test", "Server certificate not verified"),
+        ("bogus-tlsa.test", "TLSA lookup error"),
+        ("stripped.test", "TLSA lookup error"),
+        ("bogus-mx.test", "Host or domain name not found"),
+        ("moved.test", "Host or domain name not found"),
+        ("expired.test", "Host or domain name not found"),
+    ],
+)
+def test_what_dane_does_not_vouch_for_waits(dane_mta: Mta, domain: str, why: str) -> None:
+    """Wrong TLSA records, or none that can be had: deferred, though its CA would do."""
+    seen = dane_mta.send(domain)
+
+    assert seen.status == "deferred", seen
+    assert why in seen.why, seen
+    assert seen.receipts == ()
+
+
+@pytest.mark.parametrize(
+    ("domain", "sink"),
+    [
+        ("none.test", "good"),
+        ("none3.test", "good"),
+        ("none-wrong.test", "wrong name"),
+        ("insecure.test", "good"),
+        ("short-wrong.test", "wrong name"),
+        ("half.test", "good"),
+    ],
+)
+def test_where_dane_does_not_bind_mail_goes_out(dane_mta: Mta, domain: str, sink: str) -> None:
+    """No TLSA records that can be used, or another MX host without any: sent, and not Verified."""
+    seen = dane_mta.send(domain)
+
+    assert seen.status == "sent", seen
+    assert not seen.said("Verified TLS connection"), seen.log
+    assert [r.sink for r in seen.receipts] == [sink]
