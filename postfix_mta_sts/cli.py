@@ -11,6 +11,7 @@ from postfix_mta_sts.commands import (
     CommandError,
     check_config,
     healthcheck,
+    importing,
     query,
     serve,
     within,
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
     commands = within(top)
-    for module in (serve, query, check_config, healthcheck):
+    for module in (serve, query, check_config, healthcheck, importing):
         module.add(commands)
     commands.add("version", _version, "print the version")
     return top
