@@ -13,6 +13,7 @@ import socket
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from postfix_mta_sts.config import Listener, TcpAddress, UnixAddress
 from postfix_mta_sts.logs import event
@@ -22,6 +23,22 @@ _log = logging.getLogger(__name__)
 
 class ListenError(Exception):
     """An address cannot be listened on. `str()` says which, and why."""
+
+
+class Access(Protocol):
+    """Who may connect to a UNIX socket; an account that is None is that of the process."""
+
+    @property
+    def mode(self) -> int | None:
+        """Its permissions; None: what the umask leaves."""
+
+    @property
+    def owner(self) -> str | int | None:
+        """A name or an id, as is the group."""
+
+    @property
+    def group(self) -> str | int | None:
+        """See `owner`."""
 
 
 class Listening:
@@ -54,17 +71,33 @@ class Listening:
         return opened
 
     def open(self, listener: Listener) -> socket.socket:
-        """The socket for a listener: bound, not yet listening. Raises `ListenError`."""
+        """The socket for a listener, as `open_at` gives it."""
+        return self.open_at(listener.address, listener)
+
+    def open_at(self, address: TcpAddress | UnixAddress, access: Access) -> socket.socket:
+        """The socket at an address: bound, not yet listening. Raises `ListenError`."""
         try:
             for sock in self._inherited:
-                if _is_bound_to(sock, listener.address):
+                if _is_bound_to(sock, address):
                     self._inherited.remove(sock)
                     return sock
-            if isinstance(listener.address, UnixAddress):
-                return self._open_unix(listener, listener.address)
-            return _open_tcp(listener.address)
+            if isinstance(address, UnixAddress):
+                return self._open_unix(access, address.path)
+            return _open_tcp(address)
         except (OSError, LookupError) as error:
-            raise ListenError(f"cannot listen on {listener.address}: {error}") from error
+            raise ListenError(f"cannot listen on {address}: {error}") from error
+
+    def open_control(self, path: Path, access: Access) -> socket.socket | None:
+        """The control socket, in a folder that is made if need be, for this user alone.
+
+        Where it cannot be had, that is logged, and None: mail does not depend on it.
+        """
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self.open_at(UnixAddress(path), access)
+        except (OSError, ListenError) as error:
+            event(_log, logging.WARNING, "no control socket", path=path, reason=str(error))
+            return None
 
     def unclaimed(self) -> list[str]:
         """The addresses of inherited sockets that no listener has claimed; they are closed."""
@@ -84,8 +117,7 @@ class Listening:
                 if path.stat().st_ino == inode:
                     path.unlink()
 
-    def _open_unix(self, listener: Listener, address: UnixAddress) -> socket.socket:
-        path = address.path
+    def _open_unix(self, access: Access, path: Path) -> socket.socket:
         _remove_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with _closed_on_error(sock):
@@ -95,8 +127,8 @@ class Listening:
             finally:
                 os.umask(previous)
             self._made.append((path, path.stat().st_ino))
-            os.chown(path, _user(listener.owner), _group(listener.group))
-            path.chmod(0o777 & ~previous if listener.mode is None else listener.mode)
+            os.chown(path, _user(access.owner), _group(access.group))
+            path.chmod(0o777 & ~previous if access.mode is None else access.mode)
         return sock
 
 

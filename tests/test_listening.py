@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.config import Listener, TcpAddress, UnixAddress
+from postfix_mta_sts.config import Control, Listener, TcpAddress, UnixAddress
 from postfix_mta_sts.listening import ListenError, Listening
 
 
@@ -41,6 +41,12 @@ def connects(path: Path) -> bool:
     """Whether somebody listens on a UNIX socket."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0
+
+
+def unwrapped(sock: socket.socket | None) -> socket.socket:
+    """A socket that could be had."""
+    assert sock
+    return sock
 
 
 def an_account() -> tuple[str, int]:
@@ -187,6 +193,56 @@ class TestUnix:
         """A folder that is not there is not made: it would have the wrong owner."""
         with pytest.raises(ListenError, match="No such file or directory"):
             Listening([]).open(Listener(socketmap=UnixAddress(path / "s")))
+
+
+class TestOpenControl:
+    """The control socket."""
+
+    def test_own_folder(self, path: Path) -> None:
+        """Its folder is made, and both are for their owner alone."""
+        with unwrapped(Listening([]).open_control(path / "a" / "c", Control())) as sock:
+            sock.listen()
+            assert connects(path / "a" / "c")
+        assert stat.S_IMODE((path / "a").stat().st_mode) == 0o700
+        assert stat.S_IMODE((path / "a" / "c").stat().st_mode) == 0o600
+
+    def test_access(self, path: Path) -> None:
+        """Mode and group are those of the configuration."""
+        name, gid = a_group()
+        with unwrapped(Listening([]).open_control(path, Control(mode=0o660, group=name))):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            assert path.stat().st_gid == gid
+
+    def test_a_folder_that_is_there_stays_as_it_is(self, path: Path) -> None:
+        """Who may look into a folder that was there before is not for us to say."""
+        path.mkdir(mode=0o755)
+        with unwrapped(Listening([]).open_control(path / "c", Control())):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+    def test_stale_file_is_replaced(self, path: Path) -> None:
+        """What a daemon that was killed has left is no obstacle."""
+        with left_behind(path):
+            pass
+        with unwrapped(Listening([]).open_control(path, Control())) as sock:
+            sock.listen()
+            assert connects(path)
+
+    @pytest.mark.parametrize("name", ["f/c", "d", "x" * 200])
+    def test_cannot_be_had(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+    ) -> None:
+        """Where it cannot be had the daemon goes on without: that is one line in the log."""
+        (tmp_path / "f").write_text("a file")
+        (tmp_path / "d").mkdir()
+        assert Listening([]).open_control(tmp_path / name, Control()) is None
+        assert [m.split(" path=")[0] for m in caplog.messages] == ["no control socket"]
+
+    def test_busy(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """The socket of a daemon that runs stays its own."""
+        with left_behind(path):
+            assert Listening([]).open_control(path, Control()) is None
+            assert connects(path)
+        assert "another process is listening on it" in caplog.messages[0]
 
 
 class TestOpenAll:
