@@ -5,6 +5,7 @@ nothing with the server's side of the wires, so that a fault of theirs is seen h
 """
 
 import asyncio
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ async def ask(place: Place, key: str = NOBODY, *, deadline: float) -> str | None
     except asyncio.LimitOverrunError:
         raise ProbeError(f"not a reply of {place.wire}") from None
     except OSError as error:
-        raise ProbeError(_printable(error.strerror or str(error))) from None
+        raise ProbeError(_printable(_reason(error))) from None
 
 
 async def _ask(place: Place, key: str) -> str | None:
@@ -124,6 +125,13 @@ def _tcp_table_reply(line: bytes) -> str | None:
         case b"400":
             raise ProbeError(f"400: {shown}")
     raise ProbeError("not a reply of tcp_table")
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words: those of the event loops repeat the address, each in its way."""
+    if error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
 
 
 def _printable(text: bytes | str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.systemd import inherited, notify
+from postfix_mta_sts.systemd import inherited, notify, watchdog
 
 FIRST = 700
 """Descriptors from here on stand for those from 3 on, which are the test runner's."""
@@ -61,6 +61,27 @@ class TestNotify:
         assert record.getMessage() == (
             'systemd not told lines="READY=1" reason="No such file or directory"'
         )
+
+
+class TestWatchdog:
+    """sd_watchdog_enabled(3)."""
+
+    @pytest.mark.parametrize(
+        ("environ", "seconds"),
+        [
+            ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "42"}, 30.0),
+            ({"WATCHDOG_USEC": "500000"}, 0.5),
+            ({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "41"}, None),
+            ({"WATCHDOG_USEC": "0", "WATCHDOG_PID": "42"}, None),
+            ({"WATCHDOG_USEC": "soon"}, None),
+            ({"WATCHDOG_USEC": "-5"}, None),
+            ({"WATCHDOG_PID": "42"}, None),
+            ({}, None),
+        ],
+    )
+    def test_interval(self, environ: dict[str, str], seconds: float | None) -> None:
+        """It is in seconds, and for the process that is meant."""
+        assert watchdog(environ, 42) == seconds
 
 
 class TestInherited:
