@@ -28,7 +28,11 @@ _KEPT: Final = 12 * 3600.0
 _REFETCH_IN: Final = 23 * 3600.0
 """Seconds, less than a day: a time further away is from a clock that was wrong (`lifecycle`)."""
 
-_INSERT = "INSERT INTO policies VALUES (?, '20260101', ?, ?, ?, ?, 0)"
+_INSERT = """
+    INSERT INTO policies
+        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at)
+        VALUES (?, '20260101', ?, ?, ?, ?, 0)
+"""
 """asked_at is 0: nobody asked, so the refresher leaves them alone."""
 
 _RANDOM = "1,000,000 policies on file, asked at random, 50 clients"
@@ -41,7 +45,7 @@ _FIRST_ANSWER = "to the first answer, s"
 
 def copy_of_file(rows: int, folder: Path) -> Path:
     """A store with the policies of d0.bench.test and so on, for one server to write to."""
-    made = programs.cache() / f"policies-{rows}.db"
+    made = programs.cache() / f"policies-{rows}-schema-{len(SCHEMA)}.db"
     if not made.exists() or time.time() - made.stat().st_mtime > _KEPT:
         progress(f"writing {rows:,} policies to a file")
         _write(made, rows)

@@ -5,11 +5,13 @@ is found by the request's own bytes, frame and all, and is given again as long a
 which it was made stands and is fresh.
 """
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
+from postfix_mta_sts.counts import Answer, Counts, Source
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, fresh_until
@@ -19,16 +21,22 @@ from postfix_mta_sts.postfix.wire import Request, Wire
 from postfix_mta_sts.recent import drop_oldest
 from postfix_mta_sts.resolver import Known, Resolver
 
+COUNTED_AT_ONCE: Final = 1_000
+"""Entries that are counted before others have their turn."""
+
 _log = logging.getLogger(__name__)
 
 
 class _Remembered:
     """A reply, and what must hold for it to be given again."""
 
-    __slots__ = ("known", "reply", "state", "until")
+    __slots__ = ("asked", "kind", "known", "reply", "state", "until")
 
-    def __init__(self, reply: bytes, known: Known, state: State) -> None:
+    def __init__(self, reply: bytes, kind: Answer, known: Known, state: State) -> None:
+        self.asked = 0
+        """How often it was given again, since that was last counted."""
         self.reply = reply
+        self.kind = kind
         self.known = known
         self.state = state
         self.until = fresh_until(state)
@@ -39,6 +47,7 @@ class Answers:
 
     `dress` gives the dress for a map name. `entries`: how many replies are remembered. `defer`:
     try again, instead of not found, where the DNS did not say whether there is a policy.
+    `counts`: where what is answered is counted.
     """
 
     def __init__(
@@ -50,8 +59,10 @@ class Answers:
         *,
         entries: int,
         defer: bool = False,
+        counts: Counts | None = None,
     ) -> None:
         self.wire = wire
+        self._counts = counts or Counts()
         self._dress = dress
         self._resolver = resolver
         self._clock = clock
@@ -64,8 +75,12 @@ class Answers:
     def remembered(self, request: bytes) -> bytes | None:
         """The reply to a request that was answered before, if it still holds. The hot path."""
         entry = self._memory.pop(request, None)
-        if entry is None or entry.known.state is not entry.state or self._clock() >= entry.until:
+        if entry is None:
             return None
+        if entry.known.state is not entry.state or self._clock() >= entry.until:
+            self._count(entry)
+            return None
+        entry.asked += 1
         self._memory[request] = entry  # the most recently used is the last
         return entry.reply
 
@@ -78,8 +93,12 @@ class Answers:
         replies: list[bytes] = []
         while requests and most > 0:
             entry = memory.pop(requests[0], None)
-            if entry is None or entry.known.state is not entry.state or now >= entry.until:
+            if entry is None:
                 break
+            if entry.known.state is not entry.state or now >= entry.until:
+                self._count(entry)
+                break
+            entry.asked += 1
             memory[requests.popleft()] = entry
             replies.append(entry.reply)
             most -= len(entry.reply)
@@ -93,45 +112,78 @@ class Answers:
         asked = self.wire.parse_request(request)
         domain = policy_domain(asked.key)
         if domain is None:
+            self._counts.answers[Answer.NOT_FOUND, Source.NONE] += 1
             return self._not_found
         known = self._resolver.recall(domain)
         if known is None or known.state is None:
             return self._look_up(request, asked, domain)
-        return self._remember(request, asked, domain, known, known.state)
+        reply, kind = self._compose(asked, domain, known.state)
+        self._remember(request, _Remembered(reply, kind, known, known.state))
+        self._counts.answers[kind, Source.MEMORY] += 1
+        return reply
+
+    @property
+    def entries(self) -> int:
+        """How many replies are remembered."""
+        return len(self._memory)
+
+    async def count(self) -> None:
+        """Bring the counts up to date with what was answered from memory."""
+        for number, entry in enumerate(list(self._memory.values()), 1):
+            if entry.asked:
+                self._count(entry)
+            if number % COUNTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def forget(self) -> None:
         """Remember no reply: the clock was set, and none knows how long it holds."""
+        for entry in self._memory.values():
+            self._count(entry)
         self._memory.clear()
 
     async def _look_up(self, request: bytes, asked: Request, domain: Domain) -> bytes:
-        state = await self._resolver.look_up(domain)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        state, source = await self._resolver.find(domain)
+        self._counts.wait(loop.time() - begun)
         if state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
+            self._counts.answers[Answer.NOT_FOUND, source] += 1
             return self._not_found
+        reply, kind = self._compose(asked, domain, state)
+        self._counts.answers[kind, source] += 1
         known = self._resolver.known(domain)
         if known and known.state is state:
-            return self._remember(request, asked, domain, known, state)
-        return self._compose(asked, domain, state)
+            self._remember(request, _Remembered(reply, kind, known, state))
+        return reply
 
-    def _remember(
-        self, request: bytes, asked: Request, domain: Domain, known: Known, state: State
-    ) -> bytes:
-        entry = _Remembered(self._compose(asked, domain, state), known, state)
+    def _remember(self, request: bytes, entry: _Remembered) -> None:
+        if before := self._memory.pop(request, None):
+            self._count(before)
         self._memory[request] = entry
-        drop_oldest(self._memory, self._entries)
-        return entry.reply
+        for forgotten in drop_oldest(self._memory, self._entries):
+            self._count(forgotten)
 
-    def _compose(self, asked: Request, domain: Domain, state: State) -> bytes:
+    def _count(self, entry: _Remembered) -> None:
+        """Count what was answered by this entry since it was last counted."""
+        times, entry.asked = entry.asked, 0
+        self._counts.answers[entry.kind, Source.MEMORY] += times
+        if times and entry.state.policy:
+            self._resolver.note_asked(entry.known.domain, times)
+
+    def _compose(self, asked: Request, domain: Domain, state: State) -> tuple[bytes, Answer]:
         if state.undecided and self._defer:
             reason = state.failure.reason if state.failure else ""
-            return self.wire.encode_reply(TryAgain(f"MTA-STS: DNS failure for {domain}: {reason}"))
+            later = TryAgain(f"MTA-STS: DNS failure for {domain}: {reason}")
+            return self.wire.encode_reply(later), Answer.TRY_AGAIN
         reply = compose(domain, state, self._dress(asked.map_name))
         if not isinstance(reply, Found):
             event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply="not found")
-            return self._not_found
+            return self._not_found, Answer.NOT_FOUND
         encoded = self.wire.encode_reply(reply)
         told = reply.variants[-1]
+        event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply=told)
         if encoded == self._too_long:
             event(_log, logging.ERROR, "policy too long for the wire: deferred", domain)
-        event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply=told)
-        return encoded
+            return encoded, Answer.TRY_AGAIN
+        return encoded, Answer.FOUND

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
@@ -25,12 +25,22 @@ JUMP: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
+class Replies(Protocol):
+    """The replies that are given again without the resolver."""
+
+    def forget(self) -> None:
+        """Give none again: the clock was set."""
+
+    async def count(self) -> None:
+        """Tell the resolver how often domains were asked for."""
+
+
 class Refresher:
     """Two tasks under `run`: one renews, one keeps house.
 
     `idle_after`: seconds after which a policy that nobody asked for is not renewed any more.
-    `on_jump` is called when the wall clock was set. `renews`: whether that is this process's
-    part, should several share the store. `monotonic` and `sleep` measure real time.
+    `renews`: whether that is this process's part, should several share the store. `monotonic`
+    and `sleep` measure real time.
     """
 
     def __init__(
@@ -39,7 +49,7 @@ class Refresher:
         sources: Sources,
         *,
         idle_after: float,
-        on_jump: Callable[[], None],
+        replies: Replies,
         renews: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -49,7 +59,7 @@ class Refresher:
         self._clock = sources.clock
         self._random = sources.random
         self._idle_after = idle_after
-        self._on_jump = on_jump
+        self._replies = replies
         self._renews = renews
         self._monotonic = monotonic
         self._sleep = sleep
@@ -69,14 +79,15 @@ class Refresher:
         ahead = now - self._monotonic()
         if abs(ahead - self._ahead) > JUMP:
             event(_log, logging.WARNING, "clock was set", seconds=round(ahead - self._ahead))
-            self._on_jump()
+            self._replies.forget()
         self._ahead = ahead
         await self.write_asked()
         if removed := await self._store.remove_expired(now - EXPIRED_KEPT):
             event(_log, logging.DEBUG, "expired policies removed", count=removed)
 
     async def write_asked(self) -> None:
-        """Put on file when domains were last asked for."""
+        """Put on file when domains were last asked for, and how often."""
+        await self._replies.count()
         if asked := self._resolver.take_asked():
             await self._store.touch(asked)
 

@@ -8,8 +8,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
+from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import Weight, changes
@@ -19,7 +21,7 @@ from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, Standing, State, stan
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.pace import Pace
 from postfix_mta_sts.recent import drop_oldest
-from postfix_mta_sts.store import Store
+from postfix_mta_sts.store import Asked, Store
 
 T = TypeVar("T")
 E = TypeVar("E", bound=MtaStsError)
@@ -42,10 +44,19 @@ _log = logging.getLogger(__name__)
 class Known:
     """Where a domain's current state stands in memory; None once it stands there no more."""
 
-    __slots__ = ("state",)
+    __slots__ = ("domain", "state")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, domain: Domain, state: State) -> None:
+        self.domain = domain
         self.state: State | None = state
+
+
+class LookedUp(NamedTuple):
+    """What a look-up got."""
+
+    state: State | None
+    """None where there was nothing in time, or no room to ask."""
+    source: Source
 
 
 @dataclass(slots=True)
@@ -59,6 +70,12 @@ class _Attempt:
     """By the loop's clock: nobody waits for this attempt longer than that."""
     remember: bool
     """Whether its outcome is kept in memory: a look-up asked for it."""
+    forced: bool = False
+    """Whether the policy is fetched however well it is known."""
+    source: Source = Source.NONE
+    """Where `answer` came from."""
+    after: State | None = None
+    """The state in which it ended."""
     task: asyncio.Task[None] | None = None
 
 
@@ -82,7 +99,7 @@ class Resolver:
 
     `lookup_timeout`: seconds that a look-up waits for an attempt, counted from its beginning;
     the attempt goes on behind. `entries`: how many states are kept in memory. `attempts`: how
-    many may be under way at once.
+    many may be under way at once. `counts`: where what is done is counted.
     """
 
     def __init__(
@@ -92,8 +109,10 @@ class Resolver:
         lookup_timeout: float,
         entries: int,
         attempts: int = ATTEMPTS_LIMIT,
+        counts: Counts | None = None,
     ) -> None:
         self._sources = sources
+        self._counts = counts or Counts()
         self._lookup_timeout = lookup_timeout
         self._entries = entries
         self._limit = attempts
@@ -101,7 +120,17 @@ class Resolver:
         self._pace = Pace(TURNS)
         self._known: dict[Domain, Known] = {}
         self._attempts: dict[Domain, _Attempt] = {}
-        self._asked: dict[Domain, float] = {}
+        self._asked: dict[Domain, Asked] = {}
+
+    @property
+    def entries(self) -> int:
+        """How many states are in memory."""
+        return len(self._known)
+
+    @property
+    def under_way(self) -> int:
+        """How many attempts are under way."""
+        return len(self._attempts)
 
     def recall(self, domain: Domain) -> Known | None:
         """What memory can serve, if anything; a recheck that is due begins behind it."""
@@ -112,34 +141,61 @@ class Resolver:
             return None
         self._known[domain] = self._known.pop(domain)  # the most recently used is the last
         if known.state and known.state.policy:
-            self._asked[domain] = now
+            self.note_asked(domain, 1, now)
         if worth is Standing.DUE:
             self._begin(domain, remember=True)
         return known
 
     async def look_up(self, domain: Domain) -> State | None:
-        """The state to answer by; None where there is none in time, or no room to ask.
+        """The state to answer by; None where there is none in time, or no room to ask."""
+        return (await self.find(domain)).state
+
+    async def find(self, domain: Domain) -> LookedUp:
+        """The same, and where it came from.
 
         May be cancelled at any time: the attempt belongs to nobody and goes on.
         """
         if (known := self.recall(domain)) and known.state:
-            return known.state
-        self._asked[domain] = self._sources.clock()
+            return LookedUp(known.state, Source.MEMORY)
+        self.note_asked(domain, 1)
         attempt = self._begin(domain, remember=True)
         if attempt is None:  # no room to ask the network, but a policy on file is in force
-            return lifecycle.live(await self._sources.store.load(domain), self._sources.clock())
+            state = await self._on_file(domain)
+            return LookedUp(state, Source.STORE if state else Source.NONE)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, attempt.waited_until - loop.time())):
-                return await asyncio.shield(attempt.answer)
+                state = await asyncio.shield(attempt.answer)
         except TimeoutError:
-            return None
+            return LookedUp(None, Source.NONE)
+        return LookedUp(state, attempt.source)
 
     async def renew(self, domain: Domain) -> None:
         """Go through an attempt and wait for its end, however long it takes."""
         attempt = self._begin(domain, remember=False)
         if attempt and attempt.task:
             await asyncio.wait([attempt.task])
+
+    async def refresh(self, domain: Domain) -> State | None:
+        """Fetch the policy now, whatever its id and age; the state after it.
+
+        None where there is no room for one more attempt, or this one was broken off.
+        """
+        await self._ended(domain)
+        attempt = self._begin(domain, remember=False, forced=True)
+        if attempt is None or attempt.task is None:
+            return None
+        await asyncio.wait([attempt.task])
+        return attempt.after
+
+    async def forget(self, domain: Domain) -> bool:
+        """Know nothing of a domain any more, nor of its past; whether anything was known."""
+        await self._ended(domain)
+        known = self._known.pop(domain, None)
+        if known:
+            known.state = None
+        self._asked.pop(domain, None)
+        return await self._sources.store.forget(domain) or known is not None
 
     def known(self, domain: Domain) -> Known | None:
         """Where the domain's state stands in memory, whatever it is worth."""
@@ -150,8 +206,20 @@ class Resolver:
         states = ((domain, known.state) for domain, known in self._known.items())
         return [(domain, state) for domain, state in states if state and state.policy]
 
-    def take_asked(self) -> dict[Domain, float]:
-        """When domains were last asked for, since this was last taken."""
+    def failing(self) -> list[tuple[Domain, State]]:
+        """The states in memory whose last attempt failed, those of policies and of absences."""
+        states = ((domain, known.state) for domain, known in self._known.items())
+        return [(domain, state) for domain, state in states if state and state.failure]
+
+    def note_asked(self, domain: Domain, times: int, at: float | None = None) -> None:
+        """Note that a domain was asked for so often, last at this time, or now."""
+        before = self._asked.get(domain)
+        self._asked[domain] = Asked(
+            self._sources.clock() if at is None else at, times + (before.times if before else 0)
+        )
+
+    def take_asked(self) -> dict[Domain, Asked]:
+        """When and how often domains were asked for, since this was last taken."""
         asked, self._asked = self._asked, {}
         return asked
 
@@ -163,7 +231,16 @@ class Resolver:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _begin(self, domain: Domain, *, remember: bool) -> _Attempt | None:
+    async def _ended(self, domain: Domain) -> None:
+        """Return when no attempt is under way for this domain."""
+        while (attempt := self._attempts.get(domain)) and attempt.task:
+            await asyncio.wait([attempt.task])
+
+    async def _on_file(self, domain: Domain) -> State | None:
+        """The policy on file, if it is in force."""
+        return lifecycle.live(await self._sources.store.load(domain), self._sources.clock())
+
+    def _begin(self, domain: Domain, *, remember: bool, forced: bool = False) -> _Attempt | None:
         """The attempt under way for this domain, or a new one; None where there are too many."""
         if attempt := self._attempts.get(domain):
             attempt.remember |= remember
@@ -172,7 +249,7 @@ class Resolver:
             return None
         loop = asyncio.get_running_loop()
         waited_until = loop.time() + self._lookup_timeout
-        attempt = _Attempt(loop.create_future(), waited_until, remember)
+        attempt = _Attempt(loop.create_future(), waited_until, remember, forced)
         self._attempts[domain] = attempt
         attempt.task = loop.create_task(self._attempt(domain, attempt), name=f"attempt {domain}")
         return attempt
@@ -193,13 +270,13 @@ class Resolver:
         try:
             await self._pace.turn()
             before = await self._before(domain, attempt)
-            after = await self._after(domain, before)
-            self._settle(domain, attempt, after)
+            after = await self._after(domain, before, forced=attempt.forced)
+            self._settle(domain, attempt, after, Source.NETWORK)
         except Exception as error:  # noqa: BLE001 (the top of a task: those who wait are answered)
             event(_log, logging.ERROR, "attempt broken off", domain, exc_info=error)
             fault = OwnFaultError("a fault of this program; see the log")
             after = lifecycle.after_fault(before, fault, self._sources.clock())
-            self._settle(domain, attempt, after)
+            self._settle(domain, attempt, after, Source.NONE)
         finally:
             del self._attempts[domain]
             if not attempt.answer.done():
@@ -215,20 +292,22 @@ class Resolver:
         # have failed when it was found, or the clock been wrong, or another process have fetched.
         on_file = await self._sources.store.load(domain)
         if kept := lifecycle.live(on_file, self._sources.clock()):
-            self._settle(domain, attempt, kept)
+            self._settle(domain, attempt, kept, Source.STORE)
             return kept
         return in_memory or on_file
 
-    async def _after(self, domain: Domain, before: State | None) -> State:
+    async def _after(self, domain: Domain, before: State | None, *, forced: bool) -> State:
         """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
         outcome = await _either(self._sources.discover(domain), DiscoveryError)
+        self._count(Stage.DNS, outcome)
         await self._pace.turn()
         if isinstance(outcome, DiscoveryError):
             event(_log, logging.DEBUG, "no id", domain, error=outcome.code, reason=str(outcome))
-        step = lifecycle.after_discovery(before, outcome, self._sources.clock())
+        decide = partial(lifecycle.after_discovery, outcome=outcome, forced=forced)
+        step = decide(before, now=self._sources.clock())
         if isinstance(step, Fetch) and (newer := await self._newer(domain, before)):
             before = newer
-            step = lifecycle.after_discovery(before, outcome, self._sources.clock())
+            step = decide(before, now=self._sources.clock())
         after = step if isinstance(step, State) else await self._fetched(domain, before, step)
         for change in changes(before, after, self._sources.clock()):
             level = _LEVELS[change.weight]
@@ -244,24 +323,33 @@ class Resolver:
 
     async def _fetched(self, domain: Domain, before: State | None, step: Fetch) -> State:
         outcome = await _either(self._sources.fetch(domain), FetchError)
+        self._count(Stage.HTTPS, outcome)
         await self._pace.turn()
         now, random = self._sources.clock(), self._sources.random()
         after = lifecycle.after_fetch(before, step, outcome, now, random)
         if after.policy:
-            await self._sources.store.save(domain, after, self._asked.get(domain, 0.0))
+            asked = self._asked.get(domain)
+            await self._sources.store.save(domain, after, asked.at if asked else 0.0)
         return after
 
-    def _settle(self, domain: Domain, attempt: _Attempt, state: State) -> None:
+    def _count(self, stage: Stage, outcome: object) -> None:
+        code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS
+        self._counts.attempts[stage, code] += 1
+
+    def _settle(self, domain: Domain, attempt: _Attempt, state: State, source: Source) -> None:
         """Let memory, and those who wait, have this state."""
+        attempt.after = state
         if known := self._known.get(domain):
             known.state = state
         elif attempt.remember:
-            self._known[domain] = Known(state)
+            self._known[domain] = Known(domain, state)
             for forgotten in drop_oldest(self._known, self._entries):
                 forgotten.state = None
+                self._counts.evicted += 1
         if state.policy is None:
             self._asked.pop(domain, None)
         if not attempt.answer.done():
+            attempt.source = source
             attempt.answer.set_result(state)
 
 

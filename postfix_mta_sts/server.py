@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.lifecycle import DRAIN_DEADLINE, FRAME_DEADLINE
 from postfix_mta_sts.postfix.reply import TryAgain
@@ -193,16 +194,25 @@ class Server:
 
     `limit`: connections at once. At the limit an idle socketmap connection, the oldest, makes
     room for a new one: Postfix opens another when it next asks. `patience`: seconds that a
-    client may leave a request unended or its replies unread.
+    client may leave a request unended or its replies unread. `counts`: where malformed requests
+    are counted.
     """
 
-    def __init__(self, *, limit: int, patience: float = FRAME_DEADLINE) -> None:
+    def __init__(
+        self, *, limit: int, patience: float = FRAME_DEADLINE, counts: Counts | None = None
+    ) -> None:
         self.patience = patience
+        self._counts = counts or Counts()
         self._limit = limit
         self._doors: list[Door] = []
         self._connections: dict[Connection, None] = {}
         self._gone = asyncio.Event()
         self._refusals: OrderedDict[str, float] = OrderedDict()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
 
     async def listen(self, sock: socket.socket, answers: Answers) -> Door:
         """Serve those who connect to a listening socket, with these answers, until `shut`."""
@@ -262,7 +272,8 @@ class Server:
         self._gone.set()
 
     def refused(self, peername: object, error: WireError) -> None:
-        """Log a malformed request, of each peer at most once in `REFUSAL_SILENCE` seconds."""
+        """Count a malformed request; log one a peer in `REFUSAL_SILENCE` seconds at most."""
+        self._counts.refused += 1
         peer = str(peername[0]) if isinstance(peername, tuple) else "unix"
         now = asyncio.get_running_loop().time()
         if now < self._refusals.get(peer, now):

@@ -1,5 +1,6 @@
 """Request bytes → reply bytes; what was answered before needs no second thought."""
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.counts import Answer, Counts, Source
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.policy import parse_policy
@@ -14,6 +16,7 @@ from postfix_mta_sts.postfix import socketmap, tcp_table
 from postfix_mta_sts.postfix.reply import PLAIN, Dress
 from postfix_mta_sts.postfix.wire import Wire, WireError
 from postfix_mta_sts.resolver import Resolver
+from postfix_mta_sts.store import Asked
 from tests.support.surroundings import GOOD, Surroundings, found
 
 REQUEST = b"17:postfix good.test,"
@@ -27,10 +30,13 @@ def answers_in(
     dress: Callable[[str], Dress] = lambda _: PLAIN,
     *,
     defer: bool = False,
+    counts: Counts | None = None,
 ) -> Answers:
     """Answers with a resolver of their own in these surroundings."""
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=100)
-    return Answers(wire, dress, resolver, lambda: around.now, entries=100, defer=defer)
+    return Answers(
+        wire, dress, resolver, lambda: around.now, entries=100, defer=defer, counts=counts
+    )
 
 
 async def answered(answers: Answers, request: bytes = REQUEST) -> bytes:
@@ -215,3 +221,88 @@ async def test_evicted_from_the_resolver() -> None:
     assert answers.remembered(REQUEST) is None
     assert await answered(answers) == SECURE
     assert around.gets.total == 1
+
+
+async def test_answers_are_counted() -> None:
+    """By what was told and where it came from; those from memory as soon as they are counted."""
+    around, counts = Surroundings(), Counts()
+    around.publish()
+    around.records[parse_domain("silent.test")] = DnsFailureError("SERVFAIL")
+    answers = answers_in(around, counts=counts, defer=True)
+    for request in (REQUEST, REQUEST, b"18:postfix other.test,", b"19:postfix silent.test,"):
+        await answered(answers, request)
+    await answered(answers, b"22:postfix [GOOD.test]:25,")
+    await answered(answers, b"17:postfix localhost,")
+    answers.recite(deque([REQUEST] * 3), 10_000)
+    await answers.count()
+    assert counts.answers == {
+        (Answer.FOUND, Source.NETWORK): 1,
+        (Answer.FOUND, Source.MEMORY): 5,
+        (Answer.NOT_FOUND, Source.NETWORK): 1,
+        (Answer.TRY_AGAIN, Source.NETWORK): 1,
+        (Answer.NOT_FOUND, Source.NONE): 1,
+    }
+    assert sum(counts.waited) == 3
+    assert answers.entries == 4
+
+
+@pytest.mark.parametrize("end", ["recheck", "forget", "evicted", "replaced"])
+async def test_no_answer_is_lost_to_the_count(end: str) -> None:
+    """Whatever ends a reply's time in memory, how often it was given is counted, once."""
+    around, counts = Surroundings(), Counts()
+    around.publish()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
+    answers = Answers(
+        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=1, counts=counts
+    )
+    await answered(answers)
+    resolver.take_asked()
+    for _ in range(7):
+        assert answers.remembered(REQUEST)
+    match end:
+        case "recheck":
+            around.now += 300
+            assert answers.remembered(REQUEST) is None
+        case "forget":
+            answers.forget()
+        case "evicted":
+            await answered(answers, b"18:postfix other.test,")
+        case "replaced":
+            answers.answer(REQUEST)
+    await answers.count()
+    assert counts.answers[Answer.FOUND, Source.MEMORY] == 7 + (end == "replaced")
+    assert resolver.take_asked()[GOOD].times == 7 + (end == "replaced")
+
+
+async def test_counting_gives_way() -> None:
+    """Between a thousand entries and the next, others have their turn."""
+    around, counts = Surroundings(), Counts()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
+    answers = Answers(
+        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9_999, counts=counts
+    )
+    await resolver.look_up(GOOD)
+    requests = [b"%d:m%d good.test," % (len(b"m%d good.test" % n), n) for n in range(2_000)]
+    for request in requests:
+        answers.answer(request)
+        answers.remembered(request)
+    counting = asyncio.create_task(answers.count())
+    await asyncio.sleep(0)
+    assert counts.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 1_000
+    await counting
+    assert counts.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 2_000
+
+
+async def test_times_asked_are_told_to_the_resolver() -> None:
+    """Of domains that have a policy, also of what it never saw."""
+    around = Surroundings()
+    around.publish()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
+    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    for request in (REQUEST, REQUEST, REQUEST, *[b"18:postfix other.test,"] * 2):
+        await answered(answers, request)
+    around.now += 59
+    await answers.count()
+    assert resolver.take_asked() == {GOOD: Asked(around.now, 3)}
+    await answers.count()
+    assert resolver.take_asked() == {}

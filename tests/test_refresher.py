@@ -24,12 +24,13 @@ class Kept:
         self.slept: list[float] = []
         self.monotonic = 1000.0
         self.jumps = 0
+        self.counted = 0
         self.resolver = Resolver(around.sources(), lookup_timeout=30, entries=100)
         self.refresher = Refresher(
             self.resolver,
             around.sources(),
             idle_after=MONTH,
-            on_jump=self._jumped,
+            replies=self,
             monotonic=lambda: self.monotonic,
             sleep=self._sleep,
         )
@@ -44,8 +45,14 @@ class Kept:
         self.pass_time(seconds)
         await asyncio.sleep(0)
 
-    def _jumped(self) -> None:
+    def forget(self) -> None:
+        """As `Replies`."""
         self.jumps += 1
+
+    async def count(self) -> None:
+        """As `Replies`: an answer from memory a tick."""
+        self.counted += 1
+        self.resolver.note_asked(GOOD, 1)
 
 
 async def kept(around: Surroundings, domains: list[Domain]) -> Kept:

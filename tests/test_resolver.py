@@ -5,11 +5,13 @@ import logging
 
 import pytest
 
+from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.resolver import Resolver
+from postfix_mta_sts.store import Asked
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy
 
 OTHER = parse_domain("other.test")
@@ -289,17 +291,134 @@ async def test_a_renewal_takes_no_room_in_memory() -> None:
 
 
 async def test_last_asked_times() -> None:
-    """Of those who have a policy, since they were last taken."""
+    """Of those who have a policy, and how often, since they were last taken."""
     around = Surroundings()
     around.publish()
     resolver = resolver_in(around)
     await looked_up(resolver)
     await looked_up(resolver, OTHER)
-    assert resolver.take_asked() == {GOOD: START}
+    assert resolver.take_asked() == {GOOD: Asked(START, 1)}
     around.now += 60
     resolver.recall(GOOD)
-    assert resolver.take_asked() == {GOOD: START + 60}
+    resolver.note_asked(GOOD, 5)
+    assert resolver.take_asked() == {GOOD: Asked(START + 60, 6)}
     assert resolver.take_asked() == {}
+
+
+async def test_where_an_answer_came_from() -> None:
+    """The network, memory, the file; nowhere if there was no time."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    assert (await resolver.find(GOOD)).source is Source.NETWORK
+    assert (await resolver.find(GOOD)).source is Source.MEMORY
+    assert (await resolver_in(around).find(GOOD)).source is Source.STORE
+    around.dns.hold()
+    assert await resolver_in(around, timeout=0).find(OTHER) == (None, Source.NONE)
+    around.dns.release()
+
+
+async def test_steps_are_counted() -> None:
+    """By stage, and by success or the error's code; so are those forgotten for want of room."""
+    around, counts = Surroundings(), Counts()
+    around.publish()
+    around.records[OTHER] = found("b")
+    around.policies[OTHER] = StatusError("HTTP 404")
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=1, counts=counts)
+    for domain in (GOOD, OTHER, parse_domain("third.test")):
+        await looked_up(resolver, domain)
+    assert counts.attempts == {
+        (Stage.DNS, SUCCESS): 2,
+        (Stage.DNS, NoRecordError.code): 1,
+        (Stage.HTTPS, SUCCESS): 1,
+        (Stage.HTTPS, StatusError.code): 1,
+    }
+    assert (counts.evicted, resolver.entries, resolver.under_way) == (2, 1, 0)
+
+
+async def test_refresh_fetches_whatever_is_known() -> None:
+    """A GET under the same id; what it brings is on file and in memory."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    around.policies[GOOD] = policy("testing")
+    state = await resolver.refresh(GOOD)
+    assert state
+    assert state.policy == policy("testing")
+    assert around.gets[GOOD] == 2
+    assert (await looked_up(resolver)) is state
+
+
+async def test_refresh_waits_for_no_backoff() -> None:
+    """An id that failed just now is tried again, and the failure is told."""
+    around = Surroundings()
+    around.records[GOOD] = found()
+    around.policies[GOOD] = StatusError("HTTP 404")
+    resolver = resolver_in(around)
+    for gets in (1, 2):
+        state = await resolver.refresh(GOOD)
+        assert state
+        assert state.failure
+        assert state.failure.code == StatusError.code
+        assert around.gets[GOOD] == gets
+
+
+async def test_refresh_without_a_record() -> None:
+    """A policy that is known is fetched all the same, and kept (§10.2)."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    around.records[GOOD] = NoRecordError("NXDOMAIN")
+    state = await resolver.refresh(GOOD)
+    assert state
+    assert state.policy == policy()
+    assert around.gets[GOOD] == 2
+
+
+async def test_refresh_follows_an_attempt_under_way() -> None:
+    """It waits for its end, then fetches by itself; where there is no room, it says so."""
+    around = Surroundings()
+    around.publish()
+    around.https.hold()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9, attempts=1)
+    first = asyncio.create_task(resolver.look_up(GOOD))
+    await around.gets.reached(GOOD)
+    refreshing = asyncio.create_task(resolver.refresh(GOOD))
+    assert await resolver.refresh(OTHER) is None
+    around.https.release()
+    assert await refreshing is not await first
+    assert around.gets[GOOD] == 2
+
+
+async def test_forget() -> None:
+    """Memory, file and history know nothing any more; the next look-up asks the network."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    known = resolver.known(GOOD)
+    assert await resolver.forget(GOOD)
+    assert known
+    assert known.state is None
+    assert resolver.take_asked() == {}
+    assert await around.store.row(GOOD) is None
+    assert await around.store.history(GOOD) == []
+    assert not await resolver.forget(GOOD)
+    await looked_up(resolver)
+    assert around.gets[GOOD] == 2
+
+
+async def test_failing_domains() -> None:
+    """Those in memory whose last attempt failed, with their states."""
+    around = Surroundings()
+    around.publish()
+    around.records[OTHER] = DnsFailureError("SERVFAIL")
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    state = await looked_up(resolver, OTHER)
+    assert resolver.failing() == [(OTHER, state)]
 
 
 async def test_a_fault_of_our_own(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.postfix import socketmap, tcp_table
@@ -56,7 +57,7 @@ class Served:
     async def connections(self, number: int) -> None:
         """Return once there are so many connections."""
         async with asyncio.timeout(5):
-            while len(self.server._connections) != number:  # noqa: ASYNC110 (nothing tells)
+            while self.server.connections != number:  # noqa: ASYNC110 (nothing tells)
                 await asyncio.sleep(0.001)
 
 
@@ -68,11 +69,12 @@ async def serving(
     *,
     limit: int = 100,
     patience: float = 30.0,
+    counts: Counts | None = None,
 ) -> AsyncIterator[Served]:
     """A server on a free port."""
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=10_000)
     answers = Answers(wire, dress, resolver, lambda: around.now, entries=10_000)
-    server = Server(limit=limit, patience=patience)
+    server = Server(limit=limit, patience=patience, counts=counts)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     await server.listen(sock, answers)
@@ -208,13 +210,17 @@ async def test_garbage_is_refused(
     garbage: bytes,
     refusal: bytes,
 ) -> None:
-    """With a word of what was wrong, and the end; logged once a peer, without a byte of it."""
+    """With a word of what was wrong, and the end; counted, logged once a peer, without a byte."""
     caplog.set_level(logging.INFO)
-    async with serving(around, wire) as served:
+    counts = Counts()
+    async with serving(around, wire, counts=counts) as served:
         for _ in range(3):
             async with connected(served.address) as client:
+                await served.connections(1)
                 client.send(garbage)
                 assert await client.reader.read() == refusal
+            await served.connections(0)
+    assert counts.refused == 3
     assert sum("malformed request" in r.getMessage() for r in caplog.records) == 1
     assert garbage.decode() not in caplog.text
 

@@ -167,15 +167,19 @@ def fresh_until(state: State) -> float:
 
 
 def after_discovery(
-    state: State | None, outcome: Found | DiscoveryError, now: float
+    state: State | None, outcome: Found | DiscoveryError, now: float, *, forced: bool = False
 ) -> Fetch | State:
-    """What follows what the DNS said: a `Fetch`, or the state in which the attempt ends."""
+    """What follows what the DNS said: a `Fetch`, or the state in which the attempt ends.
+
+    `forced`: fetch whatever can be fetched, for an administrator wants to see it.
+    """
     kept = live(state, now)
     if isinstance(outcome, Found):
         recheck_in = min(max(outcome.ttl, RECHECK_LEAST), RECHECK_MOST)
         step = Fetch(outcome.policy_id, recheck_in)
-        return step if _wanted(state, kept, step.policy_id, now) else _confirmed(state, step, now)
-    if kept and kept.policy_id and _wanted(state, kept, kept.policy_id, now):
+        wanted = forced or _wanted(state, kept, step.policy_id, now)
+        return step if wanted else _confirmed(state, step, now)
+    if kept and kept.policy_id and (forced or _wanted(state, kept, kept.policy_id, now)):
         # §10.2: renew "regardless of the state of the _mta-sts TXT record".
         return Fetch(kept.policy_id, ABSENCE_RECHECK)
     silent = isinstance(outcome, DnsFailureError)

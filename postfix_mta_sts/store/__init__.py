@@ -5,12 +5,16 @@ write. A backend raises `StoreError`; `failsafe` alone decides what becomes of t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.record import PolicyId
+
+HISTORY_MOST: Final = 20
+"""Policies that are remembered of one domain, the last seen of them."""
 
 
 class StoreError(Exception):
@@ -19,6 +23,58 @@ class StoreError(Exception):
 
 class DamagedStoreError(StoreError):
     """What is on file cannot be read as a store of ours, now or later."""
+
+
+class Asked(NamedTuple):
+    """That a domain was asked for."""
+
+    at: float
+    """When last."""
+    times: int
+    """How often, since this was last told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All that is kept of one domain, but for its history."""
+
+    domain: Domain
+    state: State
+    asked_at: float
+    """When the domain was last asked for, up to the minute."""
+    asked_count: int = 0
+    """How often, since it has a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A policy that was accepted, and between which times it was fetched."""
+
+    policy_id: PolicyId
+    mode: Mode
+    mx: tuple[str, ...]
+    seen_from: float
+    seen_to: float
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which rows are wanted: those that fit all that is said."""
+
+    now: float
+    """Those that have not expired at this time."""
+    mode: Mode | None = None
+    expiring_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What is on file, unexpired, in numbers."""
+
+    by_mode: Mapping[Mode, int]
+    """All modes, also where there is none."""
+    oldest_fetched_at: float | None
+    """Of the policies in use, when the one was fetched that is longest due to be fetched again."""
 
 
 def held(state: State) -> tuple[Policy, PolicyId]:
@@ -43,17 +99,35 @@ class Store(Protocol):
         `state.policy` and `state.policy_id` are not None. A policy that was fetched before the
         one in the row, by another process say, leaves the row as it is, unless that one is from
         the future (the clock was set back). The row keeps the later of its last-asked time and
-        `asked_at`.
+        `asked_at`. The policy becomes part of the domain's history.
         """
 
-    async def touch(self, asked: Mapping[Domain, float]) -> None:
-        """Note when domains were last asked for; those without a row are passed over."""
+    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
+        """Note that domains were asked for; those without a row are passed over."""
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """At most `limit` domains to fetch again, the longest overdue first.
 
         Those with refetch_at <= now, not expired, last asked for at or after `asked_since`.
         """
+
+    async def row(self, domain: Domain) -> Row | None:
+        """All that is kept of a domain, expired or not; None if there is nothing."""
+
+    async def history(self, domain: Domain) -> Sequence[Seen]:
+        """The policies that were accepted, at most `HISTORY_MOST`, the last seen first."""
+
+    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+        """At most `limit` rows, in the order of their domains, from the one behind `after` on.
+
+        The next page is behind the last row of this one; the last page is an empty one.
+        """
+
+    async def overview(self, now: float, asked_since: float) -> Overview:
+        """The rows that have not expired, in numbers; in use is what was asked for since."""
+
+    async def forget(self, domain: Domain) -> bool:
+        """Remove a domain's row and history; whether there was anything."""
 
     async def remove_expired(self, before: float) -> int:
         """Remove the rows that expired before this time, thousands at once; how many they were.

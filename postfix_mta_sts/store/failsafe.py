@@ -12,18 +12,28 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from operator import attrgetter, methodcaller
 from typing import Final, TypeVar
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import DamagedStoreError, Store, StoreError
-from postfix_mta_sts.store.memory import MemoryStore, Row
+from postfix_mta_sts.store import (
+    Asked,
+    DamagedStoreError,
+    Overview,
+    Query,
+    Row,
+    Seen,
+    Store,
+    StoreError,
+)
+from postfix_mta_sts.store.memory import MemoryStore, remembering
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -119,15 +129,15 @@ class FailsafeStore:
             self._drop_oldest()
         try:
             if not self._writing.failing:
-                await self._ask(self._writing, lambda store: store.save(domain, *row))
-                self._forget(domain, row)
+                await self._ask(self._writing, lambda store: _save(store, row))
+                self._written(row)
         except StoreError:
             pass  # noted where it was found
         finally:  # also when whoever asked has given up waiting
-            if self._is_unwritten(domain, row):
+            if self._is_unwritten(row):
                 self._repair_soon()
 
-    async def touch(self, asked: Mapping[Domain, float]) -> None:
+    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`; times that cannot be written are lost, but for policies in memory."""
         await self._unwritten.touch(asked)
         items = list(asked.items())
@@ -148,6 +158,50 @@ class FailsafeStore:
             )
             due += [domain for domain in on_file if domain not in known]
         return due[:limit]
+
+    async def row(self, domain: Domain) -> Row | None:
+        """See `Store`. What cannot be read is not there."""
+        row = await self._unwritten.row(domain)
+        with suppress(StoreError):
+            on_file = await self._ask(self._reading, lambda store: store.row(domain))
+            if row and on_file:  # what was asked before this policy was fetched is on file only
+                return replace(
+                    row,
+                    asked_at=max(row.asked_at, on_file.asked_at),
+                    asked_count=max(row.asked_count, on_file.asked_count),
+                )
+            row = row or on_file
+        return row
+
+    async def history(self, domain: Domain) -> Sequence[Seen]:
+        """See `Store`. What cannot be read is not there."""
+        history = list(await self._unwritten.history(domain))[::-1]
+        with suppress(StoreError):
+            on_file = await self._ask(self._reading, lambda store: store.history(domain))
+            for new in on_file:
+                history = remembering(history, new)
+        return history[::-1]
+
+    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+        """See `Store`. What cannot be read is not there."""
+        rows: list[Row] = []
+        with suppress(StoreError):
+            rows = [row async for row in self._on_file(query, after, limit)]
+        rows += await self._unwritten.page(query, after, limit)
+        return sorted(rows, key=attrgetter("domain"))[:limit]
+
+    async def overview(self, now: float, asked_since: float) -> Overview:
+        """See `Store`; of what is in memory and not on file only where there is no file."""
+        with suppress(StoreError):
+            return await self._ask(self._reading, lambda store: store.overview(now, asked_since))
+        return await self._unwritten.overview(now, asked_since)
+
+    async def forget(self, domain: Domain) -> bool:
+        """See `Store`. What cannot be removed from the file comes back from there."""
+        found = await self._unwritten.forget(domain)
+        with suppress(StoreError):
+            found |= await self._ask(self._writing, lambda store: store.forget(domain))
+        return found
 
     async def remove_expired(self, before: float) -> int:
         """See `Store`."""
@@ -172,7 +226,24 @@ class FailsafeStore:
         if self.unwritten:
             logs.event(_log, logging.WARNING, "policies not written", count=self.unwritten)
 
-    async def _touch(self, asked: Mapping[Domain, float]) -> None:
+    async def _on_file(self, query: Query, after: Domain | None, limit: int) -> AsyncIterator[Row]:
+        """Rows of the next page of which memory has nothing newer, at least `limit` if there are.
+
+        More may come: only what is before the last of them can be told from what is missing.
+        """
+        found = 0
+        while found < limit:
+            ask = methodcaller("page", query, after, limit)
+            rows: Sequence[Row] = await self._ask(self._reading, ask)
+            if not rows:
+                return
+            after = rows[-1].domain
+            for row in rows:
+                if row.domain not in self._unwritten.rows:
+                    found += 1
+                    yield row
+
+    async def _touch(self, asked: Mapping[Domain, Asked]) -> None:
         await self._ask(self._writing, lambda store: store.touch(asked))
 
     async def _write_last(self) -> None:
@@ -216,16 +287,16 @@ class FailsafeStore:
             self._replace_at = self._open_at + self._timing.replace
             self._repair_soon()
 
-    def _forget(self, domain: Domain, row: Row) -> None:
-        if self._is_unwritten(domain, row):
-            del self._unwritten.rows[domain]
+    def _written(self, row: Row) -> None:
+        if self._is_unwritten(row):
+            self._unwritten.drop(row.domain)
 
-    def _is_unwritten(self, domain: Domain, row: Row) -> bool:
-        now = self._unwritten.rows.get(domain)
+    def _is_unwritten(self, row: Row) -> bool:
+        now = self._unwritten.rows.get(row.domain)
         return now is not None and now.state is row.state  # else there is a newer one
 
     def _drop_oldest(self) -> None:
-        del self._unwritten.rows[next(iter(self._unwritten.rows))]
+        self._unwritten.drop(next(iter(self._unwritten.rows)))
         self.dropped += 1
 
     def _repair_soon(self) -> None:
@@ -259,20 +330,24 @@ class FailsafeStore:
         return backend
 
     def _take_over(self) -> None:
-        held = {d: Row(s, s.checked_at) for d, s in self._in_memory() if s.policy}
+        held = {d: Row(d, s, s.checked_at) for d, s in self._in_memory() if s.policy}
         self._unwritten.rows = held | self._unwritten.rows  # what is unwritten is newer
 
     async def _write_all(self, backend: Store) -> None:
         written = 0
-        while rows := list(islice(self._unwritten.rows.items(), _AT_ONCE)):
-            saves = (backend.save(domain, *row) for domain, row in rows)
+        while rows := list(islice(self._unwritten.rows.values(), _AT_ONCE)):
+            saves = (_save(backend, row) for row in rows)
             results = await asyncio.gather(*saves, return_exceptions=True)
-            for (domain, row), error in zip(rows, results, strict=True):
+            for row, error in zip(rows, results, strict=True):
                 if error:
                     raise error
-                self._forget(domain, row)
+                self._written(row)
             written += len(rows)
         self._writing.works(written)
+
+
+def _save(store: Store, row: Row) -> Awaitable[None]:
+    return store.save(row.domain, row.state, row.asked_at)
 
 
 def _too_slow(what: str, way: "_Way") -> StoreError:

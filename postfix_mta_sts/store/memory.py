@@ -1,18 +1,23 @@
 """A store that is a dict: for tests, and for what `failsafe` cannot write yet."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from heapq import nsmallest
+from operator import attrgetter
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, restored
-from postfix_mta_sts.store import held
-
-
-class Row(NamedTuple):
-    """What is kept of one domain."""
-
-    state: State
-    asked_at: float
+from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.store import (
+    HISTORY_MOST,
+    Asked,
+    Overview,
+    Query,
+    Row,
+    Seen,
+    held,
+)
 
 
 class MemoryStore:
@@ -21,47 +26,123 @@ class MemoryStore:
     def __init__(self) -> None:
         self.rows: dict[Domain, Row] = {}
         """In the order in which they were last saved."""
+        self._seen: dict[Domain, list[Seen]] = {}
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`."""
         row = self.rows.get(domain)
-        if row is None:
-            return None
-        return restored(*held(row.state), row.state.fetched_at, row.state.refetch_at)
+        return _restored(row).state if row else None
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`."""
-        held(state)
+        self._seen[domain] = remembering(self._seen.get(domain, ()), _in_history(state))
         before = self.rows.get(domain)
         if before:
             if state.fetched_at < before.state.fetched_at <= state.checked_at:
                 return
             asked_at = max(before.asked_at, asked_at)
             del self.rows[domain]
-        self.rows[domain] = Row(state, asked_at)
+        self.rows[domain] = Row(domain, state, asked_at, before.asked_count if before else 0)
 
-    async def touch(self, asked: Mapping[Domain, float]) -> None:
+    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
-        for domain, asked_at in asked.items():
-            row = self.rows.get(domain)
-            if row and row.asked_at < asked_at:
-                self.rows[domain] = row._replace(asked_at=asked_at)
+        for domain, (at, times) in asked.items():
+            if row := self.rows.get(domain):
+                self.rows[domain] = replace(
+                    row, asked_at=max(row.asked_at, at), asked_count=row.asked_count + times
+                )
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """See `Store`."""
-        due = [
-            (row.state.refetch_at, domain)
-            for domain, row in self.rows.items()
-            if row.state.refetch_at <= now < row.state.expires_at and row.asked_at >= asked_since
-        ]
-        return [domain for _, domain in sorted(due)[:limit]]
+        due = (r for r in self._in_use(now, asked_since) if r.state.refetch_at <= now)
+        return [row.domain for row in nsmallest(limit, due, key=_due_order)]
+
+    async def row(self, domain: Domain) -> Row | None:
+        """See `Store`."""
+        row = self.rows.get(domain)
+        return _restored(row) if row else None
+
+    async def history(self, domain: Domain) -> Sequence[Seen]:
+        """See `Store`."""
+        return self._seen.get(domain, [])[::-1]
+
+    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+        """See `Store`."""
+        rows = (r for d, r in self.rows.items() if _fits(r.state, query) and d > (after or ""))
+        return [_restored(row) for row in nsmallest(limit, rows, key=attrgetter("domain"))]
+
+    async def overview(self, now: float, asked_since: float) -> Overview:
+        """See `Store`."""
+        live = Counter(dict.fromkeys(Mode, 0))
+        live.update(
+            row.state.policy.mode
+            for row in self.rows.values()
+            if row.state.policy and now < row.state.expires_at
+        )
+        oldest = min(self._in_use(now, asked_since), key=_due_order, default=None)
+        return Overview(live, oldest.state.fetched_at if oldest else None)
+
+    async def forget(self, domain: Domain) -> bool:
+        """See `Store`."""
+        return self.drop(domain)
+
+    def drop(self, domain: Domain) -> bool:
+        """The same, at once."""
+        history = self._seen.pop(domain, None)
+        return bool(self.rows.pop(domain, None) or history)
 
     async def remove_expired(self, before: float) -> int:
         """See `Store`."""
         expired = [d for d, row in self.rows.items() if row.state.expires_at < before]
         for domain in expired:
-            del self.rows[domain]
+            self.drop(domain)
         return len(expired)
 
     async def close(self) -> None:
         """See `Store`."""
+
+    def _in_use(self, now: float, asked_since: float) -> Iterable[Row]:
+        rows = self.rows.values()
+        return (r for r in rows if now < r.state.expires_at and r.asked_at >= asked_since)
+
+
+def _in_history(state: State) -> Seen:
+    """What becomes of a state in the history."""
+    policy, policy_id = held(state)
+    mx = tuple(str(pattern) for pattern in policy.mx)
+    return Seen(policy_id, policy.mode, mx, state.fetched_at, state.fetched_at)
+
+
+def remembering(history: Iterable[Seen], new: Seen) -> list[Seen]:
+    """A history, the last seen last, with one more fetch of a policy in it."""
+    same = [s for s in history if _named(s) == _named(new)]
+    others = [s for s in history if _named(s) != _named(new)]
+    joined = replace(
+        new,
+        seen_from=min(s.seen_from for s in (new, *same)),
+        seen_to=max(s.seen_to for s in (new, *same)),
+    )
+    return sorted([*others, joined], key=attrgetter("seen_to"))[-HISTORY_MOST:]
+
+
+def _fits(state: State, query: Query) -> bool:
+    """Whether a state is one of those wanted."""
+    return (
+        state.policy is not None
+        and query.now < state.expires_at
+        and query.mode in {None, state.policy.mode}
+        and (query.expiring_before is None or state.expires_at < query.expiring_before)
+    )
+
+
+def _named(seen: Seen) -> tuple[str, Mode, tuple[str, ...]]:
+    return seen.policy_id, seen.mode, seen.mx
+
+
+def _due_order(row: Row) -> tuple[float, Domain]:
+    return row.state.refetch_at, row.domain
+
+
+def _restored(row: Row) -> Row:
+    state = row.state
+    return replace(row, state=restored(*held(state), state.fetched_at, state.refetch_at))

@@ -21,9 +21,19 @@ from postfix_mta_sts import logs
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State, restored
-from postfix_mta_sts.mtasts.policy import parse_policy
-from postfix_mta_sts.mtasts.record import parse_records
-from postfix_mta_sts.store import DamagedStoreError, StoreError, held
+from postfix_mta_sts.mtasts.policy import Mode, parse_policy
+from postfix_mta_sts.mtasts.record import PolicyId, parse_records
+from postfix_mta_sts.store import (
+    HISTORY_MOST,
+    Asked,
+    DamagedStoreError,
+    Overview,
+    Query,
+    Row,
+    Seen,
+    StoreError,
+    held,
+)
 from postfix_mta_sts.store.schema import SCHEMA, as_store_errors, identity, prepare, set_aside
 
 _T = TypeVar("_T")
@@ -53,11 +63,57 @@ _SAVE = """
         asked_at = max(policies.asked_at, excluded.asked_at)
         WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
 """
-_TOUCH = "UPDATE policies SET asked_at = ?1 WHERE domain = ?2 AND asked_at < ?1"
+_REMEMBER = """
+    INSERT INTO history (domain, policy_id, mode, mx, seen_from, seen_to)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+    ON CONFLICT DO UPDATE SET
+        seen_from = min(seen_from, excluded.seen_from),
+        seen_to = max(seen_to, excluded.seen_to)
+"""
+_FORGET_OLDEST = f"""
+    DELETE FROM history WHERE domain = ?1 AND (seen_to, policy_id, mode, mx) <= (
+        SELECT seen_to, policy_id, mode, mx FROM history WHERE domain = ?1
+        ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {HISTORY_MOST}
+    )
+"""  # noqa: S608 (a number of ours)
+_TOUCH = """
+    UPDATE policies SET asked_at = max(asked_at, ?), asked_count = asked_count + ?
+    WHERE domain = ?
+"""
 _DUE = """
     SELECT domain FROM policies
     WHERE refetch_at <= ? AND asked_at >= ? AND expires_at > ?
     ORDER BY refetch_at LIMIT ?
+"""
+_ROWS = """
+    SELECT domain, asked_at, asked_count, policy_id, policy, fetched_at, refetch_at FROM policies
+"""
+_ROW = f"{_ROWS} WHERE domain = ?"
+_PAGE = f"""
+    {_ROWS} INDEXED BY policies_listed
+    WHERE domain > ?1 AND expires_at > ?2 AND (?3 IS NULL OR mode = ?3)
+        AND (?4 IS NULL OR expires_at < ?4)
+    ORDER BY domain LIMIT ?5
+"""
+_HISTORY = """
+    SELECT policy_id, mode, mx, seen_from, seen_to FROM history
+    WHERE domain = ? ORDER BY seen_to DESC
+"""
+# Grouping would sort them first.
+_EACH_MODE = ", ".join(f"count(*) FILTER (WHERE mode = '{mode}')" for mode in Mode)
+_BY_MODE = f"""
+    SELECT {_EACH_MODE} FROM policies INDEXED BY policies_listed WHERE expires_at > ?
+"""  # noqa: S608 (the names of ours)
+_OLDEST = """
+    SELECT fetched_at FROM policies INDEXED BY policies_due
+    WHERE asked_at >= ? AND expires_at > ? ORDER BY refetch_at LIMIT 1
+"""
+_FORGET_HISTORY = "DELETE FROM history WHERE domain = ?"
+_FORGET = "DELETE FROM policies WHERE domain = ?"
+_REMOVE_EXPIRED_HISTORY = """
+    DELETE FROM history WHERE domain IN (
+        SELECT domain FROM policies WHERE expires_at < ? LIMIT ?
+    )
 """
 _REMOVE_EXPIRED = """
     DELETE FROM policies WHERE rowid IN (
@@ -68,10 +124,10 @@ _REMOVE_UNREADABLE = "DELETE FROM policies WHERE domain = ? AND fetched_at = ?"
 
 
 class _Job(NamedTuple):
-    sql: str
-    rows: Sequence[tuple[object, ...]]
+    statements: Sequence[tuple[str, Sequence[tuple[object, ...]]]]
+    """Each with the rows for which it is carried out."""
     done: asyncio.Future[int]
-    """How many rows were changed, once that is committed."""
+    """How many rows the last of them changed, once that is committed."""
 
 
 class SqliteStore:
@@ -152,21 +208,60 @@ class SqliteStore:
         policy, policy_id = held(state)
         fetched_at, expires_at = state.fetched_at, state.fetched_at + policy.max_age
         times = (fetched_at, state.refetch_at, expires_at, asked_at)
-        await self._write(_SAVE, [(domain, policy_id, policy.text, *times, state.checked_at)])
+        mx = " ".join(str(pattern) for pattern in policy.mx)
+        await self._write(
+            (_REMEMBER, [(domain, policy_id, policy.mode, mx, fetched_at)]),
+            (_FORGET_OLDEST, [(domain,)]),
+            (_SAVE, [(domain, policy_id, policy.text, *times, state.checked_at)]),
+        )
 
-    async def touch(self, asked: Mapping[Domain, float]) -> None:
+    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
-        await self._write(_TOUCH, [(asked_at, domain) for domain, asked_at in asked.items()])
+        await self._write((_TOUCH, [(at, times, domain) for domain, (at, times) in asked.items()]))
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """See `Store`."""
         rows = await self._read(_DUE, now, asked_since, now, limit)
-        # Only a `Domain` was ever written; what has become of it on a bad disk is in no table.
-        return [Domain(row[0].decode("ascii", "backslashreplace")) for row in rows]
+        return [_domain(row[0]) for row in rows]
+
+    async def row(self, domain: Domain) -> Row | None:
+        """See `Store`."""
+        rows = await self._read(_ROW, domain)
+        return next(_readable(rows), None)
+
+    async def history(self, domain: Domain) -> Sequence[Seen]:
+        """See `Store`."""
+        rows = await self._read(_HISTORY, domain)
+        return [_seen(row) for row in rows]
+
+    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+        """See `Store`; a row that stands for no valid policy is passed over."""
+        last: str = after or ""
+        while raw := list(
+            await self._read(_PAGE, last, query.now, query.mode, query.expiring_before, limit)
+        ):
+            if rows := list(_readable(raw)):
+                return rows
+            last = _domain(raw[-1][0])
+        return []
+
+    async def overview(self, now: float, asked_since: float) -> Overview:
+        """See `Store`."""
+        [counts] = await self._read(_BY_MODE, now)
+        oldest = await self._read(_OLDEST, asked_since, now)
+        by_mode = dict(zip(Mode, counts, strict=True))
+        return Overview(by_mode, next((row[0] for row in oldest), None))
+
+    async def forget(self, domain: Domain) -> bool:
+        """See `Store`."""
+        removed = self._write((_FORGET, [(domain,)]))
+        history = self._write((_FORGET_HISTORY, [(domain,)]))
+        return await removed + await history > 0
 
     async def remove_expired(self, before: float) -> int:
         """See `Store`."""
-        return await self._write(_REMOVE_EXPIRED, [(before, _REMOVED_AT_ONCE)])
+        some = (before, _REMOVED_AT_ONCE)
+        return await self._write((_REMOVE_EXPIRED_HISTORY, [some]), (_REMOVE_EXPIRED, [some]))
 
     async def close(self) -> None:
         """See `Store`; if the file was found damaged, it is set aside now."""
@@ -201,11 +296,11 @@ class SqliteStore:
                     _succeed((future, found.get(domain)) for future in asking)
         self._reader = None
 
-    def _write(self, sql: str, rows: Sequence[tuple[object, ...]]) -> asyncio.Future[int]:
+    def _write(self, *statements: tuple[str, Sequence[tuple[object, ...]]]) -> asyncio.Future[int]:
         """Put a write into the next transaction; its future is done after the commit."""
         self._must_be_open()
         done = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Job(sql, rows, done))
+        self._waiting.append(_Job(statements, done))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_waiting(), name="store writer")
         return done
@@ -237,16 +332,19 @@ class SqliteStore:
 
     async def _transact(self, jobs: Sequence[_Job]) -> list[int]:
         await self._writing.execute("BEGIN IMMEDIATE")
-        cursors = [await self._writing.executemany(job.sql, job.rows) for job in jobs]
+        counts = []
+        for job in jobs:
+            cursors = [await self._writing.executemany(*statement) for statement in job.statements]
+            counts.append(cursors[-1].rowcount)
         await self._writing.commit()
         self.commits += 1
-        return [cursor.rowcount for cursor in cursors]
+        return counts
 
     def _remove_unreadable(self, domain: Domain, row: Sequence[Any], error: MtaStsError) -> None:
         reason = str(error)
         logs.event(_log, logging.WARNING, "stored policy is not readable", domain, reason=reason)
         # Not waited for; fetched_at, so that a policy that is saved meanwhile stays.
-        removal = self._write(_REMOVE_UNREADABLE, [(domain, row[2])])
+        removal = self._write((_REMOVE_UNREADABLE, [(domain, row[2])]))
         removal.add_done_callback(asyncio.Future.exception)
 
     def _must_be_open(self) -> None:
@@ -270,6 +368,22 @@ def _state(row: Sequence[Any]) -> State:
             id_ = parse_records([b"v=STSv1;id=" + policy_id])
             return restored(parse_policy(policy), id_, fetched_at, refetch_at)
     raise InvalidPolicyError(0, "a column of another type")
+
+
+def _domain(raw: bytes) -> Domain:
+    # Only a `Domain` was ever written; what has become of it on a bad disk is in no table.
+    return Domain(raw.decode("ascii", "backslashreplace"))
+
+
+def _readable(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
+    for domain, asked_at, asked_count, *state in rows:
+        with suppress(MtaStsError):  # `load` removes it
+            yield Row(_domain(domain), _state(state), asked_at, asked_count)
+
+
+def _seen(row: Sequence[Any]) -> Seen:
+    policy_id, mode, mx = (text.decode("ascii", "backslashreplace") for text in row[:3])
+    return Seen(PolicyId(policy_id), Mode(mode), tuple(mx.split()), *row[3:])
 
 
 def _succeed(results: Iterable[tuple[asyncio.Future[_T], _T]]) -> None:

@@ -167,6 +167,23 @@ def test_a_due_refetch_minds_neither_the_id_nor_the_record(
     assert after_fetch(KEPT, step, policy(), T + DAY, 0.0).expires_at == T + DAY + WEEK
 
 
+def test_a_forced_fetch_minds_neither_age_nor_back_off() -> None:
+    """What is fresh, or failed just now, is fetched under the id that there is."""
+    step = Fetch(B, MINUTE)
+    failed = after_fetch(None, step, NOT_FOUND_404, T, 0.0)
+    for state, outcome, policy_id in (
+        (fetched(), Found(A, 60), A),
+        (fetched(), NO_RECORD, A),
+        (fetched(), SERVFAIL, A),
+        (failed, Found(B, 60), B),
+        (None, Found(B, 60), B),
+    ):
+        forced = after_discovery(state, outcome, T + 1, forced=True)
+        assert isinstance(forced, Fetch)
+        assert forced.policy_id == policy_id
+    assert isinstance(after_discovery(failed, NO_RECORD, T + 1, forced=True), State)
+
+
 def test_a_policy_from_the_future_is_fetched_again() -> None:
     """After the clock was set back, the age that is not known is learned anew."""
     assert isinstance(after_discovery(KEPT, Found(A, 300), T - DAY), Fetch)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import DamagedStoreError, StoreError
+from postfix_mta_sts.store import Asked, DamagedStoreError, Overview, Query, Row, Seen, StoreError
 from postfix_mta_sts.store.failsafe import FailsafeStore, Timing
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.states import a_policy, a_state
@@ -52,7 +52,7 @@ class Faulty(MemoryStore):
         await self._ask("save")
         await super().save(domain, state, asked_at)
 
-    async def touch(self, asked: Mapping[Domain, float]) -> None:
+    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
         await self._ask("touch")
         await super().touch(asked)
@@ -61,6 +61,31 @@ class Faulty(MemoryStore):
         """See `Store`."""
         await self._ask("due")
         return await super().due(now, asked_since, limit)
+
+    async def row(self, domain: Domain) -> Row | None:
+        """See `Store`."""
+        await self._ask("row")
+        return await super().row(domain)
+
+    async def history(self, domain: Domain) -> Sequence[Seen]:
+        """See `Store`."""
+        await self._ask("history")
+        return await super().history(domain)
+
+    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+        """See `Store`."""
+        await self._ask("page")
+        return await super().page(query, after, limit)
+
+    async def overview(self, now: float, asked_since: float) -> Overview:
+        """See `Store`."""
+        await self._ask("overview")
+        return await super().overview(now, asked_since)
+
+    async def forget(self, domain: Domain) -> bool:
+        """See `Store`."""
+        await self._ask("forget")
+        return await super().forget(domain)
 
     async def remove_expired(self, before: float) -> int:
         """See `Store`."""
@@ -356,7 +381,7 @@ async def test_touch_lost(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> Non
     async with opened(shelf, NEVER_AGAIN) as store:
         shelf.backend.fault = FULL
         await store.save(GOOD, a_state(), 0.0)
-        await store.touch({GOOD: 9.0, OTHER: 9.0})
+        await store.touch({GOOD: Asked(9.0, 1), OTHER: Asked(9.0, 1)})
         assert store.asked_lost == 2
         assert store._unwritten.rows[GOOD].asked_at == 9.0
         assert len(said(caplog)) == 1
@@ -370,11 +395,11 @@ async def test_touch_finds_that_writing_works(
     store = FailsafeStore(shelf.open, timing=NEVER_AGAIN, clock=clock)
     await store.open()
     shelf.backend.fault = FULL
-    await store.touch({GOOD: 9.0})
+    await store.touch({GOOD: Asked(9.0, 1)})
     assert await store.remove_expired(0.0) == 0
     shelf.backend.fault = None
     clock.now = 3600.0
-    await store.touch({GOOD: 9.0})
+    await store.touch({GOOD: Asked(9.0, 1)})
     assert said(caplog)[1:] == ["INFO store works again doing=writing"]
     await store.close()
 
@@ -388,7 +413,7 @@ async def test_touch_leaves_the_unwritten_to_repair(shelf: Shelf) -> None:
     await store.save(GOOD, a_state(), 0.0)
     shelf.backend.fault = None
     clock.now = 3600.0
-    await store.touch({GOOD: 9.0})
+    await store.touch({GOOD: Asked(9.0, 1)})
     assert shelf.backend.asked["touch"] == 1
     await store.save(OTHER, a_state(), 0.0)
     assert store.unwritten == 2
@@ -398,7 +423,7 @@ async def test_touch_leaves_the_unwritten_to_repair(shelf: Shelf) -> None:
 
 async def test_touch_in_pieces(store: FailsafeStore, shelf: Shelf) -> None:
     """A great many last-asked times are written in pieces, so that saves come in between."""
-    await store.touch({Domain(f"d{n}.test"): 1.0 for n in range(12_000)})
+    await store.touch({Domain(f"d{n}.test"): Asked(1.0, 1) for n in range(12_000)})
     assert shelf.backend.asked["touch"] == 3
 
 
@@ -432,7 +457,7 @@ async def test_not_open_yet(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> N
     async with opened(shelf, SHORT) as store:
         assert await store.load(GOOD) is None
         await store.save(GOOD, a_state(), 0.0)
-        await store.touch({OTHER: 1.0})
+        await store.touch({OTHER: Asked(1.0, 1)})
         assert await store.load(GOOD) == a_state()
         shelf.fault = None
         await repaired(store)
@@ -627,3 +652,66 @@ async def test_nothing_is_lost(steps: list[tuple[str, str | StoreError | None]])
     await repaired(store)
     assert {d: row.state for d, row in shelf.backend.rows.items()} == known
     await store.close()
+
+
+async def test_pages_of_file_and_memory_together(shelf: Shelf) -> None:
+    """What is unwritten stands in its place among what is on file, and hides what is older."""
+    async with opened(shelf, NEVER_AGAIN) as store:
+        domains = [Domain(f"d{n}.test") for n in range(10)]
+        for domain in domains[:8]:
+            await store.save(domain, a_state(), 0.0)
+        shelf.backend.fault = FULL
+        expired = a_policy(max_age=1)
+        for domain in domains[:3]:
+            await store.save(domain, a_state(1500.0, policy=expired), 0.0)
+        for domain in domains[5::3]:
+            await store.save(domain, a_state(1500.0), 0.0)
+        shelf.backend.fault = None
+        after: Domain | None = None
+        pages: list[list[Row]] = []
+        while rows := await store.page(Query(2000.0), after, 2):
+            pages.append(list(rows))
+            after = rows[-1].domain
+        found = [row for page in pages for row in page]
+        assert [row.domain for row in found] == domains[3:9]
+        assert [row.state.fetched_at for row in found] == [1000, 1000, 1500, 1000, 1000, 1500]
+        assert all(len(page) <= 2 for page in pages)
+
+
+async def test_row_and_history_of_file_and_memory_together(shelf: Shelf) -> None:
+    """The policy is the newer one; what was asked, and seen before, is on file."""
+    async with opened(shelf, NEVER_AGAIN) as store:
+        await store.save(GOOD, a_state(), 7.0)
+        await store.touch({GOOD: Asked(8.0, 5)})
+        shelf.backend.fault = FULL
+        later = a_state(1500.0, policy_id="id2")
+        await store.save(GOOD, later, 7.0)
+        shelf.backend.fault = None
+        assert await store.row(GOOD) == Row(GOOD, later, 8.0, 5)
+        assert [seen.policy_id for seen in await store.history(GOOD)] == ["id2", "id1"]
+        shelf.backend.fault = FULL
+        assert await store.row(GOOD) == Row(GOOD, later, 7.0, 0)
+        assert [seen.policy_id for seen in await store.history(GOOD)] == ["id2"]
+
+
+async def test_what_cannot_be_read_is_not_there(shelf: Shelf) -> None:
+    """Lists, counts and histories of a file that fails are those of memory."""
+    async with opened(shelf, NEVER_AGAIN) as store:
+        await store.save(GOOD, a_state(), 7.0)
+        shelf.backend.fault = FULL
+        assert await store.page(Query(2000.0), None, 9) == []
+        assert await store.row(GOOD) is None
+        assert await store.history(GOOD) == []
+        assert (await store.overview(2000.0, 0.0)).oldest_fetched_at is None
+        assert not await store.forget(GOOD)
+
+
+async def test_forget_what_is_unwritten(shelf: Shelf) -> None:
+    """It is never written."""
+    async with opened(shelf, SHORT) as store:
+        shelf.backend.fault = FULL
+        await store.save(GOOD, a_state(), 7.0)
+        assert await store.forget(GOOD)
+        shelf.backend.fault = None
+        await repaired(store)
+        assert shelf.backend.rows == {}

@@ -3,16 +3,20 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import DamagedStoreError, StoreError
+from postfix_mta_sts.mtasts.policy import Mode, Policy
+from postfix_mta_sts.store import DamagedStoreError, Overview, Row, StoreError
 from postfix_mta_sts.store.schema import APPLICATION_ID, SCHEMA, identity, set_aside
 from postfix_mta_sts.store.sqlite import SqliteStore
-from tests.support.states import a_state
+from tests.support.states import a_policy, a_state, policies
 
 GOOD = Domain("good.test")
 NOW = 1_700_000_000.0
@@ -113,6 +117,41 @@ async def test_failed_step_changes_nothing(path: Path) -> None:
     assert not set_aside_names(path)
 
 
+async def test_first_schema(path: Path) -> None:
+    """A file of the first version keeps its policies, and gives their modes at once."""
+    sql(path, *SCHEMA[0], "PRAGMA user_version = 1", f"PRAGMA application_id = {APPLICATION_ID}")
+    with closing(sqlite3.connect(path)) as db, db:
+        row = ("good.test", "id1", a_policy().text, 1.0, 2.0, 9e9, 3.0)
+        db.execute("INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    store = await SqliteStore.open(path)
+    assert await store.row(GOOD) == Row(GOOD, a_state(1.0, 2.0), asked_at=3.0, asked_count=0)
+    modes = {Mode.ENFORCE: 1, Mode.TESTING: 0, Mode.NONE: 0}
+    assert await store.overview(5.0, 3.0) == Overview(modes, 1.0)
+    assert await store.history(GOOD) == []
+    await store.close()
+    assert not set_aside_names(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies=st.lists(policies(), min_size=1, max_size=20))
+def test_mode_is_read_from_the_policy(policies: list[Policy]) -> None:
+    """SQL finds the very mode that the parser finds, however the policy is laid out."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        for statement in chain.from_iterable(SCHEMA):
+            db.execute(statement)
+        rows = [(f"d{n}.test", policy.text) for n, policy in enumerate(policies)]
+        db.executemany(
+            """
+            INSERT INTO policies
+                (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at)
+                VALUES (?, 'id', ?, 0, 0, 0, 0)
+            """,
+            rows,
+        )
+        modes = [mode for (mode,) in db.execute("SELECT mode FROM policies ORDER BY rowid")]
+    assert modes == [policy.mode for policy in policies]
+
+
 @pytest.mark.parametrize(
     ("statements", "reason"),
     [
@@ -121,7 +160,7 @@ async def test_failed_step_changes_nothing(path: Path) -> None:
         (["CREATE TABLE mail (id INTEGER)"], "another program's database"),
         (
             [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 99"],
-            "schema 99 is newer than 1, the newest known",
+            f"schema 99 is newer than {len(SCHEMA)}, the newest known",
         ),
         (
             [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"],

@@ -6,12 +6,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from re import findall
 
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
-from postfix_mta_sts.store import DamagedStoreError, StoreError
+from postfix_mta_sts.store import Asked, DamagedStoreError, StoreError
 from postfix_mta_sts.store import sqlite as under_test
 from postfix_mta_sts.store.sqlite import SqliteStore
 from tests.support.states import TEXT, a_policy, a_state
@@ -255,7 +256,7 @@ async def test_bounded_removal(store: SqliteStore, path: Path) -> None:
     with closing(sqlite3.connect(path)) as db, db:
         row = ("id1", TEXT, 0.0, 0.0, 1.0, 0.0)
         rows = [(f"d{n}.test", *row) for n in range(most + 1)]
-        db.executemany("INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL)", rows)
     assert [await store.remove_expired(2.0) for _ in range(3)] == [most, 1, 0]
 
 
@@ -266,6 +267,10 @@ async def test_queries_use_their_indices(store: SqliteStore, path: Path) -> None
         "remove": under_test._REMOVE_EXPIRED,
         "load": under_test._LOAD,
         "touch": under_test._TOUCH,
+        "page": under_test._PAGE,
+        "oldest": under_test._OLDEST,
+        "modes": under_test._BY_MODE,
+        "history": under_test._HISTORY,
     }
     with closing(sqlite3.connect(path)) as db:
         plans = {
@@ -276,13 +281,18 @@ async def test_queries_use_their_indices(store: SqliteStore, path: Path) -> None
         }
     assert plans["due"] == "SEARCH policies USING COVERING INDEX policies_due (refetch_at<?)"
     assert "USING COVERING INDEX policies_expired (expires_at<?)" in plans["remove"]
-    assert "SCAN policies" not in " ".join(plans.values())
+    for name in ("due", "remove", "load", "touch", "page"):
+        assert "SCAN policies" not in plans[name]
     assert "USING INDEX sqlite_autoindex_policies_1 (domain=?)" in plans["load"]
     assert "USING INDEX sqlite_autoindex_policies_1 (domain=?)" in plans["touch"]
+    assert plans["page"] == "SEARCH policies USING INDEX policies_listed (domain>?)"
+    assert plans["oldest"] == "SCAN policies USING INDEX policies_due"
+    assert findall("^SCAN policies USING (COVERING )?INDEX policies_listed$", plans["modes"])
+    assert "SEARCH history USING PRIMARY KEY (domain=?)" in plans["history"]
 
 
 def _places(query: str) -> int:
-    return 2 if "?1" in query else query.count("?")
+    return len(set(findall(r"\?\d", query))) or query.count("?")
 
 
 def set_aside(path: Path) -> list[Path]:
@@ -311,7 +321,7 @@ def overwrite(path: Path) -> None:
     [
         lambda store: store.load(MANY[0]),
         lambda store: store.save(GOOD, a_state(), 0.0),
-        lambda store: store.touch({MANY[0]: 9.0}),
+        lambda store: store.touch({MANY[0]: Asked(9.0, 1)}),
         lambda store: store.due(5000.0, 0.0, 9),
         lambda store: store.remove_expired(1e12),
     ],

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import Store, StoreError
+from postfix_mta_sts.mtasts.policy import Mode, parse_policy
+from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.store import (
+    HISTORY_MOST,
+    Asked,
+    Overview,
+    Query,
+    Row,
+    Seen,
+    Store,
+    StoreError,
+)
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.sqlite import SqliteStore
@@ -167,8 +178,8 @@ async def test_due_bounds(store: Store, now: float, asked_since: float, found: i
 async def test_touch(store: Store) -> None:
     """The last-asked time only grows; domains without a row are passed over."""
     await store.save(GOOD, a_state(), 1000.0)
-    await store.touch({GOOD: 3000.0, OTHER: 3000.0})
-    await store.touch({GOOD: 2000.0})
+    await store.touch({GOOD: Asked(3000.0, 2), OTHER: Asked(3000.0, 1)})
+    await store.touch({GOOD: Asked(2000.0, 3)})
     await store.touch({})
     assert await store.due(5000.0, 3000.0, 9) == [GOOD]
     assert await store.due(5000.0, 3000.1, 9) == []
@@ -192,3 +203,111 @@ async def test_remove_expired(store: Store) -> None:
     assert await store.remove_expired(1101.0) == 1
     assert await store.load(GOOD) is None
     assert await store.load(OTHER) is not None
+
+
+async def test_times_asked(store: Store) -> None:
+    """They add up, whatever is fetched meanwhile."""
+    await store.save(GOOD, a_state(), 1000.0)
+    await store.touch({GOOD: Asked(3000.0, 2)})
+    await store.save(GOOD, a_state(1500.0), 1500.0)
+    await store.touch({GOOD: Asked(2000.0, 3)})
+    assert await store.row(GOOD) == Row(GOOD, a_state(1500.0), 3000.0, 5)
+    assert await store.row(OTHER) is None
+
+
+async def test_history(store: Store) -> None:
+    """Each policy once, with the times of its first and last fetch, the last seen first."""
+    testing = parse_policy(a_policy().text.replace("enforce", "testing").encode())
+    await store.save(GOOD, a_state(1000.0), 0.0)
+    await store.save(GOOD, a_state(2000.0), 0.0)
+    await store.save(GOOD, a_state(3000.0, policy=testing), 0.0)
+    await store.save(GOOD, a_state(4000.0, policy_id="id2"), 0.0)
+    await store.save(OTHER, a_state(9000.0), 0.0)
+    mx = ("mx.good.test",)
+    assert await store.history(GOOD) == [
+        Seen(PolicyId("id2"), Mode.ENFORCE, mx, 4000.0, 4000.0),
+        Seen(PolicyId("id1"), Mode.TESTING, mx, 3000.0, 3000.0),
+        Seen(PolicyId("id1"), Mode.ENFORCE, mx, 1000.0, 2000.0),
+    ]
+    assert await store.history(Domain("unknown.test")) == []
+
+
+async def test_history_is_bounded(store: Store) -> None:
+    """The oldest go; those of other domains stay."""
+    await store.save(OTHER, a_state(), 0.0)
+    for n in range(HISTORY_MOST + 3):
+        await store.save(GOOD, a_state(1000.0 + n, policy_id=f"id{n}"), 0.0)
+    history = await store.history(GOOD)
+    assert [seen.policy_id for seen in history] == [f"id{n}" for n in range(22, 2, -1)]
+    assert len(await store.history(OTHER)) == 1
+
+
+async def test_history_goes_with_the_row(store: Store) -> None:
+    """What expired is not remembered for ever."""
+    await store.save(GOOD, a_state(policy=a_policy(max_age=100)), 1000.0)
+    await store.save(OTHER, a_state(), 1000.0)
+    assert await store.remove_expired(1101.0) == 1
+    assert await store.history(GOOD) == []
+    assert len(await store.history(OTHER)) == 1
+
+
+async def test_forget(store: Store) -> None:
+    """Row and history go, and only those of this domain."""
+    await store.save(GOOD, a_state(), 1000.0)
+    await store.save(OTHER, a_state(), 1000.0)
+    assert await store.forget(GOOD)
+    assert await store.row(GOOD) is None
+    assert await store.load(GOOD) is None
+    assert await store.history(GOOD) == []
+    assert not await store.forget(GOOD)
+    assert await store.row(OTHER) is not None
+
+
+async def filled(store: Store) -> None:
+    """Ten domains: the odd ones are testing, d8 and d9 expire soon, and d0 has expired."""
+    ages = {0: 50, 8: 500, 9: 500}
+    for n in range(10):
+        text = a_policy(max_age=ages.get(n, 9000)).text
+        if n % 2:
+            text = text.replace("enforce", "testing")
+        state = a_state(1000.0 + n, 2000.0 + n, policy=parse_policy(text.encode()))
+        await store.save(Domain(f"d{n}.test"), state, 1000.0 + n)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (Query(1100.0), "123456789"),
+        (Query(1100.0, Mode.TESTING), "13579"),
+        (Query(1100.0, Mode.NONE), ""),
+        (Query(1100.0, expiring_before=2000.0), "89"),
+        (Query(1100.0, Mode.ENFORCE, 2000.0), "8"),
+        (Query(1600.0), "1234567"),
+    ],
+)
+async def test_pages(store: Store, query: Query, found: str) -> None:
+    """All rows that fit, in the order of their domains, page by page; then an empty one."""
+    await filled(store)
+    after: Domain | None = None
+    domains: list[str] = []
+    while rows := await store.page(query, after, 2):
+        assert len(rows) <= 2
+        domains += [row.domain for row in rows]
+        after = rows[-1].domain
+    assert domains == [f"d{n}.test" for n in found]
+
+
+async def test_a_page_has_whole_rows(store: Store) -> None:
+    """The state as `load` gives it, and when and how often it was asked for."""
+    await store.save(GOOD, a_state(), 1000.0)
+    await store.touch({GOOD: Asked(2000.0, 4)})
+    assert await store.page(Query(0.0), None, 9) == [Row(GOOD, a_state(), 2000.0, 4)]
+
+
+async def test_overview(store: Store) -> None:
+    """What has not expired by mode, and the fetch of what is in use and longest due."""
+    await filled(store)
+    modes = {Mode.ENFORCE: 4, Mode.TESTING: 5, Mode.NONE: 0}
+    assert await store.overview(1100.0, 1003.0) == Overview(modes, 1003.0)
+    modes = {Mode.ENFORCE: 3, Mode.TESTING: 4, Mode.NONE: 0}
+    assert await store.overview(1600.0, 9000.0) == Overview(modes, None)
