@@ -21,12 +21,11 @@ from postfix_mta_sts import __version__, systemd
 from postfix_mta_sts.answers import Answers
 from postfix_mta_sts.beside import Beside
 from postfix_mta_sts.config import Listener, Settings, default_cache_path
-from postfix_mta_sts.discovery import Dns
-from postfix_mta_sts.fetch import PolicyFetcher
 from postfix_mta_sts.listening import Listening
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.network import Network
 from postfix_mta_sts.postfix import socketmap, tcp_table
 from postfix_mta_sts.postfix.reply import PLAIN, Dress
 from postfix_mta_sts.postfix.wire import Wire
@@ -91,14 +90,10 @@ async def running(
         store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
         stack.push_async_callback(store.close)  # after all others
         beside = await stack.enter_async_context(Beside())
-        dns, fetcher = await beside.enter(stack, network(settings, https_port))
-        sources = Sources(
-            lambda domain: beside.call(dns.discover, domain),
-            lambda domain: beside.call(fetcher.fetch, domain),
-            store,
-            clock,
-            random.random,
-        )
+        network = Network(beside, https_port)
+        stack.push_async_callback(network.close)
+        await network.change(settings)
+        sources = Sources(network.discover, network.fetch, store, clock, random.random)
         resolver = Resolver(
             sources,
             lookup_timeout=settings.lookup.timeout,
@@ -110,7 +105,7 @@ async def running(
             resolver,
             sources,
             idle_after=settings.refresh.idle_after,
-            on_jump=desk.forget,
+            replies=desk,
             renews=renews,
         )
         await store.open()
@@ -123,28 +118,6 @@ async def running(
         task = asyncio.create_task(refresher.run(), name="refresher")
         stack.push_async_callback(_end, task)
         yield
-
-
-@asynccontextmanager
-async def network(
-    settings: Settings, https_port: int = 443
-) -> AsyncIterator[tuple[Dns, PolicyFetcher]]:
-    """Who asks the DNS, and who asks the Policy Hosts, as the settings have it."""
-    https = settings.https
-    async with AsyncExitStack() as stack:
-        dns = Dns(settings.dns.nameservers, settings.dns.timeout)
-        stack.push_async_callback(dns.close)
-        fetcher = PolicyFetcher(
-            dns.addresses,
-            timeout=https.timeout,
-            ca_file=https.ca_file,
-            proxy=https.proxy,
-            allow_private_addresses=https.allow_private_addresses,
-            concurrency=https.concurrency,
-            port=https_port,
-        )
-        stack.push_async_callback(fetcher.close)
-        yield dns, fetcher
 
 
 def _listeners(
@@ -194,6 +167,11 @@ class _Desk:
         """Remember no reply: the clock was set."""
         for answers in self._answers.values():
             answers.forget()
+
+    async def count(self) -> None:
+        """Bring the counts up to date with what was answered from memory."""
+        for answers in list(self._answers.values()):
+            await answers.count()
 
 
 async def _end(task: asyncio.Task[None]) -> None:

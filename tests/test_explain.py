@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.daemon import network
 from postfix_mta_sts.explain import Explanation, explain
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
+from postfix_mta_sts.network import network
 from postfix_mta_sts.report import as_dict, as_lines
 from tests.support.dns import Fault
 from tests.support.internet import Internet, internet

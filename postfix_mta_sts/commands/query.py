@@ -4,11 +4,12 @@ import argparse
 import asyncio
 import json
 
-from postfix_mta_sts import daemon, report
+from postfix_mta_sts import report
 from postfix_mta_sts.commands import FAILURE, NO_POLICY, OK, Commands, add_config, settings
 from postfix_mta_sts.config import Settings
 from postfix_mta_sts.explain import Explanation, explain
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.network import network
 
 
 def add(commands: Commands) -> None:
@@ -33,5 +34,5 @@ def _query(args: argparse.Namespace) -> int:
 
 
 async def _explained(domain: Domain, chosen: Settings) -> Explanation:
-    async with daemon.network(chosen) as (dns, fetcher):
+    async with network(chosen) as (dns, fetcher):
         return await explain(domain, dns.txt, fetcher.body)

@@ -1,0 +1,103 @@
+"""DNS and HTTPS may be changed while they are at work: what was begun is ended as it was begun."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.beside import Beside
+from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.mtasts.errors import CertificateError
+from postfix_mta_sts.network import Network
+from tests.support.dns import DnsServer
+from tests.support.internet import Internet, internet
+from tests.support.tls import Authority
+
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+
+GOOD = parse_domain("good.test")
+
+
+@pytest.fixture
+async def net(tmp_path: Path) -> AsyncIterator[Internet]:
+    """An Internet in which good.test has a policy."""
+    async with internet(tmp_path) as net:
+        net.publish("good.test")
+        yield net
+
+
+@asynccontextmanager
+async def asking(net: Internet, folder: Path) -> AsyncIterator[Network]:
+    """A network that leads there."""
+    async with Beside() as beside:
+        network = Network(beside, net.hosts.port)
+        await network.change(net.settings(folder))
+        try:
+            yield network
+        finally:
+            await network.close()
+
+
+async def test_asks(net: Internet, tmp_path: Path) -> None:
+    """The id comes from the DNS, the policy from the Policy Host."""
+    async with asking(net, tmp_path) as network:
+        assert (await network.discover(GOOD)).policy_id == "id1"
+        assert [str(mx) for mx in (await network.fetch(GOOD)).mx] == ["mx1.good.test"]
+
+
+async def test_another_name_server(net: Internet, tmp_path: Path) -> None:
+    """After a change the new name server is asked, and the old one no more."""
+    async with DnsServer() as other, asking(net, tmp_path) as network:
+        other.zone["_mta-sts.good.test TXT"] = ['"v=STSv1; id=other;"']
+        changes = {"dns": {"nameservers": [other.address]}}
+        await network.change(net.settings(tmp_path, changes))
+        assert (await network.discover(GOOD)).policy_id == "other"
+    assert net.queries("good.test") == 0
+
+
+async def test_what_was_begun_is_ended(net: Internet, tmp_path: Path) -> None:
+    """A GET under way is not broken off by changes, however many."""
+    net.hosts.hold()
+    async with asking(net, tmp_path) as network:
+        begun = asyncio.create_task(network.fetch(GOOD))
+        await net.hosts.gets.reached("mta-sts.good.test")
+        for _ in range(2):
+            await network.change(net.settings(tmp_path))
+        net.hosts.release()
+        assert (await begun).max_age
+
+
+async def test_a_change_that_fails(net: Internet, tmp_path: Path) -> None:
+    """A CA file that cannot be used leaves everything as it was."""
+    settings = net.settings(tmp_path)
+    async with asking(net, tmp_path) as network:
+        net.ca_file.write_text("no certificate")
+        with pytest.raises(OSError, match="NO_CERTIFICATE"):
+            await network.change(settings)
+        assert (await network.fetch(GOOD)).max_age
+
+
+async def test_other_authorities(net: Internet, tmp_path: Path) -> None:
+    """After a change the new CAs are trusted, and no others."""
+    other = tmp_path / "other"
+    other.mkdir()
+    changes = {"https": {"ca_file": str(Authority().write(other))}}
+    async with asking(net, tmp_path) as network:
+        await network.change(net.settings(tmp_path, changes))
+        with pytest.raises(CertificateError):
+            await network.fetch(GOOD)
+
+
+async def test_close_amid_work(net: Internet, tmp_path: Path) -> None:
+    """At the end nothing is waited for, neither of the old network nor of the new one."""
+    net.hosts.hold()
+    async with asking(net, tmp_path) as network:
+        begun = [asyncio.create_task(network.fetch(GOOD))]
+        await net.hosts.gets.reached("mta-sts.good.test")
+        await network.change(net.settings(tmp_path))
+        begun.append(asyncio.create_task(network.fetch(GOOD)))
+        await net.hosts.gets.reached("mta-sts.good.test", 2)
+    done = await asyncio.gather(*begun, return_exceptions=True)
+    assert all(isinstance(outcome, BaseException) for outcome in done)
