@@ -19,6 +19,7 @@ from postfix_mta_sts.logs import event
 
 RESPAWN: Final = 1.0
 """Seconds between two beginnings of the same worker, however fast it dies."""
+_READY: Final = "ready"
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 _HEEDED: Final = (*_STOPPING, signal.SIGCHLD)
 
@@ -34,7 +35,7 @@ class Worker:
     lifeline: int
     """A pipe that ends when the parent does."""
     ready: int
-    """A pipe for a word to the parent."""
+    """A pipe for words to the parent, one a line."""
 
     def on_orphaned(self, call: Callable[[], None]) -> None:
         """Let the running event loop call this once the parent is gone, however it went."""
@@ -48,14 +49,20 @@ class Worker:
 
     def tell_ready(self) -> None:
         """Tell the parent that this worker serves."""
-        os.write(self.ready, b"r")
+        self.tell(_READY)
+
+    def tell(self, line: str) -> None:
+        """Tell the parent a line, which is `on_told` there; at most 500 bytes are."""
+        # One write of less than PIPE_BUF is whole, whoever else writes (pipe(7)).
+        os.write(self.ready, line.encode()[:500] + b"\n")
 
 
 class Workers:
     """`count` processes that each `work`, until this one is told to stop.
 
     `work` is called in the new process; what it returns is its exit code. `on_ready` is called
-    once, as soon as each worker has told that it is ready, `on_stop` when the end begins.
+    once, as soon as each worker has told that it is ready, `on_stop` when the end begins, and
+    `on_told` with each line that a worker tells.
     """
 
     def __init__(
@@ -65,11 +72,14 @@ class Workers:
         *,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
+        on_told: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._count = count
         self._work = work
         self._on_ready = on_ready
         self._on_stop = on_stop
+        self._on_told = on_told
+        self._unread = b""
         self._pids: dict[int, int] = {}  # pid → index
         self._due = dict.fromkeys(range(count), 0.0)  # index → when it is to begin
         self._began = [0.0] * count
@@ -87,7 +97,7 @@ class Workers:
         for signum in _HEEDED:
             signal.signal(signum, _noted)
         with selectors.DefaultSelector() as selector:
-            selector.register(self._told, selectors.EVENT_READ, self._count_ready)
+            selector.register(self._told, selectors.EVENT_READ, self._hear)
             selector.register(self._signals, selectors.EVENT_READ, self._heed_signals)
             while self._pids or not self._stopping:
                 self._begin_due()
@@ -133,12 +143,18 @@ class Workers:
         finally:
             os._exit(code)
 
+    def _hear(self) -> None:
+        *lines, self._unread = (self._unread + os.read(self._told, 512)).split(b"\n")
+        for line in (each.decode("utf-8", "replace") for each in lines):
+            if line == _READY:
+                self._count_ready()
+            else:
+                self._on_told(line)
+
     def _count_ready(self) -> None:
-        told = len(os.read(self._told, 512))
-        if self._unready > 0:
-            self._unready -= told
-            if self._unready <= 0:
-                self._on_ready()
+        self._unready -= 1
+        if self._unready == 0:  # a worker that takes another's place is ready too
+            self._on_ready()
 
     def _heed_signals(self) -> None:
         seen = set(os.read(self._signals, 512))
