@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -48,6 +49,14 @@ def bound(wire: Literal["socketmap", "tcp_table"], sock: socket.socket) -> Place
     name = sock.getsockname()
     address = UnixAddress(Path(name)) if isinstance(name, str) else TcpAddress(*name[:2])
     return Place(wire, address)
+
+
+def askable(places: Sequence[Place]) -> Place | None:
+    """The first that this process may ask: a UNIX socket may be for Postfix alone (unix(7))."""
+    for place in places:
+        if isinstance(place.address, TcpAddress) or os.access(place.address.path, os.W_OK):
+            return place
+    return None
 
 
 async def ask(place: Place, key: str = NOBODY, *, deadline: float) -> str | None:

@@ -3,15 +3,16 @@
 Border: when to look up and what follows; the look-up itself is `probe`'s, the words to systemd are
 `systemd`'s. What is not told is the alarm: systemd kills the service and starts it anew.
 
-With several workers each watches itself. The first feeds systemd, and one that is stuck ends
-itself, for its parent, which computes nothing and cannot be stuck, to replace it (`End`).
+With several workers each asks; the first has its parent feed systemd. One that is stuck ends itself
+(`End`), and its parent, which computes nothing, replaces it: before systemd's patience is over, if
+it is given less.
 """
 
 import asyncio
 import faulthandler
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, TextIO
 
@@ -29,23 +30,22 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def watched(
-    place: Place, interval: float | None, *feeds: Callable[[], None]
+    places: Sequence[Place], interval: float | None, *feeds: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """While this is entered, look-ups at `place` are made, and each that is answered `feeds`.
+    """While this is entered, look-ups are made, and each that is answered calls all `feeds`.
 
-    `interval` is as `systemd.watchdog` gives it: seconds, or None for no watch at all.
+    They are made at the first of the daemon's `places` that this process may ask. `interval` is as
+    `systemd.watchdog` gives it: seconds, or None for no watch at all.
     """
-
-    async def look_up(deadline: float) -> None:
-        await probe.ask(place, deadline=deadline)
+    if interval is None:
+        yield
+        return
 
     def feed() -> None:
         for each in feeds:
             each()
 
-    if interval is None:
-        yield
-        return
+    look_up = _look_up(probe.askable(places))
     task = asyncio.create_task(watch(look_up, interval, feed), name="watchdog")
     try:
         yield
@@ -53,6 +53,16 @@ async def watched(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _look_up(place: Place | None) -> Callable[[float], Awaitable[object]]:
+    async def ask(deadline: float) -> None:
+        if place:
+            await probe.ask(place, deadline=deadline)
+
+    if not place:  # sockets of systemd's that are Postfix's own: that this loop turns must do
+        event(_log, logging.WARNING, "watchdog without look-up", reason="no listener may be asked")
+    return ask
 
 
 async def watch(

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.notation import TcpAddress, UnixAddress
-from postfix_mta_sts.probe import Place, ProbeError, ask, bound
+from postfix_mta_sts.probe import Place, ProbeError, ask, askable, bound
 from tests.support.daemons import PATIENCE, daemon
 from tests.support.internet import SOCKETMAP, TCP_TABLE_TLSRPT, internet
 from tests.support.tasks import Tasks
@@ -173,6 +173,16 @@ class TestPlaces:
         """Where nobody listens the reason is the system's."""
         with pytest.raises(ProbeError, match=r"No such file|Connection refused"):
             await ask(Place("socketmap", UnixAddress(make(tmp_path))), deadline=PATIENCE)
+
+    def test_askable(self, tmp_path: Path) -> None:
+        """The first that may be asked: one of TCP, or a socket that is there and may be written."""
+        none = Place("socketmap", UnixAddress(tmp_path / "none"))
+        tcp = Place("socketmap", TcpAddress("127.0.0.1", 1))
+        (tmp_path / "there").touch()
+        there = Place("tcp_table", UnixAddress(tmp_path / "there"))
+        assert askable([none, there, tcp]) is there
+        assert askable([none, tcp]) is tcp
+        assert askable([none]) is None
 
     def test_bound_to_a_file(self, tmp_path: Path) -> None:
         """A UNIX socket's place is its file."""

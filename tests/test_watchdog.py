@@ -98,21 +98,31 @@ class TestWatched:
         async with internet(tmp_path) as net, daemon(net, tmp_path):
             place = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
             feeds = (lambda: fed.put_nowait("a"), lambda: fed.put_nowait("b"))
-            async with watched(place, QUICK * 50, *feeds), asyncio.timeout(PATIENCE):
+            async with watched([place], QUICK * 50, *feeds), asyncio.timeout(PATIENCE):
                 assert [await fed.get() for _ in range(2)] == ["a", "b"]
 
     async def test_no_watch(self, tmp_path: Path) -> None:
         """Where systemd does not ask for it, nothing is looked up."""
         before = asyncio.all_tasks()
         place = Place("socketmap", UnixAddress(tmp_path / "none"))
-        async with watched(place, None, lambda: pytest.fail("fed")):
+        async with watched([place], None, lambda: pytest.fail("fed")):
             assert asyncio.all_tasks() == before
+
+    async def test_nobody_to_ask(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """Where no listener may be asked, the loop that turns is enough, and that is logged."""
+        fed = asyncio.Event()
+        place = Place("socketmap", UnixAddress(tmp_path / "none"))
+        async with watched([place], QUICK, fed.set), asyncio.timeout(PATIENCE):
+            await fed.wait()
+        assert [r.getMessage() for r in caplog.records] == [
+            'watchdog without look-up reason="no listener may be asked"'
+        ]
 
     async def test_ends(self, tmp_path: Path) -> None:
         """With the block its task is over."""
         place = Place("socketmap", UnixAddress(tmp_path / "none"))
         before = asyncio.all_tasks()
-        async with watched(place, QUICK):
+        async with watched([place], QUICK):
             assert [t.get_name() for t in asyncio.all_tasks() - before] == ["watchdog"]
         assert asyncio.all_tasks() == before
 
