@@ -23,6 +23,8 @@ FORGED: Final = {
 }
 """Questions that are answered with lies on the way to the resolver; nothing: taken away."""
 
+_SHORT: Final = OPAQUE + "030101" + "ab" * 31  # octets, where SHA-256 has 32: not usable
+
 
 def zones(tlsa: Tlsa) -> list[Zone]:
     """All zones from the root down."""
@@ -57,6 +59,8 @@ def _right(tlsa: Tlsa) -> Iterator[Zone]:
         | right("mx.initial.test"),
     )
     yield Zone("many.test", _mail("many.test", "self-signed") | _many(tlsa, "mx.many.test"))
+    mixed = {"_25._tcp.mx.mixed.test TLSA": [_SHORT, tlsa("self-signed", "mx.mixed.test")]}
+    yield Zone("mixed.test", _mail("mixed.test", "self-signed") | mixed)
     yield Zone("partly.test", _two("partly.test") | right("mx.partly.test"))
 
 
@@ -66,10 +70,8 @@ def _absent() -> Iterator[Zone]:
     yield Zone("none-wrong.test", _mail("none-wrong.test", "wrong name"))
     yield Zone("none3.test", _mail("none3.test", "good"), Signing.NSEC3)
     yield Zone("none3-wrong.test", _mail("none3-wrong.test", "wrong name"), Signing.NSEC3)
-    # 31 octets where SHA-256 has 32: not usable (RFC 7672 §2.1).
-    short = OPAQUE + "030101" + "ab" * 31
     for domain, sink in (("short.test", "good"), ("short-wrong.test", "wrong name")):
-        yield Zone(domain, _mail(domain, sink) | {f"_25._tcp.mx.{domain} TLSA": [short]})
+        yield Zone(domain, _mail(domain, sink) | {f"_25._tcp.mx.{domain} TLSA": [_SHORT]})
 
 
 def _wrong(tlsa: Tlsa) -> Iterator[Zone]:

@@ -1,6 +1,6 @@
-"""The signed zones, the resolver that validates, and DANE as Postfix does it: no daemon yet.
+"""The signed zones, the resolver that validates, what `Dane` sees there and what Postfix does.
 
-What is proven here of the DNS and of Postfix is what `test_dane_daemon.py` builds upon.
+No daemon is in the way yet: what is proven here is what the tests with it build upon.
 """
 
 import dns.flags
@@ -8,8 +8,13 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from postfix_mta_sts.mtasts.dane import Kind
+from tests.e2e.judge import judged
 from tests.e2e.mta import Mta
-from tests.e2e.resolving import Resolver
+from tests.e2e.namespace import Namespace
+from tests.e2e.resolving import VALIDATING_DNS, Resolver
+from tests.e2e.servers import POSTFIX_DNS
+from tests.e2e.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -38,6 +43,25 @@ BOGUS = (
     ("_25._tcp.mx.stripped.test", "TLSA"),
     ("moved.test", "MX"),
 )
+VERDICTS = {
+    "good.test": Kind.ALL,
+    "hashed.test": Kind.ALL,
+    "implicit.test": Kind.ALL,
+    "alias.test": Kind.ALL,
+    "initial.test": Kind.ALL,
+    "many.test": Kind.ALL,
+    "wrong.test": Kind.ALL,
+    "partly.test": Kind.SOME,
+    "half.test": Kind.SOME,
+    "none.test": Kind.NONE,
+    "none3.test": Kind.NONE,
+    "insecure.test": Kind.INSECURE,
+    "bogus-mx.test": Kind.FAILURE,
+    "bogus-tlsa.test": Kind.FAILURE,
+    "stripped.test": Kind.FAILURE,
+    "moved.test": Kind.FAILURE,
+    "expired.test": Kind.FAILURE,
+}
 
 
 @pytest.mark.parametrize(("name", "kind"), SECURE)
@@ -88,6 +112,18 @@ def test_absence_is_proven(resolver: Resolver, domain: str, denial: str) -> None
     assert answer.flags & dns.flags.AD
 
 
+def test_the_daemon_s_own_eyes_see_it(inside: Namespace, resolver: Resolver) -> None:
+    """`Dane`, asked without the daemon: each domain's verdict, through the same resolver."""
+    seen = judged(inside, VALIDATING_DNS, list(VERDICTS))
+
+    assert seen == (True, VERDICTS)
+
+
+def test_a_resolver_that_does_not_validate_is_known(inside: Namespace, world: World) -> None:
+    """A name server that serves the world without DNSSEC proves nothing."""
+    assert judged(inside, POSTFIX_DNS, []) == (False, {})
+
+
 @pytest.mark.parametrize(
     ("domain", "host"),
     [
@@ -97,6 +133,7 @@ def test_absence_is_proven(resolver: Resolver, domain: str, denial: str) -> None
         ("alias.test", "mx.host.test"),
         ("initial.test", "mx.initial.test"),
         ("many.test", "mx.many.test"),
+        ("mixed.test", "mx.mixed.test"),
         ("partly.test", "mx.partly.test"),
     ],
 )

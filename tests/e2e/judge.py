@@ -1,0 +1,39 @@
+"""The daemon's own eyes for DANE, without the daemon: `judged` runs them in the namespace.
+
+    python -m tests.e2e.judge NAMESERVER DOMAIN...
+
+prints, as JSON, whether the name server validates, and what it says of each domain.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from postfix_mta_sts.dane import Dane
+from postfix_mta_sts.dnssec import Dnssec
+from postfix_mta_sts.mtasts.dane import Kind
+from postfix_mta_sts.mtasts.domain import parse_domain
+from tests.e2e.namespace import Namespace
+
+
+def judged(
+    inside: Namespace, nameserver: str, domains: Sequence[str]
+) -> tuple[bool, dict[str, Kind]]:
+    """Whether a name server validates, and what it says of domains."""
+    command = inside.command(sys.executable, "-m", "tests.e2e.judge", nameserver, *domains)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    validates, kinds = json.loads(done.stdout)
+    return validates, {domain: Kind(kind) for domain, kind in kinds.items()}
+
+
+async def _judge(nameserver: str, domains: Sequence[str]) -> tuple[bool, dict[str, Kind]]:
+    dns = Dnssec([nameserver])
+    dane = Dane(dns)
+    kinds = {domain: (await dane.judge(parse_domain(domain))).kind for domain in domains}
+    return await dns.validates(), kinds
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(_judge(sys.argv[1], sys.argv[2:]))))
