@@ -135,8 +135,14 @@ class Answers:
             if number % COUNTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
+    def change(self, *, defer: bool, entries: int) -> None:
+        """Answer so from now on, also where it was answered in another way or dress before."""
+        self._defer = defer
+        self._entries = entries
+        self.forget()
+
     def forget(self) -> None:
-        """Remember no reply: the clock was set, and none knows how long it holds."""
+        """Remember no reply: the clock was set, or what is told has changed."""
         for entry in self._memory.values():
             self._count(entry)
         self._memory.clear()
