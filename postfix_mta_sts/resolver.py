@@ -191,11 +191,15 @@ class Resolver:
     async def forget(self, domain: Domain) -> bool:
         """Know nothing of a domain any more, nor of its past; whether anything was known."""
         await self._ended(domain)
-        known = self._known.pop(domain, None)
-        if known:
-            known.state = None
+        known = self.unlearn(domain)
         self._asked.pop(domain, None)
-        return await self._sources.store.forget(domain) or known is not None
+        return await self._sources.store.forget(domain) or known
+
+    def unlearn(self, domain: Domain) -> bool:
+        """Have a domain no more in memory: another process knows more; whether it was there."""
+        if known := self._known.pop(domain, None):
+            known.state = None
+        return known is not None
 
     def known(self, domain: Domain) -> Known | None:
         """Where the domain's state stands in memory, whatever it is worth."""

@@ -410,6 +410,22 @@ async def test_forget() -> None:
     assert around.gets[GOOD] == 2
 
 
+async def test_unlearn() -> None:
+    """What is no more in memory is read from the file by the next look-up."""
+    around = Surroundings()
+    around.publish()
+    resolver = resolver_in(around)
+    await looked_up(resolver)
+    known = resolver.known(GOOD)
+    assert resolver.unlearn(GOOD)
+    assert known
+    assert known.state is None
+    assert not resolver.unlearn(GOOD)
+    state, source = await resolver.find(GOOD)
+    assert state
+    assert (source, around.gets[GOOD]) == (Source.STORE, 1)
+
+
 async def test_failing_domains() -> None:
     """Those in memory whose last attempt failed, with their states."""
     around = Surroundings()
