@@ -49,6 +49,7 @@ class Listening:
 
     def __init__(self, inherited: list[socket.socket]) -> None:
         self._inherited = inherited
+        self._claimed: list[socket.socket] = []  # of those: systemd has them open all the while
         self._made: list[tuple[Path, int]] = []
 
     def open_all(self, listeners: Iterable[Listener]) -> list[socket.socket]:
@@ -77,10 +78,8 @@ class Listening:
     def open_at(self, address: TcpAddress | UnixAddress, access: Access) -> socket.socket:
         """The socket at an address: bound, not yet listening. Raises `ListenError`."""
         try:
-            for sock in self._inherited:
-                if _is_bound_to(sock, address):
-                    self._inherited.remove(sock)
-                    return sock
+            if inherited := self._inherited_at(address):
+                return inherited.dup()
             if isinstance(address, UnixAddress):
                 return self._open_unix(access, address.path)
             return _open_tcp(address)
@@ -99,6 +98,23 @@ class Listening:
             event(_log, logging.WARNING, "no control socket", path=path, reason=str(error))
             return None
 
+    def permit(self, address: TcpAddress | UnixAddress, access: Access) -> None:
+        """Let others than before connect to a UNIX socket that is open. Raises `ListenError`."""
+        if isinstance(address, UnixAddress):
+            try:
+                _permit(address.path, access, _umask())
+            except (OSError, LookupError) as error:
+                raise ListenError(f"cannot change {address}: {error}") from error
+
+    def drop(self, address: TcpAddress | UnixAddress) -> None:
+        """Remove the socket file that was made for an address, or let an inherited one be."""
+        for sock in [sock for sock in self._claimed if _is_bound_to(sock, address)]:
+            self._claimed.remove(sock)
+            self._inherited.append(sock)
+        for made in [made for made in self._made if UnixAddress(made[0]) == address]:
+            self._made.remove(made)
+            _remove_own(*made)
+
     def unclaimed(self) -> list[str]:
         """The addresses of inherited sockets that no listener has claimed; they are closed."""
         names = [_name(sock) for sock in self._inherited]
@@ -112,10 +128,18 @@ class Listening:
 
         To be called while their sockets are open: an inode may be another's after that.
         """
-        for path, inode in self._made:
-            with contextlib.suppress(OSError):
-                if path.stat().st_ino == inode:
-                    path.unlink()
+        for made in self._made:
+            _remove_own(*made)
+        for sock in [*self._claimed, *self._inherited]:
+            sock.close()
+
+    def _inherited_at(self, address: TcpAddress | UnixAddress) -> socket.socket | None:
+        for sock in self._inherited:
+            if _is_bound_to(sock, address):
+                self._inherited.remove(sock)
+                self._claimed.append(sock)
+                return sock
+        return None
 
     def _open_unix(self, access: Access, path: Path) -> socket.socket:
         _remove_stale(path)
@@ -127,9 +151,25 @@ class Listening:
             finally:
                 os.umask(previous)
             self._made.append((path, path.stat().st_ino))
-            os.chown(path, _user(access.owner), _group(access.group))
-            path.chmod(0o777 & ~previous if access.mode is None else access.mode)
+            _permit(path, access, previous)
         return sock
+
+
+def _permit(path: Path, access: Access, umask: int) -> None:
+    os.chown(path, _user(access.owner), _group(access.group))
+    path.chmod(0o777 & ~umask if access.mode is None else access.mode)
+
+
+def _umask() -> int:
+    os.umask(umask := os.umask(0o077))  # it cannot be read without being set
+    return umask
+
+
+def _remove_own(path: Path, inode: int) -> None:
+    """Remove a socket file, unless another has taken its place."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_ino == inode:
+            path.unlink()
 
 
 def _open_tcp(address: TcpAddress) -> socket.socket:

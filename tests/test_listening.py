@@ -285,6 +285,26 @@ class TestClose:
             assert not path.exists()
             listening.close()
 
+    def test_dropped(self, path: Path) -> None:
+        """The file of a listener that is no more goes, those of others stay."""
+        listening, other = Listening([]), path.with_name("other")
+        with (
+            listening.open(Listener(socketmap=UnixAddress(path))),
+            listening.open(Listener(socketmap=UnixAddress(other))),
+        ):
+            listening.drop(UnixAddress(path))
+            assert not path.exists()
+            assert other.exists()
+
+    def test_permitted(self, path: Path) -> None:
+        """Who may connect can be changed while the socket is open."""
+        listening, address = Listening([]), UnixAddress(path)
+        with listening.open(Listener(socketmap=address, mode=0o600)):
+            listening.permit(address, Listener(socketmap=address, mode=0o660))
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            with pytest.raises(ListenError, match="cannot change"):
+                listening.permit(address, Listener(socketmap=address, owner="no such user"))
+
     def test_the_next_one_s_file_is_left(self, path: Path) -> None:
         """A socket that another process has made under the same name meanwhile is its own."""
         listening, successor = Listening([]), Listening([])
@@ -298,10 +318,11 @@ class TestClose:
     def test_inherited_file_is_left(self, path: Path) -> None:
         """The file of a socket that was handed over is that of who made it."""
         with left_behind(path) as sock:
+            systemd_s = sock.dup()
             listening = Listening([sock])
-            listening.open(Listener(socketmap=UnixAddress(path)))
-            listening.close()
-            assert connects(path)
+            with systemd_s, listening.open(Listener(socketmap=UnixAddress(path))):
+                listening.close()
+                assert connects(path)
 
 
 class TestInherited:
@@ -315,24 +336,40 @@ class TestInherited:
             left_behind(path) as unix,
         ):
             listening = Listening([four, six, unix])
-            assert listening.open(Listener(socketmap=UnixAddress(path))) is unix
-            assert listening.open(tcp("::1", six.getsockname()[1])) is six
-            assert listening.open(tcp("127.0.0.1", four.getsockname()[1])) is four
+            for listener, handed_over in (
+                (Listener(socketmap=UnixAddress(path)), unix),
+                (tcp("::1", six.getsockname()[1]), six),
+                (tcp("127.0.0.1", four.getsockname()[1]), four),
+            ):
+                with listening.open(listener) as sock:
+                    assert sock.getsockname() == handed_over.getsockname()
             assert listening.unclaimed() == []
 
     def test_claimed_by_name(self) -> None:
         """A host name claims a socket at one of its addresses."""
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            assert Listening([sock]).open(tcp("localhost", sock.getsockname()[1])) is sock
+        with (
+            socket.create_server(("127.0.0.1", 0)) as sock,
+            Listening([sock]).open(tcp("localhost", sock.getsockname()[1])) as opened,
+        ):
+            assert opened.getsockname() == sock.getsockname()
 
     def test_claimed_once(self) -> None:
         """A socket serves one listener: who asks for the same address again is refused."""
         with socket.create_server(("127.0.0.1", 0)) as sock:
             listening = Listening([sock])
             port = sock.getsockname()[1]
-            listening.open(tcp(port=port))
-            with pytest.raises(ListenError):
+            with listening.open(tcp(port=port)), pytest.raises(ListenError):
                 listening.open(tcp(port=port))
+
+    def test_claimed_again(self) -> None:
+        """A listener that went with one reload and comes again with another has it back."""
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            listening = Listening([sock])
+            listener = tcp(port=sock.getsockname()[1])
+            listening.open(listener).close()
+            listening.drop(listener.address)
+            with listening.open(listener) as opened:
+                assert opened.getsockname() == sock.getsockname()
 
     def test_unclaimed_are_closed_and_named(self, path: Path) -> None:
         """What fits no listener is closed, so that nobody waits there for an answer."""
