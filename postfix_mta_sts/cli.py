@@ -13,6 +13,7 @@ from postfix_mta_sts.commands import (
     healthcheck,
     importing,
     query,
+    seeding,
     serve,
     within,
 )
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
     commands = within(top)
-    for module in (serve, query, check_config, healthcheck, importing):
+    for module in (serve, query, check_config, healthcheck, importing, seeding):
         module.add(commands)
     commands.add("version", _version, "print the version")
     return top
