@@ -158,7 +158,8 @@ def _proxy(value: object) -> str:
     return text
 
 
-def _seconds(value: object) -> float:
+def seconds(value: object) -> float:
+    """The seconds that `30s`, `5m`, `1h`, `2d` or a number stand for; raises `ValueError`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     match = _DURATION.fullmatch(_text(value))
@@ -171,10 +172,10 @@ def duration(least: str, most: str) -> Notation:
     """The notation of a time between two others; it is read as seconds."""
 
     def read(value: object) -> float:
-        seconds = _seconds(value)
-        if not _seconds(least) <= seconds <= _seconds(most):
+        given = seconds(value)
+        if not seconds(least) <= given <= seconds(most):
             raise ValueError("it is out of range")
-        return seconds
+        return given
 
     return Notation(f"a number of seconds, or 30s, 5m, 1h, 30d, from {least} to {most}", read)
 
