@@ -101,6 +101,11 @@ class Dns:
         self._failures = 0  # queries in a row
         self._channels: list[_Channel] = []  # the last takes new queries, the others end theirs
 
+    @property
+    def silent(self) -> bool:
+        """Whether the last queries, `FAILURES_TOLD` or more, had no answer at all."""
+        return self._failures >= FAILURES_TOLD
+
     async def txt(self, domain: Domain) -> TxtAnswer:
         """The TXT records at `_mta-sts.<domain>` (RFC 8461 §3.1), CNAMEs followed.
 
@@ -156,7 +161,7 @@ class Dns:
         return answer
 
     def _answered(self) -> None:
-        if self._failures >= FAILURES_TOLD:
+        if self.silent:
             event(_log, logging.INFO, "DNS answers again", failures=self._failures)
         self._failures = 0
 

@@ -83,6 +83,11 @@ class Network:
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
+    @property
+    def silent(self) -> bool:
+        """See `Dns.silent`."""
+        return self._generations[-1].dns.silent
+
     async def discover(self, domain: Domain) -> Found:
         """See `Dns.discover`."""
         generation = self._generations[-1]

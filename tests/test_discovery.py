@@ -435,9 +435,11 @@ async def test_a_dns_that_never_answers_is_told_once(
     (told,) = caplog.records
     assert told.levelno == logging.WARNING
     assert 'DNS does not answer reason="SERVFAIL from the name server"' in told.getMessage()
+    assert dns.silent
     with pytest.raises(NoRecordError):
         await dns.txt(Domain("absent.test"))
     assert caplog.messages[1:] == [f"DNS answers again failures={2 * FAILURES_TOLD}"]
+    assert not dns.silent
 
 
 async def test_failures_between_answers_are_those_of_their_domains(
@@ -449,5 +451,6 @@ async def test_failures_between_answers_are_those_of_their_domains(
         for _ in range(FAILURES_TOLD - 1):
             with pytest.raises(DnsFailureError):
                 await dns.txt(Domain("ill.test"))
+        assert not dns.silent
         await dns.txt(GOOD)
     assert caplog.records == []

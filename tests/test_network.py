@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.beside import Beside
+from postfix_mta_sts.discovery import FAILURES_TOLD
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.mtasts.errors import CertificateError
+from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError
 from postfix_mta_sts.network import Network
-from tests.support.dns import DnsServer
+from tests.support.dns import DnsServer, Fault
 from tests.support.internet import Internet, internet
 from tests.support.tls import Authority
 
@@ -55,6 +56,20 @@ async def test_another_name_server(net: Internet, tmp_path: Path) -> None:
         await network.change(net.settings(tmp_path, changes))
         assert (await network.discover(GOOD)).policy_id == "other"
     assert net.queries("good.test") == 0
+
+
+async def test_silent(net: Internet, tmp_path: Path) -> None:
+    """A DNS that answers nothing is called silent; of other name servers that is not known yet."""
+    net.vanish(Fault.SERVFAIL)
+    async with asking(net, tmp_path) as network:
+        silent = [network.silent]
+        for _ in range(FAILURES_TOLD):
+            with pytest.raises(DnsFailureError):
+                await network.discover(GOOD)
+        silent.append(network.silent)
+        await network.change(net.settings(tmp_path))
+        silent.append(network.silent)
+    assert silent == [False, True, False]
 
 
 async def test_what_was_begun_is_ended(net: Internet, tmp_path: Path) -> None:

@@ -104,6 +104,16 @@ class FailsafeStore:
         """Policies that are in memory and not, or not yet, on file."""
         return len(self._unwritten.rows)
 
+    @property
+    def readable(self) -> bool:
+        """Whether the backend is open, and could be read when it last was."""
+        return self._backend is not None and not self._reading.failing
+
+    @property
+    def writable(self) -> bool:
+        """Whether the backend is open, and could be written when it last was."""
+        return self._backend is not None and not self._writing.failing
+
     async def open(self) -> None:
         """Open the backend, if it can be; else go on without and open it when it can be."""
         self._repair_soon()

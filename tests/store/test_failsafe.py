@@ -364,6 +364,7 @@ async def test_failing_write_leaves_reading_alone(shelf: Shelf) -> None:
         shelf.backend.fault = None
         assert await store.load(GOOD) == a_state()
         assert store.unwritten == 1
+        assert (store.readable, store.writable) == (True, False)
 
 
 async def test_failing_read_leaves_writing_alone(shelf: Shelf) -> None:
@@ -374,6 +375,7 @@ async def test_failing_read_leaves_writing_alone(shelf: Shelf) -> None:
         shelf.backend.fault = None
         await store.save(GOOD, a_state(), 0.0)
         assert shelf.backend.rows[GOOD].state == a_state()
+        assert (store.readable, store.writable) == (False, True)
 
 
 async def test_touch_lost(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
@@ -459,8 +461,10 @@ async def test_not_open_yet(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> N
         await store.save(GOOD, a_state(), 0.0)
         await store.touch({OTHER: Asked(1.0, 1)})
         assert await store.load(GOOD) == a_state()
+        assert (store.readable, store.writable) == (False, False)
         shelf.fault = None
         await repaired(store)
+        assert (store.readable, store.writable) == (True, True)
         assert shelf.backend.rows[GOOD].state == a_state()
     assert said(caplog) == [
         'WARNING store failing doing=writing reason="no such disk"',
