@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.commands import (
@@ -12,14 +13,20 @@ from postfix_mta_sts.commands import (
     check_config,
     healthcheck,
     importing,
+    policy,
     query,
     seeding,
     serve,
+    status,
     within,
 )
 from postfix_mta_sts.config import ConfigError
 from postfix_mta_sts.listening import ListenError
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
+from postfix_mta_sts.remote import RemoteError
+
+_TOLD: Final = (CommandError, ConfigError, ListenError, InvalidDomainError, RemoteError)
+"""Errors that say in one line all that there is to say."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         command: int = args.command(args)
-    except (CommandError, ConfigError, ListenError, InvalidDomainError) as error:
+    except _TOLD as error:
         print(f"postfix-mta-sts: {error}", file=sys.stderr)
         return FAILURE
     except BrokenPipeError:  # the reader, `head` or a pager, has seen enough
@@ -43,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
     commands = within(top)
-    for module in (serve, query, check_config, healthcheck, importing, seeding):
+    for module in (serve, query, status, policy, check_config, healthcheck, importing, seeding):
         module.add(commands)
     commands.add("version", _version, "print the version")
     return top
