@@ -15,6 +15,7 @@ from prometheus_client.samples import Sample
 
 from postfix_mta_sts.config import TcpAddress, parse
 from postfix_mta_sts.counts import Counts, Stage
+from postfix_mta_sts.discovery import FAILURES_TOLD
 from postfix_mta_sts.figures import Figures
 from postfix_mta_sts.metrics import render
 from postfix_mta_sts.store import Overview
@@ -193,6 +194,11 @@ def test_page_has_all_reasons() -> None:
     labels = [sample.labels for sample in samples()]
     rendered = {(found["stage"], found["reason"]) for found in labels if found.get("reason")}
     assert documented == rendered
+
+
+def test_page_says_when_the_dns_is_silent() -> None:
+    """The page has the number of queries after which the DNS is called silent."""
+    assert f"the last {FAILURES_TOLD} queries" in PAGE
 
 
 def test_addresses() -> None:
