@@ -1,21 +1,21 @@
 """States in a SQLite file: one connection reads, one writes, and many writes share one commit.
 
 Border: SQL and the life of one opened file. How the file is laid out is `schema`'s matter; what
-becomes of a failure is `failsafe`'s. Each connection has a thread of its own, so that nothing
-here blocks the event loop, and no writer that waits for a lock delays a read.
+becomes of a failure is `failsafe`'s. Each connection has a thread of its own (`connection`), so
+that no writer that waits for a lock delays a read, and none that reads a million rows a look-up.
 """
 
 import asyncio
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
-
-import aiosqlite
+from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.mtasts.domain import Domain
@@ -34,6 +34,7 @@ from postfix_mta_sts.store import (
     StoreError,
     held,
 )
+from postfix_mta_sts.store.connection import Connection
 from postfix_mta_sts.store.schema import SCHEMA, as_store_errors, identity, prepare, set_aside
 
 _T = TypeVar("_T")
@@ -46,9 +47,12 @@ _LOADED_AT_ONCE: Final = 100
 _REMOVED_AT_ONCE: Final = 5000
 """Rows that one call removes at most, so that no save waits long behind it."""
 
+# One row for all: after each row SQLite's thread waits for the interpreter's lock once more.
+# quote() writes a number so that it reads back as it was.
 _LOAD = """
-    SELECT domain, policy_id, policy, fetched_at, refetch_at FROM policies
-    WHERE domain IN (SELECT value FROM json_each(?))
+    SELECT json_group_array(json_array(
+        domain, CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at)
+    )) FROM policies WHERE domain IN (SELECT value FROM json_each(?))
 """
 _SAVE = """
     INSERT INTO policies
@@ -86,7 +90,9 @@ _DUE = """
     ORDER BY refetch_at LIMIT ?
 """
 _ROWS = """
-    SELECT domain, asked_at, asked_count, policy_id, policy, fetched_at, refetch_at FROM policies
+    SELECT domain, asked_at, asked_count,
+        CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at)
+    FROM policies
 """
 _ROW = f"{_ROWS} WHERE domain = ?"
 _PAGE = f"""
@@ -123,6 +129,10 @@ _REMOVE_EXPIRED = """
 _REMOVE_UNREADABLE = "DELETE FROM policies WHERE domain = ? AND fetched_at = ?"
 
 
+_Raw: TypeAlias = list[str]
+"""A row as it is read: policy id, policy, fetched_at, refetch_at, all of them as text."""
+
+
 class _Job(NamedTuple):
     statements: Sequence[tuple[str, Sequence[tuple[object, ...]]]]
     """Each with the rows for which it is carried out."""
@@ -140,22 +150,26 @@ class SqliteStore:
         self,
         path: Path,
         opened: tuple[int, int] | None,
-        connections: AsyncExitStack,
+        busy: float,
         clock: Callable[[], float],
     ) -> None:
         self.commits = 0
         """Transactions written since the store was opened."""
         self.reads = 0
-        """Times that rows were read, one or many at once."""
+        """Times that rows were read for look-ups, one or many at once."""
         self._path = path
         self._opened = opened
-        self._connections = connections
+        self._busy = busy
         self._clock = clock
+        self._connections: list[Connection] = []
+        self._reading: Connection
+        self._writing: Connection
+        self._surveying: asyncio.Task[Connection] | None = None
         self._damage: str | None = None
         self._closed = False
         self._waiting: list[_Job] = []
         self._writer: asyncio.Task[None] | None = None
-        self._wanted: dict[Domain, list[asyncio.Future[Sequence[Any] | None]]] = {}
+        self._wanted: dict[Domain, list[asyncio.Future[_Raw | None]]] = {}
         self._reader: asyncio.Task[None] | None = None
 
     @classmethod
@@ -175,30 +189,36 @@ class SqliteStore:
         with as_store_errors(path):
             path = await asyncio.to_thread(path.resolve)  # as SQLite does, to name its own files
             opened = await asyncio.to_thread(prepare, path, schema, busy, clock)
-            async with AsyncExitStack() as stack:
-                store = cls(path, opened, stack, clock)
-                await store._connect(busy)
-                store._connections = stack.pop_all()
-                return store
+            store = cls(path, opened, busy, clock)
+            try:
+                store._reading = await store._connect("query_only = ON")
+                store._writing = await store._connect("synchronous = FULL")
+            except BaseException:
+                await store._disconnect()
+                raise
+            return store
 
-    async def _connect(self, busy: float) -> None:
-        connect, enter = aiosqlite.connect, self._connections.enter_async_context
-        self._reading = await enter(connect(self._path, timeout=busy, isolation_level=None))
-        self._writing = await enter(connect(self._path, timeout=busy, isolation_level=None))
-        self._reading.text_factory = bytes  # text that is not UTF-8 is for `_state` to refuse
-        await self._reading.execute("PRAGMA query_only = ON")
-        await self._writing.execute("PRAGMA synchronous = FULL")
+    async def _connect(self, pragma: str) -> Connection:
+        connection = await Connection.open(self._path, self._busy, [pragma])
+        self._connections.append(connection)
+        return connection
+
+    async def _disconnect(self) -> None:
+        for connection in self._connections:
+            await connection.close()
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. A row that stands for no valid policy is removed, as though not there."""
         self._must_be_open()
-        row = asyncio.get_running_loop().create_future()
+        row: asyncio.Future[_Raw | None] = asyncio.get_running_loop().create_future()
         self._wanted.setdefault(domain, []).append(row)
         if self._reader is None:
             self._reader = asyncio.create_task(self._read_wanted(), name="store reader")
         found = await row
+        if found is None:
+            return None
         try:
-            return _state(found) if found else None
+            return _state(found)
         except MtaStsError as error:
             self._remove_unreadable(domain, found, error)
             return None
@@ -266,20 +286,22 @@ class SqliteStore:
     async def close(self) -> None:
         """See `Store`; if the file was found damaged, it is set aside now."""
         self._closed = True
-        if under_way := [task for task in (self._writer, self._reader) if task]:
+        if under_way := [task for task in (self._writer, self._reader, self._surveying) if task]:
             await asyncio.wait(under_way)
-        try:
-            with as_store_errors(self._path):
-                await self._connections.aclose()
-        finally:
-            if self._damage:
-                now = self._clock()
-                await asyncio.to_thread(set_aside, self._path, self._opened, self._damage, now)
+        await self._disconnect()
+        if self._damage:
+            now = self._clock()
+            await asyncio.to_thread(set_aside, self._path, self._opened, self._damage, now)
 
-    async def _read(self, sql: str, *parameters: object) -> Iterable[Any]:
+    async def _read(self, sql: str, *parameters: object) -> list[Any]:
+        """The rows of a query that may take its time: those who look up do not wait behind it."""
         self._must_be_open()
         with self._noting_damage():
-            return await self._reading.execute_fetchall(sql, parameters)
+            if self._surveying is None or (self._surveying.done() and self._surveying.exception()):
+                connecting = self._connect("query_only = ON")
+                self._surveying = asyncio.create_task(connecting, name="store survey")
+            connection = await asyncio.shield(self._surveying)
+            return await connection.run(lambda db: db.execute(sql, parameters).fetchall())
 
     async def _read_wanted(self) -> None:
         """Read for all who ask at the same time at once: what costs is the way to the thread."""
@@ -287,11 +309,11 @@ class SqliteStore:
             self.reads += 1
             wanted = {d: self._wanted.pop(d) for d in list(self._wanted)[:_LOADED_AT_ONCE]}
             try:
-                rows = await self._read(_LOAD, json.dumps(list(wanted)))
+                with self._noting_damage():
+                    found = await self._reading.run(partial(_load, json.dumps(list(wanted))))
             except StoreError as error:
                 _fail(chain.from_iterable(wanted.values()), error)
             else:
-                found = {row[0].decode("ascii", "replace"): row[1:] for row in rows}
                 for domain, asking in wanted.items():
                     _succeed((future, found.get(domain)) for future in asking)
         self._reader = None
@@ -320,31 +342,30 @@ class SqliteStore:
 
     async def _commit(self, jobs: Sequence[_Job]) -> list[int]:
         with self._noting_damage():
-            # SQLite would go on writing to a file that no name leads to any more.
-            if await asyncio.to_thread(identity, self._path) != self._opened:
-                raise DamagedStoreError(f"{self._path}: no longer the file that was opened")
-            try:
-                return await self._transact(jobs)
-            except BaseException:
-                with suppress(aiosqlite.Error):  # the one that is on its way says more
-                    await self._writing.rollback()
-                raise
+            counts = await self._writing.run(partial(self._transact, jobs))
+            self.commits += 1
+            return counts
 
-    async def _transact(self, jobs: Sequence[_Job]) -> list[int]:
-        await self._writing.execute("BEGIN IMMEDIATE")
-        counts = []
-        for job in jobs:
-            cursors = [await self._writing.executemany(*statement) for statement in job.statements]
-            counts.append(cursors[-1].rowcount)
-        await self._writing.commit()
-        self.commits += 1
+    def _transact(self, jobs: Sequence[_Job], db: sqlite3.Connection) -> list[int]:
+        """In the connection's thread."""
+        # SQLite would go on writing to a file that no name leads to any more.
+        if identity(self._path) != self._opened:
+            raise DamagedStoreError(f"{self._path}: no longer the file that was opened")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            counts = [[db.executemany(*s).rowcount for s in job.statements][-1] for job in jobs]
+            db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # the one that is on its way says more
+                db.rollback()
+            raise
         return counts
 
-    def _remove_unreadable(self, domain: Domain, row: Sequence[Any], error: MtaStsError) -> None:
+    def _remove_unreadable(self, domain: Domain, row: _Raw, error: MtaStsError) -> None:
         reason = str(error)
         logs.event(_log, logging.WARNING, "stored policy is not readable", domain, reason=reason)
         # Not waited for; fetched_at, so that a policy that is saved meanwhile stays.
-        removal = self._write((_REMOVE_UNREADABLE, [(domain, row[2])]))
+        removal = self._write((_REMOVE_UNREADABLE, [(domain, float(row[2]))]))
         removal.add_done_callback(asyncio.Future.exception)
 
     def _must_be_open(self) -> None:
@@ -361,13 +382,22 @@ class SqliteStore:
             raise
 
 
-def _state(row: Sequence[Any]) -> State:
+def _load(domains: str, db: sqlite3.Connection) -> dict[str, _Raw]:
+    """The rows of a JSON array of domains; in the connection's thread."""
+    [(rows,)] = db.execute(_LOAD, (domains,)).fetchall()
+    return {domain: row for domain, *row in json.loads(rows.decode("utf-8", "surrogateescape"))}
+
+
+def _state(row: _Raw) -> State:
     """The state that a row stands for; raises `MtaStsError` if it stands for none."""
-    match row:
-        case (bytes(policy_id), bytes(policy), float(fetched_at), float(refetch_at)):
-            id_ = parse_records([b"v=STSv1;id=" + policy_id])
-            return restored(parse_policy(policy), id_, fetched_at, refetch_at)
-    raise InvalidPolicyError(0, "a column of another type")
+    policy_id, policy, *times = row
+    id_ = parse_records([b"v=STSv1;id=" + policy_id.encode("utf-8", "surrogateescape")])
+    try:
+        fetched_at, refetch_at = map(float, times)
+    except ValueError as error:
+        raise InvalidPolicyError(0, "a column of another type") from error
+    text = policy.encode("utf-8", "surrogateescape")
+    return restored(parse_policy(text), id_, fetched_at, refetch_at)
 
 
 def _domain(raw: bytes) -> Domain:
@@ -376,9 +406,10 @@ def _domain(raw: bytes) -> Domain:
 
 
 def _readable(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
-    for domain, asked_at, asked_count, *state in rows:
+    for domain, asked_at, asked_count, *raw in rows:
         with suppress(MtaStsError):  # `load` removes it
-            yield Row(_domain(domain), _state(state), asked_at, asked_count)
+            state = _state([text.decode("utf-8", "surrogateescape") for text in raw])
+            yield Row(_domain(domain), state, asked_at, asked_count)
 
 
 def _seen(row: Sequence[Any]) -> Seen:

@@ -92,7 +92,8 @@ async def test_saves_wait_for_the_next_commit(path: Path) -> None:
 
 async def test_commits_reach_the_disk(store: SqliteStore) -> None:
     """A commit is over when the disk has it, so that it outlives a power cut (FULL is 2)."""
-    assert [tuple(r) for r in await store._writing.execute_fetchall("PRAGMA synchronous")] == [(2,)]
+    synchronous = await store._writing.run(lambda db: db.execute("PRAGMA synchronous").fetchall())
+    assert synchronous == [(2,)]
 
 
 async def test_order_is_kept(store: SqliteStore) -> None:
@@ -192,7 +193,7 @@ async def test_close_writes_first(path: Path) -> None:
 async def test_read_only(store: SqliteStore) -> None:
     """A file that cannot be written fails what is to be written, and can be read."""
     await store.save(GOOD, a_state(), 0.0)
-    await store._writing.execute("PRAGMA query_only = ON")
+    await store._writing.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
     with pytest.raises(StoreError, match="readonly database"):
         await store.save(OTHER, a_state(), 0.0)
     assert await store.load(GOOD) == a_state()
@@ -244,7 +245,7 @@ async def test_removal_spares_a_newer_row(store: SqliteStore) -> None:
     """A policy that is saved before an unreadable one has been removed stays."""
     later = a_state(1500.0)
     await store.save(GOOD, later, 0.0)
-    row = (b"id1", b"", 1000.0, 2000.0)
+    row = ["id1", "", "1000.0", "2000.0"]
     store._remove_unreadable(GOOD, row, InvalidPolicyError(0, "no version field"))
     await store.touch({})  # comes after the removal
     assert await store.load(GOOD) == later
