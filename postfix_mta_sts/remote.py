@@ -45,12 +45,17 @@ class Remote:
             return response.read()
 
     def lines(self, *parts: str, **query: str) -> Iterator[Any]:
-        """The same, of one JSON value a line, each as it comes."""
+        """The same, of one JSON object a line, each as it comes; `{"error": …}` is raised."""
         with self._response("GET", _target(parts, query)) as response:
             rest = b""
             while data := response.read1(_AT_ONCE):
                 *lines, rest = (rest + data).split(b"\n")
-                yield from map(json.loads, lines)  # its error is a ValueError
+                for value in map(json.loads, lines):  # its error is a ValueError
+                    if "error" in value:
+                        raise RemoteError(value["error"])
+                    yield value
+            if rest:
+                raise ValueError("a line without an end")
 
     @contextmanager
     def _response(self, method: str, target: str) -> Iterator[HTTPResponse]:
