@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: serve test check e2e bench format lock clean
+.PHONY: serve test check e2e bench man completion build format lock clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,17 @@ e2e: $(READY)
 # OPTIONS, for example: --quick, or --only cold; see bench/README.md
 bench: $(READY)
 	$(BIN)/python -m bench.run $(OPTIONS)
+
+# Man pages, and completion for bash, zsh and fish, into build/.
+man: $(READY)
+	$(BIN)/python contrib/man/pages.py build/man
+
+completion: $(READY)
+	$(BIN)/python contrib/completion/scripts.py build/completion
+
+# Wheel and sdist, into dist/, without another look at the network.
+build: $(READY)
+	$(BIN)/python -m build --no-isolation
 
 format: $(READY)
 	$(BIN)/ruff format .
