@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
-from postfix_mta_sts.dnssec import Answer, Dnssec, Mx
+from postfix_mta_sts.dnsmessage import Kind, Mx
+from postfix_mta_sts.dnssec import Answer, Dnssec
 from postfix_mta_sts.mtasts.dane import HOSTS_MOST, Host, HostState, MxState, Outcome, is_usable
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
@@ -88,15 +89,15 @@ class _Hearing:
     async def _addresses(self, name: str) -> Answer[str]:
         """Addresses of one family: what they prove of the host, those of the other would too."""
         try:
-            found = await self._heard(self._dns.addresses(name, "A"))
+            found = await self._heard(self._dns.addresses(name, Kind.A))
         except DnsFailureError:
-            found = await self._heard(self._dns.addresses(name, "AAAA"))
+            found = await self._heard(self._dns.addresses(name, Kind.AAAA))
             if found.records:
                 return found
             raise
         if found.records or not found.secure or not found.exists:
             return found
-        return await self._heard(self._dns.addresses(name, "AAAA"))
+        return await self._heard(self._dns.addresses(name, Kind.AAAA))
 
     async def _is_secure_alias(self, name: str, addresses: Answer[str]) -> bool:
         """Whether it is only behind a CNAME of this name that the proof ends (§2.2.2)."""

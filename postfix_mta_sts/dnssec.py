@@ -1,33 +1,31 @@
 """Ask a validating resolver, and hear whether it has proven its answer.
 
-Border: the one place that knows dnspython; aiodns, which asks all else, does not show the AD bit.
-An answer is secure, or not, or there is none (`DnsFailureError`); what follows from that is for
-`dane` to say. The AD bit is as good as the way to the resolver: `trusted` says whose counts.
+Border: it asks, and tries again; aiodns, which asks all else, does not show the AD bit. An answer
+is secure, or not, or there is none (`DnsFailureError`); what follows from that is for `dane` to
+say. The AD bit is as good as the way to the resolver: `trusted` says whose counts.
 """
 
 import asyncio
 import ipaddress
+import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, Literal, TypeVar
 
-import dns.asyncquery
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdata
-import dns.rdatatype
-import dns.resolver
-from dns.rdtypes.ANY.CNAME import CNAME
-from dns.rdtypes.ANY.MX import MX
-from dns.rdtypes.ANY.TLSA import TLSA
-from dns.rdtypes.IN.A import A
-from dns.rdtypes.IN.AAAA import AAAA
-
+from postfix_mta_sts.dnsmessage import (
+    NOERROR,
+    NXDOMAIN,
+    TTL_MOST,
+    Kind,
+    MalformedError,
+    Mx,
+    NameTooLongError,
+    Question,
+    Response,
+    Tlsa,
+)
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.notation import TcpAddress
 
@@ -35,30 +33,10 @@ FIRST_TRY: Final = 0.2
 """The share of the time that the first name server has; each try after it has twice as much."""
 
 _PORT: Final = 53
-_NAMED: Final = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
-_FOREVER: Final = 2**31 - 1  # seconds, the longest TTL (RFC 2181 §8)
+_SYSTEM_MOST: Final = 3  # resolv.conf(5)
+_RCODES: Final = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
 T = TypeVar("T")
-_Data = TypeVar("_Data", bound=dns.rdata.Rdata)
-_Kind = Literal["A", "AAAA", "CNAME", "MX", "SOA", "TLSA"]
-
-
-@dataclass(frozen=True, slots=True)
-class Mx:
-    """An MX record; `host` is a name as in `Answer.name`, `.` for none (RFC 7505)."""
-
-    preference: int
-    host: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tlsa:
-    """A TLSA record (RFC 6698 §2.1)."""
-
-    usage: int
-    selector: int
-    matching: int
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +49,9 @@ class Answer(Generic[T]):
     exists: bool
     """False: NXDOMAIN."""
     name: str
-    """Where the CNAMEs led: lower case, printable ASCII (RFC 4343 §2.1), no final dot."""
+    """Where the CNAMEs led, in the form of `dnsmessage`."""
     ttl: int
-    """Seconds: the least of the answer, or of a negative one (RFC 2308 §5)."""
+    """Seconds: the least of the answer."""
 
 
 def trusted(nameservers: Sequence[TcpAddress], *, trust_ad: bool) -> bool:
@@ -123,56 +101,43 @@ class Dnssec:
 
     async def mx(self, name: str) -> Answer[Mx]:
         """The MX RRset. This and the others raise `DnsFailureError`, which names the query."""
-        return await self._ask(name, "MX", MX, lambda r: Mx(r.preference, _text(r.exchange)))
+        return await self._ask(name, Kind.MX, Mx)
 
-    async def addresses(self, name: str, kind: Literal["A", "AAAA"]) -> Answer[str]:
+    async def addresses(self, name: str, kind: Literal[Kind.A, Kind.AAAA]) -> Answer[str]:
         """The addresses of one family."""
-        if kind == "A":
-            return await self._ask(name, kind, A, lambda r: r.address)
-        return await self._ask(name, kind, AAAA, lambda r: r.address)
+        return await self._ask(name, kind, str)
 
     async def alias(self, name: str) -> Answer[str]:
         """The CNAME that is at this very name."""
-        return await self._ask(name, "CNAME", CNAME, lambda r: _text(r.target))
+        return await self._ask(name, Kind.CNAME, str)
 
     async def tlsa(self, name: str) -> Answer[Tlsa]:
         """The TLSA RRset."""
-        return await self._ask(
-            name, "TLSA", TLSA, lambda r: Tlsa(r.usage, r.selector, r.mtype, r.cert)
-        )
+        return await self._ask(name, Kind.TLSA, Tlsa)
 
     async def _proves_root(self, server: TcpAddress) -> bool | DnsFailureError:
         try:
-            response = await self._answered(_query(dns.name.root, "SOA"), [server])
+            response = await self._answered(_question(".", Kind.SOA), [server])
         except DnsFailureError as error:
             return error
-        return bool(response.answer) and _is_secure(response)
+        return bool(response.records) and response.authentic
 
-    async def _ask(
-        self, name: str, kind: _Kind, data: type[_Data], read: Callable[[_Data], T]
-    ) -> Answer[T]:
+    async def _ask(self, name: str, kind: Kind, form: type[T]) -> Answer[T]:
         try:
-            query = _query(dns.name.from_text(name), kind)
-        except dns.name.NameTooLong:  # what cannot be asked for is proven not to be there
-            return Answer((), secure=True, exists=False, name=name, ttl=_FOREVER)
-        try:
-            response = await self._answered(query, self._servers)
-            chain = response.resolve_chaining()
+            response = await self._answered(_question(name, kind), self._servers)
+        except NameTooLongError:  # what cannot be asked for is proven not to be there
+            return Answer((), secure=True, exists=False, name=name, ttl=TTL_MOST)
         except DnsFailureError as error:
-            raise DnsFailureError(f"{kind} of {name}: {error}") from error
-        except dns.exception.DNSException as error:  # a CNAME loop, records of no name
-            raise DnsFailureError(f"{kind} of {name}: a malformed answer") from error
+            raise DnsFailureError(f"{kind.name} of {name}: {error}") from error
         return Answer(
-            tuple(read(record) for record in chain.answer or () if isinstance(record, data)),
-            secure=_is_secure(response),
-            exists=response.rcode() == dns.rcode.NOERROR,
-            name=_text(chain.canonical_name),
-            ttl=min(chain.minimum_ttl, _FOREVER),
+            tuple(record for record in response.records if isinstance(record, form)),
+            secure=response.authentic,
+            exists=response.rcode == NOERROR,
+            name=response.name,
+            ttl=response.ttl,
         )
 
-    async def _answered(
-        self, query: dns.message.Message, servers: Sequence[TcpAddress]
-    ) -> dns.message.QueryMessage:
+    async def _answered(self, question: Question, servers: Sequence[TcpAddress]) -> Response:
         """The first answer of the servers, in turn; who says that it has none is asked no more."""
         left, wait = deque(servers), self._timeout * FIRST_TRY
         reason = "no name server"
@@ -181,8 +146,8 @@ class Dnssec:
                 while left:
                     server = left.popleft()
                     try:
-                        return await _exchanged(query, server, wait)
-                    except dns.exception.Timeout:
+                        return await _exchanged(question, server, wait)
+                    except TimeoutError:
                         left.append(server)
                         wait *= 2
                     except DnsFailureError as error:
@@ -192,45 +157,76 @@ class Dnssec:
         raise DnsFailureError(reason)
 
 
-async def _exchanged(
-    query: dns.message.Message, server: TcpAddress, wait: float
-) -> dns.message.QueryMessage:
-    """One server's answer, by TCP if it is too long for UDP. What does not fit is not heard."""
+async def _exchanged(question: Question, server: TcpAddress, wait: float) -> Response:
+    """One server's answer, by TCP if it is too long for UDP; raises `TimeoutError` after `wait`."""
     try:
-        response, _ = await dns.asyncquery.udp_with_fallback(
-            query,
-            server.host,
-            timeout=wait,
-            port=server.port,
-            ignore_unexpected=True,
-            ignore_errors=True,
-        )
-    except dns.exception.Timeout:
+        async with asyncio.timeout(wait):
+            response = await _by_udp(question, server)
+            if response.truncated:
+                response = await _by_tcp(question, server)
+    except TimeoutError:
         raise
-    except (dns.exception.DNSException, OSError, EOFError) as error:
-        raise DnsFailureError("the name server cannot be reached, or is not one") from error
-    if response.rcode() not in _NAMED:
-        raise DnsFailureError(f"{dns.rcode.to_text(response.rcode())} from the name server")
-    if response.flags & dns.flags.TC:
+    except (OSError, EOFError) as error:
+        raise DnsFailureError("no name server can be reached") from error
+    except MalformedError as error:
+        raise DnsFailureError("a malformed answer from the name server") from error
+    if response.rcode not in {NOERROR, NXDOMAIN}:
+        said = _RCODES.get(response.rcode, f"rcode {response.rcode}")
+        raise DnsFailureError(f"{said} from the name server")
+    if response.truncated:
         raise DnsFailureError("a truncated answer from the name server")
-    if not isinstance(response, dns.message.QueryMessage):
-        raise DnsFailureError("a malformed answer from the name server")
     return response
 
 
-def _query(name: dns.name.Name, kind: _Kind) -> dns.message.Message:
-    # DO for resolvers that show AD to nobody else; AD for those to whom it says so (RFC 6840 §5.7).
-    query = dns.message.make_query(name, kind, want_dnssec=True)
-    query.flags |= dns.flags.AD
-    return query
+async def _by_udp(question: Question, server: TcpAddress) -> Response:
+    """By a socket of its own, whose port nobody knows, and which hears this server only."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[Response] = loop.create_future()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Hearing(question.read, answered), remote_addr=(server.host, server.port)
+    )
+    try:
+        transport.sendto(question.wire())
+        return await answered
+    finally:
+        transport.close()
 
 
-def _is_secure(response: dns.message.Message) -> bool:
-    return bool(response.flags & dns.flags.AD)
+class _Hearing(asyncio.DatagramProtocol):
+    """Waits for the datagram that can be read; others may be forged, and are passed over."""
+
+    def __init__(
+        self, read: Callable[[bytes], Response], answered: asyncio.Future[Response]
+    ) -> None:
+        self._read = read
+        self._answered = answered
+
+    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 (a connected socket)
+        if self._answered.done():
+            return
+        try:
+            self._answered.set_result(self._read(data))
+        except MalformedError:
+            return
+
+    def error_received(self, exc: Exception) -> None:
+        if not self._answered.done():
+            self._answered.set_exception(exc)
 
 
-def _text(name: dns.name.Name) -> str:
-    return name.canonicalize().to_text(omit_final_dot=True)
+async def _by_tcp(question: Question, server: TcpAddress) -> Response:
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    try:
+        query = question.wire()
+        writer.write(len(query).to_bytes(2) + query)
+        length = int.from_bytes(await reader.readexactly(2))
+        return question.read(await reader.readexactly(length))
+    finally:
+        writer.close()
+
+
+def _question(name: str, kind: Kind) -> Question:
+    return Question(name, kind, secrets.randbits(16))
 
 
 def _address(text: str) -> TcpAddress:
@@ -243,8 +239,19 @@ def _address(text: str) -> TcpAddress:
 
 
 def _of_system(resolv_conf: Path) -> tuple[TcpAddress, ...]:
+    """The servers that resolv.conf(5) names; this machine where it names none."""
     try:
-        system = dns.resolver.Resolver(str(resolv_conf))
-    except dns.resolver.NoResolverConfiguration:
-        return (TcpAddress("127.0.0.1", _PORT),)  # resolv.conf(5)
-    return tuple(TcpAddress(str(server), _PORT) for server in system.nameservers)
+        lines = resolv_conf.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    words = [line.split() for line in lines]
+    named = [w[1] for w in words if len(w) > 1 and w[0] == "nameserver" and _is_address(w[1])]
+    return tuple(TcpAddress(host, _PORT) for host in named[:_SYSTEM_MOST] or ["127.0.0.1"])
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -6,9 +6,11 @@ lines of a valid policy without braces or control characters. The wires encode i
 
 import re
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
+from postfix_mta_sts.mtasts.dane import Kind, Verdict
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, MxPattern, Policy
 
@@ -26,6 +28,19 @@ class Dress:
 
 
 PLAIN = Dress()
+
+
+@dataclass(frozen=True, slots=True)
+class DaneRule:
+    """What the administrator wants to be answered where DANE has a say."""
+
+    answer: Literal["dane-only", "dane", "yield"] = "dane-only"
+    """The strictest level that is told; yield: none, for main.cf has level dane."""
+    defer: bool = True
+    """Try again where the MX RRset is signed and the DNS does not say more."""
+
+
+STRICT = DaneRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +73,48 @@ TOO_LONG = TryAgain("the TLS policy is too long for this protocol")
 _UNSAFE_LINE = re.compile(r"[{}\x00-\x1f\x7f-\x9f]")
 
 
-def compose(domain: Domain, state: State, dress: Dress) -> Reply:
+def compose(
+    domain: Domain,
+    state: State,
+    dress: Dress,
+    verdict: Verdict | None = None,
+    rule: DaneRule = STRICT,
+) -> Reply:
     """What Postfix is told of a domain in this state (RFC 8461 §5; postconf(5)).
 
     Testing and none are not found: the administrator's own level, and DANE, stay in force. So is
     a domain about which the DNS said nothing; whether to defer instead is the caller's to know.
+
+    A `verdict` of DANE goes before the policy, which must not override it (RFC 8461 §2); without
+    one the domain is answered as though there were no DANE.
     """
+    match verdict.kind if verdict else None:
+        case Kind.ALL:
+            return _dane(rule.answer)
+        case Kind.SOME:
+            return _dane(_for_some(rule))
+        case Kind.UNUSABLE:
+            # TLS is a must and cannot be authenticated by DANE (RFC 7672 §2.2): a policy asks
+            # for more, and there is nothing in DANE that it could override. Without one, level
+            # dane encrypts, where dane-only would hold the mail back.
+            enforced = _by_policy(domain, state, dress)
+            return _dane(_for_some(rule)) if enforced is NOT_FOUND else enforced
+        case Kind.FAILURE if verdict and verdict.mx_is_secure and rule.defer:
+            return TryAgain(printable(f"DANE: DNS failure for {domain}: {verdict.reason}", 500))
+    return _by_policy(domain, state, dress)
+
+
+def _for_some(rule: DaneRule) -> Literal["dane", "yield"]:
+    """What is told where not every MX host can be authenticated: dane-only would defer there."""
+    return "dane" if rule.answer == "dane-only" else rule.answer
+
+
+def _dane(level: Literal["dane-only", "dane", "yield"]) -> Reply:
+    # Without the attributes of any dress: Postfix reports its TLSA records by itself.
+    return NOT_FOUND if level == "yield" else Found((level,))
+
+
+def _by_policy(domain: Domain, state: State, dress: Dress) -> Reply:
     policy = state.policy
     if policy is None or not _is_enforced(policy.mode, dress):
         return NOT_FOUND

@@ -1,17 +1,35 @@
 """What Postfix is told of a state (design "Reply"; postfix.md "The policy text")."""
 
 import re
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mta_sts.mtasts.dane import (
+    Host,
+    HostState,
+    MxState,
+    Outcome,
+    Verdict,
+    after_verdict,
+)
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, after_discovery, restored
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.postfix.reply import NOT_FOUND, PLAIN, Dress, Found, Reply, compose
+from postfix_mta_sts.postfix.reply import (
+    NOT_FOUND,
+    PLAIN,
+    DaneRule,
+    Dress,
+    Found,
+    Reply,
+    TryAgain,
+    compose,
+)
 
 DOMAIN = parse_domain("good.test")
 TLSRPT = Dress(tlsrpt=True)
@@ -119,3 +137,75 @@ def test_whatever_a_policy_says_the_attributes_are_ours(extra: bytes) -> None:
     assert names <= {"secure", "match", "servername", "policy_type", "policy_domain"} | {
         "mx_host_pattern"
     }
+
+
+def verdict(*states: HostState) -> Verdict:
+    """The verdict on a domain with a signed MX RRset of such hosts."""
+    hosts = tuple(Host(f"mx{n}.good.test", s, f"TLSA of mx{n}") for n, s in enumerate(states))
+    return after_verdict(None, Outcome(MxState.SECURE, "MX: signed", hosts, 300), 0)
+
+
+def mx(state: MxState) -> Verdict:
+    """The verdict that comes of such an MX RRset alone."""
+    return after_verdict(None, Outcome(state, "MX: said", (), 300), 0)
+
+
+WITH_POLICY = restored(parse_policy(GOOD.encode()), PolicyId("a"), 0, 0)
+WITHOUT = after_discovery(None, NoRecordError("NXDOMAIN"), 0)
+SECURE = compose(DOMAIN, WITH_POLICY, TLSRPT)
+DANE, DANE_ONLY = Found(("dane",)), Found(("dane-only",))
+USABLE, UNUSABLE = HostState.USABLE, HostState.UNUSABLE
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "with_policy", "without"),
+    [
+        (verdict(USABLE, USABLE), "dane-only", DANE_ONLY, DANE_ONLY),
+        (verdict(USABLE, USABLE), "dane", DANE, DANE),
+        (verdict(USABLE, USABLE), "yield", NOT_FOUND, NOT_FOUND),
+        (verdict(USABLE, HostState.ABSENT), "dane-only", DANE, DANE),
+        (verdict(USABLE, HostState.FAILED), "dane-only", DANE, DANE),
+        (verdict(USABLE, HostState.ABSENT), "dane", DANE, DANE),
+        (verdict(USABLE, HostState.ABSENT), "yield", NOT_FOUND, NOT_FOUND),
+        (verdict(UNUSABLE, HostState.ABSENT), "dane-only", SECURE, DANE),
+        (verdict(UNUSABLE), "dane", SECURE, DANE),
+        (verdict(UNUSABLE), "yield", SECURE, NOT_FOUND),
+        (verdict(HostState.ABSENT), "dane-only", SECURE, NOT_FOUND),
+        (verdict(), "dane-only", SECURE, NOT_FOUND),
+        (mx(MxState.INSECURE), "dane-only", SECURE, NOT_FOUND),
+        (mx(MxState.FAILED), "dane-only", SECURE, NOT_FOUND),
+        (None, "dane-only", SECURE, NOT_FOUND),
+    ],
+)
+def test_dane(
+    given: Verdict | None,
+    answer: Literal["dane-only", "dane", "yield"],
+    with_policy: Reply,
+    without: Reply,
+) -> None:
+    """DANE goes before a policy, in its own plain word whatever the dress (A5)."""
+    rule = DaneRule(answer)
+    assert isinstance(WITHOUT, State)
+    assert compose(DOMAIN, WITH_POLICY, TLSRPT, given, rule) == with_policy
+    assert compose(DOMAIN, WITHOUT, TLSRPT, given, rule) == without
+
+
+def test_a_failure_of_dane_defers_with_its_reason() -> None:
+    """Where the MX RRset is signed and the DNS does not say more, the mail waits (T5)."""
+    failure = verdict(HostState.ABSENT, HostState.FAILED)
+    told = compose(DOMAIN, WITH_POLICY, PLAIN, failure)
+    assert told == TryAgain("DANE: DNS failure for good.test: TLSA of mx1")
+
+
+def test_a_failure_of_dane_goes_by_the_policy_on_request() -> None:
+    """With on_failure mta_sts nothing is held for it."""
+    rule = DaneRule(defer=False)
+    assert compose(DOMAIN, WITH_POLICY, TLSRPT, verdict(HostState.FAILED), rule) == SECURE
+
+
+def test_a_long_reason_of_dane_is_cut() -> None:
+    """However long the names of a chain are, the reply fits every wire."""
+    long = Outcome(MxState.SECURE, "MX", (Host("mx", HostState.FAILED, "x" * 2000),), 300)
+    told = compose(DOMAIN, WITH_POLICY, PLAIN, after_verdict(None, long, 0))
+    assert isinstance(told, TryAgain)
+    assert len(told.reason) == 500

@@ -27,6 +27,7 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
@@ -209,8 +210,17 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 def _put(response: dns.message.Message, name: str, kind: str, records: Records) -> None:
-    owner = f"{name.removesuffix('.')}."  # the root is a dot already
-    response.answer.append(dns.rrset.from_text(owner, records.ttl, "IN", kind, *records.data))
+    owner = dns.name.from_text(name)
+    rdata = [_rdata(kind, text) for text in records.data]
+    response.answer.append(dns.rrset.from_rdata_list(owner, records.ttl, rdata))
+
+
+def _rdata(kind: str, text: str) -> dns.rdata.Rdata:
+    r"""A record's data; `\# LENGTH HEX` is taken as it is, right or wrong (RFC 3597 §5)."""
+    if not text.startswith(r"\#"):
+        return dns.rdata.from_text("IN", kind, text)
+    data = bytes.fromhex("".join(text.split()[2:]))
+    return dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.from_text(kind), data)
 
 
 def _fail(response: dns.message.Message, fault: Fault) -> None:
