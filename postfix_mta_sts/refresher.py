@@ -58,7 +58,7 @@ class Refresher:
         self._store = sources.store
         self._clock = sources.clock
         self._random = sources.random
-        self._idle_after = idle_after
+        self.idle_after = idle_after
         self._replies = replies
         self._renews = renews
         self._monotonic = monotonic
@@ -94,7 +94,7 @@ class Refresher:
     async def renew_due(self) -> None:
         """Renew what is due, spread over a tick, each at a random moment of its share."""
         now = self._clock()
-        due = await self._store.due(now, now - self._idle_after, BATCH)
+        due = await self._store.due(now, now - self.idle_after, BATCH)
         async with asyncio.TaskGroup() as group:
             for domain in due:
                 await self._sleep(2 * self._random() * REFRESH_TICK / len(due))

@@ -122,6 +122,11 @@ class Resolver:
         self._attempts: dict[Domain, _Attempt] = {}
         self._asked: dict[Domain, Asked] = {}
 
+    def change(self, *, lookup_timeout: float, entries: int) -> None:
+        """Go on with these; what is in memory beyond `entries` goes with the next that comes."""
+        self._lookup_timeout = lookup_timeout
+        self._entries = entries
+
     @property
     def entries(self) -> int:
         """How many states are in memory."""

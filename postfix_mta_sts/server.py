@@ -234,13 +234,11 @@ class Server:
         await listener.start_serving()
         return door
 
-    async def shut(self, door: Door) -> None:
-        """Take no more clients there; those who came by it are answered, then closed."""
+    def shut(self, door: Door) -> None:
+        """Take no more clients there; those who came by it are answered, and closed a bit later."""
         self._doors.remove(door)
         door.listener.close()
-        await asyncio.sleep(DRAIN_GRACE)
-        for connection in [c for c in self._connections if c.door is door]:
-            connection.finish()
+        asyncio.get_running_loop().call_later(DRAIN_GRACE, self._finish, door)
 
     async def drain(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Take no more clients, answer what was asked, and close; `deadline` in seconds."""
@@ -282,6 +280,10 @@ class Server:
         if len(self._refusals) > PEERS_KEPT:
             self._refusals.popitem(last=False)
         event(_log, logging.INFO, "malformed request", peer=peer, reason=str(error))
+
+    def _finish(self, door: Door) -> None:
+        for connection in [c for c in self._connections if c.door is door]:
+            connection.finish()
 
     def _dispensable(self) -> Connection | None:
         return next((c for c in self._connections if c.dispensable), None)

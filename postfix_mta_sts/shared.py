@@ -11,10 +11,11 @@ from socket import socket
 
 from postfix_mta_sts import __version__, systemd
 from postfix_mta_sts.config import Settings
-from postfix_mta_sts.daemon import running, told_to_stop
+from postfix_mta_sts.daemon import running
 from postfix_mta_sts.listening import Listening
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.server import BACKLOG
+from postfix_mta_sts.service import told_to_stop
 from postfix_mta_sts.workers import Worker, Workers
 
 _log = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import os
 import signal
 import socket
 import sqlite3
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts import daemon as daemon_module
 from postfix_mta_sts.commands import DEFAULT_CONFIG
 from postfix_mta_sts.listening import ListenError
 from tests.support.clients import Address, Client, connected, request
@@ -276,19 +274,6 @@ class TestEnd:
                 replies, broken = zip(*await asyncio.gather(*asking), strict=True)
             assert set.union(*replies) == {secure("good.test")}
             assert set(broken) == {b""}
-
-    async def test_in_this_process(self, net: Internet, tmp_path: Path) -> None:
-        """`serve` itself: ready, served, told to stop, ended."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
-            notified.bind(str(tmp_path / "notify"))
-            notified.settimeout(PATIENCE)
-            environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
-            serving = asyncio.create_task(daemon_module.serve(net.settings(tmp_path), environ))
-            assert await asyncio.to_thread(notified.recv, 99) == b"READY=1"
-            assert await Desk(tmp_path).ask("other.test") == NOT_FOUND
-            os.kill(os.getpid(), signal.SIGTERM)
-            await serving
-            assert notified.recv(99) == b"STOPPING=1"
 
     async def test_without_a_configuration(self, tmp_path: Path) -> None:
         """No file at all is a working configuration: the default port, the user's state folder."""

@@ -9,8 +9,9 @@ from typing import Final
 
 import uvloop
 
-from postfix_mta_sts import daemon, logs
+from postfix_mta_sts import logs, service
 from postfix_mta_sts.commands import OK, Commands, add_config, settings
+from postfix_mta_sts.config import Settings
 from postfix_mta_sts.shared import serve_together
 
 WORKERS_MOST: Final = 64
@@ -29,11 +30,18 @@ def add(commands: Commands) -> None:
 def _serve(args: argparse.Namespace) -> int:
     chosen = settings(args)
     journal = logs.to_journal(os.environ, sys.stderr)
-    logs.set_up(chosen.log.level, chosen.log.format, sys.stderr, journal=journal)
+
+    def load() -> Settings:
+        return settings(args)
+
+    def apply(chosen: Settings) -> None:
+        logs.set_up(chosen.log.level, chosen.log.format, sys.stderr, journal=journal)
+
+    apply(chosen)
     gc.freeze()  # what was imported stays, and need not be looked at again
     gc.set_threshold(*GC_THRESHOLDS)
     if args.workers == 1:
-        uvloop.run(daemon.serve(chosen, os.environ))
+        uvloop.run(service.serve(chosen, os.environ, load, apply))
     else:
         serve_together(chosen, os.environ, args.workers, uvloop.run)
     return OK

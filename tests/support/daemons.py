@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.daemon import running
+from postfix_mta_sts.daemon import Daemon, running
 from tests.support.clients import Client, connected
 from tests.support.internet import (
     AS_IT_IS,
@@ -85,6 +85,14 @@ async def daemon(
         yield Desk(folder)
 
 
+@asynccontextmanager
+async def reloading(net: Internet, folder: Path) -> AsyncIterator[tuple[Desk, Daemon]]:
+    """The daemon in this process, to be told of other settings while it runs."""
+    settings = net.settings(folder)
+    async with running(settings, {}, https_port=net.hosts.port) as served:
+        yield Desk(folder), served
+
+
 class Process(Desk):
     """The daemon in a process of its own, as systemd runs it."""
 
@@ -129,6 +137,12 @@ class Process(Desk):
         assert await self.notified() == b"READY=1", self.log
 
     async def notified(self) -> bytes:
+        """What systemd is told next, but for how it goes; nothing if it ends before."""
+        while (said := await self.told()).startswith(b"STATUS="):
+            pass
+        return said
+
+    async def told(self) -> bytes:
         """What systemd is told next; nothing if it ends before."""
         assert self._notified
         loop = asyncio.get_running_loop()
