@@ -1,0 +1,155 @@
+"""A Debian system that its own systemd runs: started, told what to do, asked how it is.
+
+A copy of a release's tree, with systemd and Python from Debian's packages and the daemon and its
+units as docs/systemd.md has them installed, booted by systemd-nspawn(1) in the network namespace of
+the test. No process of the machine's own systemd is touched; there need not be any.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.namespace import Namespace
+from tests.e2e.transcript import PATIENCE
+from tests.e2e.trees import NoTreeError
+
+UNIT: Final = "postfix-mta-sts.service"
+CONFIG: Final = "etc/postfix-mta-sts.yml"
+_PACKAGES: Final = ("systemd", "python3", "python3-venv")
+_UNITS: Final = Path(__file__).parents[2] / "contrib/systemd"
+_MASKED: Final = ("postfix", "nsd", "unbound", "apt-daily.timer", "apt-daily-upgrade.timer")
+"""What else a tree has to start: the test has its own, in the same network."""
+
+_ENVIRONMENT: Final = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+
+# nspawn puts a system into the kind of control groups that it finds, and today's systemd knows
+# only the second; that nothing here is shared with the machine, the namespace sees to.
+_BOOT: Final = """\
+[ "$(stat --file-system --format %T /sys/fs/cgroup)" = cgroup2fs ] ||
+    { umount --recursive /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; } || exit
+exec systemd-nspawn --quiet --register=no --keep-unit --notify-ready=yes --console=pipe \\
+    --directory="$1" --network-namespace-path="$2" --resolv-conf=off --timezone=off --boot
+"""
+
+
+def with_systemd(tree: Path) -> Path:
+    """A release's tree with systemd and Python, kept beside it; copy it. Raises `NoTreeError`."""
+    place = tree.with_name(f"{tree.name}-systemd")
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / "usr/bin/systemctl").exists():
+            new = place.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)
+            _run("cp", "--archive", str(tree), str(new))
+            _run("chroot", str(new), "apt-get", "update")
+            options = ("install", "--yes", "--no-install-recommends")
+            _run("chroot", str(new), "apt-get", *options, *_PACKAGES)
+            new.rename(place)
+    return place
+
+
+def _run(*words: str) -> None:
+    try:
+        subprocess.run(words, check=True, capture_output=True, text=True, env=_ENVIRONMENT)
+    except OSError as error:
+        raise NoTreeError(f"{words[0]}: {error}") from error
+    except subprocess.CalledProcessError as error:
+        tail = "\n".join((error.stdout + error.stderr).splitlines()[-20:])
+        raise NoTreeError(f"{' '.join(words)}: {tail}") from error
+
+
+def install(root: Path, wheels: Path) -> None:
+    """Install the daemon in a tree, as docs/systemd.md has it, and enable its units."""
+    inside = root / "root/wheels"
+    shutil.copytree(wheels, inside)
+    venv = "/opt/postfix-mta-sts"
+    _run("chroot", str(root), "python3", "-m", "venv", venv)
+    index = ("--no-index", "--find-links", "/root/wheels")
+    _run("chroot", str(root), f"{venv}/bin/pip", "install", *index, "postfix-mta-sts")
+    shutil.rmtree(inside)
+    (root / "usr/local/bin/postfix-mta-sts").symlink_to(f"{venv}/bin/postfix-mta-sts")
+    for unit in (*_UNITS.glob("*.service"), *_UNITS.glob("*.socket")):
+        shutil.copy(unit, root / "etc/systemd/system")
+    (root / "etc/sysusers.d").mkdir(exist_ok=True)
+    shutil.copy(_UNITS / "sysusers.d/postfix-mta-sts.conf", root / "etc/sysusers.d")
+    _run("systemctl", f"--root={root}", "mask", *_MASKED)
+    sockets = ("postfix-mta-sts.socket", "postfix-mta-sts-chroot.socket")
+    _run("systemctl", f"--root={root}", "enable", UNIT, *sockets)
+
+
+class Machine:
+    """A running system; made by `booted`."""
+
+    def __init__(self, root: Path, leader: int) -> None:
+        self.root: Final = root
+        self._leader = leader
+
+    def run(self, *words: str, user: str = "") -> subprocess.CompletedProcess[str]:
+        """A command in the system, to its end, as root or as `user`."""
+        command = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
+        command += ["--pid", "--cgroup", "--root", "--wdns=/"]
+        if user:
+            words = ("runuser", "-u", user, "--", *words)
+        return subprocess.run(
+            [*command, *words], check=False, capture_output=True, text=True, timeout=PATIENCE
+        )
+
+    def told(self, *words: str) -> str:
+        """What a command that must succeed prints."""
+        done = self.run(*words)
+        assert done.returncode == 0, done.stderr + self.journal()
+        return done.stdout.strip()
+
+    def unit(self, name: str, unit: str = UNIT) -> str:
+        """A property of a unit (systemctl(1), show)."""
+        return self.told("systemctl", "show", "--value", "--property", name, unit)
+
+    def journal(self, unit: str = UNIT) -> str:
+        """What a unit has logged."""
+        return self.run("journalctl", "--unit", unit, "--output=cat", "--no-pager").stdout
+
+
+@contextlib.contextmanager
+def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[Machine]:
+    """The system in a tree, once it has started all its units. Raises `NoTreeError`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, log.open("w") as said:
+        notify.bind(str(folder / "boot"))
+        words = ["unshare", "--mount", "sh", "-c", _BOOT, "boot", str(root)]
+        process = subprocess.Popen(
+            [*words, f"/run/netns/{inside.name}"],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env={"NOTIFY_SOCKET": str(folder / "boot"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        )
+        try:
+            leader = _wait_for(process, notify, log)
+            yield Machine(root, leader)
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for(process: subprocess.Popen[bytes], notify: socket.socket, log: Path) -> int:
+    """The process that is the system's first, as soon as nspawn says that it is up."""
+    leader = 0
+    with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
+        while select.select([notify, end], [], [], PATIENCE)[0] == [notify]:
+            for line in notify.recv(4096).decode().splitlines():
+                key, _, value = line.partition("=")
+                if key == "X_NSPAWN_LEADER_PID":
+                    leader = int(value)
+                elif line == "READY=1":
+                    return leader
+    raise NoTreeError(f"systemd-nspawn starts no system here: {log.read_text()[-2000:]}")

@@ -1,0 +1,267 @@
+"""The unit, its sockets and its restrictions, under the systemd of Debian 12 and 13."""
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.machines import CONFIG, UNIT, Machine, booted, install, with_systemd
+from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.servers import DAEMON_DNS
+from tests.e2e.transcript import PATIENCE
+from tests.e2e.trees import RELEASES, NoTreeError, Release
+from tests.e2e.wheels import wheels
+from tests.e2e.world import World
+from tests.e2e.world import world as running_world
+from tests.support.obstacles import cannot
+
+pytestmark = pytest.mark.e2e
+
+QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
+EXPOSURE_MOST = 1.5
+CONFINED = "confined.service"
+"""A unit under the very restrictions of the daemon's, with a program that tries them."""
+TRIES = """\
+import ctypes, errno, mmap, os, socket
+
+def tried(what, attempt):
+    try:
+        attempt()
+        print(what, "done")
+    except OSError as error:
+        print(what, errno.errorcode[error.errno])
+
+def unshared():
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(0x10000000):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+tried("executable", lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC))
+tried("etc", lambda: open("/etc/here", "w"))
+tried("usr", lambda: open("/usr/here", "w"))
+tried("home", lambda: os.listdir("/home"))
+tried("device", lambda: open("/dev/kmsg"))
+tried("packet", lambda: socket.socket(socket.AF_PACKET))
+tried("setuid", lambda: os.setuid(0))
+tried("priority", lambda: os.setpriority(os.PRIO_PROCESS, 0, 5))
+tried("namespace", unshared)
+tried("state", lambda: open("/var/lib/postfix-mta-sts/here", "w"))
+tried("runtime", lambda: open("/run/postfix-mta-sts/here", "w"))
+"""
+REFUSED = {
+    "executable": "EPERM",
+    "etc": "EROFS",
+    "usr": "EROFS",
+    "home": "EACCES",
+    "device": "ENOENT",
+    "packet": "EAFNOSUPPORT",
+    "setuid": "EPERM",
+    "priority": "EPERM",
+    "namespace": "EPERM",
+    "state": "done",
+    "runtime": "done",
+}
+
+
+@pytest.fixture(scope="module")
+def apart(trees: dict[str, Path]) -> Iterator[Namespace]:
+    """A network for these tests alone: the daemon has its usual port."""
+    with namespace("mta-sts-units", DAEMON_DNS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def around(apart: Namespace, folder: Path, logs: Path) -> Iterator[World]:
+    """Name servers and Policy Host there."""
+    (folder / "units").mkdir()
+    with running_world(apart, folder / "units", logs / "units-world.log") as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.suite)
+def machine(
+    request: pytest.FixtureRequest,
+    trees: dict[str, Path],
+    apart: Namespace,
+    around: World,
+    folder: Path,
+    logs: Path,
+) -> Iterator[Machine]:
+    """One Debian after the other, with the daemon installed and running."""
+    release: Release = request.param
+    place = folder / f"{release.suite}-system"
+    place.mkdir()
+    root = place / "root"
+    try:
+        subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
+        install(root, wheels(release.suite, place / "wheels"))
+        _configure(root, around)
+        with booted(root, apart, place, logs / f"{release.suite}-boot.log") as made:
+            yield made
+            (logs / f"{release.suite}-unit.log").write_text(made.journal())
+    except NoTreeError as error:
+        cannot(str(error))
+
+
+def _configure(root: Path, around: World) -> None:
+    shutil.copy(around.ca_file, root / "etc/mta-sts-ca.pem")
+    listeners = [{"socketmap": "127.0.0.1:8461"}, {"socketmap": f"unix:{QUEUE_SOCKET}"}]
+    settings = {
+        "listen": listeners,
+        "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
+        "https": {"ca_file": "/etc/mta-sts-ca.pem", "allow_private_addresses": True},
+    }
+    (root / CONFIG).write_text(json.dumps(settings))  # JSON is YAML
+    (root / "etc/confined.py").write_text(TRIES)
+    unit = (root / "etc/systemd/system" / UNIT).read_text()
+    unit = re.sub(r"ExecStart=.*", "ExecStart=python3 /etc/confined.py", unit)
+    unit = re.sub(r"(Type=).*", r"\1oneshot", unit)
+    unit = re.sub(r"(?m)^(Restart|WatchdogSec|ExecReload)=.*", "", unit)
+    (root / "etc/systemd/system" / CONFINED).write_text(unit)
+
+
+def ask(inside: Namespace, key: str) -> str:
+    """What the daemon replies over TCP; a connection that is closed is tried again, once."""
+    data = f"postfix {key}".encode()
+    for last in (False, True):
+        with inside.connect("127.0.0.1", 8461) as connection:
+            connection.settimeout(PATIENCE)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(b"%d:%b," % (len(data), data))
+                if reply := connection.recv(4096):
+                    return reply.split(b":", 1)[1].rstrip(b",").decode()
+        assert not last
+    raise AssertionError
+
+
+def secure(domain: str) -> str:
+    """The reply for a domain with a policy."""
+    return f"OK secure match=mx.{domain} servername=hostname"
+
+
+def test_started(machine: Machine) -> None:
+    """The unit and its sockets are up, and the daemon took both sockets."""
+    assert machine.unit("ActiveState") == "active"
+    journal = machine.journal()
+    assert "listening wire=socketmap address=127.0.0.1:8461" in journal
+    assert f"listening wire=socketmap address=unix:{QUEUE_SOCKET}" in journal
+    assert "inherited socket fits no listener" not in journal
+    order = machine.unit("Before").split()
+    assert "postfix.service" in order
+
+
+def test_who_it_is(machine: Machine) -> None:
+    """The process is the static user, without capabilities, and with a filter of system calls."""
+    pid = machine.unit("MainPID")
+    status = dict(
+        line.split(":\t", 1) for line in machine.told("cat", f"/proc/{pid}/status").splitlines()
+    )
+    uid = machine.told("id", "--user", "postfix-mta-sts")
+    assert uid != "0"
+    assert status["Uid"].split() == [uid] * 4
+    for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[each], 16) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_what_is_refused(machine: Machine) -> None:
+    """The restrictions are at work: nothing but its two folders, no executable memory."""
+    machine.told("systemctl", "start", CONFINED)
+    seen = dict(line.split() for line in machine.journal(CONFINED).splitlines() if " " in line
+                and line.split()[0] in REFUSED and len(line.split()) == 2)  # fmt: skip
+    assert seen == REFUSED
+
+
+def test_works_under_it(machine: Machine, apart: Namespace, around: World) -> None:
+    """Under these restrictions a domain is looked up over DNS and HTTPS, and kept on file."""
+    domain = around.fresh("confined")
+    around.policy(domain, "enforce")
+    assert ask(apart, domain) == secure(domain)
+    assert ask(apart, around.fresh("none")) == "NOTFOUND "
+    listing = machine.told("stat", "--format=%U %a", "/var/lib/postfix-mta-sts/policies.db")
+    assert listing.split()[0] == "postfix-mta-sts"
+    assert machine.told("postfix-mta-sts", "healthcheck") == "socketmap 127.0.0.1:8461: answers"
+
+
+def test_socket_in_the_chroot(machine: Machine, around: World) -> None:
+    """Postfix's own user may ask through the socket in its queue directory, and nobody else."""
+    domain = around.fresh("chroot")
+    around.policy(domain, "enforce")
+    table = f"socketmap:unix:{QUEUE_SOCKET}:postfix"
+    done = machine.run("postmap", "-q", domain, table, user="postfix")
+    assert done.stdout.strip() == secure(domain).removeprefix("OK ")
+    assert machine.run("postmap", "-q", domain, table, user="nobody").returncode != 0
+
+
+def test_restart_loses_no_look_up(machine: Machine, apart: Namespace, around: World) -> None:
+    """Who asks while the service restarts is answered: systemd holds the socket."""
+    domain = around.fresh("restart")
+    around.policy(domain, "enforce")
+    before = machine.unit("MainPID")
+    replies, over = [], threading.Event()
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            replies.append(ask(apart, domain))
+        replies.append(ask(apart, domain))
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    for _ in range(2):
+        machine.told("systemctl", "restart", UNIT)
+    over.set()
+    asking.join()
+    assert set(replies) == {secure(domain)}
+    assert machine.unit("MainPID") != before
+
+
+def test_exposure(machine: Machine) -> None:
+    """systemd-analyze gives at most 1.5, and has nothing to say against the units."""
+    analyze = ("systemd-analyze", "security", "--no-pager", UNIT)
+    verdict = re.search(rf"exposure level for {UNIT}: ([0-9.]+)", machine.told(*analyze))
+    assert verdict
+    assert float(verdict[1]) <= EXPOSURE_MOST
+    units = [UNIT, "postfix-mta-sts.socket", "postfix-mta-sts-chroot.socket"]
+    paths = [f"/etc/systemd/system/{unit}" for unit in units]
+    done = machine.run("systemd-analyze", "verify", *paths)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+class TestWatchdog:
+    """A daemon that does not answer is killed and started anew."""
+
+    @pytest.fixture
+    def quick(self, machine: Machine) -> Iterator[None]:
+        """A watchdog of two seconds."""
+        folder = f"/run/systemd/system/{UNIT}.d"
+        text = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n"
+        machine.told("sh", "-c", f"mkdir -p {folder}; printf '{text}' > {folder}/quick.conf")
+        machine.told("systemctl", "daemon-reload")
+        machine.told("systemctl", "restart", UNIT)
+        yield
+        machine.told("rm", "-r", folder)
+        machine.told("systemctl", "daemon-reload")
+        machine.told("systemctl", "restart", UNIT)
+
+    @pytest.mark.usefixtures("quick")
+    def test_stuck(self, machine: Machine, apart: Namespace, around: World) -> None:
+        """Fed it lives on; stuck it is killed, and who asks meanwhile is answered by the next."""
+        domain = around.fresh("watchdog")
+        around.policy(domain, "enforce")
+        assert ask(apart, domain) == secure(domain)
+        pid = machine.unit("MainPID")
+        until = time.monotonic() + 3  # one and a half of its intervals
+        while time.monotonic() < until:
+            assert ask(apart, domain) == secure(domain)
+        assert machine.unit("MainPID") == pid
+        machine.told("sh", "-c", f"kill -STOP {pid}")
+        assert ask(apart, domain) == secure(domain)
+        assert machine.unit("MainPID") != pid
+        assert "Watchdog timeout" in machine.journal()

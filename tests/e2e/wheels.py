@@ -1,0 +1,34 @@
+"""The daemon and all that it is made of, as wheels for a Debian's own Python.
+
+Fetched by this machine's pip, so that within a tree or an image nothing needs a package index.
+"""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+
+PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
+"""Debian release → its Python."""
+
+
+def wheels(suite: str, folder: Path) -> Path:
+    """`folder`, with the wheels for a release: the daemon, what it needs, what builds it.
+
+    Raises `subprocess.CalledProcessError`, with pip's words in `stderr`.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    chosen = ["--only-binary=:all:", "--python-version", PYTHONS[suite]]
+    constraint = ["--constraint", str(ROOT / "constraints.txt")]
+    _pip("download", *chosen, *constraint, "--dest", str(folder), *needed)
+    _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    return folder
+
+
+def _pip(*words: str) -> None:
+    command = [sys.executable, "-m", "pip", "--quiet", *words]
+    subprocess.run(command, check=True, capture_output=True, text=True)
