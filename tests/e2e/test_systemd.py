@@ -56,7 +56,6 @@ tried("state", lambda: open("/var/lib/postfix-mta-sts/here", "w"))
 tried("runtime", lambda: open("/run/postfix-mta-sts/here", "w"))
 """
 REFUSED = {
-    "executable": "EPERM",
     "etc": "EROFS",
     "usr": "EROFS",
     "home": "EACCES",
@@ -174,9 +173,9 @@ def test_who_it_is(machine: Machine) -> None:
 def test_what_is_refused(machine: Machine) -> None:
     """The restrictions are at work: nothing but its two folders, no executable memory."""
     machine.told("systemctl", "start", CONFINED)
-    seen = dict(line.split() for line in machine.journal(CONFINED).splitlines() if " " in line
-                and line.split()[0] in REFUSED and len(line.split()) == 2)  # fmt: skip
-    assert seen == REFUSED
+    said = re.findall(r"^(\w+) (done|E[A-Z]+)$", machine.journal(CONFINED), re.MULTILINE)
+    assert dict(said) == REFUSED | {"executable": dict(said)["executable"]}
+    assert dict(said)["executable"] in {"EPERM", "EACCES"}  # by a filter, or by the kernel itself
 
 
 def test_works_under_it(machine: Machine, apart: Namespace, around: World) -> None:
@@ -231,7 +230,8 @@ def test_exposure(machine: Machine) -> None:
     units = [UNIT, "postfix-mta-sts.socket", "postfix-mta-sts-chroot.socket"]
     paths = [f"/etc/systemd/system/{unit}" for unit in units]
     done = machine.run("systemd-analyze", "verify", *paths)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert done.stdout + done.stderr == ""
+    assert done.returncode == 0
 
 
 class TestWatchdog:
