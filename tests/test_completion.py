@@ -31,7 +31,14 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bash(scripts: Path, *words: str) -> set[str]:
     """What bash offers for the last of the words."""
-    asked = [program("bash"), "-c", ASK_BASH, "bash", scripts / "postfix-mta-sts", *words]
+    asked: list[str | Path] = [
+        program("bash"),
+        "-c",
+        ASK_BASH,
+        "bash",
+        scripts / "postfix-mta-sts",
+        *words,
+    ]
     done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stderr == ""
     return set(done.stdout.split())

@@ -90,6 +90,6 @@ def test_head(pages: Path, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_sound(pages: Path, name: str) -> None:
     """A judge of man pages finds nothing to warn of."""
-    words = [program("mandoc"), "-T", "lint", "-W", "warning", pages / name]
+    words: list[str | Path] = [program("mandoc"), "-T", "lint", "-W", "warning", pages / name]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

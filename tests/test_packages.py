@@ -20,7 +20,15 @@ BUILT = f"postfix_mta_sts-{__version__}"
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which both are, as `make build` makes them."""
     folder = tmp_path_factory.mktemp("dist")
-    words = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
+    words: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--outdir",
+        folder,
+        ROOT,
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -64,15 +72,28 @@ def test_installed(dist: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     binaries = tmp_path / "venv/bin"
     wheel = dist / f"{BUILT}-py3-none-any.whl"
-    pip = [binaries / "python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel]
+    pip: list[str | Path] = [
+        binaries / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        wheel,
+    ]
     subprocess.run(pip, check=True)
     # What it depends on is lent by this environment; a .pth there is not followed, so that the
     # package itself is the wheel's.
     lent = next((tmp_path / "venv/lib").glob("python*/site-packages")) / "lent.pth"
     lent.write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
-    words = [binaries / "postfix-mta-sts", "version"]
+    words: list[str | Path] = [binaries / "postfix-mta-sts", "version"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == f"postfix-mta-sts {__version__}\n"
-    where = [binaries / "python", "-c", "import postfix_mta_sts; print(postfix_mta_sts.__file__)"]
+    where: list[str | Path] = [
+        binaries / "python",
+        "-c",
+        "import postfix_mta_sts; print(postfix_mta_sts.__file__)",
+    ]
     found = subprocess.run(where, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert found.stdout.startswith(str(lent.parent))

@@ -160,7 +160,7 @@ class TestStateOf:
 
 def _names(mx: object) -> list[str]:
     names = mx if isinstance(mx, list) else [mx]
-    return list(dict.fromkeys(name.strip(" \t").lower() for name in names))
+    return list(dict.fromkeys(str(name).strip(" \t").lower() for name in names))
 
 
 def domains(path: Path) -> list[object]:

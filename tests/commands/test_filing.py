@@ -54,7 +54,7 @@ class TestBecomeOwnerOf:
 
     def become(self, folder: Path) -> str:
         """Who a process is after it has become the owner of the folder."""
-        words = [sys.executable, "-c", self.SCRIPT, folder]
+        words: list[str | Path] = [sys.executable, "-c", self.SCRIPT, folder]
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
     @only_root
