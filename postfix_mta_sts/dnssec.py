@@ -32,7 +32,6 @@ from postfix_mta_sts.notation import TcpAddress
 FIRST_TRY: Final = 0.2
 """The share of the time that the first name server has; each try after it has twice as much."""
 
-_PORT: Final = 53
 _SYSTEM_MOST: Final = 3  # resolv.conf(5)
 _RCODES: Final = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
@@ -65,7 +64,8 @@ class Dnssec:
     """Queries to `nameservers`: an address, with or without a port; none: the system's.
 
     `timeout` bounds one query in seconds, all tries and servers together. `resolv_conf` is where
-    the system's servers stand, which are read at the beginning and with each `validates`.
+    the system's servers stand, which are read at the beginning and with each `validates`. `port`,
+    that of servers without one, is for tests.
     """
 
     def __init__(
@@ -74,10 +74,13 @@ class Dnssec:
         timeout: float = 5.0,
         *,
         resolv_conf: Path = Path("/etc/resolv.conf"),
+        port: int = 53,
     ) -> None:
         self._timeout = timeout
-        self._resolv_conf = None if nameservers else resolv_conf
-        self._servers = tuple(map(_address, nameservers)) or _of_system(resolv_conf)
+        self._configured = tuple(_address(text, port) for text in nameservers)
+        self._resolv_conf = resolv_conf
+        self._port = port
+        self._servers = self._configured or _of_system(resolv_conf, port)
 
     @property
     def nameservers(self) -> Sequence[TcpAddress]:
@@ -89,8 +92,7 @@ class Dnssec:
 
         Raises `DnsFailureError` where none answers: nothing is known then.
         """
-        if self._resolv_conf:
-            self._servers = _of_system(self._resolv_conf)
+        self._servers = self._configured or _of_system(self._resolv_conf, self._port)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._proves_root(server)) for server in self._servers]
         outcomes = [task.result() for task in tasks]
@@ -229,16 +231,16 @@ def _question(name: str, kind: Kind) -> Question:
     return Question(name, kind, secrets.randbits(16))
 
 
-def _address(text: str) -> TcpAddress:
+def _address(text: str, port: int) -> TcpAddress:
     """The address of a name server, as the configuration writes it."""
     try:
-        return TcpAddress(str(ipaddress.ip_address(text)), _PORT)
+        return TcpAddress(str(ipaddress.ip_address(text)), port)
     except ValueError:
-        host, _, port = text.rpartition(":")
-        return TcpAddress(host.strip("[]"), int(port))
+        host, _, own_port = text.rpartition(":")
+        return TcpAddress(host.strip("[]"), int(own_port))
 
 
-def _of_system(resolv_conf: Path) -> tuple[TcpAddress, ...]:
+def _of_system(resolv_conf: Path, port: int) -> tuple[TcpAddress, ...]:
     """The servers that resolv.conf(5) names; this machine where it names none."""
     try:
         lines = resolv_conf.read_text("utf-8", "replace").splitlines()
@@ -246,7 +248,7 @@ def _of_system(resolv_conf: Path) -> tuple[TcpAddress, ...]:
         lines = []
     words = [line.split() for line in lines]
     named = [w[1] for w in words if len(w) > 1 and w[0] == "nameserver" and _is_address(w[1])]
-    return tuple(TcpAddress(host, _PORT) for host in named[:_SYSTEM_MOST] or ["127.0.0.1"])
+    return tuple(TcpAddress(host, port) for host in named[:_SYSTEM_MOST] or ["127.0.0.1"])
 
 
 def _is_address(text: str) -> bool:

@@ -1,6 +1,7 @@
 """What a validating resolver has proven, what it has not, and what it does not say."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -36,6 +37,36 @@ async def server() -> AsyncIterator[DnsServer]:
 def ask(server: DnsServer) -> Dnssec:
     """A client of that resolver."""
     return Dnssec([server.address], PATIENCE)
+
+
+@contextlib.asynccontextmanager
+async def answering_by_udp(
+    port: int, flags: dns.flags.Flag, forged: dns.flags.Flag | None = None
+) -> AsyncIterator[int]:
+    """A server that answers each query with these flags, twice; after a forged answer, if any."""
+
+    class Server(asyncio.DatagramProtocol):
+        transport: asyncio.DatagramTransport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            response = dns.message.make_response(dns.message.from_wire(data))
+            if forged:
+                response.id ^= 1
+                response.flags |= forged
+                self.transport.sendto(response.to_wire(), addr)
+            response = dns.message.make_response(dns.message.from_wire(data))
+            response.flags |= flags
+            self.transport.sendto(response.to_wire(), addr)
+            self.transport.sendto(response.to_wire(), addr)
+
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        Server, local_addr=("127.0.0.1", port)
+    )
+    server.transport = transport
+    try:
+        yield transport.get_extra_info("sockname")[1]
+    finally:
+        transport.close()
 
 
 class TestAnswers:
@@ -179,27 +210,32 @@ class TestFailures:
         assert (await asked).secure
 
     async def test_forged_answers_do_not_count(self) -> None:
-        """A datagram with another id is passed over; the answer is waited for."""
-
-        class Forger(asyncio.DatagramProtocol):
-            transport: asyncio.DatagramTransport
-
-            def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-                answer = dns.message.make_response(dns.message.from_wire(data))
-                forged = dns.message.make_response(dns.message.from_wire(data))
-                forged.id ^= 1
-                forged.flags |= dns.flags.AD
-                self.transport.sendto(forged.to_wire(), addr)
-                self.transport.sendto(answer.to_wire(), addr)
-
-        loop = asyncio.get_running_loop()
-        transport, forger = await loop.create_datagram_endpoint(Forger, local_addr=("127.0.0.1", 0))
-        forger.transport = transport
-        port = transport.get_extra_info("sockname")[1]
-        try:
+        """A datagram with another id is passed over; the answer is waited for, and then no more."""
+        async with answering_by_udp(0, dns.flags.RA, forged=dns.flags.AD) as port:
             assert not (await Dnssec([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")).secure
-        finally:
-            transport.close()
+
+    @pytest.mark.parametrize(
+        ("answer", "reason"),
+        [(b"\0\2ab", "a malformed answer"), (b"\0\2a", "can be reached"), (b"", "can be reached")],
+    )
+    async def test_bad_answers_over_tcp(self, answer: bytes, reason: str) -> None:
+        """What comes by TCP is the server's word: a message that is none, or cut off, is final."""
+
+        async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer)
+            writer.close()
+
+        tcp = await asyncio.start_server(talk, "127.0.0.1", 0)
+        port = tcp.sockets[0].getsockname()[1]
+        async with tcp, answering_by_udp(port, dns.flags.TC):
+            with pytest.raises(DnsFailureError, match=reason):
+                await Dnssec([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
+
+    async def test_no_tcp(self) -> None:
+        """A server that refers to TCP and has none is no answer."""
+        async with answering_by_udp(0, dns.flags.TC) as port:
+            with pytest.raises(DnsFailureError, match="no name server can be reached"):
+                await Dnssec([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
 
 
 class TestValidates:
@@ -259,6 +295,16 @@ class TestNameservers:
         resolv_conf.write_text("nameserver 192.0.2.1\nnameserver ::1\nsearch x.test\n")
         expected = (TcpAddress("192.0.2.1", 53), TcpAddress("::1", 53))
         assert Dnssec(resolv_conf=resolv_conf).nameservers == expected
+
+    async def test_of_the_system_read_again(self, server: DnsServer, tmp_path: Path) -> None:
+        """Name servers of the system that have changed are seen with the next check."""
+        resolv_conf = tmp_path / "resolv.conf"
+        resolv_conf.write_text("nameserver 192.0.2.1\nnameserver me\nnameserver\n")
+        ask = Dnssec((), PATIENCE, resolv_conf=resolv_conf, port=server.port)
+        assert ask.nameservers == (TcpAddress("192.0.2.1", server.port),)
+        resolv_conf.write_text("nameserver 127.0.0.1\n")
+        assert await ask.validates()
+        assert ask.nameservers == (TcpAddress("127.0.0.1", server.port),)
 
     @pytest.mark.parametrize(
         ("hosts", "word", "expected"),
