@@ -8,17 +8,16 @@ Names are asked for as absolute ones, so that no search list makes another name 
 """
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import aiodns
 import pycares
-from aiodns.error import DNSError
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
@@ -111,11 +110,14 @@ class Dns:
 
         Raises `NoRecordError` (NXDOMAIN, NODATA) or `DnsFailureError`.
         """
-        records = await self._minded(self._ask(record_name(domain), "TXT"))
-        texts = [r.data.data for r in records if isinstance(r.data, pycares.TXTRecordData)]
+        (outcome,) = await self._ask(record_name(domain), ("TXT",))
+        self._mind(outcome)
+        if isinstance(outcome, DiscoveryError):
+            raise outcome
+        texts = [r.data.data for r in outcome if isinstance(r.data, pycares.TXTRecordData)]
         if not texts:
             raise NoRecordError("a CNAME that leads to no TXT record")
-        return TxtAnswer(tuple(texts), min(record.ttl for record in records))
+        return TxtAnswer(tuple(texts), min(record.ttl for record in outcome))
 
     async def discover(self, domain: Domain) -> Found:
         """The policy id that a Policy Domain announces; raises `DiscoveryError`."""
@@ -127,13 +129,12 @@ class Dns:
 
         What one of the two address families fails with does not matter if the other is there.
         """
-        async with asyncio.TaskGroup() as group:
-            queries = [
-                group.create_task(self._addresses(host, kind), name=f"{kind} of {host}")
-                for kind in ("AAAA", "A")
-            ]
-        outcomes = [query.result() for query in queries]
-        found = [a for outcome in outcomes if isinstance(outcome, tuple) for a in outcome]
+        outcomes = await self._ask(host, ("AAAA", "A"))
+        answers = (outcome for outcome in outcomes if not isinstance(outcome, DiscoveryError))
+        datas = (record.data for answer in answers for record in answer)
+        found = [
+            d.addr for d in datas if isinstance(d, (pycares.ARecordData, pycares.AAAARecordData))
+        ]
         if not found:
             raise _not_found([e for e in outcomes if isinstance(e, DiscoveryError)])
         return found
@@ -144,47 +145,42 @@ class Dns:
             await channel.resolver.close()
         self._channels.clear()
 
-    async def _minded(self, query: Awaitable[_Answer]) -> _Answer:
-        """What a query gives; when many in a row give nothing, the administrator is told."""
-        try:
-            answer = await query
-        except DnsFailureError as error:
-            self._failures += 1
-            if self._failures == FAILURES_TOLD:
-                what = "DNS does not answer"
-                event(_log, logging.WARNING, what, reason=str(error), failures=self._failures)
-            raise
-        except NoRecordError:
+    def _mind(self, outcome: "_Answer | DiscoveryError") -> None:
+        """Tell the administrator when many queries in a row fail, and when that is over."""
+        if not isinstance(outcome, DnsFailureError):
             self._answered()
-            raise
-        self._answered()
-        return answer
+            return
+        self._failures += 1
+        if self._failures == FAILURES_TOLD:
+            what = "DNS does not answer"
+            event(_log, logging.WARNING, what, reason=str(outcome), failures=self._failures)
 
     def _answered(self) -> None:
         if self.silent:
             event(_log, logging.INFO, "DNS answers again", failures=self._failures)
         self._failures = 0
 
-    async def _addresses(
-        self, host: str, kind: Literal["A", "AAAA"]
-    ) -> tuple[str, ...] | DiscoveryError:
+    async def _ask(self, name: str, kinds: Sequence[_Kind]) -> "list[_Answer | DiscoveryError]":
+        """What the DNS says of a name, for each of `kinds`, within one timeout for all."""
+        channel = self._current()
+        channel.under_way += 1
+        channel.asked += len(kinds)
+        queries = [channel.resolver.query_dns(f"{name}.", kind) for kind in kinds]
         try:
-            records = await self._ask(host, kind)
-        except DiscoveryError as error:
-            return error
-        datas = (record.data for record in records)
-        return tuple(
-            d.addr for d in datas if isinstance(d, (pycares.ARecordData, pycares.AAAARecordData))
-        )
+            # Not a task for each: futures alone cost a fifth of that.
+            await asyncio.wait(queries, timeout=self._timeout)
+            return [self._outcome(query) for query in queries]
+        finally:
+            for query in queries:
+                query.cancel()
+            channel.under_way -= 1
+            await self._close_idle()
 
-    async def _ask(self, name: str, kind: _Kind) -> _Answer:
-        try:
-            async with asyncio.timeout(self._timeout), self._channel() as resolver:
-                return (await resolver.query_dns(f"{name}.", kind)).answer
-        except TimeoutError:
-            raise DnsFailureError(f"no answer within {self._timeout:g} s") from None
-        except DNSError as error:
-            raise self._failure(*error.args) from error
+    def _outcome(self, query: asyncio.Future[pycares.DNSResult]) -> "_Answer | DiscoveryError":
+        if not query.done():
+            return DnsFailureError(f"no answer within {self._timeout:g} s")
+        error = query.exception()
+        return self._failure(*error.args) if error else query.result().answer
 
     def _failure(self, code: int, text: str) -> DiscoveryError:
         if code in _ABSENT:
@@ -192,17 +188,6 @@ class Dns:
         if code == aiodns.error.ARES_ETIMEOUT:
             return DnsFailureError(f"no answer within {self._timeout:g} s")
         return DnsFailureError(_FAILED.get(code) or printable(text))
-
-    @contextlib.asynccontextmanager
-    async def _channel(self) -> AsyncIterator[aiodns.DNSResolver]:
-        channel = self._current()
-        channel.under_way += 1
-        channel.asked += 1
-        try:
-            yield channel.resolver
-        finally:
-            channel.under_way -= 1
-            await self._close_idle()
 
     def _current(self) -> "_Channel":
         now = self._clock()
@@ -221,9 +206,27 @@ class Dns:
         # Each round of tries is given twice the time of the one before. There are more of them
         # than there is time for: what ends a query is the timeout around it.
         rounds = 2 + max(0, math.ceil(math.log2(self._timeout / _SHORTEST_TRY)))
-        return aiodns.DNSResolver(
-            self._nameservers, timeout=self._timeout * FIRST_TRY, tries=rounds
-        )
+        return _Resolver(self._nameservers, timeout=self._timeout * FIRST_TRY, tries=rounds)
+
+
+class _Resolver(aiodns.DNSResolver):
+    """c-ares on the event loop, not in a thread of its own whose answers wait for its turn.
+
+    It is what aiodns falls back to by itself where c-ares has no such thread.
+    """
+
+    def _make_channel(self, **kwargs: Any) -> tuple[bool, pycares.Channel]:  # noqa: ANN401 (theirs)
+        changed = weakref.WeakMethod(self._sock_state_cb)  # else a channel would keep itself alive
+
+        def watch(*state: Any) -> None:  # noqa: ANN401 (a descriptor, to read, to write)
+            if tell := changed():
+                tell(*state)
+
+        return False, pycares.Channel(sock_state_cb=watch, timeout=self._timeout, **kwargs)
+
+    def _start_timer(self) -> None:
+        # c-ares shortens its tries, and learns that one is over only when it is asked to look.
+        self._timer = self.loop.call_later(_SHORTEST_TRY, self._timer_cb)
 
 
 @dataclass(eq=False, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from postfix_mta_sts.discovery import TxtAnswer
-from postfix_mta_sts.fetch import Exchange
+from postfix_mta_sts.exchange import Exchange
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError, NoRecordError, printable

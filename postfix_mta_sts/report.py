@@ -6,8 +6,8 @@ policy's lines are made so here.
 
 from collections.abc import Iterator
 
+from postfix_mta_sts.exchange import Exchange
 from postfix_mta_sts.explain import Explanation
-from postfix_mta_sts.fetch import Exchange
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, printable
 
 _LINES_MOST = 200

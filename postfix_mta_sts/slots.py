@@ -4,8 +4,8 @@ Border: it counts and waits; of what is done in a slot it knows nothing.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final
 
 
 class Slots:
@@ -15,22 +15,37 @@ class Slots:
     """
 
     def __init__(self, count: int, patience: float) -> None:
-        self._free = asyncio.Semaphore(count)
+        self._free: Final = asyncio.Semaphore(count)
         self._patience = patience
 
-    @contextlib.asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """Wait for a slot, and hold it until the end or until patience is over."""
+    async def take(self) -> "Slot":
+        """Wait for a slot; whoever has it leaves it, at the latest when patience is over."""
         await self._free.acquire()
-        held = [self._free]
+        return Slot(self._free, self._patience)
 
-        def give_back() -> None:
-            if held:
-                held.pop().release()
 
-        timer = asyncio.get_running_loop().call_later(self._patience, give_back)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            give_back()
+class Slot:
+    """Held from the beginning to the end of a `with`, or for so long as there is patience."""
+
+    __slots__ = ("_free", "_timer")
+
+    def __init__(self, free: asyncio.Semaphore, patience: float) -> None:
+        self._free: asyncio.Semaphore | None = free
+        self._timer = asyncio.get_running_loop().call_later(patience, self._give_back)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._free:
+            self._free.release()
+            self._free = None

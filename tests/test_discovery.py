@@ -4,6 +4,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -402,6 +403,48 @@ class TestEnd:
         assert (await other).ttl == 300
         with pytest.raises(asyncio.CancelledError):
             await query
+
+
+class TestTheLoopDrivesIt:
+    """c-ares does its work on the event loop."""
+
+    async def test_no_thread(self, server: DnsServer) -> None:
+        """No channel has a thread of its own, and yet it answers."""
+        threads = Path("/proc/self/task")
+        async for dns in asking([server.address]):
+            await dns.txt(GOOD)  # pycares has one thread for all channels that are closed
+        before = len(list(threads.iterdir()))
+        clients = [Dns([server.address], 20.0) for _ in range(5)]
+        answers = await asyncio.gather(*(dns.txt(GOOD) for dns in clients))
+        assert len(list(threads.iterdir())) - before < len(clients)
+        for dns in clients:
+            await dns.close()
+        assert [answer.ttl for answer in answers] == [300] * len(clients)
+
+    async def test_a_datagram_that_is_lost_is_asked_for_again(self, server: DnsServer) -> None:
+        """c-ares is told when a try is over: the next one follows long before the end."""
+        original = server._response
+        lost: list[object] = []
+
+        def but_the_first(*args: object, **kwargs: object) -> bytes | None:
+            if not lost:
+                lost.append(args)
+                return None
+            return original(*args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+
+        server._response = but_the_first  # type: ignore[method-assign] # this server only
+        async for dns in asking([server.address], patience=5.0):
+            assert (await dns.txt(GOOD)).ttl == 300
+        assert server.queries[QUERY] == 2
+
+    async def test_nothing_is_watched_afterwards(self, dns: Dns, server: DnsServer) -> None:
+        """When all is answered or given up, no descriptor and no timer is left with the loop."""
+        server.zone["_mta-sts.long.test TXT"] = Records([RECORD], truncated=True)
+        await asyncio.gather(dns.txt(GOOD), dns.txt(Domain("long.test")))
+        (channel,) = dns._channels
+        resolver = channel.resolver
+        await dns.close()
+        assert (resolver._read_fds, resolver._write_fds, resolver._timer) == (set(), set(), None)
 
 
 class TestForgery:

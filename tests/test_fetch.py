@@ -5,14 +5,14 @@ import contextlib
 import gzip
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.fetch import Exchange, PolicyFetcher, _failure, _note_connection, policy_url
+from postfix_mta_sts.exchange import Exchange
+from postfix_mta_sts.fetch import PolicyFetcher, policy_url
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
     CertificateError,
@@ -31,6 +31,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.response import SIZE_MOST
+from postfix_mta_sts.slots import Slot
 from tests.support.policy_host import (
     PolicyHost,
     Script,
@@ -216,12 +217,6 @@ class TestGet:
         with pytest.raises(StatusError):
             await fetcher.body(GOOD, seen)
         assert (seen.status, seen.media_type, seen.size) == (404, "text/html", None)
-
-    async def test_connection_that_is_lost_at_once(self) -> None:
-        """Of a connection that is gone again nothing can be told."""
-        seen = Exchange()
-        _note_connection(None, seen)
-        assert seen == Exchange()
 
     async def test_many_at_once(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """GETs do not mix: each gets its own answer."""
@@ -736,6 +731,32 @@ class TestReaching:
         seen = Exchange()
         assert await fetcher.body(GOOD, seen) == POLICY
 
+    async def test_the_next_address_is_tried_where_one_hangs(
+        self, fetchers: Fetchers, host: PolicyHost
+    ) -> None:
+        """An address that drops every SYN holds up the others for a moment only."""
+        fetcher = fetchers(addresses=knows(HOLE, "127.0.0.1"))
+        with full(HOLE, host.port):
+            seen = Exchange()
+            assert await fetcher.body(GOOD, seen) == POLICY
+        assert seen.address == "127.0.0.1"
+
+    async def test_the_next_address_is_tried_where_one_has_no_tls(
+        self, fetchers: Fetchers, host: PolicyHost
+    ) -> None:
+        """An address where TLS fails does not hide another; the GET is sent once all the same."""
+        async with plain_server(reply(400), HOLE, host.port):
+            fetcher = fetchers(addresses=knows(HOLE, "127.0.0.1"), concurrency=1)
+            seen = Exchange()
+            assert await fetcher.body(GOOD, seen) == POLICY
+        assert (seen.address, host.gets.total) == ("127.0.0.1", 1)
+
+    async def test_no_address_is_tried_twice(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """Where TLS fails at all addresses, the reason of the last one is told."""
+        async with plain_server(reply(400), HOLE, host.port) as port:
+            fetcher = fetchers(addresses=knows(HOLE, HOLE), port=port)
+            await failure(fetcher, TlsError)
+
     async def test_ipv6(self, authority: Authority, ca_file: Path) -> None:
         """A Policy Host on IPv6 alone."""
         async with PolicyHost(authority, host="::1") as six:
@@ -775,9 +796,7 @@ class TestPrivateAddresses:
         """Of mixed addresses the private ones are left out."""
         mixed = knows("127.0.0.1", "2606:4700::1", "10.0.0.1", "8.8.8.8")
         fetcher = fetchers(addresses=mixed, allow_private_addresses=False)
-        resolver = fetcher._opened().connector._resolver  # type: ignore[union-attr] # it has one
-        results = await resolver.resolve(HOST)
-        assert [result["host"] for result in results] == ["2606:4700::1", "8.8.8.8"]
+        assert await fetcher._admitted(HOST) == ["2606:4700::1", "8.8.8.8"]
 
     @pytest.mark.parametrize("others", [(), ("127.0.0.1",)], ids=["one", "two"])
     async def test_rebinding(
@@ -833,12 +852,33 @@ class TestProxy:
         fetcher = fetchers(proxy=f"http://127.0.0.1:{port}")
         assert await failure(fetcher, UnreachableError) == "the proxy: Connection refused"
 
-    async def test_proxy_has_no_address(self) -> None:
-        """That the system does not know the proxy's name is told."""
-        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        error = aiohttp.ClientConnectorDNSError(None, unknown)  # type: ignore[arg-type] # not read
-        reason = str(_failure(error, Exchange()))
-        assert reason == "the proxy's name: Name or service not known"
+    async def test_proxy_that_wants_to_know_who_asks(
+        self, fetchers: Fetchers, host: PolicyHost
+    ) -> None:
+        """A name and a password in its URL are shown to it, decoded, and to nobody else."""
+        async with ConnectProxy(host.port) as proxy:
+            fetcher = fetchers(proxy=proxy.url.replace("//", "//relay:a%2Fb@"))
+            assert await fetcher.body(GOOD) == POLICY
+        (head,) = proxy.heads
+        assert b"\r\nProxy-Authorization: Basic cmVsYXk6YS9i\r\n" in head
+        assert "proxy-authorization" not in host.requests[0].fields
+
+    @pytest.mark.parametrize("answer", [b"HTTP/1.1 2", b"SSH-2.0-x\r\n\r\n"], ids=["cut", "ssh"])
+    async def test_proxy_that_speaks_no_http(
+        self, fetchers: Fetchers, host: PolicyHost, answer: bytes
+    ) -> None:
+        """That it is the proxy that is at fault is told."""
+        async with ConnectProxy(host.port, refusal=answer) as proxy:
+            reason = await failure(fetchers(proxy=proxy.url), UnreachableError)
+        assert reason.startswith("the proxy: ")
+        assert host.connections.total == 0
+
+    async def test_proxy_that_is_silent(self, fetchers: Fetchers) -> None:
+        """A proxy that never answers takes no slot: both end with their own deadline."""
+        with black_hole() as port:
+            fetcher = fetchers(proxy=f"http://127.0.0.1:{port}", timeout=0.2, concurrency=1)
+            reasons = await asyncio.gather(*(failure(fetcher, DeadlineError) for _ in range(2)))
+        assert set(reasons) == {"not done in 0.2 s: no TLS connection to 127.0.0.1"}
 
 
 class TestGivingUp:
@@ -919,16 +959,86 @@ class TestSlots:
     """How many at a time."""
 
     async def test_no_more_than_so_many(self, fetchers: Fetchers, host: PolicyHost) -> None:
-        """With one slot the second GET begins when the first is over."""
+        """With one slot the second handshake begins when the first GET is over."""
         fetcher = fetchers(concurrency=1, stand_aside=3600.0)
         host.hold()
         first = asyncio.create_task(fetcher.fetch(GOOD))
-        second = asyncio.create_task(fetcher.fetch(OTHER))
         await host.gets.reached(HOST)
-        assert host.lookups["mta-sts.other.test"] == 0
+        asked = slot_asked_for(fetcher)
+        second = asyncio.create_task(fetcher.fetch(OTHER))
+        await asked.wait()
+        assert host.connections["mta-sts.other.test"] == 0
         host.release()
         await asyncio.gather(first, second)
         assert host.gets["mta-sts.other.test"] == 1
+
+    async def test_a_black_hole_holds_no_slot(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """A host that is not even reached keeps nobody else from the only slot."""
+
+        async def addresses(name: str) -> Sequence[str]:
+            return [HOLE if name == HOST else host.host]
+
+        fetcher = fetchers(addresses=addresses, concurrency=1, stand_aside=3600.0)
+        with full(HOLE, host.port):
+            seen = Exchange()
+            lost = asyncio.create_task(fetcher.body(GOOD, seen))
+            for _ in range(2):
+                assert await fetcher.body(OTHER) == POLICY
+            assert (seen.address, seen.tls_version, lost.done()) == (HOLE, None, False)
+            lost.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await lost
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            ok(POLICY),
+            reply(404),
+            then_abort(b""),
+            b"no HTTP\r\n\r\n",
+            ok(POLICY, content_length="9999"),
+            chunked(b"x" * SIZE_MOST, b"x"),
+            silence,
+        ],
+        ids=["policy", "status", "reset", "no http", "cut", "too large", "deadline"],
+    )
+    async def test_a_slot_is_free_again_whatever_came(
+        self, fetchers: Fetchers, host: PolicyHost, answer: bytes | Script
+    ) -> None:
+        """The only slot serves the next GET, however the one before it has ended."""
+        fetcher = fetchers(concurrency=1, stand_aside=3600.0, timeout=0.5)
+        host.answers[HOST] = answer
+        with contextlib.suppress(FetchError):
+            await fetcher.body(GOOD)
+        assert await fetcher.body(OTHER) == POLICY
+
+    async def test_a_slot_is_free_again_where_there_was_no_tls(
+        self, fetchers: Fetchers, host: PolicyHost, authority: Authority
+    ) -> None:
+        """Nor does a handshake that failed keep it."""
+        host.credentials[HOST] = authority.issue("else.test")
+        fetcher = fetchers(concurrency=1, stand_aside=3600.0)
+        await failure(fetcher, CertificateError)
+        assert await fetcher.body(OTHER) == POLICY
+
+    async def test_cancelled_while_waiting_for_a_slot(
+        self, fetchers: Fetchers, host: PolicyHost
+    ) -> None:
+        """Whoever is given up while it waits leaves no connection, and the slot to the next."""
+        fetcher = fetchers(concurrency=1, stand_aside=3600.0)
+        host.hold()
+        first = asyncio.create_task(fetcher.body(OTHER))
+        await host.gets.reached("mta-sts.other.test")
+        asked = slot_asked_for(fetcher)
+        second = asyncio.create_task(fetcher.body(GOOD))
+        await asked.wait()
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        host.release()
+        assert await first == POLICY
+        assert await fetcher.body(OTHER) == POLICY
+        assert host.connections[HOST] == 0
 
     async def test_a_slow_host_does_not_hold_up_the_others(
         self, fetchers: Fetchers, host: PolicyHost
@@ -959,6 +1069,33 @@ class TestSlots:
         await asyncio.gather(*slow)
 
 
+HOLE = "127.0.0.2"
+
+
+@contextlib.contextmanager
+def full(host: str, port: int) -> Iterator[None]:
+    """A port whose queue is full: a SYN that comes there is dropped."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(socket.create_server((host, port), backlog=0))
+        for _ in range(2):
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0)
+            filler.connect_ex((host, port))
+        yield
+
+
+def slot_asked_for(fetcher: PolicyFetcher) -> asyncio.Event:
+    """Set as soon as the next GET of a fetcher asks for its slot."""
+    asked, take = asyncio.Event(), fetcher._slots.take
+
+    async def noted() -> Slot:
+        asked.set()
+        return await take()
+
+    fetcher._slots.take = noted  # type: ignore[method-assign] # of this one alone
+    return asked
+
+
 def knows(*addresses: str) -> "Known":
     """A resolver with one answer to everything."""
     return Known(addresses)
@@ -976,7 +1113,7 @@ class Known:
 
 
 @contextlib.asynccontextmanager
-async def plain_server(answer: bytes) -> AsyncIterator[int]:
+async def plain_server(answer: bytes, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """A port where something is answered, and the connection closed, without TLS."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -984,5 +1121,5 @@ async def plain_server(answer: bytes) -> AsyncIterator[int]:
             await reader.read(1)
             writer.write(answer)
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(serve, host, port) as server:
         yield server.sockets[0].getsockname()[1]

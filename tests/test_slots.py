@@ -18,7 +18,7 @@ class Work:
         self.task = asyncio.create_task(self._run(slots), name="work")
 
     async def _run(self, slots: Slots) -> None:
-        async with slots.taken():
+        with await slots.take():
             self.begun.set()
             await self.end.wait()
 
