@@ -57,6 +57,8 @@ STORE_REPLACE: Final = 5 * MINUTE
 STORE_READ_DEADLINE: Final = 1.0
 STORE_WRITE_DEADLINE: Final = 3.0
 """A look-up does not wait longer for a sick disk; a write may have to wait for a lock first."""
+STORE_LIST_DEADLINE: Final = 10.0
+"""What goes through all rows may take this long; no look-up waits for it."""
 FRAME_DEADLINE: Final = 30.0
 """A client that began a request has this long to end it."""
 DRAIN_DEADLINE: Final = 20.0

@@ -59,6 +59,7 @@ class Timing:
     replace: float = lifecycle.STORE_REPLACE
     """Between one damaged backend that is replaced and the next."""
     read: float = lifecycle.STORE_READ_DEADLINE
+    list: float = lifecycle.STORE_LIST_DEADLINE
     write: float = lifecycle.STORE_WRITE_DEADLINE
 
 
@@ -88,6 +89,7 @@ class FailsafeStore:
         self._in_memory = in_memory
         self._timing = timing
         self._reading = _Way("reading", timing.read)
+        self._listing = _Way("listing", timing.list)  # slow lists are no reason to read no policy
         self._writing = _Way("writing", timing.write)
         self._most = unwritten_most
         self._clock = clock
@@ -203,7 +205,7 @@ class FailsafeStore:
     async def overview(self, now: float, asked_since: float) -> Overview:
         """See `Store`; of what is in memory and not on file only where there is no file."""
         with suppress(StoreError):
-            return await self._ask(self._reading, lambda store: store.overview(now, asked_since))
+            return await self._ask(self._listing, lambda store: store.overview(now, asked_since))
         return await self._unwritten.overview(now, asked_since)
 
     async def forget(self, domain: Domain) -> bool:
@@ -244,7 +246,7 @@ class FailsafeStore:
         found = 0
         while found < limit:
             ask = methodcaller("page", query, after, limit)
-            rows: Sequence[Row] = await self._ask(self._reading, ask)
+            rows: Sequence[Row] = await self._ask(self._listing, ask)
             if not rows:
                 return
             after = rows[-1].domain
@@ -280,7 +282,7 @@ class FailsafeStore:
         except StoreError as error:
             self._note(backend, way, error)
             raise
-        if way is self._reading or not self.unwritten:
+        if way is not self._writing or not self.unwritten:
             way.works()
         return answer
 
@@ -337,6 +339,7 @@ class FailsafeStore:
         self._take_over()
         self._backend = backend
         self._reading.works()
+        self._listing.works()
         return backend
 
     def _take_over(self) -> None:
@@ -365,7 +368,7 @@ def _too_slow(what: str, way: "_Way") -> StoreError:
 
 
 class _Way:
-    """One of the two ways to the backend, reading or writing, and whether it fails."""
+    """One of the ways to the backend, and whether it fails."""
 
     def __init__(self, name: str, deadline: float) -> None:
         self.name = name

@@ -710,6 +710,20 @@ async def test_what_cannot_be_read_is_not_there(shelf: Shelf) -> None:
         assert not await store.forget(GOOD)
 
 
+async def test_slow_lists_leave_reading_alone(shelf: Shelf) -> None:
+    """What takes long over a million rows is no reason to read no policy any more."""
+    timing = Timing(retry=3600.0, replace=3600.0, read=5.0, list=0.01, write=5.0)
+    async with opened(shelf, timing) as store:
+        await store.save(GOOD, a_state(), 7.0)
+        shelf.backend.free.clear()
+        assert (await store.overview(2000.0, 0.0)).oldest_fetched_at is None
+        assert await store.page(Query(2000.0), None, 9) == []
+        shelf.backend.free.set()
+        assert store.readable
+        assert await store.load(GOOD) == a_state()
+        assert store.failures == 1
+
+
 async def test_forget_what_is_unwritten(shelf: Shelf) -> None:
     """It is never written."""
     async with opened(shelf, SHORT) as store:
