@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-from postfix_mta_sts.commands import FAILURE, NO_POLICY, OK, Commands, add_config
+from postfix_mta_sts.commands import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
 from postfix_mta_sts.commands.reaching import remote
 from postfix_mta_sts.commands.times import NEVER, ago, ahead, dated, moment, span
 from postfix_mta_sts.mtasts.domain import parse_domain
@@ -116,9 +116,11 @@ def _refresh(args: argparse.Namespace) -> int:
 
 def _forget(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
-    known = remote(args).ask("POST", "policies", domain, "forget")["known"]
-    print(f"{domain}: {'forgotten' if known else 'nothing was known'}")
-    return OK if known else NO_POLICY
+    said = remote(args).ask("POST", "policies", domain, "forget")
+    if said["kept_on_file"]:
+        raise CommandError(f"{domain}: not forgotten on file, for the store cannot be written now")
+    print(f"{domain}: {'forgotten' if said['known'] else 'nothing was known'}")
+    return OK if said["known"] else NO_POLICY
 
 
 def _print_known(known: Mapping[str, Any]) -> None:

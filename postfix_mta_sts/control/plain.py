@@ -14,7 +14,6 @@ from postfix_mta_sts.figures import Figures
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
-from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import Overview, Row, Seen
 
 
@@ -121,7 +120,7 @@ def of_overview(overview: Overview) -> dict[str, Any]:
     """What is on file, in numbers."""
     oldest = overview.oldest_fetched_at
     return {
-        "by_mode": {mode: overview.by_mode.get(mode, 0) for mode in Mode},
+        "by_mode": dict(overview.by_mode),
         "oldest_fetched_at": None if oldest is None else round(oldest),
     }
 

@@ -137,10 +137,14 @@ class Together:
         return {**await self.show(domain), **_after(state), "outcome": _outcome(state)}
 
     async def forget(self, domain: Domain) -> Plain:
-        """Forget a domain: memory, store and history; whether anything was known."""
+        """Forget a domain: memory, store and history; whether anything was known, or is still.
+
+        What a store that cannot be written has on file is known again when it is read.
+        """
         known = [await self.own.forget(domain)]
         known += (await self._of_siblings(lambda sibling: sibling.forget(domain))).values()
-        return {"domain": domain, "known": any(known)}
+        kept = bool((await self.own.figures()).failing[Part.STORE_WRITING])
+        return {"domain": domain, "known": any(known), "kept_on_file": kept}
 
     def _shown(self, domain: Domain, known: Sequence[Plain]) -> dict[str, Any]:
         now = self._clock()
