@@ -1,17 +1,16 @@
 """One connection to a SQLite file, in a thread of its own, so that no disk blocks the event loop.
 
-Border: what is asked, the caller knows: it hands in functions that are called there, one after
-the other. One function, one way there and back: a way costs more than most queries do.
+Border: the one place that knows aiosqlite. What is asked, the caller knows: it hands in functions
+that are called there, one after the other. One function, one way there and back: a way costs more
+than most queries do.
 """
 
-import asyncio
 import sqlite3
-import threading
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
+
+import aiosqlite
 
 _T = TypeVar("_T")
 
@@ -22,77 +21,32 @@ _PAGES_KIB: Final = 1024
 class Connection:
     """A connection; made by `open`. Text comes as bytes, for it may not be UTF-8."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._asked: SimpleQueue[tuple[Callable[..., Any], asyncio.Future[Any]] | None]
-        self._asked = SimpleQueue()
-        self._thread: threading.Thread
-        self._over = asyncio.Event()
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
 
     @classmethod
     async def open(cls, path: Path, busy: float, pragmas: Sequence[str] = ()) -> Self:
         """A connection that waits `busy` seconds for a lock. Raises `sqlite3.Error`."""
-        self = cls()
-        begun: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(
-            target=self._live,
-            args=(path, busy, [f"cache_size = -{_PAGES_KIB}", *pragmas], begun),
-            name="store",
-            daemon=True,  # a disk that hangs does not hold up the end
-        )
-        self._thread.start()
-        await begun
-        return self
+        made = await aiosqlite.connect(path, timeout=busy, isolation_level=None)
+        try:
+            made.text_factory = bytes
+            for pragma in (f"cache_size = -{_PAGES_KIB}", *pragmas):
+                await made.execute_fetchall(f"PRAGMA {pragma}")
+        except BaseException:
+            await made.close()
+            raise
+        return cls(made)
 
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """What `work` gives, or raises, in the thread. Cancelled, it is done all the same."""
-        done: asyncio.Future[_T] = self._loop.create_future()
-        self._asked.put((work, done))
-        return await done
+        """What `work` gives, or raises, in the thread. Cancelled, it is done all the same.
+
+        Raises `ValueError` after `close`.
+        """
+        # aiosqlite's own methods go this way, each for one call of sqlite3: a transaction of ten
+        # calls would cross to the thread ten times.
+        crossing: Callable[..., Awaitable[_T]] = self._connection._execute  # noqa: SLF001 (it has no public name)
+        return await crossing(work, self._connection._conn)  # noqa: SLF001 (the same)
 
     async def close(self) -> None:
         """Close, after what was asked is done; nothing else may be called after."""
-        self._asked.put(None)
-        await self._over.wait()
-
-    def _live(
-        self, path: Path, busy: float, pragmas: Sequence[str], begun: asyncio.Future[None]
-    ) -> None:
-        try:
-            with closing(sqlite3.connect(path, timeout=busy, isolation_level=None)) as db:
-                db.text_factory = bytes
-                for pragma in pragmas:
-                    db.execute(f"PRAGMA {pragma}")
-                self._tell(_succeed, begun, None)
-                while asked := self._asked.get():
-                    self._answer(db, *asked)
-        except Exception as error:  # noqa: BLE001 (the top of a thread: who waits is told)
-            self._tell(_fail, begun, error)
-        self._tell(self._over.set)
-
-    def _answer(
-        self,
-        db: sqlite3.Connection,
-        work: Callable[[sqlite3.Connection], _T],
-        done: asyncio.Future[_T],
-    ) -> None:
-        try:
-            result = work(db)
-        except Exception as error:  # noqa: BLE001 (it is raised where it was asked)
-            self._tell(_fail, done, error)
-        else:
-            self._tell(_succeed, done, result)
-
-    def _tell(self, function: Callable[..., object], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits there
-            self._loop.call_soon_threadsafe(function, *arguments)
-
-
-def _succeed(done: asyncio.Future[_T], result: _T) -> None:
-    if not done.done():  # whoever waited may have given up
-        done.set_result(result)
-
-
-def _fail(done: asyncio.Future[_T], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
+        await self._connection.close()

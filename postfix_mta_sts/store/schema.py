@@ -87,10 +87,11 @@ _COLUMNS = """
 
 @contextmanager
 def as_store_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite and the system raise as `StoreError`, with the path in it."""
+    """Raise what SQLite, aiosqlite and the system raise as `StoreError`, with the path in it."""
     try:
         yield
-    except (sqlite3.Error, OSError, RuntimeError) as error:  # RuntimeError: no more threads
+    # RuntimeError: no more threads; ValueError: what aiosqlite says of a closed connection.
+    except (sqlite3.Error, OSError, RuntimeError, ValueError) as error:
         kind = DamagedStoreError if _is_damage(error) else StoreError
         raise kind(f"{path}: {error}") from error
 

@@ -59,16 +59,11 @@ async def test_whoever_gives_up_stops_nothing(connection: Connection) -> None:
 
 
 async def test_close_ends_the_thread(tmp_path: Path) -> None:
-    """After what was asked is done."""
+    """After what was asked is done; then nothing can be asked any more."""
     connection = await Connection.open(tmp_path / "new.db", 0.1)
     asked = asyncio.create_task(connection.run(lambda _: 1))
     await asyncio.sleep(0)
     await connection.close()
     assert await asked == 1
-    connection._thread.join()
-
-
-async def test_no_file(tmp_path: Path) -> None:
-    """Where there can be none the reason is raised."""
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        await Connection.open(tmp_path / "none" / "new.db", 0.1)
+    with pytest.raises(ValueError, match="no active connection"):
+        await connection.run(lambda _: 1)
