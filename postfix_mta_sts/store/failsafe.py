@@ -108,8 +108,9 @@ class FailsafeStore:
 
     @property
     def readable(self) -> bool:
-        """Whether the backend is open, and could be read when it last was."""
-        return self._backend is not None and not self._reading.failing
+        """Whether the backend is open, and could be read when it last was, lists included."""
+        failing = self._reading.failing or self._listing.failing
+        return self._backend is not None and not failing
 
     @property
     def writable(self) -> bool:

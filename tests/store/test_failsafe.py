@@ -719,9 +719,9 @@ async def test_slow_lists_leave_reading_alone(shelf: Shelf) -> None:
         assert (await store.overview(2000.0, 0.0)).oldest_fetched_at is None
         assert await store.page(Query(2000.0), None, 9) == []
         shelf.backend.free.set()
-        assert store.readable
         assert await store.load(GOOD) == a_state()
         assert store.failures == 1
+        assert not store.readable
 
 
 async def test_forget_what_is_unwritten(shelf: Shelf) -> None:
