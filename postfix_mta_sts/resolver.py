@@ -6,6 +6,8 @@ domain stands in a `Known`, one per domain; who holds it sees it change.
 
 import asyncio
 import logging
+import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +33,15 @@ ATTEMPTS_LIMIT: Final = 10_000
 
 TURNS: Final = 8
 """Attempts that go on in one round of the event loop, so that known domains come in between."""
+
+DUE_MOST: Final = 10_000
+"""Domains that wait for a recheck; who finds no room comes again when it is next asked for."""
+RECHECK_EVERY: Final = 0.004
+"""Seconds between one recheck's beginning and the next: 15,000 a minute, and look-ups between."""
+RECHECKS_SPARED: Final = 4
+"""Rechecks that may begin at once after a pause as long as they would have taken."""
+RECHECKS: Final = 256
+"""Rechecks under way at once: so many silent name servers hold up no other."""
 
 _LEVELS: Final = {
     Weight.DETAIL: logging.DEBUG,
@@ -68,10 +79,15 @@ class _Attempt:
     where the attempt was broken off."""
     waited_until: float
     """By the loop's clock: nobody waits for this attempt longer than that."""
-    remember: bool
+    remember: bool = False
     """Whether its outcome is kept in memory: a look-up asked for it."""
     forced: bool = False
     """Whether the policy is fetched however well it is known."""
+    read: bool = False
+    """Whether the file was read before it began; `on_file` is what was found, and not in force."""
+    on_file: State | None = None
+    recheck: bool = False
+    """Whether it came out of the queue of those that are due."""
     source: Source = Source.NONE
     """Where `answer` came from."""
     after: State | None = None
@@ -121,6 +137,10 @@ class Resolver:
         self._known: dict[Domain, Known] = {}
         self._attempts: dict[Domain, _Attempt] = {}
         self._asked: dict[Domain, Asked] = {}
+        self._due: OrderedDict[Domain, None] = OrderedDict()
+        self._rechecks = 0
+        self._recheck_at = -math.inf  # by the loop's clock: the next one's turn
+        self._pause: asyncio.TimerHandle | None = None
 
     def change(self, *, lookup_timeout: float, entries: int) -> None:
         """Go on with these; what is in memory beyond `entries` goes with the next that comes."""
@@ -148,7 +168,7 @@ class Resolver:
         if known.state and known.state.policy:
             self.note_asked(domain, 1, now)
         if worth is Standing.DUE:
-            self._begin(domain, remember=True)
+            self._recheck_soon(domain)
         return known
 
     async def look_up(self, domain: Domain) -> State | None:
@@ -163,10 +183,15 @@ class Resolver:
         if (known := self.recall(domain)) and known.state:
             return LookedUp(known.state, Source.MEMORY)
         self.note_asked(domain, 1)
-        attempt = self._begin(domain, remember=True)
-        if attempt is None:  # no room to ask the network, but a policy on file is in force
-            state = await self._on_file(domain)
-            return LookedUp(state, Source.STORE if state else Source.NONE)
+        if (attempt := self._attempts.get(domain)) is None:
+            on_file = await self._sources.store.load(domain)
+            if state := self._taken(domain, on_file):
+                return LookedUp(state, Source.STORE)
+            if attempt := self._begin(domain):
+                attempt.read, attempt.on_file = True, on_file
+        if attempt is None:
+            return LookedUp(None, Source.NONE)
+        attempt.remember = True
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, attempt.waited_until - loop.time())):
@@ -177,7 +202,7 @@ class Resolver:
 
     async def renew(self, domain: Domain) -> None:
         """Go through an attempt and wait for its end, however long it takes."""
-        attempt = self._begin(domain, remember=False)
+        attempt = self._begin(domain)
         if attempt and attempt.task:
             await asyncio.wait([attempt.task])
 
@@ -187,9 +212,10 @@ class Resolver:
         None where there is no room for one more attempt, or this one was broken off.
         """
         await self._ended(domain)
-        attempt = self._begin(domain, remember=False, forced=True)
+        attempt = self._begin(domain)
         if attempt is None or attempt.task is None:
             return None
+        attempt.forced = True  # it has not gone a step yet
         await asyncio.wait([attempt.task])
         return attempt.after
 
@@ -202,6 +228,7 @@ class Resolver:
 
     def unlearn(self, domain: Domain) -> bool:
         """Have a domain no more in memory: another process knows more; whether it was there."""
+        self._due.pop(domain, None)
         if known := self._known.pop(domain, None):
             known.state = None
         return known is not None
@@ -234,6 +261,9 @@ class Resolver:
 
     async def close(self) -> None:
         """End the attempts under way; those who wait for them are told that nothing is known."""
+        self._due.clear()
+        if self._pause:
+            self._pause.cancel()
         tasks = [a.task for a in self._attempts.values() if a.task]
         for task in tasks:
             task.cancel()
@@ -245,20 +275,54 @@ class Resolver:
         while (attempt := self._attempts.get(domain)) and attempt.task:
             await asyncio.wait([attempt.task])
 
-    async def _on_file(self, domain: Domain) -> State | None:
-        """The policy on file, if it is in force."""
-        return lifecycle.live(await self._sources.store.load(domain), self._sources.clock())
+    def _taken(self, domain: Domain, on_file: State | None) -> State | None:
+        """What can be served now that the file was read; a policy from there is remembered."""
+        now = self._sources.clock()
+        known = self._known.get(domain)  # whoever asked at the same time may have been faster
+        if known and standing(known.state, now) is not Standing.UNKNOWN:
+            return known.state
+        if policy := lifecycle.live(on_file, now):
+            self._remember(domain, policy)
+            self._recheck_soon(domain)
+        return policy
 
-    def _begin(self, domain: Domain, *, remember: bool, forced: bool = False) -> _Attempt | None:
+    def _recheck_soon(self, domain: Domain) -> None:
+        """Put a domain that is due into the queue; its turn comes when look-ups have had theirs."""
+        if domain not in self._attempts and len(self._due) < DUE_MOST:
+            self._due[domain] = None
+        if self._pause is None:
+            self._recheck_next()
+
+    def _recheck_next(self) -> None:
+        self._pause = None
+        loop = asyncio.get_running_loop()
+        while self._due and self._rechecks < RECHECKS:
+            now = loop.time()
+            if now < self._recheck_at:
+                self._pause = loop.call_at(self._recheck_at, self._recheck_next)
+                return
+            domain, _ = self._due.popitem(last=False)
+            if self._is_due(domain) and (attempt := self._begin(domain)):
+                attempt.recheck = True
+                self._rechecks += 1
+                spared = now - RECHECKS_SPARED * RECHECK_EVERY
+                self._recheck_at = max(self._recheck_at, spared) + RECHECK_EVERY
+
+    def _is_due(self, domain: Domain) -> bool:
+        known = self._known.get(domain)
+        if known is None or domain in self._attempts:
+            return False
+        return standing(known.state, self._sources.clock()) is Standing.DUE
+
+    def _begin(self, domain: Domain) -> _Attempt | None:
         """The attempt under way for this domain, or a new one; None where there are too many."""
         if attempt := self._attempts.get(domain):
-            attempt.remember |= remember
             return attempt
         if not self._has_room():
             return None
         loop = asyncio.get_running_loop()
         waited_until = loop.time() + self._lookup_timeout
-        attempt = _Attempt(loop.create_future(), waited_until, remember, forced)
+        attempt = _Attempt(loop.create_future(), waited_until)
         self._attempts[domain] = attempt
         attempt.task = loop.create_task(self._attempt(domain, attempt), name=f"attempt {domain}")
         return attempt
@@ -287,9 +351,15 @@ class Resolver:
             after = lifecycle.after_fault(before, fault, self._sources.clock())
             self._settle(domain, attempt, after, Source.NONE)
         finally:
-            del self._attempts[domain]
-            if not attempt.answer.done():
-                attempt.answer.set_result(None)
+            self._end(domain, attempt)
+
+    def _end(self, domain: Domain, attempt: _Attempt) -> None:
+        del self._attempts[domain]
+        if not attempt.answer.done():
+            attempt.answer.set_result(None)
+        self._rechecks -= attempt.recheck
+        if self._pause is None:
+            self._recheck_next()
 
     async def _before(self, domain: Domain, attempt: _Attempt) -> State | None:
         """What was known when the attempt began; those who wait get it, if it can be served."""
@@ -299,11 +369,12 @@ class Resolver:
             return in_memory
         # An absence in memory is no reason to overlook a policy that lives on file: reading may
         # have failed when it was found, or the clock been wrong, or another process have fetched.
-        on_file = await self._sources.store.load(domain)
-        if kept := lifecycle.live(on_file, self._sources.clock()):
-            self._settle(domain, attempt, kept, Source.STORE)
-            return kept
-        return in_memory or on_file
+        if not attempt.read:
+            attempt.on_file = await self._sources.store.load(domain)
+            if kept := lifecycle.live(attempt.on_file, self._sources.clock()):
+                self._settle(domain, attempt, kept, Source.STORE)
+                return kept
+        return in_memory or attempt.on_file
 
     async def _after(self, domain: Domain, before: State | None, *, forced: bool) -> State:
         """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
@@ -341,6 +412,13 @@ class Resolver:
             await self._sources.store.save(domain, after, asked.at if asked else 0.0)
         return after
 
+    def _remember(self, domain: Domain, state: State) -> None:
+        self._known[domain] = Known(domain, state)
+        for forgotten in drop_oldest(self._known, self._entries):
+            forgotten.state = None
+            self._due.pop(forgotten.domain, None)
+            self._counts.evicted += 1
+
     def _count(self, stage: Stage, outcome: object) -> None:
         code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS
         self._counts.attempts[stage, code] += 1
@@ -351,10 +429,7 @@ class Resolver:
         if known := self._known.get(domain):
             known.state = state
         elif attempt.remember:
-            self._known[domain] = Known(domain, state)
-            for forgotten in drop_oldest(self._known, self._entries):
-                forgotten.state = None
-                self._counts.evicted += 1
+            self._remember(domain, state)
         if state.policy is None:
             self._asked.pop(domain, None)
         if not attempt.answer.done():
