@@ -185,7 +185,7 @@ async def _by_udp(question: Question, server: TcpAddress) -> Response:
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[Response] = loop.create_future()
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: _Hearing(question.read, answered), remote_addr=(server.host, server.port)
+        lambda: _Datagrams(question.read, answered), remote_addr=(server.host, server.port)
     )
     try:
         transport.sendto(question.wire())
@@ -194,7 +194,7 @@ async def _by_udp(question: Question, server: TcpAddress) -> Response:
         transport.close()
 
 
-class _Hearing(asyncio.DatagramProtocol):
+class _Datagrams(asyncio.DatagramProtocol):
     """Waits for the datagram that can be read; others may be forged, and are passed over."""
 
     def __init__(

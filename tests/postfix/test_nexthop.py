@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.postfix.nexthop import policy_domain
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome, after_verdict
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.postfix.nexthop import policy_domain, verdict_on
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,28 @@ def test_any_bytes(key: bytes) -> None:
     """Any key gives none, or a name to which the labels of MTA-STS can be put."""
     domain = policy_domain(key)
     assert domain is None or len(f"_mta-sts.{domain}") <= 253
+
+
+GOOD = Domain("good.test")
+
+
+@pytest.mark.parametrize(
+    ("key", "host", "applies"),
+    [
+        (b"good.test", "mx.good.test", True),
+        (b"Good.test.", "mx.good.test", True),
+        (b"good.test:25", "mx.good.test", True),
+        (b"good.test:smtp", "mx.good.test", True),
+        (b"good.test:587", "mx.good.test", False),
+        (b"[good.test]", "mx.good.test", False),
+        (b"[good.test]", "good.test", True),
+        (b"[good.test]:25", "good.test", True),
+        (b"[good.test]:587", "good.test", False),
+        (b"\xff[", "good.test", False),
+    ],
+)
+def test_what_a_verdict_is_on(key: bytes, host: str, *, applies: bool) -> None:
+    """DANE's verdict is on the MX hosts and port 25, and holds for no other way (T10)."""
+    hosts = (Host(host, HostState.USABLE, "TLSA"),)
+    verdict = after_verdict(None, Outcome(MxState.SECURE, "MX", hosts, 300), 0)
+    assert verdict_on(key, GOOD, verdict) == (verdict if applies else None)
