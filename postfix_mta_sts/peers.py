@@ -10,12 +10,13 @@ pol_body, the fields of the policy as a JSON object, `mx` a list, `max_age` a nu
 
 import enum
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import (
@@ -79,11 +80,16 @@ def opened(path: Path) -> Iterator[Iterator[Row]]:
     """
     with ExitStack() as stack:
         with _as_peer_errors(path):
-            before = _Look.at(path)
-            db = stack.enter_context(closing(sqlite3.connect(before.uri, uri=True)))
+            # Closed after the connection: with any other close of the file its locks would go.
+            file = stack.enter_context(path.open("rb"))
+            at_rest = _is_at_rest(path, file)
+            before = _look(file)
+            db = stack.enter_context(
+                closing(sqlite3.connect(_uri(path, at_rest=at_rest), uri=True))
+            )
             db.text_factory = bytes  # text that is not UTF-8 is for `state_of` to refuse
             cursor = db.execute(_ROWS)
-        yield _rows(path, before, cursor)
+        yield _rows(path, cursor, lambda: not at_rest or _look(file) == before)
 
 
 def state_of(row: Row, now: float) -> tuple[Domain, State]:
@@ -107,35 +113,34 @@ def shown(value: object) -> str:
     return printable(value if isinstance(value, bytes) else str(value), 80)
 
 
-class _Look(NamedTuple):
-    """What could be seen of the file from outside."""
-
-    uri: str
-    at_rest: bool
-    identity: tuple[int, int, int]
-
-    @classmethod
-    def at(cls, path: Path) -> "_Look":
-        """Look now. Raises `OSError`.
-
-        A file with a write-ahead log that nobody has open is read as one that cannot change:
-        only so does SQLite make no file beside it, which might then belong to the wrong user.
-        """
-        with path.open("rb") as file:
-            logged = file.read(_HEADER)[_FORMAT] == _WAL
-        at_rest = logged and not Path(f"{path.resolve()}-wal").exists()
-        options = "mode=ro&immutable=1" if at_rest else "mode=ro"
-        status = path.stat()
-        identity = (status.st_ino, status.st_mtime_ns, status.st_size)
-        return cls(f"{path.resolve().as_uri()}?{options}", at_rest, identity)
+def _is_at_rest(path: Path, file: BinaryIO) -> bool:
+    """Whether the file is written by way of a log, and nobody has it open."""
+    logged = file.read(_HEADER)[_FORMAT] == _WAL
+    return logged and not Path(f"{path.resolve()}-wal").exists()
 
 
-def _rows(path: Path, before: _Look, cursor: sqlite3.Cursor) -> Iterator[Row]:
+def _uri(path: Path, *, at_rest: bool) -> str:
+    """How SQLite is to open the file (https://sqlite.org/uri.html).
+
+    One at rest is read as one that cannot change: only so does SQLite make no file beside it,
+    which might then belong to the wrong user. Whether it did change is looked at afterwards.
+    """
+    options = "mode=ro&immutable=1" if at_rest else "mode=ro"
+    return f"{path.resolve().as_uri()}?{options}"
+
+
+def _look(file: BinaryIO) -> tuple[int, int]:
+    """What is different once the file was written to; the log beside it is no part of it."""
+    status = os.fstat(file.fileno())
+    return status.st_mtime_ns, status.st_size
+
+
+def _rows(path: Path, cursor: sqlite3.Cursor, unchanged: Callable[[], bool]) -> Iterator[Row]:
     with _as_peer_errors(path):
         for found in cursor:
             yield Row(*found)
-        if before.at_rest and _Look.at(path) != before:
-            raise PeerError(f"{path}: the other program began to write meanwhile; try again")
+        if not unchanged():
+            raise PeerError(f"{path}: the other program wrote to it meanwhile; try again")
 
 
 @contextmanager

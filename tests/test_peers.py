@@ -201,12 +201,25 @@ class TestOpened:
             assert domains(path)[-1] == b"d3.test"
 
     def test_begun_meanwhile(self, path: Path) -> None:
-        """Should the program begin to write while its file is read as at rest, that is told."""
-        with opened(path) as rows, peer_file(path) as peer:
+        """Should the file change while it is read as at rest, that is told."""
+        with opened(path) as rows:
             next(rows)
-            peer.put("d2.test", AN_HOUR_AGO, "id1", body())
-            with pytest.raises(PeerError, match="began to write meanwhile; try again"):
+            with peer_file(path) as peer:
+                peer.put("d2.test", AN_HOUR_AGO, "id1", body())
+            with pytest.raises(PeerError, match="wrote to it meanwhile; try again"):
                 list(rows)
+
+    def test_log_meanwhile(self, path: Path) -> None:
+        """What goes into the log beside it does not matter: it is read as it was."""
+        with opened(path) as rows, peer_file(path) as peer:
+            peer.put("d2.test", AN_HOUR_AGO, "id1", body())
+            assert [row.domain for row in rows] == [b"d0.test", b"d1.test"]
+
+    def test_rights_given_up(self, path: Path) -> None:
+        """Once it is open its path is no longer needed."""
+        with opened(path) as rows:
+            path.rename(path.with_name("elsewhere"))
+            assert [row.domain for row in rows] == [b"d0.test", b"d1.test"]
 
     def test_without_a_log(self, path: Path) -> None:
         """A file in SQLite's older format is read as well."""
