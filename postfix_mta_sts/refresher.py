@@ -61,10 +61,16 @@ class Refresher:
         self.idle_after = idle_after
         self._replies = replies
         self._renews = renews
+        self._looked_at: float | None = None
         self._monotonic = monotonic
         self._sleep = sleep
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._ahead = sources.clock() - monotonic()
+
+    @property
+    def next_look_at(self) -> float | None:
+        """When it is next looked for what is due, at the earliest; None where others do that."""
+        return None if self._looked_at is None else self._looked_at + REFRESH_TICK
 
     async def run(self) -> None:
         """Renew and keep house until cancelled."""
@@ -93,7 +99,7 @@ class Refresher:
 
     async def renew_due(self) -> None:
         """Renew what is due, spread over a tick, each at a random moment of its share."""
-        now = self._clock()
+        self._looked_at = now = self._clock()
         due = await self._store.due(now, now - self.idle_after, BATCH)
         async with asyncio.TaskGroup() as group:
             for domain in due:

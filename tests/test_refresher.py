@@ -90,6 +90,14 @@ async def test_whatever_the_record_says() -> None:
     assert around.gets[GOOD] == 2
 
 
+async def test_next_look() -> None:
+    """When it is next looked for what is due can be told, once it was looked for."""
+    parts = await kept(Surroundings(), [])
+    assert parts.refresher.next_look_at is None
+    await parts.refresher.renew_due()
+    assert parts.refresher.next_look_at == START + REFRESH_TICK
+
+
 async def test_what_is_idle_is_not_renewed() -> None:
     """A policy that nobody asked for in `idle_after` is left to its own end."""
     around = Surroundings()
