@@ -152,14 +152,10 @@ def resolver(
 
 
 @pytest.fixture(scope="module")
-def dane_mta(mta: Mta, resolver: Resolver) -> Iterator[Mta]:
-    """One Postfix after the other, with level dane in main.cf, and no policy map yet."""
+def signed_mta(mta: Mta, resolver: Resolver) -> Iterator[Mta]:
+    """One Postfix after the other, behind that resolver, and with no policy map yet."""
     mta.resolve(VALIDATING_DNS)
-    mta.set(
-        "smtp_dns_support_level = dnssec",
-        "smtp_tls_security_level = dane",
-        "smtp_tls_policy_maps =",
-    )
+    mta.set("smtp_dns_support_level = dnssec", "smtp_tls_policy_maps =")
     yield mta
     mta.resolve(POSTFIX_DNS)
     mta.set("smtp_dns_support_level =", "smtp_tls_security_level = may")

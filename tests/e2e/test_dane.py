@@ -3,6 +3,8 @@
 No daemon is in the way yet: what is proven here is what the tests with it build upon.
 """
 
+from typing import Final
+
 import dns.flags
 import dns.rcode
 import dns.rdatatype
@@ -18,7 +20,7 @@ from tests.e2e.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-SECURE = (
+SECURE: Final = (
     ("good.test", "MX"),
     ("mx.good.test", "A"),
     ("_25._tcp.mx.good.test", "TLSA"),
@@ -31,19 +33,19 @@ SECURE = (
     ("stripped.test", "MX"),
     ("mx.stripped.test", "A"),
 )
-INSECURE = (
+INSECURE: Final = (
     ("insecure.test", "MX"),
     ("mx.insecure.test", "A"),
     ("_25._tcp.mx.insecure.test", "TLSA"),
 )
-BOGUS = (
+BOGUS: Final = (
     ("bogus-mx.test", "MX"),
     ("_25._tcp.mx.bogus-tlsa.test", "TLSA"),
     ("expired.test", "MX"),
     ("_25._tcp.mx.stripped.test", "TLSA"),
     ("moved.test", "MX"),
 )
-VERDICTS = {
+VERDICTS: Final = {
     "good.test": Kind.ALL,
     "hashed.test": Kind.ALL,
     "implicit.test": Kind.ALL,
@@ -62,6 +64,13 @@ VERDICTS = {
     "moved.test": Kind.FAILURE,
     "expired.test": Kind.FAILURE,
 }
+
+
+@pytest.fixture(scope="module")
+def dane_mta(signed_mta: Mta) -> Mta:
+    """One Postfix after the other, with level dane in main.cf."""
+    signed_mta.set("smtp_tls_security_level = dane")
+    return signed_mta
 
 
 @pytest.mark.parametrize(("name", "kind"), SECURE)
