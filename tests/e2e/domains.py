@@ -70,7 +70,12 @@ def _absent() -> Iterator[Zone]:
     yield Zone("none-wrong.test", _mail("none-wrong.test", "wrong name"))
     yield Zone("none3.test", _mail("none3.test", "good"), Signing.NSEC3)
     yield Zone("none3-wrong.test", _mail("none3-wrong.test", "wrong name"), Signing.NSEC3)
-    for domain, sink in (("short.test", "good"), ("short-wrong.test", "wrong name")):
+    for domain, sink in (
+        ("short.test", "good"),
+        ("short-wrong.test", "wrong name"),
+        ("short-free.test", "wrong name"),
+        ("short-plain.test", "no STARTTLS"),
+    ):
         yield Zone(domain, _mail(domain, sink) | {f"_25._tcp.mx.{domain} TLSA": [_SHORT]})
 
 

@@ -53,10 +53,12 @@ VERDICTS: Final = {
     "initial.test": Kind.ALL,
     "many.test": Kind.ALL,
     "wrong.test": Kind.ALL,
+    "mixed.test": Kind.ALL,
     "partly.test": Kind.SOME,
     "half.test": Kind.SOME,
     "none.test": Kind.NONE,
     "none3.test": Kind.NONE,
+    "short.test": Kind.UNUSABLE,
     "insecure.test": Kind.INSECURE,
     "bogus-mx.test": Kind.FAILURE,
     "bogus-tlsa.test": Kind.FAILURE,
@@ -159,6 +161,7 @@ def test_dane_vouches_for_an_mx_host(dane_mta: Mta, domain: str, host: str) -> N
     ("domain", "why"),
     [
         ("wrong.test", "Server certificate not verified"),
+        ("short-plain.test", "TLS is required, but was not offered"),
         ("bogus-tlsa.test", "TLSA lookup error"),
         ("stripped.test", "TLSA lookup error"),
         ("bogus-mx.test", "Host or domain name not found"),
@@ -167,7 +170,7 @@ def test_dane_vouches_for_an_mx_host(dane_mta: Mta, domain: str, host: str) -> N
     ],
 )
 def test_what_dane_does_not_vouch_for_waits(dane_mta: Mta, domain: str, why: str) -> None:
-    """Wrong TLSA records, or none that can be had: deferred, though its CA would do."""
+    """TLSA records that it fails, or that nobody can have: deferred, though its CA would do."""
     seen = dane_mta.send(domain)
 
     assert seen.status == "deferred", seen
