@@ -35,6 +35,8 @@ class Stage(StrEnum):
     DNS = "dns"
     HTTPS = "https"
     DANE = "dane"
+    OWN = "own"
+    """No step: a fault of this program broke the attempt off."""
 
 
 SUCCESS: Final = "success"

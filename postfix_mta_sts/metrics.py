@@ -26,7 +26,13 @@ from prometheus_client.metrics_core import (
 from postfix_mta_sts import __version__
 from postfix_mta_sts.counts import SUCCESS, WAITED_BOUNDS, Answer, Source, Stage
 from postfix_mta_sts.figures import Figures, Part
-from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, NoRecordError
+from postfix_mta_sts.mtasts.errors import (
+    DiscoveryError,
+    FetchError,
+    MtaStsError,
+    NoRecordError,
+    OwnFaultError,
+)
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import Overview
 
@@ -111,10 +117,12 @@ def _codes(root: type[MtaStsError]) -> Iterator[str]:
         yield from _codes(error)
 
 
-_STEPS: Final = [
-    *product([Stage.DNS], [SUCCESS, *_codes(DiscoveryError)]),
-    *product([Stage.HTTPS], [SUCCESS, *_codes(FetchError)]),
-]
+_OWN: Final = (Stage.OWN, OwnFaultError.code)
+_STEPS: Final = (
+    *((Stage.DNS, code) for code in (SUCCESS, *_codes(DiscoveryError)) if code != _OWN[1]),
+    *((Stage.HTTPS, code) for code in (SUCCESS, *_codes(FetchError))),
+    _OWN,
+)
 
 _KINDS: Final = (
     _Kind(

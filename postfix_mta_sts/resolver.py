@@ -39,7 +39,8 @@ DUE_MOST: Final = 10_000
 RECHECK_EVERY: Final = 0.004
 """Seconds between one recheck's beginning and the next: 15,000 a minute, and look-ups between."""
 RECHECKS_SPARED: Final = 4
-"""Rechecks that may begin at once after a pause as long as they would have taken."""
+"""Rechecks that may begin at once after a pause as long as they would have taken; when more wait,
+so many go together, for they wake other threads but once."""
 RECHECKS: Final = 256
 """Rechecks under way at once: so many silent name servers hold up no other."""
 
@@ -299,7 +300,8 @@ class Resolver:
         while self._due and self._rechecks < RECHECKS:
             now = loop.time()
             if now < self._recheck_at:
-                self._pause = loop.call_at(self._recheck_at, self._recheck_next)
+                together = self._recheck_at + RECHECKS_SPARED * RECHECK_EVERY
+                self._pause = loop.call_at(together, self._recheck_next)
                 return
             domain, _ = self._due.popitem(last=False)
             if self._is_due(domain) and (attempt := self._begin(domain)):
@@ -348,6 +350,7 @@ class Resolver:
         except Exception as error:  # noqa: BLE001 (the top of a task: those who wait are answered)
             event(_log, logging.ERROR, "attempt broken off", domain, exc_info=error)
             fault = OwnFaultError("a fault of this program; see the log")
+            self._count(Stage.OWN, fault)
             after = lifecycle.after_fault(before, fault, self._sources.clock())
             self._settle(domain, attempt, after, Source.NONE)
         finally:

@@ -438,11 +438,12 @@ async def test_failing_domains() -> None:
 
 
 async def test_a_fault_of_our_own(caplog: pytest.LogCaptureFixture) -> None:
-    """A bug in an attempt is logged with its traceback; those who wait are answered."""
-    around = Surroundings()
+    """A bug in an attempt is logged with its traceback and counted; those who wait are answered."""
+    around, counts = Surroundings(), Counts()
     around.records[GOOD] = ZeroDivisionError("a bug")
-    resolver = resolver_in(around)
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, counts=counts)
     assert (await looked_up(resolver)).policy is None
+    assert counts.attempts == {(Stage.OWN, "own-fault"): 1}
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert record.exc_info
 

@@ -85,7 +85,7 @@ def _stat(axes: Axes, panel: dict[str, Any], series: list[Any]) -> None:
     named = panel["options"].get("textMode") == "name"
     text = legend if named else _number(values[-1], defaults["unit"])
     found = mapped.get(f"{values[-1]:g}", {"text": text, "color": "tab:blue"})
-    axes.text(0.0, 0.3, found["text"], ha="left", va="center", size=20, color=found["color"])
+    axes.text(0.0, 0.55, found["text"], ha="left", va="center", size=20, color=found["color"])
     axes.set_axis_off()
 
 
