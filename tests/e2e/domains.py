@@ -58,6 +58,14 @@ def _right(tlsa: Tlsa) -> Iterator[Zone]:
         | {"mx.initial.test CNAME": ["mx.plain.test."]}
         | right("mx.initial.test"),
     )
+    # The proof ends behind the CNAME, which is proven itself (RFC 7672 §2.2.2).
+    yield Zone("loose.test", _address("mx.loose.test", "self-signed"), Signing.NONE)
+    yield Zone(
+        "outside.test",
+        _mail("outside.test")
+        | {"mx.outside.test CNAME": ["mx.loose.test."]}
+        | right("mx.outside.test"),
+    )
     yield Zone("many.test", _mail("many.test", "self-signed") | _many(tlsa, "mx.many.test"))
     mixed = {"_25._tcp.mx.mixed.test TLSA": [_SHORT, tlsa("self-signed", "mx.mixed.test")]}
     yield Zone("mixed.test", _mail("mixed.test", "self-signed") | mixed)

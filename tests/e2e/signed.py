@@ -1,6 +1,6 @@
 """Zones as a name server loads them: signed and denied in either way, or wrong in a way of its own.
 
-Pure: records in, zone files and a trust anchor out. Every zone has one key of P-256 (algorithm 13)
+No I/O: records in, zone files and a trust anchor out. Every zone has one P-256 key (algorithm 13)
 for all its signatures, made on the spot, and hangs below the zone next above it among those given.
 """
 
@@ -37,7 +37,6 @@ OPAQUE: Final = r"\# "
 
 Records = Mapping[str, Sequence[str]]
 """`"name TYPE"`, the name without a final dot, → data in zone file notation."""
-
 
 _Pair = tuple[dns.dnssec.PrivateKey, DNSKEY]
 
