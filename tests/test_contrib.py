@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from postfix_mta_sts.config import Settings, parse
+from postfix_mta_sts.config import Settings, load, parse
 from tests.support.obstacles import cannot
 
 ROOT = Path(__file__).parents[1]
@@ -86,3 +87,21 @@ def test_image_listens_where_it_can_be_reached() -> None:
     exposed = re.search(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE)
     assert exposed
     assert str(listener.address) == f"0.0.0.0:{exposed[1]}"
+
+
+def test_compose() -> None:
+    """The variables of the composition are settings, and both containers meet where they say."""
+    text = (ROOT / "contrib/docker/compose.yml").read_text("utf-8")
+    services = yaml.safe_load(text)["services"]
+    ours, mta = services["mta-sts"], services["mta"]
+    tcp, unix = (str(each.address) for each in load(None, ours["environment"]).listen)
+    folders = [dict([each.split(":")]) for each in (ours["volumes"][1], mta["volumes"][0])]
+    shared, theirs = folders[0]["sockets"], folders[1]["sockets"]
+    path = unix.removeprefix("unix:").replace(shared, theirs).removeprefix("/var/spool/postfix/")
+    assert f"socketmap:unix:{path}:postfix" in text
+    assert f"socketmap:inet:mta-sts:{tcp.rsplit(':', 1)[1]}:postfix" in text
+    assert ours["read_only"]
+    assert ours["cap_drop"] == ["ALL"]
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    for folder in (shared, ours["volumes"][0].split(":")[1]):
+        assert re.search(rf"install --directory .* {folder}\b", dockerfile)

@@ -145,7 +145,8 @@ def _wait_for(process: subprocess.Popen[bytes], notify: socket.socket, log: Path
     """The process that is the system's first, as soon as nspawn says that it is up."""
     leader = 0
     with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
-        while select.select([notify, end], [], [], PATIENCE)[0] == [notify]:
+        fds = [notify.fileno(), end.fileno()]
+        while select.select(fds, [], [], PATIENCE)[0] == fds[:1]:
             for line in notify.recv(4096).decode().splitlines():
                 key, _, value = line.partition("=")
                 if key == "X_NSPAWN_LEADER_PID":

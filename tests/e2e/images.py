@@ -1,0 +1,154 @@
+"""The Dockerfile, built, and its image run as Docker would: where there is no Docker.
+
+buildah(1) builds without a daemon and, isolated by chroot(2), without any right that a container
+might lack. The base image is a release's tree under the name that the Dockerfile gives it, and pip
+finds its wheels in a folder of this machine. A container is a mount namespace with a read-only
+root, a process namespace, and the user, environment and commands that the image names.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tests.e2e.namespace import Namespace
+from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.trees import NoTreeError
+
+BASE: Final = "debian:trixie-slim"
+IMAGE: Final = "postfix-mta-sts"
+_CONTEXT: Final = Path(__file__).parents[2]
+_PIP: Final = "[global]\nno-index = true\nfind-links = /wheels\n"
+"""Of the machine that builds, like its proxy: bound into the build, in no layer of the image."""
+
+# What `docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v DATA:VOLUME` does.
+# /proc/self/fd/2 and the like belong to a container, so it gets its own /proc.
+_RUN: Final = """\
+root=$1 data=$2 volume=$3 user=$4 group=$5; shift 5
+mount --bind "$root" "$root" && mount -o remount,bind,ro "$root" &&
+mount --bind "$data" "$root$volume" && mount -t proc proc "$root/proc" &&
+exec chroot "$root" setpriv --reuid "$user" --regid "$group" --clear-groups \\
+    --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+
+
+class Images:
+    """Images and containers in a folder of their own. Raises `NoTreeError` without buildah."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._options = ["--root", f"{folder}/root", "--runroot", f"{folder}/run"]
+        self._options += ["--storage-driver", "vfs"]
+        folder.mkdir()
+        if not shutil.which("buildah"):
+            raise NoTreeError("no buildah")
+
+    def base(self, tree: Path) -> None:
+        """Make the base image of a tree."""
+        container = self.buildah("from", "scratch")
+        subprocess.run(["cp", "-a", f"{tree}/.", self.buildah("mount", container)], check=True)
+        self.buildah("commit", "--quiet", "--rm", container, BASE)
+
+    def build(self, wheels: Path) -> None:
+        """Build the image."""
+        conf = self._folder / "pip.conf"
+        conf.write_text(_PIP)
+        volumes = [f"--volume={wheels}:/wheels:ro", f"--volume={conf}:/etc/pip.conf:ro"]
+        isolated = ["--isolation=chroot", "--network=host", "--pull-never", "--format=docker"]
+        self.buildah("bud", *isolated, *volumes, "--tag", IMAGE, str(_CONTEXT))
+
+    def config(self) -> Any:  # noqa: ANN401 - JSON has any shape
+        """What the image says about running it (`docker inspect`, Config)."""
+        said = json.loads(self.buildah("inspect", "--type", "image", IMAGE))
+        return said["Docker"]["config"]
+
+    def container(self) -> tuple[str, Path]:
+        """A new container: its name, and its root."""
+        name = self.buildah("from", "--pull-never", IMAGE)
+        return name, Path(self.buildah("mount", name))
+
+    def buildah(self, *words: str) -> str:
+        """What a buildah command that must succeed prints. Raises `NoTreeError`."""
+        command = ["buildah", *self._options, *words]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            raise NoTreeError(f"{' '.join(words[:2])}: {(done.stdout + done.stderr)[-3000:]}")
+        return done.stdout.strip()
+
+
+class Container:
+    """A running container; made by `running`."""
+
+    def __init__(self, process: subprocess.Popen[str], user: str) -> None:
+        self._process = process
+        self._user = user
+        # unshare(1) has one child, and lives as long as it does.
+        (self.pid,) = _children(process)
+        """The daemon's, as this machine counts; in its container it is 1."""
+
+    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """A command in the container, as its user (`docker exec`)."""
+        uid, gid = self._user.split(":")
+        enter = ["nsenter", f"--target={self.pid}", "--all", "--root", "--wdns=/"]
+        as_user = ["setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs"]
+        environ = Path(f"/proc/{self.pid}/environ").read_text().rstrip("\0").split("\0")
+        return subprocess.run(
+            [*enter, *as_user, "env", "-i", *environ, *command],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def stop(self) -> int:
+        """SIGTERM to the daemon, and its exit code (`docker stop`)."""
+        os.kill(self.pid, signal.SIGTERM)
+        return self._process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def running(
+    config: Mapping[str, Any],
+    root: Path,
+    data: Path,
+    environ: Mapping[str, str],
+    inside: Namespace,
+    log: Path,
+) -> Iterator[tuple[Container, Transcript]]:
+    """The image's own command in a container, with `data` for its volume, and what it says."""
+    (volume,) = config["Volumes"]
+    uid, gid = config["User"].split(":")
+    command = [*config["Entrypoint"], *config["Cmd"]]
+    words = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", _RUN, "run"]
+    process = subprocess.Popen(
+        inside.command(*words, root, data, volume, uid, gid, *command),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(each.split("=", 1) for each in config["Env"]) | dict(environ),
+    )
+    assert process.stderr
+    transcript = Transcript(process.stderr, log)
+    try:
+        transcript.wait("started version=")
+        yield Container(process, config["User"]), transcript
+    finally:
+        _end(process)
+        transcript.end()
+
+
+def _children(process: subprocess.Popen[str]) -> list[int]:
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in tasks.read_text().split()]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the first process of the container, with which all of it ends."""
+    if process.poll() is None:
+        for pid in _children(process):
+            os.kill(pid, signal.SIGKILL)
+        process.wait(PATIENCE)

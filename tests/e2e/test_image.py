@@ -1,0 +1,183 @@
+"""The image: built from the Dockerfile, run as its own user on a read-only root."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.images import Container, Images, running
+from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.servers import DAEMON_DNS
+from tests.e2e.transcript import Transcript
+from tests.e2e.trees import WITH_DNS, NoTreeError
+from tests.e2e.wheels import wheels
+from tests.e2e.world import World
+from tests.e2e.world import world as running_world
+from tests.support.obstacles import cannot
+
+pytestmark = pytest.mark.e2e
+
+MEBIBYTE = 1 << 20
+SIZE_MOST = 120
+"""Mebibytes that the image may hold beyond its base: Python, the daemon and its libraries."""
+
+
+@pytest.fixture(scope="module")
+def images(trees: dict[str, Path], folder: Path) -> Images:
+    """The image, built."""
+    tree = trees[WITH_DNS.postfix]
+    try:
+        made = Images(folder / "images")
+        made.base(tree)
+        made.build(wheels(WITH_DNS.suite, folder / "images-wheels"))
+    except NoTreeError as error:
+        cannot(str(error))
+    return made
+
+
+@pytest.fixture(scope="module")
+def config(images: Images) -> Any:  # noqa: ANN401 - JSON has any shape
+    """What the image says about running it."""
+    return images.config()
+
+
+@pytest.fixture(scope="module")
+def apart(trees: dict[str, Path]) -> Iterator[Namespace]:
+    """A network for this container alone."""
+    with namespace("mta-sts-image", DAEMON_DNS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def around(apart: Namespace, folder: Path, logs: Path) -> Iterator[World]:
+    """Name servers and Policy Host there."""
+    (folder / "image-world").mkdir()
+    with running_world(apart, folder / "image-world", logs / "image-world.log") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def name(images: Images) -> str:
+    """A container of the image; nothing in it is ever changed."""
+    return images.container()[0]
+
+
+@pytest.fixture(scope="module")
+def root(images: Images, name: str) -> Path:
+    """Its root."""
+    return Path(images.buildah("mount", name))
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path, config: Any, around: World) -> Path:  # noqa: ANN401 - JSON has any shape
+    """The one volume, which belongs to the image's user; the CA's file lies in it."""
+    uid, gid = config["User"].split(":")
+    place = folder / "image-data"
+    place.mkdir(exist_ok=True)
+    (place / "ca.pem").write_bytes(around.ca_file.read_bytes())
+    subprocess.run(["chown", "--recursive", f"{uid}:{gid}", place], check=True)
+    return place
+
+
+@pytest.fixture(scope="module")
+def container(
+    root: Path,
+    config: Any,  # noqa: ANN401 - JSON has any shape
+    data: Path,
+    apart: Namespace,
+    logs: Path,
+) -> Iterator[Container]:
+    """The daemon in a container, told by the environment alone where its DNS and its CA are."""
+    (volume,) = config["Volumes"]
+    environ = {
+        "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
+        "POSTFIX_MTA_STS__HTTPS__CA_FILE": f"{volume}/ca.pem",
+        "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
+    }
+    with running(config, root, data, environ, apart, logs / "image.log") as (made, said):
+        yield made
+        assert_clean(said)
+
+
+def assert_clean(said: Transcript) -> None:
+    """Nothing went wrong in there."""
+    assert not [line for line in said.since(0) if "Traceback" in line or "cannot" in line]
+
+
+def ask(inside: Namespace, domain: str) -> str:
+    """What the container replies over TCP."""
+    data = f"postfix {domain}".encode()
+    with inside.connect("127.0.0.1", 8461) as connection:
+        connection.sendall(b"%d:%b," % (len(data), data))
+        return connection.recv(4096).split(b":", 1)[1].rstrip(b",").decode()
+
+
+def test_who_it_is(config: Any) -> None:  # noqa: ANN401 - JSON has any shape
+    """The user is a number other than root's; one volume, one port, a health check."""
+    uid, gid = config["User"].split(":")
+    assert uid.isdigit()
+    assert gid.isdigit()
+    assert int(uid) > 0
+    assert list(config["Volumes"]) == ["/var/lib/postfix-mta-sts"]
+    assert list(config["ExposedPorts"]) == ["8461/tcp"]
+    assert config["Healthcheck"]["Test"] == ["CMD", *config["Entrypoint"], "healthcheck"]
+
+
+def test_small(root: Path, trees: dict[str, Path]) -> None:
+    """It holds no more than it needs, and nothing to build with."""
+    size, base = (
+        int(subprocess.run(["du", "--summarize", "--bytes", place], check=True,
+                           capture_output=True, text=True).stdout.split()[0])
+        for place in (root, trees[WITH_DNS.postfix])
+    )  # fmt: skip
+    assert (size - base) / MEBIBYTE <= SIZE_MOST
+    assert not list(root.glob("opt/*/bin/pip*"))
+    assert not (root / "usr/bin/gcc").exists()
+
+
+def test_by_buildah_run(images: Images, name: str) -> None:
+    """The image's command works as its own user in a container of buildah's, too."""
+    run = ("run", "--isolation=chroot", name, "--")
+    assert images.buildah(*run, "id", "-u") == "8461"
+    assert images.buildah(*run, "postfix-mta-sts", "version").startswith("postfix-mta-sts ")
+
+
+def test_a_wrong_variable(images: Images, name: str) -> None:
+    """A variable that sets nothing is an error that names it."""
+    variable = "POSTFIX_MTA_STS__HTTPS__TIMOUT"
+    run = ("run", "--isolation=chroot", f"--env={variable}=30s", name, "--")
+    with pytest.raises(NoTreeError, match=f"{variable}: https.timout: unknown key; allowed: "):
+        images.buildah(*run, "postfix-mta-sts", "serve")
+
+
+def test_works(container: Container, apart: Namespace, around: World, data: Path) -> None:
+    """On a read-only root, without capabilities, a domain is looked up and kept in the volume."""
+    domain = around.fresh("image")
+    around.policy(domain, "enforce")
+    assert ask(apart, domain) == f"OK secure match=mx.{domain} servername=hostname"
+    assert (data / "policies.db").exists()
+    status = Path(f"/proc/{container.pid}/status").read_text()
+    assert "\nUid:\t8461\t8461\t8461\t8461\n" in status
+    for each in ("CapPrm", "CapEff", "CapBnd"):
+        assert f"\n{each}:\t{0:016x}\n" in status
+    mounts = Path(f"/proc/{container.pid}/mounts").read_text().splitlines()
+    writable = [line.split()[1] for line in mounts if line.split()[3].split(",")[0] == "rw"]
+    assert writable == ["/var/lib/postfix-mta-sts", "/proc"]
+
+
+def test_health(container: Container, config: Any) -> None:  # noqa: ANN401 - JSON has any shape
+    """The health check of the image says that it answers."""
+    done = container.run(config["Healthcheck"]["Test"][1:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "socketmap 0.0.0.0:8461: answers\n"
+
+
+def test_stop(container: Container) -> None:
+    """SIGTERM, which is all that a container's first process is told, ends it with 0.
+
+    The last test, for there is one container for all.
+    """
+    assert container.stop() == 0
