@@ -7,14 +7,20 @@ import asyncio
 import logging
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
+from dataclasses import dataclass
 from typing import Any
 
 from postfix_mta_sts import __version__, probe, systemd, watchdog
 from postfix_mta_sts.config import ConfigError, Settings
 from postfix_mta_sts.daemon import Daemon, running
+from postfix_mta_sts.figures import Figures
 from postfix_mta_sts.listening import ListenError
 from postfix_mta_sts.logs import event
 
@@ -29,91 +35,117 @@ def told_to_stop() -> asyncio.Event:
     return stop
 
 
-async def serve(
-    settings: Settings,
-    environ: MutableMapping[str, str],
-    load: Callable[[], Settings],
-    apply: Callable[[Settings], None],
-) -> None:
-    """Serve until SIGTERM or SIGINT; at SIGHUP go on with the settings that `load` gives.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the settings come from."""
 
-    `apply` is called with them when they hold, for what is not the daemon's. Raises `ListenError`
-    where an address cannot be had.
+    config: str | None
+    """The file; None: the defaults."""
+    load: Callable[[], Settings]
+    """Raises `ConfigError`."""
+    apply: Callable[[Settings], None]
+    """Is called with settings that have come to hold, for what is not the daemon's."""
+
+
+async def serve(settings: Settings, environ: MutableMapping[str, str], origin: Origin) -> None:
+    """Serve until SIGTERM or SIGINT; at SIGHUP go on with the settings as they are then.
+
+    Raises `ListenError` where an address cannot be had.
     """
     stop, hangup = told_to_stop(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
-    async with running(settings, environ) as daemon, AsyncExitStack() as stack:
-        service = Service(daemon, environ, load, apply)
+    async with (
+        running(settings, environ, config=origin.config) as daemon,
+        AsyncExitStack() as stack,
+    ):
+        service = _Service(daemon, environ, origin)
         event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
-        systemd.notify(environ, "READY=1")
+        service.tell("READY=1")
         await stack.enter_async_context(service.watched())
         await stack.enter_async_context(_task(service.heed(hangup), "reload"))
         await stop.wait()
         event(_log, logging.INFO, "stopping")
-        systemd.notify(environ, "STOPPING=1")
+        service.tell("STOPPING=1")
 
 
-class Service:
-    """A daemon, and systemd, which wants to know how it is."""
+class _Service:
+    """A daemon that is alone, and systemd."""
 
-    def __init__(
-        self,
-        daemon: Daemon,
-        environ: Mapping[str, str],
-        load: Callable[[], Settings],
-        apply: Callable[[Settings], None],
-    ) -> None:
+    def __init__(self, daemon: Daemon, environ: Mapping[str, str], origin: Origin) -> None:
         self._daemon = daemon
         self._environ = environ
-        self._load = load
-        self._apply = apply
+        self._origin = origin
         self._trouble = ""
 
-    @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """While this is entered, systemd is told that look-ups are answered, and how it goes."""
-        async with AsyncExitStack() as stack:
-            if interval := systemd.watchdog(self._environ, os.getpid()):
-                watch = watchdog.watch(self._look_up, interval, lambda: self._tell("WATCHDOG=1"))
-                await stack.enter_async_context(_task(watch, "watchdog"))
-            if "NOTIFY_SOCKET" in self._environ:
-                show = watchdog.show_status(self._status, self._tell)
-                await stack.enter_async_context(_task(show, "status"))
-            yield
+    def watched(self) -> AbstractAsyncContextManager[None]:
+        """While this is entered, systemd hears from us."""
+        interval = systemd.watchdog(self._environ, os.getpid())
+        return watched(self._daemon, interval, self.tell, lambda: self._trouble)
 
     async def heed(self, hangup: asyncio.Event) -> None:
         """Reload whenever this is set; never returns."""
         while True:
             await hangup.wait()
             hangup.clear()
-            await self.reload()
+            await self._reload()
 
-    async def reload(self) -> None:
+    def tell(self, *lines: str) -> None:
+        """Tell systemd."""
+        systemd.notify(self._environ, *lines)
+
+    async def _reload(self) -> None:
         """Go on with the settings as they are now; where they cannot be used, as before."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self.tell(*systemd.reloading())
         try:
-            settings = await asyncio.to_thread(self._load)
+            settings = await asyncio.to_thread(self._origin.load)
             await self._daemon.reload(settings)
         except (ConfigError, ListenError, OSError) as error:
             self._trouble = f"not reloaded: {error}"
             event(_log, logging.ERROR, "not reloaded, all stays as it was", reason=str(error))
         else:
             self._trouble = ""
-            self._apply(settings)
+            self._origin.apply(settings)
             event(_log, logging.INFO, "reloaded")
-        self._tell("READY=1", f"STATUS={await self._status()}")
+        self.tell("READY=1", f"STATUS={await status(self._daemon, self._trouble)}")
 
-    async def _look_up(self, deadline: float) -> None:
-        listener, sock = self._daemon.doors.sockets[0]
+
+@asynccontextmanager
+async def watched(
+    daemon: Daemon,
+    interval: float | None,
+    tell: Callable[[str], None],
+    trouble: Callable[[], str] = str,
+    *feeds: Callable[[], None],
+) -> AsyncIterator[None]:
+    """While this is entered, systemd is told by `tell` that look-ups are answered, and how it is.
+
+    `interval`: seconds within which it wants to hear that; None: never. Whoever else is fed by
+    each look-up that is answered is in `feeds`.
+    """
+
+    async def look_up(deadline: float) -> None:
+        listener, sock = daemon.doors.sockets[0]
         await probe.ask(probe.bound(listener.wire, sock), deadline=deadline)
 
-    async def _status(self) -> str:
-        await self._daemon.desk.count()
-        policies = len(self._daemon.resolver.policies())
-        return watchdog.status_line(policies, self._daemon.counts, self._trouble)
+    def feed() -> None:
+        tell("WATCHDOG=1")
+        for each in feeds:
+            each()
 
-    def _tell(self, *lines: str) -> None:
-        systemd.notify(self._environ, *lines)
+    async with AsyncExitStack() as stack:
+        if interval:
+            watch = watchdog.watch(look_up, interval, feed)
+            await stack.enter_async_context(_task(watch, "watchdog"))
+        show = watchdog.show_status(lambda: status(daemon, trouble()), tell)
+        await stack.enter_async_context(_task(show, "status"))
+        yield
+
+
+async def status(daemon: Daemon, trouble: str = "") -> str:
+    """How all processes of the daemon fare, in one line."""
+    figures = (await daemon.together.figures()).values()
+    policies = len(daemon.resolver.policies())
+    return watchdog.status_line(policies, sum(figures, Figures(pids=frozenset())), trouble)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ is inherited. Whether and when to speak is the daemon's matter.
 import logging
 import re
 import socket
+import time
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
@@ -38,6 +39,11 @@ def notify(environ: Mapping[str, str], *lines: str) -> None:
             sock.sendto("\n".join(lines).encode(), address)
     except OSError as error:
         event(_log, logging.DEBUG, "systemd not told", lines=lines, reason=error.strerror)
+
+
+def reloading() -> tuple[str, str]:
+    """What systemd is told when a reload begins; `READY=1` ends it (systemd.service(5))."""
+    return "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def watchdog(environ: Mapping[str, str], pid: int) -> float | None:

@@ -18,6 +18,7 @@ from typing import Final, TextIO
 
 from postfix_mta_sts import probe
 from postfix_mta_sts.counts import SUCCESS, Counts, Source
+from postfix_mta_sts.figures import Figures
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.probe import Place, ProbeError
@@ -126,7 +127,7 @@ async def show_status(
         await asyncio.sleep(every)
 
 
-def status_line(policies: int, counts: Counts, trouble: str = "") -> str:
+def status_line(policies: int, counts: Counts | Figures, trouble: str = "") -> str:
     """What `systemctl status` shows: policies, hit rate, failures.
 
     `policies` are those in memory. A hit is a look-up that memory answered, of those that needed

@@ -10,7 +10,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Final, NoReturn
@@ -21,7 +21,7 @@ RESPAWN: Final = 1.0
 """Seconds between two beginnings of the same worker, however fast it dies."""
 _READY: Final = "ready"
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
-_HEEDED: Final = (*_STOPPING, signal.SIGCHLD)
+_HEEDED: Final = (*_STOPPING, signal.SIGHUP, signal.SIGCHLD)
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Worker:
 
     def tell_ready(self) -> None:
         """Tell the parent that this worker serves."""
-        self.tell(_READY)
+        self.tell(f"{_READY} {self.index}")
 
     def tell(self, line: str) -> None:
         """Tell the parent a line, which is `on_told` there; at most 500 bytes are."""
@@ -61,8 +61,9 @@ class Workers:
     """`count` processes that each `work`, until this one is told to stop.
 
     `work` is called in the new process; what it returns is its exit code. `on_ready` is called
-    once, as soon as each worker has told that it is ready, `on_stop` when the end begins, and
-    `on_told` with each line that a worker tells.
+    as soon as each worker has told that it is ready, `on_stop` when the end begins, and `on_told`
+    with each line that a worker tells. At SIGHUP, if `on_hangup` wants it, each is replaced: the
+    old ones are ended when the new ones serve, and `on_ready` is called again.
     """
 
     def __init__(
@@ -73,17 +74,20 @@ class Workers:
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
         on_told: Callable[[str], None] = lambda _: None,
+        on_hangup: Callable[[], bool] = lambda: False,
     ) -> None:
         self._count = count
         self._work = work
         self._on_ready = on_ready
         self._on_stop = on_stop
         self._on_told = on_told
+        self._on_hangup = on_hangup
         self._unread = b""
         self._pids: dict[int, int] = {}  # pid → index
         self._due = dict.fromkeys(range(count), 0.0)  # index → when it is to begin
         self._began = [0.0] * count
-        self._unready = count
+        self._unready = set(range(count))
+        self._retiring: set[int] = set()  # pids of those that go as soon as none is unready
         self._stopping = False
 
     def run(self) -> int:
@@ -146,14 +150,17 @@ class Workers:
     def _hear(self) -> None:
         *lines, self._unread = (self._unread + os.read(self._told, 512)).split(b"\n")
         for line in (each.decode("utf-8", "replace") for each in lines):
-            if line == _READY:
-                self._count_ready()
+            if line.startswith(f"{_READY} "):
+                self._count_ready(int(line.removeprefix(_READY)))
             else:
                 self._on_told(line)
 
-    def _count_ready(self) -> None:
-        self._unready -= 1
-        if self._unready == 0:  # a worker that takes another's place is ready too
+    def _count_ready(self, index: int) -> None:
+        if index not in self._unready:  # it has taken a dead one's place
+            return
+        self._unready.remove(index)
+        if not self._unready:
+            self._end(self._retiring)
             self._on_ready()
 
     def _heed_signals(self) -> None:
@@ -161,9 +168,20 @@ class Workers:
         if seen & set(_STOPPING) and not self._stopping:
             self._stopping = True
             self._on_stop()
-            for pid in self._pids:
-                os.kill(pid, signal.SIGTERM)
+            self._end(self._pids)
+        elif signal.SIGHUP in seen and not self._stopping and self._on_hangup():
+            self._replace()
         self._reap()
+
+    def _replace(self) -> None:
+        """Begin all anew, and let the old ones serve until then."""
+        self._retiring |= set(self._pids)
+        self._unready = set(range(self._count))
+        self._due = dict.fromkeys(self._unready, 0.0)
+
+    def _end(self, pids: Iterable[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
 
     def _reap(self) -> None:
         while self._pids:
@@ -172,7 +190,9 @@ class Workers:
                 return
             index = self._pids.pop(pid, None)  # None: an orphan, as process 1 inherits them
             code = os.waitstatus_to_exitcode(status)
-            if index is not None and not self._stopping:
+            if pid in self._retiring:
+                self._retiring.remove(pid)
+            elif index is not None and not self._stopping:
                 event(_log, logging.ERROR, "worker died", worker=index, status=code)
                 self._due[index] = self._began[index] + RESPAWN
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.service import serve
+from postfix_mta_sts.service import Origin, serve
 from tests.support.clients import Client, connected
 from tests.support.daemons import PATIENCE, Desk, Process, process
 from tests.support.internet import AS_IT_IS, Changes, Internet, internet
@@ -62,7 +62,7 @@ async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
         notified.settimeout(PATIENCE)
         environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         settings = net.settings(tmp_path)
-        service = serve(settings, environ, lambda: settings, applied.append)
+        service = serve(settings, environ, Origin(None, lambda: settings, applied.append))
         serving = asyncio.create_task(service)
         assert await asyncio.to_thread(notified.recv, 99) == b"READY=1"
         assert await Desk(tmp_path).ask("other.test") == NOT_FOUND

@@ -1,6 +1,7 @@
 """Several processes serve together; whoever dies is replaced, and nobody outlives the parent."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.remote import Remote
+from tests.support.clients import connected
 from tests.support.daemons import PATIENCE, Process, process
 from tests.support.internet import Internet, internet
 
@@ -110,6 +113,65 @@ async def test_stop_answers_what_was_asked(net: Internet, together: Process) -> 
         net.dns.release()
         assert set(await asyncio.gather(*asked)) == {SECURE}
     assert await together.ended() == 0
+
+
+async def test_reload(net: Internet, together: Process, tmp_path: Path) -> None:
+    """All workers are replaced by others with the new settings; no look-up fails meanwhile."""
+    before, end = workers(together), asyncio.Event()
+    asking = [asyncio.create_task(asked_until(together, end)) for _ in range(10)]
+    listeners = [*net.options(tmp_path)["listen"], {"socketmap": f"unix:{tmp_path / 'more'}"}]  # type: ignore[misc] # a list
+    config = json.loads((tmp_path / "config.yml").read_text())
+    (tmp_path / "config.yml").write_text(json.dumps({**config, "listen": listeners}))
+    together.signal(signal.SIGHUP)
+    assert (await together.notified()).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    assert await together.notified() == b"READY=1"
+    async with connected(tmp_path / "more") as client:
+        assert await client.ask("good.test") == SECURE
+    async with asyncio.timeout(PATIENCE):
+        while any(map(is_alive, before)):  # noqa: ASYNC110 (nothing tells)
+            await asyncio.sleep(0.01)
+    end.set()
+    assert min(await asyncio.gather(*asking)) > 0
+    assert len(set(workers(together)) - set(before)) == 2
+    assert "worker died" not in together.log
+
+
+async def test_reload_of_a_bad_file(together: Process, tmp_path: Path) -> None:
+    """It changes nothing, and both the log and systemd are told what is wrong with it."""
+    before = workers(together)
+    (tmp_path / "config.yml").write_text("dns: {timeout: soon}")
+    together.signal(signal.SIGHUP)
+    assert (await together.notified()).startswith(b"RELOADING=1\n")
+    assert b"STATUS=not reloaded: " in await together.notified()
+    assert await together.ask("good.test") == SECURE
+    assert workers(together) == before
+    assert together.log.count("not reloaded") == 1
+
+
+async def test_commands_speak_for_all(together: Process, tmp_path: Path) -> None:
+    """Whichever worker is asked, the others are asked too."""
+    assert await together.ask("good.test") == SECURE
+    remote = Remote(tmp_path / "control.sock", PATIENCE)
+    for _ in range(10):
+        status = await asyncio.to_thread(remote.ask, "GET", "status")
+        assert status["processes"] == {"wanted": 2, "answering": sorted(workers(together))}
+        assert status["pid"] == together.pid
+
+
+async def test_watchdog(net: Internet, tmp_path: Path) -> None:
+    """The first worker feeds systemd by way of the parent."""
+    async with process(tmp_path, net.config(tmp_path), workers=2) as together:
+        await together.start(WATCHDOG_USEC="1000000")
+        assert [await together.notified() for _ in range(2)] == [b"WATCHDOG=1"] * 2
+
+
+async def asked_until(together: Process, end: asyncio.Event) -> int:
+    """Look-up after look-up, each over a connection of its own; all are answered well."""
+    number = 0
+    while not end.is_set():
+        assert await together.ask("good.test") == SECURE
+        number += 1
+    return number
 
 
 async def test_no_orphans(together: Process) -> None:

@@ -10,8 +10,9 @@ from typing import Final
 import uvloop
 
 from postfix_mta_sts import logs, service
-from postfix_mta_sts.commands import OK, Commands, add_config, settings
+from postfix_mta_sts.commands import DEFAULT_CONFIG, OK, Commands, add_config, settings
 from postfix_mta_sts.config import Settings
+from postfix_mta_sts.service import Origin
 from postfix_mta_sts.shared import serve_together
 
 WORKERS_MOST: Final = 64
@@ -38,12 +39,14 @@ def _serve(args: argparse.Namespace) -> int:
         logs.set_up(chosen.log.level, chosen.log.format, sys.stderr, journal=journal)
 
     apply(chosen)
+    config = args.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    origin = Origin(str(config) if config else None, load, apply)
     gc.freeze()  # what was imported stays, and need not be looked at again
     gc.set_threshold(*GC_THRESHOLDS)
     if args.workers == 1:
-        uvloop.run(service.serve(chosen, os.environ, load, apply))
+        uvloop.run(service.serve(chosen, os.environ, origin))
     else:
-        serve_together(chosen, os.environ, args.workers, uvloop.run)
+        serve_together(chosen, os.environ, origin, args.workers, uvloop.run)
     return OK
 
 

@@ -134,7 +134,9 @@ class Process(Desk):
                 stderr=log,
                 env={**os.environ, "NOTIFY_SOCKET": str(address), **environ},
             )
-        assert await self.notified() == b"READY=1", self.log
+        while (said := await self.notified()) == b"WATCHDOG=1":  # the first worker is ahead
+            pass
+        assert said == b"READY=1", self.log
 
     async def notified(self) -> bytes:
         """What systemd is told next, but for how it goes; nothing if it ends before."""

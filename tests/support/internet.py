@@ -86,6 +86,7 @@ class Internet:
         """A configuration as YAML has it: files and sockets in `folder`, sections as changed."""
         sections: dict[str, Mapping[str, object]] = {
             "cache": {"path": str(folder / "policies.db")},
+            "control": {"path": str(folder / "control.sock")},
             "dns": {"nameservers": [self.dns.address]},
             "https": {"ca_file": str(self.ca_file), "allow_private_addresses": True},
         }
