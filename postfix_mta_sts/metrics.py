@@ -48,7 +48,7 @@ def render(workers: Mapping[int, Figures], on_file: Overview) -> bytes:
     `workers`: the figures of each process by its index; one that serves alone is 0. Those that
     do not answer are left out. Reads /proc: some system calls for each process.
     """
-    return generate_latest(_Families(workers, on_file))
+    return generate_latest(_Families(dict(sorted(workers.items())), on_file))
 
 
 class _Families(NamedTuple):

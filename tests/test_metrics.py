@@ -128,6 +128,13 @@ def test_workers() -> None:
     assert found['postfix_mta_sts_policies{mode="enforce"}'] == 5
 
 
+def test_order() -> None:
+    """Whichever worker is asked, the text is in the same order."""
+    text = render({2: busy(), 0: busy(), 1: busy()}, NOTHING).decode()
+    connections = [line for line in text.splitlines() if line.startswith("postfix_mta_sts_conn")]
+    assert connections == [f'postfix_mta_sts_connections{{worker="{n}"}} 23.0' for n in range(3)]
+
+
 def test_on_file() -> None:
     """Policies by mode, and when the one that is unrefreshed for longest was fetched."""
     found = scraped({0: busy()}, Overview({Mode.ENFORCE: 5, Mode.NONE: 1}, 1234567890.5))
