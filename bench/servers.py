@@ -82,6 +82,7 @@ class Servers:
                 {"tcp_table": _written(at["tcp_table"])},
             ],
             "cache": {"path": str(store or self._new("daemon.db")), "memory_entries": entries},
+            "control": {"path": str(self._new("control.sock"))},
             "lookup": {"timeout": f"{lookup_timeout:g}s"},
             "https": {"ca_file": str(self._ca), "allow_private_addresses": True},
         }
