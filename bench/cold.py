@@ -11,7 +11,7 @@ from typing import Final
 from bench.cached import warm
 from bench.load import ABSENCE, BLACK_HOLE, POLICY, Load, Result
 from bench.process import Address
-from bench.servers import PEER, Serving
+from bench.servers import PEER, PEER_SQLITE, Serving
 from bench.shape import CPU, P99, Bench, Shape, progress
 from bench.sheet import Cell, Line, Mark
 
@@ -134,7 +134,7 @@ SHAPES: Final = (
             Line(
                 _POLICIES,
                 CPU,
-                (Mark(2_200), Mark(0.55, Cell(_POLICIES, CPU, PEER), PEER)),
+                (Mark(2_200), Mark(0.55, Cell(_POLICIES, CPU, PEER_SQLITE), PEER_SQLITE)),
                 go="2,000 to 2,200",
             ),
             Line(

@@ -2,14 +2,16 @@
 
 Border: it runs coroutines and hands over what comes of them; what they do is no matter of its.
 While one thread computes, the other gets its turn within `TURN`; while OpenSSL computes for the
-one, the other runs.
+one, the other runs. Where there are fewer processors than work, the first thread comes first.
 """
 
 import asyncio
+import os
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from functools import partial
 from typing import Any, Final, Self, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -17,6 +19,9 @@ Ts = TypeVarTuple("Ts")
 
 TURN: Final = 0.0005
 """Seconds after which a thread that computes gives way (`sys.setswitchinterval`)."""
+
+NICENESS: Final = 5
+"""How much the second thread gives way, to the first as to all others (nice(2))."""
 
 
 class Beside:
@@ -26,6 +31,8 @@ class Beside:
         self._loop: asyncio.AbstractEventLoop
         self._end: asyncio.Event
         self._thread: threading.Thread
+        self._there: _Crossing
+        self._back: _Crossing
 
     async def __aenter__(self) -> Self:
         sys.setswitchinterval(TURN)
@@ -38,12 +45,15 @@ class Beside:
             await self._end.wait()
 
         def run() -> None:
+            os.nice(NICENESS)  # of this thread alone, where there is epoll
             with asyncio.Runner(loop_factory=type(here)) as runner:
                 runner.run(live())  # whose end cancels what is still under way
 
         self._thread = threading.Thread(target=run, name="beside", daemon=True)
         self._thread.start()
         await begun
+        self._there = _Crossing(here, self._loop)
+        self._back = _Crossing(self._loop, here)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -53,23 +63,25 @@ class Beside:
     async def call(self, function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
         """What a coroutine function gives, or raises, on the second loop.
 
-        Cancelled, it cancels the coroutine there, and does not wait for its end.
+        Cancelled, it cancels the coroutine there, and does not wait for its end. Raises
+        `RuntimeError` where the second loop has ended.
         """
+        if self._loop.is_closed():
+            raise RuntimeError("the second loop has ended")
         here = asyncio.get_running_loop()
         done: asyncio.Future[T] = here.create_future()
         tasks: list[asyncio.Task[T]] = []
 
         def begin() -> None:
-            task = self._loop.create_task(function(*args))
-            task.add_done_callback(lambda task: here.call_soon_threadsafe(_hand_over, task, done))
+            task = self._loop.create_task(_awaited(function, *args))
+            task.add_done_callback(lambda task: self._back.send(_hand_over, task, done))
             tasks.append(task)
 
-        self._loop.call_soon_threadsafe(begin)
+        self._there.send(begin)
         try:
             return await done
         except asyncio.CancelledError:
-            with suppress(RuntimeError):  # the second loop is closed, and nothing runs there
-                self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+            self._there.send(lambda: [task.cancel() for task in tasks])
             raise
 
     async def enter(self, stack: AsyncExitStack, context: AbstractAsyncContextManager[T]) -> T:
@@ -77,6 +89,35 @@ class Beside:
         entered = await self.call(_entering, context)
         stack.push_async_callback(self.call, _leaving, context)
         return entered
+
+
+class _Crossing:
+    """Calls from one loop to another; those of one round cross together, and wake it once."""
+
+    def __init__(self, here: asyncio.AbstractEventLoop, there: asyncio.AbstractEventLoop) -> None:
+        self._here = here
+        self._there = there
+        self._calls: list[Callable[[], object]] = []
+
+    def send(self, function: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Have something called over there; from here only, and in the order of sending."""
+        if not self._calls:
+            self._here.call_soon(self._cross)
+        self._calls.append(partial(function, *args))
+
+    def _cross(self) -> None:
+        calls, self._calls = self._calls, []
+        with suppress(RuntimeError):  # that loop is closed, and nothing runs there any more
+            self._there.call_soon_threadsafe(_begin, self._there, calls)
+
+
+def _begin(loop: asyncio.AbstractEventLoop, calls: Sequence[Callable[[], object]]) -> None:
+    for call in calls:
+        loop.call_soon(call)  # what one of them raises is not the others' trouble
+
+
+async def _awaited(function: Callable[[*Ts], Coroutine[Any, Any, T]], *args: *Ts) -> T:
+    return await function(*args)
 
 
 async def _entering(context: AbstractAsyncContextManager[T]) -> T:

@@ -8,8 +8,7 @@ its address (`is_public`), not its headers, not its size and not its pace. No co
 or closed politely: each is aborted as soon as the answer is there, or cannot come any more.
 
 Of aiohttp it is the protocol beneath its client that is used, with its parser: the client would
-find out anew for each GET what is the same for all, and take as long for it as all the rest; and
-it would send a GET that got no answer a second time.
+work out anew for each GET what is the same for all, and send one that got no answer a second time.
 """
 
 import asyncio

@@ -1,13 +1,14 @@
 """A second event loop: what is called there comes back here, and holds up nothing here."""
 
 import asyncio
+import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from postfix_mta_sts.beside import Beside
+from postfix_mta_sts.beside import NICENESS, Beside
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -126,6 +127,61 @@ async def test_the_end_cancels_what_is_under_way() -> None:
         assert await asyncio.to_thread(begun.wait, 10)
     with pytest.raises(asyncio.CancelledError):
         await call
+
+
+async def test_no_call_after_the_end() -> None:
+    """Nobody waits for a loop that has ended."""
+    async with Beside() as beside:
+        pass
+    with pytest.raises(RuntimeError, match="ended"):
+        await beside.call(where)
+
+
+async def test_calls_of_one_round_cross_together() -> None:
+    """However many are called for at once, the other thread is woken once; all get their own."""
+
+    async def same(number: int) -> int:
+        return number
+
+    async with Beside() as beside:
+        original, crossed = beside._there._cross, []
+
+        def counted() -> None:
+            crossed.append(len(beside._there._calls))
+            original()
+
+        beside._there._cross = counted  # type: ignore[method-assign] # of this one alone
+        assert await asyncio.gather(*(beside.call(same, n) for n in range(50))) == [*range(50)]
+        assert crossed == [50]
+
+
+async def test_a_call_that_cannot_begin_is_alone_with_it() -> None:
+    """What goes wrong with one of the calls that cross together leaves the others be."""
+
+    def faulty(_: int) -> Coroutine[None, None, int]:
+        raise ZeroDivisionError
+
+    async def same(number: int) -> int:
+        return number
+
+    async with Beside() as beside:
+        calls = [asyncio.create_task(beside.call(f, 7)) for f in (same, faulty, same)]
+        assert await calls[0] == await calls[2] == 7
+        with pytest.raises(ZeroDivisionError):
+            await calls[1]
+
+
+async def test_the_second_thread_gives_way() -> None:
+    """It is nicer than the first by so much, and leaves that one as it was."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+
+    async def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)  # 0: of the thread that asks
+
+    async with Beside() as beside:
+        there = await beside.call(niceness)
+    assert there == min(19, before + NICENESS)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
 
 async def test_contexts_are_entered_and_left_there() -> None:
