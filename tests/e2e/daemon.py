@@ -42,8 +42,11 @@ class Daemon:
         self.store: Final = folder / "policies.db"
         self.log: Transcript
         folder.mkdir()
-        cache = {"cache": {"path": str(self.store)}}
-        self._config.write_text(json.dumps(cache | dict(settings)))  # JSON is YAML
+        files = {
+            "cache": {"path": str(self.store)},
+            "control": {"path": str(folder / "control.sock")},
+        }
+        self._config.write_text(json.dumps(files | dict(settings)))  # JSON is YAML
 
     def start(self) -> None:
         """Start it, and wait until it says that it is ready (sd_notify(3))."""
