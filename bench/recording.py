@@ -110,6 +110,7 @@ def _start(servers: ExitStack, folder: Path, ca_file: Path) -> None:
     """The daemon with two workers, and Prometheus."""
     config = {
         "cache": {"path": str(folder / "disk/policies.db"), "memory_entries": 1200},
+        "control": {"path": str(folder / "control.sock")},
         "dns": {"timeout": "2s"},
         "https": {"ca_file": str(ca_file), "allow_private_addresses": True, "timeout": "6s"},
         "lookup": {"timeout": "4s"},

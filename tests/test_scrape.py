@@ -1,16 +1,21 @@
 """/metrics, /healthz and /readyz: one answer for all workers."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from postfix_mta_sts.figures import Figures, Part
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.remote import Remote
 from postfix_mta_sts.scrape import routes
 from postfix_mta_sts.store import Overview
 from postfix_mta_sts.web import Asked, Reply
+from tests.support.daemons import daemon
+from tests.support.internet import internet
 
 ONE = {0: Figures(pids=frozenset([101]), connections=3)}
 TWO = {**ONE, 1: Figures(pids=frozenset([102]), failing=Counter([Part.DNS]))}
@@ -61,3 +66,30 @@ async def test_health(
     assert reply.content_type == "application/json"
     assert isinstance(reply.body, bytes)
     assert json.loads(reply.body)["ok"] is (status == 200)
+
+
+async def test_a_daemon_that_was_asked(tmp_path: Path) -> None:
+    """What Postfix asked, and what it took to answer, is what is scraped then."""
+    path = tmp_path / "metrics"
+    changes = {"metrics": {"listen": f"unix:{path}"}}
+    async with internet(tmp_path) as net:
+        net.publish("good.test")
+        async with daemon(net, tmp_path, changes=changes) as desk:
+            for key in ("good.test", "good.test", "absent.test", "[192.0.2.1]"):
+                await desk.ask(key)
+            text = await asyncio.to_thread(Remote(path).text, "GET", "metrics")
+            health = await asyncio.to_thread(Remote(path).ask, "GET", "readyz")
+    assert health["ok"]
+    for line in (
+        'lookups_total{answer="found",source="network",worker="0"} 1.0',
+        'lookups_total{answer="found",source="memory",worker="0"} 1.0',
+        'lookups_total{answer="not_found",source="network",worker="0"} 1.0',
+        'lookups_total{answer="not_found",source="none",worker="0"} 1.0',
+        'lookup_wait_seconds_count{worker="0"} 2.0',
+        'attempts_total{outcome="success",reason="",stage="dns",worker="0"} 1.0',
+        'attempts_total{outcome="absent",reason="no-record",stage="dns",worker="0"} 1.0',
+        'attempts_total{outcome="success",reason="",stage="https",worker="0"} 1.0',
+        'memory_entries{kind="domain",worker="0"} 2.0',
+        'policies{mode="enforce"} 1.0',
+    ):
+        assert f"postfix_mta_sts_{line}" in text.decode().splitlines()
