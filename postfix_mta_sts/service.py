@@ -124,8 +124,8 @@ async def watched(
     """
 
     async def look_up(deadline: float) -> None:
-        listener, sock = daemon.doors.sockets[0]
-        await probe.ask(probe.bound(listener.wire, sock), deadline=deadline)
+        places = [probe.bound(each.wire, sock) for each, sock in daemon.doors.sockets]
+        await watchdog.look_up(places, deadline)
 
     def feed() -> None:
         tell("WATCHDOG=1")

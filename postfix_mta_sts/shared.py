@@ -20,7 +20,7 @@ from postfix_mta_sts.listening import ListenError, Listening
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.server import BACKLOG
 from postfix_mta_sts.service import Origin, told_to_stop, watched
-from postfix_mta_sts.watchdog import End
+from postfix_mta_sts.watchdog import ENDS_AFTER, End
 from postfix_mta_sts.workers import Worker, Workers
 
 _log = logging.getLogger(__name__)
@@ -189,9 +189,10 @@ class _Parent:
             # What this one watches for in itself is its end; only the first is heard by systemd.
             tell = worker.tell if worker.index == 0 else _nobody
             interval = systemd.watchdog(environ, os.getppid())
-            end = [End(interval).put_off] if interval else []
-            async with watched(daemon, interval, tell, str, *end):
-                await stop.wait()
+            with ExitStack() as stack:
+                end = [stack.enter_context(End(interval * ENDS_AFTER)).put_off] if interval else []
+                async with watched(daemon, interval, tell, str, *end):
+                    await stop.wait()
 
 
 def _nobody(_: str) -> None:

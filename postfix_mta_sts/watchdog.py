@@ -4,17 +4,15 @@ Border: when to look up and what follows; the look-up itself is `probe`'s, the w
 `systemd`'s. What is not told is the alarm: systemd kills the service and starts it anew.
 
 With several workers each asks; the first has its parent feed systemd. One that is stuck ends itself
-(`End`), and its parent, which computes nothing, replaces it: before systemd's patience is over, if
-it is given less.
+(`End`), and its parent, which computes nothing, replaces it before systemd's patience is over.
 """
 
 import asyncio
 import faulthandler
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Final, TextIO
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Self, TextIO
 
 from postfix_mta_sts import probe
 from postfix_mta_sts.counts import SUCCESS, Counts, Source
@@ -23,47 +21,23 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.probe import Place, ProbeError
 
+ENDS_AFTER: Final = 0.85
+"""Of systemd's interval: when a worker that is stuck ends. Its next answer is due after three
+quarters at most; what is left is for the one that takes its place."""
 STATUS_EVERY: Final = 30.0
 """Seconds between two looks at what there is to tell."""
 
 _log = logging.getLogger(__name__)
 
 
-@asynccontextmanager
-async def watched(
-    places: Sequence[Place], interval: float | None, *feeds: Callable[[], None]
-) -> AsyncIterator[None]:
-    """While this is entered, look-ups are made, and each that is answered calls all `feeds`.
+async def look_up(places: Sequence[Place], deadline: float) -> None:
+    """Ask at the first of the daemon's `places` that this process may ask. Raises `ProbeError`.
 
-    They are made at the first of the daemon's `places` that this process may ask. `interval` is as
-    `systemd.watchdog` gives it: seconds, or None for no watch at all.
+    Where it may ask at none, as at sockets that systemd has made for Postfix alone, that this very
+    loop comes to it must do.
     """
-    if interval is None:
-        yield
-        return
-
-    def feed() -> None:
-        for each in feeds:
-            each()
-
-    look_up = _look_up(probe.askable(places))
-    task = asyncio.create_task(watch(look_up, interval, feed), name="watchdog")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-def _look_up(place: Place | None) -> Callable[[float], Awaitable[object]]:
-    async def ask(deadline: float) -> None:
-        if place:
-            await probe.ask(place, deadline=deadline)
-
-    if not place:  # sockets of systemd's that are Postfix's own: that this loop turns must do
-        event(_log, logging.WARNING, "watchdog without look-up", reason="no listener may be asked")
-    return ask
+    if place := probe.askable(places):
+        await probe.ask(place, deadline=deadline)
 
 
 async def watch(
@@ -94,21 +68,23 @@ class End:
     """The end of this process, with a traceback of each thread, unless it is put off in time.
 
     It comes from outside of Python, so also where Python is what is stuck. `seconds` is how long
-    `put_off` gives; the first end is set by the first call. It is for a worker: its parent
-    replaces it.
+    `put_off` gives; the first call of it sets the first end. With the block there is none any more.
+    It is for a worker: its parent replaces it.
     """
 
     def __init__(self, seconds: float, stderr: TextIO | None = None) -> None:
         self._seconds = seconds
         self._stderr = stderr or sys.stderr
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
     def put_off(self) -> None:
         """Not now: so many seconds from now."""
         faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._stderr)
-
-    def call_off(self) -> None:
-        """There is no end any more."""
-        faulthandler.cancel_dump_traceback_later()
 
 
 async def show_status(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,8 @@ import pytest
 
 from postfix_mta_sts.counts import SUCCESS, Answer, Counts, Source, Stage
 from postfix_mta_sts.notation import UnixAddress
-from postfix_mta_sts.probe import Place, ProbeError
-from postfix_mta_sts.watchdog import show_status, status_line, watch, watched
+from postfix_mta_sts.probe import Place, ProbeError, bound
+from postfix_mta_sts.watchdog import look_up, show_status, status_line, watch
 from tests.support.daemons import PATIENCE, daemon
 from tests.support.internet import SOCKETMAP, internet
 from tests.support.tasks import Tasks
@@ -89,42 +90,29 @@ class TestWatch:
         await tasks.stop()
 
 
-class TestWatched:
+class TestLookUp:
     """The real look-up."""
 
     async def test_through_the_listener(self, tmp_path: Path) -> None:
-        """The daemon's own listener is asked, and all who want it are fed."""
-        fed: asyncio.Queue[str] = asyncio.Queue()
+        """The daemon's own listener is asked: the first that may be."""
         async with internet(tmp_path) as net, daemon(net, tmp_path):
-            place = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
-            feeds = (lambda: fed.put_nowait("a"), lambda: fed.put_nowait("b"))
-            async with watched([place], QUICK * 50, *feeds), asyncio.timeout(PATIENCE):
-                assert [await fed.get() for _ in range(2)] == ["a", "b"]
+            there = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
+            other = Place("tcp_table", UnixAddress(tmp_path / "none"))
+            await look_up([other, there], PATIENCE)
 
-    async def test_no_watch(self, tmp_path: Path) -> None:
-        """Where systemd does not ask for it, nothing is looked up."""
-        before = asyncio.all_tasks()
-        place = Place("socketmap", UnixAddress(tmp_path / "none"))
-        async with watched([place], None, lambda: pytest.fail("fed")):
-            assert asyncio.all_tasks() == before
+    async def test_no_answer(self, tmp_path: Path) -> None:
+        """What does not answer is an error, also if others would."""
+        async with internet(tmp_path) as net, daemon(net, tmp_path):
+            with socket.socket() as nobody:
+                nobody.bind(("127.0.0.1", 0))  # and does not listen
+                there = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
+                with pytest.raises(ProbeError, match="Connection refused"):
+                    await look_up([bound("socketmap", nobody), there], PATIENCE)
 
-    async def test_nobody_to_ask(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """Where no listener may be asked, the loop that turns is enough, and that is logged."""
-        fed = asyncio.Event()
-        place = Place("socketmap", UnixAddress(tmp_path / "none"))
-        async with watched([place], QUICK, fed.set), asyncio.timeout(PATIENCE):
-            await fed.wait()
-        assert [r.getMessage() for r in caplog.records] == [
-            'watchdog without look-up reason="no listener may be asked"'
-        ]
-
-    async def test_ends(self, tmp_path: Path) -> None:
-        """With the block its task is over."""
-        place = Place("socketmap", UnixAddress(tmp_path / "none"))
-        before = asyncio.all_tasks()
-        async with watched([place], QUICK):
-            assert [t.get_name() for t in asyncio.all_tasks() - before] == ["watchdog"]
-        assert asyncio.all_tasks() == before
+    async def test_nobody_to_ask(self, tmp_path: Path) -> None:
+        """Where no listener may be asked, the loop that turns is enough."""
+        await look_up([Place("socketmap", UnixAddress(tmp_path / "none"))], PATIENCE)
+        await look_up([], PATIENCE)
 
 
 class TestEnd:
@@ -133,7 +121,8 @@ class TestEnd:
     STUCK = (
         "import sys, time\nfrom postfix_mta_sts.watchdog import End\n"
         "def stuck(): time.sleep(60)\n"
-        "end = End(0.2)\nend.put_off()\n{then}\n"
+        "with End(0.2) as end:\n    end.put_off()\n    {then}\n"
+        "time.sleep(0.4)\n"
     )
 
     def run(self, then: str) -> subprocess.CompletedProcess[str]:
@@ -148,10 +137,10 @@ class TestEnd:
         assert "Timeout (0:00:00.2" in done.stderr
         assert "in stuck" in done.stderr
 
-    @pytest.mark.parametrize("then", ["end.call_off()", "End(60).put_off()"])
+    @pytest.mark.parametrize("then", ["pass", "End(60).put_off(); time.sleep(0.4)"])
     def test_not_stuck(self, then: str) -> None:
-        """Put off in time, or called off, it does not come."""
-        done = self.run(f"{then}; time.sleep(0.4)")
+        """Put off in time, or after its block, it does not come."""
+        done = self.run(then)
         assert (done.returncode, done.stderr) == (0, "")
 
 
