@@ -1,10 +1,19 @@
 """Tables as text."""
 
+import io
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from postfix_mta_sts.commands import tables
+
+
+def terminal() -> Console:
+    """A narrow terminal."""
+    return Console(file=io.StringIO(), force_terminal=True, width=60, color_system="standard")
 
 
 def test_block() -> None:
@@ -48,3 +57,36 @@ def test_printable(text: str) -> None:
     drawn = tables.pairs([("a", text)])
     assert drawn.isascii()
     assert not drawn.strip() or drawn.isprintable()
+
+
+class TestTerminal:
+    """What rich draws where there is a terminal."""
+
+    def test_head(self) -> None:
+        """The head stands out."""
+        text = tables.Columns("name", console=terminal()).block([("a",)])
+        assert re.sub(r"\x1b\[[0-9;]*m", "", text).split() == ["NAME", "a"]
+        assert "\x1b[1m" in text
+
+    def test_narrow(self) -> None:
+        """What does not fit is broken, and nothing of it is lost."""
+        row = ("domain.test", "x" * 100)
+        text = tables.Columns("name", "text", console=terminal()).block([row])
+        assert re.sub(r"\x1b\[[0-9;]*m|[^x]", "", text).count("x") >= 100
+        assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 60
+
+    @given(st.text())
+    def test_printable(self, text: str) -> None:
+        """No cell moves the cursor there either."""
+        drawn = tables.pairs([("a", text)], terminal()) + tables.Columns(
+            "a", console=terminal()
+        ).block([(text,)])
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", drawn).replace("\n", "")
+        assert plain.isascii()
+        assert not plain or plain.isprintable()
+
+    @pytest.mark.parametrize("text", ["[red]a[/]", ":smile:", "a[0]"])
+    def test_markup_is_text(self, text: str) -> None:
+        """Nothing in a cell means anything to rich."""
+        assert text in tables.pairs([("a", text)], terminal())
+        assert text in tables.Columns("a", console=terminal()).block([(text,)])
