@@ -170,7 +170,7 @@ class Daemon:
         return About(
             started_at=self.started_at,
             config=self.config,
-            listening=[str(listener.address) for listener in self.settings.listen],
+            listening=[f"{each.wire} {each.address}" for each in self.settings.listen],
             store=str(self.store_path),
             idle_after=self.settings.refresh.idle_after,
             next_tick=self.refresher.next_look_at,

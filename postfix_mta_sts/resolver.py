@@ -255,8 +255,12 @@ class Resolver:
             self._sources.clock() if at is None else at, times + (before.times if before else 0)
         )
 
+    def asked(self, domain: Domain) -> Asked | None:
+        """When and how often a domain was asked for, since this was last taken."""
+        return self._asked.get(domain)
+
     def take_asked(self) -> dict[Domain, Asked]:
-        """When and how often domains were asked for, since this was last taken."""
+        """The same of all domains."""
         asked, self._asked = self._asked, {}
         return asked
 

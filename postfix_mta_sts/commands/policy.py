@@ -150,7 +150,7 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
         yield "asked for", f"{known['asked_count']} times, last {ago(known['asked_at'], now)}"
     else:
         yield "policy", "none"
-        yield "believed", dated(expires, ahead(expires, now))
+        yield "forgotten", dated(expires, ahead(expires, now))
     yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
     yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
     yield from _failures(known, now)

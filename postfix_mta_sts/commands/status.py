@@ -41,11 +41,12 @@ def _lines(said: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     lookups = said["lookups"]
     yield "look-ups", _counted(lookups["by_answer"])
     yield "answered from", _counted(lookups["by_source"]) + _share(lookups["from_memory"])
-    yield "malformed", lookups["malformed"]
+    yield "", f"malformed {lookups['malformed']}"
     for stage, ended in said["attempts"]["ended"].items():
         yield f"attempts, {stage}", _counted(ended)
     yield "under way", said["attempts"]["under_way"]
-    yield "next renewal", ahead(said["next_renewal_at"], now)
+    if said["next_renewal_at"] is not None:  # else it is another worker's part
+        yield "next renewal", ahead(said["next_renewal_at"], now)
     yield "in memory", _counted(said["memory"])
     yield "connections", said["connections"]
     yield "store", f"{said['store_path']}: {_counted(said['store'])}"

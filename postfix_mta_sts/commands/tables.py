@@ -13,8 +13,6 @@ from rich.text import Text
 from postfix_mta_sts.mtasts.errors import printable
 
 _GAP = 2
-_NARROW = 40
-"""A column gives way from this width on, if the terminal is too narrow for all."""
 _CELL_MOST = 2_000
 
 
@@ -43,8 +41,9 @@ class Columns:
     def _drawn(self, cells: Iterable[Sequence[str]]) -> str:
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
         table.show_header = not self._begun
+        fits = sum(self._widths) + _GAP * len(self._widths) <= self._console.width
         for head, width in zip(self._heads, self._widths, strict=True):
-            table.add_column(head, min_width=min(width, _NARROW), overflow="fold")
+            table.add_column(head, min_width=width if fits else None, overflow="fold")
         for row in cells:
             table.add_row(*map(Text, row))
         return _rendered(self._console, table)

@@ -36,8 +36,8 @@ class Witness(Protocol):
     async def figures(self) -> Figures:
         """Its numbers."""
 
-    async def known(self, domain: Domain) -> Plain | None:
-        """What stands in its memory, as `plain.of_state` has it."""
+    async def known(self, domain: Domain) -> Plain:
+        """What stands in its memory, as `plain.of_known` has it."""
 
     def failing(self) -> AsyncGenerator[Plain]:
         """Of what stands in its memory, as `plain.of_entry` has it, what fails; by domain."""

@@ -14,7 +14,7 @@ from postfix_mta_sts.figures import Figures
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
-from postfix_mta_sts.store import Overview, Row, Seen
+from postfix_mta_sts.store import Asked, Overview, Row, Seen
 
 
 def of_state(state: State) -> dict[str, Any]:
@@ -67,6 +67,24 @@ def of_row(row: Row) -> dict[str, Any]:
 def of_asked(row: Row) -> dict[str, Any]:
     """When a domain was last asked for, and how often."""
     return {"asked_at": round(row.asked_at) or None, "asked_count": row.asked_count}
+
+
+def of_known(state: State | None, asked: Asked | None) -> dict[str, Any]:
+    """What a process has in memory: a state, and what is not yet noted on file."""
+    return {
+        "state": state and of_state(state),
+        "asked_at": asked and round(asked.at),
+        "asked_count": asked.times if asked else 0,
+    }
+
+
+def asked_of(row: Row | None, known: Iterable[Plain]) -> dict[str, Any]:
+    """When a domain was last asked for, and how often: what is on file and what is not yet."""
+    all_ = [*known, *([of_asked(row)] if row else [])]
+    return {
+        "asked_at": max((each["asked_at"] for each in all_ if each["asked_at"]), default=None),
+        "asked_count": sum(each["asked_count"] for each in all_),
+    }
 
 
 def of_history(history: Iterable[Seen]) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from postfix_mta_sts.remote import RemoteError
 from postfix_mta_sts.resolver import Resolver
 from postfix_mta_sts.store import Query, Store
 
-PAGE: Final = 100
+PAGE: Final = 50
 """Rows that are read at once: what parsing their policies takes, a look-up may have to wait."""
 
 _T = TypeVar("_T")
@@ -118,12 +118,13 @@ class Together:
     async def show(self, domain: Domain) -> Plain:
         """All that is known of a domain."""
         row = await self._store.row(domain)
-        known = [await self.own.known(domain), row and plain.of_state(row.state)]
+        known = [await self.own.known(domain)]
         known += (await self._of_siblings(lambda sibling: sibling.known(domain))).values()
-        history = await self._store.history(domain)
-        return self._shown(domain, [state for state in known if state]) | {
-            **(plain.of_asked(row) if row else {"asked_at": None, "asked_count": 0}),
-            "history": plain.of_history(history),
+        states = [each["state"] for each in known] + [row and plain.of_state(row.state)]
+        return {
+            **self._shown(domain, [state for state in states if state]),
+            **plain.asked_of(row, known),
+            "history": plain.of_history(await self._store.history(domain)),
         }
 
     async def refresh(self, domain: Domain) -> Plain:

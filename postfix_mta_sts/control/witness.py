@@ -32,10 +32,11 @@ class Own:
         """See `Witness`."""
         return await self._figures()
 
-    async def known(self, domain: Domain) -> Plain | None:
+    async def known(self, domain: Domain) -> Plain:
         """See `Witness`."""
+        await self._figures()  # what was answered from memory is counted, and noted, only then
         known = self._resolver.known(domain)
-        return plain.of_state(known.state) if known and known.state else None
+        return plain.of_known(known.state if known else None, self._resolver.asked(domain))
 
     async def failing(self) -> AsyncGenerator[Plain]:
         """See `Witness`."""
@@ -66,9 +67,9 @@ class Sibling:
         except ValueError as error:
             raise RemoteError(f"another process: {error}") from error
 
-    async def known(self, domain: Domain) -> Plain | None:
+    async def known(self, domain: Domain) -> Plain:
         """See `Witness`."""
-        known: Plain | None = await asyncio.to_thread(self._remote.ask, "GET", "known", domain)
+        known: Plain = await asyncio.to_thread(self._remote.ask, "GET", "known", domain)
         return known
 
     async def failing(self) -> AsyncGenerator[Plain]:

@@ -91,8 +91,9 @@ class TestSibling:
         async with worker.witnessing(tmp_path) as path:
             sibling = Sibling(path)
             assert await sibling.figures() == await own.figures()
-            assert await sibling.known(GOOD) == await own.known(GOOD) is not None
-            assert await sibling.known(parse_domain("no.test")) is None
+            for domain in (GOOD, BAD, parse_domain("no.test")):
+                assert await sibling.known(domain) == await own.known(domain)
+            assert (await sibling.known(GOOD))["state"]
             failing = [entry async for entry in sibling.failing()]
             assert failing == [entry async for entry in own.failing()]
             assert [entry["domain"] for entry in failing] == ["bad.test"]

@@ -244,6 +244,16 @@ class TestShow:
         assert (said["asked_at"], said["asked_count"]) == (START + HOUR, 2)
         assert [seen["id"] for seen in said["history"]] == ["b", "a"]
 
+    async def test_asked_just_now(self, around: Surroundings) -> None:
+        """What is not on file yet counts too, of all processes."""
+        first, second = workers(around, Surroundings(), silent=True)
+        await looked_up(second, GOOD)
+        around.now += 7
+        for worker in (first, second, second):
+            worker.resolver.note_asked(GOOD, 2, worker.around.now)
+        said = await first.together.show(GOOD)
+        assert (said["asked_at"], said["asked_count"]) == (START + 7, 7)
+
     async def test_absence(self, around: Surroundings) -> None:
         """An absence has its reason, and was asked for as nobody counts."""
         worker = Worker(around)
