@@ -46,7 +46,7 @@ def _lines(said: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
         yield f"attempts, {stage}", _counted(ended)
     yield "under way", said["attempts"]["under_way"]
     if said["next_renewal_at"] is not None:  # else it is another worker's part
-        yield "next renewal", ahead(said["next_renewal_at"], now)
+        yield "renewal", f"looked for what is due {ahead(said['next_renewal_at'], now)}"
     yield "in memory", _counted(said["memory"])
     yield "connections", said["connections"]
     yield "store", f"{said['store_path']}: {_counted(said['store'])}"
