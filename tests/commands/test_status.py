@@ -45,10 +45,13 @@ async def test_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 async def test_fresh_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A daemon that nobody has asked yet has nothing to tell, and tells it."""
-    async with Worker(Surroundings()).controlled(tmp_path) as path:
+    worker = Worker(Surroundings())
+    worker.renews = False
+    async with worker.controlled(tmp_path) as path:
         done = await Operator(path, capsys).run("status")
     assert done.code == 0
     assert ["not", "working", "nothing"] in done.rows
+    assert "renewal" not in done.out
 
 
 async def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -317,6 +317,11 @@ class TestRefresh:
         said = await Worker(around).together.refresh(parse_domain(domain))
         assert (said["outcome"], said["known"]) == (outcome, True)
 
+    async def test_no_room(self, around: Surroundings) -> None:
+        """Where there is no room for one more attempt, that is the outcome."""
+        said = await Worker(around, attempts=0).together.refresh(GOOD)
+        assert (said["outcome"], said["known"], around.queries.total) == ("busy", False, 0)
+
     async def test_failure_keeps_the_policy(self, around: Surroundings) -> None:
         """A policy in force stays so when its renewal fails, and both are told."""
         worker = Worker(around)

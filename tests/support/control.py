@@ -21,7 +21,7 @@ from postfix_mta_sts.control.routes import private, public
 from postfix_mta_sts.control.together import About, Together
 from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.figures import Figures, Part
-from postfix_mta_sts.resolver import Resolver
+from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver
 from postfix_mta_sts.web import Route, serving
 from tests.support.surroundings import Surroundings
 
@@ -32,13 +32,20 @@ class Worker:
     """One process; several may have their store in common."""
 
     def __init__(
-        self, around: Surroundings, index: int = 0, siblings: Mapping[int, Witness] | None = None
+        self,
+        around: Surroundings,
+        index: int = 0,
+        siblings: Mapping[int, Witness] | None = None,
+        attempts: int = ATTEMPTS_LIMIT,
     ) -> None:
         self.around = around
         self.counts = Counts()
         self.not_working: set[Part] = set()
+        self.renews = True
         sources = around.sources()
-        self.resolver = Resolver(sources, lookup_timeout=30, entries=1_000, counts=self.counts)
+        self.resolver = Resolver(
+            sources, lookup_timeout=30, entries=1_000, attempts=attempts, counts=self.counts
+        )
         self._index = index
         self._workers = 1 + len(siblings or {})
         self.together = Together(
@@ -63,7 +70,7 @@ class Worker:
             listening=["socketmap 127.0.0.1:8461"],
             store="/var/lib/test/policies.db",
             idle_after=IDLE_AFTER,
-            next_tick=self.around.now + 30,
+            next_tick=self.around.now + 30 if self.renews else None,
             workers=self._workers,
             pid=100 + self._index,
         )
