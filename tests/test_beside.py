@@ -1,10 +1,11 @@
 """A second event loop: what is called there comes back here, and holds up nothing here."""
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -200,3 +201,24 @@ async def test_contexts_are_entered_and_left_there() -> None:
             assert len(seen) == 1
         assert len(seen) == 2
         assert seen[0] is seen[1] is not threading.current_thread()
+
+
+class Unheard(LookupError):
+    """An error that nothing else raises."""
+
+
+async def test_an_error_leaves_nothing_to_the_collector() -> None:
+    """No frame that it holds holds it: it is gone as soon as it was caught."""
+
+    async def fail() -> None:
+        raise Unheard
+
+    async with Beside() as beside:
+        gc.disable()
+        try:
+            with suppress(Unheard):
+                await beside.call(fail)
+            await beside.call(asyncio.sleep, 0)  # the other thread has let go of it as well
+            assert not [found for found in gc.get_objects() if type(found) is Unheard]
+        finally:
+            gc.enable()
