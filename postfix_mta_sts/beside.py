@@ -45,7 +45,8 @@ class Beside:
             await self._end.wait()
 
         def run() -> None:
-            os.nice(NICENESS)  # of this thread alone, where there is epoll
+            with suppress(PermissionError):  # a sandbox may forbid it; it is not worth the service
+                os.nice(NICENESS)  # of this thread alone, where there is epoll
             with asyncio.Runner(loop_factory=type(here)) as runner:
                 runner.run(live())  # whose end cancels what is still under way
 

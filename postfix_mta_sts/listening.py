@@ -156,7 +156,8 @@ class Listening:
 
 
 def _permit(path: Path, access: Access, umask: int) -> None:
-    os.chown(path, _user(access.owner), _group(access.group))
+    if access.owner is not None or access.group is not None:  # the unit forbids chown otherwise
+        os.chown(path, _user(access.owner), _group(access.group))
     path.chmod(0o777 & ~umask if access.mode is None else access.mode)
 
 
