@@ -26,7 +26,9 @@ LINE_MOST: Final = 4096
 """Bytes of a request's first line, and of each header."""
 PATIENCE: Final = 30.0
 """Seconds in which a request must have come as a whole, or a piece of a reply be taken."""
-GRACE: Final = 2.0
+PATIENCE_UNIX: Final = 3600.0
+"""The same on a UNIX socket: there it is a person with a pager who does not read on."""
+GRACE: Final = 1.0
 """Seconds that a request under way has at the end."""
 BACKLOG: Final = 128
 _HEADERS: Final = {"Server": "postfix-mta-sts", "Cache-Control": "no-store"}
@@ -87,15 +89,17 @@ class Route:
 
 @asynccontextmanager
 async def serving(
-    sock: socket.socket, routes: Iterable[Route], *, patience: float = PATIENCE
+    sock: socket.socket, routes: Iterable[Route], *, patience: float | None = None
 ) -> AsyncIterator[None]:
     """Answer on a bound socket, TCP or UNIX; at the end requests under way have `GRACE` seconds.
 
-    The socket is closed then; the file of a UNIX socket is left to who made it.
+    The socket is closed then; the file of a UNIX socket is left to who made it. `patience`, in
+    seconds, takes the place of `PATIENCE` and `PATIENCE_UNIX`.
     """
-    server = _Server(tuple(routes), patience)
+    unix = sock.family == socket.AF_UNIX
+    server = _Server(tuple(routes), patience or (PATIENCE_UNIX if unix else PATIENCE))
     loop = asyncio.get_running_loop()
-    if sock.family == socket.AF_UNIX:
+    if unix:
         listener = await loop.create_unix_server(server, sock=sock, backlog=BACKLOG, **_FILE_STAYS)
     else:
         listener = await loop.create_server(server, sock=sock, backlog=BACKLOG)
@@ -160,7 +164,7 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 (aiohttp's signature; it would quote the request)
     ) -> web.StreamResponse:
         """Refuse what is no HTTP; `aiohttp.web.RequestHandler`."""
-        event(_log, logging.DEBUG, "request refused", status=status, exc_info=exc)
+        event(_log, logging.DEBUG, "request refused", status=status, error=type(exc).__name__)
         refusal = _in_short(HTTPStatus(status))
         refusal.force_close()
         return refusal

@@ -14,7 +14,6 @@ import pytest
 from postfix_mta_sts.web import (
     CONNECTIONS_MOST,
     LINE_MOST,
-    PATIENCE,
     Asked,
     Reply,
     Route,
@@ -38,7 +37,7 @@ class Response:
 
 @asynccontextmanager
 async def served(
-    folder: Path, routes: Iterable[Route], patience: float = PATIENCE
+    folder: Path, routes: Iterable[Route], patience: float | None = None
 ) -> AsyncIterator[Path]:
     """Routes on a UNIX socket; where it is."""
     path = folder / "web"
@@ -315,6 +314,24 @@ class TestEnd:
             asyncio.get_running_loop().call_later(0.01, go_on.set)
         assert (await got).body == b"late"
         assert path.exists()
+
+    async def test_client_that_does_not_read(self, tmp_path: Path) -> None:
+        """A client that leaves a reply standing does not hold up the end for long."""
+        ended = asyncio.Event()
+
+        async def pieces() -> AsyncGenerator[bytes]:
+            try:
+                while True:
+                    yield bytes(65536)
+            finally:
+                ended.set()
+
+        async with contextlib.AsyncExitStack() as stack:
+            async with served(tmp_path, [streams(pieces())]) as path:
+                client = await stack.enter_async_context(connected(path))
+                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                await client.reader.read(1)
+            assert ended.is_set()
 
     async def test_idle_connection(self, tmp_path: Path) -> None:
         """A connection that is only kept does not hold up the end."""
