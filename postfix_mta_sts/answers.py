@@ -104,6 +104,32 @@ class Answers:
             most -= len(entry.reply)
         return replies
 
+    def recited(self, stream: bytes, most: int) -> tuple[list[bytes], bytes]:
+        """The same for the requests that a stream begins with, uncut; and the rest of the stream.
+
+        What stands before an end and is remembered is a whole request: a frame that begins there
+        can be no other. Where a key holds that byte nothing is found, and cutting finds it.
+        """
+        memory, now, end = self._memory, self._clock(), self.wire.END
+        replies: list[bytes] = []
+        taken = 0
+        for piece in stream.split(end):
+            request = piece + end
+            entry = memory.pop(request, None)
+            if entry is None:
+                break
+            if entry.known.state is not entry.state or now >= entry.until:
+                self._count(entry)
+                break
+            entry.asked += 1
+            memory[request] = entry
+            replies.append(entry.reply)
+            taken += len(request)
+            most -= len(entry.reply)
+            if most <= 0:
+                break
+        return replies, stream[taken:]
+
     def answer(self, request: bytes) -> bytes | Coroutine[Any, Any, bytes]:
         """The reply, at once where it needs no waiting, else as a coroutine.
 

@@ -108,6 +108,12 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _receive(self, data: bytes) -> None:
+        if self._straight:
+            replies, data = self._answers.recited(data, WRITTEN_AT_ONCE)
+            if replies:
+                self._transport.write(b"".join(replies))
+                if not data:
+                    return
         try:
             frames = self._frames.feed(data)
         except WireError as error:

@@ -75,6 +75,37 @@ async def test_reciting() -> None:
     assert len(requests) == 3
 
 
+@pytest.mark.parametrize(
+    ("wire", "known", "new"),
+    [
+        (socketmap, REQUEST, b"16:postfix new.test,"),
+        (tcp_table, b"get good.test\n", b"get new.test\n"),
+    ],
+)
+async def test_reciting_a_stream(wire: Wire, known: bytes, new: bytes) -> None:
+    """The requests that it begins with are answered uncut; what is not remembered stays."""
+    around = Surroundings()
+    around.publish()
+    answers = answers_in(around, wire)
+    reply = await answered(answers, known)
+    assert answers.recited(known * 3, 10_000) == ([reply] * 3, b"")
+    assert answers.recited(known + new + known, 10_000) == ([reply], new + known)
+    assert answers.recited(known + known[:5], 10_000) == ([reply], known[:5])
+    assert answers.recited(known * 5, len(reply) + 1) == ([reply] * 2, known * 3)
+    assert answers.recited(b"", 10_000) == ([], b"")
+    around.now += 300
+    assert answers.recited(known, 10_000) == ([], known)
+
+
+async def test_a_key_that_holds_the_end_of_a_frame() -> None:
+    """It is found by cutting only: no part of it is taken for a request."""
+    answers = answers_in(Surroundings())
+    inner = b"13:QUERY ,x.test,"
+    await answered(answers, b"13:QUERY a.a.test,")
+    assert answers.recited(inner, 10_000) == ([], inner)
+    assert await answered(answers, inner) == NOT_FOUND
+
+
 async def test_another_key_of_the_same_domain() -> None:
     """Is answered at once from the domain's state."""
     around = Surroundings()

@@ -203,7 +203,7 @@ async def test_contexts_are_entered_and_left_there() -> None:
         assert seen[0] is seen[1] is not threading.current_thread()
 
 
-class Unheard(LookupError):
+class UnheardError(LookupError):
     """An error that nothing else raises."""
 
 
@@ -211,14 +211,14 @@ async def test_an_error_leaves_nothing_to_the_collector() -> None:
     """No frame that it holds holds it: it is gone as soon as it was caught."""
 
     async def fail() -> None:
-        raise Unheard
+        raise UnheardError
 
     async with Beside() as beside:
         gc.disable()
         try:
-            with suppress(Unheard):
+            with suppress(UnheardError):
                 await beside.call(fail)
             await beside.call(asyncio.sleep, 0)  # the other thread has let go of it as well
-            assert not [found for found in gc.get_objects() if type(found) is Unheard]
+            assert not [found for found in gc.get_objects() if type(found) is UnheardError]
         finally:
             gc.enable()

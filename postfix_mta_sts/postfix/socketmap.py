@@ -20,6 +20,8 @@ _COMMA, _ZERO = b",0"
 _LENGTHS: Final = {b"%d" % n: n for n in range(512)}
 """The lengths of what Postfix asks for, as they are written: half of what cutting would cost."""
 
+END: Final = b","
+
 CLOSED_WHEN_IDLE: Final = True
 """Whether an idle connection may be closed. Postfix closes one itself after
 10 s, and opens another when it next asks."""

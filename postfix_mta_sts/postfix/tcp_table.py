@@ -21,6 +21,8 @@ _GET: Final = b"get "
 # "_.-~" are safe in quote_from_bytes anyway.
 _SAFE: Final = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 
+END: Final = b"\n"
+
 CLOSED_WHEN_IDLE: Final = False
 """Whether an idle connection may be closed. Its client never closes one, and
 takes a second and more to come back."""

@@ -28,6 +28,10 @@ class Wire(Protocol):
     def CLOSED_WHEN_IDLE(self) -> bool:  # noqa: N802 (a module's constant is its attribute)
         """Whether an idle connection may be closed."""
 
+    @property
+    def END(self) -> bytes:  # noqa: N802 (the same)
+        """The byte with which every frame ends; a key may hold it as well."""
+
     def cut(self, stream: bytes) -> tuple[list[bytes], bytes]:
         """The requests that a stream begins with, frames and all, and the rest of it."""
 
