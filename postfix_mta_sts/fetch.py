@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from aiohttp import ClientError, ClientOSError, ClientPayloadError
@@ -95,6 +95,12 @@ class _Get:
     deadline: asyncio.Timeout
     is_read: bool
     """Whether somebody will read what was seen."""
+
+
+class _Answering(ResponseHandler):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # No TCP_NODELAY, as aiohttp would set it once more: the event loop has.
+        self.transport = cast("asyncio.Transport", transport)
 
 
 class PolicyFetcher:
@@ -219,7 +225,7 @@ class PolicyFetcher:
     async def _secured(self, get: _Get, line: _Line) -> ResponseHandler:
         """TLS with the Policy Host, and what will read its response."""
         loop = asyncio.get_running_loop()
-        protocol, host = ResponseHandler(loop), get.host
+        protocol, host = _Answering(loop), get.host
         try:
             if isinstance(line, socket.socket):
                 await loop.create_connection(
@@ -292,7 +298,7 @@ async def _connected_to(
     loop = asyncio.get_running_loop()
     try:
         seen.address, sock = await connect(addresses, port, lambda _: None)
-        return await loop.create_connection(lambda: ResponseHandler(loop), sock=sock)
+        return await loop.create_connection(lambda: _Answering(loop), sock=sock)
     except OSError as error:
         raise UnreachableError(f"the proxy: {words(error)}") from error
 
