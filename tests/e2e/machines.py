@@ -12,6 +12,7 @@ import select
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -130,8 +131,12 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
             env={"NOTIFY_SOCKET": str(folder / "boot"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         )
         try:
-            leader = _wait_for(process, notify, log)
-            yield Machine(root, leader)
+            leader = _started(process, notify)
+            if not leader:
+                raise NoTreeError(f"systemd-nspawn starts nothing here: {log.read_text()[-2000:]}")
+            machine = Machine(root, leader)
+            assert _ready(process, notify), f"the system is not up; {machine.journal()[-4000:]}"
+            yield machine
         finally:
             process.terminate()
             try:
@@ -141,16 +146,24 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
                 process.wait()
 
 
-def _wait_for(process: subprocess.Popen[bytes], notify: socket.socket, log: Path) -> int:
-    """The process that is the system's first, as soon as nspawn says that it is up."""
-    leader = 0
+def _started(process: subprocess.Popen[bytes], notify: socket.socket) -> int:
+    """The process that is the system's first; 0 if there is none."""
+    key = "X_NSPAWN_LEADER_PID="
+    told = next((line for line in _told(process, notify) if line.startswith(key)), key + "0")
+    return int(told.removeprefix(key))
+
+
+def _ready(process: subprocess.Popen[bytes], notify: socket.socket) -> bool:
+    """Whether the system has started all its units."""
+    return "READY=1" in _told(process, notify)
+
+
+def _told(process: subprocess.Popen[bytes], notify: socket.socket) -> Iterator[str]:
+    """What nspawn tells (sd_notify(3)), until it ends or `PATIENCE` does."""
+    deadline = time.monotonic() + PATIENCE
     with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
         fds = [notify.fileno(), end.fileno()]
-        while select.select(fds, [], [], PATIENCE)[0] == fds[:1]:
-            for line in notify.recv(4096).decode().splitlines():
-                key, _, value = line.partition("=")
-                if key == "X_NSPAWN_LEADER_PID":
-                    leader = int(value)
-                elif line == "READY=1":
-                    return leader
-    raise NoTreeError(f"systemd-nspawn starts no system here: {log.read_text()[-2000:]}")
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select(fds, [], [], left)[0] != fds[:1]:
+                return
+            yield from notify.recv(4096).decode().splitlines()

@@ -50,7 +50,7 @@ tried("home", lambda: os.listdir("/home"))
 tried("device", lambda: open("/dev/kmsg"))
 tried("packet", lambda: socket.socket(socket.AF_PACKET))
 tried("setuid", lambda: os.setuid(0))
-tried("priority", lambda: os.setpriority(os.PRIO_PROCESS, 0, 5))
+tried("chown", lambda: os.chown("/run/postfix-mta-sts", -1, -1))
 tried("namespace", unshared)
 tried("state", lambda: open("/var/lib/postfix-mta-sts/here", "w"))
 tried("runtime", lambda: open("/run/postfix-mta-sts/here", "w"))
@@ -62,7 +62,7 @@ REFUSED = {
     "device": "ENOENT",
     "packet": "EAFNOSUPPORT",
     "setuid": "EPERM",
-    "priority": "EPERM",
+    "chown": "EPERM",
     "namespace": "EPERM",
     "state": "done",
     "runtime": "done",
@@ -219,6 +219,22 @@ def test_restart_loses_no_look_up(machine: Machine, apart: Namespace, around: Wo
     asking.join()
     assert set(replies) == {secure(domain)}
     assert machine.unit("MainPID") != before
+
+
+def test_reload(machine: Machine) -> None:
+    """The same process takes up a configuration, and refuses a bad one; STATUS= tells."""
+    pid = machine.unit("MainPID")
+    good = (machine.root / CONFIG).read_text()
+    try:
+        (machine.root / CONFIG).write_text(json.dumps({"lookup": {"timeout": "soon"}}))
+        machine.told("systemctl", "reload", UNIT)
+        said = machine.unit("StatusText")
+        assert said.startswith("not reloaded: /etc/postfix-mta-sts.yml:1: lookup.timeout: ")
+    finally:
+        (machine.root / CONFIG).write_text(good)
+    machine.told("systemctl", "reload", UNIT)
+    assert re.match(r"[0-9]+ polic(y|ies); [0-9]+ look-ups?", machine.unit("StatusText"))
+    assert machine.unit("MainPID") == pid
 
 
 def test_exposure(machine: Machine) -> None:

@@ -9,6 +9,8 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from tests.e2e.trees import NoTreeError
+
 ROOT: Final = Path(__file__).parents[2]
 
 PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
@@ -18,7 +20,7 @@ PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
 def wheels(suite: str, folder: Path) -> Path:
     """`folder`, with the wheels for a release: the daemon, what it needs, what builds it.
 
-    Raises `subprocess.CalledProcessError`, with pip's words in `stderr`.
+    Raises `NoTreeError` where pip cannot have them.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = project["project"]["dependencies"] + project["build-system"]["requires"]
@@ -31,4 +33,6 @@ def wheels(suite: str, folder: Path) -> Path:
 
 def _pip(*words: str) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", *words]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise NoTreeError(f"pip {words[0]}: {done.stderr[-3000:]}")
