@@ -17,13 +17,13 @@ PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian release → its Python."""
 
 
-def wheels(suite: str, folder: Path) -> Path:
-    """`folder`, with the wheels for a release: the daemon, what it needs, what builds it.
+def wheels(suite: str, folder: Path, *others: str) -> Path:
+    """`folder`, with the wheels for a release: the daemon, what it needs, what builds it, `others`.
 
     Raises `NoTreeError` where pip cannot have them.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"] + [*others]
     chosen = ["--only-binary=:all:", "--python-version", PYTHONS[suite]]
     constraint = ["--constraint", str(ROOT / "constraints.txt")]
     _pip("download", *chosen, *constraint, "--dest", str(folder), *needed)
