@@ -64,7 +64,7 @@ class Dnssec:
     """Queries to `nameservers`: an address, with or without a port; none: the system's.
 
     `timeout` bounds one query in seconds, all tries and servers together. `resolv_conf` is where
-    the system's servers stand, which are read at the beginning and with each `validates`. `port`,
+    the system's servers stand, which are read at the beginning and with each `blind`. `port`,
     that of servers without one, is for tests.
     """
 
@@ -92,14 +92,18 @@ class Dnssec:
 
         Raises `DnsFailureError` where none answers: nothing is known then.
         """
+        return not await self.blind()
+
+    async def blind(self) -> Sequence[TcpAddress]:
+        """Those that do not prove it; raises the same."""
         self._servers = self._configured or _of_system(self._resolv_conf, self._port)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._proves_root(server)) for server in self._servers]
-        outcomes = [task.result() for task in tasks]
-        failures = [outcome for outcome in outcomes if isinstance(outcome, DnsFailureError)]
+            tasks = {each: group.create_task(self._proves_root(each)) for each in self._servers}
+        outcomes = {server: task.result() for server, task in tasks.items()}
+        failures = [each for each in outcomes.values() if isinstance(each, DnsFailureError)]
         if len(failures) == len(outcomes):
             raise failures[0]
-        return all(outcome for outcome in outcomes if isinstance(outcome, bool))
+        return [server for server, proves in outcomes.items() if proves is False]
 
     async def mx(self, name: str) -> Answer[Mx]:
         """The MX RRset. This and the others raise `DnsFailureError`, which names the query."""

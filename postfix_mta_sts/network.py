@@ -5,20 +5,24 @@ it changes with a reload, and what was begun with the old ones is ended with the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from postfix_mta_sts.beside import Beside
 from postfix_mta_sts.config import Settings
 from postfix_mta_sts.discovery import Dns
 from postfix_mta_sts.fetch import PolicyFetcher
+from postfix_mta_sts.mtasts.dane import Outcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Found
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.notation import TcpAddress
+from postfix_mta_sts.proof import Proof
 
 _T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 @asynccontextmanager
@@ -48,10 +52,11 @@ async def network(
 
 @dataclass(eq=False, slots=True)
 class _Generation:
-    """One `Dns` and one `PolicyFetcher`, and how much they have to do."""
+    """One `Dns`, one `PolicyFetcher` and one `Proof`, and how much they have to do."""
 
     dns: Dns
     fetcher: PolicyFetcher
+    proof: Proof
     stack: AsyncExitStack
     under_way: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +82,7 @@ class Network:
         """
         async with AsyncExitStack() as stack:
             made = await self._beside.enter(stack, network(settings, self._https_port))
-            self._generations.append(_Generation(*made, stack.pop_all()))
+            self._generations.append(_Generation(*made, Proof(settings), stack.pop_all()))
         for old in self._generations[-2:-1]:
             ending = asyncio.create_task(self._end(old), name="end of an old network")
             self._endings.add(ending)
@@ -98,6 +103,21 @@ class Network:
         generation = self._generations[-1]
         return await self._call(generation, generation.fetcher.fetch, domain)
 
+    @property
+    def untrusted(self) -> Sequence[TcpAddress]:
+        """See `Proof.untrusted`."""
+        return self._generations[-1].proof.untrusted
+
+    async def blind(self) -> Sequence[TcpAddress]:
+        """See `Proof.blind`."""
+        generation = self._generations[-1]
+        return await self._call(generation, generation.proof.blind)
+
+    async def judge(self, domain: Domain) -> Outcome:
+        """See `Proof.judge`."""
+        generation = self._generations[-1]
+        return await self._call(generation, generation.proof.judge, domain)
+
     async def close(self) -> None:
         """Give up what is under way; nothing else may be called after."""
         for ending in self._endings:
@@ -111,12 +131,12 @@ class Network:
     async def _call(
         self,
         generation: _Generation,
-        function: Callable[[Domain], Coroutine[Any, Any, _T]],
-        domain: Domain,
+        function: Callable[[*_Ts], Coroutine[Any, Any, _T]],
+        *args: *_Ts,
     ) -> _T:
         generation.under_way += 1
         try:
-            return await self._beside.call(function, domain)
+            return await self._beside.call(function, *args)
         finally:
             generation.under_way -= 1
             if not generation.under_way:

@@ -254,9 +254,11 @@ class TestValidates:
         assert not await ask.validates()
 
     async def test_all_must(self, server: DnsServer) -> None:
-        """One server among them that does not is enough to say no."""
+        """One server among them that does not is enough to say no, and is named."""
         async with DnsServer({". SOA": ["a. b. 1 2 3 4 5"]}) as other:
-            assert not await Dnssec([server.address, other.address], PATIENCE).validates()
+            ask = Dnssec([server.address, other.address], PATIENCE)
+            assert not await ask.validates()
+            assert await ask.blind() == [ask.nameservers[1]]
 
     async def test_one_that_is_down(self, server: DnsServer) -> None:
         """One that does not answer proves nothing, and says nothing against the others."""

@@ -9,6 +9,7 @@ import pytest
 
 from postfix_mta_sts.beside import Beside
 from postfix_mta_sts.discovery import FAILURES_TOLD
+from postfix_mta_sts.mtasts.dane import Kind
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError
 from postfix_mta_sts.network import Network
@@ -56,6 +57,17 @@ async def test_another_name_server(net: Internet, tmp_path: Path) -> None:
         await network.change(net.settings(tmp_path, changes))
         assert (await network.discover(GOOD)).policy_id == "other"
     assert net.queries("good.test") == 0
+
+
+async def test_proof(net: Internet, tmp_path: Path) -> None:
+    """What DNSSEC proves, and whether anything does, is asked of the newest name servers."""
+    net.dns.zone[". SOA"] = ["a. b. 1 2 3 4 5"]
+    async with DnsServer(net.dns.zone, signed=["."]) as other, asking(net, tmp_path) as network:
+        assert [str(each) for each in await network.blind()] == [net.dns.address]
+        assert (await network.judge(GOOD)).kind is Kind.INSECURE
+        await network.change(net.settings(tmp_path, {"dns": {"nameservers": [other.address]}}))
+        assert (await network.blind(), network.untrusted) == ([], [])
+        assert (await network.judge(GOOD)).kind is Kind.NONE
 
 
 async def test_silent(net: Internet, tmp_path: Path) -> None:
