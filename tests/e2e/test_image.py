@@ -18,7 +18,7 @@ from tests.e2e.world import World
 from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
 
 MEBIBYTE = 1 << 20
 SIZE_MOST = 120

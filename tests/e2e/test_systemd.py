@@ -22,7 +22,7 @@ from tests.e2e.world import World
 from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
 
 QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
 EXPOSURE_MOST = 1.5
