@@ -13,10 +13,20 @@ from typing import Any, Final
 
 from postfix_mta_sts.counts import Answer, Counts, Source
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.dane import DANE_KINDS
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, fresh_until
-from postfix_mta_sts.postfix.nexthop import policy_domain
-from postfix_mta_sts.postfix.reply import NOT_FOUND, TOO_LONG, Dress, Found, TryAgain, compose
+from postfix_mta_sts.postfix.nexthop import policy_domain, verdict_on
+from postfix_mta_sts.postfix.reply import (
+    NOT_FOUND,
+    STRICT,
+    TOO_LONG,
+    DaneRule,
+    Dress,
+    Found,
+    TryAgain,
+    compose,
+)
 from postfix_mta_sts.postfix.wire import Request, Wire
 from postfix_mta_sts.recent import drop_oldest
 from postfix_mta_sts.resolver import Known, Resolver
@@ -46,11 +56,12 @@ class Answers:
     """What is answered to those who ask on one wire.
 
     `dress` gives the dress for a map name. `entries`: how many replies are remembered. `defer`:
-    try again, instead of not found, where the DNS did not say whether there is a policy.
+    try again, instead of not found, where the DNS did not say whether there is a policy. `rule`:
+    what is answered where there is a verdict of DANE; None: there are none.
     `counts`: where what is answered is counted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a matter of its own
         self,
         wire: Wire,
         dress: Callable[[str], Dress],
@@ -59,6 +70,7 @@ class Answers:
         *,
         entries: int,
         defer: bool = False,
+        rule: DaneRule | None = None,
         counts: Counts | None = None,
     ) -> None:
         self.wire = wire
@@ -68,6 +80,7 @@ class Answers:
         self._clock = clock
         self._entries = entries
         self._defer = defer
+        self._rule = rule
         self._memory: dict[bytes, _Remembered] = {}
         self._not_found = wire.encode_reply(NOT_FOUND)  # one for all absences
         self._too_long = wire.encode_reply(TOO_LONG)
@@ -161,9 +174,10 @@ class Answers:
             if number % COUNTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def change(self, *, defer: bool, entries: int) -> None:
+    def change(self, *, defer: bool, rule: DaneRule | None, entries: int) -> None:
         """Answer so from now on, also where it was answered in another way or dress before."""
         self._defer = defer
+        self._rule = rule
         self._entries = entries
         self.forget()
 
@@ -200,15 +214,21 @@ class Answers:
         """Count what was answered by this entry since it was last counted."""
         times, entry.asked = entry.asked, 0
         self._counts.answers[entry.kind, Source.MEMORY] += times
+        if times:
+            entry.known.asked_at = self._clock()
         if times and entry.state.policy:
             self._resolver.note_asked(entry.known.domain, times)
 
     def _compose(self, asked: Request, domain: Domain, state: State) -> tuple[bytes, Answer]:
-        if state.undecided and self._defer:
+        verdict = verdict_on(asked.key, domain, state.dane) if self._rule and state.dane else None
+        if state.undecided and self._defer and not (verdict and verdict.kind in DANE_KINDS):
             reason = state.failure.reason if state.failure else ""
             later = TryAgain(f"MTA-STS: DNS failure for {domain}: {reason}")
             return self.wire.encode_reply(later), Answer.TRY_AGAIN
-        reply = compose(domain, state, self._dress(asked.map_name))
+        reply = compose(domain, state, self._dress(asked.map_name), verdict, self._rule or STRICT)
+        if isinstance(reply, TryAgain):
+            event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply=reply.reason)
+            return self.wire.encode_reply(reply), Answer.TRY_AGAIN
         if not isinstance(reply, Found):
             event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply="not found")
             return self._not_found, Answer.NOT_FOUND

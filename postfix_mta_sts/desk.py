@@ -11,7 +11,7 @@ from postfix_mta_sts.answers import Answers
 from postfix_mta_sts.config import Listener, Settings
 from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.postfix import socketmap, tcp_table
-from postfix_mta_sts.postfix.reply import PLAIN, Dress
+from postfix_mta_sts.postfix.reply import PLAIN, DaneRule, Dress
 from postfix_mta_sts.postfix.wire import Wire
 from postfix_mta_sts.resolver import Resolver
 
@@ -29,6 +29,7 @@ class Desk:
         self._resolver = resolver
         self._clock = clock
         self._counts = counts
+        self._rule: DaneRule | None = None
         self._answers: dict[tuple[str, bool], Answers] = {}
 
     @property
@@ -49,6 +50,7 @@ class Desk:
                 self._clock,
                 entries=self._settings.cache.memory_entries,
                 defer=self._settings.dns.on_failure == "defer",
+                rule=self._rule,
                 counts=self._counts,
             )
         return self._answers[key]
@@ -59,10 +61,13 @@ class Desk:
         if _manner(settings) == before:
             return
         self._dresses = _dresses(settings)
-        for answers in self._answers.values():
-            answers.change(
-                defer=settings.dns.on_failure == "defer", entries=settings.cache.memory_entries
-            )
+        self._change_all()
+
+    def do_dane(self, rule: DaneRule | None) -> None:
+        """Answer verdicts of DANE so from now on; None: as though there were none."""
+        if rule != self._rule:
+            self._rule = rule
+            self._change_all()
 
     def forget(self) -> None:
         """Remember no reply: the clock was set."""
@@ -73,6 +78,14 @@ class Desk:
         """Bring the counts up to date with what was answered from memory."""
         for answers in list(self._answers.values()):
             await answers.count()
+
+    def _change_all(self) -> None:
+        defer, entries = (
+            self._settings.dns.on_failure == "defer",
+            self._settings.cache.memory_entries,
+        )
+        for answers in self._answers.values():
+            answers.change(defer=defer, rule=self._rule, entries=entries)
 
 
 def _dresses(settings: Settings) -> dict[str, Dress]:

@@ -88,6 +88,7 @@ class Refresher:
             self._replies.forget()
         self._ahead = ahead
         await self.write_asked()
+        self._resolver.renew_verdicts(now - self.idle_after)
         if removed := await self._store.remove_expired(now - EXPIRED_KEPT):
             event(_log, logging.DEBUG, "expired policies removed", count=removed)
 

@@ -9,14 +9,17 @@ import logging
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
+from postfix_mta_sts.chronicle import record
 from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
+from postfix_mta_sts.hearing import Hearing, Judge
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.changes import Weight, changes
+from postfix_mta_sts.mtasts.changes import changes
+from postfix_mta_sts.mtasts.dane import DANE_KINDS, is_due
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, Standing, State, standing
@@ -44,22 +47,18 @@ so many go together, for they wake other threads but once."""
 RECHECKS: Final = 256
 """Rechecks under way at once: so many silent name servers hold up no other."""
 
-_LEVELS: Final = {
-    Weight.DETAIL: logging.DEBUG,
-    Weight.NOTE: logging.INFO,
-    Weight.WARNING: logging.WARNING,
-}
-
 _log = logging.getLogger(__name__)
 
 
 class Known:
     """Where a domain's current state stands in memory; None once it stands there no more."""
 
-    __slots__ = ("domain", "state")
+    __slots__ = ("asked_at", "domain", "state")
 
-    def __init__(self, domain: Domain, state: State) -> None:
+    def __init__(self, domain: Domain, state: State, asked_at: float) -> None:
         self.domain = domain
+        self.asked_at = asked_at
+        """When the domain was last asked for, to the minute."""
         self.state: State | None = state
 
 
@@ -84,15 +83,21 @@ class _Attempt:
     """Whether its outcome is kept in memory: a look-up asked for it."""
     forced: bool = False
     """Whether the policy is fetched however well it is known."""
+    whole: bool = False
+    """Whether the TXT record is asked for, be it due or not."""
     read: bool = False
     """Whether the file was read before it began; `on_file` is what was found, and not in force."""
     on_file: State | None = None
     recheck: bool = False
     """Whether it came out of the queue of those that are due."""
+    kept: State | None = None
+    """A policy in force of which DANE's verdict is missing: better than nothing, in the end."""
     source: Source = Source.NONE
     """Where `answer` came from."""
     after: State | None = None
     """The state in which it ended."""
+    saved: bool = False
+    """Whether that is on file, or will be."""
     task: asyncio.Task[None] | None = None
 
 
@@ -142,6 +147,14 @@ class Resolver:
         self._rechecks = 0
         self._recheck_at = -math.inf  # by the loop's clock: the next one's turn
         self._pause: asyncio.TimerHandle | None = None
+        self._judge: Judge | None = None
+
+    def do_dane(self, judge: Judge | None) -> None:
+        """Serve nothing without DANE's verdict from now on; None: ask for none any more."""
+        self._judge = judge
+        for known in self._known.values():
+            if known.state and known.state.dane:
+                known.state = replace(known.state, dane=None)
 
     def change(self, *, lookup_timeout: float, entries: int) -> None:
         """Go on with these; what is in memory beyond `entries` goes with the next that comes."""
@@ -162,10 +175,11 @@ class Resolver:
         """What memory can serve, if anything; a recheck that is due begins behind it."""
         known = self._known.get(domain)
         now = self._sources.clock()
-        worth = standing(known.state if known else None, now)
+        worth = self._standing(known.state if known else None, now)
         if known is None or worth is Standing.UNKNOWN:
             return None
         self._known[domain] = self._known.pop(domain)  # the most recently used is the last
+        known.asked_at = now
         if known.state and known.state.policy:
             self.note_asked(domain, 1, now)
         if worth is Standing.DUE:
@@ -184,6 +198,7 @@ class Resolver:
         if (known := self.recall(domain)) and known.state:
             return LookedUp(known.state, Source.MEMORY)
         self.note_asked(domain, 1)
+        on_file: State | None = None
         if (attempt := self._attempts.get(domain)) is None:
             on_file = await self._sources.store.load(domain)
             if state := self._taken(domain, on_file):
@@ -191,21 +206,31 @@ class Resolver:
             if attempt := self._begin(domain):
                 attempt.read, attempt.on_file = True, on_file
         if attempt is None:
-            return LookedUp(None, Source.NONE)
+            return self._unjudged(lifecycle.live(on_file, self._sources.clock()))
         attempt.remember = True
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(max(0.0, attempt.waited_until - loop.time())):
                 state = await asyncio.shield(attempt.answer)
         except TimeoutError:
-            return LookedUp(None, Source.NONE)
+            return self._unjudged(attempt.kept)
         return LookedUp(state, attempt.source)
 
     async def renew(self, domain: Domain) -> None:
         """Go through an attempt and wait for its end, however long it takes."""
         attempt = self._begin(domain)
         if attempt and attempt.task:
+            attempt.whole = True
             await asyncio.wait([attempt.task])
+
+    def renew_verdicts(self, asked_since: float) -> None:
+        """Have the verdicts that are due of DANE domains in use found again, behind all replies."""
+        now = self._sources.clock()
+        for domain, known in list(self._known.items()):
+            verdict = known.state.dane if known.state else None
+            in_use = known.asked_at >= asked_since
+            if verdict and in_use and verdict.kind in DANE_KINDS and is_due(verdict, now):
+                self._recheck_soon(domain)
 
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, whatever its id and age; the state after it.
@@ -216,7 +241,7 @@ class Resolver:
         attempt = self._begin(domain)
         if attempt is None or attempt.task is None:
             return None
-        attempt.forced = True  # it has not gone a step yet
+        attempt.forced = attempt.whole = True  # it has not gone a step yet
         await asyncio.wait([attempt.task])
         return attempt.after
 
@@ -284,12 +309,26 @@ class Resolver:
         """What can be served now that the file was read; a policy from there is remembered."""
         now = self._sources.clock()
         known = self._known.get(domain)  # whoever asked at the same time may have been faster
-        if known and standing(known.state, now) is not Standing.UNKNOWN:
+        if known and self._standing(known.state, now) is not Standing.UNKNOWN:
             return known.state
-        if policy := lifecycle.live(on_file, now):
-            self._remember(domain, policy)
-            self._recheck_soon(domain)
+        policy = lifecycle.live(on_file, now)
+        if policy is None or self._standing(policy, now) is Standing.UNKNOWN:
+            return None
+        self._remember(domain, policy)
+        self._recheck_soon(domain)
         return policy
+
+    def _standing(self, state: State | None, now: float) -> Standing:
+        return standing(state, now, dane=self._judge is not None)
+
+    def _unjudged(self, state: State | None) -> LookedUp:
+        """A policy of which DANE's verdict could not be had in time, or nothing.
+
+        Nobody knows of a signed MX RRset then, so that the policy stands (`dane.on_failure`).
+        """
+        if state is None:
+            return LookedUp(None, Source.NONE)
+        return LookedUp(replace(state, dane=None), Source.STORE)
 
     def _recheck_soon(self, domain: Domain) -> None:
         """Put a domain that is due into the queue; its turn comes when look-ups have had theirs."""
@@ -318,7 +357,7 @@ class Resolver:
         known = self._known.get(domain)
         if known is None or domain in self._attempts:
             return False
-        return standing(known.state, self._sources.clock()) is Standing.DUE
+        return self._standing(known.state, self._sources.clock()) is not Standing.FRESH
 
     def _begin(self, domain: Domain) -> _Attempt | None:
         """The attempt under way for this domain, or a new one; None where there are too many."""
@@ -346,19 +385,36 @@ class Resolver:
 
     async def _attempt(self, domain: Domain, attempt: _Attempt) -> None:
         before: State | None = None
+        hearing: Hearing | None = None
         try:
             await self._pace.turn()
             before = await self._before(domain, attempt)
-            after = await self._after(domain, before, forced=attempt.forced)
+            hearing = self._hear(domain, before, attempt)
+            if hearing.asks and (policy := lifecycle.live(before, self._sources.clock())):
+                before = replace(policy, dane=await hearing.verdict())  # that alone is waited for
+                self._settle(domain, attempt, before, Source.NETWORK)
+            after = await self._after(domain, before, attempt, hearing)
             self._settle(domain, attempt, after, Source.NETWORK)
+            if hearing.asks and after.policy and after.dane and not attempt.saved:
+                await self._sources.store.note_verdict(domain, after.dane)
         except Exception as error:  # noqa: BLE001 (the top of a task: those who wait are answered)
             event(_log, logging.ERROR, "attempt broken off", domain, exc_info=error)
             fault = OwnFaultError("a fault of this program; see the log")
             self._count(Stage.OWN, fault)
             after = lifecycle.after_fault(before, fault, self._sources.clock())
+            after = replace(after, dane=before.dane if before else None)
             self._settle(domain, attempt, after, Source.NONE)
         finally:
+            if hearing:
+                hearing.cancel()
             self._end(domain, attempt)
+
+    def _hear(self, domain: Domain, before: State | None, attempt: _Attempt) -> Hearing:
+        """Begin to ask for DANE's verdict, if one is wanted and due."""
+        verdict = before.dane if before and self._judge else None
+        wanted = attempt.forced or is_due(verdict, self._sources.clock())
+        judge = self._judge if wanted else None
+        return Hearing(domain, verdict, judge, self._sources.clock, self._counts)
 
     def _end(self, domain: Domain, attempt: _Attempt) -> None:
         del self._attempts[domain]
@@ -379,26 +435,34 @@ class Resolver:
         if not attempt.read:
             attempt.on_file = await self._sources.store.load(domain)
             if kept := lifecycle.live(attempt.on_file, self._sources.clock()):
-                self._settle(domain, attempt, kept, Source.STORE)
+                if self._standing(kept, self._sources.clock()) is not Standing.UNKNOWN:
+                    self._settle(domain, attempt, kept, Source.STORE)
                 return kept
         return in_memory or attempt.on_file
 
-    async def _after(self, domain: Domain, before: State | None, *, forced: bool) -> State:
+    async def _after(
+        self, domain: Domain, before: State | None, attempt: _Attempt, hearing: Hearing
+    ) -> State:
         """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
+        if before and not attempt.whole and not self._is_policy_due(before):
+            return replace(before, dane=await hearing.verdict())
         outcome = await _either(self._sources.discover(domain), DiscoveryError)
         self._count(Stage.DNS, outcome)
         await self._pace.turn()
         if isinstance(outcome, DiscoveryError):
             event(_log, logging.DEBUG, "no id", domain, error=outcome.code, reason=str(outcome))
-        decide = partial(lifecycle.after_discovery, outcome=outcome, forced=forced)
+        decide = partial(lifecycle.after_discovery, outcome=outcome, forced=attempt.forced)
         step = decide(before, now=self._sources.clock())
         if isinstance(step, Fetch) and (newer := await self._newer(domain, before)):
             before = newer
             step = decide(before, now=self._sources.clock())
-        after = step if isinstance(step, State) else await self._fetched(domain, before, step)
+        if isinstance(step, State):
+            after = replace(step, dane=await hearing.verdict())
+        else:
+            after = await self._fetched(domain, before, step, hearing)
+            attempt.saved = after.policy is not None
         for change in changes(before, after, self._sources.clock()):
-            level = _LEVELS[change.weight]
-            event(_log, level, change.what, domain, exc_info=None, **change.fields)
+            record(_log, domain, change)
         return after
 
     async def _newer(self, domain: Domain, before: State | None) -> State | None:
@@ -408,19 +472,25 @@ class Resolver:
         on_file = await self._sources.store.load(domain)
         return on_file if on_file and on_file.fetched_at > before.fetched_at else None
 
-    async def _fetched(self, domain: Domain, before: State | None, step: Fetch) -> State:
+    def _is_policy_due(self, state: State) -> bool:
+        return standing(state, self._sources.clock()) is not Standing.FRESH
+
+    async def _fetched(
+        self, domain: Domain, before: State | None, step: Fetch, hearing: Hearing
+    ) -> State:
         outcome = await _either(self._sources.fetch(domain), FetchError)
         self._count(Stage.HTTPS, outcome)
         await self._pace.turn()
         now, random = self._sources.clock(), self._sources.random()
         after = lifecycle.after_fetch(before, step, outcome, now, random)
+        after = replace(after, dane=await hearing.verdict())
         if after.policy:
             asked = self._asked.get(domain)
             await self._sources.store.save(domain, after, asked.at if asked else 0.0)
         return after
 
     def _remember(self, domain: Domain, state: State) -> None:
-        self._known[domain] = Known(domain, state)
+        self._known[domain] = Known(domain, state, self._sources.clock())
         for forgotten in drop_oldest(self._known, self._entries):
             forgotten.state = None
             self._due.pop(forgotten.domain, None)

@@ -7,6 +7,7 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from postfix_mta_sts.mtasts.dane import DANE_KINDS, Kind, Verdict
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, live
 from postfix_mta_sts.mtasts.policy import Mode, Policy
@@ -40,6 +41,22 @@ def changes(before: State | None, after: State, now: float) -> Iterator[Change]:
         count, since = before.failure.count, before.failure.since
         fields = {"failures": count, "seconds": round(now - since)}
         yield Change("recovered", Weight.NOTE, {**_described(after, after.policy), **fields})
+
+
+def verdict_change(before: Verdict | None, after: Verdict) -> Change:
+    """What has changed of a domain's DANE, now that it was asked about again.
+
+    A note where there is DANE, was, or mail is held for want of an answer; else a detail.
+    """
+    held = after.kind is Kind.FAILURE and after.mx_is_secure
+    matters = held or after.kind in DANE_KINDS or (before and before.kind in DANE_KINDS)
+    same = before is not None and before.kind is after.kind and before.failure == after.failure
+    fields = {
+        "verdict": after.kind,
+        "reason": after.failure or after.reason,
+        "was": before.kind if before and before.kind is not after.kind else None,
+    }
+    return Change("DANE", Weight.NOTE if matters and not same else Weight.DETAIL, fields)
 
 
 def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Change]:

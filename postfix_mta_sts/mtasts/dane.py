@@ -73,6 +73,10 @@ class Kind(enum.StrEnum):
     """The DNS did not say."""
 
 
+DANE_KINDS: Final = frozenset({Kind.ALL, Kind.SOME, Kind.UNUSABLE})
+"""Those in which DANE has a say over how mail goes there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """One MX host; `step` is the query that decided, and what came of it. Printable ASCII."""

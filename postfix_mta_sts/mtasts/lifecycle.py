@@ -12,6 +12,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Final
 
+from postfix_mta_sts.mtasts.dane import Verdict, is_due, is_live
 from postfix_mta_sts.mtasts.errors import (
     DiscoveryError,
     DnsFailureError,
@@ -125,6 +126,8 @@ class State:
     """When the policy is to be fetched again, whatever its id."""
     failure: Failure | None = None
     backoffs: tuple[Backoff, ...] = ()
+    dane: Verdict | None = None
+    """What DANE says of the domain; it has its own life. None: nobody asked."""
 
     @property
     def undecided(self) -> bool:
@@ -145,12 +148,22 @@ class Fetch:
     """Seconds until the TXT record is to be asked for again."""
 
 
-def standing(state: State | None, now: float) -> Standing:
+def standing(state: State | None, now: float, *, dane: bool = False) -> Standing:
     """What a state is good for (RFC 8461 §5.1 step 1).
 
     A state from the future (the clock was set back) is served if it is a policy, and checked;
-    an absence from the future is not believed.
+    an absence from the future is not believed. With `dane` nothing is served without a verdict
+    that lives, for a policy must not override DANE (§2).
     """
+    worth = _standing(state, now)
+    if not dane or state is None or worth is Standing.UNKNOWN:
+        return worth
+    if not is_live(state.dane, now):
+        return Standing.UNKNOWN
+    return Standing.DUE if is_due(state.dane, now) else worth
+
+
+def _standing(state: State | None, now: float) -> Standing:
     if state is None or now >= state.expires_at:
         return Standing.UNKNOWN
     if now < state.checked_at:
@@ -165,7 +178,8 @@ def live(state: State | None, now: float) -> State | None:
 
 def fresh_until(state: State) -> float:
     """Until when a reply made of this state may be repeated without another thought."""
-    return min(state.recheck_at, state.expires_at)
+    until = min(state.recheck_at, state.expires_at)
+    return min(until, state.dane.recheck_at) if state.dane else until
 
 
 def after_discovery(
@@ -223,7 +237,13 @@ def after_fault(state: State | None, error: MtaStsError, now: float) -> State:
     return _failed(state, error, now, ABSENCE_RECHECK)
 
 
-def restored(policy: Policy, policy_id: PolicyId, fetched_at: float, refetch_at: float) -> State:
+def restored(
+    policy: Policy,
+    policy_id: PolicyId,
+    fetched_at: float,
+    refetch_at: float,
+    dane: Verdict | None = None,
+) -> State:
     """The state that a stored policy stands for: its age is as it was, its recheck is due."""
     return State(
         policy=policy,
@@ -233,6 +253,7 @@ def restored(policy: Policy, policy_id: PolicyId, fetched_at: float, refetch_at:
         checked_at=fetched_at,
         recheck_at=fetched_at,
         refetch_at=refetch_at,
+        dane=dane,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
@@ -101,6 +102,9 @@ class Store(Protocol):
         the future (the clock was set back). The row keeps the later of its last-asked time and
         `asked_at`. The policy becomes part of the domain's history.
         """
+
+    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
+        """Keep what DANE says of a domain beside its policy; without a row it is passed over."""
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """Note that domains were asked for; those without a row are passed over."""

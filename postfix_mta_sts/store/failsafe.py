@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.mtasts import lifecycle
+from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import (
@@ -149,6 +150,12 @@ class FailsafeStore:
         finally:  # also when whoever asked has given up waiting
             if self._is_unwritten(row):
                 self._repair_soon()
+
+    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
+        """See `Store`. One that cannot be written is found again when it is missed."""
+        await self._unwritten.note_verdict(domain, verdict)
+        with suppress(StoreError):
+            await self._ask(self._writing, lambda store: store.note_verdict(domain, verdict))
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`; times that cannot be written are lost, but for policies in memory."""

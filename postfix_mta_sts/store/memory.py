@@ -6,6 +6,7 @@ from dataclasses import replace
 from heapq import nsmallest
 from operator import attrgetter
 
+from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode
@@ -43,6 +44,11 @@ class MemoryStore:
             asked_at = max(before.asked_at, asked_at)
             del self.rows[domain]
         self.rows[domain] = Row(domain, state, asked_at, before.asked_count if before else 0)
+
+    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
+        """See `Store`."""
+        if row := self.rows.get(domain):
+            self.rows[domain] = replace(row, state=replace(row.state, dane=verdict))
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""

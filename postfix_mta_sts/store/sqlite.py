@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from postfix_mta_sts import logs
+from postfix_mta_sts.mtasts.dane import Verdict, from_text, to_text
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State, restored
@@ -51,20 +52,22 @@ _REMOVED_AT_ONCE: Final = 5000
 # quote() writes a number so that it reads back as it was.
 _LOAD = """
     SELECT json_group_array(json_array(
-        domain, CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at)
+        domain, CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
+        CAST(dane AS TEXT)
     )) FROM policies WHERE domain IN (SELECT value FROM json_each(?))
 """
 _SAVE = """
     INSERT INTO policies
-        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at)
-        VALUES (?, ?, ?, ?, ?, ?, ?)
+        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at, dane)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (domain) DO UPDATE SET
         policy_id = excluded.policy_id,
         policy = excluded.policy,
         fetched_at = excluded.fetched_at,
         refetch_at = excluded.refetch_at,
         expires_at = excluded.expires_at,
-        asked_at = max(policies.asked_at, excluded.asked_at)
+        asked_at = max(policies.asked_at, excluded.asked_at),
+        dane = excluded.dane
         WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
 """
 _REMEMBER = """
@@ -80,6 +83,7 @@ _FORGET_OLDEST = f"""
         ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {HISTORY_MOST}
     )
 """  # noqa: S608 (a number of ours)
+_NOTE_VERDICT = "UPDATE policies SET dane = ? WHERE domain = ?"
 _TOUCH = """
     UPDATE policies SET asked_at = max(asked_at, ?), asked_count = asked_count + ?
     WHERE domain = ?
@@ -91,7 +95,8 @@ _DUE = """
 """
 _ROWS = """
     SELECT domain, asked_at, asked_count,
-        CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at)
+        CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
+        CAST(dane AS TEXT)
     FROM policies
 """
 _ROW = f"{_ROWS} WHERE domain = ?"
@@ -129,8 +134,9 @@ _REMOVE_EXPIRED = """
 _REMOVE_UNREADABLE = "DELETE FROM policies WHERE domain = ? AND fetched_at = ?"
 
 
-_Raw: TypeAlias = list[str]
-"""A row as it is read: policy id, policy, fetched_at, refetch_at, all of them as text."""
+_Raw: TypeAlias = list[Any]
+"""A row as it is read: policy id, policy, fetched_at, refetch_at, all of them as text, and DANE's
+verdict as text or None."""
 
 
 class _Job(NamedTuple):
@@ -228,12 +234,17 @@ class SqliteStore:
         policy, policy_id = held(state)
         fetched_at, expires_at = state.fetched_at, state.fetched_at + policy.max_age
         times = (fetched_at, state.refetch_at, expires_at, asked_at)
+        dane = to_text(state.dane) if state.dane else None
         mx = " ".join(str(pattern) for pattern in policy.mx)
         await self._write(
             (_REMEMBER, [(domain, policy_id, policy.mode, mx, fetched_at)]),
             (_FORGET_OLDEST, [(domain,)]),
-            (_SAVE, [(domain, policy_id, policy.text, *times, state.checked_at)]),
+            (_SAVE, [(domain, policy_id, policy.text, *times, dane, state.checked_at)]),
         )
+
+    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
+        """See `Store`."""
+        await self._write((_NOTE_VERDICT, [(to_text(verdict), domain)]))
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
@@ -390,14 +401,15 @@ def _load(domains: str, db: sqlite3.Connection) -> dict[str, _Raw]:
 
 def _state(row: _Raw) -> State:
     """The state that a row stands for; raises `MtaStsError` if it stands for none."""
-    policy_id, policy, *times = row
+    policy_id, policy, *times, dane = row
     id_ = parse_records([b"v=STSv1;id=" + policy_id.encode("utf-8", "surrogateescape")])
     try:
         fetched_at, refetch_at = map(float, times)
     except ValueError as error:
         raise InvalidPolicyError(0, "a column of another type") from error
     text = policy.encode("utf-8", "surrogateescape")
-    return restored(parse_policy(text), id_, fetched_at, refetch_at)
+    verdict = from_text(dane) if dane else None  # what is not readable is asked for anew
+    return restored(parse_policy(text), id_, fetched_at, refetch_at, verdict)
 
 
 def _domain(raw: bytes) -> Domain:
@@ -408,7 +420,7 @@ def _domain(raw: bytes) -> Domain:
 def _readable(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
     for domain, asked_at, asked_count, *raw in rows:
         with suppress(MtaStsError):  # `load` removes it
-            state = _state([text.decode("utf-8", "surrogateescape") for text in raw])
+            state = _state([text and text.decode("utf-8", "surrogateescape") for text in raw])
             yield Row(_domain(domain), state, asked_at, asked_count)
 
 

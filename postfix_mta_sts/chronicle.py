@@ -1,0 +1,19 @@
+"""What has changed of a domain → its line in the log, at the level that its weight asks for."""
+
+import logging
+from typing import Final
+
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.changes import Change, Weight
+from postfix_mta_sts.mtasts.domain import Domain
+
+_LEVELS: Final = {
+    Weight.DETAIL: logging.DEBUG,
+    Weight.NOTE: logging.INFO,
+    Weight.WARNING: logging.WARNING,
+}
+
+
+def record(logger: logging.Logger, domain: Domain, change: Change) -> None:
+    """Log a change."""
+    event(logger, _LEVELS[change.weight], change.what, domain, exc_info=None, **change.fields)
