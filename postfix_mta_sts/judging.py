@@ -128,6 +128,11 @@ async def find(
     return by_dns(wanted, seer.untrusted, blind)
 
 
+def rule(settings: Settings) -> DaneRule:
+    """How these settings want verdicts to be answered."""
+    return DaneRule(settings.dane.answer, defer=settings.dane.on_failure == "defer")
+
+
 class Judging:
     """Keeps DANE on or off; `settle` before anybody is answered, then `run` as a task.
 
@@ -195,10 +200,8 @@ class Judging:
         return await find(self._settings, self._seer, self._postfix, self._heard)
 
     def _act(self) -> None:
-        dane = self._settings.dane
         if self.finding.on:
-            rule = DaneRule(dane.answer, defer=dane.on_failure == "defer")
-            self._do_dane(self._seer.judge, rule)
+            self._do_dane(self._seer.judge, rule(self._settings))
         else:
             self._do_dane(None, None)
 

@@ -27,6 +27,7 @@ def as_lines(seen: Explanation) -> Iterator[str]:
         yield from _body_lines(seen.body, seen.error)
     if seen.error:
         yield f"  {'none' if seen.unprotected else 'failure':9} {_reason(seen)}"
+    yield from _dane_lines(seen)
     yield f"  Postfix   {seen.reply}"
     # The policy's own words are in it, and may be in any script.
     yield f"  TLSRPT    {printable(seen.reply_tlsrpt, len(seen.reply_tlsrpt))}"
@@ -48,6 +49,7 @@ def as_dict(seen: Explanation) -> dict[str, object]:
             "max_age": policy.max_age,
         },
         "error": seen.error and _error_dict(seen.error),
+        "dane": _dane_dict(seen),
         "reply": {"plain": seen.reply, "tlsrpt": seen.reply_tlsrpt},
     }
 
@@ -75,10 +77,33 @@ def _body_lines(body: bytes, error: MtaStsError | None) -> Iterator[str]:
         yield f"  {number:>8}{mark} {text}"
 
 
+def _dane_lines(seen: Explanation) -> Iterator[str]:
+    if seen.dane is None:
+        yield f"  DANE      not looked at: {seen.dane_unasked}"
+        return
+    yield f"  DANE      {seen.dane.kind}: {seen.dane.reason}"
+    for host in seen.dane.hosts:
+        yield f"  MX host   {host.name} {host.state}: {host.step}"
+
+
 def _reason(seen: Explanation) -> str:
     error = seen.error
     result = getattr(error, "result", None)
     return f"{error}" if seen.unprotected else f"{error} ({result})"
+
+
+def _dane_dict(seen: Explanation) -> dict[str, object]:
+    found = seen.dane
+    return {
+        "kind": found and found.kind,
+        "reason": found.reason if found else seen.dane_unasked,
+        "mx": found and {"state": found.mx, "step": found.step},
+        "hosts": [
+            {"name": host.name, "state": host.state, "step": host.step}
+            for host in (found.hosts if found else ())
+        ],
+        "ttl": found and found.ttl,
+    }
 
 
 def _exchange_dict(exchange: Exchange) -> dict[str, object]:

@@ -132,6 +132,9 @@ class TestQuery:
         assert (absent["id"], absent["https"], absent["body"], absent["policy"]) == (None,) * 4
         assert absent["error"]["code"] == "no-record"
         assert absent["reply"] == {"plain": "NOTFOUND", "tlsrpt": "NOTFOUND"}
+        unasked: dict[str, object]
+        unasked = {"kind": None, "reason": "dane.mode is off", "mx": None, "hosts": [], "ttl": None}
+        assert seen["dane"] == absent["dane"] == unasked
 
     @pytest.mark.parametrize("mode", ["testing", "none"])
     async def test_not_enforced(
@@ -152,10 +155,32 @@ class TestQuery:
         assert done.lines == [
             "other.test",
             "  none      NXDOMAIN",
+            "  DANE      not looked at: dane.mode is off",
             "  Postfix   NOTFOUND",
             "  TLSRPT    NOTFOUND",
         ]
         assert net.hosts.connections.total == 0
+
+    async def test_dane(self, commands: Commands, net: Internet, tmp_path: Path) -> None:
+        """Where DANE is on, its verdict is a step, and goes before the policy."""
+        net.publish("good.test")
+        tlsa = {"_25._tcp.mx1.good.test TLSA": ["3 1 1 " + "ab" * 32]}
+        mx = {"good.test MX": ["10 mx1.good.test."], "mx1.good.test A": ["192.0.2.1"]}
+        net.dns.zone |= {". SOA": ["a. b. 1 2 3 4 5"], **mx, **tlsa}
+        net.dns.signed.add(".")
+        config = net.config(tmp_path, {"dane": {"mode": "on"}})
+        done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", config)
+        step = "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable"
+        assert done.steps("DANE") == [f"all: {step}"]
+        assert done.steps("MX host") == [f"mx1.good.test usable: {step}"]
+        assert done.steps("Postfix") == done.steps("TLSRPT") == ["OK dane-only"]
+        net.dns.signed.clear()
+        done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", config)
+        (unasked,) = done.steps("DANE")
+        blind = f"does not validate: name server {net.dns.address}"
+        assert unasked.startswith(f"not looked at: {blind}; have a resolver that validates")
+        assert done.steps("Postfix") == ["OK secure match=mx1.good.test servername=hostname"]
+        assert done.code == 0
 
     async def test_invalid_record(self, commands: Commands, net: Internet, tmp_path: Path) -> None:
         """A record that is there but wrong is a failure: exit code 2, the record and the reason."""

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.explain import Explanation, explain
+from postfix_mta_sts.hearing import Judge
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
 from postfix_mta_sts.network import network
+from postfix_mta_sts.postfix.reply import STRICT, DaneRule
 from postfix_mta_sts.report import as_dict, as_lines
 from tests.support.dns import Fault
 from tests.support.internet import Internet, internet
@@ -24,11 +27,32 @@ async def net(tmp_path: Path) -> AsyncIterator[Internet]:
         yield net
 
 
-async def explained(net: Internet, folder: Path, *, private: bool = True) -> Explanation:
+async def explained(
+    net: Internet,
+    folder: Path,
+    *,
+    private: bool = True,
+    judge: Judge | str = "no reason",
+    rule: DaneRule = STRICT,
+) -> Explanation:
     """What is found of good.test."""
     https = {"https": {"allow_private_addresses": private}}
     async with network(net.settings(folder, https), net.hosts.port) as (dns, fetcher):
-        return await explain(GOOD, dns.txt, fetcher.body)
+        return await explain(GOOD, dns.txt, fetcher.body, judge, rule)
+
+
+def host(state: HostState, name: str = "mx1.good.test") -> Host:
+    """An MX host in this state."""
+    return Host(name, state, f"TLSA of _25._tcp.{name}: {state}")
+
+
+def judging(mx: MxState, *hosts: Host) -> Judge:
+    """DANE as a literal."""
+
+    async def judge(domain: Domain) -> Outcome:
+        return Outcome(mx, f"MX of {domain}: {mx}", hosts, 77)
+
+    return judge
 
 
 async def test_address(net: Internet, tmp_path: Path) -> None:
@@ -51,8 +75,9 @@ async def test_forbidden_address(net: Internet, tmp_path: Path) -> None:
         "reason": "not a public address: 127.0.0.1",
         "line": None,
     }
-    assert list(as_lines(seen))[-3:] == [
+    assert list(as_lines(seen))[-4:] == [
         "  failure   not a public address: 127.0.0.1 (sts-policy-fetch-error)",
+        "  DANE      not looked at: no reason",
         "  Postfix   NOTFOUND",
         "  TLSRPT    NOTFOUND",
     ]
@@ -74,3 +99,94 @@ async def test_steps_not_reached(net: Internet, tmp_path: Path) -> None:
     assert isinstance(seen.error, NoRecordError)
     assert seen.unprotected
     assert (seen.texts, seen.policy_id, seen.exchange, seen.body, seen.policy) == (None,) * 5
+
+
+SECURE = "OK secure match=mx1.good.test servername=hostname"
+USABLE, ABSENT, FAILED = map(host, (HostState.USABLE, HostState.ABSENT, HostState.FAILED))
+
+
+@pytest.mark.parametrize(
+    ("judge", "rule", "verdict", "reply"),
+    [
+        (
+            judging(MxState.SECURE, USABLE),
+            STRICT,
+            "all: TLSA of _25._tcp.mx1.good.test: usable",
+            "OK dane-only",
+        ),
+        (
+            judging(MxState.SECURE, USABLE),
+            DaneRule("yield"),
+            "all: TLSA of _25._tcp.mx1.good.test: usable",
+            "NOTFOUND",
+        ),
+        (
+            judging(MxState.SECURE, USABLE, host(HostState.ABSENT, "mx2.good.test")),
+            STRICT,
+            "some: TLSA of _25._tcp.mx2.good.test: absent",
+            "OK dane",
+        ),
+        (
+            judging(MxState.SECURE, ABSENT),
+            STRICT,
+            "none: TLSA of _25._tcp.mx1.good.test: absent",
+            SECURE,
+        ),
+        (
+            judging(MxState.SECURE, FAILED),
+            STRICT,
+            "failure: TLSA of _25._tcp.mx1.good.test: failed",
+            "TEMP DANE: DNS failure for good.test: TLSA of _25._tcp.mx1.good.test: failed",
+        ),
+        (
+            judging(MxState.SECURE, FAILED),
+            DaneRule(defer=False),
+            "failure: TLSA of _25._tcp.mx1.good.test: failed",
+            SECURE,
+        ),
+        (judging(MxState.INSECURE), STRICT, "insecure: MX of good.test: insecure", SECURE),
+        (judging(MxState.FAILED), STRICT, "failure: MX of good.test: failed", SECURE),
+    ],
+)
+async def test_dane(
+    net: Internet, tmp_path: Path, judge: Judge, rule: DaneRule, verdict: str, reply: str
+) -> None:
+    """The verdict and its step are told, and what the daemon would answer by it."""
+    seen = await explained(net, tmp_path, judge=judge, rule=rule)
+    assert f"  DANE      {verdict}" in list(as_lines(seen))
+    assert seen.reply == reply
+
+
+async def test_dane_without_a_policy(net: Internet, tmp_path: Path) -> None:
+    """DANE needs no policy; each MX host has its state and its step."""
+    net.vanish(Fault.NXDOMAIN)
+    both = USABLE, host(HostState.ABSENT, "mx2.good.test")
+    seen = await explained(net, tmp_path, judge=judging(MxState.SECURE, *both))
+    assert list(as_lines(seen)) == [
+        "good.test",
+        "  none      NXDOMAIN",
+        "  DANE      some: TLSA of _25._tcp.mx2.good.test: absent",
+        "  MX host   mx1.good.test usable: TLSA of _25._tcp.mx1.good.test: usable",
+        "  MX host   mx2.good.test absent: TLSA of _25._tcp.mx2.good.test: absent",
+        "  Postfix   OK dane",
+        "  TLSRPT    OK dane",
+    ]
+    assert seen.unprotected
+    assert as_dict(seen)["dane"] == {
+        "kind": "some",
+        "reason": "TLSA of _25._tcp.mx2.good.test: absent",
+        "mx": {"state": "secure", "step": "MX of good.test: secure"},
+        "hosts": [
+            {
+                "name": "mx1.good.test",
+                "state": "usable",
+                "step": "TLSA of _25._tcp.mx1.good.test: usable",
+            },
+            {
+                "name": "mx2.good.test",
+                "state": "absent",
+                "step": "TLSA of _25._tcp.mx2.good.test: absent",
+            },
+        ],
+        "ttl": 77,
+    }

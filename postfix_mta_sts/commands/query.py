@@ -8,8 +8,11 @@ from postfix_mta_sts import report
 from postfix_mta_sts.commands import FAILURE, NO_POLICY, OK, Commands, add_config, settings
 from postfix_mta_sts.config import Settings
 from postfix_mta_sts.explain import Explanation, explain
+from postfix_mta_sts.judging import find, rule
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.network import network
+from postfix_mta_sts.postconf import ask
+from postfix_mta_sts.proof import Proof
 
 
 def add(commands: Commands) -> None:
@@ -34,5 +37,8 @@ def _query(args: argparse.Namespace) -> int:
 
 
 async def _explained(domain: Domain, chosen: Settings) -> Explanation:
+    proof = Proof(chosen)
+    dane = await find(chosen, proof, await ask() if chosen.dane.mode == "auto" else None)
+    judge = proof.judge if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
     async with network(chosen) as (dns, fetcher):
-        return await explain(domain, dns.txt, fetcher.body)
+        return await explain(domain, dns.txt, fetcher.body, judge, rule(chosen))

@@ -88,6 +88,7 @@ class Internet:
             "cache": {"path": str(folder / "policies.db")},
             "control": {"path": str(folder / "control.sock")},
             "dns": {"nameservers": [self.dns.address]},
+            "dane": {"mode": "off"},  # else the Postfix of this machine would be asked
             "https": {"ca_file": str(self.ca_file), "allow_private_addresses": True},
         }
         for name, section in changes.items():
