@@ -390,8 +390,8 @@ class Resolver:
             await self._pace.turn()
             before = await self._before(domain, attempt)
             hearing = self._hear(domain, before, attempt)
-            if hearing.asks and (policy := lifecycle.live(before, self._sources.clock())):
-                before = replace(policy, dane=await hearing.verdict())  # that alone is waited for
+            if hearing.asks and attempt.kept:  # whoever waits, waits for the verdict alone
+                before = replace(attempt.kept, dane=await hearing.verdict())
                 self._settle(domain, attempt, before, Source.NETWORK)
             after = await self._after(domain, before, attempt, hearing)
             self._settle(domain, attempt, after, Source.NETWORK)
@@ -428,16 +428,18 @@ class Resolver:
         """What was known when the attempt began; those who wait get it, if it can be served."""
         known = self._known.get(domain)
         in_memory = known.state if known else None
-        if lifecycle.live(in_memory, self._sources.clock()):
-            return in_memory
+        attempt.kept = lifecycle.live(in_memory, self._sources.clock())
+        if attempt.kept:
+            return attempt.kept
         # An absence in memory is no reason to overlook a policy that lives on file: reading may
         # have failed when it was found, or the clock been wrong, or another process have fetched.
         if not attempt.read:
             attempt.on_file = await self._sources.store.load(domain)
-            if kept := lifecycle.live(attempt.on_file, self._sources.clock()):
-                if self._standing(kept, self._sources.clock()) is not Standing.UNKNOWN:
-                    self._settle(domain, attempt, kept, Source.STORE)
-                return kept
+        attempt.kept = lifecycle.live(attempt.on_file, self._sources.clock())
+        if attempt.kept:
+            if self._standing(attempt.kept, self._sources.clock()) is not Standing.UNKNOWN:
+                self._settle(domain, attempt, attempt.kept, Source.STORE)
+            return attempt.kept
         return in_memory or attempt.on_file
 
     async def _after(
@@ -490,6 +492,8 @@ class Resolver:
         return after
 
     def _remember(self, domain: Domain, state: State) -> None:
+        if before := self._known.pop(domain, None):
+            before.state = None  # whoever holds it sees that it counts no more
         self._known[domain] = Known(domain, state, self._sources.clock())
         for forgotten in drop_oldest(self._known, self._entries):
             forgotten.state = None

@@ -151,4 +151,5 @@ def _due_order(row: Row) -> tuple[float, Domain]:
 
 def _restored(row: Row) -> Row:
     state = row.state
-    return replace(row, state=restored(*held(state), state.fetched_at, state.refetch_at))
+    times = state.fetched_at, state.refetch_at
+    return replace(row, state=restored(*held(state), *times, state.dane))

@@ -5,6 +5,7 @@ Border: no network and no file; what was asked is counted, and an answer can be 
 
 from dataclasses import dataclass, field
 
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Found
@@ -25,6 +26,15 @@ def policy(mode: str = "enforce", max_age: int = 604_800, mx: str = "mx1.good.te
     return parse_policy(text.encode())
 
 
+UNSIGNED = Outcome(MxState.INSECURE, "MX: not signed", ttl=3600)
+SILENT = Outcome(MxState.FAILED, "MX: no answer")
+
+
+def signed(state: HostState = HostState.USABLE, ttl: int = 3600) -> Outcome:
+    """What DANE says where the MX RRset is signed, and of its host this."""
+    return Outcome(MxState.SECURE, "MX: signed", (Host("mx1.good.test", state, "TLSA"),), ttl)
+
+
 def found(policy_id: str = "a", ttl: int = 300) -> Found:
     """A record that names this id."""
     return Found(PolicyId(policy_id), ttl)
@@ -40,6 +50,10 @@ class Surroundings:
     now: float = START
     queries: Tally[Domain] = field(default_factory=Tally)
     gets: Tally[Domain] = field(default_factory=Tally)
+    verdicts: dict[Domain, Outcome] = field(default_factory=dict)
+    """What DANE says; a domain without an entry is in a zone that is not signed."""
+    judged: Tally[Domain] = field(default_factory=Tally)
+    dane: Gate = field(default_factory=Gate)
     dns: Gate = field(default_factory=Gate)
     https: Gate = field(default_factory=Gate)
 
@@ -51,6 +65,12 @@ class Surroundings:
         """Let a domain have a policy, under an id."""
         self.records[domain] = found(policy_id)
         self.policies[domain] = policy(**fields)  # type: ignore[arg-type] # as `policy` has them
+
+    async def judge(self, domain: Domain) -> Outcome:
+        """What DANE says of a domain, as the resolver asks for it."""
+        await self.judged.add(domain)
+        await self.dane.passed()
+        return self.verdicts.get(domain, UNSIGNED)
 
     async def _discover(self, domain: Domain) -> Found:
         await self.queries.add(domain)
