@@ -30,11 +30,14 @@ from postfix_mta_sts.desk import Desk
 from postfix_mta_sts.doors import Doors
 from postfix_mta_sts.endpoints import Endpoints, Name, Where, only_sibling, public, sibling
 from postfix_mta_sts.figures import Figures, Part
+from postfix_mta_sts.hearing import Judge
+from postfix_mta_sts.judging import Judging
 from postfix_mta_sts.listening import Listening
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network import Network
+from postfix_mta_sts.postfix.reply import DaneRule
 from postfix_mta_sts.refresher import Refresher
 from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver, Sources
 from postfix_mta_sts.server import Server
@@ -84,6 +87,7 @@ class Daemon:
     resolver: Resolver
     refresher: Refresher
     desk: Desk
+    judging: Judging
     server: Server
     listening: Listening
     doors: Doors
@@ -132,6 +136,7 @@ class Daemon:
         )
         self.refresher.idle_after = settings.refresh.idle_after
         self.desk.change(settings)
+        await self.judging.change(settings)
         await self.doors.change(settings.listen, doors)
         await self.endpoints.change(where, shown)
         if settings.cache.path != self.settings.cache.path:
@@ -174,6 +179,7 @@ class Daemon:
             store=str(self.store_path),
             idle_after=self.settings.refresh.idle_after,
             next_tick=self.refresher.next_look_at,
+            dane=self.judging.finding,
             workers=self.share.processes,
             pid=os.getpid() if self.share.processes == 1 else os.getppid(),
         )
@@ -222,6 +228,12 @@ async def running(
             counts=counts,
         )
         desk = Desk(settings, resolver, clock, counts)
+
+        def do_dane(judge: Judge | None, rule: DaneRule | None) -> None:
+            desk.do_dane(rule)
+            resolver.do_dane(judge)
+
+        judging = Judging(settings, network, do_dane, tells=share.index == 0)
         refresher = Refresher(
             resolver,
             sources,
@@ -252,14 +264,16 @@ async def running(
             resolver=resolver,
             refresher=refresher,
             desk=desk,
+            judging=judging,
             server=server,
             listening=listening,
             doors=doors,
         )
         stack.push_async_callback(daemon.endpoints.close)
+        await judging.settle()
         await daemon.open()
-        task = asyncio.create_task(refresher.run(), name="refresher")
-        stack.push_async_callback(_end, task)
+        for work, name in ((refresher.run(), "refresher"), (judging.run(), "judging")):
+            stack.push_async_callback(_end, asyncio.create_task(work, name=name))
         yield daemon
 
 

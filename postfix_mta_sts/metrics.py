@@ -28,6 +28,7 @@ from postfix_mta_sts.counts import SUCCESS, WAITED_BOUNDS, Answer, Source, Stage
 from postfix_mta_sts.figures import Figures, Part
 from postfix_mta_sts.mtasts.errors import (
     DiscoveryError,
+    DnsFailureError,
     FetchError,
     MtaStsError,
     NoRecordError,
@@ -121,6 +122,7 @@ _OWN: Final = (Stage.OWN, OwnFaultError.code)
 _STEPS: Final = (
     *((Stage.DNS, code) for code in (SUCCESS, *_codes(DiscoveryError)) if code != _OWN[1]),
     *((Stage.HTTPS, code) for code in (SUCCESS, *_codes(FetchError))),
+    *((Stage.DANE, code) for code in (SUCCESS, DnsFailureError.code)),
     _OWN,
 )
 

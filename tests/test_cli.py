@@ -164,10 +164,7 @@ class TestQuery:
     async def test_dane(self, commands: Commands, net: Internet, tmp_path: Path) -> None:
         """Where DANE is on, its verdict is a step, and goes before the policy."""
         net.publish("good.test")
-        tlsa = {"_25._tcp.mx1.good.test TLSA": ["3 1 1 " + "ab" * 32]}
-        mx = {"good.test MX": ["10 mx1.good.test."], "mx1.good.test A": ["192.0.2.1"]}
-        net.dns.zone |= {". SOA": ["a. b. 1 2 3 4 5"], **mx, **tlsa}
-        net.dns.signed.add(".")
+        net.vouch("good.test")
         config = net.config(tmp_path, {"dane": {"mode": "on"}})
         done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", config)
         step = "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable"

@@ -9,15 +9,16 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from postfix_mta_sts.commands import DEFAULT_CONFIG
 from postfix_mta_sts.listening import ListenError
 from tests.support.clients import Address, Client, connected, request
-from tests.support.daemons import PATIENCE, Desk, daemon, process
+from tests.support.daemons import PATIENCE, Desk, daemon, process, reloading
 from tests.support.dns import Fault
-from tests.support.internet import Internet, internet
+from tests.support.internet import AS_IT_IS, Changes, Internet, internet
 from tests.support.policy_host import black_hole, ok, policy_text
 
 NOT_FOUND = b"NOTFOUND "
@@ -140,6 +141,54 @@ class TestAnswers:
                     pass
             assert await desk.ask("good.test") == secure("good.test")
         assert not desk.socketmap.exists()
+
+
+class TestDane:
+    """A domain that has both, DANE and a policy."""
+
+    ON: Changes = MappingProxyType({"dane": {"mode": "on"}})
+
+    @both_loops
+    async def test_before_the_policy(self, net: Internet, tmp_path: Path) -> None:
+        """DANE goes first, from the first reply on; a domain without it has its policy."""
+        net.vouch("good.test")
+        net.publish("other.test")
+        async with daemon(net, tmp_path, changes=self.ON) as desk:
+            assert await desk.ask("good.test") == await desk.ask("good.test") == b"OK dane-only"
+            assert await desk.ask("other.test") == secure("other.test")
+
+    @both_loops
+    async def test_reload(self, net: Internet, tmp_path: Path) -> None:
+        """DANE can be turned on and off, and answered in another way, while the daemon runs."""
+        net.vouch("good.test")
+        yielding = {"dane": {"mode": "on", "answer": "yield"}}
+        async with reloading(net, tmp_path) as (desk, served):
+            said = [await desk.ask("good.test")]
+            for changes in (self.ON, yielding, AS_IT_IS):
+                await served.reload(net.settings(tmp_path, changes))
+                said.append(await desk.ask("good.test"))
+        assert said == [secure("good.test"), b"OK dane-only", NOT_FOUND, secure("good.test")]
+
+    async def test_name_server_that_does_not_validate(self, net: Internet, tmp_path: Path) -> None:
+        """Its records are not asked for: DANE is off, and `status` says so."""
+        net.vouch("good.test")
+        net.dns.signed.clear()
+        async with reloading(net, tmp_path) as (desk, served):
+            await served.reload(net.settings(tmp_path, self.ON))
+            assert await desk.ask("good.test") == secure("good.test")
+            dane = (await served.together.status())["dane"]
+        assert not dane["on"]
+        assert dane["reason"] == f"does not validate: name server {net.dns.address}"
+        assert net.dns.queries["good.test", "MX"] == 0
+
+    async def test_restart_in_silence(self, net: Internet, tmp_path: Path) -> None:
+        """A verdict on file is kept while no name server answers: the policy overrides it not."""
+        net.vouch("good.test")
+        async with daemon(net, tmp_path, changes=self.ON) as desk:
+            assert await desk.ask("good.test") == b"OK dane-only"
+        net.vanish(Fault.REFUSED)
+        async with daemon(net, tmp_path, changes=self.ON) as desk:
+            assert await desk.ask("good.test") == b"OK dane-only"
 
 
 class TestRestart:

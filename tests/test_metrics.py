@@ -41,6 +41,7 @@ def busy() -> Figures:
     counts.attempts[Stage.DNS, SUCCESS] = 12
     counts.attempts[Stage.DNS, "no-record"] = 13
     counts.attempts[Stage.HTTPS, "certificate"] = 14
+    counts.attempts[Stage.DANE, "dns-failure"] = 25
     for seconds in (0.0002, 0.3, 200.0):
         counts.wait(seconds)
     counts.evicted, counts.refused = 15, 16
@@ -66,6 +67,8 @@ def busy() -> Figures:
         ('attempts_total{outcome="success",stage="dns",worker="0"}', 12),
         ('attempts_total{outcome="absent",reason="no-record",stage="dns",worker="0"}', 13),
         ('attempts_total{outcome="failure",reason="certificate",stage="https",worker="0"}', 14),
+        ('attempts_total{outcome="failure",reason="dns-failure",stage="dane",worker="0"}', 25),
+        ('attempts_total{outcome="success",stage="dane",worker="0"}', 0),
         ('memory_evictions_total{worker="0"}', 15),
         ('malformed_requests_total{worker="0"}', 16),
         ('store_failures_total{worker="0"}', 17),

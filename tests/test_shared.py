@@ -63,6 +63,17 @@ async def test_ready_when_all_are(together: Process) -> None:
     assert together.log.count(" started version=") == 1
 
 
+async def test_dane(net: Internet, tmp_path: Path) -> None:
+    """Each worker does DANE, and one of them says so."""
+    net.vouch("good.test")
+    config = net.config(tmp_path, {"dane": {"mode": "on"}})
+    async with process(tmp_path, config, workers=2) as together:
+        await together.start()
+        said = {await together.ask("good.test") for _ in range(20)}
+    assert said == {b"OK dane-only"}
+    assert together.log.count("DANE is on") == 1
+
+
 async def test_one_store(together: Process, net: Internet) -> None:
     """Whichever worker answers, the policy is fetched at most once by each, and on file."""
     async with together.clients(20) as clients:

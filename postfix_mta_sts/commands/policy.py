@@ -154,6 +154,8 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
     yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
     yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
     yield from _failures(known, now)
+    if known["dane"]:
+        yield from _dane(known["dane"], now)
     for line in policy["text"].splitlines()[:_LINES_MOST] if policy else ():
         yield "text", line
 
@@ -166,6 +168,16 @@ def _failures(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, objec
     for backoff in known["backoffs"]:
         until = ahead(backoff["until"], now)
         yield "waits", f"id {backoff['id']} is tried again {until}; failed {backoff['count']} times"
+
+
+def _dane(verdict: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
+    yield "DANE", f"{verdict['kind']}: {verdict['reason']}"
+    for host in verdict["hosts"]:
+        yield "MX host", f"{host['name']} {host['state']}: {host['step']}"
+    until = dated(verdict["until"], ahead(verdict["until"], now))
+    yield "", f"found {ago(verdict['found_at'], now)}, believed until {until}"
+    if verdict["failure"]:
+        yield "", f"asked again in vain: {verdict['failure']}"
 
 
 def _accepted(seen: Mapping[str, Any]) -> tuple[object, ...]:

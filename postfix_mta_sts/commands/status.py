@@ -36,6 +36,9 @@ def _lines(said: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     yield "configuration", said["config"] or "built-in defaults"
     for listener in said["listening"]:
         yield "listens", listener
+    yield "DANE", f"{'on' if said['dane']['on'] else 'off'}: {said['dane']['reason']}"
+    if said["dane"]["advice"]:
+        yield "", said["dane"]["advice"]
     yield "policies", _counted(said["policies"]["by_mode"])
     yield "", f"longest not renewed: {ago(said['policies']['oldest_fetched_at'], now)}"
     lookups = said["lookups"]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from postfix_mta_sts.control import Plain, Wanted
 from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.figures import Figures
+from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
@@ -38,6 +39,7 @@ def of_state(state: State) -> dict[str, Any]:
         "backoffs": [
             {"id": b.policy_id, "count": b.count, "until": round(b.until)} for b in state.backoffs
         ],
+        "dane": _of_verdict(state.dane),
     }
 
 
@@ -190,6 +192,21 @@ def fits(entry: Plain, wanted: Wanted, now: float) -> bool:
     if wanted.mode is None:
         return wanted.failing or entry["mode"] is not None
     return bool(entry["mode"] == wanted.mode)
+
+
+def _of_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    hosts = verdict.outcome.hosts
+    return {
+        "kind": verdict.kind,
+        "reason": verdict.reason,
+        "hosts": [{"name": host.name, "state": host.state, "step": host.step} for host in hosts],
+        "found_at": round(verdict.found_at),
+        "recheck_at": round(verdict.recheck_at),
+        "until": round(verdict.until),
+        "failure": verdict.failure,
+    }
 
 
 def _of_failure(failure: Failure | None) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from postfix_mta_sts import __version__
 from postfix_mta_sts.control import Plain, Wanted, Witness, plain
 from postfix_mta_sts.control.witness import Own
 from postfix_mta_sts.figures import Figures, Part
+from postfix_mta_sts.judging import Finding
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
@@ -42,6 +43,8 @@ class About:
     store: str
     idle_after: float
     """Seconds, as in the settings."""
+    dane: Finding
+    """Of the process that is asked; others may have found another answer for a while."""
     next_tick: float | None = None
     """When the refresher looks next for what is due; None where another process does."""
     workers: int = 1
@@ -93,6 +96,11 @@ class Together:
             "processes": {"wanted": about.workers, "answering": _pids(figures)},
             "policies": plain.of_overview(overview),
             "store_path": about.store,
+            "dane": {
+                "on": about.dane.on,
+                "reason": about.dane.reason,
+                "advice": about.dane.advice,
+            },
             "next_renewal_at": None if about.next_tick is None else round(about.next_tick),
             **plain.of_figures(sum(figures.values(), Figures(pids=frozenset()))),
         }

@@ -9,7 +9,8 @@ import pytest
 
 from postfix_mta_sts import cli
 from postfix_mta_sts.figures import Part
-from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.policy import parse_policy
 from tests.support.control import Operator, Worker
@@ -149,6 +150,25 @@ class TestShow:
         assert "policy none" in text
         assert "failure status (https): 404 Not Found" in text
         assert any(line.startswith("waits id a is tried again in ") for line in text)
+
+    async def test_dane(self, worker: Worker, operator: Operator) -> None:
+        """DANE's verdict and its step, each MX host's, and whether it is asked again in vain."""
+        host = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found, signed, 1 usable")
+        found = Outcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
+
+        async def judge(_: Domain) -> Outcome:
+            return found
+
+        worker.resolver.do_dane(judge)
+        await worker.resolver.refresh(GOOD)
+        found = Outcome(MxState.FAILED, "no answer")
+        await worker.resolver.refresh(GOOD)
+        done = await operator.run("policy", "show", "good.test")
+        at = done.rows.index(["DANE", "all:", "TLSA:", "1", "found,", "signed,", "1", "usable"])
+        host_row, life, failure = done.rows[at + 1 : at + 4]
+        assert host_row == f"MX host mx1.good.test usable: {host.step}".split()
+        assert (life[0], life[3:5]) == ("found", ["believed", "until"])
+        assert failure == ["asked", "again", "in", "vain:", "no", "answer"]
 
     async def test_expired(self, worker: Worker, operator: Operator) -> None:
         """A policy that has run out is called so."""

@@ -9,6 +9,7 @@ from postfix_mta_sts.config import Control, Settings
 from postfix_mta_sts.control.witness import Sibling
 from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.figures import Part
+from postfix_mta_sts.judging import Finding
 from tests.support.control import Operator, Worker
 from tests.support.surroundings import GOOD, Surroundings
 
@@ -29,10 +30,23 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "workers 1 of 2 answer: 100" in lines
     assert "configuration /etc/test.yml" in lines
     assert "listens socketmap 127.0.0.1:8461" in lines
+    assert "DANE on: dane.mode is on" in lines
     assert "policies enforce 1, testing 0, none 0" in lines
     assert "answered from memory 3, store 0, network 1, none 0 (75.0 % from memory)" in lines
     assert "attempts, https success 1" in lines
     assert "not working store_writing" in lines
+
+
+async def test_dane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where DANE is off, the reason is told, and what to do about it."""
+    worker = Worker(Surroundings())
+    worker.dane = Finding(on=False, reason="it rains", advice="wait")
+    async with worker.controlled(tmp_path) as path:
+        for_people = await Operator(path, capsys).run("status")
+        for_programs = await Operator(path, capsys).run("status", "--json")
+    at = for_people.rows.index(["DANE", "off:", "it", "rains"])
+    assert for_people.rows[at + 1] == ["wait"]
+    assert for_programs.json["dane"] == {"on": False, "reason": "it rains", "advice": "wait"}
 
 
 async def test_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

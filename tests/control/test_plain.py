@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from postfix_mta_sts.control import Plain, Wanted, plain
 from postfix_mta_sts.counts import Answer, Source, Stage
 from postfix_mta_sts.figures import Figures, Part
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome, after_verdict
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import (
     DnsFailureError,
@@ -36,6 +37,7 @@ from tests.support.states import STATES, WEEK, a_state
 GOOD = parse_domain("good.test")
 NOW = 10 * DAY
 IDLE = 30 * DAY
+MX2 = Host("mx2.good.test", HostState.ABSENT, "TLSA: NXDOMAIN")
 
 
 def failed(error: MtaStsError, state: State | None = None, at: float = NOW) -> State:
@@ -107,6 +109,27 @@ class TestStates:
         """An id that waits is named."""
         state = replace(a_state(), backoffs=(Backoff(PolicyId("b"), 3, 99.6),))
         assert plain.of_state(state)["backoffs"] == [{"id": "b", "count": 3, "until": 100}]
+
+    def test_dane(self) -> None:
+        """A verdict is its kind, the step that gave it and each MX host's; times are whole."""
+        hosts = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found"), MX2
+        found = after_verdict(None, Outcome(MxState.SECURE, "MX", hosts, 7200), 1000.4)
+        silent = Outcome(MxState.FAILED, "no answer")
+        said = plain.of_state(replace(a_state(), dane=after_verdict(found, silent, 1001.0)))
+        assert said["dane"] == {
+            "kind": "some",
+            "reason": "TLSA: NXDOMAIN",
+            "hosts": [
+                {"name": "mx1.good.test", "state": "usable", "step": "TLSA: 1 found"},
+                {"name": "mx2.good.test", "state": "absent", "step": "TLSA: NXDOMAIN"},
+            ],
+            "found_at": 1000,
+            "recheck_at": 1031,
+            "until": 8200,
+            "failure": "no answer",
+        }
+        assert json.loads(json.dumps(said)) == said
+        assert plain.of_state(a_state())["dane"] is None
 
     def test_fails(self) -> None:
         """To have no policy is no failure; to have lost the record of one is, and all else."""

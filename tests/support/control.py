@@ -21,6 +21,7 @@ from postfix_mta_sts.control.routes import private, public
 from postfix_mta_sts.control.together import About, Together
 from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.figures import Figures, Part
+from postfix_mta_sts.judging import Finding
 from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver
 from postfix_mta_sts.web import Route, serving
 from tests.support.surroundings import Surroundings
@@ -42,6 +43,7 @@ class Worker:
         self.counts = Counts()
         self.not_working: set[Part] = set()
         self.renews = True
+        self.dane = Finding(on=True, reason="dane.mode is on")
         sources = around.sources()
         self.resolver = Resolver(
             sources, lookup_timeout=30, entries=1_000, attempts=attempts, counts=self.counts
@@ -70,6 +72,7 @@ class Worker:
             listening=["socketmap 127.0.0.1:8461"],
             store="/var/lib/test/policies.db",
             idle_after=IDLE_AFTER,
+            dane=self.dane,
             next_tick=self.around.now + 30 if self.renews else None,
             workers=self._workers,
             pid=100 + self._index,
