@@ -9,15 +9,16 @@ import pytest
 
 from postfix_mta_sts.answers import Answers
 from postfix_mta_sts.counts import Answer, Counts, Source
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.postfix import socketmap, tcp_table
-from postfix_mta_sts.postfix.reply import PLAIN, Dress
+from postfix_mta_sts.postfix.reply import PLAIN, STRICT, DaneRule, Dress
 from postfix_mta_sts.postfix.wire import Wire, WireError
 from postfix_mta_sts.resolver import Resolver
 from postfix_mta_sts.store import Asked
-from tests.support.surroundings import GOOD, Surroundings, found
+from tests.support.surroundings import GOOD, SILENT, Surroundings, found, signed
 
 REQUEST = b"17:postfix good.test,"
 SECURE = b"49:OK secure match=mx1.good.test servername=hostname,"
@@ -30,12 +31,21 @@ def answers_in(
     dress: Callable[[str], Dress] = lambda _: PLAIN,
     *,
     defer: bool = False,
+    rule: DaneRule | None = None,
     counts: Counts | None = None,
 ) -> Answers:
-    """Answers with a resolver of their own in these surroundings."""
+    """Answers with a resolver of their own in these surroundings; with a `rule`, of DANE too."""
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=100)
+    resolver.do_dane(around.judge if rule else None)
     return Answers(
-        wire, dress, resolver, lambda: around.now, entries=100, defer=defer, counts=counts
+        wire,
+        dress,
+        resolver,
+        lambda: around.now,
+        entries=100,
+        defer=defer,
+        rule=rule,
+        counts=counts,
     )
 
 
@@ -337,3 +347,65 @@ async def test_times_asked_are_told_to_the_resolver() -> None:
     assert resolver.take_asked() == {GOOD: Asked(around.now, 3)}
     await answers.count()
     assert resolver.take_asked() == {}
+
+
+HALF_SILENT = Outcome(
+    MxState.SECURE, "MX: signed", (Host("mx1.good.test", HostState.FAILED, "TLSA: no answer"),)
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reply"),
+    [
+        (signed(), b"12:OK dane-only,"),
+        (signed(HostState.UNUSABLE), SECURE),
+        (signed(HostState.ABSENT), SECURE),
+        (SILENT, SECURE),
+        (HALF_SILENT, b"53:TEMP DANE: DNS failure for good.test: TLSA: no answer,"),
+    ],
+)
+async def test_dane_before_the_policy(outcome: Outcome, reply: bytes) -> None:
+    """A policy is told where DANE has nothing to say, and is not overridden where it has."""
+    around = Surroundings(verdicts={GOOD: outcome})
+    around.publish()
+    answers = answers_in(around, rule=STRICT)
+    assert await answered(answers) == reply
+    assert answers.remembered(REQUEST) == reply
+
+
+async def test_dane_is_about_mx_hosts() -> None:
+    """A name in brackets, or another port, is no way on which a verdict was found."""
+    around = Surroundings(verdicts={GOOD: signed()})
+    around.publish()
+    answers = answers_in(around, rule=STRICT)
+    assert await answered(answers) == b"12:OK dane-only,"
+    assert await answered(answers, b"19:postfix [good.test],") == SECURE
+    assert await answered(answers, b"21:postfix good.test:587,") == SECURE
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reply"), [(signed(), b"12:OK dane-only,"), (SILENT, b"TEMP MTA-STS: DNS failure")]
+)
+async def test_dane_before_a_dns_that_does_not_say(outcome: Outcome, reply: bytes) -> None:
+    """A DANE domain whose TXT record cannot be had is a DANE domain all the same."""
+    around = Surroundings(verdicts={GOOD: outcome})
+    around.records[GOOD] = DnsFailureError("no answer")
+    answers = answers_in(around, defer=True, rule=STRICT)
+    assert reply in await answered(answers)
+
+
+async def test_another_rule() -> None:
+    """From the change on, what was remembered too is answered by the new rule."""
+    around = Surroundings(verdicts={GOOD: signed()})
+    around.publish()
+    answers = answers_in(around, rule=STRICT)
+    for rule, reply in (
+        (STRICT, b"12:OK dane-only,"),
+        (DaneRule("dane"), b"7:OK dane,"),
+        (DaneRule("yield"), NOT_FOUND),
+        (None, SECURE),
+    ):
+        answers.change(defer=False, rule=rule, entries=100)
+        assert answers.remembered(REQUEST) is None
+        assert await answered(answers) == reply
+    assert (around.judged[GOOD], around.gets[GOOD]) == (1, 1)

@@ -415,3 +415,14 @@ async def killed_while_writing(path: Path, name: str, reports: int) -> dict[str,
     await process.wait()
     lines = [line.decode().split() for line in said if line.endswith(b"\n")]
     return {row: int(number) for row, number in lines}
+
+
+async def test_unreadable_verdict(store: SqliteStore, path: Path) -> None:
+    """What is no verdict of ours is none, and costs no policy."""
+    await store.save(GOOD, a_state(), 0.0)
+    for text in ("", "{}", "\xff", b"\xff\x00"):
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("UPDATE policies SET dane = ?", (text,))
+        state = await store.load(GOOD)
+        assert state
+        assert (bool(state.policy), state.dane) == (True, None)

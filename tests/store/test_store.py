@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from postfix_mta_sts.mtasts.dane import HostState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
@@ -28,6 +29,7 @@ from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.sqlite import SqliteStore
 from tests.support.states import STATES, TIMES, a_policy, a_state
+from tests.support.surroundings import signed
 
 GOOD = Domain("good.test")
 OTHER = Domain("other.test")
@@ -311,3 +313,28 @@ async def test_overview(store: Store) -> None:
     assert await store.overview(1100.0, 1003.0) == Overview(modes, 1003.0)
     modes = {Mode.ENFORCE: 3, Mode.TESTING: 4, Mode.NONE: 0}
     assert await store.overview(1600.0, 9000.0) == Overview(modes, None)
+
+
+async def test_verdict(make: Maker) -> None:
+    """DANE's verdict stands beside the policy, as saved with it or noted later; it needs a row."""
+    first = after_verdict(None, signed(), 1000.0)
+    second = after_verdict(first, signed(HostState.UNUSABLE), 2000.0)
+    async with opened(make) as store:
+        await store.note_verdict(GOOD, first)
+        assert await store.load(GOOD) is None
+        await store.save(GOOD, replace(a_state(), dane=first), 0.0)
+        assert (await loaded(store)).dane == first
+        await store.note_verdict(GOOD, second)
+        assert (await loaded(store)).dane == second
+        row = await store.row(GOOD)
+        assert row
+        assert row.state.dane == second
+        await store.save(GOOD, replace(a_state(), dane=None), 0.0)
+        assert (await loaded(store)).dane is None
+
+
+async def loaded(store: Store) -> State:
+    """What is on file of good.test."""
+    state = await store.load(GOOD)
+    assert state
+    return state
