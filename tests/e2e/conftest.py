@@ -112,6 +112,7 @@ def settings(world: World) -> dict[str, object]:
     """What every daemon here is told."""
     return {
         "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
+        "dane": {"mode": "off"},  # else a Postfix of the machine itself would be asked
         "https": {"ca_file": str(world.ca_file), "allow_private_addresses": True},
         "log": {"level": "debug"},
     }

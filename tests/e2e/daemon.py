@@ -1,7 +1,8 @@
 """The daemon under test, as systemd would run it: told where to listen, waited for, stopped.
 
 Border: one process and its files. With `sockets` the listening sockets are the harness's, and are
-handed over as sd_listen_fds(3) has it, so that connecting never fails while nobody runs.
+handed over as sd_listen_fds(3) has it, so that connecting never fails while nobody runs. Programs
+are found in the folder `path` first.
 """
 
 import contextlib
@@ -32,10 +33,12 @@ class Daemon:
         log: Path,
         settings: Mapping[str, object],
         sockets: Sequence[socket.socket] = (),
+        path: Path | None = None,
     ) -> None:
         self._inside = inside
         self._log = log
         self._sockets = sockets
+        self._path = path
         self._process: subprocess.Popen[str] | None = None
         self._config = folder / "config.yml"
         self._notify = folder / "notify"
@@ -83,6 +86,8 @@ class Daemon:
 
     def _launch(self) -> subprocess.Popen[str]:
         environment = os.environ | {"NOTIFY_SOCKET": str(self._notify)}
+        if self._path:
+            environment |= {"PATH": f"{self._path}:{environment['PATH']}"}
         words: list[str | Path] = [PROGRAM, "serve", "--config", self._config]
         fds = [each.fileno() for each in self._sockets]
         if fds:

@@ -5,6 +5,7 @@ of the harness's, bound over the tree's /mnt. unbound trusts the root key of the
 """
 
 import contextlib
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Resolver:
     """The validating resolver."""
 
     _inside: Namespace
+    _process: subprocess.Popen[str]
 
     def ask(self, name: str, kind: str, *, unchecked: bool = False) -> dns.message.QueryMessage:
         """What unbound answers to a question with DO, over TCP; `unchecked`: with CD as well."""
@@ -78,6 +80,15 @@ class Resolver:
         assert isinstance(answer, dns.message.QueryMessage)
         return answer
 
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """While entered, nobody gets an answer, nor a refusal."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
 
 @contextlib.contextmanager
 def resolver(
@@ -88,9 +99,9 @@ def resolver(
     _write(folder, zones)
     with (
         _running(inside, place, folder, "nsd", "nsd started", logs),
-        _running(inside, place, folder, "unbound", "start of service", logs),
+        _running(inside, place, folder, "unbound", "start of service", logs) as unbound,
     ):
-        yield Resolver(inside)
+        yield Resolver(inside, unbound)
 
 
 def _write(folder: Path, zones: Tree) -> None:
@@ -115,7 +126,7 @@ def _zone(key: str) -> str:
 @contextlib.contextmanager
 def _running(
     inside: Namespace, place: Path, folder: Path, program: str, ready: str, logs: Path
-) -> Iterator[None]:
+) -> Iterator[subprocess.Popen[str]]:
     """A server in the foreground, from the moment that it says `ready`."""
     script = 'mount --bind "$1" "$0/mnt" && exec chroot "$0" "$2" -d -c "/mnt/$2.conf"'
     with subprocess.Popen(
@@ -128,7 +139,7 @@ def _running(
         log = Transcript(process.stdout, logs / f"{program}.log")
         try:
             log.wait(ready)
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(PATIENCE)
