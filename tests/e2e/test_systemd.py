@@ -237,6 +237,18 @@ def test_reload(machine: Machine) -> None:
     assert machine.unit("MainPID") == pid
 
 
+def test_what_postfix_does_is_seen(machine: Machine) -> None:
+    """Under these restrictions postconf can be run: `dane.mode: auto` goes by main.cf."""
+    main_cf = machine.root / "etc/postfix/main.cf"
+    before = main_cf.read_text() if main_cf.exists() else ""
+    main_cf.write_text("compatibility_level = 3.6\nsmtp_dns_support_level = enabled\n")
+    try:
+        machine.told("systemctl", "reload", UNIT)
+        assert "smtp_dns_support_level is enabled in Postfix" in machine.journal()
+    finally:
+        main_cf.write_text(before)
+
+
 def test_exposure(machine: Machine) -> None:
     """systemd-analyze gives at most 1.5, and has nothing to say against the units."""
     analyze = ("systemd-analyze", "security", "--no-pager", UNIT)
