@@ -35,7 +35,6 @@ COUNTS: Final = {
 IDS: Final = [f"{kind}{n}" for kind, count in COUNTS.items() for n in range(1, count + 1)]
 
 NOT_CARRIED_OUT: Final = {
-    "A5": "DANE has an issue of its own",
     "F16": "revocation of the Policy Host's certificate, a MAY",
     "L6": "no failure is left for the general type",
     "L7": "the SMTP session is Postfix's",
