@@ -296,8 +296,12 @@ async def _connected_to(
     except OSError as error:
         raise UnreachableError(f"the proxy's name: {words(error)}") from error
     loop = asyncio.get_running_loop()
+
+    def note(address: str) -> None:
+        seen.address = address
+
     try:
-        seen.address, sock = await connect(addresses, port, lambda _: None)
+        seen.address, sock = await connect(addresses, port, note)
         return await loop.create_connection(lambda: _Answering(loop), sock=sock)
     except OSError as error:
         raise UnreachableError(f"the proxy: {words(error)}") from error

@@ -404,6 +404,7 @@ class TestServe:
                     {
                         "listen": [{"socketmap": address}],
                         "cache": {"path": str(tmp_path / "policies.db")},
+                        "dane": {"mode": "off"},
                     }
                 )
             )
