@@ -6,10 +6,10 @@ the test. No process of the machine's own systemd is touched; there need not be 
 """
 
 import contextlib
-import fcntl
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -19,7 +19,7 @@ from typing import Final
 
 from tests.e2e.namespace import Namespace
 from tests.e2e.transcript import PATIENCE
-from tests.e2e.trees import NoTreeError
+from tests.e2e.trees import NoTreeError, extended
 
 UNIT: Final = "postfix-mta-sts.service"
 CONFIG: Final = "etc/postfix-mta-sts.yml"
@@ -27,8 +27,6 @@ _PACKAGES: Final = ("systemd", "python3", "python3-venv")
 _UNITS: Final = Path(__file__).parents[2] / "contrib/systemd"
 _MASKED: Final = ("postfix", "nsd", "unbound", "apt-daily.timer", "apt-daily-upgrade.timer")
 """What else a tree has to start: the test has its own, in the same network."""
-
-_ENVIRONMENT: Final = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
 
 # nspawn puts a system into the kind of control groups that it finds, and today's systemd knows
 # only the second; that nothing here is shared with the machine, the namespace sees to.
@@ -42,23 +40,17 @@ exec systemd-nspawn --quiet --register=no --keep-unit --notify-ready=yes --conso
 
 def with_systemd(tree: Path) -> Path:
     """A release's tree with systemd and Python, kept beside it; copy it. Raises `NoTreeError`."""
-    place = tree.with_name(f"{tree.name}-systemd")
-    with place.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place / "usr/bin/systemctl").exists():
-            new = place.with_suffix(".new")
-            shutil.rmtree(new, ignore_errors=True)
-            _run("cp", "--archive", str(tree), str(new))
-            _run("chroot", str(new), "apt-get", "update")
-            options = ("install", "--yes", "--no-install-recommends")
-            _run("chroot", str(new), "apt-get", *options, *_PACKAGES)
-            new.rename(place)
-    return place
+    return extended(tree, "systemd", _PACKAGES)
+
+
+def alone(root: Path) -> None:
+    """Let nothing start in a tree but what the test is about."""
+    _run("systemctl", f"--root={root}", "mask", *_MASKED)
 
 
 def _run(*words: str) -> None:
     try:
-        subprocess.run(words, check=True, capture_output=True, text=True, env=_ENVIRONMENT)
+        subprocess.run(words, check=True, capture_output=True, text=True)
     except OSError as error:
         raise NoTreeError(f"{words[0]}: {error}") from error
     except subprocess.CalledProcessError as error:
@@ -80,7 +72,7 @@ def install(root: Path, wheels: Path) -> None:
         shutil.copy(unit, root / "etc/systemd/system")
     (root / "etc/sysusers.d").mkdir(exist_ok=True)
     shutil.copy(_UNITS / "sysusers.d/postfix-mta-sts.conf", root / "etc/sysusers.d")
-    _run("systemctl", f"--root={root}", "mask", *_MASKED)
+    alone(root)
     sockets = ("postfix-mta-sts.socket", "postfix-mta-sts-chroot.socket")
     _run("systemctl", f"--root={root}", "enable", UNIT, *sockets)
 
@@ -130,12 +122,14 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
             stderr=said,
             env={"NOTIFY_SOCKET": str(folder / "boot"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         )
+        leader = 0
         try:
             leader = _started(process, notify)
             if not leader:
                 raise NoTreeError(f"systemd-nspawn starts nothing here: {log.read_text()[-2000:]}")
             machine = Machine(root, leader)
             assert _ready(process, notify), f"the system is not up; {machine.journal()[-4000:]}"
+            notify.close()  # nspawn goes on telling, and would stop once nobody reads
             yield machine
         finally:
             process.terminate()
@@ -144,6 +138,8 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                if leader:  # it outlives nspawn, and with it goes all that it has started
+                    os.kill(leader, signal.SIGKILL)
 
 
 def _started(process: subprocess.Popen[bytes], notify: socket.socket) -> int:

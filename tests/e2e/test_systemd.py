@@ -1,21 +1,19 @@
 """The unit, its sockets and its restrictions, under the systemd of Debian 12 and 13."""
 
-import contextlib
 import json
 import re
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.asking import ask, asking, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, booted, install, with_systemd
 from tests.e2e.namespace import Namespace, namespace
 from tests.e2e.servers import DAEMON_DNS
-from tests.e2e.transcript import PATIENCE
 from tests.e2e.trees import RELEASES, NoTreeError, Release
 from tests.e2e.wheels import wheels
 from tests.e2e.world import World
@@ -126,25 +124,6 @@ def _configure(root: Path, around: World) -> None:
     (root / "etc/systemd/system" / CONFINED).write_text(unit)
 
 
-def ask(inside: Namespace, key: str) -> str:
-    """What the daemon replies over TCP; a connection that is closed is tried again, once."""
-    data = f"postfix {key}".encode()
-    for last in (False, True):
-        with inside.connect("127.0.0.1", 8461) as connection:
-            connection.settimeout(PATIENCE)
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(b"%d:%b," % (len(data), data))
-                if reply := connection.recv(4096):
-                    return reply.split(b":", 1)[1].rstrip(b",").decode()
-        assert not last
-    raise AssertionError
-
-
-def secure(domain: str) -> str:
-    """The reply for a domain with a policy."""
-    return f"OK secure match=mx.{domain} servername=hostname"
-
-
 def test_started(machine: Machine) -> None:
     """The unit and its sockets are up, and the daemon took both sockets."""
     assert machine.unit("ActiveState") == "active"
@@ -204,19 +183,9 @@ def test_restart_loses_no_look_up(machine: Machine, apart: Namespace, around: Wo
     domain = around.fresh("restart")
     around.policy(domain, "enforce")
     before = machine.unit("MainPID")
-    replies, over = [], threading.Event()
-
-    def keep_asking() -> None:
-        while not over.is_set():
-            replies.append(ask(apart, domain))
-        replies.append(ask(apart, domain))
-
-    asking = threading.Thread(target=keep_asking)
-    asking.start()
-    for _ in range(2):
-        machine.told("systemctl", "restart", UNIT)
-    over.set()
-    asking.join()
+    with asking(apart, domain) as replies:
+        for _ in range(2):
+            machine.told("systemctl", "restart", UNIT)
     assert set(replies) == {secure(domain)}
     assert machine.unit("MainPID") != before
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -51,6 +52,30 @@ def tree(release: Release) -> Path:
         if not _works(place, release):
             _build(place, release)
     return place
+
+
+def extended(place: Path, suffix: str, packages: Sequence[str]) -> Path:
+    """A tree with further packages of its Debian, kept beside it; copy it. Raises `NoTreeError`."""
+    more = place.with_name(f"{place.name}-{suffix}")
+    with more.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _has(more, packages):
+            new = more.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)
+            _run("cp", "--archive", str(place), str(new))
+            apt = ("chroot", str(new), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes")
+            _run(*apt, "update")
+            _run(*apt, "install", "--no-install-recommends", *packages)
+            for folder in _UNNEEDED:
+                shutil.rmtree(new / folder)
+            shutil.rmtree(more, ignore_errors=True)
+            new.rename(more)
+    return more
+
+
+def _has(place: Path, packages: Sequence[str]) -> bool:
+    known = place / "var/lib/dpkg/info"
+    return all((known / f"{package}.list").exists() for package in packages)
 
 
 def _cache() -> Path:

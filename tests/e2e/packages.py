@@ -1,0 +1,74 @@
+"""The Debian package: built by its script in a Debian 13, and made newer for an upgrade.
+
+The tree in which it is built has debhelper from Debian's packages. It is read-only there, the build
+has no network, is nobody, and finds the libraries among wheels that were fetched before.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.trees import NoTreeError, extended
+from tests.e2e.wheels import ROOT
+
+NAME: Final = "postfix-mta-sts"
+_PACKAGES: Final = ("debhelper", "lintian", "python3", "python3-venv")
+_NOBODY: Final = 65534
+_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the tree's own, empty
+
+_INSIDE: Final = """\
+tree=$1 source=$2 wheels=$3 out=$4; shift 4
+mount --bind "$tree" "$tree" && mount -o remount,bind,ro "$tree" &&
+mount -t proc proc "$tree/proc" && mount -t tmpfs tmpfs "$tree/tmp" &&
+mount -t tmpfs tmpfs "$tree/mnt" && mkdir "$tree/mnt/source" "$tree/mnt/wheels" "$tree/mnt/out" &&
+mount --bind "$source" "$tree/mnt/source" && mount -o remount,bind,ro "$tree/mnt/source" &&
+mount --bind "$wheels" "$tree/mnt/wheels" && mount --bind "$out" "$tree/mnt/out" &&
+exec chroot "$tree" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
+"""
+
+
+class Workshop:
+    """Where the package is built and judged, from `wheels`; what is built lies in `out`."""
+
+    def __init__(self, tree: Path, wheels: Path, out: Path) -> None:
+        self._folders = [extended(tree, "debhelper", _PACKAGES), ROOT, wheels, out]
+        self._out = out
+        out.mkdir()
+        os.chown(out, _NOBODY, _NOBODY)
+
+    def build(self) -> Path:
+        """The package. Raises `NoTreeError`."""
+        done = self.run("/mnt/source/contrib/debian/build", "/mnt/out", "/mnt/wheels")
+        if done.returncode:
+            raise NoTreeError(f"no package: {(done.stdout + done.stderr)[-3000:]}")
+        (package,) = self._out.glob("*.deb")
+        return package
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command in the tree, as nobody; the package's folder is /mnt/out there."""
+        command = ["unshare", "--mount", "--net", "sh", "-c", _INSIDE, "inside"]
+        return subprocess.run(
+            [*command, *self._folders, *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=_ENVIRONMENT,
+        )
+
+
+def newer(package: Path, folder: Path) -> Path:
+    """The same package, of version 9.9 in all that tells a version."""
+    _dpkg_deb("--raw-extract", package, folder)
+    (metadata,) = folder.glob(f"usr/lib/{NAME}/postfix_mta_sts-*.dist-info/METADATA")
+    for told in (metadata, folder / "DEBIAN/control"):
+        text = told.read_text("utf-8")
+        told.write_text(re.sub(r"^Version: .*", "Version: 9.9", text, count=1, flags=re.MULTILINE))
+    made = folder.with_suffix(".deb")
+    _dpkg_deb("--root-owner-group", "--build", folder, made)
+    return made
+
+
+def _dpkg_deb(*words: str | Path) -> None:
+    subprocess.run(["dpkg-deb", *words], check=True, capture_output=True)
