@@ -29,6 +29,7 @@ from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.desk import Desk
 from postfix_mta_sts.doors import Doors
 from postfix_mta_sts.endpoints import Endpoints, Name, Where, only_sibling, public, sibling
+from postfix_mta_sts.errand import Sources
 from postfix_mta_sts.figures import Figures, Part
 from postfix_mta_sts.hearing import Judge
 from postfix_mta_sts.judging import Judging
@@ -39,7 +40,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network import Network
 from postfix_mta_sts.postfix.reply import DaneRule
 from postfix_mta_sts.refresher import Refresher
-from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver, Sources
+from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver
 from postfix_mta_sts.server import Server
 from postfix_mta_sts.store import Overview
 from postfix_mta_sts.store.failsafe import FailsafeStore

@@ -10,10 +10,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+from postfix_mta_sts.errand import Sources
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import EXPIRED_KEPT, REFRESH_TICK
-from postfix_mta_sts.resolver import Resolver, Sources
+from postfix_mta_sts.resolver import Resolver
 
 BATCH: Final = 6_000
 """Policies begun in one tick at most: 100 a second, 8 million a day."""

@@ -1,51 +1,33 @@
-"""Carries out what `lifecycle` decides: one attempt per domain at a time, whoever asks.
+"""What is known of each domain, and one attempt to know more at a time, whoever asks.
 
-Border: memory, store, DNS and HTTPS meet here, and nothing is decided here. What is known of a
-domain stands in a `Known`, one per domain; who holds it sees it change.
+Border: memory and waiting; the way to the network is an `errand`, and nothing is decided here.
+What is known of a domain stands in a `Known`, one per domain; who holds it sees it change.
 """
 
 import asyncio
 import logging
-import math
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-from postfix_mta_sts.chronicle import record
-from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
+from postfix_mta_sts.counts import Counts, Source, Stage
+from postfix_mta_sts.errand import Errand, Sources
 from postfix_mta_sts.hearing import Hearing, Judge
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.changes import changes
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, is_due
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
-from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, Standing, State, standing
-from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.errors import OwnFaultError
+from postfix_mta_sts.mtasts.lifecycle import Standing, State, standing
 from postfix_mta_sts.pace import Pace
 from postfix_mta_sts.recent import drop_oldest
-from postfix_mta_sts.store import Asked, Store
-
-T = TypeVar("T")
-E = TypeVar("E", bound=MtaStsError)
+from postfix_mta_sts.rechecks import Rechecks
+from postfix_mta_sts.store import Asked
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; a look-up that would need one more is answered as unknown."""
 
 TURNS: Final = 8
 """Attempts that go on in one round of the event loop, so that known domains come in between."""
-
-DUE_MOST: Final = 10_000
-"""Domains that wait for a recheck; who finds no room comes again when it is next asked for."""
-RECHECK_EVERY: Final = 0.004
-"""Seconds between one recheck's beginning and the next: 15,000 a minute, and look-ups between."""
-RECHECKS_SPARED: Final = 4
-"""Rechecks that may begin at once after a pause as long as they would have taken; when more wait,
-so many go together, for they wake other threads but once."""
-RECHECKS: Final = 256
-"""Rechecks under way at once: so many silent name servers hold up no other."""
 
 _log = logging.getLogger(__name__)
 
@@ -101,21 +83,6 @@ class _Attempt:
     task: asyncio.Task[None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What the resolver asks, and what it takes from outside to be the same in every test."""
-
-    discover: Callable[[Domain], Awaitable[Found]]
-    """Raises `DiscoveryError`."""
-    fetch: Callable[[Domain], Awaitable[Policy]]
-    """Raises `FetchError`."""
-    store: Store
-    clock: Callable[[], float]
-    """Wall-clock seconds since the epoch."""
-    random: Callable[[], float]
-    """Numbers in [0, 1)."""
-
-
 class Resolver:
     """Domain → state: from memory, from the store, or from the network, in that order.
 
@@ -143,10 +110,7 @@ class Resolver:
         self._known: dict[Domain, Known] = {}
         self._attempts: dict[Domain, _Attempt] = {}
         self._asked: dict[Domain, Asked] = {}
-        self._due: OrderedDict[Domain, None] = OrderedDict()
-        self._rechecks = 0
-        self._recheck_at = -math.inf  # by the loop's clock: the next one's turn
-        self._pause: asyncio.TimerHandle | None = None
+        self._rechecks = Rechecks(self._recheck)
         self._judge: Judge | None = None
 
     def do_dane(self, judge: Judge | None) -> None:
@@ -254,7 +218,7 @@ class Resolver:
 
     def unlearn(self, domain: Domain) -> bool:
         """Have a domain no more in memory: another process knows more; whether it was there."""
-        self._due.pop(domain, None)
+        self._rechecks.discard(domain)
         if known := self._known.pop(domain, None):
             known.state = None
         return known is not None
@@ -291,9 +255,7 @@ class Resolver:
 
     async def close(self) -> None:
         """End the attempts under way; those who wait for them are told that nothing is known."""
-        self._due.clear()
-        if self._pause:
-            self._pause.cancel()
+        self._rechecks.close()
         tasks = [a.task for a in self._attempts.values() if a.task]
         for task in tasks:
             task.cancel()
@@ -331,27 +293,15 @@ class Resolver:
         return LookedUp(replace(state, dane=None), Source.STORE)
 
     def _recheck_soon(self, domain: Domain) -> None:
-        """Put a domain that is due into the queue; its turn comes when look-ups have had theirs."""
-        if domain not in self._attempts and len(self._due) < DUE_MOST:
-            self._due[domain] = None
-        if self._pause is None:
-            self._recheck_next()
+        if domain not in self._attempts:
+            self._rechecks.add(domain)
 
-    def _recheck_next(self) -> None:
-        self._pause = None
-        loop = asyncio.get_running_loop()
-        while self._due and self._rechecks < RECHECKS:
-            now = loop.time()
-            if now < self._recheck_at:
-                together = self._recheck_at + RECHECKS_SPARED * RECHECK_EVERY
-                self._pause = loop.call_at(together, self._recheck_next)
-                return
-            domain, _ = self._due.popitem(last=False)
-            if self._is_due(domain) and (attempt := self._begin(domain)):
-                attempt.recheck = True
-                self._rechecks += 1
-                spared = now - RECHECKS_SPARED * RECHECK_EVERY
-                self._recheck_at = max(self._recheck_at, spared) + RECHECK_EVERY
+    def _recheck(self, domain: Domain) -> bool:
+        """Begin a recheck, if it is due; whether one was begun."""
+        attempt = self._begin(domain) if self._is_due(domain) else None
+        if attempt:
+            attempt.recheck = True
+        return attempt is not None
 
     def _is_due(self, domain: Domain) -> bool:
         known = self._known.get(domain)
@@ -400,7 +350,7 @@ class Resolver:
         except Exception as error:  # noqa: BLE001 (the top of a task: those who wait are answered)
             event(_log, logging.ERROR, "attempt broken off", domain, exc_info=error)
             fault = OwnFaultError("a fault of this program; see the log")
-            self._count(Stage.OWN, fault)
+            self._counts.attempts[Stage.OWN, fault.code] += 1
             after = lifecycle.after_fault(before, fault, self._sources.clock())
             after = replace(after, dane=before.dane if before else None)
             self._settle(domain, attempt, after, Source.NONE)
@@ -420,9 +370,9 @@ class Resolver:
         del self._attempts[domain]
         if not attempt.answer.done():
             attempt.answer.set_result(None)
-        self._rechecks -= attempt.recheck
-        if self._pause is None:
-            self._recheck_next()
+        if attempt.recheck:
+            self._rechecks.ended()
+        self._rechecks.go_on()
 
     async def _before(self, domain: Domain, attempt: _Attempt) -> State | None:
         """What was known when the attempt began; those who wait get it, if it can be served."""
@@ -445,51 +395,26 @@ class Resolver:
     async def _after(
         self, domain: Domain, before: State | None, attempt: _Attempt, hearing: Hearing
     ) -> State:
-        """The state in which the attempt ends: on file, if it came from a GET, and in the log."""
-        if before and not attempt.whole and not self._is_policy_due(before):
+        """The state in which the attempt ends; nothing but the verdict if nothing else is due."""
+        if before and not attempt.whole and self._is_fresh(before):
             return replace(before, dane=await hearing.verdict())
-        outcome = await _either(self._sources.discover(domain), DiscoveryError)
-        self._count(Stage.DNS, outcome)
-        await self._pace.turn()
-        if isinstance(outcome, DiscoveryError):
-            event(_log, logging.DEBUG, "no id", domain, error=outcome.code, reason=str(outcome))
-        decide = partial(lifecycle.after_discovery, outcome=outcome, forced=attempt.forced)
-        step = decide(before, now=self._sources.clock())
-        if isinstance(step, Fetch) and (newer := await self._newer(domain, before)):
-            before = newer
-            step = decide(before, now=self._sources.clock())
-        if isinstance(step, State):
-            after = replace(step, dane=await hearing.verdict())
-        else:
-            after = await self._fetched(domain, before, step, hearing)
-            attempt.saved = after.policy is not None
-        for change in changes(before, after, self._sources.clock()):
-            record(_log, domain, change)
+        errand = Errand(
+            domain,
+            before,
+            hearing,
+            sources=self._sources,
+            pace=self._pace,
+            counts=self._counts,
+            asked_at=lambda: asked.at if (asked := self._asked.get(domain)) else 0.0,
+            forced=attempt.forced,
+        )
+        after = await errand.run()
+        attempt.saved = errand.saved
         return after
 
-    async def _newer(self, domain: Domain, before: State | None) -> State | None:
-        """The state on file, if another process has fetched since there was this policy."""
-        if before is None or before.policy is None:
-            return None
-        on_file = await self._sources.store.load(domain)
-        return on_file if on_file and on_file.fetched_at > before.fetched_at else None
-
-    def _is_policy_due(self, state: State) -> bool:
-        return standing(state, self._sources.clock()) is not Standing.FRESH
-
-    async def _fetched(
-        self, domain: Domain, before: State | None, step: Fetch, hearing: Hearing
-    ) -> State:
-        outcome = await _either(self._sources.fetch(domain), FetchError)
-        self._count(Stage.HTTPS, outcome)
-        await self._pace.turn()
-        now, random = self._sources.clock(), self._sources.random()
-        after = lifecycle.after_fetch(before, step, outcome, now, random)
-        after = replace(after, dane=await hearing.verdict())
-        if after.policy:
-            asked = self._asked.get(domain)
-            await self._sources.store.save(domain, after, asked.at if asked else 0.0)
-        return after
+    def _is_fresh(self, state: State) -> bool:
+        """Whether the policy's part of it is."""
+        return standing(state, self._sources.clock()) is Standing.FRESH
 
     def _remember(self, domain: Domain, state: State) -> None:
         if before := self._known.pop(domain, None):
@@ -497,12 +422,8 @@ class Resolver:
         self._known[domain] = Known(domain, state, self._sources.clock())
         for forgotten in drop_oldest(self._known, self._entries):
             forgotten.state = None
-            self._due.pop(forgotten.domain, None)
+            self._rechecks.discard(forgotten.domain)
             self._counts.evicted += 1
-
-    def _count(self, stage: Stage, outcome: object) -> None:
-        code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS
-        self._counts.attempts[stage, code] += 1
 
     def _settle(self, domain: Domain, attempt: _Attempt, state: State, source: Source) -> None:
         """Let memory, and those who wait, have this state."""
@@ -516,11 +437,3 @@ class Resolver:
         if not attempt.answer.done():
             attempt.source = source
             attempt.answer.set_result(state)
-
-
-async def _either(source: Awaitable[T], error: type[E]) -> T | E:
-    """What an awaitable gives, or the error with which it failed."""
-    try:
-        return await source
-    except error as failure:
-        return failure

@@ -10,7 +10,8 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.resolver import DUE_MOST, RECHECKS, Resolver
+from postfix_mta_sts.rechecks import DUE_MOST, UNDER_WAY
+from postfix_mta_sts.resolver import Resolver
 from postfix_mta_sts.store import Asked
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy
 
@@ -510,7 +511,7 @@ async def test_what_is_on_file_is_rechecked_one_after_the_other() -> None:
     assert resolver.under_way < 20
     await around.queries.total_reached(20)
     assert [around.queries[domain] for domain in domains] == [1] * 20
-    assert resolver._due == {}
+    assert not resolver._rechecks
     await settled(resolver, domains[-1])
     await resolver.close()
 
@@ -519,14 +520,14 @@ async def test_rechecks_under_way_are_bounded() -> None:
     """Silent name servers hold up to so many; when one is done, the next begins."""
     around = Surroundings()
     around.dns.hold()
-    domains = await holding(around, RECHECKS + 2)
+    domains = await holding(around, UNDER_WAY + 2)
     resolver = resolver_in(around, entries=1_000)
     for domain in domains:
         await looked_up(resolver, domain)
-    await around.queries.total_reached(RECHECKS)
-    assert (resolver.under_way, len(resolver._due)) == (RECHECKS, 2)
+    await around.queries.total_reached(UNDER_WAY)
+    assert (resolver.under_way, len(resolver._rechecks)) == (UNDER_WAY, 2)
     around.dns.release()
-    await around.queries.total_reached(RECHECKS + 2)
+    await around.queries.total_reached(UNDER_WAY + 2)
     await resolver.close()
 
 
@@ -551,7 +552,7 @@ async def test_what_was_evicted_is_not_rechecked() -> None:
     for domain in domains:
         await looked_up(resolver, domain)
     await around.queries.reached(domains[19])
-    assert resolver._due == {}
+    assert not resolver._rechecks
     assert around.queries[domains[17]] == 0
     await looked_up(resolver, domains[17])
     await around.queries.reached(domains[17])
@@ -566,7 +567,7 @@ async def test_what_is_fresh_again_is_not_rechecked() -> None:
     for domain in domains:
         await looked_up(resolver, domain)
     await resolver.renew(domains[18])
-    assert domains[18] in resolver._due
+    assert domains[18] in resolver._rechecks
     await around.queries.reached(domains[19])
     assert around.queries[domains[18]] == 1
     await resolver.close()
@@ -581,5 +582,5 @@ async def test_the_queue_is_bounded() -> None:
         domain = parse_domain(f"d{n}.test")
         await around.store.save(domain, state, 0)
         assert await resolver.look_up(domain)
-    assert len(resolver._due) <= DUE_MOST
+    assert len(resolver._rechecks) <= DUE_MOST
     await resolver.close()

@@ -17,10 +17,11 @@ from postfix_mta_sts import logs, seeds
 from postfix_mta_sts.commands import FAILURE, OK, CommandError, Commands, add_config, settings
 from postfix_mta_sts.commands.filing import become_owner_of, opened_store, store_path
 from postfix_mta_sts.config import Settings
+from postfix_mta_sts.errand import Sources
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.network import network
-from postfix_mta_sts.resolver import Resolver, Sources
+from postfix_mta_sts.resolver import Resolver
 
 _RATE: Final = 10.0
 _RATE_MOST: Final = 1000
