@@ -208,7 +208,8 @@ async def _to_the_end(stream: AsyncIterator[Plain]) -> AsyncGenerator[Plain]:
 
 
 def _note_silence(error: RemoteError) -> None:
-    event(_log, logging.INFO, "another process does not answer", reason=str(error))
+    # Who asks sees by the processes that answer; a log would have a line for each scrape.
+    event(_log, logging.DEBUG, "another process does not answer", reason=str(error))
 
 
 def _pids(figures: Mapping[int, Figures]) -> list[int]:
