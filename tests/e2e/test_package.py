@@ -27,6 +27,7 @@ pytestmark = pytest.mark.e2e
 
 SOCKET = "postfix-mta-sts.socket"
 CHROOT_SOCKET = "postfix-mta-sts-chroot.socket"
+QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
 STATE = "/var/lib/postfix-mta-sts"
 LIBRARIES = "/usr/lib/postfix-mta-sts"
 ABOUT_WHO_BUILDS = "bogus-mail-host,bogus-mail-host-in-debian-changelog,root-in-contact"
@@ -103,15 +104,18 @@ def installed(machine: Machine, before: set[str]) -> str:
 
 @pytest.fixture(scope="module")
 def domain(machine: Machine, installed: str, around: World) -> str:
-    """A domain with a policy, and the daemon told where its DNS and its CA are."""
+    """A domain with a policy; the daemon told of its DNS, its CA, and the socket in the chroot."""
     settings = {
+        "listen": [{"socketmap": "127.0.0.1:8461"}, {"socketmap": f"unix:{QUEUE_SOCKET}"}],
         "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
         "https": {"ca_file": "/etc/mta-sts-ca.pem", "allow_private_addresses": True},
     }
     shutil.copy(around.ca_file, machine.root / "etc/mta-sts-ca.pem")
     with (machine.root / CONFIG).open("a") as config:
         config.writelines(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
-    machine.told("systemctl", "reload", UNIT)
+    machine.told("systemctl", "enable", CHROOT_SOCKET)
+    machine.told("systemctl", "stop", UNIT)
+    machine.told("systemctl", "start", CHROOT_SOCKET, UNIT)
     fresh = around.fresh("package")
     around.policy(fresh, "enforce")
     return fresh
@@ -253,8 +257,11 @@ class TestUpgraded:
 
     @pytest.mark.usefixtures("upgraded")
     def test_new_one_runs(self, machine: Machine) -> None:
-        """The running daemon is of the new version; so is the command."""
-        assert re.findall(r"started version=(\S+)", machine.journal())[-1] == "9.9"
+        """The running daemon is of the new version, with its sockets; so is the command."""
+        *_, last = machine.journal().split("\nStarting ")
+        assert "started version=9.9 " in last
+        assert f"listening wire=socketmap address=unix:{QUEUE_SOCKET}" in last
+        assert "inherited socket fits no listener" not in last
         assert machine.told("postfix-mta-sts", "version") == "postfix-mta-sts 9.9"
 
     @pytest.mark.usefixtures("upgraded")
