@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import cached, cold, on_file, programs, space, standing, workers
+from bench import cached, cold, dane, on_file, programs, space, standing, workers
 from bench.process import BenchError
 from bench.servers import Servers
 from bench.shape import Bench, Shape, progress
@@ -25,7 +25,7 @@ from bench.sheet import Sheet
 
 SHAPES: Final[dict[str, Shape]] = {
     shape.name: shape
-    for module in (cached, workers, on_file, cold, standing)
+    for module in (cached, workers, on_file, cold, dane, standing)
     for shape in module.SHAPES
 }
 _FILES: Final = 16_384

@@ -72,6 +72,7 @@ class Servers:
         entries: int = 100_000,
         lookup_timeout: float = 10.0,
         workers: int = 1,
+        dane: str = "off",
     ) -> Iterator[Serving]:
         """This daemon, as its virtual environment has it; without `store` its file is new."""
         at = {"TCP": self._tcp(), "UNIX": self._unix(), "tcp_table": self._tcp()}
@@ -85,6 +86,7 @@ class Servers:
             "control": {"path": str(self._new("control.sock"))},
             "lookup": {"timeout": f"{lookup_timeout:g}s"},
             "https": {"ca_file": str(self._ca), "allow_private_addresses": True},
+            "dane": {"mode": dane},
         }
         file = self._new("daemon.yml")
         file.write_text(yaml.safe_dump(config))
