@@ -43,8 +43,9 @@ _log = logging.getLogger(__name__)
 
 BUSY: Final = 1.0
 """Seconds that a write waits for another process's lock."""
-_LOADED_AT_ONCE: Final = 100
-"""Rows that one read asks for at most, so that the first does not wait long for the last."""
+_LOADED_AT_ONCE: Final = 16
+"""Rows that one read asks for at most, so that the first does not wait long for the last, and who
+comes meanwhile is not behind all of them."""
 _REMOVED_AT_ONCE: Final = 5000
 """Rows that one call removes at most, so that no save waits long behind it."""
 
