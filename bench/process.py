@@ -79,8 +79,11 @@ class Process:
         return sum(1 for each in entries for _ in each)
 
     def _family(self) -> list[int]:
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
-        return [self.pid, *map(int, children.split())]
+        family = [self.pid]
+        for pid in family:  # which grows meanwhile
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                family += map(int, children.read_text("ascii").split())
+        return family
 
 
 def _pss(pid: int) -> float:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from postfix_mta_sts import scrape, systemd
-from postfix_mta_sts.beside import Beside
 from postfix_mta_sts.config import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.control import routes as routes_of
 from postfix_mta_sts.control.together import About, Together
@@ -217,7 +216,7 @@ async def running(
 
         store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
         stack.push_async_callback(store.close)  # after all others
-        network = Network(await stack.enter_async_context(Beside()), https_port)
+        network = Network(https_port)
         stack.push_async_callback(network.close)
         await network.change(settings)
         sources = Sources(network.discover, network.fetch, store, clock, random.random)

@@ -17,7 +17,7 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError
+from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, State
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.pace import Pace
@@ -34,7 +34,7 @@ class Sources:
     """What is asked, and what is taken from outside to be the same in every test."""
 
     discover: Callable[[Domain], Awaitable[Found]]
-    """Raises `DiscoveryError`."""
+    """Raises `DiscoveryError`, as does `fetch` where it is an `OwnFaultError`."""
     fetch: Callable[[Domain], Awaitable[Policy]]
     """Raises `FetchError`."""
     store: Store
@@ -77,6 +77,8 @@ class Errand:
     async def run(self) -> State:
         """The state in which it ends: on file, if it came from a GET, and in the log."""
         outcome = await _either(self._sources.discover(self._domain), DiscoveryError)
+        if isinstance(outcome, OwnFaultError):
+            raise outcome  # it says nothing of the domain
         self._count(Stage.DNS, outcome)
         await self._pace.turn()
         if isinstance(outcome, DiscoveryError):

@@ -1,63 +1,30 @@
-"""DNS and HTTPS as the settings have them, on the second event loop, and others in their place.
+"""Who asks the network: a process of its own for each generation of settings.
 
-Border: who asks the network knows `Network` only; which `Dns` and which `PolicyFetcher` are behind
-it changes with a reload, and what was begun with the old ones is ended with them.
+Border: who asks the network knows `Network` only; which process is behind it changes with a
+reload, and what was begun with the old one is ended with it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any
 
-from postfix_mta_sts.beside import Beside
 from postfix_mta_sts.config import Settings
-from postfix_mta_sts.discovery import Dns
-from postfix_mta_sts.fetch import PolicyFetcher
+from postfix_mta_sts.errands import Errands
 from postfix_mta_sts.mtasts.dane import Outcome
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Found
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.notation import TcpAddress
-from postfix_mta_sts.proof import Proof
-
-_T = TypeVar("_T")
-_Ts = TypeVarTuple("_Ts")
-
-
-@asynccontextmanager
-async def network(
-    settings: Settings, https_port: int = 443
-) -> AsyncIterator[tuple[Dns, PolicyFetcher]]:
-    """Who asks the DNS, and who asks the Policy Hosts, on the running loop.
-
-    `https_port`, that of the Policy Hosts, is for tests.
-    """
-    https = settings.https
-    async with AsyncExitStack() as stack:
-        dns = Dns(settings.dns.nameservers, settings.dns.timeout)
-        stack.push_async_callback(dns.close)
-        fetcher = PolicyFetcher(
-            dns.addresses,
-            timeout=https.timeout,
-            ca_file=https.ca_file,
-            proxy=https.proxy,
-            allow_private_addresses=https.allow_private_addresses,
-            concurrency=https.concurrency,
-            port=https_port,
-        )
-        stack.push_async_callback(fetcher.close)
-        yield dns, fetcher
 
 
 @dataclass(eq=False, slots=True)
 class _Generation:
-    """One `Dns`, one `PolicyFetcher` and one `Proof`, and how much they have to do."""
+    """One process, and how much it has to do."""
 
-    dns: Dns
-    fetcher: PolicyFetcher
-    proof: Proof
-    stack: AsyncExitStack
+    errands: Errands
     under_way: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -65,24 +32,25 @@ class _Generation:
 class Network:
     """What the resolver asks; `change` before anything else, `close` at the end.
 
-    `beside`: the loop that all of it runs on.
+    `https_port`, that of the Policy Hosts, is for tests.
     """
 
-    def __init__(self, beside: Beside, https_port: int = 443) -> None:
-        self._beside = beside
+    def __init__(self, https_port: int = 443) -> None:
         self._https_port = https_port
         self._generations: list[_Generation] = []  # the last is asked, the others end their work
         self._endings: set[asyncio.Task[None]] = set()
 
     async def change(self, settings: Settings) -> None:
-        """Ask as these settings have it, from now on.
+        """Ask as these settings have it, from now on; nobody waits until that process is up.
 
-        Raises `OSError` or `ssl.SSLError` for a CA file that cannot be used; nothing has changed
-        then.
+        Raises `OSError` (`ssl.SSLError` is one) for a CA file that cannot be used, or where no
+        process can be begun; nothing has changed then.
         """
-        async with AsyncExitStack() as stack:
-            made = await self._beside.enter(stack, network(settings, self._https_port))
-            self._generations.append(_Generation(*made, Proof(settings), stack.pop_all()))
+        if settings.https.ca_file:  # known here and now, not only there and later
+            ssl.create_default_context(cafile=settings.https.ca_file)
+        errands = Errands(settings, self._https_port)
+        await errands.begin()
+        self._generations.append(_Generation(errands))
         for old in self._generations[-2:-1]:
             ending = asyncio.create_task(self._end(old), name="end of an old network")
             self._endings.add(ending)
@@ -91,32 +59,35 @@ class Network:
     @property
     def silent(self) -> bool:
         """See `Dns.silent`."""
-        return self._generations[-1].dns.silent
+        return self._generations[-1].errands.silent
 
     async def discover(self, domain: Domain) -> Found:
-        """See `Dns.discover`."""
-        generation = self._generations[-1]
-        return await self._call(generation, generation.dns.discover, domain)
+        """See `Dns.discover`; raises `OwnFaultError` besides, as do all others but `blind`."""
+        found: Found = await self._call("discover", domain)
+        return found
 
     async def fetch(self, domain: Domain) -> Policy:
         """See `PolicyFetcher.fetch`."""
-        generation = self._generations[-1]
-        return await self._call(generation, generation.fetcher.fetch, domain)
+        policy: Policy = await self._call("fetch", domain)
+        return policy
 
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """See `Proof.untrusted`."""
-        return self._generations[-1].proof.untrusted
+        """See `Proof.untrusted`; as of the last `blind`."""
+        return self._generations[-1].errands.untrusted
 
     async def blind(self) -> Sequence[TcpAddress]:
         """See `Proof.blind`."""
-        generation = self._generations[-1]
-        return await self._call(generation, generation.proof.blind)
+        try:
+            blind: Sequence[TcpAddress] = await self._call("blind")
+        except OwnFaultError as error:
+            raise DnsFailureError(str(error)) from error  # nothing is known of them either
+        return blind
 
     async def judge(self, domain: Domain) -> Outcome:
         """See `Proof.judge`."""
-        generation = self._generations[-1]
-        return await self._call(generation, generation.proof.judge, domain)
+        outcome: Outcome = await self._call("judge", domain)
+        return outcome
 
     async def close(self) -> None:
         """Give up what is under way; nothing else may be called after."""
@@ -124,19 +95,14 @@ class Network:
             ending.cancel()
         if self._endings:
             await asyncio.wait(self._endings)
-        for generation in self._generations:
-            await generation.stack.aclose()
+        await asyncio.gather(*(generation.errands.end() for generation in self._generations))
         self._generations.clear()
 
-    async def _call(
-        self,
-        generation: _Generation,
-        function: Callable[[*_Ts], Coroutine[Any, Any, _T]],
-        *args: *_Ts,
-    ) -> _T:
+    async def _call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (see `Errands.call`)
+        generation = self._generations[-1]
         generation.under_way += 1
         try:
-            return await self._beside.call(function, *args)
+            return await generation.errands.call(what, *args)
         finally:
             generation.under_way -= 1
             if not generation.under_way:
@@ -147,4 +113,4 @@ class Network:
             old.idle.clear()
             await old.idle.wait()
         self._generations.remove(old)
-        await old.stack.aclose()
+        await old.errands.end()

@@ -347,17 +347,24 @@ class Resolver:
             self._settle(domain, attempt, after, Source.NETWORK)
             if hearing.asks and after.policy and after.dane and not attempt.saved:
                 await self._sources.store.note_verdict(domain, after.dane)
+        except OwnFaultError as fault:  # whoever raised it has told the log
+            self._break_off(domain, attempt, before, fault)
         except Exception as error:  # noqa: BLE001 (the top of a task: those who wait are answered)
             event(_log, logging.ERROR, "attempt broken off", domain, exc_info=error)
-            fault = OwnFaultError("a fault of this program; see the log")
-            self._counts.attempts[Stage.OWN, fault.code] += 1
-            after = lifecycle.after_fault(before, fault, self._sources.clock())
-            after = replace(after, dane=before.dane if before else None)
-            self._settle(domain, attempt, after, Source.NONE)
+            ours = OwnFaultError("a fault of this program; see the log")
+            self._break_off(domain, attempt, before, ours)
         finally:
             if hearing:
                 hearing.cancel()
             self._end(domain, attempt)
+
+    def _break_off(
+        self, domain: Domain, attempt: _Attempt, before: State | None, fault: OwnFaultError
+    ) -> None:
+        self._counts.attempts[Stage.OWN, fault.code] += 1
+        after = lifecycle.after_fault(before, fault, self._sources.clock())
+        after = replace(after, dane=before.dane if before else None)
+        self._settle(domain, attempt, after, Source.NONE)
 
     def _hear(self, domain: Domain, before: State | None, attempt: _Attempt) -> Hearing:
         """Begin to ask for DANE's verdict, if one is wanted and due."""

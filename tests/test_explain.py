@@ -10,7 +10,7 @@ from postfix_mta_sts.hearing import Judge
 from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
-from postfix_mta_sts.network import network
+from postfix_mta_sts.outside import network
 from postfix_mta_sts.postfix.reply import STRICT, DaneRule
 from postfix_mta_sts.report import as_dict, as_lines
 from tests.support.dns import Fault

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.beside import Beside
 from postfix_mta_sts.discovery import FAILURES_TOLD
 from postfix_mta_sts.mtasts.dane import Kind
 from postfix_mta_sts.mtasts.domain import parse_domain
@@ -33,13 +32,12 @@ async def net(tmp_path: Path) -> AsyncIterator[Internet]:
 @asynccontextmanager
 async def asking(net: Internet, folder: Path) -> AsyncIterator[Network]:
     """A network that leads there."""
-    async with Beside() as beside:
-        network = Network(beside, net.hosts.port)
-        await network.change(net.settings(folder))
-        try:
-            yield network
-        finally:
-            await network.close()
+    network = Network(net.hosts.port)
+    await network.change(net.settings(folder))
+    try:
+        yield network
+    finally:
+        await network.close()
 
 
 async def test_asks(net: Internet, tmp_path: Path) -> None:
@@ -100,6 +98,7 @@ async def test_a_change_that_fails(net: Internet, tmp_path: Path) -> None:
     """A CA file that cannot be used leaves everything as it was."""
     settings = net.settings(tmp_path)
     async with asking(net, tmp_path) as network:
+        assert await network.discover(GOOD)  # by now it has read the file
         net.ca_file.write_text("no certificate")
         with pytest.raises(OSError, match="NO_CERTIFICATE"):
             await network.change(settings)

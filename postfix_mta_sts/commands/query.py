@@ -10,7 +10,7 @@ from postfix_mta_sts.config import Settings
 from postfix_mta_sts.explain import Explanation, explain
 from postfix_mta_sts.judging import find, rule
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.network import network
+from postfix_mta_sts.outside import network
 from postfix_mta_sts.postconf import ask
 from postfix_mta_sts.proof import Proof
 

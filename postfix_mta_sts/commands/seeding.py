@@ -20,7 +20,7 @@ from postfix_mta_sts.config import Settings
 from postfix_mta_sts.errand import Sources
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
-from postfix_mta_sts.network import network
+from postfix_mta_sts.outside import network
 from postfix_mta_sts.resolver import Resolver
 
 _RATE: Final = 10.0

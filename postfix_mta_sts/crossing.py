@@ -1,0 +1,116 @@
+"""Messages between two processes of ours, over a pair of sockets: many a write, many a read.
+
+Border: how messages go over, and in which order; what they mean is for the two ends. They are
+pickled, which is safe here: both ends are this program, the one begun by the other, and nobody
+else has the sockets.
+"""
+
+import asyncio
+import io
+import pickle
+import socket
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
+
+from postfix_mta_sts.mtasts.lifecycle import Found
+from postfix_mta_sts.mtasts.policy import MxPattern, Policy
+
+Message: TypeAlias = tuple[Any, ...]
+Hear: TypeAlias = Callable[[Sequence[Message]], None]
+
+_LENGTH: Final = struct.Struct("!I")
+
+# What dataclasses with slots do by themselves takes several times as long.
+_HOW: Final[Mapping[type, Callable[[Any], tuple[Any, ...]]]] = {
+    Found: lambda found: (Found, (found.policy_id, found.ttl)),
+    Policy: lambda policy: (Policy, (policy.text, policy.mode, policy.mx, policy.max_age)),
+    MxPattern: lambda pattern: (MxPattern, (pattern.domain, pattern.wildcard)),
+}
+
+
+class Line(asyncio.Protocol):
+    """One end: `hear` is called with messages that came, `lost` when no more can come."""
+
+    def __init__(self, hear: Hear, lost: Callable[[], None]) -> None:
+        self._hear = hear
+        self._lost = lost
+        self._transport: asyncio.Transport
+        self._unsent: list[Message] = []
+        self._unread = bytearray()
+
+    def send(self, message: Message) -> None:
+        """Send it, with all others of this round of the event loop, in the order of sending."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._unsent.append(message)
+
+    def close(self) -> None:
+        """End it, for both; what was not sent yet is not sent."""
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._unread += data
+        while len(self._unread) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._unread)
+            end = _LENGTH.size + length
+            if len(self._unread) < end:
+                return
+            messages = _unpacked(bytes(self._unread[_LENGTH.size : end]))
+            del self._unread[:end]
+            self._hear(messages)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._lost()
+
+    def _write(self) -> None:
+        messages, self._unsent = self._unsent, []
+        self._transport.write(_packed(messages))
+
+
+async def line(sock: socket.socket, hear: Hear, lost: Callable[[], None]) -> Line:
+    """An end of a pair of UNIX sockets, on the running loop."""
+    loop = asyncio.get_running_loop()
+    _, made = await loop.create_unix_connection(lambda: Line(hear, lost), sock=sock)
+    return made
+
+
+def send_first(sock: socket.socket, message: Message) -> None:
+    """Send a message before there is a line; it must fit what a socket takes at once."""
+    sock.sendall(_packed([message]))
+
+
+def first(sock: socket.socket) -> Message:
+    """What `send_first` has sent, waited for without a loop; raises `EOFError`."""
+    (length,) = _LENGTH.unpack(_exactly(sock, _LENGTH.size))
+    (message,) = _unpacked(_exactly(sock, length))
+    return message
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    data = sock.recv(size, socket.MSG_WAITALL)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _packed(messages: Sequence[Message]) -> bytes:
+    out = io.BytesIO()
+    out.write(bytes(_LENGTH.size))
+    pickler = pickle.Pickler(out, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = _HOW
+    pickler.dump(messages)
+    with out.getbuffer() as whole:
+        _LENGTH.pack_into(whole, 0, len(whole) - _LENGTH.size)
+    return out.getvalue()
+
+
+def _unpacked(data: bytes) -> Sequence[Message]:
+    messages: Sequence[Message] = pickle.loads(data)  # noqa: S301 (see the first lines)
+    return messages
