@@ -98,7 +98,7 @@ async def test_a_change_that_fails(net: Internet, tmp_path: Path) -> None:
     """A CA file that cannot be used leaves everything as it was."""
     settings = net.settings(tmp_path)
     async with asking(net, tmp_path) as network:
-        assert await network.discover(GOOD)  # by now it has read the file
+        assert (await network.discover(GOOD)).ttl  # by now the file has been read there
         net.ca_file.write_text("no certificate")
         with pytest.raises(OSError, match="NO_CERTIFICATE"):
             await network.change(settings)
