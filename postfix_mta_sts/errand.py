@@ -34,9 +34,9 @@ class Sources:
     """What is asked, and what is taken from outside to be the same in every test."""
 
     discover: Callable[[Domain], Awaitable[Found]]
-    """Raises `DiscoveryError`, as does `fetch` where it is an `OwnFaultError`."""
+    """Raises `DiscoveryError`."""
     fetch: Callable[[Domain], Awaitable[Policy]]
-    """Raises `FetchError`."""
+    """Raises `FetchError`, or `OwnFaultError`."""
     store: Store
     clock: Callable[[], float]
     """Wall-clock seconds since the epoch."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from postfix_mta_sts.config import Settings
-from postfix_mta_sts.errands import Errands
+from postfix_mta_sts.liaison import Liaison
 from postfix_mta_sts.mtasts.dane import Outcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
@@ -24,7 +24,7 @@ from postfix_mta_sts.notation import TcpAddress
 class _Generation:
     """One process, and how much it has to do."""
 
-    errands: Errands
+    liaison: Liaison
     under_way: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -48,9 +48,9 @@ class Network:
         """
         if settings.https.ca_file:  # known here and now, not only there and later
             ssl.create_default_context(cafile=settings.https.ca_file)
-        errands = Errands(settings, self._https_port)
-        await errands.begin()
-        self._generations.append(_Generation(errands))
+        liaison = Liaison(settings, self._https_port)
+        await liaison.begin()
+        self._generations.append(_Generation(liaison))
         for old in self._generations[-2:-1]:
             ending = asyncio.create_task(self._end(old), name="end of an old network")
             self._endings.add(ending)
@@ -59,7 +59,7 @@ class Network:
     @property
     def silent(self) -> bool:
         """See `Dns.silent`."""
-        return self._generations[-1].errands.silent
+        return self._generations[-1].liaison.silent
 
     async def discover(self, domain: Domain) -> Found:
         """See `Dns.discover`; raises `OwnFaultError` besides, as do all others but `blind`."""
@@ -74,7 +74,7 @@ class Network:
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
         """See `Proof.untrusted`; as of the last `blind`."""
-        return self._generations[-1].errands.untrusted
+        return self._generations[-1].liaison.untrusted
 
     async def blind(self) -> Sequence[TcpAddress]:
         """See `Proof.blind`."""
@@ -95,14 +95,14 @@ class Network:
             ending.cancel()
         if self._endings:
             await asyncio.wait(self._endings)
-        await asyncio.gather(*(generation.errands.end() for generation in self._generations))
+        await asyncio.gather(*(generation.liaison.end() for generation in self._generations))
         self._generations.clear()
 
-    async def _call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (see `Errands.call`)
+    async def _call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (see `Liaison.call`)
         generation = self._generations[-1]
         generation.under_way += 1
         try:
-            return await generation.errands.call(what, *args)
+            return await generation.liaison.call(what, *args)
         finally:
             generation.under_way -= 1
             if not generation.under_way:
@@ -113,4 +113,4 @@ class Network:
             old.idle.clear()
             await old.idle.wait()
         self._generations.remove(old)
-        await old.errands.end()
+        await old.liaison.end()

@@ -1,6 +1,6 @@
 """The process that goes out: DNS, HTTPS and DANE as one generation of settings has them.
 
-Border: it does what it is told over one socket (`errands` is the other end), and knows nothing of
+Border: it does what it is told over one socket (`liaison` is the other end), and knows nothing of
 what comes of that. It ends when that socket does, and for no signal: systemd sends those to all
 processes of a service, and there is work to do until the first of them is done.
 """

@@ -28,7 +28,7 @@ PATIENCE: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Errands:
+class Liaison:
     """`begin` first, `end` at the end; `terms` are what the other end is to know first.
 
     If the process dies, what was under way fails with `OwnFaultError`, and it is begun anew.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.errands import Errands
+from postfix_mta_sts.liaison import Liaison
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import HostNotFoundError, NoRecordError, OwnFaultError
 from postfix_mta_sts.outpost import NICENESS
@@ -30,14 +30,14 @@ async def net(tmp_path: Path) -> AsyncIterator[Internet]:
 
 
 @asynccontextmanager
-async def asked(net: Internet, folder: Path) -> AsyncIterator[Errands]:
+async def asked(net: Internet, folder: Path) -> AsyncIterator[Liaison]:
     """A process that asks there."""
-    errands = Errands(net.settings(folder), net.hosts.port)
-    await errands.begin()
+    liaison = Liaison(net.settings(folder), net.hosts.port)
+    await liaison.begin()
     try:
-        yield errands
+        yield liaison
     finally:
-        await errands.end()
+        await liaison.end()
 
 
 def is_there(pid: int) -> bool:
@@ -47,9 +47,9 @@ def is_there(pid: int) -> bool:
 
 async def test_asks_from_another_process(net: Internet, tmp_path: Path) -> None:
     """It is a process of its own, nicer than this one, gone at the end, and no zombie."""
-    async with asked(net, tmp_path) as errands:
-        assert (await errands.call("discover", GOOD)).policy_id == "id1"
-        pid = errands._child.pid
+    async with asked(net, tmp_path) as liaison:
+        assert (await liaison.call("discover", GOOD)).policy_id == "id1"
+        pid = liaison._child.pid
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(
             19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
         )
@@ -58,58 +58,58 @@ async def test_asks_from_another_process(net: Internet, tmp_path: Path) -> None:
 
 async def test_errors_come_back(net: Internet, tmp_path: Path) -> None:
     """What fails there fails here, for the same reason."""
-    async with asked(net, tmp_path) as errands:
+    async with asked(net, tmp_path) as liaison:
         with pytest.raises(NoRecordError, match="NXDOMAIN"):
-            await errands.call("discover", OTHER)
+            await liaison.call("discover", OTHER)
         with pytest.raises(HostNotFoundError, match="NXDOMAIN"):
-            await errands.call("fetch", OTHER)
+            await liaison.call("fetch", OTHER)
 
 
 async def test_a_fault_there_is_our_own(
     net: Internet, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What is no error of the network has its traceback in the log, and stops nothing else."""
-    async with asked(net, tmp_path) as errands:
+    async with asked(net, tmp_path) as liaison:
         with pytest.raises(OwnFaultError, match="see the log"):
-            await errands.call("nonsense", GOOD)
-        assert await errands.call("discover", GOOD)
+            await liaison.call("nonsense", GOOD)
+        assert await liaison.call("discover", GOOD)
     assert "KeyError: 'nonsense'" in capfd.readouterr().err
 
 
 async def test_cancelled_here_is_cancelled_there(net: Internet, tmp_path: Path) -> None:
     """A GET that nobody waits for any more is broken off."""
     net.hosts.hold()
-    async with asked(net, tmp_path) as errands:
-        call = asyncio.create_task(errands.call("fetch", GOOD))
+    async with asked(net, tmp_path) as liaison:
+        call = asyncio.create_task(liaison.call("fetch", GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert await errands.call("discover", GOOD)
-        assert not errands._calls
+        assert await liaison.call("discover", GOOD)
+        assert not liaison._calls
 
 
 async def test_no_signal_ends_it(net: Internet, tmp_path: Path) -> None:
     """What systemd tells all processes of a service is not for this one."""
-    async with asked(net, tmp_path) as errands:
-        assert await errands.call("discover", GOOD)
+    async with asked(net, tmp_path) as liaison:
+        assert await liaison.call("discover", GOOD)
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            os.kill(errands._child.pid, signum)
-        assert await errands.call("fetch", GOOD)
+            os.kill(liaison._child.pid, signum)
+        assert await liaison.call("fetch", GOOD)
 
 
 async def test_killed(net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What was under way fails as our own fault; who asks next waits for another process."""
     net.hosts.hold()
-    async with asked(net, tmp_path) as errands:
-        call = asyncio.create_task(errands.call("fetch", GOOD))
+    async with asked(net, tmp_path) as liaison:
+        call = asyncio.create_task(liaison.call("fetch", GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
-        pid = errands._child.pid
+        pid = liaison._child.pid
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(OwnFaultError, match="has ended"):
             await call
-        assert (await errands.call("discover", GOOD)).policy_id == "id1"
-        assert errands._child.pid != pid
+        assert (await liaison.call("discover", GOOD)).policy_id == "id1"
+        assert liaison._child.pid != pid
         assert not is_there(pid)
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said == [f"the process that asks the network has ended status=-9 pid={pid}"]
@@ -117,22 +117,22 @@ async def test_killed(net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFi
 
 async def test_ended_before_it_is_replaced(net: Internet, tmp_path: Path) -> None:
     """The end does not wait for another process, nor is one begun after it."""
-    async with asked(net, tmp_path) as errands:
-        assert await errands.call("discover", GOOD)
-        pid = errands._child.pid
+    async with asked(net, tmp_path) as liaison:
+        assert await liaison.call("discover", GOOD)
+        pid = liaison._child.pid
         os.kill(pid, signal.SIGKILL)
-        call = asyncio.create_task(errands.call("blind"))
+        call = asyncio.create_task(liaison.call("blind"))
         with pytest.raises(OwnFaultError):
             await call
-    assert errands._child.pid == pid
+    assert liaison._child.pid == pid
     assert not is_there(pid)
 
 
 async def test_stopped(net: Internet, tmp_path: Path) -> None:
     """One that does nothing any more is ended all the same, and soon."""
-    async with asked(net, tmp_path) as errands:
-        assert await errands.call("discover", GOOD)
-        pid = errands._child.pid
+    async with asked(net, tmp_path) as liaison:
+        assert await liaison.call("discover", GOOD)
+        pid = liaison._child.pid
         os.kill(pid, signal.SIGSTOP)
     assert not is_there(pid)
-    assert errands._child.returncode == -signal.SIGKILL
+    assert liaison._child.returncode == -signal.SIGKILL
