@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import socket
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 from postfix_mta_sts.commands import DEFAULT_CONFIG
 from postfix_mta_sts.listening import ListenError
 from tests.support.clients import Address, Client, connected, request
-from tests.support.daemons import PATIENCE, Desk, daemon, process, reloading
+from tests.support.daemons import PATIENCE, Desk, Process, daemon, process, reloading
 from tests.support.dns import Fault
 from tests.support.internet import AS_IT_IS, Changes, Internet, internet
 from tests.support.policy_host import black_hole, ok, policy_text
@@ -227,6 +228,28 @@ class TestRestart:
                 await running
                 assert await desk.ask("good.test") == secure("good.test")
 
+    async def test_no_orphan(self, net: Internet, tmp_path: Path) -> None:
+        """What asks the network ends with the daemon: asked to, or killed."""
+        for end in (Process.stop, Process.kill):
+            async with process(tmp_path, net.config(tmp_path)) as served:
+                await served.start()
+                (outpost,) = children(served.pid)
+                await end(served)
+                await until(lambda: is_over(outpost))  # noqa: B023 (awaited here)
+
+    async def test_another_outpost(self, net: Internet, tmp_path: Path) -> None:
+        """If what asks the network is killed, what is known is answered, and all is, soon."""
+        net.publish("new.test")
+        async with process(tmp_path, net.config(tmp_path)) as served:
+            await served.start()
+            assert await served.ask("good.test") == secure("good.test")
+            os.kill(children(served.pid)[0], signal.SIGKILL)
+            assert await served.ask("good.test") == secure("good.test")
+            await until(lambda: "has ended status=-9" in served.log)
+            assert await served.ask("new.test") == secure("new.test")
+            assert len(children(served.pid)) == 1
+            assert await served.stop() == 0
+
     async def test_kill_in_the_middle_of_traffic(self, net: Internet, tmp_path: Path) -> None:
         """After `kill -9` every policy of which Postfix was told is on file, with its own age."""
         answered: dict[str, tuple[float, float]] = {}
@@ -374,6 +397,20 @@ class TestStore:
             assert await desk.ask("good.test") == secure("good.test")
             net.vanish(Fault.SILENCE)
             assert await desk.ask("[good.test]") == secure("good.test")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has begun."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(each) for each in listed.split()]
+
+
+def is_over(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked how."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
 
 
 async def until(holds: Callable[[], bool]) -> None:

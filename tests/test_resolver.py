@@ -7,7 +7,12 @@ import pytest
 
 from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
+from postfix_mta_sts.mtasts.errors import (
+    DnsFailureError,
+    NoRecordError,
+    OwnFaultError,
+    StatusError,
+)
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.rechecks import DUE_MOST, UNDER_WAY
@@ -447,6 +452,28 @@ async def test_a_fault_of_our_own(caplog: pytest.LogCaptureFixture) -> None:
     assert counts.attempts == {(Stage.OWN, "own-fault"): 1}
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert record.exc_info
+
+
+@pytest.mark.parametrize("stage", ["dns", "https"])
+async def test_a_fault_of_our_own_that_was_told(
+    caplog: pytest.LogCaptureFixture, stage: str
+) -> None:
+    """Where the log has been told of it already, the policy stays, and no further line is written."""
+    around, counts = Surroundings(), Counts()
+    around.publish()
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, counts=counts)
+    before = await looked_up(resolver)
+    fault = OwnFaultError("the process that asks the network has ended")
+    if stage == "dns":
+        around.records[GOOD] = fault
+    else:
+        around.policies[GOOD] = fault
+    await resolver.refresh(GOOD)
+    after = await looked_up(resolver)
+    assert after.policy == before.policy
+    assert after.expires_at == before.expires_at
+    assert counts.attempts[Stage.OWN, "own-fault"] == 1
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
 async def test_too_many_attempts(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from postfix_mta_sts.errand import Sources
 from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError
+from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Found
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
@@ -45,7 +45,7 @@ class Surroundings:
     """Records and policies by domain; a domain without an entry has no record."""
 
     records: dict[Domain, Found | DiscoveryError | Exception] = field(default_factory=dict)
-    policies: dict[Domain, Policy | FetchError] = field(default_factory=dict)
+    policies: dict[Domain, Policy | FetchError | OwnFaultError] = field(default_factory=dict)
     store: Store = field(default_factory=MemoryStore)
     now: float = START
     queries: Tally[Domain] = field(default_factory=Tally)
