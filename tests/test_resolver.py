@@ -458,7 +458,7 @@ async def test_a_fault_of_our_own(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_fault_of_our_own_that_was_told(
     caplog: pytest.LogCaptureFixture, stage: str
 ) -> None:
-    """Where the log has been told of it already, the policy stays, and no further line is written."""
+    """Where the log has been told already, the policy stays, and no further line is written."""
     around, counts = Surroundings(), Counts()
     around.publish()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, counts=counts)
