@@ -25,6 +25,11 @@ RESPAWN: Final = 1.0
 PATIENCE: Final = 1.0
 """Seconds that it has for its end."""
 
+_PROGRAM: Final = (
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    "from postfix_mta_sts.outpost import main; main(int(sys.argv[1]))"
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -140,8 +145,9 @@ class Liaison:
 
 
 def _begun(sock: socket.socket) -> subprocess.Popen[bytes]:
-    # -P: as with the command itself, nothing is imported from where it happens to be started.
-    words = [sys.executable, "-P", "-m", "postfix_mta_sts.outpost", str(sock.fileno())]
+    # Modules are looked for where this process does, and nowhere else: a package's script knows best.
+    flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
+    words = [sys.executable, *flags, str(sock.fileno()), *sys.path]
     return subprocess.Popen(  # noqa: S603 (this program itself)
         words, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
     )

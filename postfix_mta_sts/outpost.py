@@ -119,7 +119,3 @@ class _Outpost:
 
     def _note(self, what: str, value: object) -> None:
         self._line.send((0, (what, value)))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
