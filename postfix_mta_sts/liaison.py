@@ -145,7 +145,7 @@ class Liaison:
 
 
 def _begun(sock: socket.socket) -> subprocess.Popen[bytes]:
-    # Modules are looked for where this process does, and nowhere else: a package's script knows best.
+    # Modules are looked for where this process does, and nowhere else: its script knows best.
     flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
     words = [sys.executable, *flags, str(sock.fileno()), *sys.path]
     return subprocess.Popen(  # noqa: S603 (this program itself)
