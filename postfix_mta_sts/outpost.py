@@ -6,7 +6,6 @@ processes of a service, and there is work to do until the first of them is done.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -16,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from postfix_mta_sts import crossing, logs
+from postfix_mta_sts import crossing, interpreter, logs
 from postfix_mta_sts.config import Settings
 from postfix_mta_sts.crossing import Line, Message
 from postfix_mta_sts.discovery import Dns
@@ -29,8 +28,6 @@ from postfix_mta_sts.proof import Proof
 
 NICENESS: Final = 10
 """How much it gives way to who answers Postfix (nice(2))."""
-GC_THRESHOLDS: Final = (20_000, 50, 1_000)
-"""With Python's own, the collector took 6 % of a look-up of a new domain (`gc.set_threshold`)."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +45,7 @@ def main(descriptor: int) -> None:
         return
     journal = logs.to_journal(os.environ, sys.stderr)
     logs.set_up(settings.log.level, settings.log.format, sys.stderr, journal=journal)
-    gc.freeze()  # what was imported stays, and need not be looked at again
-    gc.set_threshold(*GC_THRESHOLDS)
+    interpreter.set_up()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         try:
             runner.run(_serve(sock, settings, https_port))

@@ -1,7 +1,6 @@
 """`postfix-mta-sts serve`: the daemon itself."""
 
 import argparse
-import gc
 import os
 import re
 import sys
@@ -9,17 +8,13 @@ from typing import Final
 
 import uvloop
 
-from postfix_mta_sts import logs, service
+from postfix_mta_sts import interpreter, logs, service
 from postfix_mta_sts.commands import DEFAULT_CONFIG, OK, Commands, add_config, settings
 from postfix_mta_sts.config import Settings
 from postfix_mta_sts.service import Origin
 from postfix_mta_sts.shared import serve_together
 
 WORKERS_MOST: Final = 64
-GC_THRESHOLDS: Final = (20_000, 50, 1_000)
-"""With Python's own, the collector took 6 % of a look-up of a new domain (`gc.set_threshold`)."""
-TURN: Final = 0.0002
-"""Seconds after which a thread of the store that computes gives way (`sys.setswitchinterval`)."""
 
 
 def add(commands: Commands) -> None:
@@ -43,9 +38,7 @@ def _serve(args: argparse.Namespace) -> int:
     apply(chosen)
     config = args.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     origin = Origin(str(config) if config else None, load, apply)
-    gc.freeze()  # what was imported stays, and need not be looked at again
-    sys.setswitchinterval(TURN)
-    gc.set_threshold(*GC_THRESHOLDS)
+    interpreter.set_up()
     if args.workers == 1:
         uvloop.run(service.serve(chosen, os.environ, origin))
     else:
