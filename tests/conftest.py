@@ -1,10 +1,13 @@
-"""For all tests: which event loop they run in."""
+"""For all tests: which event loop they run in, and an Internet for those that want one."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
+
+from tests.support.internet import Internet, internet
 
 BOTH_LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -16,3 +19,11 @@ def pytest_asyncio_loop_factories(
     marks = item.iter_markers("asyncio")
     chosen = any("loop_factories" in mark.kwargs for mark in marks)
     return BOTH_LOOPS if chosen else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+async def net(tmp_path: Path) -> AsyncIterator[Internet]:
+    """An Internet in which good.test has a policy."""
+    async with internet(tmp_path) as net:
+        net.publish("good.test")
+        yield net

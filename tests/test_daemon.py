@@ -8,7 +8,7 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,7 +19,7 @@ from postfix_mta_sts.listening import ListenError
 from tests.support.clients import Address, Client, connected, request
 from tests.support.daemons import PATIENCE, Desk, Process, daemon, process, reloading
 from tests.support.dns import Fault
-from tests.support.internet import AS_IT_IS, Changes, Internet, internet
+from tests.support.internet import AS_IT_IS, Changes, Internet
 from tests.support.policy_host import black_hole, ok, policy_text
 
 NOT_FOUND = b"NOTFOUND "
@@ -29,14 +29,6 @@ both_loops = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 def secure(domain: str) -> bytes:
     """What is answered of a domain that `Internet.publish` has given its ordinary policy."""
     return f"OK secure match=mx1.{domain} servername=hostname".encode()
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        yield net
 
 
 class TestAnswers:

@@ -13,20 +13,12 @@ from postfix_mta_sts.listening import ListenError
 from tests.support.clients import connected
 from tests.support.daemons import Desk, reloading
 from tests.support.dns import Fault
-from tests.support.internet import Changes, Internet, internet
+from tests.support.internet import Changes, Internet
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 SECURE = b"OK secure match=mx1.good.test servername=hostname"
 NOT_FOUND = b"NOTFOUND "
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        yield net
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The steps of a query, as far as they need a Policy Host without a proxy before it."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,9 @@ from postfix_mta_sts.outside import network
 from postfix_mta_sts.postfix.reply import STRICT, DaneRule
 from postfix_mta_sts.report import as_dict, as_lines
 from tests.support.dns import Fault
-from tests.support.internet import Internet, internet
+from tests.support.internet import Internet
 
 GOOD = Domain("good.test")
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        yield net
 
 
 async def explained(

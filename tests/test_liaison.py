@@ -13,20 +13,12 @@ from postfix_mta_sts.liaison import Liaison
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import HostNotFoundError, NoRecordError, OwnFaultError
 from postfix_mta_sts.outpost import NICENESS
-from tests.support.internet import Internet, internet
+from tests.support.internet import Internet
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 GOOD = parse_domain("good.test")
 OTHER = parse_domain("other.test")
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        yield net
 
 
 @asynccontextmanager

@@ -13,20 +13,12 @@ from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError
 from postfix_mta_sts.network import Network
 from tests.support.dns import DnsServer, Fault
-from tests.support.internet import Internet, internet
+from tests.support.internet import Internet
 from tests.support.tls import Authority
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 GOOD = parse_domain("good.test")
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        yield net
 
 
 @asynccontextmanager

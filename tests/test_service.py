@@ -13,18 +13,10 @@ import pytest
 from postfix_mta_sts.service import Origin, serve
 from tests.support.clients import Client, connected
 from tests.support.daemons import PATIENCE, Desk, Process, process
-from tests.support.internet import AS_IT_IS, Changes, Internet, internet
+from tests.support.internet import AS_IT_IS, Changes, Internet
 
 SECURE = b"OK secure match=mx1.good.test servername=hostname"
 NOT_FOUND = b"NOTFOUND "
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        yield net
 
 
 @pytest.fixture

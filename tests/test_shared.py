@@ -14,17 +14,9 @@ import pytest
 from postfix_mta_sts.remote import Remote
 from tests.support.clients import connected
 from tests.support.daemons import PATIENCE, Process, process
-from tests.support.internet import Internet, internet
+from tests.support.internet import Internet
 
 SECURE = b"OK secure match=mx1.good.test servername=hostname"
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        yield net
 
 
 @pytest.fixture
