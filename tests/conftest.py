@@ -1,6 +1,7 @@
 """For all tests: which event loop they run in, and an Internet for those that want one."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 import uvloop
 
 from tests.support.internet import Internet, internet
+
+# A shell has what it begins in the background ignore SIGINT, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BOTH_LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
