@@ -1,8 +1,9 @@
 """States in a SQLite file: one connection reads, one writes, and many writes share one commit.
 
-Border: SQL and the life of one opened file. How the file is laid out is `schema`'s matter; what
-becomes of a failure is `failsafe`'s. Each connection has a thread of its own (`connection`), so
-that no writer that waits for a lock delays a read, and none that reads a million rows a look-up.
+Border: the life of one opened file. Its SQL is in `statements`, what a row means in `rows`, how the
+file is laid out in `schema`; what becomes of a failure is `failsafe`'s matter. Each connection has
+a thread of its own (`connection`), so that no writer that waits for a lock delays a read, and none
+that reads a million rows a look-up.
 """
 
 import asyncio
@@ -15,17 +16,15 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from postfix_mta_sts import logs
-from postfix_mta_sts.mtasts.dane import Verdict, from_text, to_text
+from postfix_mta_sts.mtasts.dane import Verdict, to_text
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
-from postfix_mta_sts.mtasts.lifecycle import State, restored
-from postfix_mta_sts.mtasts.policy import Mode, parse_policy
-from postfix_mta_sts.mtasts.record import PolicyId, parse_records
+from postfix_mta_sts.mtasts.errors import MtaStsError
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import (
-    HISTORY_MOST,
     Asked,
     DamagedStoreError,
     Overview,
@@ -34,8 +33,10 @@ from postfix_mta_sts.store import (
     Seen,
     StoreError,
     held,
+    statements,
 )
 from postfix_mta_sts.store.connection import Connection
+from postfix_mta_sts.store.rows import Raw, domain_of, readable, seen_of, state_of
 from postfix_mta_sts.store.schema import SCHEMA, as_store_errors, identity, prepare, set_aside
 
 _T = TypeVar("_T")
@@ -48,96 +49,6 @@ _LOADED_AT_ONCE: Final = 16
 comes meanwhile is not behind all of them."""
 _REMOVED_AT_ONCE: Final = 5000
 """Rows that one call removes at most, so that no save waits long behind it."""
-
-# One row for all: after each row SQLite's thread waits for the interpreter's lock once more.
-# quote() writes a number so that it reads back as it was.
-_LOAD = """
-    SELECT json_group_array(json_array(
-        domain, CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
-        CAST(dane AS TEXT)
-    )) FROM policies WHERE domain IN (SELECT value FROM json_each(?))
-"""
-_SAVE = """
-    INSERT INTO policies
-        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at, dane)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (domain) DO UPDATE SET
-        policy_id = excluded.policy_id,
-        policy = excluded.policy,
-        fetched_at = excluded.fetched_at,
-        refetch_at = excluded.refetch_at,
-        expires_at = excluded.expires_at,
-        asked_at = max(policies.asked_at, excluded.asked_at),
-        dane = excluded.dane
-        WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
-"""
-_REMEMBER = """
-    INSERT INTO history (domain, policy_id, mode, mx, seen_from, seen_to)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-    ON CONFLICT DO UPDATE SET
-        seen_from = min(seen_from, excluded.seen_from),
-        seen_to = max(seen_to, excluded.seen_to)
-"""
-_FORGET_OLDEST = f"""
-    DELETE FROM history WHERE domain = ?1 AND (seen_to, policy_id, mode, mx) <= (
-        SELECT seen_to, policy_id, mode, mx FROM history WHERE domain = ?1
-        ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {HISTORY_MOST}
-    )
-"""  # noqa: S608 (a number of ours)
-_NOTE_VERDICT = "UPDATE policies SET dane = ? WHERE domain = ?"
-_TOUCH = """
-    UPDATE policies SET asked_at = max(asked_at, ?), asked_count = asked_count + ?
-    WHERE domain = ?
-"""
-_DUE = """
-    SELECT domain FROM policies
-    WHERE refetch_at <= ? AND asked_at >= ? AND expires_at > ?
-    ORDER BY refetch_at LIMIT ?
-"""
-_ROWS = """
-    SELECT domain, asked_at, asked_count,
-        CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
-        CAST(dane AS TEXT)
-    FROM policies
-"""
-_ROW = f"{_ROWS} WHERE domain = ?"
-_PAGE = f"""
-    {_ROWS} INDEXED BY policies_listed
-    WHERE domain > ?1 AND expires_at > ?2 AND (?3 IS NULL OR mode = ?3)
-        AND (?4 IS NULL OR expires_at < ?4)
-    ORDER BY domain LIMIT ?5
-"""
-_HISTORY = """
-    SELECT policy_id, mode, mx, seen_from, seen_to FROM history
-    WHERE domain = ? ORDER BY seen_to DESC
-"""
-# Grouping would sort them first.
-_EACH_MODE = ", ".join(f"count(*) FILTER (WHERE mode = '{mode}')" for mode in Mode)
-_BY_MODE = f"""
-    SELECT {_EACH_MODE} FROM policies INDEXED BY policies_listed WHERE expires_at > ?
-"""  # noqa: S608 (the names of ours)
-_OLDEST = """
-    SELECT fetched_at FROM policies INDEXED BY policies_due
-    WHERE asked_at >= ? AND expires_at > ? ORDER BY refetch_at LIMIT 1
-"""
-_FORGET_HISTORY = "DELETE FROM history WHERE domain = ?"
-_FORGET = "DELETE FROM policies WHERE domain = ?"
-_REMOVE_EXPIRED_HISTORY = """
-    DELETE FROM history WHERE domain IN (
-        SELECT domain FROM policies WHERE expires_at < ? LIMIT ?
-    )
-"""
-_REMOVE_EXPIRED = """
-    DELETE FROM policies WHERE rowid IN (
-        SELECT rowid FROM policies WHERE expires_at < ? LIMIT ?
-    )
-"""
-_REMOVE_UNREADABLE = "DELETE FROM policies WHERE domain = ? AND fetched_at = ?"
-
-
-_Raw: TypeAlias = list[Any]
-"""A row as it is read: policy id, policy, fetched_at, refetch_at, all of them as text, and DANE's
-verdict as text or None."""
 
 
 class _Job(NamedTuple):
@@ -176,7 +87,7 @@ class SqliteStore:
         self._closed = False
         self._waiting: list[_Job] = []
         self._writer: asyncio.Task[None] | None = None
-        self._wanted: dict[Domain, list[asyncio.Future[_Raw | None]]] = {}
+        self._wanted: dict[Domain, list[asyncio.Future[Raw | None]]] = {}
         self._reader: asyncio.Task[None] | None = None
 
     @classmethod
@@ -217,7 +128,7 @@ class SqliteStore:
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. A row that stands for no valid policy is removed, as though not there."""
         self._must_be_open()
-        row: asyncio.Future[_Raw | None] = asyncio.get_running_loop().create_future()
+        row: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
         self._wanted.setdefault(domain, []).append(row)
         if self._reader is None:
             self._reader = asyncio.create_task(self._read_wanted(), name="store reader")
@@ -225,7 +136,7 @@ class SqliteStore:
         if found is None:
             return None
         try:
-            return _state(found)
+            return state_of(found)
         except MtaStsError as error:
             self._remove_unreadable(domain, found, error)
             return None
@@ -238,62 +149,68 @@ class SqliteStore:
         dane = to_text(state.dane) if state.dane else None
         mx = " ".join(str(pattern) for pattern in policy.mx)
         await self._write(
-            (_REMEMBER, [(domain, policy_id, policy.mode, mx, fetched_at)]),
-            (_FORGET_OLDEST, [(domain,)]),
-            (_SAVE, [(domain, policy_id, policy.text, *times, dane, state.checked_at)]),
+            (statements.REMEMBER, [(domain, policy_id, policy.mode, mx, fetched_at)]),
+            (statements.FORGET_OLDEST, [(domain,)]),
+            (statements.SAVE, [(domain, policy_id, policy.text, *times, dane, state.checked_at)]),
         )
 
     async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
         """See `Store`."""
-        await self._write((_NOTE_VERDICT, [(to_text(verdict), domain)]))
+        await self._write((statements.NOTE_VERDICT, [(to_text(verdict), domain)]))
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
-        await self._write((_TOUCH, [(at, times, domain) for domain, (at, times) in asked.items()]))
+        await self._write(
+            (statements.TOUCH, [(at, times, domain) for domain, (at, times) in asked.items()])
+        )
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """See `Store`."""
-        rows = await self._read(_DUE, now, asked_since, now, limit)
-        return [_domain(row[0]) for row in rows]
+        rows = await self._read(statements.DUE, now, asked_since, now, limit)
+        return [domain_of(row[0]) for row in rows]
 
     async def row(self, domain: Domain) -> Row | None:
         """See `Store`."""
-        rows = await self._read(_ROW, domain)
-        return next(_readable(rows), None)
+        rows = await self._read(statements.ROW, domain)
+        return next(readable(rows), None)
 
     async def history(self, domain: Domain) -> Sequence[Seen]:
         """See `Store`."""
-        rows = await self._read(_HISTORY, domain)
-        return [_seen(row) for row in rows]
+        rows = await self._read(statements.HISTORY, domain)
+        return [seen_of(row) for row in rows]
 
     async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`; a row that stands for no valid policy is passed over."""
         last: str = after or ""
         while raw := list(
-            await self._read(_PAGE, last, query.now, query.mode, query.expiring_before, limit)
+            await self._read(
+                statements.PAGE, last, query.now, query.mode, query.expiring_before, limit
+            )
         ):
-            if rows := list(_readable(raw)):
+            if rows := list(readable(raw)):
                 return rows
-            last = _domain(raw[-1][0])
+            last = domain_of(raw[-1][0])
         return []
 
     async def overview(self, now: float, asked_since: float) -> Overview:
         """See `Store`."""
-        [counts] = await self._read(_BY_MODE, now)
-        oldest = await self._read(_OLDEST, asked_since, now)
+        [counts] = await self._read(statements.BY_MODE, now)
+        oldest = await self._read(statements.OLDEST, asked_since, now)
         by_mode = dict(zip(Mode, counts, strict=True))
         return Overview(by_mode, next((row[0] for row in oldest), None))
 
     async def forget(self, domain: Domain) -> bool:
         """See `Store`."""
-        removed = self._write((_FORGET, [(domain,)]))
-        history = self._write((_FORGET_HISTORY, [(domain,)]))
+        removed = self._write((statements.FORGET, [(domain,)]))
+        history = self._write((statements.FORGET_HISTORY, [(domain,)]))
         return await removed + await history > 0
 
     async def remove_expired(self, before: float) -> int:
         """See `Store`."""
         some = (before, _REMOVED_AT_ONCE)
-        return await self._write((_REMOVE_EXPIRED_HISTORY, [some]), (_REMOVE_EXPIRED, [some]))
+        return await self._write(
+            (statements.REMOVE_EXPIRED_HISTORY, [some]), (statements.REMOVE_EXPIRED, [some])
+        )
 
     async def close(self) -> None:
         """See `Store`; if the file was found damaged, it is set aside now."""
@@ -373,11 +290,11 @@ class SqliteStore:
             raise
         return counts
 
-    def _remove_unreadable(self, domain: Domain, row: _Raw, error: MtaStsError) -> None:
+    def _remove_unreadable(self, domain: Domain, row: Raw, error: MtaStsError) -> None:
         reason = str(error)
         logs.event(_log, logging.WARNING, "stored policy is not readable", domain, reason=reason)
         # Not waited for; fetched_at, so that a policy that is saved meanwhile stays.
-        removal = self._write((_REMOVE_UNREADABLE, [(domain, float(row[2]))]))
+        removal = self._write((statements.REMOVE_UNREADABLE, [(domain, float(row[2]))]))
         removal.add_done_callback(asyncio.Future.exception)
 
     def _must_be_open(self) -> None:
@@ -394,40 +311,10 @@ class SqliteStore:
             raise
 
 
-def _load(domains: str, db: sqlite3.Connection) -> dict[str, _Raw]:
+def _load(domains: str, db: sqlite3.Connection) -> dict[str, Raw]:
     """The rows of a JSON array of domains; in the connection's thread."""
-    [(rows,)] = db.execute(_LOAD, (domains,)).fetchall()
+    [(rows,)] = db.execute(statements.LOAD, (domains,)).fetchall()
     return {domain: row for domain, *row in json.loads(rows.decode("utf-8", "surrogateescape"))}
-
-
-def _state(row: _Raw) -> State:
-    """The state that a row stands for; raises `MtaStsError` if it stands for none."""
-    policy_id, policy, *times, dane = row
-    id_ = parse_records([b"v=STSv1;id=" + policy_id.encode("utf-8", "surrogateescape")])
-    try:
-        fetched_at, refetch_at = map(float, times)
-    except ValueError as error:
-        raise InvalidPolicyError(0, "a column of another type") from error
-    text = policy.encode("utf-8", "surrogateescape")
-    verdict = from_text(dane) if dane else None  # what is not readable is asked for anew
-    return restored(parse_policy(text), id_, fetched_at, refetch_at, verdict)
-
-
-def _domain(raw: bytes) -> Domain:
-    # Only a `Domain` was ever written; what has become of it on a bad disk is in no table.
-    return Domain(raw.decode("ascii", "backslashreplace"))
-
-
-def _readable(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
-    for domain, asked_at, asked_count, *raw in rows:
-        with suppress(MtaStsError):  # `load` removes it
-            state = _state([text and text.decode("utf-8", "surrogateescape") for text in raw])
-            yield Row(_domain(domain), state, asked_at, asked_count)
-
-
-def _seen(row: Sequence[Any]) -> Seen:
-    policy_id, mode, mx = (text.decode("ascii", "backslashreplace") for text in row[:3])
-    return Seen(PolicyId(policy_id), Mode(mode), tuple(mx.split()), *row[3:])
 
 
 def _succeed(results: Iterable[tuple[asyncio.Future[_T], _T]]) -> None:

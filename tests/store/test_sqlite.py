@@ -12,8 +12,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
-from postfix_mta_sts.store import Asked, DamagedStoreError, StoreError
-from postfix_mta_sts.store import sqlite as under_test
+from postfix_mta_sts.store import Asked, DamagedStoreError, StoreError, sqlite, statements
 from postfix_mta_sts.store.sqlite import SqliteStore
 from tests.support.states import TEXT, a_policy, a_state
 
@@ -253,7 +252,7 @@ async def test_removal_spares_a_newer_row(store: SqliteStore) -> None:
 
 async def test_bounded_removal(store: SqliteStore, path: Path) -> None:
     """A call removes but some thousands, so that no save waits long; the next goes on."""
-    most = under_test._REMOVED_AT_ONCE
+    most = sqlite._REMOVED_AT_ONCE
     with closing(sqlite3.connect(path)) as db, db:
         row = ("id1", TEXT, 0.0, 0.0, 1.0, 0.0)
         rows = [(f"d{n}.test", *row) for n in range(most + 1)]
@@ -264,14 +263,14 @@ async def test_bounded_removal(store: SqliteStore, path: Path) -> None:
 async def test_queries_use_their_indices(store: SqliteStore, path: Path) -> None:
     """What is done with a million rows is done by an index, and `due` reads nothing else."""
     queries = {
-        "due": under_test._DUE,
-        "remove": under_test._REMOVE_EXPIRED,
-        "load": under_test._LOAD,
-        "touch": under_test._TOUCH,
-        "page": under_test._PAGE,
-        "oldest": under_test._OLDEST,
-        "modes": under_test._BY_MODE,
-        "history": under_test._HISTORY,
+        "due": statements.DUE,
+        "remove": statements.REMOVE_EXPIRED,
+        "load": statements.LOAD,
+        "touch": statements.TOUCH,
+        "page": statements.PAGE,
+        "oldest": statements.OLDEST,
+        "modes": statements.BY_MODE,
+        "history": statements.HISTORY,
     }
     with closing(sqlite3.connect(path)) as db:
         plans = {

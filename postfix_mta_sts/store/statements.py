@@ -1,0 +1,94 @@
+"""The SQL of a SQLite store, by what each statement does.
+
+Border: text only; the tables that it speaks of are laid out in `schema`, and who executes it, and
+when, is `sqlite`'s matter.
+"""
+
+from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.store import HISTORY_MOST
+
+# What `rows.Raw` has. quote() writes a number so that it reads back as it was.
+_RAW = """
+        CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
+        CAST(dane AS TEXT)
+"""
+# One row for all: after each row SQLite's thread waits for the interpreter's lock once more.
+LOAD = f"""
+    SELECT json_group_array(json_array(
+        domain, {_RAW}
+    )) FROM policies WHERE domain IN (SELECT value FROM json_each(?))
+"""  # noqa: S608 (columns of ours)
+SAVE = """
+    INSERT INTO policies
+        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at, dane)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (domain) DO UPDATE SET
+        policy_id = excluded.policy_id,
+        policy = excluded.policy,
+        fetched_at = excluded.fetched_at,
+        refetch_at = excluded.refetch_at,
+        expires_at = excluded.expires_at,
+        asked_at = max(policies.asked_at, excluded.asked_at),
+        dane = excluded.dane
+        WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
+"""
+REMEMBER = """
+    INSERT INTO history (domain, policy_id, mode, mx, seen_from, seen_to)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+    ON CONFLICT DO UPDATE SET
+        seen_from = min(seen_from, excluded.seen_from),
+        seen_to = max(seen_to, excluded.seen_to)
+"""
+FORGET_OLDEST = f"""
+    DELETE FROM history WHERE domain = ?1 AND (seen_to, policy_id, mode, mx) <= (
+        SELECT seen_to, policy_id, mode, mx FROM history WHERE domain = ?1
+        ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {HISTORY_MOST}
+    )
+"""  # noqa: S608 (a number of ours)
+NOTE_VERDICT = "UPDATE policies SET dane = ? WHERE domain = ?"
+TOUCH = """
+    UPDATE policies SET asked_at = max(asked_at, ?), asked_count = asked_count + ?
+    WHERE domain = ?
+"""
+DUE = """
+    SELECT domain FROM policies
+    WHERE refetch_at <= ? AND asked_at >= ? AND expires_at > ?
+    ORDER BY refetch_at LIMIT ?
+"""
+ROWS = f"""
+    SELECT domain, asked_at, asked_count, {_RAW}
+    FROM policies
+"""  # noqa: S608 (columns of ours)
+ROW = f"{ROWS} WHERE domain = ?"
+PAGE = f"""
+    {ROWS} INDEXED BY policies_listed
+    WHERE domain > ?1 AND expires_at > ?2 AND (?3 IS NULL OR mode = ?3)
+        AND (?4 IS NULL OR expires_at < ?4)
+    ORDER BY domain LIMIT ?5
+"""
+HISTORY = """
+    SELECT policy_id, mode, mx, seen_from, seen_to FROM history
+    WHERE domain = ? ORDER BY seen_to DESC
+"""
+# Grouping would sort them first.
+EACH_MODE = ", ".join(f"count(*) FILTER (WHERE mode = '{mode}')" for mode in Mode)
+BY_MODE = f"""
+    SELECT {EACH_MODE} FROM policies INDEXED BY policies_listed WHERE expires_at > ?
+"""  # noqa: S608 (the names of ours)
+OLDEST = """
+    SELECT fetched_at FROM policies INDEXED BY policies_due
+    WHERE asked_at >= ? AND expires_at > ? ORDER BY refetch_at LIMIT 1
+"""
+FORGET_HISTORY = "DELETE FROM history WHERE domain = ?"
+FORGET = "DELETE FROM policies WHERE domain = ?"
+REMOVE_EXPIRED_HISTORY = """
+    DELETE FROM history WHERE domain IN (
+        SELECT domain FROM policies WHERE expires_at < ? LIMIT ?
+    )
+"""
+REMOVE_EXPIRED = """
+    DELETE FROM policies WHERE rowid IN (
+        SELECT rowid FROM policies WHERE expires_at < ? LIMIT ?
+    )
+"""
+REMOVE_UNREADABLE = "DELETE FROM policies WHERE domain = ? AND fetched_at = ?"
