@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from postfix_mta_sts.counts import Answer, Counts, Source
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.memory import Known
 from postfix_mta_sts.mtasts.dane import DANE_KINDS
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, fresh_until
@@ -29,7 +30,7 @@ from postfix_mta_sts.postfix.reply import (
 )
 from postfix_mta_sts.postfix.wire import Request, Wire
 from postfix_mta_sts.recent import drop_oldest
-from postfix_mta_sts.resolver import Known, Resolver
+from postfix_mta_sts.resolver import Resolver
 
 COUNTED_AT_ONCE: Final = 1_000
 """Entries that are counted before others have their turn."""

@@ -1,25 +1,26 @@
 """What is known of each domain, and one attempt to know more at a time, whoever asks.
 
-Border: memory and waiting; the way to the network is an `errand`, and nothing is decided here.
-What is known of a domain stands in a `Known`, one per domain; who holds it sees it change.
+Border: who waits for what; what is known stands in a `memory`, the way to the network is an
+`errand`, and nothing is decided here.
 """
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
+from postfix_mta_sts.attempt import Attempt
 from postfix_mta_sts.counts import Counts, Source, Stage
 from postfix_mta_sts.errand import Errand, Sources
 from postfix_mta_sts.hearing import Hearing, Judge
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.memory import Known, Memory
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.dane import DANE_KINDS, is_due
+from postfix_mta_sts.mtasts.dane import is_due
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Standing, State, standing
 from postfix_mta_sts.pace import Pace
-from postfix_mta_sts.recent import drop_oldest
 from postfix_mta_sts.rechecks import Rechecks
 from postfix_mta_sts.store import Asked
 
@@ -32,55 +33,12 @@ TURNS: Final = 8
 _log = logging.getLogger(__name__)
 
 
-class Known:
-    """Where a domain's current state stands in memory; None once it stands there no more."""
-
-    __slots__ = ("asked_at", "domain", "state")
-
-    def __init__(self, domain: Domain, state: State, asked_at: float) -> None:
-        self.domain = domain
-        self.asked_at = asked_at
-        """When the domain was last asked for, to the minute."""
-        self.state: State | None = state
-
-
 class LookedUp(NamedTuple):
     """What a look-up got."""
 
     state: State | None
     """None where there was nothing in time, or no room to ask."""
     source: Source
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One way to the network and back, and who waits for it."""
-
-    answer: asyncio.Future[State | None]
-    """Done as soon as there is something to serve, from the store or from the network; None
-    where the attempt was broken off."""
-    waited_until: float
-    """By the loop's clock: nobody waits for this attempt longer than that."""
-    remember: bool = False
-    """Whether its outcome is kept in memory: a look-up asked for it."""
-    forced: bool = False
-    """Whether the policy is fetched however well it is known."""
-    whole: bool = False
-    """Whether the TXT record is asked for, be it due or not."""
-    read: bool = False
-    """Whether the file was read before it began; `on_file` is what was found, and not in force."""
-    on_file: State | None = None
-    recheck: bool = False
-    """Whether it came out of the queue of those that are due."""
-    kept: State | None = None
-    """A policy in force of which DANE's verdict is missing: better than nothing, in the end."""
-    source: Source = Source.NONE
-    """Where `answer` came from."""
-    after: State | None = None
-    """The state in which it ended."""
-    saved: bool = False
-    """Whether that is on file, or will be."""
-    task: asyncio.Task[None] | None = None
 
 
 class Resolver:
@@ -103,12 +61,11 @@ class Resolver:
         self._sources = sources
         self._counts = counts or Counts()
         self._lookup_timeout = lookup_timeout
-        self._entries = entries
         self._limit = attempts
         self._crowded = False
         self._pace = Pace(TURNS)
-        self._known: dict[Domain, Known] = {}
-        self._attempts: dict[Domain, _Attempt] = {}
+        self._memory = Memory(entries, self._evicted)
+        self._attempts: dict[Domain, Attempt] = {}
         self._asked: dict[Domain, Asked] = {}
         self._rechecks = Rechecks(self._recheck)
         self._judge: Judge | None = None
@@ -116,19 +73,17 @@ class Resolver:
     def do_dane(self, judge: Judge | None) -> None:
         """Serve nothing without DANE's verdict from now on; None: ask for none any more."""
         self._judge = judge
-        for known in self._known.values():
-            if known.state and known.state.dane:
-                known.state = replace(known.state, dane=None)
+        self._memory.drop_verdicts()
 
     def change(self, *, lookup_timeout: float, entries: int) -> None:
         """Go on with these; what is in memory beyond `entries` goes with the next that comes."""
         self._lookup_timeout = lookup_timeout
-        self._entries = entries
+        self._memory.entries = entries
 
     @property
     def entries(self) -> int:
         """How many states are in memory."""
-        return len(self._known)
+        return len(self._memory)
 
     @property
     def under_way(self) -> int:
@@ -137,13 +92,12 @@ class Resolver:
 
     def recall(self, domain: Domain) -> Known | None:
         """What memory can serve, if anything; a recheck that is due begins behind it."""
-        known = self._known.get(domain)
+        known = self._memory.get(domain)
         now = self._sources.clock()
         worth = self._standing(known.state if known else None, now)
         if known is None or worth is Standing.UNKNOWN:
             return None
-        self._known[domain] = self._known.pop(domain)  # the most recently used is the last
-        known.asked_at = now
+        self._memory.use(known, now)
         if known.state and known.state.policy:
             self.note_asked(domain, 1, now)
         if worth is Standing.DUE:
@@ -189,12 +143,8 @@ class Resolver:
 
     def renew_verdicts(self, asked_since: float) -> None:
         """Have the verdicts that are due of DANE domains in use found again, behind all replies."""
-        now = self._sources.clock()
-        for domain, known in list(self._known.items()):
-            verdict = known.state.dane if known.state else None
-            in_use = known.asked_at >= asked_since
-            if verdict and in_use and verdict.kind in DANE_KINDS and is_due(verdict, now):
-                self._recheck_soon(domain)
+        for domain in self._memory.verdicts_due(asked_since, self._sources.clock()):
+            self._recheck_soon(domain)
 
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, whatever its id and age; the state after it.
@@ -219,23 +169,19 @@ class Resolver:
     def unlearn(self, domain: Domain) -> bool:
         """Have a domain no more in memory: another process knows more; whether it was there."""
         self._rechecks.discard(domain)
-        if known := self._known.pop(domain, None):
-            known.state = None
-        return known is not None
+        return self._memory.drop(domain)
 
     def known(self, domain: Domain) -> Known | None:
         """Where the domain's state stands in memory, whatever it is worth."""
-        return self._known.get(domain)
+        return self._memory.get(domain)
 
     def policies(self) -> list[tuple[Domain, State]]:
         """The states in memory that hold a policy."""
-        states = ((domain, known.state) for domain, known in self._known.items())
-        return [(domain, state) for domain, state in states if state and state.policy]
+        return [(domain, state) for domain, state in self._memory.states() if state.policy]
 
     def failing(self) -> list[tuple[Domain, State]]:
         """The states in memory whose last attempt failed, those of policies and of absences."""
-        states = ((domain, known.state) for domain, known in self._known.items())
-        return [(domain, state) for domain, state in states if state and state.failure]
+        return [(domain, state) for domain, state in self._memory.states() if state.failure]
 
     def note_asked(self, domain: Domain, times: int, at: float | None = None) -> None:
         """Note that a domain was asked for so often, last at this time, or now."""
@@ -270,13 +216,13 @@ class Resolver:
     def _taken(self, domain: Domain, on_file: State | None) -> State | None:
         """What can be served now that the file was read; a policy from there is remembered."""
         now = self._sources.clock()
-        known = self._known.get(domain)  # whoever asked at the same time may have been faster
+        known = self._memory.get(domain)  # whoever asked at the same time may have been faster
         if known and self._standing(known.state, now) is not Standing.UNKNOWN:
             return known.state
         policy = lifecycle.live(on_file, now)
         if policy is None or self._standing(policy, now) is Standing.UNKNOWN:
             return None
-        self._remember(domain, policy)
+        self._memory.put(domain, policy, now)
         self._recheck_soon(domain)
         return policy
 
@@ -304,12 +250,12 @@ class Resolver:
         return attempt is not None
 
     def _is_due(self, domain: Domain) -> bool:
-        known = self._known.get(domain)
+        known = self._memory.get(domain)
         if known is None or domain in self._attempts:
             return False
         return self._standing(known.state, self._sources.clock()) is not Standing.FRESH
 
-    def _begin(self, domain: Domain) -> _Attempt | None:
+    def _begin(self, domain: Domain) -> Attempt | None:
         """The attempt under way for this domain, or a new one; None where there are too many."""
         if attempt := self._attempts.get(domain):
             return attempt
@@ -317,7 +263,7 @@ class Resolver:
             return None
         loop = asyncio.get_running_loop()
         waited_until = loop.time() + self._lookup_timeout
-        attempt = _Attempt(loop.create_future(), waited_until)
+        attempt = Attempt(loop.create_future(), waited_until)
         self._attempts[domain] = attempt
         attempt.task = loop.create_task(self._attempt(domain, attempt), name=f"attempt {domain}")
         return attempt
@@ -333,7 +279,7 @@ class Resolver:
             event(_log, logging.INFO, "room for attempts again", under_way=under_way)
         return under_way < self._limit
 
-    async def _attempt(self, domain: Domain, attempt: _Attempt) -> None:
+    async def _attempt(self, domain: Domain, attempt: Attempt) -> None:
         before: State | None = None
         hearing: Hearing | None = None
         try:
@@ -359,21 +305,21 @@ class Resolver:
             self._end(domain, attempt)
 
     def _break_off(
-        self, domain: Domain, attempt: _Attempt, before: State | None, fault: OwnFaultError
+        self, domain: Domain, attempt: Attempt, before: State | None, fault: OwnFaultError
     ) -> None:
         self._counts.attempts[Stage.OWN, fault.code] += 1
         after = lifecycle.after_fault(before, fault, self._sources.clock())
         after = replace(after, dane=before.dane if before else None)
         self._settle(domain, attempt, after, Source.NONE)
 
-    def _hear(self, domain: Domain, before: State | None, attempt: _Attempt) -> Hearing:
+    def _hear(self, domain: Domain, before: State | None, attempt: Attempt) -> Hearing:
         """Begin to ask for DANE's verdict, if one is wanted and due."""
         verdict = before.dane if before and self._judge else None
         wanted = attempt.forced or is_due(verdict, self._sources.clock())
         judge = self._judge if wanted else None
         return Hearing(domain, verdict, judge, self._sources.clock, self._counts)
 
-    def _end(self, domain: Domain, attempt: _Attempt) -> None:
+    def _end(self, domain: Domain, attempt: Attempt) -> None:
         del self._attempts[domain]
         if not attempt.answer.done():
             attempt.answer.set_result(None)
@@ -381,9 +327,9 @@ class Resolver:
             self._rechecks.ended()
         self._rechecks.go_on()
 
-    async def _before(self, domain: Domain, attempt: _Attempt) -> State | None:
+    async def _before(self, domain: Domain, attempt: Attempt) -> State | None:
         """What was known when the attempt began; those who wait get it, if it can be served."""
-        known = self._known.get(domain)
+        known = self._memory.get(domain)
         in_memory = known.state if known else None
         attempt.kept = lifecycle.live(in_memory, self._sources.clock())
         if attempt.kept:
@@ -400,7 +346,7 @@ class Resolver:
         return in_memory or attempt.on_file
 
     async def _after(
-        self, domain: Domain, before: State | None, attempt: _Attempt, hearing: Hearing
+        self, domain: Domain, before: State | None, attempt: Attempt, hearing: Hearing
     ) -> State:
         """The state in which the attempt ends; nothing but the verdict if nothing else is due."""
         if before and not attempt.whole and self._is_fresh(before):
@@ -423,22 +369,17 @@ class Resolver:
         """Whether the policy's part of it is."""
         return standing(state, self._sources.clock()) is Standing.FRESH
 
-    def _remember(self, domain: Domain, state: State) -> None:
-        if before := self._known.pop(domain, None):
-            before.state = None  # whoever holds it sees that it counts no more
-        self._known[domain] = Known(domain, state, self._sources.clock())
-        for forgotten in drop_oldest(self._known, self._entries):
-            forgotten.state = None
-            self._rechecks.discard(forgotten.domain)
-            self._counts.evicted += 1
+    def _evicted(self, domain: Domain) -> None:
+        self._rechecks.discard(domain)
+        self._counts.evicted += 1
 
-    def _settle(self, domain: Domain, attempt: _Attempt, state: State, source: Source) -> None:
+    def _settle(self, domain: Domain, attempt: Attempt, state: State, source: Source) -> None:
         """Let memory, and those who wait, have this state."""
         attempt.after = state
-        if known := self._known.get(domain):
+        if known := self._memory.get(domain):
             known.state = state
         elif attempt.remember:
-            self._remember(domain, state)
+            self._memory.put(domain, state, self._sources.clock())
         if state.policy is None:
             self._asked.pop(domain, None)
         if not attempt.answer.done():

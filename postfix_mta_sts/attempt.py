@@ -1,0 +1,41 @@
+"""What is known of an attempt while it is under way.
+
+Border: a record that the resolver keeps, one for each domain at a time; it does nothing by itself.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from postfix_mta_sts.counts import Source
+from postfix_mta_sts.mtasts.lifecycle import State
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One way to the network and back, and who waits for it."""
+
+    answer: asyncio.Future[State | None]
+    """Done as soon as there is something to serve, from the store or from the network; None
+    where the attempt was broken off."""
+    waited_until: float
+    """By the loop's clock: nobody waits for this attempt longer than that."""
+    remember: bool = False
+    """Whether its outcome is kept in memory: a look-up asked for it."""
+    forced: bool = False
+    """Whether the policy is fetched however well it is known."""
+    whole: bool = False
+    """Whether the TXT record is asked for, be it due or not."""
+    read: bool = False
+    """Whether the file was read before it began; `on_file` is what was found, and not in force."""
+    on_file: State | None = None
+    recheck: bool = False
+    """Whether it came out of the queue of those that are due."""
+    kept: State | None = None
+    """A policy in force of which DANE's verdict is missing: better than nothing, in the end."""
+    source: Source = Source.NONE
+    """Where `answer` came from."""
+    after: State | None = None
+    """The state in which it ended."""
+    saved: bool = False
+    """Whether that is on file, or will be."""
+    task: asyncio.Task[None] | None = None
