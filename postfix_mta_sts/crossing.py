@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from postfix_mta_sts.mtasts.lifecycle import Found
-from postfix_mta_sts.mtasts.policy import MxPattern, Policy
+from postfix_mta_sts.mtasts.policy import Policy
 
 Message: TypeAlias = tuple[Any, ...]
 Hear: TypeAlias = Callable[[Sequence[Message]], None]
@@ -25,7 +25,6 @@ _LENGTH: Final = struct.Struct("!I")
 _HOW: Final[Mapping[type, Callable[[Any], tuple[Any, ...]]]] = {
     Found: lambda found: (Found, (found.policy_id, found.ttl)),
     Policy: lambda policy: (Policy, (policy.text, policy.mode, policy.mx, policy.max_age)),
-    MxPattern: lambda pattern: (MxPattern, (pattern.domain, pattern.wildcard)),
 }
 
 

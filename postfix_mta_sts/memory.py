@@ -32,6 +32,7 @@ class Memory:
         self.entries = entries
         self._evicted = evicted
         self._known: dict[Domain, Known] = {}
+        self._second = 0.0
 
     def __len__(self) -> int:
         return len(self._known)
@@ -43,12 +44,12 @@ class Memory:
     def use(self, known: Known, now: float) -> None:
         """Note that a domain was asked for, at `now` (epoch seconds): it is forgotten last."""
         self._known[known.domain] = self._known.pop(known.domain)
-        known.asked_at = now
+        known.asked_at = self._coarse(now)
 
     def put(self, domain: Domain, state: State, now: float) -> None:
         """Let a domain have this state, as the one that was used last."""
         self.drop(domain)
-        self._known[domain] = Known(domain, state, now)
+        self._known[domain] = Known(domain, state, self._coarse(now))
         for forgotten in drop_oldest(self._known, self.entries):
             forgotten.state = None
             self._evicted(forgotten.domain)
@@ -77,6 +78,12 @@ class Memory:
             for known in self._known.values()
             if known.asked_at >= asked_since and known.state and _is_due(known.state, now)
         ]
+
+    def _coarse(self, now: float) -> float:
+        """The second in which `now` is, one number for all who ask in it: there may be many."""
+        if now // 1 != self._second:
+            self._second = now // 1
+        return self._second
 
 
 def _is_due(state: State, now: float) -> bool:

@@ -45,7 +45,7 @@ def as_dict(seen: Explanation) -> dict[str, object]:
         "policy": policy
         and {
             "mode": policy.mode,
-            "mx": [str(pattern) for pattern in policy.mx],
+            "mx": list(policy.mx),
             "max_age": policy.max_age,
         },
         "error": seen.error and _error_dict(seen.error),

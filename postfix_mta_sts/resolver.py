@@ -67,6 +67,7 @@ class Resolver:
         self._memory = Memory(entries, self._evicted)
         self._attempts: dict[Domain, Attempt] = {}
         self._asked: dict[Domain, Asked] = {}
+        self._asked_once = Asked(0.0, 1)  # in this second
         self._rechecks = Rechecks(self._recheck)
         self._judge: Judge | None = None
 
@@ -186,9 +187,13 @@ class Resolver:
     def note_asked(self, domain: Domain, times: int, at: float | None = None) -> None:
         """Note that a domain was asked for so often, last at this time, or now."""
         before = self._asked.get(domain)
-        self._asked[domain] = Asked(
-            self._sources.clock() if at is None else at, times + (before.times if before else 0)
-        )
+        second = (self._sources.clock() if at is None else at) // 1
+        asked = Asked(second, times + (before.times if before else 0))
+        if asked == self._asked_once:
+            asked = self._asked_once  # one for all: there may be 100,000 of them
+        elif asked.times == 1:
+            self._asked_once = asked
+        self._asked[domain] = asked
 
     def asked(self, domain: Domain) -> Asked | None:
         """When and how often a domain was asked for, since this was last taken."""

@@ -1,8 +1,8 @@
 """Connections: replies in the order of requests, back-pressure, limits, drain.
 
 Border: bytes from and to Postfix; what a request means and what is answered, `answers` knows.
-While a reply is being found nothing more is read of its connection: that keeps the order, and
-bounds what one client can have waiting.
+What a client asks while a reply to it is being found waits, and nothing more is read of its
+connection then: that keeps the order, and bounds what one client can have waiting.
 """
 
 import asyncio
@@ -168,12 +168,15 @@ class Connection(asyncio.Protocol):
         if self._ending and self.idle:
             self._transport.close()
             return
-        self._straight = self.idle and not self._frames.partial
-        if self.idle:
+        idle, partial = self.idle, self._frames.partial
+        self._straight = idle and not partial
+        # Postfix asks nothing more before it has its reply: its connections never come to a pause,
+        # which would take two system calls a look-up.
+        if idle or not (self._full or self._pending or partial):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
-        self._set_deadline(needed=self._full or (self.idle and self._frames.partial))
+        self._set_deadline(needed=self._full or (idle and partial))
 
     def _set_deadline(self, *, needed: bool) -> None:
         if not needed:

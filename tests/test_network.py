@@ -36,7 +36,7 @@ async def test_asks(net: Internet, tmp_path: Path) -> None:
     """The id comes from the DNS, the policy from the Policy Host."""
     async with asking(net, tmp_path) as network:
         assert (await network.discover(GOOD)).policy_id == "id1"
-        assert [str(mx) for mx in (await network.fetch(GOOD)).mx] == ["mx1.good.test"]
+        assert list((await network.fetch(GOOD)).mx) == ["mx1.good.test"]
 
 
 async def test_another_name_server(net: Internet, tmp_path: Path) -> None:

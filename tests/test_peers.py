@@ -155,7 +155,7 @@ class TestStateOf:
         assert state.policy
         said = json.loads(body(**fields))
         assert state.policy.mode == said["mode"].strip(" \t")
-        assert [str(mx) for mx in state.policy.mx] == _names(said.get("mx", []))
+        assert list(state.policy.mx) == _names(said.get("mx", []))
 
 
 def _names(mx: object) -> list[str]:

@@ -26,7 +26,7 @@ def of_state(state: State) -> dict[str, Any]:
         and {
             "id": state.policy_id,
             "mode": policy.mode,
-            "mx": [str(pattern) for pattern in policy.mx],
+            "mx": list(policy.mx),
             "max_age": policy.max_age,
             "text": policy.text,
         },
@@ -50,7 +50,7 @@ def of_entry(domain: Domain, state: State) -> dict[str, Any]:
         "domain": domain,
         "mode": policy and policy.mode,
         "id": state.policy_id,
-        "mx": [str(pattern) for pattern in policy.mx] if policy else [],
+        "mx": list(policy.mx) if policy else [],
         "fetched_at": round(state.fetched_at),
         "checked_at": round(state.checked_at),
         "expires_at": round(state.expires_at),

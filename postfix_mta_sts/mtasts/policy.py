@@ -6,8 +6,9 @@ else in a `Policy` is read from it, so that what is stored, reported and applied
 
 import enum
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NewType
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
@@ -19,8 +20,10 @@ MAX_AGE_LIMIT: Final = 31_557_600
 #   sts-policy-field-delim = ":" *WSP
 #   sts-policy-ext-value = vchar [*(%x20 / vchar) vchar]        vchar = %x21-7E / UTF8-2/3/4
 # C1 controls are UTF8-2 by the grammar, and so allowed; C0 controls and DEL are not.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
+_CONTROL = r"\x00-\x1f\x7f"
+_VALUE = rf"[^{_CONTROL} ](?:[^{_CONTROL}]*[^{_CONTROL} ])?"
+_FIELD = re.compile(rf"({_NAME}):[ \t]*({_VALUE})[ \t]*\r?")
 _MAX_AGE = re.compile(r"[0-9]{1,10}")
 
 
@@ -32,19 +35,15 @@ class Mode(enum.StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class MxPattern:
-    """One `mx` field: a host name, or `*.` and a domain (§3.2); made by `parse_policy`."""
+_MODES: Final[Mapping[str, Mode]] = {mode.value: mode for mode in Mode}
 
-    domain: Domain
-    wildcard: bool
+MxPattern = NewType("MxPattern", str)
+"""One `mx` field: a host name, or `*.` and a domain, in lower case (§3.2)."""
 
-    def __str__(self) -> str:
-        return f"*.{self.domain}" if self.wildcard else self.domain
 
-    def matches(self, host: Domain) -> bool:
-        """Whether an MX host fits: `*` stands for the whole left-most label only (§4.1)."""
-        return (host.partition(".")[2] if self.wildcard else host) == self.domain
+def matches(pattern: MxPattern, host: Domain) -> bool:
+    """Whether an MX host fits: `*` stands for the whole left-most label only (§4.1)."""
+    return pattern in {host, f"*.{host.partition('.')[2]}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Policy:
 
     def allows(self, host: Domain) -> bool:
         """Whether at least one pattern matches an MX host (§4.1)."""
-        return any(pattern.matches(host) for pattern in self.mx)
+        return any(matches(pattern, host) for pattern in self.mx)
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -77,14 +76,15 @@ def parse_policy(body: bytes) -> Policy:
     text = _decode(body)
     values: dict[str, tuple[int, str]] = {}  # the first of each field: (line number, value)
     mx: dict[MxPattern, None] = {}  # an ordered set
-    for number, line in enumerate(_lines(text), 1):
-        if not line:
-            continue  # open in the RFC; a blank line changes nothing that the others say
-        name, value = _parse_field(number, line)
-        if name == "mx":
-            mx[_parse_mx(number, value)] = None
-        else:
-            values.setdefault(name, (number, value))
+    for number, line in enumerate(text.split("\n"), 1):
+        if field := _FIELD.fullmatch(line):
+            name, value = field.groups()
+            if name == "mx":
+                mx[_parse_mx(number, value)] = None
+            else:
+                values.setdefault(name, (number, value))
+        elif line not in {"", "\r"}:  # open in the RFC; a blank line changes nothing of the others
+            raise InvalidPolicyError(number, _what_is_wrong(line.removesuffix("\r")))
     _parse_version(*_required(values, "version"))
     mode = _parse_mode(*_required(values, "mode"))
     max_age = _parse_max_age(*_required(values, "max_age"))
@@ -108,18 +108,16 @@ def _lines(text: str) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def _parse_field(number: int, line: str) -> tuple[str, str]:
-    name, colon, rest = line.partition(":")
-    value = rest.strip(" \t")
+def _what_is_wrong(line: str) -> str:
+    """Why a line is no field."""
+    name, colon, value = line.partition(":")
     if not colon:
-        raise InvalidPolicyError(number, f"no colon: '{printable(line)}'")
-    if not _NAME.fullmatch(name):
-        raise InvalidPolicyError(number, f"malformed field name '{printable(name)}'")
-    if not value:
-        raise InvalidPolicyError(number, f"{name} has no value")
-    if control := _FORBIDDEN.search(value):
-        raise InvalidPolicyError(number, f"{name} has a control character {control[0]!r}")
-    return name, value
+        return f"no colon: '{printable(line)}'"
+    if not re.fullmatch(_NAME, name):
+        return f"malformed field name '{printable(name)}'"
+    if control := re.search(f"[{_CONTROL}]", value.strip(" \t")):
+        return f"{name} has a control character {control[0]!r}"
+    return f"{name} has no value"
 
 
 def _required(values: dict[str, tuple[int, str]], name: str) -> tuple[int, str]:
@@ -134,11 +132,10 @@ def _parse_version(number: int, value: str) -> None:
 
 
 def _parse_mode(number: int, value: str) -> Mode:
-    try:
-        return Mode(value)
-    except ValueError:
+    if value not in _MODES:
         reason = f"mode is not enforce, testing or none: '{printable(value)}'"
-        raise InvalidPolicyError(number, reason) from None
+        raise InvalidPolicyError(number, reason)
+    return _MODES[value]
 
 
 def _parse_max_age(number: int, value: str) -> int:
@@ -150,11 +147,13 @@ def _parse_max_age(number: int, value: str) -> int:
 def _parse_mx(number: int, value: str) -> MxPattern:
     wildcard = value.startswith("*.")
     try:
-        domain = parse_host(value.removeprefix("*."))
+        host = parse_host(value.removeprefix("*."))
     except InvalidDomainError as error:
         raise InvalidPolicyError(number, f"mx: {error}") from error
+    if wildcard:
+        return MxPattern(f"*.{host}")
     # A single label is no MX host, and some are words of power in Postfix's match= (hostname,
     # nexthop, dot-nexthop); *.example is kept, for .example is none.
-    if not wildcard and "." not in domain:
-        raise InvalidPolicyError(number, f"mx: a single label: {domain!r}")
-    return MxPattern(domain, wildcard)
+    if "." not in host:
+        raise InvalidPolicyError(number, f"mx: a single label: {host!r}")
+    return MxPattern(host)

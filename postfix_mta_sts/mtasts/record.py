@@ -22,7 +22,7 @@ PolicyId = NewType("PolicyId", str)
 #   sts-ext-name    = (ALPHA / DIGIT) *31(ALPHA / DIGIT / "_" / "-" / ".")
 #   sts-ext-value   = 1*(%x21-3A / %x3C / %x3E-7E)
 _FIELD = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})=([\x21-\x3a\x3c\x3e-\x7e]+)")
-_ID = re.compile(rb"[A-Za-z0-9]{1,32}")
+_ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _VERSION = b"v=STSv1"
 
 
@@ -47,6 +47,13 @@ def parse_records(texts: Sequence[bytes]) -> PolicyId:
     return _parse_record(ours[0])
 
 
+def parse_id(text: str) -> PolicyId:
+    """The policy id that a value of `id` is; raises `InvalidRecordError` (§3.1)."""
+    if not _ID.fullmatch(text):
+        raise InvalidRecordError(f"id is not 1 to 32 letters and digits: '{printable(text)}'")
+    return PolicyId(text)
+
+
 def _parse_record(text: bytes) -> PolicyId:
     version, *fields = _split(text)
     if version != _VERSION:
@@ -59,11 +66,7 @@ def _parse_record(text: bytes) -> PolicyId:
         found.setdefault(match[1], match[2])  # "all entries except for the first ... ignored"
     if b"id" not in found:
         raise InvalidRecordError("no id field")
-    if not _ID.fullmatch(found[b"id"]):
-        raise InvalidRecordError(
-            f"id is not 1 to 32 letters and digits: '{printable(found[b'id'])}'"
-        )
-    return PolicyId(found[b"id"].decode("ascii"))
+    return parse_id(found[b"id"].decode("ascii"))
 
 
 def _split(text: bytes) -> list[bytes]:

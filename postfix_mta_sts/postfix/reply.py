@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.dane import Kind, Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.mtasts.policy import Mode, MxPattern, Policy
+from postfix_mta_sts.mtasts.policy import Mode, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,9 @@ def _is_enforced(mode: Mode, dress: Dress) -> bool:
 
 
 def _secure(policy: Policy, dress: Dress) -> str:
-    match = ":".join(dict.fromkeys(_match(pattern) for pattern in policy.mx))
+    # Postfix writes a domain with all below it as .example.com.
+    match = ":".join(pattern.removeprefix("*") for pattern in policy.mx)
     return f"secure match={match}" + (" servername=hostname" if dress.servername else "")
-
-
-def _match(pattern: MxPattern) -> str:
-    return f".{pattern.domain}" if pattern.wildcard else pattern.domain
 
 
 def _sts_attributes(domain: Domain, policy: Policy) -> list[str]:

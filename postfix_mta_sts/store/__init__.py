@@ -94,6 +94,9 @@ class Store(Protocol):
     async def load(self, domain: Domain) -> State | None:
         """The state as `lifecycle.restored` makes it, expired or not; None if there is none."""
 
+    async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
+        """The same of many; a domain of which there is nothing is not in it."""
+
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """Replace the domain's row; when this returns, the row outlives a `kill -9`.
 

@@ -34,6 +34,7 @@ from postfix_mta_sts.store import (
     Store,
     StoreError,
 )
+from postfix_mta_sts.store.batches import Batches
 from postfix_mta_sts.store.memory import MemoryStore, remembering
 
 _T = TypeVar("_T")
@@ -99,6 +100,7 @@ class FailsafeStore:
         self._open_at = -math.inf
         self._replace_at = -math.inf
         self._tried = asyncio.Event()
+        self._batches = Batches(self.load_all)
         self._unwritten = MemoryStore()
         self._repair: asyncio.Task[None] | None = None
 
@@ -130,10 +132,16 @@ class FailsafeStore:
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. What cannot be read is not there."""
         state = await self._unwritten.load(domain)
-        if state is None:
-            with suppress(StoreError):
-                state = await self._ask(self._reading, lambda store: store.load(domain))
+        if state is None and self._may_ask(self._reading):
+            state = await self._batches.load(domain)
         return state
+
+    async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
+        """See `Store`. What cannot be read is not there."""
+        on_file: Mapping[Domain, State] = {}
+        with suppress(StoreError):
+            on_file = await self._ask(self._reading, lambda store: store.load_all(domains))
+        return {**on_file, **await self._unwritten.load_all(domains)}
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`; where it cannot be written, it is kept in memory and written later."""
@@ -276,10 +284,11 @@ class FailsafeStore:
 
     async def _ask(self, way: "_Way", ask: Callable[[Store], Awaitable[_T]]) -> _T:
         """The backend's answer; raises `StoreError`, at once while it is known to fail."""
-        backend, now = self._backend, self._clock()
-        if backend is None or (way.failing and now < way.retry_at):
+        backend = self._backend
+        if backend is None or not self._may_ask(way):
             raise StoreError("not asked")
-        way.retry_at = now + self._timing.retry  # one asks, and the others need not wait
+        # One asks, and the others need not wait.
+        way.retry_at = self._clock() + self._timing.retry
         try:
             async with asyncio.timeout(way.deadline):
                 answer = await ask(backend)
@@ -293,6 +302,9 @@ class FailsafeStore:
         if way is not self._writing or not self.unwritten:
             way.works()
         return answer
+
+    def _may_ask(self, way: "_Way") -> bool:
+        return self._backend is not None and not (way.failing and self._clock() < way.retry_at)
 
     def _note(self, backend: Store | None, way: "_Way", error: StoreError) -> None:
         """Note what failed; a damaged backend is not asked again, and replaced."""

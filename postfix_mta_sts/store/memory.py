@@ -34,6 +34,11 @@ class MemoryStore:
         row = self.rows.get(domain)
         return _restored(row).state if row else None
 
+    async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
+        """See `Store`."""
+        rows = ((domain, self.rows.get(domain)) for domain in domains)
+        return {domain: _restored(row).state for domain, row in rows if row}
+
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`."""
         self._seen[domain] = remembering(self._seen.get(domain, ()), _in_history(state))
@@ -115,8 +120,7 @@ class MemoryStore:
 def _in_history(state: State) -> Seen:
     """What becomes of a state in the history."""
     policy, policy_id = held(state)
-    mx = tuple(str(pattern) for pattern in policy.mx)
-    return Seen(policy_id, policy.mode, mx, state.fetched_at, state.fetched_at)
+    return Seen(policy_id, policy.mode, policy.mx, state.fetched_at, state.fetched_at)
 
 
 def remembering(history: Iterable[Seen], new: Seen) -> list[Seen]:

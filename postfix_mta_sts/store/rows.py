@@ -13,7 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
-from postfix_mta_sts.mtasts.record import PolicyId, parse_records
+from postfix_mta_sts.mtasts.record import PolicyId, parse_id
 from postfix_mta_sts.store import Row, Seen
 
 Raw: TypeAlias = list[Any]
@@ -24,7 +24,7 @@ verdict as text or None."""
 def state_of(row: Raw) -> State:
     """The state that a row stands for; raises `MtaStsError` if it stands for none."""
     policy_id, policy, *times, dane = row
-    id_ = parse_records([b"v=STSv1;id=" + policy_id.encode("utf-8", "surrogateescape")])
+    id_ = parse_id(policy_id)
     try:
         fetched_at, refetch_at = map(float, times)
     except ValueError as error:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
@@ -44,9 +43,6 @@ _log = logging.getLogger(__name__)
 
 BUSY: Final = 1.0
 """Seconds that a write waits for another process's lock."""
-_LOADED_AT_ONCE: Final = 16
-"""Rows that one read asks for at most, so that the first does not wait long for the last, and who
-comes meanwhile is not behind all of them."""
 _REMOVED_AT_ONCE: Final = 5000
 """Rows that one call removes at most, so that no save waits long behind it."""
 
@@ -73,8 +69,6 @@ class SqliteStore:
     ) -> None:
         self.commits = 0
         """Transactions written since the store was opened."""
-        self.reads = 0
-        """Times that rows were read for look-ups, one or many at once."""
         self._path = path
         self._opened = opened
         self._busy = busy
@@ -87,8 +81,6 @@ class SqliteStore:
         self._closed = False
         self._waiting: list[_Job] = []
         self._writer: asyncio.Task[None] | None = None
-        self._wanted: dict[Domain, list[asyncio.Future[Raw | None]]] = {}
-        self._reader: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -127,19 +119,20 @@ class SqliteStore:
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. A row that stands for no valid policy is removed, as though not there."""
+        return (await self.load_all([domain])).get(domain)
+
+    async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
+        """See `Store`; the same of many."""
         self._must_be_open()
-        row: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
-        self._wanted.setdefault(domain, []).append(row)
-        if self._reader is None:
-            self._reader = asyncio.create_task(self._read_wanted(), name="store reader")
-        found = await row
-        if found is None:
-            return None
-        try:
-            return state_of(found)
-        except MtaStsError as error:
-            self._remove_unreadable(domain, found, error)
-            return None
+        with self._noting_damage():
+            rows = await self._reading.run(partial(_load, json.dumps(domains)))
+        states: dict[Domain, State] = {}
+        for domain, row in rows.items():
+            try:
+                states[domain] = state_of(row)
+            except MtaStsError as error:
+                self._remove_unreadable(domain, row, error)
+        return states
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`."""
@@ -147,7 +140,7 @@ class SqliteStore:
         fetched_at, expires_at = state.fetched_at, state.fetched_at + policy.max_age
         times = (fetched_at, state.refetch_at, expires_at, asked_at)
         dane = to_text(state.dane) if state.dane else None
-        mx = " ".join(str(pattern) for pattern in policy.mx)
+        mx = " ".join(policy.mx)
         await self._write(
             (statements.REMEMBER, [(domain, policy_id, policy.mode, mx, fetched_at)]),
             (statements.FORGET_OLDEST, [(domain,)]),
@@ -215,7 +208,7 @@ class SqliteStore:
     async def close(self) -> None:
         """See `Store`; if the file was found damaged, it is set aside now."""
         self._closed = True
-        if under_way := [task for task in (self._writer, self._reader, self._surveying) if task]:
+        if under_way := [task for task in (self._writer, self._surveying) if task]:
             await asyncio.wait(under_way)
         await self._disconnect()
         if self._damage:
@@ -231,21 +224,6 @@ class SqliteStore:
                 self._surveying = asyncio.create_task(connecting, name="store survey")
             connection = await asyncio.shield(self._surveying)
             return await connection.run(lambda db: db.execute(sql, parameters).fetchall())
-
-    async def _read_wanted(self) -> None:
-        """Read for all who ask at the same time at once: what costs is the way to the thread."""
-        while self._wanted:
-            self.reads += 1
-            wanted = {d: self._wanted.pop(d) for d in list(self._wanted)[:_LOADED_AT_ONCE]}
-            try:
-                with self._noting_damage():
-                    found = await self._reading.run(partial(_load, json.dumps(list(wanted))))
-            except StoreError as error:
-                _fail(chain.from_iterable(wanted.values()), error)
-            else:
-                for domain, asking in wanted.items():
-                    _succeed((future, found.get(domain)) for future in asking)
-        self._reader = None
 
     def _write(self, *statements: tuple[str, Sequence[tuple[object, ...]]]) -> asyncio.Future[int]:
         """Put a write into the next transaction; its future is done after the commit."""
@@ -311,7 +289,7 @@ class SqliteStore:
             raise
 
 
-def _load(domains: str, db: sqlite3.Connection) -> dict[str, Raw]:
+def _load(domains: str, db: sqlite3.Connection) -> dict[Domain, Raw]:
     """The rows of a JSON array of domains; in the connection's thread."""
     [(rows,)] = db.execute(statements.LOAD, (domains,)).fetchall()
     return {domain: row for domain, *row in json.loads(rows.decode("utf-8", "surrogateescape"))}
