@@ -3,59 +3,56 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
-from postfix_mta_sts import __version__
-from postfix_mta_sts.commands import (
-    FAILURE,
-    OK,
-    CommandError,
-    check_config,
-    healthcheck,
-    importing,
-    policy,
-    query,
-    seeding,
-    serve,
-    status,
-    within,
-)
-from postfix_mta_sts.config import ConfigError
-from postfix_mta_sts.listening import ListenError
+from postfix_mta_sts import __version__, commands
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
-from postfix_mta_sts.remote import RemoteError
+from postfix_mta_sts.told import ToldError
 
-_TOLD: Final = (CommandError, ConfigError, ListenError, InvalidDomainError, RemoteError)
-"""Errors that say in one line all that there is to say."""
+_MODULES: Final = {
+    "serve": "serve",
+    "query": "query",
+    "status": "status",
+    "policy": "policy",
+    "check-config": "check_config",
+    "healthcheck": "healthcheck",
+    "import": "importing",
+    "seed": "seeding",
+}
+"""The commands, in the order in which they are shown, and the module that has each."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; the process's exit code."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = parser(*words[:1]).parse_args(words)
     try:
         command: int = args.command(args)
-    except _TOLD as error:
+    except (ToldError, InvalidDomainError) as error:
         print(f"postfix-mta-sts: {error}", file=sys.stderr)
-        return FAILURE
+        return commands.FAILURE
     except BrokenPipeError:  # the reader, `head` or a pager, has seen enough
         sys.stdout = None  # nothing is left to flush at exit
-        return FAILURE
+        return commands.FAILURE
     return command
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their arguments."""
+def parser(word: str = "") -> argparse.ArgumentParser:
+    """All commands and their arguments; of a `word` that is a command, that one alone."""
     top = argparse.ArgumentParser(
         prog="postfix-mta-sts", description="MTA-STS (RFC 8461) for Postfix.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
-    commands = within(top)
-    for module in (serve, query, status, policy, check_config, healthcheck, importing, seeding):
-        module.add(commands)
-    commands.add("version", _version, "print the version")
+    shown = commands.within(top)
+    # Only what is run is imported: a health check, each 30 seconds, does without the daemon's
+    # libraries, and the daemon, which Postfix waits for, without those of all others.
+    for name in [word] if word in _MODULES else _MODULES:
+        import_module(f"{commands.__name__}.{_MODULES[name]}").add(shown)
+    shown.add("version", _version, "print the version")
     return top
 
 
 def _version(_: argparse.Namespace) -> int:
     print(f"postfix-mta-sts {__version__}")
-    return OK
+    return commands.OK

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, field
 from postfix_mta_sts import document, environment, notation, reading
 from postfix_mta_sts.notation import Notation, TcpAddress, UnixAddress
 from postfix_mta_sts.reading import MisfitError
+from postfix_mta_sts.told import ToldError
 
 __all__ = [
     "Cache",
@@ -44,7 +45,7 @@ _MAP_NAME = re.compile(r"[!-~]{1,100}")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class ConfigError(Exception):
+class ConfigError(ToldError):
     """The configuration cannot be used.
 
     `str()` names the source, the line, the key's path, what was found and what is allowed.

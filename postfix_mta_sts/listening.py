@@ -17,11 +17,12 @@ from typing import Protocol
 
 from postfix_mta_sts.config import Listener, TcpAddress, UnixAddress
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.told import ToldError
 
 _log = logging.getLogger(__name__)
 
 
-class ListenError(Exception):
+class ListenError(ToldError):
     """An address cannot be listened on. `str()` says which, and why."""
 
 

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from postfix_mta_sts.told import ToldError
+
 PATIENCE: Final = 30.0
 """Seconds that a daemon may take to say the next word."""
 _AT_ONCE: Final = 65_536
 
 
-class RemoteError(Exception):
+class RemoteError(ToldError):
     """The daemon could not be asked, or did not answer. `str()` is one line: why."""
 
 

@@ -1,5 +1,6 @@
 """The commands: what they print, where, and with which exit code."""
 
+import argparse
 import asyncio
 import json
 import logging
@@ -7,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -471,3 +472,42 @@ class TestTyping:
         with process.stderr:
             said = process.stderr.read()
         assert (process.wait(30), said) == (2, b"")
+
+
+class TestImports:
+    """A command is imported when it is asked for, and no other with it."""
+
+    @pytest.mark.parametrize("word", list(cli._MODULES))
+    def test_each_by_itself(self, word: str) -> None:
+        """A command's own parser says the same, be it made with all others or not."""
+        alone, among = (_choices(parser)[word] for parser in (cli.parser(word), cli.parser()))
+        assert alone.format_help() == among.format_help()
+        assert set(_choices(cli.parser(word))) == {word, "version"}
+
+    @pytest.mark.parametrize("word", ["query", "nonsense", "--help"])
+    def test_usage(self, word: str) -> None:
+        """The program says the same of itself, whatever it is asked."""
+        assert cli.parser(word).format_usage() == cli.parser().format_usage()
+
+    @pytest.mark.parametrize(
+        ("word", "spared"),
+        [
+            ("healthcheck", {"aiohttp", "aiodns", "http", "rich", "sqlite3", "uvloop"}),
+            ("status", {"aiohttp", "aiodns", "asyncio", "rich", "sqlite3", "uvloop"}),
+            ("serve", {"dns", "rich", "postfix_mta_sts.fetch", "postfix_mta_sts.discovery"}),
+        ],
+    )
+    def test_spared(self, word: str, spared: set[str]) -> None:
+        """Who asks for health each half minute, or begins the daemon, does without the rest."""
+        script = f"import sys; from postfix_mta_sts import cli; cli.parser({word!r})"
+        script += f"; print(*set(sys.modules) & {spared})"
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout == "\n"
+
+
+def _choices(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    choices: Mapping[str, argparse.ArgumentParser] = commands.choices
+    return choices
