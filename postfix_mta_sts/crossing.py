@@ -44,6 +44,10 @@ class Line(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._write)
         self._unsent.append(message)
 
+    def send_first(self, message: Message) -> None:
+        """Send it now and by itself, before all others, for `first` to read."""
+        self._transport.write(_packed([message]))
+
     def close(self) -> None:
         """End it, for both; what was not sent yet is not sent."""
         self._transport.abort()
@@ -80,23 +84,20 @@ async def line(sock: socket.socket, hear: Hear, lost: Callable[[], None]) -> Lin
     return made
 
 
-def send_first(sock: socket.socket, message: Message) -> None:
-    """Send a message before there is a line; it must fit what a socket takes at once."""
-    sock.sendall(_packed([message]))
-
-
 def first(sock: socket.socket) -> Message:
-    """What `send_first` has sent, waited for without a loop; raises `EOFError`."""
+    """What `Line.send_first` sends, waited for without a loop; raises `EOFError`."""
     (length,) = _LENGTH.unpack(_exactly(sock, _LENGTH.size))
     (message,) = _unpacked(_exactly(sock, length))
     return message
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = sock.recv(size, socket.MSG_WAITALL)
-    if len(data) < size:
-        raise EOFError
-    return data
+    data = bytearray()
+    while len(data) < size:
+        if not (block := sock.recv(size - len(data))):
+            raise EOFError
+        data += block
+    return bytes(data)
 
 
 def _packed(messages: Sequence[Message]) -> bytes:

@@ -17,7 +17,6 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, Protocol, TypeAlias, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -108,10 +107,9 @@ class PolicyFetcher:
 
     TLS and HTTP are spoken with `concurrency` Policy Hosts at a time; one that takes longer than
     `stand_aside` seconds counts no more, and one that has not been reached yet does not count.
-    `ca_file` (PEM) takes the place of the system's authorities; what is wrong with it is raised
-    here as `OSError` or `ssl.SSLError`. `proxy` is `http://host:port`: it finds the host and
-    connects to it, so that addresses are neither asked for nor checked. `port` is for tests. May
-    be made outside of an event loop.
+    `authorities` (PEM) take the place of the system's. `proxy` is `http://host:port`: it finds the
+    host and connects to it, so that addresses are neither asked for nor checked. `port` is for
+    tests. May be made outside of an event loop.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -119,7 +117,7 @@ class PolicyFetcher:
         addresses: Addresses,
         *,
         timeout: float = 60.0,
-        ca_file: Path | None = None,
+        authorities: str | None = None,
         proxy: str | None = None,
         allow_private_addresses: bool = False,
         concurrency: int = 200,
@@ -131,7 +129,7 @@ class PolicyFetcher:
         self._port = port
         self._any_address = allow_private_addresses
         self._addresses = addresses
-        self._context = client_context(ca_file)
+        self._context = client_context(authorities)
         self._slots = Slots(concurrency, stand_aside)
         self._open: set[asyncio.Transport] = set()
 

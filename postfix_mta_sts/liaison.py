@@ -7,6 +7,7 @@ forked, since there are threads here. What is asked there, and what comes of it,
 import asyncio
 import itertools
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from postfix_mta_sts.crossing import Line, Message
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.notation import TcpAddress
+from postfix_mta_sts.terms import Terms
 
+NICENESS: Final = 10
+"""How much the process gives way to who answers Postfix (nice(2))."""
 RESPAWN: Final = 1.0
 """Seconds between two beginnings of the process, however fast it dies."""
 PATIENCE: Final = 1.0
@@ -34,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Liaison:
-    """`begin` first, `end` at the end; `terms` are what the other end is to know first.
+    """`begin` first, `end` at the end; the other end asks on these terms.
 
     If the process dies, what was under way fails with `OwnFaultError`, and it is begun anew.
     """
@@ -44,7 +48,7 @@ class Liaison:
     untrusted: Sequence[TcpAddress] = ()
     """See `Proof.untrusted`; as of the last "blind"."""
 
-    def __init__(self, *terms: object) -> None:
+    def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -62,12 +66,12 @@ class Liaison:
         here, there = socket.socketpair()
         with there:
             try:
-                crossing.send_first(here, (type(loop), *self._terms))
                 self._child = _begun(there)
             except OSError:
                 here.close()
                 raise
         self._line = await crossing.line(here, self._hear, self._lost)
+        self._line.send_first((type(loop), self._terms))
         for message in self._unsent:
             self._line.send(message)
         self._unsent.clear()
@@ -148,9 +152,15 @@ def _begun(sock: socket.socket) -> subprocess.Popen[bytes]:
     # Modules are looked for where this process does, and nowhere else: its script knows best.
     flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
     words = [sys.executable, *flags, str(sock.fileno()), *sys.path]
-    return subprocess.Popen(  # noqa: S603 (this program itself)
+    child = subprocess.Popen(  # noqa: S603 (this program itself)
         words, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
     )
+    # From here, and not there: what it imports takes more of the processor than all else, just
+    # when this one begins. A sandbox may forbid it; it is not worth the service.
+    with suppress(PermissionError):
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, child.pid, own + NICENESS)
+    return child
 
 
 def _reaped(child: subprocess.Popen[bytes]) -> int:

@@ -5,7 +5,6 @@ reload, and what was begun with the old one is ended with it.
 """
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Found
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.notation import TcpAddress
+from postfix_mta_sts.terms import Terms
 
 
 @dataclass(eq=False, slots=True)
@@ -46,9 +46,7 @@ class Network:
         Raises `OSError` (`ssl.SSLError` is one) for a CA file that cannot be used, or where no
         process can be begun; nothing has changed then.
         """
-        if settings.https.ca_file:  # known here and now, not only there and later
-            ssl.create_default_context(cafile=settings.https.ca_file)
-        liaison = Liaison(settings, self._https_port)
+        liaison = Liaison(Terms.of(settings, self._https_port))
         await liaison.begin()
         self._generations.append(_Generation(liaison))
         for old in self._generations[-2:-1]:

@@ -5,6 +5,7 @@ Border: one value at a time, whatever its key. A reader takes what YAML gave and
 is opened or looked up, except the CA file: a wrong one is refused before the daemon runs.
 """
 
+import errno
 import ipaddress
 import os
 import re
@@ -138,12 +139,25 @@ def _path(value: object) -> Path:
 def _ca_file(value: object) -> Path:
     path = _path(value)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except ssl.SSLError:  # an OSError too, but its words are OpenSSL's
-        raise ValueError("it holds no certificate in PEM form") from None
+        authorities(path)
     except OSError as error:
         raise ValueError(error.strerror) from None
     return path
+
+
+def authorities(path: Path) -> str:
+    """The text of a file with certificates in PEM, as `ssl` takes it for `cadata`.
+
+    Raises `OSError`, also where there is no certificate in it, or one that is broken.
+    """
+    # Between certificates may stand what people write: it stays, in ASCII.
+    text = path.read_bytes().decode("ascii", "backslashreplace")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError):  # ValueError: the file is empty
+        reason = "it holds no certificate in PEM form"
+        raise OSError(errno.EINVAL, reason, str(path)) from None
+    return text
 
 
 def _proxy(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The process that goes out: DNS, HTTPS and DANE as one generation of settings has them.
+"""The process that goes out: DNS, HTTPS and DANE on the terms of one generation of settings.
 
 Border: it does what it is told over one socket (`liaison` is the other end), and knows nothing of
 what comes of that. It ends when that socket does, and for no signal: systemd sends those to all
@@ -12,11 +12,9 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from postfix_mta_sts import crossing, interpreter, logs
-from postfix_mta_sts.config import Settings
 from postfix_mta_sts.crossing import Line, Message
 from postfix_mta_sts.discovery import Dns
 from postfix_mta_sts.fetch import PolicyFetcher
@@ -25,9 +23,7 @@ from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.notation import TcpAddress
 from postfix_mta_sts.outside import network
 from postfix_mta_sts.proof import Proof
-
-NICENESS: Final = 10
-"""How much it gives way to who answers Postfix (nice(2))."""
+from postfix_mta_sts.terms import Terms
 
 _log = logging.getLogger(__name__)
 
@@ -36,27 +32,21 @@ def main(descriptor: int) -> None:
     """Be this process, to its end; the socket is inherited."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
-    with suppress(PermissionError):  # a sandbox may forbid it; it is not worth the service
-        os.nice(NICENESS)
     sock = socket.socket(fileno=descriptor)
     try:
-        loop_factory, settings, https_port = crossing.first(sock)
+        loop_factory, terms = crossing.first(sock)
     except EOFError:
         return
     journal = logs.to_journal(os.environ, sys.stderr)
-    logs.set_up(settings.log.level, settings.log.format, sys.stderr, journal=journal)
+    logs.set_up(terms.log_level, terms.log_format, sys.stderr, journal=journal)
     interpreter.set_up()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        try:
-            runner.run(_serve(sock, settings, https_port))
-        except OSError as error:  # the CA file is not what it was a moment ago
-            event(_log, logging.ERROR, "cannot ask the network", reason=str(error))
-            sys.exit(1)
+        runner.run(_serve(sock, terms))
 
 
-async def _serve(sock: socket.socket, settings: Settings, https_port: int) -> None:
-    async with network(settings, https_port) as (dns, fetcher):
-        outpost = _Outpost(dns, fetcher, Proof(settings))
+async def _serve(sock: socket.socket, terms: Terms) -> None:
+    async with network(terms) as (dns, fetcher):
+        outpost = _Outpost(dns, fetcher, Proof(terms))
         await outpost.run(sock)
 
 

@@ -1,4 +1,4 @@
-"""DANE's way to the DNS as the settings have it, made when it is first needed.
+"""DANE's way to the DNS on the terms that the settings have, made when it is first needed.
 
 Border: which name servers count, and who asks them; the questions are those of `dane` and
 `dnssec`. Those two, and dnspython with them, are imported here alone, and only by who looks.
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from postfix_mta_sts.config import Settings
 from postfix_mta_sts.mtasts.dane import Outcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.notation import TcpAddress
+from postfix_mta_sts.terms import Terms
 
 if TYPE_CHECKING:
     from postfix_mta_sts.dane import Dane
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Proof:
     """What DNSSEC proves; on whichever event loop it is asked."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._dns = settings.dns
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
 
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
@@ -30,7 +30,7 @@ class Proof:
         from postfix_mta_sts.dnssec import trusted  # noqa: PLC0415 (see `_dnssec`)
 
         servers = self._dnssec.nameservers
-        return [each for each in servers if not trusted([each], trust_ad=self._dns.trust_ad)]
+        return [each for each in servers if not trusted([each], trust_ad=self._terms.trust_ad)]
 
     async def blind(self) -> Sequence[TcpAddress]:
         """See `Dnssec.blind`."""
@@ -45,7 +45,7 @@ class Proof:
         # dnspython takes 25 ms and 2 MiB, which nobody is to pay who does no DANE.
         from postfix_mta_sts.dnssec import Dnssec  # noqa: PLC0415 (the line above)
 
-        return Dnssec(self._dns.nameservers, self._dns.timeout)
+        return Dnssec(self._terms.nameservers, self._terms.dns_timeout)
 
     @cached_property
     def _dane(self) -> "Dane":

@@ -10,7 +10,6 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import aiohappyeyeballs
@@ -73,17 +72,17 @@ async def system_addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
-def client_context(ca_file: Path | None) -> ssl.SSLContext:
-    """What is asked of TLS (RFC 8461 §3.3); raises `OSError`, also where `ca_file` has no CA."""
+def client_context(authorities: str | None) -> ssl.SSLContext:
+    """What is asked of TLS (RFC 8461 §3.3); see `Terms.authorities`."""
     # By hand: ssl.create_default_context writes session keys to where $SSLKEYLOGFILE says.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain, dates and name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False  # DNS-ID only (RFC 8461 §3.3)
     context.set_alpn_protocols(["http/1.1"])
-    if ca_file is None:
+    if authorities is None:
         context.load_default_certs()
     else:
-        context.load_verify_locations(cafile=ca_file)
+        context.load_verify_locations(cadata=authorities)
     return context
 
 

@@ -90,15 +90,19 @@ async def test_values_and_errors() -> None:
     assert came[3].line == 2
 
 
-async def test_the_first_message() -> None:
-    """It is read without a loop; where nobody sends one, that is told."""
+@pytest.mark.parametrize("size", [1, 3_000_000])
+async def test_the_first_message(size: int) -> None:
+    """It is read without a loop, however large it is, and by itself."""
     here, there = socket.socketpair()
-    with here, there:
-        crossing.send_first(here, ("terms", 1))
-        assert crossing.first(there) == ("terms", 1)
-        here.close()
+    with there:
+        end = await line(here, print, lambda: None)
+        end.send(("later",))
+        end.send_first(("terms", "x" * size))
+        assert await asyncio.to_thread(crossing.first, there) == ("terms", "x" * size)
+        assert await asyncio.to_thread(crossing.first, there) == ("later",)
+        end.close()
         with pytest.raises(EOFError):
-            crossing.first(there)
+            await asyncio.to_thread(crossing.first, there)
 
 
 def leaves(root: type[MtaStsError]) -> set[type[MtaStsError]]:

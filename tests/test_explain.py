@@ -12,6 +12,7 @@ from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundErr
 from postfix_mta_sts.outside import network
 from postfix_mta_sts.postfix.reply import STRICT, DaneRule
 from postfix_mta_sts.report import as_dict, as_lines
+from postfix_mta_sts.terms import Terms
 from tests.support.dns import Fault
 from tests.support.internet import Internet
 
@@ -28,7 +29,7 @@ async def explained(
 ) -> Explanation:
     """What is found of good.test."""
     https = {"https": {"allow_private_addresses": private}}
-    async with network(net.settings(folder, https), net.hosts.port) as (dns, fetcher):
+    async with network(Terms.of(net.settings(folder, https), net.hosts.port)) as (dns, fetcher):
         return await explain(GOOD, dns.txt, fetcher.body, judge, rule)
 
 

@@ -83,7 +83,7 @@ class Fetchers:
 
     def __init__(self, host: PolicyHost, ca_file: Path) -> None:
         self._host = host
-        self._ca_file = ca_file
+        self._authorities = ca_file.read_text()
         self._made: list[PolicyFetcher] = []
 
     def __call__(self, **settings: object) -> PolicyFetcher:
@@ -91,7 +91,7 @@ class Fetchers:
         given = {
             "addresses": self._host.addresses,
             "port": self._host.port,
-            "ca_file": self._ca_file,
+            "authorities": self._authorities,
             "allow_private_addresses": True,
             **settings,
         }
@@ -346,21 +346,9 @@ class TestCertificate:
         assert CertificateError.result is ResultType.WEBPKI_INVALID
 
     async def test_authorities_of_the_system(self, fetchers: Fetchers) -> None:
-        """Without a CA file the system's authorities count, and ours is none of them."""
-        reason = await failure(fetchers(ca_file=None), CertificateError)
+        """Where none are given the system's authorities count, and ours is none of them."""
+        reason = await failure(fetchers(authorities=None), CertificateError)
         assert "certificate" in reason
-
-    async def test_ca_file_that_is_not_there(self, fetchers: Fetchers, tmp_path: Path) -> None:
-        """A wrong CA file is told when the fetcher is made, not at the first GET."""
-        with pytest.raises(FileNotFoundError):
-            fetchers(ca_file=tmp_path / "nowhere.pem")
-
-    async def test_ca_file_that_is_none(self, fetchers: Fetchers, tmp_path: Path) -> None:
-        """So is one without certificates."""
-        wrong = tmp_path / "wrong.pem"
-        wrong.write_text("not a certificate")
-        with pytest.raises(ssl.SSLError):
-            fetchers(ca_file=wrong)
 
 
 class TestTls:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.liaison import Liaison
+from postfix_mta_sts.liaison import NICENESS, Liaison
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import HostNotFoundError, NoRecordError, OwnFaultError
-from postfix_mta_sts.outpost import NICENESS
+from postfix_mta_sts.terms import Terms
 from tests.support.internet import Internet
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -24,7 +24,7 @@ OTHER = parse_domain("other.test")
 @asynccontextmanager
 async def asked(net: Internet, folder: Path) -> AsyncIterator[Liaison]:
     """A process that asks there."""
-    liaison = Liaison(net.settings(folder), net.hosts.port)
+    liaison = Liaison(Terms.of(net.settings(folder), net.hosts.port))
     await liaison.begin()
     try:
         yield liaison

@@ -1,6 +1,8 @@
 """DNS and HTTPS may be changed while they are at work: what was begun is ended as it was begun."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from postfix_mta_sts.discovery import FAILURES_TOLD
 from postfix_mta_sts.mtasts.dane import Kind
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError
+from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network import Network
 from tests.support.dns import DnsServer, Fault
 from tests.support.internet import Internet
@@ -90,10 +92,24 @@ async def test_a_change_that_fails(net: Internet, tmp_path: Path) -> None:
     """A CA file that cannot be used leaves everything as it was."""
     settings = net.settings(tmp_path)
     async with asking(net, tmp_path) as network:
-        assert (await network.discover(GOOD)).ttl  # by now the file has been read there
+        assert (await network.discover(GOOD)).ttl
         net.ca_file.write_text("no certificate")
-        with pytest.raises(OSError, match="NO_CERTIFICATE"):
+        with pytest.raises(OSError, match="no certificate"):
             await network.change(settings)
+        assert (await network.fetch(GOOD)).max_age
+
+
+async def test_a_file_that_was_good(net: Internet, tmp_path: Path) -> None:
+    """A process that is begun anew needs no CA file: what was in it when it was good holds."""
+    net.hosts.hold()
+    async with asking(net, tmp_path) as network:
+        net.ca_file.unlink()  # before the first process can have read it
+        begun = asyncio.create_task(network.fetch(GOOD))
+        await net.hosts.gets.reached("mta-sts.good.test")
+        os.kill(network._generations[-1].liaison._child.pid, signal.SIGKILL)
+        with pytest.raises(OwnFaultError):
+            await begun
+        net.hosts.release()
         assert (await network.fetch(GOOD)).max_age
 
 

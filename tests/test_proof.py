@@ -9,6 +9,7 @@ from postfix_mta_sts.config import Dns, Settings
 from postfix_mta_sts.mtasts.dane import Kind
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.proof import Proof
+from postfix_mta_sts.terms import Terms
 from tests.support.dns import DnsServer
 
 
@@ -16,13 +17,13 @@ from tests.support.dns import DnsServer
 async def test_untrusted(untrusted: list[str], *, trust_ad: bool) -> None:
     """A name server that is not on loopback counts only on the administrator's word (T1)."""
     dns = Dns(nameservers=("127.0.0.1", "192.0.2.1", "::1"), trust_ad=trust_ad)
-    assert [str(each) for each in Proof(Settings(dns=dns)).untrusted] == untrusted
+    assert [str(each) for each in Proof(Terms.of(Settings(dns=dns))).untrusted] == untrusted
 
 
 async def test_as_configured() -> None:
     """The name servers of the settings are asked, and no others."""
     async with DnsServer({". SOA": ["a. b. 1 2 3 4 5"]}, signed=["."]) as server:
-        proof = Proof(Settings(dns=Dns(nameservers=(server.address,), timeout=20)))
+        proof = Proof(Terms.of(Settings(dns=Dns(nameservers=(server.address,), timeout=20))))
         assert await proof.blind() == []
         assert (await proof.judge(Domain("good.test"))).kind is Kind.NONE
 
@@ -34,7 +35,8 @@ def test_imported_late() -> None:
         import postfix_mta_sts.daemon
         from postfix_mta_sts.config import Settings
         from postfix_mta_sts.proof import Proof
-        proof = Proof(Settings())
+        from postfix_mta_sts.terms import Terms
+        proof = Proof(Terms.of(Settings()))
         before = "dns" in sys.modules
         proof.untrusted
         print(before, "dns" in sys.modules)

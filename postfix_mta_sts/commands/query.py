@@ -13,6 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.outside import network
 from postfix_mta_sts.postconf import ask
 from postfix_mta_sts.proof import Proof
+from postfix_mta_sts.terms import Terms
 
 
 def add(commands: Commands) -> None:
@@ -37,8 +38,9 @@ def _query(args: argparse.Namespace) -> int:
 
 
 async def _explained(domain: Domain, chosen: Settings) -> Explanation:
-    proof = Proof(chosen)
+    terms = Terms.of(chosen)
+    proof = Proof(terms)
     dane = await find(chosen, proof, await ask() if chosen.dane.mode == "auto" else None)
     judge = proof.judge if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
-    async with network(chosen) as (dns, fetcher):
+    async with network(terms) as (dns, fetcher):
         return await explain(domain, dns.txt, fetcher.body, judge, rule(chosen))

@@ -22,6 +22,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.outside import network
 from postfix_mta_sts.resolver import Resolver
+from postfix_mta_sts.terms import Terms
 
 _RATE: Final = 10.0
 _RATE_MOST: Final = 1000
@@ -95,7 +96,7 @@ async def _sow(
     told: Callable[[str], None],
 ) -> None:
     """Look each domain up as the daemon does, and keep what there is."""
-    async with opened_store(path) as store, network(chosen) as (dns, fetcher):
+    async with opened_store(path) as store, network(Terms.of(chosen)) as (dns, fetcher):
         sources = Sources(dns.discover, fetcher.fetch, store, time.time, random.random)
         # What comes of an attempt is on file; nobody asks twice, so that memory is of no use.
         resolver = Resolver(sources, lookup_timeout=chosen.lookup.timeout, entries=1)

@@ -2,7 +2,7 @@
 
     async with PolicyHost(Authority()) as host:
         host.answers["mta-sts.good.test"] = ok(policy_text(mx=["mx1.good.test"]))
-        PolicyFetcher(host.addresses, port=host.port, ca_file=..., allow_private_addresses=True)
+        PolicyFetcher(host.addresses, port=host.port, authorities=..., allow_private_addresses=True)
         assert host.gets["mta-sts.good.test"] == 1
         assert host.requests[0].sni == "mta-sts.good.test"
 
