@@ -160,6 +160,7 @@ class Daemon:
             domains=self.resolver.entries,
             replies=self.desk.entries,
             under_way=self.resolver.under_way,
+            tasks=len(asyncio.all_tasks()),
             connections=self.server.connections,
             unwritten=self.store.unwritten,
             failing=Counter(part for part, does in works.items() if not does),

@@ -54,6 +54,8 @@ class Figures:
     """Replies in memory."""
     under_way: int = 0
     """Attempts that have begun and not ended."""
+    tasks: int = 0
+    """Tasks of the event loop, with the one that counts them."""
     connections: int = 0
     unwritten: int = 0
     """Policies that are in memory and not, or not yet, on file."""

@@ -150,6 +150,13 @@ _KINDS: Final = (
     ),
     _Kind(
         GaugeMetricFamily,
+        "tasks",
+        "Tasks of the event loop, with the one that counts them.",
+        (),
+        lambda figures: _one(figures.tasks),
+    ),
+    _Kind(
+        GaugeMetricFamily,
         "connections",
         "Connections of Postfix that are open.",
         (),

@@ -126,6 +126,18 @@ class TestAnswers:
             assert await desk.ask("good.test") == secure("good.test")
             await until(lambda: "clock was set seconds=1000000000" in caplog.text)
 
+    async def test_counts_its_tasks(self, net: Internet, tmp_path: Path) -> None:
+        """Its figures have the tasks of its event loop, and those that ended no longer."""
+        few, many = 50, 1_000  # few are its own, and the Internet's
+        async with reloading(net, tmp_path) as (_, served):
+            async with asyncio.TaskGroup() as group:
+                end = asyncio.Event()
+                for _ in range(many):
+                    group.create_task(end.wait())
+                assert many < (await served.figures()).tasks < many + few
+                end.set()
+            assert 0 < (await served.figures()).tasks < few
+
     async def test_address_in_use(self, net: Internet, tmp_path: Path) -> None:
         """A second daemon at the same place says so, and leaves the first one's files."""
         async with daemon(net, tmp_path) as desk:

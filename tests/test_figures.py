@@ -28,6 +28,7 @@ FIGURES = st.builds(
     waited_seconds=st.floats(0, 1e15),
     evicted=NUMBERS,
     connections=NUMBERS,
+    tasks=NUMBERS,
     failing=st.dictionaries(st.sampled_from(Part), st.integers(0, 9)).map(Counter),
 )
 
@@ -45,6 +46,7 @@ def test_sum(several: list[Figures]) -> None:
     assert total.pids == frozenset().union(*(one.pids for one in several))
     assert total.evicted == sum(one.evicted for one in several)
     assert total.connections == sum(one.connections for one in several)
+    assert total.tasks == sum(one.tasks for one in several)
     assert total.waited_seconds == pytest.approx(sum(one.waited_seconds for one in several))
     assert total.waited[3] == sum(one.waited[3] for one in several)
     for pair in product(Answer, Source):

@@ -57,6 +57,7 @@ def busy() -> Figures:
         under_way=22,
         connections=23,
         unwritten=24,
+        tasks=26,
     )
 
 
@@ -78,6 +79,7 @@ def busy() -> Figures:
         ('memory_entries{kind="reply",worker="0"}', 21),
         ('attempts_under_way{worker="0"}', 22),
         ('connections{worker="0"}', 23),
+        ('tasks{worker="0"}', 26),
         ('store_unwritten_policies{worker="0"}', 24),
         ('working{part="store_writing",worker="0"}', 0),
         ('working{part="store_reading",worker="0"}', 1),
