@@ -19,7 +19,7 @@ from postfix_mta_sts.proof import Proof
 from postfix_mta_sts.terms import Terms
 from tests.support.dns import Fault
 from tests.support.internet import Internet
-from tests.support.policy_host import ok, reply, silence, then_abort, then_silence
+from tests.support.policy_host import Script, ok, reply, silence, then_abort, then_silence
 from tests.support.tls import Authority
 
 ENDS_WITHIN: Final = 10.0
@@ -100,7 +100,7 @@ async def other_end(terms: Terms) -> AsyncIterator[Caller]:
 
 def publish_all_kinds(net: Internet) -> list[Call]:
     """Domains with which everything goes as it can go; what there is to be asked about them."""
-    answers = {
+    answers: dict[str, bytes | Script] = {
         "status": reply(404),
         "invalid": ok(b"<html>"),
         "reset": then_abort(b"HTTP/1.1 200 OK\r\n"),
