@@ -2,7 +2,7 @@
 
 Border: what the kernel says of a process. CPU is user and system time of all its threads, those
 that have ended included, in nanoseconds (clock_getcpuclockid(3)); memory is Pss, its own pages
-and its share of those it has in common with others.
+and its share of those it has in common with others, or only what nobody else can change.
 """
 
 import contextlib
@@ -63,8 +63,18 @@ class Process:
         return sum(time.clock_gettime((~pid << 3) | 2) for pid in self._family())
 
     def memory(self) -> float:
-        """MiB."""
-        return sum(_pss(pid) for pid in self._family())
+        """MiB: what it takes of the machine while those run with which it shares pages."""
+        return sum(_sizes(pid)["Pss"] for pid in self._family())
+
+    def own_memory(self) -> list[float]:
+        """MiB of each process, first the program itself, then what it began: heap and stacks.
+
+        Files that are mapped, libraries among them, are left out: what of them is there depends
+        on who else has them mapped, and on what the kernel likes to keep. What it has put on swap
+        is in it.
+        """
+        each = [_sizes(pid) for pid in self._family()]
+        return [sizes["Pss_Anon"] + sizes["SwapPss"] for sizes in each]
 
     def descriptors(self) -> int:
         """Open files, sockets and the like."""
@@ -86,10 +96,10 @@ class Process:
         return family
 
 
-def _pss(pid: int) -> float:
+def _sizes(pid: int) -> dict[str, float]:
+    """MiB by the names of proc_pid_smaps(5)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
-    sizes = {line.split()[0]: int(line.split()[1]) for line in lines[1:]}
-    return sizes["Pss:"] / 1024
+    return {name.rstrip(":"): int(size) / 1024 for name, size, _ in map(str.split, lines[1:])}
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Measures, and prints the table.
 
-    python -m bench.run [--quick] [--only SHAPE]... [--rounds N] [--soak MINUTES]
+    python -m bench.run [--quick] [--only SHAPE]... [--rounds N] [--soak MINUTES] [--results FILE]
 
 Border: the command line, and the order of things. README.md says what is measured and how.
 """
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import cached, cold, dane, on_file, programs, space, standing, workers
+from bench import cached, cold, dane, on_file, programs, soak, space, standing, workers
 from bench.process import BenchError
 from bench.servers import Servers
 from bench.shape import Bench, Shape, progress
@@ -25,7 +25,7 @@ from bench.sheet import Sheet
 
 SHAPES: Final[dict[str, Shape]] = {
     shape.name: shape
-    for module in (cached, workers, on_file, cold, dane, standing)
+    for module in (cached, workers, on_file, cold, dane, standing, soak)
     for shape in module.SHAPES
 }
 _FILES: Final = 16_384
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         if arguments.inside:
             return _measure(arguments, arguments.inside)
-        return _prepare(argv)
+        return _prepare(argv, _shapes(arguments))
     except (BenchError, space.NoSpaceError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 2
@@ -57,16 +57,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, help="5; quick: 1")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="10; quick: 0.5")
+    parser.add_argument(
+        "--results",
+        metavar="FILE",
+        type=Path,
+        default=programs.BUILD / "results.json",
+        help="for every single value; build/bench/results.json",
+    )
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
-def _prepare(argv: Sequence[str]) -> int:
+def _shapes(arguments: argparse.Namespace) -> list[Shape]:
+    return [SHAPES[name] for name in arguments.only or SHAPES]
+
+
+def _prepare(argv: Sequence[str], shapes: Sequence[Shape]) -> int:
     """Make what is needed, then go where the network is ours; what a run writes goes with it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     progress("preparing")
     programs.compile_all()
-    programs.install_peer()
+    if any(shape.has_peer for shape in shapes):
+        programs.install_peer()
     with tempfile.TemporaryDirectory(prefix="run-", dir=programs.cache()) as folder:
         return space.run_inside("bench.run", [*argv, "--inside", folder])
 
@@ -86,9 +98,10 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
         soak=60 * (arguments.soak or (0.5 if quick else 10.0)),
         folder=folder,
     )
-    shapes = [SHAPES[name] for name in arguments.only or SHAPES]
+    shapes = _shapes(arguments)
     with servers.network():
         broken = [shape.name for shape in shapes if not _completed(shape, bench)]
+    arguments.results.write_text(json.dumps(sheet.dump(), indent=1))
     return _report(sheet, shapes, broken)
 
 
@@ -104,20 +117,22 @@ def _completed(shape: Shape, bench: Bench) -> bool:
 
 def _report(sheet: Sheet, shapes: Sequence[Shape], broken: Sequence[str]) -> int:
     lines = [line for shape in shapes for line in shape.lines]
-    (programs.BUILD / "results.json").write_text(json.dumps(sheet.dump(), indent=1))
-    sys.stdout.write(f"{_machine()}\n\n{sheet.table(lines)}\n")
+    peer = any(shape.has_peer for shape in shapes)
+    sys.stdout.write(
+        f"{_machine(programs.peer_version() if peer else 'none')}\n\n{sheet.table(lines)}\n"
+    )
     failed = [*sheet.failed(lines), *broken]
     for line in failed:
         sys.stderr.write(f"mark not kept: {line}\n")
     return 1 if failed else 0
 
 
-def _machine() -> str:
+def _machine(peer: str) -> str:
     cpus = Path("/proc/cpuinfo").read_text("ascii").splitlines()
     model = next((line.split(":")[1].strip() for line in cpus if "model name" in line), "?")
     return (
         f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python "
-        f"{platform.python_version()}, peer {programs.peer_version()}; load at the end "
+        f"{platform.python_version()}, peer {peer}; load at the end "
         f"{os.getloadavg()[0]:.1f}"
     )
 

@@ -71,11 +71,18 @@ class Servers:
         store: Path | None = None,
         entries: int = 100_000,
         lookup_timeout: float = 10.0,
+        https_timeout: float = 60.0,
         workers: int = 1,
         dane: str = "off",
+        metrics: bool = False,
     ) -> Iterator[Serving]:
-        """This daemon, as its virtual environment has it; without `store` its file is new."""
+        """This daemon, as its virtual environment has it; without `store` its file is new.
+
+        With `metrics` it shows them at one more address, of that name.
+        """
         at = {"TCP": self._tcp(), "UNIX": self._unix(), "tcp_table": self._tcp()}
+        if metrics:
+            at["metrics"] = self._unix()
         config = {
             "listen": [
                 {"socketmap": _written(at["TCP"])},
@@ -85,8 +92,13 @@ class Servers:
             "cache": {"path": str(store or self._new("daemon.db")), "memory_entries": entries},
             "control": {"path": str(self._new("control.sock"))},
             "lookup": {"timeout": f"{lookup_timeout:g}s"},
-            "https": {"ca_file": str(self._ca), "allow_private_addresses": True},
+            "https": {
+                "ca_file": str(self._ca),
+                "allow_private_addresses": True,
+                "timeout": f"{https_timeout:g}s",
+            },
             "dane": {"mode": dane},
+            **({"metrics": {"listen": _written(at["metrics"])}} if metrics else {}),
         }
         file = self._new("daemon.yml")
         file.write_text(yaml.safe_dump(config))

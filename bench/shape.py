@@ -84,6 +84,8 @@ class Shape:
     name: str
     run: Callable[[Bench], None]
     lines: tuple[Line, ...]
+    has_peer: bool = True
+    """Whether the peer must be installed for it."""
 
 
 def settle(process: Process, watched: float = 0.5) -> None:

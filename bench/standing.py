@@ -1,18 +1,15 @@
-"""Shapes in which time and number weigh, not speed: memory, idle clients, and a soak.
+"""Shapes in which number weighs, not speed: memory, and idle clients.
 
 Border: what the kernel says of the process is read; nothing is asked of the server but answers.
 """
 
 import contextlib
-import statistics
 import time
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from bench.cached import warm
-from bench.load import ABSENCE, BLACK_HOLE, POLICY, Load
+from bench.load import ABSENCE, POLICY, Load
 from bench.on_file import copy_of_file
-from bench.process import Address, Process
 from bench.servers import DAEMON, PEER, Serving
 from bench.shape import Bench, Shape, progress, settle
 from bench.sheet import Line, Mark
@@ -27,9 +24,6 @@ _EACH = "memory each, KiB"
 _CPU_IDLE = "CPU, % of one"
 _NEW_CLIENTS = "new clients' p99, µs"
 _WATCHED: Final = 5.0
-
-_SOAK = "soak: mixed traffic with faults"
-_SAMPLES: Final = 60
 
 
 def _in_memory(number: int) -> str:
@@ -95,67 +89,6 @@ def _hold_connections(bench: Bench, server: Serving) -> None:
     bench.sheet.note(_IDLE_SHAPE, _NEW_CLIENTS, server.name, asked.expect(absent=0).p99)
 
 
-class _Sample(NamedTuple):
-    memory: float
-    descriptors: int
-    threads: int
-
-
-_FIGURES: Final = {
-    "memory": "memory that grew, MiB",
-    "descriptors": "descriptors that grew",
-    "threads": "threads that grew",
-}
-
-
-def _soak(bench: Bench) -> None:
-    """Everything at once; the middle third of the samples is compared with the last."""
-    with (
-        bench.servers.daemon(entries=1_000, lookup_timeout=2) as server,
-        contextlib.ExitStack() as s,
-    ):
-        for load in _traffic(bench.soak + 10):
-            s.enter_context(load.begun(server.at["TCP"]))
-        samples = list(_samples(server.process, server.at["TCP"], bench.soak))
-        third = len(samples) // 3
-        for name, figure in _FIGURES.items():
-            values = [float(getattr(sample, name)) for sample in samples]
-            for value in values:  # in the order of time, for who wants to see the curve
-                bench.sheet.note(_SOAK, name, DAEMON, value)
-            grown = statistics.median(values[-third:]) - statistics.median(values[third:-third])
-            bench.sheet.note(_SOAK, figure, DAEMON, grown)
-    bench.sheet.note(_SOAK, "minutes", DAEMON, bench.soak / 60)
-
-
-def _traffic(seconds: float) -> Iterator[Load]:
-    """Hits; policies evicted and found again; new domains of every kind, good and bad."""
-    yield Load(POLICY, numbers=500, rate=500, seconds=seconds)
-    yield Load(POLICY, first=10_000, numbers=5_000, clients=10, rate=20, seconds=seconds)
-    yield Load(POLICY, first=1_000_000, clients=10, rate=10, seconds=seconds)
-    yield Load(ABSENCE, clients=10, rate=50, seconds=seconds)
-    for key in (BLACK_HOLE, "s%.stall.test", "f%.fail.test", "q%.quiet.test"):
-        yield Load(key, clients=20, rate=5, seconds=seconds)
-    for key in ("w%.wrong.test", "g%.gone.test"):
-        yield Load(key, clients=5, rate=5, seconds=seconds)
-
-
-def _samples(process: Process, address: Address, seconds: float) -> Iterator[_Sample]:
-    pause = seconds / _SAMPLES
-    for number in range(_SAMPLES):
-        if number % (_SAMPLES // 6) == 0:
-            progress(f"{_SOAK}: {number * pause / 60:.1f} minutes")
-        _misbehave(address)
-        time.sleep(pause)
-        yield _Sample(process.memory(), process.descriptors(), process.threads())
-
-
-def _misbehave(address: Address) -> None:
-    """Say what is no request, end amid one, and leave without the answer."""
-    for words in (b"GET / HTTP/1.1\r\n\r\n", b"20:postfix", b"24:postfix x1.quiet.test123,"):
-        with address.connect() as sock:
-            sock.sendall(words)
-
-
 SHAPES: Final = (
     Shape(
         "memory",
@@ -173,16 +106,6 @@ SHAPES: Final = (
             Line(_IDLE_SHAPE, _EACH, (Mark(4),)),
             Line(_IDLE_SHAPE, _CPU_IDLE, (Mark(0.1),)),
             Line(_IDLE_SHAPE, _NEW_CLIENTS),
-        ),
-    ),
-    Shape(
-        "soak",
-        _soak,
-        (
-            Line(_SOAK, "minutes"),
-            Line(_SOAK, _FIGURES["memory"], (Mark(1),)),
-            Line(_SOAK, _FIGURES["descriptors"], (Mark(10),)),
-            Line(_SOAK, _FIGURES["threads"], (Mark(0),)),
         ),
     ),
 )
