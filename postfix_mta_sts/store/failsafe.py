@@ -14,13 +14,12 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from operator import attrgetter, methodcaller
 from typing import Final, TypeVar
 
 from postfix_mta_sts import logs
-from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -36,6 +35,7 @@ from postfix_mta_sts.store import (
 )
 from postfix_mta_sts.store.batches import Batches
 from postfix_mta_sts.store.memory import MemoryStore, remembering
+from postfix_mta_sts.store.ways import USUAL, Timing, Way, too_slow
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -52,19 +52,6 @@ def _none() -> Iterable[tuple[Domain, State]]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long is waited, in seconds."""
-
-    retry: float = lifecycle.STORE_RETRY
-    """Before what failed is tried again."""
-    replace: float = lifecycle.STORE_REPLACE
-    """Between one damaged backend that is replaced and the next."""
-    read: float = lifecycle.STORE_READ_DEADLINE
-    list: float = lifecycle.STORE_LIST_DEADLINE
-    write: float = lifecycle.STORE_WRITE_DEADLINE
-
-
 class FailsafeStore:
     """A `Store` whose methods never raise; `open` first, `close` last.
 
@@ -77,7 +64,7 @@ class FailsafeStore:
         backend: Callable[[], Awaitable[Store]],
         *,
         in_memory: Callable[[], Iterable[tuple[Domain, State]]] = _none,
-        timing: Timing = Timing(),
+        timing: Timing = USUAL,
         unwritten_most: int = UNWRITTEN_MOST,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,9 +77,9 @@ class FailsafeStore:
         self._open = backend
         self._in_memory = in_memory
         self._timing = timing
-        self._reading = _Way("reading", timing.read)
-        self._listing = _Way("listing", timing.list)  # slow lists are no reason to read no policy
-        self._writing = _Way("writing", timing.write)
+        self._reading = Way("reading", timing.read)
+        self._listing = Way("listing", timing.list)  # slow lists are no reason to read no policy
+        self._writing = Way("writing", timing.write)
         self._most = unwritten_most
         self._clock = clock
         self._backend: Store | None = None
@@ -127,7 +114,7 @@ class FailsafeStore:
             async with asyncio.timeout(self._writing.deadline):
                 await self._tried.wait()
         except TimeoutError:
-            self._note(None, self._writing, _too_slow("opening", self._writing))
+            self._note(None, self._writing, too_slow("opening", self._writing))
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. What cannot be read is not there."""
@@ -248,7 +235,7 @@ class FailsafeStore:
                 async with asyncio.timeout(self._writing.deadline):
                     await step()
             except TimeoutError:
-                self._writing.failed(_too_slow("closing", self._writing), math.inf)
+                self._writing.failed(too_slow("closing", self._writing), math.inf)
             except StoreError as error:
                 self._writing.failed(error, math.inf)
         if self.unwritten:
@@ -282,7 +269,7 @@ class FailsafeStore:
         if backend := self._backend or self._broken:
             await backend.close()
 
-    async def _ask(self, way: "_Way", ask: Callable[[Store], Awaitable[_T]]) -> _T:
+    async def _ask(self, way: Way, ask: Callable[[Store], Awaitable[_T]]) -> _T:
         """The backend's answer; raises `StoreError`, at once while it is known to fail."""
         backend = self._backend
         if backend is None or not self._may_ask(way):
@@ -293,7 +280,7 @@ class FailsafeStore:
             async with asyncio.timeout(way.deadline):
                 answer = await ask(backend)
         except TimeoutError as error:
-            slow = _too_slow(way.name, way)
+            slow = too_slow(way.name, way)
             self._note(backend, way, slow)
             raise slow from error
         except StoreError as error:
@@ -303,10 +290,10 @@ class FailsafeStore:
             way.works()
         return answer
 
-    def _may_ask(self, way: "_Way") -> bool:
-        return self._backend is not None and not (way.failing and self._clock() < way.retry_at)
+    def _may_ask(self, way: Way) -> bool:
+        return self._backend is not None and way.may_be_asked(self._clock())
 
-    def _note(self, backend: Store | None, way: "_Way", error: StoreError) -> None:
+    def _note(self, backend: Store | None, way: Way, error: StoreError) -> None:
         """Note what failed; a damaged backend is not asked again, and replaced."""
         now = self._clock()
         self.failures += 1
@@ -381,30 +368,3 @@ class FailsafeStore:
 
 def _save(store: Store, row: Row) -> Awaitable[None]:
     return store.save(row.domain, row.state, row.asked_at)
-
-
-def _too_slow(what: str, way: "_Way") -> StoreError:
-    return StoreError(f"{what} took longer than {way.deadline:g} s")
-
-
-class _Way:
-    """One of the ways to the backend, and whether it fails."""
-
-    def __init__(self, name: str, deadline: float) -> None:
-        self.name = name
-        self.deadline = deadline
-        self.failing = False
-        self.retry_at = -math.inf
-
-    def failed(self, error: StoreError, retry_at: float) -> None:
-        """Note a failure; the first in a row is logged."""
-        self.retry_at = retry_at
-        if not self.failing:
-            self.failing = True
-            logs.event(_log, logging.WARNING, "store failing", doing=self.name, reason=str(error))
-
-    def works(self, written: int | None = None) -> None:
-        """Note a success; the first after failures is logged."""
-        if self.failing:
-            self.failing = False
-            logs.event(_log, logging.INFO, "store works again", doing=self.name, written=written)
