@@ -167,6 +167,28 @@ async def test_a_client_that_goes_away(around: Surroundings) -> None:
     assert around.gets.total == 1
 
 
+async def test_what_is_asked_behind_a_look_up_waits(around: Surroundings) -> None:
+    """Who asks one at a time is never stopped; who asks on is, after what one read brings."""
+    async with serving(around) as served, connected(served.address) as client:
+        await client.ask("good.test")
+        around.dns.hold()
+        client.send(request("slow.test"))
+        await around.queries.reached(parse_domain("slow.test"))
+        (connection,) = served.server._connections
+        assert connection._transport.is_reading()
+        client.send(request("good.test") * 100_000)
+        async with asyncio.timeout(5):
+            while connection._transport.is_reading():  # noqa: ASYNC110 (nothing tells)
+                await asyncio.sleep(0.001)
+        waiting = len(connection._pending)
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+        assert 0 < len(connection._pending) == waiting < 20_000
+        around.dns.release()
+        assert await client.netstring() == NOT_FOUND
+        assert [await client.netstring() for _ in range(100_000)] == [SECURE] * 100_000
+
+
 async def test_end_of_requests_is_not_the_end_of_replies(around: Surroundings) -> None:
     """A client that shuts down its side still gets what it asked for."""
     async with serving(around) as served, connected(served.address) as client:
