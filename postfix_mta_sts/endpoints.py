@@ -5,18 +5,20 @@ Border: which sockets there are and what is served on each; what is said there, 
 address that cannot be had is that an error.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from socket import socket
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from postfix_mta_sts import web
 from postfix_mta_sts.config import Control, Settings, TcpAddress, UnixAddress
 from postfix_mta_sts.control.routes import private_path
 from postfix_mta_sts.listening import Access, Listening
-from postfix_mta_sts.web import Route
+from postfix_mta_sts.route import Route
 
 
 class Name(StrEnum):
@@ -34,6 +36,9 @@ class At(NamedTuple):
     address: TcpAddress | UnixAddress
     access: Access
 
+
+BACKLOG: Final = 128
+WEB: Final = "postfix_mta_sts.web"
 
 Where: TypeAlias = Mapping[Name, At]
 
@@ -107,7 +112,7 @@ class Endpoints:
                 await self._leave(name, at)
         for name, sock in fresh.items():
             stack = self._serving[name] = AsyncExitStack()
-            await stack.enter_async_context(web.serving(sock, self._routes[name]))
+            await stack.enter_async_context(_serving(sock, self._routes[name]))
         self._where = dict(where)
 
     async def close(self) -> None:
@@ -122,3 +127,36 @@ class Endpoints:
         if stack := self._serving.pop(name, None):
             self._listening.drop(at.address)
             await stack.aclose()
+
+
+@asynccontextmanager
+async def _serving(sock: socket, routes: Sequence[Route]) -> AsyncIterator[None]:
+    """Answer on a bound socket while this is entered; see `web.serving`."""
+    sock.listen(BACKLOG)
+    task = asyncio.create_task(_serve(sock, routes), name="endpoint")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError), sock:
+            await task
+
+
+async def _serve(sock: socket, routes: Sequence[Route]) -> None:
+    await _somebody_came(sock)
+    # Imported only now, and aside: a start that Postfix waits for does without aiohttp's 200 ms,
+    # and who asks nothing but look-ups without its 16 MiB.
+    if WEB not in sys.modules:
+        await asyncio.to_thread(import_module, WEB)
+    async with import_module(WEB).serving(sock, routes):
+        await asyncio.Event().wait()  # until this is cancelled
+
+
+async def _somebody_came(sock: socket) -> None:
+    """Wait until a client connects; it is not accepted yet."""
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(sock)

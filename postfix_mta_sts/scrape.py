@@ -13,8 +13,8 @@ from typing import TypeAlias
 from postfix_mta_sts import health, metrics
 from postfix_mta_sts.figures import Figures
 from postfix_mta_sts.health import Health
+from postfix_mta_sts.route import Asked, Reply, Route
 from postfix_mta_sts.store import Overview
-from postfix_mta_sts.web import Asked, Reply, Route
 
 Workers: TypeAlias = Callable[[], Awaitable[Mapping[int, Figures]]]
 """Gives the figures of all processes that answer, by their index, this one's always among them."""

@@ -9,13 +9,14 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from contextlib import ExitStack
+from importlib import import_module
 from socket import socket
 from typing import TypeAlias
 
 from postfix_mta_sts import __version__, systemd
 from postfix_mta_sts.config import ConfigError, Listener, Settings, default_control_path
 from postfix_mta_sts.daemon import Share, running
-from postfix_mta_sts.endpoints import At, Name, opened, public
+from postfix_mta_sts.endpoints import WEB, At, Name, opened, public
 from postfix_mta_sts.listening import ListenError, Listening
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.server import BACKLOG
@@ -36,6 +37,7 @@ def serve_together(
     At SIGHUP all are replaced, one by one, by others with the settings as they are then. Raises
     `ListenError`.
     """
+    import_module(WEB)  # else each of them would, having come to ask the others how they fare
     sockets = _Sockets(environ)
     try:
         sockets.take_up(settings)

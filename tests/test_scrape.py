@@ -11,9 +11,9 @@ import pytest
 from postfix_mta_sts.figures import Figures, Part
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.remote import Remote
+from postfix_mta_sts.route import Asked, Reply
 from postfix_mta_sts.scrape import routes
 from postfix_mta_sts.store import Overview
-from postfix_mta_sts.web import Asked, Reply
 from tests.support.daemons import daemon
 from tests.support.internet import internet
 

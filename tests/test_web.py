@@ -11,14 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.web import (
-    CONNECTIONS_MOST,
-    LINE_MOST,
-    Asked,
-    Reply,
-    Route,
-    serving,
-)
+from postfix_mta_sts.route import Asked, Reply, Route
+from postfix_mta_sts.web import CONNECTIONS_MOST, LINE_MOST, serving
 from tests.support.clients import Address, Client, connected
 
 ENOUGH = 60.0

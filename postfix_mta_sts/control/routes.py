@@ -14,7 +14,7 @@ from postfix_mta_sts.control.together import Together
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.web import Asked, Reply, Route
+from postfix_mta_sts.route import Asked, Reply, Route
 
 _JSON: Final = "application/json"
 _LINES: Final = "application/jsonl"

@@ -13,7 +13,7 @@ from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import StatusError
 from postfix_mta_sts.remote import RemoteError
-from postfix_mta_sts.web import Asked, Reply, Route
+from postfix_mta_sts.route import Asked, Reply, Route
 from tests.support.clients import connected
 from tests.support.control import Worker, listening
 from tests.support.surroundings import GOOD, Surroundings

@@ -23,7 +23,8 @@ from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.figures import Figures, Part
 from postfix_mta_sts.judging import Finding
 from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver
-from postfix_mta_sts.web import Route, serving
+from postfix_mta_sts.route import Route
+from postfix_mta_sts.web import serving
 from tests.support.surroundings import Surroundings
 
 IDLE_AFTER = 30 * 86_400.0
