@@ -31,6 +31,7 @@ from postfix_mta_sts.postfix.reply import (
 from postfix_mta_sts.postfix.wire import Request, Wire
 from postfix_mta_sts.recent import drop_oldest
 from postfix_mta_sts.resolver import Resolver
+from postfix_mta_sts.values import Entry
 
 COUNTED_AT_ONCE: Final = 1_000
 """Entries that are counted before others have their turn."""
@@ -38,19 +39,17 @@ COUNTED_AT_ONCE: Final = 1_000
 _log = logging.getLogger(__name__)
 
 
-class _Remembered:
+class _Remembered(Entry):
     """A reply, and what must hold for it to be given again."""
 
-    __slots__ = ("asked", "kind", "known", "reply", "state", "until")
-
-    def __init__(self, reply: bytes, kind: Answer, known: Known, state: State) -> None:
-        self.asked = 0
-        """How often it was given again, since that was last counted."""
-        self.reply = reply
-        self.kind = kind
-        self.known = known
-        self.state = state
-        self.until = fresh_until(state)
+    reply: bytes
+    kind: Answer
+    known: Known
+    state: State
+    """Known has to be in this one still."""
+    until: float
+    asked: int = 0
+    """How often it was given again, since that was last counted."""
 
 
 class Answers:
@@ -157,8 +156,9 @@ class Answers:
         known = self._resolver.recall(domain)
         if known is None or known.state is None:
             return self._look_up(request, asked, domain)
-        reply, kind = self._compose(asked, domain, known.state)
-        self._remember(request, _Remembered(reply, kind, known, known.state))
+        state = known.state
+        reply, kind = self._compose(asked, domain, state)
+        self._remember(request, _Remembered(reply, kind, known, state, fresh_until(state)))
         self._counts.answers[kind, Source.MEMORY] += 1
         return reply
 
@@ -201,7 +201,7 @@ class Answers:
         self._counts.answers[kind, source] += 1
         known = self._resolver.known(domain)
         if known and known.state is state:
-            self._remember(request, _Remembered(reply, kind, known, state))
+            self._remember(request, _Remembered(reply, kind, known, state, fresh_until(state)))
         return reply
 
     def _remember(self, request: bytes, entry: _Remembered) -> None:

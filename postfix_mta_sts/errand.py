@@ -6,7 +6,7 @@ in memory, the resolver knows.
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, State
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.pace import Pace
 from postfix_mta_sts.store import Store
+from postfix_mta_sts.values import replace
 
 T = TypeVar("T")
 E = TypeVar("E", bound=MtaStsError)

@@ -5,24 +5,22 @@ knows. Who holds a `Known` sees it change.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, is_due
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.recent import drop_oldest
+from postfix_mta_sts.values import Entry, replace
 
 
-class Known:
-    """Where a domain's current state stands in memory; None once it stands there no more."""
+class Known(Entry):
+    """Where a domain's current state stands in memory."""
 
-    __slots__ = ("asked_at", "domain", "state")
-
-    def __init__(self, domain: Domain, state: State, asked_at: float) -> None:
-        self.domain = domain
-        self.asked_at = asked_at
-        """When the domain was last asked for, to the minute."""
-        self.state: State | None = state
+    domain: Domain
+    state: State | None
+    """None once it stands there no more."""
+    asked_at: float
+    """When the domain was last asked for, to the minute."""
 
 
 class Memory:

@@ -14,7 +14,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -30,6 +29,7 @@ from postfix_mta_sts.mtasts.lifecycle import State, live, restored
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_records
 from postfix_mta_sts.mtasts.response import SIZE_MOST
+from postfix_mta_sts.values import replace
 
 _ROWS: Final = "SELECT rowid, domain, ts, pol_id, pol_body FROM sts_policy_cache"
 _HEADER: Final = 100

@@ -6,7 +6,6 @@ Border: who waits for what; what is known stands in a `memory`, the way to the n
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from postfix_mta_sts.attempt import Attempt
@@ -23,6 +22,7 @@ from postfix_mta_sts.mtasts.lifecycle import Standing, State, standing
 from postfix_mta_sts.pace import Pace
 from postfix_mta_sts.rechecks import Rechecks
 from postfix_mta_sts.store import Asked
+from postfix_mta_sts.values import replace
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; a look-up that would need one more is answered as unknown."""

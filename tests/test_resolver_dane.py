@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State, standing
 from postfix_mta_sts.resolver import Resolver
+from postfix_mta_sts.values import replace
 from tests.support.surroundings import GOOD, SILENT, Surroundings, signed
 
 OTHER = parse_domain("other.test")

@@ -11,8 +11,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+from postfix_mta_sts.values import Value, replace
 
 LIFE_LEAST: Final = 60.0
 LIFE_MOST: Final = 24 * 3600.0
@@ -77,8 +78,7 @@ DANE_KINDS: Final = frozenset({Kind.ALL, Kind.SOME, Kind.UNUSABLE})
 """Those in which DANE has a say over how mail goes there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Value, frozen=True):
     """One MX host; `step` is the query that decided, and what came of it. Printable ASCII."""
 
     name: str
@@ -89,8 +89,7 @@ class Host:
         _check_text(self.name, self.step)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value, frozen=True):
     """What was found when the DNS was asked; `ValueError` for what cannot be found."""
 
     mx: MxState
@@ -147,8 +146,7 @@ class Outcome:
         return host.state is not HostState.GONE
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value, frozen=True):
     """What is believed of a domain, and until when."""
 
     outcome: Outcome

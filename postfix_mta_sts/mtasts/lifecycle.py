@@ -9,7 +9,6 @@ what follows, a `Fetch` or the attempt's end; the policy is fetched; `after_fetc
 """
 
 import enum
-from dataclasses import dataclass, replace
 from typing import Final
 
 from postfix_mta_sts.mtasts.dane import Verdict, is_due, is_live
@@ -21,6 +20,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.values import Value, replace
 
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
@@ -74,16 +74,14 @@ class Standing(enum.Enum):
     UNKNOWN = "nothing to serve: ask the network first"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value, frozen=True):
     """What discovery found: the policy id, and for how many seconds the DNS stands by it."""
 
     policy_id: PolicyId
     ttl: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Value, frozen=True):
     """Why the last attempt of which there is something to tell failed."""
 
     code: str
@@ -97,8 +95,7 @@ class Failure:
     """When the first failed, of those in a row with whatever code."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Value, frozen=True):
     """An id whose GET failed, and when it may be tried again."""
 
     policy_id: PolicyId
@@ -106,8 +103,7 @@ class Backoff:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Value, frozen=True):
     """All that is known of one Policy Domain; absence has the same shape as presence."""
 
     policy: Policy | None
@@ -139,8 +135,7 @@ class State:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Value, frozen=True):
     """The step that follows discovery: GET the policy, under this id."""
 
     policy_id: PolicyId

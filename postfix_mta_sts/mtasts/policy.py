@@ -7,11 +7,11 @@ else in a `Policy` is read from it, so that what is stored, reported and applied
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NewType
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
+from postfix_mta_sts.values import Value
 
 MAX_AGE_LIMIT: Final = 31_557_600
 """Seconds: the largest max_age (§3.2); what is above is clamped to it (erratum 7282)."""
@@ -46,8 +46,7 @@ def matches(pattern: MxPattern, host: Domain) -> bool:
     return pattern in {host, f"*.{host.partition('.')[2]}"}
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Value, frozen=True):
     """A valid policy; made by `parse_policy`."""
 
     text: str

@@ -13,6 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.values import Value
 
 HISTORY_MOST: Final = 20
 """Policies that are remembered of one domain, the last seen of them."""
@@ -35,8 +36,7 @@ class Asked(NamedTuple):
     """How often, since this was last told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Value, frozen=True):
     """All that is kept of one domain, but for its history."""
 
     domain: Domain
@@ -47,8 +47,7 @@ class Row:
     """How often, since it has a row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Value, frozen=True):
     """A policy that was accepted, and between which times it was fetched."""
 
     policy_id: PolicyId

@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from operator import attrgetter, methodcaller
 from typing import Final, TypeVar
@@ -36,6 +35,7 @@ from postfix_mta_sts.store import (
 from postfix_mta_sts.store.batches import Batches
 from postfix_mta_sts.store.memory import MemoryStore, remembering
 from postfix_mta_sts.store.ways import USUAL, Timing, Way, too_slow
+from postfix_mta_sts.values import replace
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)

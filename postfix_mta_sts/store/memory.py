@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from heapq import nsmallest
 from operator import attrgetter
 
@@ -19,6 +18,7 @@ from postfix_mta_sts.store import (
     Seen,
     held,
 )
+from postfix_mta_sts.values import replace
 
 
 class MemoryStore:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -32,6 +31,7 @@ from postfix_mta_sts.mtasts.lifecycle import (
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import Overview, Row, Seen
+from postfix_mta_sts.values import replace
 from tests.support.states import STATES, WEEK, a_state
 
 GOOD = parse_domain("good.test")

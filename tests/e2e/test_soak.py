@@ -25,7 +25,8 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     """Descriptors, threads and tasks do not grow, and the table has them and the memory."""
     program("cc")
     results = tmp_path / "results.json"
-    words = [sys.executable, "-m", "bench.run", "--quick", "--only", "soak", "--results", results]
+    words = [sys.executable, "-m", "bench.run", "--quick", "--only", "soak"]
+    words += ["--results", str(results)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 2:
         cannot(done.stderr)

@@ -1,7 +1,5 @@
 """What the signed DNS says of MX hosts, as a table; how long it is believed; how it is kept."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +22,7 @@ from postfix_mta_sts.mtasts.dane import (
     is_usable,
     to_text,
 )
+from postfix_mta_sts.values import replace
 
 T = 1_790_000_000.0
 """When it all begins."""

@@ -1,7 +1,5 @@
 """The life of a policy as a table of (state, event, time) → (state, step)."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +40,7 @@ from postfix_mta_sts.mtasts.lifecycle import (
 )
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.values import replace
 
 T = 1_790_000_000.0
 """When it all begins."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from postfix_mta_sts.store import Asked, DamagedStoreError, Overview, Query, Row
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.ways import Timing
+from postfix_mta_sts.values import replace
 from tests.support.states import a_policy, a_state
 from tests.support.tally import Tally
 

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +27,7 @@ from postfix_mta_sts.store import (
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.sqlite import SqliteStore
+from postfix_mta_sts.values import replace
 from tests.support.states import STATES, TIMES, a_policy, a_state
 from tests.support.surroundings import signed
 
