@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _receive(self, data: bytes) -> None:
-        if self._straight:
+        if self._straight and data.count(self._answers.wire.END) > 1:
             replies, data = self._answers.recited(data, WRITTEN_AT_ONCE)
             if replies:
                 self._transport.write(b"".join(replies))

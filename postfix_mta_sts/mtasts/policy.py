@@ -6,7 +6,7 @@ else in a `Policy` is read from it, so that what is stored, reported and applied
 
 import enum
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NewType
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_host
@@ -23,7 +23,7 @@ MAX_AGE_LIMIT: Final = 31_557_600
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _CONTROL = r"\x00-\x1f\x7f"
 _VALUE = rf"[^{_CONTROL} ](?:[^{_CONTROL}]*[^{_CONTROL} ])?"
-_FIELD = re.compile(rf"({_NAME}):[ \t]*({_VALUE})[ \t]*\r?")
+_FIELD = re.compile(rf"^({_NAME}):[ \t]*({_VALUE})[ \t]*\r?$", re.MULTILINE)
 _MAX_AGE = re.compile(r"[0-9]{1,10}")
 
 
@@ -75,15 +75,11 @@ def parse_policy(body: bytes) -> Policy:
     text = _decode(body)
     values: dict[str, tuple[int, str]] = {}  # the first of each field: (line number, value)
     mx: dict[MxPattern, None] = {}  # an ordered set
-    for number, line in enumerate(text.split("\n"), 1):
-        if field := _FIELD.fullmatch(line):
-            name, value = field.groups()
-            if name == "mx":
-                mx[_parse_mx(number, value)] = None
-            else:
-                values.setdefault(name, (number, value))
-        elif line not in {"", "\r"}:  # open in the RFC; a blank line changes nothing of the others
-            raise InvalidPolicyError(number, _what_is_wrong(line.removesuffix("\r")))
+    for number, name, value in _fields(text):
+        if name == "mx":
+            mx[_parse_mx(number, value)] = None
+        else:
+            values.setdefault(name, (number, value))
     _parse_version(*_required(values, "version"))
     mode = _parse_mode(*_required(values, "mode"))
     max_age = _parse_max_age(*_required(values, "max_age"))
@@ -105,6 +101,22 @@ def _decode(body: bytes) -> str:
 def _lines(text: str) -> list[str]:
     # sts-policy-term = LF / CRLF, and nothing else: str.splitlines knows eleven line ends.
     return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _fields(text: str) -> Iterable[tuple[int, str, str]]:
+    """The number, name and value of each line that is not blank."""
+    fields = _FIELD.findall(text)
+    if len(fields) == text.count("\n") + (not text.endswith("\n")):
+        return ((number, *field) for number, field in enumerate(fields, 1))  # every line is one
+    return _fields_one_by_one(text)
+
+
+def _fields_one_by_one(text: str) -> Iterator[tuple[int, str, str]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if field := _FIELD.fullmatch(line):
+            yield number, field[1], field[2]
+        elif line.removesuffix("\r"):  # open in the RFC; a blank line changes nothing of the others
+            raise InvalidPolicyError(number, _what_is_wrong(line.removesuffix("\r")))
 
 
 def _what_is_wrong(line: str) -> str:
