@@ -12,9 +12,9 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from postfix_mta_sts import crossing, interpreter, logs
+from postfix_mta_sts import crossing, heap, interpreter, logs
 from postfix_mta_sts.crossing import Line, Message
 from postfix_mta_sts.discovery import Dns
 from postfix_mta_sts.fetch import PolicyFetcher
@@ -24,6 +24,9 @@ from postfix_mta_sts.notation import TcpAddress
 from postfix_mta_sts.outside import network
 from postfix_mta_sts.proof import Proof
 from postfix_mta_sts.terms import Terms
+
+TIDIED_AFTER: Final = 1_000
+"""Calls after which memory that became free is given back."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class _Outpost:
             "blind": self._blind,
         }
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._ended = 0
         self._silent = False
         self._line: Line
 
@@ -80,7 +84,13 @@ class _Outpost:
     def _begin(self, number: int, what: str, args: Sequence[Any]) -> None:
         task = asyncio.create_task(self._do(number, what, args), name=what)
         self._tasks[number] = task
-        task.add_done_callback(lambda _: self._tasks.pop(number))
+        task.add_done_callback(lambda _: self._end(number))
+
+    def _end(self, number: int) -> None:
+        del self._tasks[number]
+        self._ended += 1
+        if self._ended % TIDIED_AFTER == 0:
+            heap.give_back()
 
     async def _do(self, number: int, what: str, args: Sequence[Any]) -> None:
         outcome: object

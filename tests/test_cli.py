@@ -492,8 +492,8 @@ class TestImports:
     @pytest.mark.parametrize(
         ("word", "spared"),
         [
-            ("healthcheck", {"aiohttp", "aiodns", "http", "rich", "sqlite3", "uvloop"}),
-            ("status", {"aiohttp", "aiodns", "asyncio", "rich", "sqlite3", "uvloop"}),
+            ("healthcheck", {"aiohttp", "aiodns", "aiosqlite", "http", "rich", "uvloop"}),
+            ("status", {"aiohttp", "aiodns", "aiosqlite", "asyncio", "rich", "uvloop"}),
             (
                 "serve",
                 {"aiohttp", "aiodns", "dns", "rich"},

@@ -84,7 +84,7 @@ def test_spared() -> None:
     script = """
         import sys
         import postfix_mta_sts.outpost
-        print(*{"msgspec", "yaml", "sqlite3", "postfix_mta_sts.config"} & set(sys.modules))
+        print(*{"aiosqlite", "yaml", "postfix_mta_sts.config"} & set(sys.modules))
     """
     words = [sys.executable, "-c", "\n".join(map(str.strip, script.splitlines()))]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
