@@ -91,7 +91,7 @@ def _memory_after(bench: Bench, rows: int, shape: str) -> float:
     with bench.servers.daemon(store=store, entries=entries) as server:
         load = Load(POLICY, numbers=rows, count=bench.scaled(_LOOKUPS))
         bench.measure(shape, server, server.at["TCP"], load)
-        settle(server.process)  # what is found on file is checked behind the reply
+        # What was found on file is checked behind the replies, also while these are asked for.
         paced = Load(POLICY, numbers=rows, rate=_RATE, seconds=bench.seconds)
         bench.measure(f"{shape}{_PACED}", server, server.at["TCP"], paced)
         settle(server.process)
