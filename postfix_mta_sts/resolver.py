@@ -67,7 +67,7 @@ class Resolver:
         self._memory = Memory(entries, self._evicted)
         self._attempts: dict[Domain, Attempt] = {}
         self._asked: dict[Domain, Asked] = {}
-        self._asked_once = Asked(0.0, 1)  # in this second
+        self._asked_once = Asked(0.0, 1)
         self._rechecks = Rechecks(self._recheck)
         self._judge: Judge | None = None
 
@@ -187,12 +187,12 @@ class Resolver:
     def note_asked(self, domain: Domain, times: int, at: float | None = None) -> None:
         """Note that a domain was asked for so often, last at this time, or now."""
         before = self._asked.get(domain)
-        second = (self._sources.clock() if at is None else at) // 1
-        asked = Asked(second, times + (before.times if before else 0))
-        if asked == self._asked_once:
-            asked = self._asked_once  # one for all: there may be 100,000 of them
-        elif asked.times == 1:
-            self._asked_once = asked
+        at = self._sources.clock() if at is None else at
+        asked = Asked(at, times + (before.times if before else 0))
+        if asked.times == 1:  # one note for all of a second: there may be 100,000
+            if not 0 <= at - self._asked_once.at < 1:
+                self._asked_once = asked
+            asked = self._asked_once
         self._asked[domain] = asked
 
     def asked(self, domain: Domain) -> Asked | None:

@@ -31,7 +31,7 @@ class Asked(NamedTuple):
     """That a domain was asked for."""
 
     at: float
-    """When last."""
+    """When last; up to a second earlier where that was once."""
     times: int
     """How often, since this was last told."""
 
