@@ -105,7 +105,8 @@ class Machine:
         return self.told("systemctl", "show", "--value", "--property", name, unit)
 
     def journal(self, unit: str = UNIT) -> str:
-        """What a unit has logged."""
+        """What a unit has logged, to the last line."""
+        self.told("journalctl", "--sync")  # else what it said a moment ago may be under way yet
         return self.run("journalctl", "--unit", unit, "--output=cat", "--no-pager").stdout
 
 

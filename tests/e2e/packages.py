@@ -62,8 +62,14 @@ def newer(package: Path, folder: Path) -> Path:
     """The same package, of version 9.9 in all that tells a version."""
     _dpkg_deb("--raw-extract", package, folder)
     (metadata,) = folder.glob(f"usr/lib/{NAME}/postfix_mta_sts-*.dist-info/METADATA")
-    for told in (metadata, folder / "DEBIAN/control"):
-        text = told.read_text("utf-8")
+    code = folder / f"usr/lib/{NAME}/postfix_mta_sts/__init__.py"
+    for told in (metadata, code, folder / "DEBIAN/control"):
+        text = re.sub(
+            r'^__version__ = ".*"',
+            '__version__ = "9.9"',
+            told.read_text("utf-8"),
+            flags=re.MULTILINE,
+        )
         told.write_text(re.sub(r"^Version: .*", "Version: 9.9", text, count=1, flags=re.MULTILINE))
     made = folder.with_suffix(".deb")
     _dpkg_deb("--root-owner-group", "--build", folder, made)
