@@ -47,7 +47,8 @@ def test_the_dress_is_taken(dressed: Mta, world: World) -> None:
     seen = dressed.send(domain)
 
     assert (seen.status, seen.tls(f"mx.{domain}")) == ("sent", "Verified"), seen
-    assert not seen.said("warning"), seen.log
+    # Of smtp(8), that is: after a reload cleanup(8) may warn that rewrite has gone.
+    assert not [line for line in seen.log if "postfix/smtp[" in line and "warning" in line]
     assert seen.delay_reason is None
 
 
