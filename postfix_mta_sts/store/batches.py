@@ -1,6 +1,6 @@
-"""Many who ask for one state each → one question for many of them, after the other.
+"""Many who ask for one state each → questions for many of them at once, one after the other.
 
-Border: how states are asked for is handed in, and never raises. What costs is the way to the file
+Border: how states are asked for is handed in; a fault of it is told to those who wait. What costs is the way to the file
 and its thread, and a deadline for each; the rows cost little.
 """
 
