@@ -1,7 +1,7 @@
 """Many who ask for one state each → questions for many of them at once, one after the other.
 
-Border: how states are asked for is handed in; a fault of it is told to those who wait. What costs is the way to the file
-and its thread, and a deadline for each; the rows cost little.
+Border: how states are asked for is handed in; a fault of it is told to those who wait. What costs
+is the way to the file and its thread, and a deadline for each; the rows cost little.
 """
 
 import asyncio
