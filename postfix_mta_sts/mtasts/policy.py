@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NewType
 
-from postfix_mta_sts.mtasts.domain import Domain, parse_host
+from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
 from postfix_mta_sts.values import Value
 
@@ -36,6 +36,14 @@ class Mode(enum.StrEnum):
 
 
 _MODES: Final[Mapping[str, Mode]] = {mode.value: mode for mode in Mode}
+
+# The form in which nearly all are written. Not every name that fits is short enough to be one.
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_MX = rf"mx: (?:\*\.|{_LABEL}\.){_LABEL}(?:\.{_LABEL})*\r?\n"
+_USUAL = re.compile(
+    rf"version: STSv1\r?\nmode: ({'|'.join(_MODES)})\r?\n((?:{_MX})+)"
+    r"max_age: ([0-9]{1,10})(?:\r?\n)?"
+)
 
 MxPattern = NewType("MxPattern", str)
 """One `mx` field: a host name, or `*.` and a domain, in lower case (§3.2)."""
@@ -73,6 +81,25 @@ def parse_policy(body: bytes) -> Policy:
     Raises `InvalidPolicyError` with the line and what was wrong with it.
     """
     text = _decode(body)
+    return _usual(text) or _any(text)
+
+
+def _usual(text: str) -> Policy | None:
+    """What `_any` would say, in a third of the time; None where it has to be asked.
+
+    Each look-up from the store parses a policy.
+    """
+    fields = _USUAL.fullmatch(text)
+    if not fields:
+        return None
+    mode, mx, max_age = fields.groups()
+    patterns = tuple(dict.fromkeys(map(MxPattern, mx.split()[1::2])))
+    if max(map(len, patterns)) > MAX_LENGTH:
+        return None
+    return Policy(text, _MODES[mode], patterns, min(int(max_age), MAX_AGE_LIMIT))
+
+
+def _any(text: str) -> Policy:
     values: dict[str, tuple[int, str]] = {}  # the first of each field: (line number, value)
     mx: dict[MxPattern, None] = {}  # an ordered set
     for number, name, value in _fields(text):

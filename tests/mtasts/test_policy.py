@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.domain import parse_domain
@@ -208,3 +208,33 @@ def test_any_bytes(body: bytes) -> None:
     assert policy.mx or policy.mode is Mode.NONE
     assert all(re.fullmatch(r"(\*\.)?[a-z0-9.-]+", mx) for mx in policy.mx)
     assert parse_policy(policy.text.encode()) == policy
+
+
+_LABELS = st.sampled_from(
+    ["a", "mx-1", "0", "-a", "a-", "A", "_a", "*", "\u00e9", "", "b" * 63, "b" * 64]
+)
+_HOSTS = st.lists(_LABELS, min_size=1, max_size=5).map(".".join)
+_NEARLY_USUAL = st.builds(
+    "version: STSv1{0}mode: {1}{0}{2}max_age: {3}{4}".format,
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([*Mode, "Enforce"]),
+    st.lists(_HOSTS.map("mx: {}\n".format), max_size=4).map("".join),
+    st.sampled_from(["0", "604800", "9999999999", "99999999999", "", "1s"]),
+    st.sampled_from(["", "\r", "\n", "\r\n", "\n\n"]),
+)
+
+
+def outcome(body: bytes) -> object:
+    """What a policy says, or why it says nothing."""
+    try:
+        policy = parse_policy(body)
+    except InvalidPolicyError as error:
+        return str(error)
+    return policy.mode, policy.mx, policy.max_age
+
+
+@given(_NEARLY_USUAL.map(str.encode))
+@example(GOOD.replace(b"mx1.good", b".".join([b"b" * 63] * 4)))
+def test_the_usual_form_is_taken_like_any_other(body: bytes) -> None:
+    """It is read at a glance, and means what it means when it is read field by field."""
+    assert outcome(body) == outcome(body.replace(b"version: ", b"version:\t"))
