@@ -8,9 +8,11 @@ which it was made stands and is fresh.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
 
+from postfix_mta_sts.attempt import LookedUp
 from postfix_mta_sts.counts import Answer, Counts, Source
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.memory import Known
@@ -37,6 +39,15 @@ COUNTED_AT_ONCE: Final = 1_000
 """Entries that are counted before others have their turn."""
 
 _log = logging.getLogger(__name__)
+
+
+class LookUp(NamedTuple):
+    """A reply that is not known yet."""
+
+    found: asyncio.Future[LookedUp]
+    """What it is made of; cancelled when nobody waits for it any more."""
+    reply: Callable[[LookedUp], bytes]
+    """Makes it."""
 
 
 class _Remembered(Entry):
@@ -143,8 +154,8 @@ class Answers:
                 break
         return replies, stream[taken:]
 
-    def answer(self, request: bytes) -> bytes | Coroutine[Any, Any, bytes]:
-        """The reply, at once where it needs no waiting, else as a coroutine.
+    def answer(self, request: bytes) -> bytes | LookUp:
+        """The reply, at once where it needs no waiting.
 
         Raises `WireError` where the frame holds no request.
         """
@@ -155,12 +166,10 @@ class Answers:
             return self._not_found
         known = self._resolver.recall(domain)
         if known is None or known.state is None:
-            return self._look_up(request, asked, domain)
-        state = known.state
-        reply, kind = self._compose(asked, domain, state)
-        self._remember(request, _Remembered(reply, kind, known, state, fresh_until(state)))
-        self._counts.answers[kind, Source.MEMORY] += 1
-        return reply
+            begun = asyncio.get_running_loop().time()
+            found = self._resolver.find(domain)
+            return LookUp(found, partial(self._found, request, asked, domain, begun))
+        return self._reply(request, asked, domain, known.state, Source.MEMORY)
 
     @property
     def entries(self) -> int:
@@ -188,20 +197,25 @@ class Answers:
             self._count(entry)
         self._memory.clear()
 
-    async def _look_up(self, request: bytes, asked: Request, domain: Domain) -> bytes:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        state, source = await self._resolver.find(domain)
-        self._counts.wait(loop.time() - begun)
+    def _found(
+        self, request: bytes, asked: Request, domain: Domain, begun: float, found: LookedUp
+    ) -> bytes:
+        self._counts.wait(asyncio.get_running_loop().time() - begun)
+        state, source = found
         if state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
             self._counts.answers[Answer.NOT_FOUND, source] += 1
             return self._not_found
+        return self._reply(request, asked, domain, state, source)
+
+    def _reply(
+        self, request: bytes, asked: Request, domain: Domain, state: State, source: Source
+    ) -> bytes:
         reply, kind = self._compose(asked, domain, state)
         self._counts.answers[kind, source] += 1
-        known = self._resolver.known(domain)
-        if known and known.state is state:
-            self._remember(request, _Remembered(reply, kind, known, state, fresh_until(state)))
+        known, until = self._resolver.known(domain), fresh_until(state)
+        if known and known.state is state and until > self._clock():
+            self._remember(request, _Remembered(reply, kind, known, state, until))
         return reply
 
     def _remember(self, request: bytes, entry: _Remembered) -> None:

@@ -5,20 +5,36 @@ Border: a record that the resolver keeps, one for each domain at a time; it does
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from postfix_mta_sts.counts import Source
 from postfix_mta_sts.mtasts.lifecycle import State
+
+
+class LookedUp(NamedTuple):
+    """What a look-up got."""
+
+    state: State | None
+    """None where there was nothing in time, or no room to ask."""
+    source: Source
+
+
+NOTHING: Final = LookedUp(None, Source.NONE)
 
 
 @dataclass(slots=True)
 class Attempt:
     """One way to the network and back, and who waits for it."""
 
-    answer: asyncio.Future[State | None]
-    """Done as soon as there is something to serve, from the store or from the network; None
-    where the attempt was broken off."""
+    answer: asyncio.Future[LookedUp]
+    """Done as soon as there is something to serve, from the store or from the network, or
+    nothing that is waited for."""
     waited_until: float
     """By the loop's clock: nobody waits for this attempt longer than that."""
+    waited_for: asyncio.TimerHandle | None = None
+    """Ends the waiting then; None before anybody waits."""
+    overdue: bool = False
+    """Whether it has."""
     remember: bool = False
     """Whether its outcome is kept in memory: a look-up asked for it."""
     forced: bool = False
@@ -32,8 +48,6 @@ class Attempt:
     """Whether it came out of the queue of those that are due."""
     kept: State | None = None
     """A policy in force of which DANE's verdict is missing: better than nothing, in the end."""
-    source: Source = Source.NONE
-    """Where `answer` came from."""
     after: State | None = None
     """The state in which it ended."""
     saved: bool = False

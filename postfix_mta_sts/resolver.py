@@ -6,9 +6,11 @@ Border: who waits for what; what is known stands in a `memory`, the way to the n
 
 import asyncio
 import logging
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
-from postfix_mta_sts.attempt import Attempt
+from postfix_mta_sts.attempt import NOTHING, Attempt, LookedUp
+from postfix_mta_sts.batches import Batches
 from postfix_mta_sts.counts import Counts, Source, Stage
 from postfix_mta_sts.errand import Errand, Sources
 from postfix_mta_sts.hearing import Hearing, Judge
@@ -31,14 +33,6 @@ TURNS: Final = 8
 """Attempts that go on in one round of the event loop, so that known domains come in between."""
 
 _log = logging.getLogger(__name__)
-
-
-class LookedUp(NamedTuple):
-    """What a look-up got."""
-
-    state: State | None
-    """None where there was nothing in time, or no room to ask."""
-    source: Source
 
 
 class Resolver:
@@ -69,6 +63,7 @@ class Resolver:
         self._asked: dict[Domain, Asked] = {}
         self._asked_once = Asked(0.0, 1)
         self._rechecks = Rechecks(self._recheck)
+        self._batches: Batches[Domain, LookedUp] = Batches(self._read)
         self._judge: Judge | None = None
 
     def do_dane(self, judge: Judge | None) -> None:
@@ -107,33 +102,18 @@ class Resolver:
 
     async def look_up(self, domain: Domain) -> State | None:
         """The state to answer by; None where there is none in time, or no room to ask."""
-        return (await self.find(domain)).state
+        known = self.recall(domain)
+        return known.state if known else (await self.find(domain)).state
 
-    async def find(self, domain: Domain) -> LookedUp:
-        """The same, and where it came from.
+    def find(self, domain: Domain) -> asyncio.Future[LookedUp]:
+        """The same of a domain that memory cannot serve, and where it came from.
 
         May be cancelled at any time: the attempt belongs to nobody and goes on.
         """
-        if (known := self.recall(domain)) and known.state:
-            return LookedUp(known.state, Source.MEMORY)
         self.note_asked(domain, 1)
-        on_file: State | None = None
-        if (attempt := self._attempts.get(domain)) is None:
-            on_file = await self._sources.store.load(domain)
-            if state := self._taken(domain, on_file):
-                return LookedUp(state, Source.STORE)
-            if attempt := self._begin(domain):
-                attempt.read, attempt.on_file = True, on_file
-        if attempt is None:
-            return self._unjudged(lifecycle.live(on_file, self._sources.clock()))
-        attempt.remember = True
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(max(0.0, attempt.waited_until - loop.time())):
-                state = await asyncio.shield(attempt.answer)
-        except TimeoutError:
-            return self._unjudged(attempt.kept)
-        return LookedUp(state, attempt.source)
+        if attempt := self._attempts.get(domain):
+            return asyncio.shield(self._awaited(attempt))
+        return self._batches.ask(domain)
 
     async def renew(self, domain: Domain) -> None:
         """Go through an attempt and wait for its end, however long it takes."""
@@ -218,6 +198,40 @@ class Resolver:
         while (attempt := self._attempts.get(domain)) and attempt.task:
             await asyncio.wait([attempt.task])
 
+    async def _read(
+        self, domains: Sequence[Domain]
+    ) -> dict[Domain, LookedUp | asyncio.Future[LookedUp]]:
+        """What the file can serve; of the other domains, what an attempt will find."""
+        on_file = await self._sources.store.load_all(domains)
+        return {domain: self._after_reading(domain, on_file.get(domain)) for domain in domains}
+
+    def _after_reading(
+        self, domain: Domain, on_file: State | None
+    ) -> LookedUp | asyncio.Future[LookedUp]:
+        if state := self._taken(domain, on_file):
+            return LookedUp(state, Source.STORE)
+        attempt = self._begin(domain)
+        if attempt is None:
+            return self._unjudged(lifecycle.live(on_file, self._sources.clock()))
+        attempt.read, attempt.on_file = True, on_file
+        return self._awaited(attempt)
+
+    def _awaited(self, attempt: Attempt) -> asyncio.Future[LookedUp]:
+        """What an attempt finds, or what there is when nobody waits for it any longer."""
+        attempt.remember = True
+        loop = asyncio.get_running_loop()
+        if attempt.overdue:
+            attempt.answer = loop.create_future()
+            attempt.answer.set_result(self._unjudged(attempt.kept))
+        elif attempt.waited_for is None:
+            attempt.waited_for = loop.call_at(attempt.waited_until, self._overdue, attempt)
+        return attempt.answer
+
+    def _overdue(self, attempt: Attempt) -> None:
+        if not attempt.answer.done():
+            attempt.overdue = True
+            attempt.answer.set_result(self._unjudged(attempt.kept))
+
     def _taken(self, domain: Domain, on_file: State | None) -> State | None:
         """What can be served now that the file was read; a policy from there is remembered."""
         now = self._sources.clock()
@@ -240,7 +254,7 @@ class Resolver:
         Nobody knows of a signed MX RRset then, so that the policy stands (`dane.on_failure`).
         """
         if state is None:
-            return LookedUp(None, Source.NONE)
+            return NOTHING
         return LookedUp(replace(state, dane=None), Source.STORE)
 
     def _recheck_soon(self, domain: Domain) -> None:
@@ -326,8 +340,10 @@ class Resolver:
 
     def _end(self, domain: Domain, attempt: Attempt) -> None:
         del self._attempts[domain]
+        if attempt.waited_for:
+            attempt.waited_for.cancel()
         if not attempt.answer.done():
-            attempt.answer.set_result(None)
+            attempt.answer.set_result(NOTHING)
         if attempt.recheck:
             self._rechecks.ended()
         self._rechecks.go_on()
@@ -388,5 +404,4 @@ class Resolver:
         if state.policy is None:
             self._asked.pop(domain, None)
         if not attempt.answer.done():
-            attempt.source = source
-            attempt.answer.set_result(state)
+            attempt.answer.set_result(LookedUp(state, source))

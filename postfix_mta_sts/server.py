@@ -11,9 +11,11 @@ import socket
 import sys
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 
-from postfix_mta_sts.answers import Answers
+from postfix_mta_sts.answers import Answers, LookUp
+from postfix_mta_sts.attempt import LookedUp
 from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.lifecycle import DRAIN_DEADLINE, FRAME_DEADLINE
@@ -49,14 +51,14 @@ class Connection(asyncio.Protocol):
         self._straight = True  # nothing begun, waiting or held back: a reply may go out at once
         self._full = False  # the client does not read its replies
         self._ending = False  # no more requests will come, or be taken
-        self._task: asyncio.Task[bytes] | None = None
+        self._look_up: LookUp | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
 
     @property
     def idle(self) -> bool:
         """Whether every request that came is answered, and the answer read."""
-        return not (self._task or self._pending or self._full)
+        return not (self._look_up or self._pending or self._full)
 
     @property
     def dispensable(self) -> bool:
@@ -72,8 +74,8 @@ class Connection(asyncio.Protocol):
         """Forget the client; what others wait for too goes on; `asyncio.BaseProtocol`."""
         self._pending.clear()
         self._cancel_deadline()
-        if self._task:
-            self._task.cancel()
+        if self._look_up:
+            self._look_up.found.cancel()
         self._server.left(self)
 
     def data_received(self, data: bytes) -> None:
@@ -127,7 +129,7 @@ class Connection(asyncio.Protocol):
     def _proceed(self) -> None:
         """Answer what is pending, in order, as far as it goes without waiting."""
         try:
-            while self._pending and not self._full and not self._task:
+            while self._pending and not self._full and not self._look_up:
                 replies = self._answers.recite(self._pending, WRITTEN_AT_ONCE)
                 self._transport.write(b"".join(replies) if replies else self._answer_next())
         except WireError as error:
@@ -136,23 +138,25 @@ class Connection(asyncio.Protocol):
             self._settle()
 
     def _answer_next(self) -> bytes:
-        """The reply to the next request, or none yet, and a task that looks for it."""
+        """The reply to the next request, or none yet, and a look-up under way."""
         reply = self._answers.answer(self._pending.popleft())
         if isinstance(reply, bytes):
             return reply
-        self._task = asyncio.get_running_loop().create_task(reply, name="look-up")
-        self._task.add_done_callback(self._found)
+        self._look_up = reply
+        reply.found.add_done_callback(partial(self._found, reply))
         return b""
 
-    def _found(self, task: asyncio.Task[bytes]) -> None:
-        self._task = None
-        if task.cancelled() or self._transport.is_closing():
+    def _found(self, look_up: LookUp, found: asyncio.Future[LookedUp]) -> None:
+        self._look_up = None
+        if found.cancelled() or self._transport.is_closing():
             return
-        if error := task.exception():
+        try:
+            reply = look_up.reply(found.result())
+        except Exception as error:  # noqa: BLE001 (the top of a callback: the client goes, no other)
             event(_log, logging.ERROR, "look-up broken off", exc_info=error)
             self._transport.abort()
             return
-        self._transport.write(task.result())
+        self._transport.write(reply)
         self._proceed()
 
     def _refuse(self, error: WireError) -> None:

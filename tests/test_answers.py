@@ -52,7 +52,7 @@ def answers_in(
 async def answered(answers: Answers, request: bytes = REQUEST) -> bytes:
     """The reply, as the server gets it."""
     reply = answers.remembered(request) or answers.answer(request)
-    return reply if isinstance(reply, bytes) else await reply
+    return reply if isinstance(reply, bytes) else reply.reply(await reply.found)
 
 
 async def test_the_second_time_from_memory() -> None:

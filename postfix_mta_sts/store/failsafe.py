@@ -32,7 +32,6 @@ from postfix_mta_sts.store import (
     Store,
     StoreError,
 )
-from postfix_mta_sts.store.batches import Batches
 from postfix_mta_sts.store.memory import MemoryStore, remembering
 from postfix_mta_sts.store.ways import USUAL, Timing, Way, too_slow
 from postfix_mta_sts.values import replace
@@ -87,7 +86,6 @@ class FailsafeStore:
         self._open_at = -math.inf
         self._replace_at = -math.inf
         self._tried = asyncio.Event()
-        self._batches = Batches(self.load_all)
         self._unwritten = MemoryStore()
         self._repair: asyncio.Task[None] | None = None
 
@@ -118,16 +116,14 @@ class FailsafeStore:
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`. What cannot be read is not there."""
-        state = await self._unwritten.load(domain)
-        if state is None and self._may_ask(self._reading):
-            state = await self._batches.load(domain)
-        return state
+        return (await self.load_all([domain])).get(domain)
 
     async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
         """See `Store`. What cannot be read is not there."""
         on_file: Mapping[Domain, State] = {}
-        with suppress(StoreError):
-            on_file = await self._ask(self._reading, lambda store: store.load_all(domains))
+        if others := [domain for domain in domains if domain not in self._unwritten.rows]:
+            with suppress(StoreError):
+                on_file = await self._ask(self._reading, lambda store: store.load_all(others))
         return {**on_file, **await self._unwritten.load_all(domains)}
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
