@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = 24
 """Things of one question at most, so that the first does not wait long for the last, and who
 comes meanwhile is not behind all of them."""
 UNDER_WAY: Final = 2

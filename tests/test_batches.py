@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import pytest
 
@@ -42,7 +43,10 @@ async def test_those_who_come_together_share_questions(source: Source) -> None:
     batches = Batches(source.ask_all)
     wanted = [*range(150), *range(150)]
     assert await asyncio.gather(*map(batches.ask, wanted)) == [n * n for n in wanted]
-    assert [len(asked) for asked in source.asked] == [AT_ONCE] * 9 + [150 - 9 * AT_ONCE]
+    assert [len(asked) for asked in source.asked] == [
+        *repeat(AT_ONCE, 150 // AT_ONCE),
+        150 % AT_ONCE,
+    ]
     assert [n for asked in source.asked for n in asked] == list(range(150))
 
 

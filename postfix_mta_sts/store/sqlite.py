@@ -153,9 +153,8 @@ class SqliteStore:
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
-        await self._write(
-            (statements.TOUCH, [(at, times, domain) for domain, (at, times) in asked.items()])
-        )
+        rows = json.dumps([(domain, *each) for domain, each in asked.items()])
+        await self._write((statements.TOUCH, [(rows,)]))
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """See `Store`."""
