@@ -7,6 +7,7 @@ which it was made stands and is fresh.
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -69,7 +70,7 @@ class Answers:
     `dress` gives the dress for a map name. `entries`: how many replies are remembered. `defer`:
     try again, instead of not found, where the DNS did not say whether there is a policy. `rule`:
     what is answered where there is a verdict of DANE; None: there are none.
-    `counts`: where what is answered is counted.
+    `counts`: where what is answered is counted. `monotonic` measures real time.
     """
 
     def __init__(  # noqa: PLR0913 - each is a matter of its own
@@ -83,12 +84,14 @@ class Answers:
         defer: bool = False,
         rule: DaneRule | None = None,
         counts: Counts | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wire = wire
         self._counts = counts or Counts()
         self._dress = dress
         self._resolver = resolver
         self._clock = clock
+        self._monotonic = monotonic
         self._entries = entries
         self._defer = defer
         self._rule = rule
@@ -166,7 +169,7 @@ class Answers:
             return self._not_found
         known = self._resolver.recall(domain)
         if known is None or known.state is None:
-            begun = asyncio.get_running_loop().time()
+            begun = self._monotonic()
             found = self._resolver.find(domain)
             return LookUp(found, partial(self._found, request, asked, domain, begun))
         return self._reply(request, asked, domain, known.state, Source.MEMORY)
@@ -200,7 +203,7 @@ class Answers:
     def _found(
         self, request: bytes, asked: Request, domain: Domain, begun: float, found: LookedUp
     ) -> bytes:
-        self._counts.wait(asyncio.get_running_loop().time() - begun)
+        self._counts.wait(self._monotonic() - begun)
         state, source = found
         if state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
@@ -230,9 +233,9 @@ class Answers:
         times, entry.asked = entry.asked, 0
         self._counts.answers[entry.kind, Source.MEMORY] += times
         if times:
-            entry.known.asked_at = self._clock()
-        if times and entry.state.policy:
-            self._resolver.note_asked(entry.known.domain, times)
+            now = entry.known.asked_at = self._clock()
+            if entry.state.policy:
+                self._resolver.demand.note(entry.known.domain, times, now)
 
     def _compose(self, asked: Request, domain: Domain, state: State) -> tuple[bytes, Answer]:
         verdict = verdict_on(asked.key, domain, state.dane) if self._rule and state.dane else None

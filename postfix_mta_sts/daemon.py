@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from postfix_mta_sts import scrape, systemd
+from postfix_mta_sts.attempts import ATTEMPTS_LIMIT
 from postfix_mta_sts.config import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.control import routes as routes_of
 from postfix_mta_sts.control.together import About, Together
@@ -39,7 +40,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network import Network
 from postfix_mta_sts.postfix.reply import DaneRule
 from postfix_mta_sts.refresher import Refresher
-from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver
+from postfix_mta_sts.resolver import Resolver
 from postfix_mta_sts.server import Server
 from postfix_mta_sts.store import Overview
 from postfix_mta_sts.store.failsafe import FailsafeStore

@@ -96,7 +96,7 @@ class Refresher:
     async def write_asked(self) -> None:
         """Put on file when domains were last asked for, and how often."""
         await self._replies.count()
-        if asked := self._resolver.take_asked():
+        if asked := self._resolver.demand.take():
             await self._store.touch(asked)
 
     async def renew_due(self) -> None:

@@ -297,7 +297,7 @@ async def test_no_answer_is_lost_to_the_count(end: str) -> None:
         socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=1, counts=counts
     )
     await answered(answers)
-    resolver.take_asked()
+    resolver.demand.take()
     for _ in range(7):
         assert answers.remembered(REQUEST)
     match end:
@@ -312,7 +312,7 @@ async def test_no_answer_is_lost_to_the_count(end: str) -> None:
             answers.answer(REQUEST)
     await answers.count()
     assert counts.answers[Answer.FOUND, Source.MEMORY] == 7 + (end == "replaced")
-    assert resolver.take_asked()[GOOD].times == 7 + (end == "replaced")
+    assert resolver.demand.take()[GOOD].times == 7 + (end == "replaced")
 
 
 async def test_counting_gives_way() -> None:
@@ -344,9 +344,9 @@ async def test_times_asked_are_told_to_the_resolver() -> None:
         await answered(answers, request)
     around.now += 59
     await answers.count()
-    assert resolver.take_asked() == {GOOD: Asked(around.now, 3)}
+    assert resolver.demand.take() == {GOOD: Asked(around.now, 3)}
     await answers.count()
-    assert resolver.take_asked() == {}
+    assert resolver.demand.take() == {}
 
 
 HALF_SILENT = Outcome(

@@ -37,7 +37,7 @@ async def looked_up(resolver: Resolver, domain: Domain = GOOD) -> State:
 
 async def settled(resolver: Resolver, domain: Domain = GOOD) -> None:
     """Wait for the end of the attempt under way, if there is one."""
-    attempt = resolver._attempts.get(domain)
+    attempt = resolver._attempts.of(domain)
     if attempt and attempt.task:
         await asyncio.wait([attempt.task])
 
@@ -303,12 +303,12 @@ async def test_last_asked_times() -> None:
     resolver = resolver_in(around)
     await looked_up(resolver)
     await looked_up(resolver, OTHER)
-    assert resolver.take_asked() == {GOOD: Asked(START, 1)}
+    assert resolver.demand.take() == {GOOD: Asked(START, 1)}
     around.now += 60
     resolver.recall(GOOD)
-    resolver.note_asked(GOOD, 5)
-    assert resolver.take_asked() == {GOOD: Asked(START + 60, 6)}
-    assert resolver.take_asked() == {}
+    resolver.demand.note(GOOD, 5, around.now)
+    assert resolver.demand.take() == {GOOD: Asked(START + 60, 6)}
+    assert resolver.demand.take() == {}
 
 
 async def test_where_an_answer_came_from() -> None:
@@ -407,7 +407,7 @@ async def test_forget() -> None:
     assert await resolver.forget(GOOD)
     assert known
     assert known.state is None
-    assert resolver.take_asked() == {}
+    assert resolver.demand.take() == {}
     assert await around.store.row(GOOD) is None
     assert await around.store.history(GOOD) == []
     assert not await resolver.forget(GOOD)
@@ -537,7 +537,7 @@ async def test_what_is_on_file_is_rechecked_one_after_the_other() -> None:
     assert resolver.under_way < 20
     await around.queries.total_reached(20)
     assert [around.queries[domain] for domain in domains] == [1] * 20
-    assert not resolver._rechecks
+    assert not resolver._attempts.rechecks
     await settled(resolver, domains[-1])
     await resolver.close()
 
@@ -551,7 +551,7 @@ async def test_rechecks_under_way_are_bounded() -> None:
     for domain in domains:
         await looked_up(resolver, domain)
     await around.queries.total_reached(UNDER_WAY)
-    assert (resolver.under_way, len(resolver._rechecks)) == (UNDER_WAY, 2)
+    assert (resolver.under_way, len(resolver._attempts.rechecks)) == (UNDER_WAY, 2)
     around.dns.release()
     await around.queries.total_reached(UNDER_WAY + 2)
     await resolver.close()
@@ -578,7 +578,7 @@ async def test_what_was_evicted_is_not_rechecked() -> None:
     for domain in domains:
         await looked_up(resolver, domain)
     await around.queries.reached(domains[19])
-    assert not resolver._rechecks
+    assert not resolver._attempts.rechecks
     assert around.queries[domains[17]] == 0
     await looked_up(resolver, domains[17])
     await around.queries.reached(domains[17])
@@ -593,7 +593,7 @@ async def test_what_is_fresh_again_is_not_rechecked() -> None:
     for domain in domains:
         await looked_up(resolver, domain)
     await resolver.renew(domains[18])
-    assert domains[18] in resolver._rechecks
+    assert domains[18] in resolver._attempts.rechecks
     await around.queries.reached(domains[19])
     assert around.queries[domains[18]] == 1
     await resolver.close()
@@ -608,5 +608,5 @@ async def test_the_queue_is_bounded() -> None:
         domain = parse_domain(f"d{n}.test")
         await around.store.save(domain, state, 0)
         assert await resolver.look_up(domain)
-    assert len(resolver._rechecks) <= DUE_MOST
+    assert len(resolver._attempts.rechecks) <= DUE_MOST
     await resolver.close()

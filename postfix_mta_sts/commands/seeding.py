@@ -104,7 +104,7 @@ async def _sow(
         async def known(domain: Domain) -> State | None:
             """What is fresh on file. It is asked for now, so that the daemon keeps it alive."""
             now = time.time()
-            resolver.note_asked(domain, 0, now)
+            resolver.demand.note(domain, 0, now)
             state = live(await store.load(domain), now)
             return state if state and now < state.refetch_at else None
 
@@ -112,7 +112,7 @@ async def _sow(
             await seeds.seed(domains, known, resolver.refresh, rate, told)
         finally:
             await resolver.close()
-            await store.touch(resolver.take_asked())
+            await store.touch(resolver.demand.take())
 
 
 def _print_bad(name: str, listed: seeds.Listed) -> None:

@@ -36,7 +36,7 @@ class Own:
         """See `Witness`."""
         await self._figures()  # what was answered from memory is counted, and noted, only then
         known = self._resolver.known(domain)
-        return plain.of_known(known.state if known else None, self._resolver.asked(domain))
+        return plain.of_known(known.state if known else None, self._resolver.demand.of(domain))
 
     async def failing(self) -> AsyncGenerator[Plain]:
         """See `Witness`."""

@@ -34,7 +34,7 @@ async def worker() -> Worker:
     worker = Worker(around)
     for domain in (GOOD, EVIL, BAD, parse_domain("no.test")):
         await worker.resolver.look_up(domain)
-    await around.store.touch(worker.resolver.take_asked())
+    await around.store.touch(worker.resolver.demand.take())
     return worker
 
 

@@ -91,7 +91,7 @@ async def looked_up(worker: Worker, *asked: Domain) -> None:
     """Look domains up, as Postfix does."""
     for domain in asked or ALL:
         await worker.resolver.look_up(domain)
-    await worker.around.store.touch(worker.resolver.take_asked())
+    await worker.around.store.touch(worker.resolver.demand.take())
 
 
 class TestStatus:
@@ -250,7 +250,7 @@ class TestShow:
         await looked_up(second, GOOD)
         around.now += 7
         for worker in (first, second, second):
-            worker.resolver.note_asked(GOOD, 2, worker.around.now)
+            worker.resolver.demand.note(GOOD, 2, worker.around.now)
         said = await first.together.show(GOOD)
         assert (said["asked_at"], said["asked_count"]) == (START + 7, 7)
 

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from postfix_mta_sts import cli
+from postfix_mta_sts.attempts import ATTEMPTS_LIMIT
 from postfix_mta_sts.control import Witness
 from postfix_mta_sts.control.routes import private, public
 from postfix_mta_sts.control.together import About, Together
 from postfix_mta_sts.counts import Counts
 from postfix_mta_sts.figures import Figures, Part
 from postfix_mta_sts.judging import Finding
-from postfix_mta_sts.resolver import ATTEMPTS_LIMIT, Resolver
+from postfix_mta_sts.resolver import Resolver
 from postfix_mta_sts.route import Route
 from postfix_mta_sts.web import serving
 from tests.support.surroundings import Surroundings
