@@ -26,6 +26,8 @@ _NO_HOLES = "the same without"
 _KEYS: Final = 200
 _HIT_RATE: Final = 2_000
 """Hits a second where they are not to be the load, timed from when each was due."""
+_UNTIL_THEY_WAIT: Final = 0.5
+"""Seconds in which 500 look-ups have come so far that they wait for nothing but their hosts."""
 _HEALTHY: Final = 200
 _HEALTHY_RATE: Final = 50
 _GOES_CPU: Final = 2.2e-3
@@ -104,7 +106,7 @@ def _hit_beside_holes(bench: Bench, server: Serving, holes: int) -> None:
         if holes:
             asked = Load(BLACK_HOLE, first=bench.fresh(holes), clients=holes, count=holes)
             stack.enter_context(asked.begun(address))
-            time.sleep(0.2)
+            time.sleep(_UNTIL_THEY_WAIT)
         hits, healthy = _both(bench, address)
     right = bench.is_right(hits, server, absent=0), bench.is_right(healthy, server, found=_HEALTHY)
     notes = (_HITS_P99, hits.p99), (_HEALTHY_P99, healthy.p99 / 1000)
