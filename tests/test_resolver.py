@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -18,7 +19,9 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.rechecks import DUE_MOST, UNDER_WAY
 from postfix_mta_sts.resolver import Resolver
 from postfix_mta_sts.store import Asked
+from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy
+from tests.support.tally import Gate
 
 OTHER = parse_domain("other.test")
 
@@ -429,6 +432,35 @@ async def test_unlearn() -> None:
     state, source = await resolver.find(GOOD)
     assert state
     assert (source, around.gets[GOOD]) == (Source.STORE, 1)
+
+
+class SlowFile(MemoryStore):
+    """A store that is read when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+
+    async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
+        """See `Store`."""
+        await self.gate.passed()
+        return await super().load_all(domains)
+
+
+async def test_asked_for_again_while_the_file_is_read() -> None:
+    """It is read twice then, and who comes second gets what is in memory by now."""
+    around = Surroundings(store=SlowFile())
+    around.publish()
+    await looked_up(resolver_in(around))
+    resolver, file = resolver_in(around), around.store
+    assert isinstance(file, SlowFile)
+    file.gate.hold()
+    first = resolver.find(GOOD)
+    await asyncio.sleep(0)
+    second = resolver.find(GOOD)
+    file.gate.release()
+    assert (await first).state is (await second).state
+    assert around.gets[GOOD] == 1
 
 
 async def test_failing_domains() -> None:
