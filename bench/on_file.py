@@ -5,6 +5,7 @@ would be due to be fetched again), and copied for each server.
 """
 
 import contextlib
+import os
 import shutil
 import sqlite3
 import time
@@ -51,6 +52,8 @@ def copy_of_file(rows: int, folder: Path) -> Path:
         _write(made, rows)
     copy = folder / f"{time.monotonic_ns()}-{made.name}"
     shutil.copyfile(made, copy)
+    with copy.open("rb") as written:
+        os.fsync(written.fileno())  # else the kernel writes 300 MiB while it is read
     return copy
 
 
