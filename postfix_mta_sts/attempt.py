@@ -1,6 +1,6 @@
 """What is known of an attempt while it is under way.
 
-Border: a record that the resolver keeps, one for each domain at a time; it does nothing by itself.
+Border: a record that `attempts` keeps, one for each domain at a time; it does nothing by itself.
 """
 
 import asyncio

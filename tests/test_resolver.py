@@ -315,11 +315,15 @@ async def test_last_asked_times() -> None:
 
 
 async def test_where_an_answer_came_from() -> None:
-    """The network, the file; nowhere if there was no time."""
+    """The network, memory, the file; nowhere if there was no time."""
     around = Surroundings()
     around.publish()
     resolver = resolver_in(around)
-    assert (await resolver.find(GOOD)).source is Source.NETWORK
+    state, source = await resolver.find(GOOD)
+    assert source is Source.NETWORK
+    known = resolver.recall(GOOD)
+    assert known
+    assert known.state is state
     assert (await resolver_in(around).find(GOOD)).source is Source.STORE
     around.dns.hold()
     assert await resolver_in(around, timeout=0).find(OTHER) == (None, Source.NONE)
