@@ -305,22 +305,23 @@ static void connect_all(int epoll, const char *address)
     }
 }
 
-/* Ask what is due by now, of whoever is free; when the next is due. */
-static uint64_t ask_due(int epoll, uint64_t due)
+/* Ask what is due by now, of whoever is free; whether somebody was for all of it. */
+static bool ask_due(int epoll, uint64_t *due)
 {
     static unsigned turn;
     uint64_t at = now();
-    for (unsigned busy = 0; due <= at && busy < clients_count; turn++) {
+    unsigned busy = 0;
+    for (; *due <= at && busy < clients_count; turn++) {
         struct client *client = &clients[turn % clients_count];
-        if (!ask(client, due)) {
+        if (!ask(client, *due)) {
             busy++;
             continue;
         }
         busy = 0;
-        due += SECOND / rate;
+        *due += SECOND / rate;
         flush(epoll, client);
     }
-    return due;
+    return busy < clients_count;
 }
 
 static bool is_over(uint64_t end)
@@ -329,11 +330,11 @@ static bool is_over(uint64_t end)
     return done >= most || at >= end || (at >= last && done >= asked);
 }
 
-/* How long nothing but a reply can come, in ns. */
+/* How long there is nothing to do but wait for replies, in ns; `due` is when to ask again. */
 static uint64_t time_left(uint64_t due, uint64_t end)
 {
     uint64_t at = now(), until = at < last ? last : end;
-    if (rate && asked < most && due > at && due < until) /* not above: all are busy */
+    if (due < until && asked < most)
         until = due;
     return until > at ? until - at : 0;
 }
@@ -348,9 +349,8 @@ static void run(int epoll, uint64_t start)
         flush(epoll, &clients[i]);
     }
     while (!is_over(end)) {
-        if (rate)
-            due = ask_due(epoll, due);
-        uint64_t left = time_left(due, end);
+        bool free = rate && ask_due(epoll, &due);
+        uint64_t left = time_left(free ? due : UINT64_MAX, end);
         struct timespec wait = {.tv_sec = (time_t)(left / SECOND),
                                 .tv_nsec = (long)(left % SECOND)};
         struct epoll_event events[EVENTS];
