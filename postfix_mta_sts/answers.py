@@ -204,12 +204,11 @@ class Answers:
         self, request: bytes, asked: Request, domain: Domain, begun: float, found: LookedUp
     ) -> bytes:
         self._counts.wait(self._monotonic() - begun)
-        state, source = found
-        if state is None:
+        if found.state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
-            self._counts.answers[Answer.NOT_FOUND, source] += 1
+            self._counts.answers[Answer.NOT_FOUND, found.source] += 1
             return self._not_found
-        return self._reply(request, asked, domain, state, source)
+        return self._reply(request, asked, domain, found.state, found.source)
 
     def _reply(
         self, request: bytes, asked: Request, domain: Domain, state: State, source: Source

@@ -5,13 +5,14 @@ Border: a record that `attempts` keeps, one for each domain at a time; it does n
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from postfix_mta_sts.counts import Source
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.values import Value
 
 
-class LookedUp(NamedTuple):
+class LookedUp(Value, frozen=True):
     """What a look-up got."""
 
     state: State | None

@@ -75,9 +75,11 @@ class Resolver:
     def recall(self, domain: Domain) -> Known | None:
         """What memory can serve, if anything; a recheck that is due begins behind it."""
         known = self._memory.get(domain)
+        if known is None:
+            return None
         now = self._sources.clock()
-        worth = self._attempts.standing(known.state if known else None, now)
-        if known is None or worth is Standing.UNKNOWN:
+        worth = self._attempts.standing(known.state, now)
+        if worth is Standing.UNKNOWN:
             return None
         self._memory.use(known, now)
         if known.state and known.state.policy:

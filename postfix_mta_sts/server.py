@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         except WireError as error:
             self._refuse(error)
             return
-        if frames:
+        if frames and self._deadline:
             self._cancel_deadline()  # what is begun now was begun after them
         self._pending.extend(frames)
         self._proceed()
@@ -180,10 +180,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
-        self._set_deadline(needed=self._full or (idle and partial))
-
-    def _set_deadline(self, *, needed: bool) -> None:
-        if not needed:
+        if not (self._full or (idle and partial)):
             self._cancel_deadline()
         elif self._deadline is None:
             loop = asyncio.get_running_loop()

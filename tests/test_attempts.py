@@ -41,10 +41,10 @@ async def test_one_a_domain(around: Surroundings) -> None:
     assert attempts.begin(GOOD) is attempts.of(GOOD) is first
     assert attempts.awaited(first) is attempts.awaited(first)
     around.dns.release()
-    state, source = await attempts.awaited(first)
-    assert state
-    assert state.policy == around.policies[GOOD]
-    assert source is Source.NETWORK
+    found = await attempts.awaited(first)
+    assert found.state
+    assert found.state.policy == around.policies[GOOD]
+    assert found.source is Source.NETWORK
     await attempts.ended(GOOD)
     assert (attempts.of(GOOD), len(attempts)) == (None, 0)
 

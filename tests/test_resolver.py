@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from postfix_mta_sts.attempt import NOTHING
 from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import (
@@ -319,14 +320,14 @@ async def test_where_an_answer_came_from() -> None:
     around = Surroundings()
     around.publish()
     resolver = resolver_in(around)
-    state, source = await resolver.find(GOOD)
-    assert source is Source.NETWORK
+    found = await resolver.find(GOOD)
+    assert found.source is Source.NETWORK
     known = resolver.recall(GOOD)
     assert known
-    assert known.state is state
+    assert known.state is found.state
     assert (await resolver_in(around).find(GOOD)).source is Source.STORE
     around.dns.hold()
-    assert await resolver_in(around, timeout=0).find(OTHER) == (None, Source.NONE)
+    assert await resolver_in(around, timeout=0).find(OTHER) == NOTHING
     around.dns.release()
 
 
@@ -433,9 +434,9 @@ async def test_unlearn() -> None:
     assert known
     assert known.state is None
     assert not resolver.unlearn(GOOD)
-    state, source = await resolver.find(GOOD)
-    assert state
-    assert (source, around.gets[GOOD]) == (Source.STORE, 1)
+    found = await resolver.find(GOOD)
+    assert found.state
+    assert (found.source, around.gets[GOOD]) == (Source.STORE, 1)
 
 
 class SlowFile(MemoryStore):

@@ -7,7 +7,7 @@ else in a `Policy` is read from it, so that what is stored, reported and applied
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NewType
+from typing import Final, NewType, cast
 
 from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
@@ -93,7 +93,7 @@ def _usual(text: str) -> Policy | None:
     if not fields:
         return None
     mode, mx, max_age = fields.groups()
-    patterns = tuple(dict.fromkeys(map(MxPattern, mx.split()[1::2])))
+    patterns = cast("tuple[MxPattern, ...]", tuple(dict.fromkeys(mx.split()[1::2])))
     if max(map(len, patterns)) > MAX_LENGTH:
         return None
     return Policy(text, _MODES[mode], patterns, min(int(max_age), MAX_AGE_LIMIT))

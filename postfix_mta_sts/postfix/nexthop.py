@@ -32,7 +32,8 @@ def policy_domain(key: bytes) -> Domain | None:
         nexthop = _NEXTHOP.fullmatch(key.decode("utf-8"))
         if not nexthop:
             return None
-        domain = parse_domain(nexthop["bracketed"] or nexthop["plain"] or "")
+        bracketed, plain, _ = nexthop.groups()
+        domain = parse_domain(bracketed or plain or "")
     except (UnicodeDecodeError, InvalidDomainError):
         return None
     return domain if "." in domain and len(domain) <= _LONGEST else None

@@ -13,6 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
+from postfix_mta_sts.values import Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,17 @@ class DaneRule:
 STRICT = DaneRule()
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Value, frozen=True):
     """A TLS policy; the variants say the same in fewer words, fullest first, the last is enough."""
 
     variants: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class NotFound:
+class NotFound(Value, frozen=True):
     """No policy of ours: the administrator's own level stays in force."""
 
 
-@dataclass(frozen=True, slots=True)
-class TryAgain:
+class TryAgain(Value, frozen=True):
     """Defer: Postfix suspends the whole destination for minutes. `reason` is printable ASCII."""
 
     reason: str
@@ -132,8 +130,8 @@ def _is_enforced(mode: Mode, dress: Dress) -> bool:
 
 
 def _secure(policy: Policy, dress: Dress) -> str:
-    # Postfix writes a domain with all below it as .example.com.
-    match = ":".join(pattern.removeprefix("*") for pattern in policy.mx)
+    # Postfix writes a domain with all below it as .example.com; no other "*" is in a pattern.
+    match = ":".join(policy.mx).replace("*", "")
     return f"secure match={match}" + (" servername=hostname" if dress.servername else "")
 
 

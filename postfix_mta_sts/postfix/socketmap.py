@@ -4,11 +4,11 @@ A request is the netstring of `<map name> SP <key>`; a reply the netstring of a 
 space and text. After a `WireError` nothing more can be understood: close the connection.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from postfix_mta_sts.postfix.reply import TOO_LONG, Found, Reply, TryAgain
 from postfix_mta_sts.postfix.wire import WireError
+from postfix_mta_sts.values import Value
 
 REQUEST_LIMIT: Final = 10_000
 """Bytes of a request, without its frame: the longest that Postfix sends (3.12)."""
@@ -27,8 +27,7 @@ CLOSED_WHEN_IDLE: Final = True
 10 s, and opens another when it next asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value, frozen=True):
     """One look-up: the map's name chooses the dress, the key names the next-hop."""
 
     map_name: str
@@ -41,9 +40,9 @@ def cut(stream: bytes) -> tuple[list[bytes], bytes]:
     Raises `WireError` where what comes next cannot be a request, or not one within
     `REQUEST_LIMIT`.
     """
-    frames = []
+    frames: list[bytes] = []
     start = 0
-    while True:
+    while start < len(stream):
         colon = stream.find(b":", start, start + _DIGITS_LIMIT + 1)
         length = _LENGTHS.get(stream[start:colon]) if colon > start else None
         if length is None:
@@ -84,9 +83,11 @@ def parse_request(frame: bytes) -> Request:
 def encode_reply(reply: Reply) -> bytes:
     """The bytes that tell Postfix: the first of the reply's variants within `REPLY_LIMIT`."""
     if isinstance(reply, Found):
-        datas = (b"OK " + text.encode() for text in reply.variants)
-        data = next((d for d in datas if len(d) <= REPLY_LIMIT), None)
-        return encode_reply(TOO_LONG) if data is None else _netstring(data)
+        for text in reply.variants:
+            data = b"OK " + text.encode()
+            if len(data) <= REPLY_LIMIT:
+                return _netstring(data)
+        return encode_reply(TOO_LONG)
     if isinstance(reply, TryAgain):
         return _netstring(b"TEMP " + reply.reason.encode("ascii"))
     return _netstring(b"NOTFOUND ")

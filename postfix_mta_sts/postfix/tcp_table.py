@@ -4,12 +4,12 @@ A request is `get SP <key> LF`; a reply a status number, a space, text and LF; k
 %XX-encoded. After a `WireError` nothing more can be understood: close the connection.
 """
 
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from postfix_mta_sts.postfix.reply import TOO_LONG, Found, Reply, TryAgain
 from postfix_mta_sts.postfix.wire import WireError
+from postfix_mta_sts.values import Value
 
 REQUEST_LIMIT: Final = 4096
 REPLY_LIMIT: Final = 4096
@@ -28,8 +28,7 @@ CLOSED_WHEN_IDLE: Final = False
 takes a second and more to come back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value, frozen=True):
     """One look-up; this wire knows no map name, its listener chooses the dress."""
 
     key: bytes
@@ -57,9 +56,11 @@ def parse_request(frame: bytes) -> Request:
 def encode_reply(reply: Reply) -> bytes:
     """The bytes that tell Postfix: the first of the reply's variants within `REPLY_LIMIT`."""
     if isinstance(reply, Found):
-        lines = (_line(b"200 ", text) for text in reply.variants)
-        line = next((line for line in lines if len(line) <= REPLY_LIMIT), None)
-        return encode_reply(TOO_LONG) if line is None else line
+        for text in reply.variants:
+            line = _line(b"200 ", text)
+            if len(line) <= REPLY_LIMIT:
+                return line
+        return encode_reply(TOO_LONG)
     if isinstance(reply, TryAgain):
         return _line(b"400 ", reply.reason)
     return _line(b"500 ", "not found")

@@ -6,7 +6,7 @@ write. A backend raises `StoreError`; `failsafe` alone decides what becomes of t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
@@ -27,7 +27,7 @@ class DamagedStoreError(StoreError):
     """What is on file cannot be read as a store of ours, now or later."""
 
 
-class Asked(NamedTuple):
+class Asked(Value, frozen=True):
     """That a domain was asked for."""
 
     at: float

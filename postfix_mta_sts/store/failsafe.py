@@ -124,6 +124,8 @@ class FailsafeStore:
         if others := [domain for domain in domains if domain not in self._unwritten.rows]:
             with suppress(StoreError):
                 on_file = await self._ask(self._reading, lambda store: store.load_all(others))
+        if not self._unwritten.rows:
+            return on_file
         return {**on_file, **await self._unwritten.load_all(domains)}
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:

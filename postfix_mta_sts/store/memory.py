@@ -57,10 +57,12 @@ class MemoryStore:
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
-        for domain, (at, times) in asked.items():
+        for domain, each in asked.items():
             if row := self.rows.get(domain):
                 self.rows[domain] = replace(
-                    row, asked_at=max(row.asked_at, at), asked_count=row.asked_count + times
+                    row,
+                    asked_at=max(row.asked_at, each.at),
+                    asked_count=row.asked_count + each.times,
                 )
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:

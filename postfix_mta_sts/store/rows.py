@@ -23,10 +23,10 @@ verdict as text or None."""
 
 def state_of(row: Raw) -> State:
     """The state that a row stands for; raises `MtaStsError` if it stands for none."""
-    policy_id, policy, *times, dane = row
+    policy_id, policy, fetched, refetch, dane = row
     id_ = parse_id(policy_id)
     try:
-        fetched_at, refetch_at = map(float, times)
+        fetched_at, refetch_at = float(fetched), float(refetch)
     except ValueError as error:
         raise InvalidPolicyError(0, "a column of another type") from error
     text = policy.encode("utf-8", "surrogateescape")

@@ -153,7 +153,7 @@ class SqliteStore:
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
-        rows = json.dumps([(domain, *each) for domain, each in asked.items()])
+        rows = json.dumps([(domain, each.at, each.times) for domain, each in asked.items()])
         await self._write((statements.TOUCH, [(rows,)]))
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
