@@ -92,6 +92,7 @@ def _memory_after(bench: Bench, rows: int, shape: str) -> float:
     store = copy_of_file(rows, bench.folder)
     entries = bench.scaled(_ENTRIES)
     with bench.servers.daemon(store=store, entries=entries) as server:
+        settle(server.process)  # the second process begins beside the first answers
         load = Load(POLICY, numbers=rows, count=bench.scaled(_LOOKUPS))
         bench.measure(shape, server, server.at["TCP"], load)
         # What was found on file is checked behind the replies, also while these are asked for.
