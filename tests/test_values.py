@@ -8,6 +8,7 @@ import pytest
 from postfix_mta_sts.memory import Known
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
+from postfix_mta_sts.store import Asked
 from postfix_mta_sts.values import replace
 from tests.support.states import a_state
 
@@ -54,5 +55,6 @@ def test_the_collector_of_cycles_does_not_look_at_them() -> None:
     state = failed()
     assert state.policy
     gc.collect()  # with which it lets go of tuples that hold nothing for it
-    kept = (Known(GOOD, state, 0.0), state, state.failure, state.policy, state.policy.mx)
+    known, asked = Known(GOOD, state, 0.0), Asked(0.0, 2)
+    kept = (known, asked, state, state.failure, state.policy, state.policy.mx)
     assert [gc.is_tracked(each) for each in kept] == [False] * len(kept)
