@@ -108,8 +108,13 @@ def running(
     log: Path,
     is_ready: Callable[[], bool],
     environ: Mapping[str, str] | None = None,
+    *,
+    niceness: int = 0,
 ) -> Iterator[Process]:
-    """A program, from the moment it is ready; what it says goes to `log`. Raises `BenchError`."""
+    """A program, from the moment it is ready; what it says goes to `log`. Raises `BenchError`.
+
+    `niceness`: how much it gives way to the others (nice(2)).
+    """
     with log.open("ab") as out:
         child = subprocess.Popen(
             command,
@@ -118,6 +123,8 @@ def running(
             stderr=out,
             env={**os.environ, **(environ or {})},
         )
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, child.pid, own + niceness)
     try:
         _wait_until(is_ready, child, log)
         yield Process(child.pid)

@@ -21,6 +21,9 @@ DAEMON: Final = "daemon"
 PEER: Final = "peer"
 PEER_SQLITE: Final = "peer, SQLite"
 
+_ELSEWHERE: Final = 10
+"""The niceness of what is on other machines in the world, and has processors of its own there."""
+
 _POLICY_HOST = "127.0.0.21"
 _HOLE = "127.0.0.66"
 _STALL = "127.0.0.67"
@@ -50,8 +53,8 @@ class Servers:
         dns: Command = [programs.BUILD / "dns", NAMESERVER, "53", *hosts]
         policy_host: Command = [programs.BUILD / "policy_host", self._ca, *hosts]
         with (
-            running(dns, self._log("dns"), lambda: True),
-            running(policy_host, self._log("policy_host"), self._ca.exists),
+            running(dns, self._log("dns"), lambda: True, niceness=_ELSEWHERE),
+            running(policy_host, self._log("policy_host"), self._ca.exists, niceness=_ELSEWHERE),
         ):
             yield
 
