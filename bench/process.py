@@ -123,9 +123,9 @@ def running(
             stderr=out,
             env={**os.environ, **(environ or {})},
         )
-    own = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, child.pid, own + niceness)
     try:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, child.pid, own + niceness)
         _wait_until(is_ready, child, log)
         yield Process(child.pid)
     finally:

@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         except WireError as error:
             self._refuse(error)
             return
-        if frames and self._deadline:
+        if frames:
             self._cancel_deadline()  # what is begun now was begun after them
         self._pending.extend(frames)
         self._proceed()

@@ -32,8 +32,7 @@ def policy_domain(key: bytes) -> Domain | None:
         nexthop = _NEXTHOP.fullmatch(key.decode("utf-8"))
         if not nexthop:
             return None
-        bracketed, plain, _ = nexthop.groups()
-        domain = parse_domain(bracketed or plain or "")
+        domain = parse_domain(nexthop["bracketed"] or nexthop["plain"] or "")
     except (UnicodeDecodeError, InvalidDomainError):
         return None
     return domain if "." in domain and len(domain) <= _LONGEST else None
