@@ -20,9 +20,9 @@ from bench.shape import CPU, P50, P99, Bench, Shape, progress, settle
 from bench.sheet import Line, Mark
 from postfix_mta_sts.store.schema import SCHEMA, prepare
 
-_ROWS: Final = 1_000_000
+ROWS: Final = 1_000_000
 _FEWER_ROWS: Final = 100_000
-_ENTRIES: Final = 10_000
+ENTRIES: Final = 10_000
 _LOOKUPS: Final = 40_000
 _RATE: Final = 1_000
 _KEPT: Final = 12 * 3600.0
@@ -83,14 +83,14 @@ def _random(bench: Bench) -> None:
     for round_ in range(bench.rounds):
         progress(f"{_RANDOM}: round {round_ + 1}")
         fewer = _memory_after(bench, bench.scaled(_FEWER_ROWS), _RANDOM_FEWER)
-        many = _memory_after(bench, bench.scaled(_ROWS), _RANDOM)
+        many = _memory_after(bench, bench.scaled(ROWS), _RANDOM)
         bench.sheet.note(_RANDOM, _GROWTH, DAEMON, many - fewer)
 
 
 def _memory_after(bench: Bench, rows: int, shape: str) -> float:
     """MiB after as many look-ups as fill the memory several times; their cost is noted."""
     store = copy_of_file(rows, bench.folder)
-    entries = bench.scaled(_ENTRIES)
+    entries = bench.scaled(ENTRIES)
     with bench.servers.daemon(store=store, entries=entries) as server:
         settle(server.process)  # the second process begins beside the first answers
         load = Load(POLICY, numbers=rows, count=bench.scaled(_LOOKUPS))
@@ -105,7 +105,7 @@ def _memory_after(bench: Bench, rows: int, shape: str) -> float:
 
 
 def _start(bench: Bench) -> None:
-    store = copy_of_file(bench.scaled(_ROWS), bench.folder)
+    store = copy_of_file(bench.scaled(ROWS), bench.folder)
     for round_ in range(bench.rounds):
         progress(f"{_START}: round {round_ + 1}")
         begun = time.monotonic()

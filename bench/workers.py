@@ -1,42 +1,88 @@
-"""What a second process adds: cached look-ups a second, and what each costs.
+"""What a second worker adds: look-ups a second, and what each costs.
 
-Border: the load generator needs a processor too, so that on a machine with two the second worker
-shows only where a look-up costs the server more than the client: pipelined.
+Border: the load generator needs a processor too. On a machine with two, a cached look-up costs it
+as much as it costs the server, and nothing is left for a second worker; look-ups from the file,
+and of new domains, cost the server many times as much.
 """
 
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from bench.cached import KEYS
-from bench.load import POLICY, Load
-from bench.servers import DAEMON
+from bench.load import ABSENCE, POLICY, Load
+from bench.on_file import ENTRIES, ROWS, copy_of_file
+from bench.servers import DAEMON, Serving
 from bench.shape import CPU, Bench, Shape, progress
 from bench.sheet import Line
 
-_DEPTHS: Final = (1, 16)
+_WORKERS: Final = (1, 2)
+_FROM_FILE: Final = 40_000
+_ABSENCES: Final = 10_000
+_POLICIES: Final = 2_000
 _WARMING: Final = 1.0
 _RATE = "thousands of look-ups a second"
 
 
+def _cached(bench: Bench) -> Load:
+    return Load(POLICY, numbers=bench.scaled(KEYS), seconds=bench.seconds)
+
+
+def _pipelined(bench: Bench) -> Load:
+    return Load(POLICY, numbers=bench.scaled(KEYS), depth=16, seconds=bench.seconds)
+
+
+def _on_file(bench: Bench) -> Load:
+    return Load(POLICY, numbers=bench.scaled(ROWS), count=bench.scaled(_FROM_FILE))
+
+
+def _absences(bench: Bench) -> Load:
+    return _new(bench, ABSENCE, _ABSENCES)
+
+
+def _policies(bench: Bench) -> Load:
+    return _new(bench, POLICY, _POLICIES)
+
+
+def _new(bench: Bench, key: str, number: int) -> Load:
+    count = bench.scaled(number)
+    return Load(key, first=bench.fresh(count), count=count)
+
+
+_LOADS: Final[Mapping[str, Callable[[Bench], Load]]] = {
+    "cached, 1 in flight": _cached,
+    "cached, 16 in flight": _pipelined,
+    "1,000,000 on file, at random": _on_file,
+    "new domains without a record": _absences,
+    "new policies": _policies,
+}
+"""Those of memory first: the others push what they ask for out of it."""
+
+
 def _workers(bench: Bench) -> None:
-    with bench.servers.daemon() as one, bench.servers.daemon(workers=2) as two:
-        servers = ((1, one), (2, two))
-        for _, server in servers:  # each worker has a memory of its own
+    with contextlib.ExitStack() as stack:
+        servers = {count: stack.enter_context(_serving(bench, count)) for count in _WORKERS}
+        for server in servers.values():  # each worker has a memory of its own
             Load(POLICY, numbers=bench.scaled(KEYS), seconds=_WARMING).run(server.at["TCP"])
-        for round_ in range(bench.rounds):
-            progress(f"workers: round {round_ + 1}")
-            for depth in _DEPTHS:
-                for count, server in servers:
-                    load = Load(
-                        POLICY, numbers=bench.scaled(KEYS), depth=depth, seconds=bench.seconds
-                    )
-                    shape = _shape(count, depth)
-                    if result := bench.measure(shape, server, server.at["TCP"], load):
-                        rate = result.count / result.seconds / 1000
-                        bench.sheet.note(shape, _RATE, DAEMON, rate)
+        for name, load in _LOADS.items():
+            for round_ in range(bench.rounds):
+                progress(f"workers: {name}: round {round_ + 1}")
+                for count, server in servers.items():
+                    _measure(bench, _shape(count, name), server, load(bench))
 
 
-def _shape(count: int, depth: int) -> str:
-    return f"{count} worker{'s' if count > 1 else ''}, 50 clients, {depth} in flight"
+def _serving(bench: Bench, workers: int) -> contextlib.AbstractContextManager[Serving]:
+    store = copy_of_file(bench.scaled(ROWS), bench.folder)
+    return bench.servers.daemon(store=store, entries=bench.scaled(ENTRIES), workers=workers)
+
+
+def _measure(bench: Bench, shape: str, server: Serving, load: Load) -> None:
+    if result := bench.measure(shape, server, server.at["TCP"], load):
+        bench.sheet.note(shape, _RATE, DAEMON, result.count / result.seconds / 1000)
+
+
+def _shape(count: int, load: str) -> str:
+    return f"{count} worker{'s' if count > 1 else ''}, 50 clients, {load}"
 
 
 SHAPES: Final = (
@@ -44,10 +90,11 @@ SHAPES: Final = (
         "workers",
         _workers,
         tuple(
-            Line(_shape(count, depth), figure)
-            for depth in _DEPTHS
-            for count in (1, 2)
+            Line(_shape(count, name), figure)
+            for name in _LOADS
             for figure in (_RATE, CPU)
+            for count in _WORKERS
         ),
+        has_peer=False,
     ),
 )

@@ -6,9 +6,10 @@ each time. So none may ever be part of a cycle: a value holds nothing but values
 """
 
 from msgspec import Struct
+from msgspec.json import encode
 from msgspec.structs import replace
 
-__all__ = ["Entry", "Value", "replace"]
+__all__ = ["Entry", "Value", "replace", "to_json"]
 
 
 class Value(Struct, frozen=True, gc=False):
@@ -17,3 +18,8 @@ class Value(Struct, frozen=True, gc=False):
 
 class Entry(Struct, eq=False, gc=False):
     """May change; equal to nothing but itself."""
+
+
+def to_json(of: object) -> str:
+    """Values, and what is made of them, as JSON; a tenth of what it takes `json.dumps`."""
+    return encode(of).decode()

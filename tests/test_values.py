@@ -1,6 +1,7 @@
 """What is kept by the hundred thousand: values, entries, and the collector of cycles."""
 
 import gc
+import json
 import pickle
 
 import pytest
@@ -9,7 +10,7 @@ from postfix_mta_sts.memory import Known
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.store import Asked
-from postfix_mta_sts.values import replace
+from postfix_mta_sts.values import replace, to_json
 from tests.support.states import a_state
 
 GOOD = Domain("good.test")
@@ -40,6 +41,13 @@ def test_a_value_goes_over_to_another_process() -> None:
     """And is the same there."""
     there = pickle.loads(pickle.dumps(failed()))  # noqa: S301 (of our own)
     assert there == failed()
+
+
+@pytest.mark.parametrize("at", [0.0, 1795377406.8498323, 1e-7, 2.0**53])
+def test_a_value_can_be_written_as_json(at: float) -> None:
+    """With its attributes by name, and every number as it is."""
+    written = json.loads(to_json({GOOD: Asked(at, 3)}))
+    assert written == {"good.test": {"at": at, "times": 3}}
 
 
 def test_an_entry_is_itself_alone() -> None:

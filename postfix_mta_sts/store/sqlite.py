@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
-from msgspec.json import encode as to_json
-
 from postfix_mta_sts import logs
 from postfix_mta_sts.mtasts.dane import Verdict, to_text
 from postfix_mta_sts.mtasts.domain import Domain
@@ -39,6 +37,7 @@ from postfix_mta_sts.store import (
 from postfix_mta_sts.store.connection import Connection
 from postfix_mta_sts.store.rows import Raw, domain_of, readable, seen_of, state_of
 from postfix_mta_sts.store.schema import SCHEMA, as_store_errors, identity, prepare, set_aside
+from postfix_mta_sts.values import to_json
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -156,7 +155,7 @@ class SqliteStore:
     async def touch(self, asked: Mapping[Domain, Asked]) -> None:
         """See `Store`."""
         # json.dumps would hold up the event loop for 6 ms where 5,000 domains were asked for.
-        await self._write((statements.TOUCH, [(to_json(asked).decode(),)]))
+        await self._write((statements.TOUCH, [(to_json(asked),)]))
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """See `Store`."""
