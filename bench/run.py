@@ -100,18 +100,22 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
     )
     shapes = _shapes(arguments)
     with servers.network():
-        broken = [shape.name for shape in shapes if not _completed(shape, bench)]
-    arguments.results.write_text(json.dumps(sheet.dump(), indent=1))
+        broken = [shape.name for shape in shapes if not _completed(shape, bench, arguments.results)]
     return _report(sheet, shapes, broken)
 
 
-def _completed(shape: Shape, bench: Bench) -> bool:
-    """Measure one shape; whether it came to its end. The others are measured all the same."""
+def _completed(shape: Shape, bench: Bench, results: Path) -> bool:
+    """Measure one shape; whether it came to its end. The others are measured all the same.
+
+    What is known so far is written to `results` each time: the last shape may take an hour.
+    """
     try:
         shape.run(bench)
     except BenchError as error:
         progress(f"{shape.name} broke off: {error}")
         return False
+    finally:
+        results.write_text(json.dumps(bench.sheet.dump(), indent=1))
     return True
 
 
