@@ -1,8 +1,8 @@
 """What a second worker adds: look-ups a second, and what each costs.
 
 Border: the load generator needs a processor too. On a machine with two, a cached look-up costs it
-as much as it costs the server, and nothing is left for a second worker; look-ups from the file,
-and of new domains, cost the server many times as much.
+as much as it costs the server, and nothing is left for a second worker; and one worker reads from
+the file in a second thread already. New domains cost the server many times as much.
 """
 
 import contextlib
