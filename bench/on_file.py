@@ -23,7 +23,7 @@ from postfix_mta_sts.store.schema import SCHEMA, prepare
 ROWS: Final = 1_000_000
 _FEWER_ROWS: Final = 100_000
 ENTRIES: Final = 10_000
-_LOOKUPS: Final = 40_000
+LOOKUPS: Final = 40_000
 _RATE: Final = 1_000
 _KEPT: Final = 12 * 3600.0
 _REFETCH_IN: Final = 23 * 3600.0
@@ -93,7 +93,7 @@ def _memory_after(bench: Bench, rows: int, shape: str) -> float:
     entries = bench.scaled(ENTRIES)
     with bench.servers.daemon(store=store, entries=entries) as server:
         settle(server.process)  # the second process begins beside the first answers
-        load = Load(POLICY, numbers=rows, count=bench.scaled(_LOOKUPS))
+        load = Load(POLICY, numbers=rows, count=bench.scaled(LOOKUPS))
         bench.measure(shape, server, server.at["TCP"], load)
         # What was found on file is checked behind the replies, also while these are asked for.
         paced = Load(POLICY, numbers=rows, rate=_RATE, seconds=bench.seconds)

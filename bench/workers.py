@@ -6,18 +6,17 @@ the file in a second thread already. New domains cost the server many times as m
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from bench.cached import KEYS
 from bench.load import ABSENCE, POLICY, Load
-from bench.on_file import ENTRIES, ROWS, copy_of_file
+from bench.on_file import ENTRIES, LOOKUPS, ROWS, copy_of_file
 from bench.servers import DAEMON, Serving
 from bench.shape import CPU, Bench, Shape, progress
 from bench.sheet import Line
 
 _WORKERS: Final = (1, 2)
-_FROM_FILE: Final = 40_000
 _ABSENCES: Final = 10_000
 _POLICIES: Final = 2_000
 _WARMING: Final = 1.0
@@ -33,7 +32,7 @@ def _pipelined(bench: Bench) -> Load:
 
 
 def _on_file(bench: Bench) -> Load:
-    return Load(POLICY, numbers=bench.scaled(ROWS), count=bench.scaled(_FROM_FILE))
+    return Load(POLICY, numbers=bench.scaled(ROWS), count=bench.scaled(LOOKUPS))
 
 
 def _absences(bench: Bench) -> Load:
@@ -71,9 +70,13 @@ def _workers(bench: Bench) -> None:
                     _measure(bench, _shape(count, name), server, load(bench))
 
 
-def _serving(bench: Bench, workers: int) -> contextlib.AbstractContextManager[Serving]:
+@contextlib.contextmanager
+def _serving(bench: Bench, workers: int) -> Iterator[Serving]:
     store = copy_of_file(bench.scaled(ROWS), bench.folder)
-    return bench.servers.daemon(store=store, entries=bench.scaled(ENTRIES), workers=workers)
+    entries = bench.scaled(ENTRIES)
+    with bench.servers.daemon(store=store, entries=entries, workers=workers) as server:
+        yield server
+    store.unlink()  # 300 MiB that the shapes behind this one would have beside them
 
 
 def _measure(bench: Bench, shape: str, server: Serving, load: Load) -> None:

@@ -1,8 +1,9 @@
 """Values that never change, and entries that do, of which there may be hundreds of thousands.
 
-Border: how their classes are made, by msgspec; what they say is the matter of the files that have
-them. Python's collector of cycles does not look at them, which held all else up for 10 to 50 ms
-each time. So none may ever be part of a cycle: a value holds nothing but values made before it.
+Border: how their classes are made, and written as JSON, by msgspec; what they say is the matter of
+the files that have them. Python's collector of cycles does not look at them, which held all else up
+for 10 to 50 ms each time. So none may ever be part of a cycle: a value holds nothing but values
+made before it.
 """
 
 from msgspec import Struct

@@ -126,7 +126,7 @@ class SqliteStore:
         """See `Store`; the same of many."""
         self._must_be_open()
         with self._noting_damage():
-            rows = await self._reading.run(partial(_load, json.dumps(domains)))
+            rows = await self._reading.run(partial(_load, to_json(domains)))
         states: dict[Domain, State] = {}
         for domain, row in rows.items():
             try:

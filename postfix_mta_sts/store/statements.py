@@ -46,8 +46,8 @@ FORGET_OLDEST = f"""
     )
 """  # noqa: S608 (a number of ours)
 NOTE_VERDICT = "UPDATE policies SET dane = ? WHERE domain = ?"
-# One statement for all, as in LOAD: of thousands of rows each would wait for that lock. Not by ->>,
-# which SQLite has only since 3.38 (RHEL 9 has 3.34).
+# Each domain with its `Asked`, as a JSON object. One statement for all, as in LOAD: of thousands of
+# rows each would wait for that lock. Not by ->>, which SQLite has only since 3.38 (RHEL 9: 3.34).
 TOUCH = """
     UPDATE policies SET
         asked_at = max(policies.asked_at, asked.at),
