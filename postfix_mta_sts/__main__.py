@@ -2,6 +2,6 @@
 
 import sys
 
-from postfix_mta_sts.cli import main
+from postfix_mta_sts.cli.main import main
 
 sys.exit(main())

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 
-from postfix_mta_sts.memory import Known
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
+from postfix_mta_sts.resolver.cache import Known
 from postfix_mta_sts.store import Asked
 from postfix_mta_sts.values import replace, to_json
 from tests.support.states import a_state

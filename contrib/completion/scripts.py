@@ -12,7 +12,7 @@ from typing import Final
 
 import shtab
 
-from postfix_mta_sts import cli
+from postfix_mta_sts.cli import main as cli
 
 NAMES: Final = {
     "bash": "postfix-mta-sts",

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts import __version__, cli
+from postfix_mta_sts import __version__
+from postfix_mta_sts.cli import main as cli
 
 HERE: Final = Path(__file__).parent
 EXAMPLE: Final = HERE.parents[1] / "config.example.yml"

@@ -32,8 +32,8 @@ from postfix_mta_sts.store import (
     Store,
     StoreError,
 )
+from postfix_mta_sts.store.breaker import USUAL, Timing, Way, too_slow
 from postfix_mta_sts.store.memory import MemoryStore, remembering
-from postfix_mta_sts.store.ways import USUAL, Timing, Way, too_slow
 from postfix_mta_sts.values import replace
 
 _T = TypeVar("_T")

@@ -9,15 +9,7 @@ from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.store import (
-    HISTORY_MOST,
-    Asked,
-    Overview,
-    Query,
-    Row,
-    Seen,
-    held,
-)
+from postfix_mta_sts.store import HISTORY_MOST, Asked, Overview, Query, Row, Seen, held
 from postfix_mta_sts.values import replace
 
 

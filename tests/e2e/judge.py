@@ -11,10 +11,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from postfix_mta_sts.dane import Dane
-from postfix_mta_sts.dnssec import Dnssec
 from postfix_mta_sts.mtasts.dane import Kind
 from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.network.dane import Dane
+from postfix_mta_sts.network.dnssec import Dnssec
 from tests.e2e.namespace import Namespace
 
 

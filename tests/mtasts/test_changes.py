@@ -12,14 +12,7 @@ from postfix_mta_sts.mtasts.errors import (
     NoRecordError,
     StatusError,
 )
-from postfix_mta_sts.mtasts.lifecycle import (
-    DAY,
-    Fetch,
-    Found,
-    State,
-    after_discovery,
-    after_fetch,
-)
+from postfix_mta_sts.mtasts.lifecycle import DAY, Fetch, Found, State, after_discovery, after_fetch
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from tests.support.surroundings import START, policy

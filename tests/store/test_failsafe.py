@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import Asked, DamagedStoreError, Overview, Query, Row, Seen, StoreError
+from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
-from postfix_mta_sts.store.ways import Timing
 from postfix_mta_sts.values import replace
 from tests.support.states import a_policy, a_state
 from tests.support.tally import Tally

@@ -14,9 +14,9 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import Store
+from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
-from postfix_mta_sts.store.sqlite import SqliteStore
-from postfix_mta_sts.store.ways import Timing
+from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.states import a_policy, a_state
 
 DOMAINS = [Domain(f"d{n}.test") for n in range(100)]
@@ -214,8 +214,8 @@ FULL_DISK = """
 import asyncio, json, resource, sys
 from pathlib import Path
 from postfix_mta_sts.store.failsafe import FailsafeStore
-from postfix_mta_sts.store.ways import Timing
-from postfix_mta_sts.store.sqlite import SqliteStore
+from postfix_mta_sts.store.breaker import Timing
+from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.store.test_faults import KNOWN
 
 async def main():

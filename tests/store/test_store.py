@@ -14,19 +14,10 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.store import (
-    HISTORY_MOST,
-    Asked,
-    Overview,
-    Query,
-    Row,
-    Seen,
-    Store,
-    StoreError,
-)
+from postfix_mta_sts.store import HISTORY_MOST, Asked, Overview, Query, Row, Seen, Store, StoreError
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
-from postfix_mta_sts.store.sqlite import SqliteStore
+from postfix_mta_sts.store.sqlite.store import SqliteStore
 from postfix_mta_sts.values import replace
 from tests.support.states import STATES, TIMES, a_policy, a_state
 from tests.support.surroundings import signed

@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from postfix_mta_sts import cli
-from postfix_mta_sts.attempts import ATTEMPTS_LIMIT
-from postfix_mta_sts.control import Witness
-from postfix_mta_sts.control.routes import private, public
-from postfix_mta_sts.control.together import About, Together
+from postfix_mta_sts.admin.control import About, Together
+from postfix_mta_sts.admin.http import Route
+from postfix_mta_sts.admin.http_server import serving
+from postfix_mta_sts.admin.routes import private, public
+from postfix_mta_sts.admin.types import Witness
+from postfix_mta_sts.cli import main as cli
 from postfix_mta_sts.counts import Counts
-from postfix_mta_sts.figures import Figures, Part
-from postfix_mta_sts.judging import Finding
-from postfix_mta_sts.resolver import Resolver
-from postfix_mta_sts.route import Route
-from postfix_mta_sts.web import serving
+from postfix_mta_sts.postfix.dane import Finding
+from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
+from postfix_mta_sts.stats import Figures, Part
 from tests.support.surroundings import Surroundings
 
 IDLE_AFTER = 30 * 86_400.0

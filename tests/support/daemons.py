@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.daemon import Daemon, running
+from postfix_mta_sts.daemon.assembly import Daemon, running
 from tests.support.clients import Client, connected
 from tests.support.internet import (
     AS_IT_IS,

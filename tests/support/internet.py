@@ -17,8 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from postfix_mta_sts import config
-from postfix_mta_sts.config import Settings
+from postfix_mta_sts.config import settings as config
+from postfix_mta_sts.config.settings import Settings
 from tests.support.dns import DnsServer, Fault, Records
 from tests.support.policy_host import PolicyHost, Script, ok, policy_text
 from tests.support.proxy import ConnectProxy

@@ -5,13 +5,13 @@ Border: no network and no file; what was asked is counted, and an answer can be 
 
 from dataclasses import dataclass, field
 
-from postfix_mta_sts.errand import Sources
 from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Found
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.store import Store
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.tally import Gate, Tally

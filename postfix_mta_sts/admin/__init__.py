@@ -1,0 +1,1 @@
+"""What administrators and their programs ask of a running daemon."""

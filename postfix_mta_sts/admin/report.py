@@ -1,0 +1,129 @@
+"""An `Explanation` → what a person or a program reads of it.
+
+Border: text only; every value from the network has been made printable where it came in, the
+policy's lines are made so here.
+"""
+
+from collections.abc import Iterator
+
+from postfix_mta_sts.admin.explain import Explanation
+from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, printable
+from postfix_mta_sts.network.trace import Exchange
+
+_LINES_MOST = 200
+"""Lines of a policy file that are shown: it may be 64 KiB of line ends."""
+
+
+def as_lines(seen: Explanation) -> Iterator[str]:
+    """The steps in their order, a step a line, for a terminal."""
+    yield seen.domain
+    for text in seen.texts or ():
+        yield f'  record    {seen.record_name} {seen.ttl} TXT "{text}"'
+    if seen.policy_id:
+        yield f"  id        {seen.policy_id}"
+    if seen.exchange:
+        yield from _exchange_lines(seen.exchange)
+    if seen.body is not None:
+        yield from _body_lines(seen.body, seen.error)
+    if seen.error:
+        yield f"  {'none' if seen.unprotected else 'failure':9} {_reason(seen)}"
+    yield from _dane_lines(seen)
+    yield f"  Postfix   {seen.reply}"
+    # The policy's own words are in it, and may be in any script.
+    yield f"  TLSRPT    {printable(seen.reply_tlsrpt, len(seen.reply_tlsrpt))}"
+
+
+def as_dict(seen: Explanation) -> dict[str, object]:
+    """The steps as plain data, for JSON; null for what was not reached."""
+    policy = seen.policy
+    return {
+        "domain": seen.domain,
+        "record": {"name": seen.record_name, "ttl": seen.ttl, "texts": seen.texts},
+        "id": seen.policy_id,
+        "https": _exchange_dict(seen.exchange) if seen.exchange else None,
+        "body": None if seen.body is None else seen.body.decode("utf-8", "backslashreplace"),
+        "policy": policy
+        and {
+            "mode": policy.mode,
+            "mx": list(policy.mx),
+            "max_age": policy.max_age,
+        },
+        "error": seen.error and _error_dict(seen.error),
+        "dane": _dane_dict(seen),
+        "reply": {"plain": seen.reply, "tlsrpt": seen.reply_tlsrpt},
+    }
+
+
+def _exchange_lines(exchange: Exchange) -> Iterator[str]:
+    yield f"  policy    {exchange.url}"
+    if exchange.address:
+        yield f"  address   {exchange.address}"
+    if exchange.tls_version:
+        yield f"  TLS       {exchange.tls_version}"
+    if cert := exchange.certificate:
+        names = ", ".join(cert.names)
+        yield f"  cert      {names}; issued by {cert.issuer}; valid until {cert.not_after}"
+    if exchange.status is not None:
+        size = None if exchange.size is None else f"{exchange.size} bytes"
+        seen = (str(exchange.status), exchange.media_type, size)
+        yield f"  status    {', '.join(filter(None, seen))}"
+
+
+def _body_lines(body: bytes, error: MtaStsError | None) -> Iterator[str]:
+    wrong = error.line if isinstance(error, InvalidPolicyError) else 0
+    for number, line in enumerate(body.removesuffix(b"\n").split(b"\n")[:_LINES_MOST], 1):
+        mark = ">" if number == wrong else "|"
+        text = printable(line.removesuffix(b"\r"))
+        yield f"  {number:>8}{mark} {text}"
+
+
+def _dane_lines(seen: Explanation) -> Iterator[str]:
+    if seen.dane is None:
+        yield f"  DANE      not looked at: {seen.dane_unasked}"
+        return
+    yield f"  DANE      {seen.dane.kind}: {seen.dane.reason}"
+    for host in seen.dane.hosts:
+        yield f"  MX host   {host.name} {host.state}: {host.step}"
+
+
+def _reason(seen: Explanation) -> str:
+    error = seen.error
+    result = getattr(error, "result", None)
+    return f"{error}" if seen.unprotected else f"{error} ({result})"
+
+
+def _dane_dict(seen: Explanation) -> dict[str, object]:
+    found = seen.dane
+    return {
+        "kind": found and found.kind,
+        "reason": found.reason if found else seen.dane_unasked,
+        "mx": found and {"state": found.mx, "step": found.step},
+        "hosts": [
+            {"name": host.name, "state": host.state, "step": host.step}
+            for host in (found.hosts if found else ())
+        ],
+        "ttl": found and found.ttl,
+    }
+
+
+def _exchange_dict(exchange: Exchange) -> dict[str, object]:
+    cert = exchange.certificate
+    return {
+        "url": exchange.url,
+        "address": exchange.address,
+        "tls": exchange.tls_version,
+        "certificate": cert
+        and {"names": cert.names, "issuer": cert.issuer, "not_after": cert.not_after},
+        "status": exchange.status,
+        "media_type": exchange.media_type,
+        "size": exchange.size,
+    }
+
+
+def _error_dict(error: MtaStsError) -> dict[str, object]:
+    return {
+        "code": error.code,
+        "result": getattr(error, "result", None),
+        "reason": str(error),
+        "line": error.line if isinstance(error, InvalidPolicyError) else None,
+    }

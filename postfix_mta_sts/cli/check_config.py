@@ -1,0 +1,20 @@
+"""`postfix-mta-sts check-config FILE`: say what is wrong with a configuration."""
+
+import argparse
+import os
+from pathlib import Path
+
+from postfix_mta_sts.cli.parser import OK, Commands
+from postfix_mta_sts.config import settings as config
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    command = commands.add("check-config", _check_config, "say what is wrong with a configuration")
+    command.add_argument("file", metavar="FILE", type=Path)
+
+
+def _check_config(args: argparse.Namespace) -> int:
+    config.load(args.file, os.environ)
+    print(f"{args.file}: valid")
+    return OK

@@ -1,0 +1,1 @@
+"""The process: assembly, reload, signals, systemd, watchdog."""

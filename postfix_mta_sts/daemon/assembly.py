@@ -1,0 +1,294 @@
+"""Puts the parts together: start in order, stop in reverse.
+
+Border: the only place where the parts meet their real surroundings: clock, sockets, files,
+signals. Each part is handed what it needs and knows nothing of the others' making.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import resource
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from postfix_mta_sts.admin import monitoring as scrape
+from postfix_mta_sts.admin import routes as routes_of
+from postfix_mta_sts.admin.control import About, Together
+from postfix_mta_sts.admin.endpoints import Endpoints, Name, Where, only_sibling, public, sibling
+from postfix_mta_sts.admin.processes import Sibling
+from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
+from postfix_mta_sts.counts import Counts
+from postfix_mta_sts.daemon import systemd
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.network.client import Network
+from postfix_mta_sts.postfix.dane import Judging
+from postfix_mta_sts.postfix.listeners import Doors
+from postfix_mta_sts.postfix.maps import Desk
+from postfix_mta_sts.postfix.protocol.reply import DaneRule
+from postfix_mta_sts.postfix.server import Server
+from postfix_mta_sts.resolver.attempt import Sources
+from postfix_mta_sts.resolver.dane import Judge
+from postfix_mta_sts.resolver.refresher import Refresher
+from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
+from postfix_mta_sts.sockets import Listening
+from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.store import Overview
+from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.sqlite.store import SqliteStore
+
+Clock: TypeAlias = Callable[[], float]
+
+FILES_MOST: Final = 65_536
+"""File descriptors of one process: half are for clients, a quarter for attempts."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What part a process has among those that serve together."""
+
+    index: int = 0
+    """The first has what there must be only one of."""
+    processes: int = 1
+    listeners: Sequence[socket.socket] = ()
+    """One for each of `settings.listen`, from the parent, as are the next."""
+    endpoints: Mapping[Name, socket.socket] = field(default_factory=dict)
+
+
+ALONE: Final = Share()
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Daemon:
+    """A daemon that runs; made by `running`."""
+
+    settings: Settings
+    config: str | None
+    """The file that was read; None: the defaults."""
+    control_path: Path
+    """Where the control socket is if the settings do not say."""
+    share: Share
+    clock: Clock
+    started_at: float
+    store_path: Path
+    counts: Counts
+    store: FailsafeStore
+    network: Network
+    resolver: Resolver
+    refresher: Refresher
+    desk: Desk
+    judging: Judging
+    server: Server
+    listening: Listening
+    doors: Doors
+    together: Together = field(init=False)
+    endpoints: Endpoints = field(init=False)
+
+    def __post_init__(self) -> None:
+        others = [i for i in range(self.share.processes) if i != self.share.index]
+        self.together = Together(
+            self.resolver,
+            self.store,
+            self.clock,
+            self.figures,
+            self.about,
+            index=self.share.index,
+            siblings={index: Sibling(self._sibling(index)) for index in others},
+        )
+        routes = {
+            Name.CONTROL: routes_of.public(self.together),
+            Name.METRICS: scrape.routes(self.together.figures, self.overview, self.share.processes),
+            Name.SIBLINGS: routes_of.private(self.together.own),
+        }
+        self.endpoints = Endpoints(self.listening, routes)
+
+    async def open(self) -> None:
+        """Let Postfix and others in. Raises `ListenError`."""
+        listeners = self.share.listeners or self.listening.open_all(self.settings.listen)
+        await self.doors.open(self.settings.listen, listeners)
+        alone, shared = self.share.processes == 1, self._public(self.settings)
+        own = shared if alone else only_sibling(self._sibling(self.share.index))
+        with self.endpoints.opened(own) as fresh:
+            pass
+        await self.endpoints.change({**shared, **own}, {**fresh, **self.share.endpoints})
+
+    async def reload(self, settings: Settings) -> None:
+        """Go on as these settings have it; what they leave as it was is not touched.
+
+        Raises `ListenError` or `OSError` for what cannot be had; nothing has changed then. The
+        place of the store is the one thing that takes a restart.
+        """
+        where = self._public(settings)
+        with self.doors.opened(settings.listen) as doors, self.endpoints.opened(where) as shown:
+            await self.network.change(settings)  # in any case: the CA file may have changed
+        self.resolver.change(
+            lookup_timeout=settings.lookup.timeout, entries=settings.cache.memory_entries
+        )
+        self.refresher.idle_after = settings.refresh.idle_after
+        self.desk.change(settings)
+        await self.judging.change(settings)
+        await self.doors.change(settings.listen, doors)
+        await self.endpoints.change(where, shown)
+        if settings.cache.path != self.settings.cache.path:
+            event(_log, logging.WARNING, "cache.path takes a restart", path=settings.cache.path)
+        self.settings = settings
+
+    async def figures(self) -> Figures:
+        """What this process says of itself in numbers."""
+        await self.desk.count()
+        works = {
+            Part.DNS: not self.network.silent,
+            Part.STORE_READING: self.store.readable,
+            Part.STORE_WRITING: self.store.writable,
+        }
+        return Figures.taken(
+            self.counts,
+            os.getpid(),
+            store_failures=self.store.failures,
+            policies_lost=self.store.dropped,
+            asked_lost=self.store.asked_lost,
+            domains=self.resolver.entries,
+            replies=self.desk.entries,
+            under_way=self.resolver.under_way,
+            tasks=len(asyncio.all_tasks()),
+            connections=self.server.connections,
+            unwritten=self.store.unwritten,
+            failing=Counter(part for part, does in works.items() if not does),
+        )
+
+    async def overview(self) -> Overview:
+        """What is on file, in numbers."""
+        now = self.clock()
+        return await self.store.overview(now, now - self.settings.refresh.idle_after)
+
+    def about(self) -> About:
+        """What this daemon can say of itself without asking anybody."""
+        return About(
+            started_at=self.started_at,
+            config=self.config,
+            listening=[f"{each.wire} {each.address}" for each in self.settings.listen],
+            store=str(self.store_path),
+            idle_after=self.settings.refresh.idle_after,
+            next_tick=self.refresher.next_look_at,
+            dane=self.judging.finding,
+            workers=self.share.processes,
+            pid=os.getpid() if self.share.processes == 1 else os.getppid(),
+        )
+
+    def _public(self, settings: Settings) -> Where:
+        return public(settings, self.control_path)
+
+    def _sibling(self, index: int) -> Path:
+        return sibling(self.settings, self.control_path, index)
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    environ: MutableMapping[str, str],
+    clock: Clock = time.time,
+    https_port: int = 443,
+    *,
+    config: str | None = None,
+    share: Share = ALONE,
+) -> AsyncIterator[Daemon]:
+    """The whole daemon, from its first listener to its last answer.
+
+    Raises `ListenError`. What it logs goes where `logs.set_up` has said. `https_port`, that of
+    the Policy Hosts, is for tests.
+    """
+    async with AsyncExitStack() as stack:
+        files = _raise_files_limit()
+        path = settings.cache.path or default_cache_path(environ)
+        counts = Counts()
+
+        def in_memory() -> list[tuple[Domain, State]]:
+            return resolver.policies()  # made below, of this very store
+
+        store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
+        stack.push_async_callback(store.close)  # after all others
+        network = Network(https_port)
+        stack.push_async_callback(network.close)
+        await network.change(settings)
+        sources = Sources(network.discover, network.fetch, store, clock, random.random)
+        resolver = Resolver(
+            sources,
+            lookup_timeout=settings.lookup.timeout,
+            entries=settings.cache.memory_entries,
+            attempts=min(ATTEMPTS_LIMIT, files // 4),
+            counts=counts,
+        )
+        desk = Desk(settings, resolver, clock, counts)
+
+        def do_dane(judge: Judge | None, rule: DaneRule | None) -> None:
+            desk.do_dane(rule)
+            resolver.do_dane(judge)
+
+        judging = Judging(settings, network, do_dane, tells=share.index == 0)
+        refresher = Refresher(
+            resolver,
+            sources,
+            idle_after=settings.refresh.idle_after,
+            replies=desk,
+            renews=share.index == 0,
+        )
+        await store.open()
+        stack.push_async_callback(refresher.write_asked)
+        stack.push_async_callback(resolver.close)
+        server = Server(limit=files // 2, counts=counts)
+        stack.push_async_callback(server.drain)
+        listening = Listening(systemd.inherited(environ, os.getpid()))
+        doors = Doors(server, desk, listening)
+        # Before the server drains: who comes after us may already have a file there by then.
+        stack.callback(doors.close)
+        daemon = Daemon(
+            settings=settings,
+            config=config,
+            control_path=default_control_path(environ),
+            share=share,
+            clock=clock,
+            started_at=clock(),
+            store_path=path,
+            counts=counts,
+            store=store,
+            network=network,
+            resolver=resolver,
+            refresher=refresher,
+            desk=desk,
+            judging=judging,
+            server=server,
+            listening=listening,
+            doors=doors,
+        )
+        stack.push_async_callback(daemon.endpoints.close)
+        await judging.settle()
+        await daemon.open()
+        for work, name in ((refresher.run(), "refresher"), (judging.run(), "judging")):
+            stack.push_async_callback(_end, asyncio.create_task(work, name=name))
+        yield daemon
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _raise_files_limit() -> int:
+    """Let this process open as many files as it may; how many that is."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = FILES_MOST if hard == resource.RLIM_INFINITY else min(hard, FILES_MOST)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files

@@ -1,0 +1,1 @@
+"""The Internet: DNS, DNSSEC, HTTPS, and the child process that asks."""

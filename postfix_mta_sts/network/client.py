@@ -1,0 +1,114 @@
+"""Who asks the network: a process of its own for each generation of settings.
+
+Border: who asks the network knows `Network` only; which process is behind it changes with a
+reload, and what was begun with the old one is ended with it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.mtasts.dane import Outcome
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
+from postfix_mta_sts.mtasts.lifecycle import Found
+from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.network.process import Liaison
+from postfix_mta_sts.network.settings import Terms
+
+
+@dataclass(eq=False, slots=True)
+class _Generation:
+    """One process, and how much it has to do."""
+
+    liaison: Liaison
+    under_way: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Network:
+    """What the resolver asks; `change` before anything else, `close` at the end.
+
+    `https_port`, that of the Policy Hosts, is for tests.
+    """
+
+    def __init__(self, https_port: int = 443) -> None:
+        self._https_port = https_port
+        self._generations: list[_Generation] = []  # the last is asked, the others end their work
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def change(self, settings: Settings) -> None:
+        """Ask as these settings have it, from now on; nobody waits until that process is up.
+
+        Raises `OSError` (`ssl.SSLError` is one) for a CA file that cannot be used, or where no
+        process can be begun; nothing has changed then.
+        """
+        liaison = Liaison(Terms.of(settings, self._https_port))
+        await liaison.begin()
+        self._generations.append(_Generation(liaison))
+        for old in self._generations[-2:-1]:
+            ending = asyncio.create_task(self._end(old), name="end of an old network")
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+
+    @property
+    def silent(self) -> bool:
+        """See `Dns.silent`."""
+        return self._generations[-1].liaison.silent
+
+    async def discover(self, domain: Domain) -> Found:
+        """See `Dns.discover`; raises `OwnFaultError` besides, as do all others but `blind`."""
+        found: Found = await self._call("discover", domain)
+        return found
+
+    async def fetch(self, domain: Domain) -> Policy:
+        """See `PolicyFetcher.fetch`."""
+        policy: Policy = await self._call("fetch", domain)
+        return policy
+
+    @property
+    def untrusted(self) -> Sequence[TcpAddress]:
+        """See `Proof.untrusted`; as of the last `blind`."""
+        return self._generations[-1].liaison.untrusted
+
+    async def blind(self) -> Sequence[TcpAddress]:
+        """See `Proof.blind`."""
+        try:
+            blind: Sequence[TcpAddress] = await self._call("blind")
+        except OwnFaultError as error:
+            raise DnsFailureError(str(error)) from error  # nothing is known of them either
+        return blind
+
+    async def judge(self, domain: Domain) -> Outcome:
+        """See `Proof.judge`."""
+        outcome: Outcome = await self._call("judge", domain)
+        return outcome
+
+    async def close(self) -> None:
+        """Give up what is under way; nothing else may be called after."""
+        for ending in self._endings:
+            ending.cancel()
+        if self._endings:
+            await asyncio.wait(self._endings)
+        await asyncio.gather(*(generation.liaison.end() for generation in self._generations))
+        self._generations.clear()
+
+    async def _call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (see `Liaison.call`)
+        generation = self._generations[-1]
+        generation.under_way += 1
+        try:
+            return await generation.liaison.call(what, *args)
+        finally:
+            generation.under_way -= 1
+            if not generation.under_way:
+                generation.idle.set()
+
+    async def _end(self, old: _Generation) -> None:
+        while old.under_way:
+            old.idle.clear()
+            await old.idle.wait()
+        self._generations.remove(old)
+        await old.liaison.end()

@@ -1,0 +1,150 @@
+"""One look-up, asked as Postfix asks it, of whoever listens there.
+
+Border: one connection, one request, one reply, to the last byte of it. It is a client, and shares
+nothing with the server's side of the wires, so that a fault of theirs is seen here.
+"""
+
+import asyncio
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from postfix_mta_sts.config.field_types import TcpAddress, UnixAddress
+
+NOBODY: Final = "[127.0.0.1]"
+"""A key that names no domain (RFC 8461 §3.4 leaves address literals out): the reply is "not found",
+at once, whatever the network, the store and the policies are like. So it tells whether the daemon
+answers, and nothing else."""
+
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (it is what is replaced)
+_REPLY_LIMIT: Final = 100_000
+"""Bytes of a reply, without its frame: the longest that Postfix takes (socketmap_table(5))."""
+_LENGTH = re.compile(rb"(0|[1-9][0-9]{0,5}):")
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+class ProbeError(Exception):
+    """There was no answer, or none but "try again". `str()` is the reason, printable ASCII."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to ask, and over which wire."""
+
+    wire: Literal["socketmap", "tcp_table"]
+    address: TcpAddress | UnixAddress
+
+    def __post_init__(self) -> None:
+        if isinstance(self.address, TcpAddress) and not self.address.port:
+            raise ValueError(f"{self.address}: port 0 is another one each time")
+
+
+def bound(wire: Literal["socketmap", "tcp_table"], sock: socket.socket) -> Place:
+    """The place at which a socket is bound, whatever its configuration said."""
+    name = sock.getsockname()
+    address = UnixAddress(Path(name)) if isinstance(name, str) else TcpAddress(*name[:2])
+    return Place(wire, address)
+
+
+def askable(places: Sequence[Place]) -> Place | None:
+    """The first that this process may ask: a UNIX socket may be for Postfix alone (unix(7))."""
+    for place in places:
+        if isinstance(place.address, TcpAddress) or os.access(place.address.path, os.W_OK):
+            return place
+    return None
+
+
+async def ask(place: Place, key: str = NOBODY, *, deadline: float) -> str | None:
+    """What Postfix would be told: the text of a policy, or None for "not found".
+
+    A listener on all addresses is asked on loopback. The text is printable ASCII. Raises
+    `ProbeError`, also if the whole takes longer than `deadline` seconds.
+    """
+    try:
+        async with asyncio.timeout(deadline):
+            return await _ask(place, key)
+    except TimeoutError:
+        raise ProbeError(f"no reply within {deadline:g} s") from None
+    except asyncio.IncompleteReadError as error:
+        raise ProbeError(
+            "closed in the middle of a reply" if error.partial else "closed without a reply"
+        ) from None
+    except asyncio.LimitOverrunError:
+        raise ProbeError(f"not a reply of {place.wire}") from None
+    except OSError as error:
+        raise ProbeError(_printable(_reason(error))) from None
+
+
+async def _ask(place: Place, key: str) -> str | None:
+    reader, writer = await _connect(place.address)
+    try:
+        if place.wire == "socketmap":
+            data = b"postfix " + key.encode()
+            writer.write(b"%d:%b," % (len(data), data))
+            return _socketmap_reply(await _netstring(reader))
+        writer.write(b"get " + quote_from_bytes(key.encode(), safe="[].:").encode() + b"\n")
+        return _tcp_table_reply(await reader.readuntil(b"\n"))
+    finally:
+        writer.transport.abort()
+
+
+async def _connect(
+    address: TcpAddress | UnixAddress,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(address, UnixAddress):
+        return await asyncio.open_unix_connection(address.path)
+    return await asyncio.open_connection(_LOOPBACK.get(address.host, address.host), address.port)
+
+
+async def _netstring(reader: asyncio.StreamReader) -> bytes:
+    head = _LENGTH.fullmatch(await reader.readuntil(b":"))
+    if not head or int(head[1]) > _REPLY_LIMIT:
+        raise ProbeError("not a reply of socketmap")
+    data = await reader.readexactly(int(head[1]) + 1)
+    if not data.endswith(b","):
+        raise ProbeError("not a reply of socketmap")
+    return data[:-1]
+
+
+def _socketmap_reply(data: bytes) -> str | None:
+    status, space, text = data.partition(b" ")
+    match status, space:
+        case b"OK", b" ":
+            return _printable(text)
+        case b"NOTFOUND", b" ":
+            return None
+        case ((b"TEMP" | b"TIMEOUT" | b"PERM"), b" "):
+            raise ProbeError(f"{status.decode()}: {_printable(text)}")
+    raise ProbeError("not a reply of socketmap")
+
+
+def _tcp_table_reply(line: bytes) -> str | None:
+    status, _, text = line.rstrip(b"\n").partition(b" ")
+    shown = _printable(unquote_to_bytes(text))
+    match status:
+        case b"200":
+            return shown
+        case b"500":
+            return None
+        case b"400":
+            raise ProbeError(f"400: {shown}")
+    raise ProbeError("not a reply of tcp_table")
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words: those of the event loops repeat the address, each in its way."""
+    if error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)
+
+
+def _printable(text: bytes | str) -> str:
+    """The text in one line; what a terminal might take for more than text is left out."""
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "replace")
+    return _UNPRINTABLE.sub("?", text)

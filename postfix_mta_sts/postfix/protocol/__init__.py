@@ -1,0 +1,1 @@
+"""What Postfix asks and is told, as pure functions."""

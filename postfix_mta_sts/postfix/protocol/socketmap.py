@@ -1,0 +1,97 @@
+"""The socketmap protocol, sans I/O: bytes → requests, reply → bytes (socketmap_table(5)).
+
+A request is the netstring of `<map name> SP <key>`; a reply the netstring of a status word, a
+space and text. After a `WireError` nothing more can be understood: close the connection.
+"""
+
+from typing import Final
+
+from postfix_mta_sts.postfix.protocol.reply import TOO_LONG, Found, Reply, TryAgain
+from postfix_mta_sts.postfix.protocol.wire import WireError
+from postfix_mta_sts.values import Value
+
+REQUEST_LIMIT: Final = 10_000
+"""Bytes of a request, without its frame: the longest that Postfix sends (3.12)."""
+REPLY_LIMIT: Final = 100_000
+"""Bytes of a reply, without its frame: the longest that Postfix takes."""
+
+_DIGITS_LIMIT: Final = len(str(REQUEST_LIMIT))
+_COMMA, _ZERO = b",0"
+_LENGTHS: Final = {b"%d" % n: n for n in range(512)}
+"""The lengths of what Postfix asks for, as they are written: half of what cutting would cost."""
+
+END: Final = b","
+
+CLOSED_WHEN_IDLE: Final = True
+"""Whether an idle connection may be closed. Postfix closes one itself after
+10 s, and opens another when it next asks."""
+
+
+class Request(Value, frozen=True):
+    """One look-up: the map's name chooses the dress, the key names the next-hop."""
+
+    map_name: str
+    key: bytes
+
+
+def cut(stream: bytes) -> tuple[list[bytes], bytes]:
+    """The requests that a stream begins with, frames and all, and the rest of it.
+
+    Raises `WireError` where what comes next cannot be a request, or not one within
+    `REQUEST_LIMIT`.
+    """
+    frames: list[bytes] = []
+    start = 0
+    while start < len(stream):
+        colon = stream.find(b":", start, start + _DIGITS_LIMIT + 1)
+        length = _LENGTHS.get(stream[start:colon]) if colon > start else None
+        if length is None:
+            length = _length(stream[start : start + _DIGITS_LIMIT + 1])
+        if length is None:
+            break
+        end = colon + length + 2
+        if end > len(stream):
+            break
+        if stream[end - 1] != _COMMA:
+            raise WireError("a netstring without its comma")
+        frames.append(stream[start:end])
+        start = end
+    return frames, stream[start:]
+
+
+def _length(head: bytes) -> int | None:
+    """The length with which a netstring begins; None if the stream ends before its colon."""
+    digits, colon, _ = head.partition(b":")
+    if not colon and len(digits) <= _DIGITS_LIMIT and (digits.isdigit() or not digits):
+        return None
+    # No digits, or a leading zero, are no length (Bernstein, "Netstrings").
+    if not colon or not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
+        raise WireError("not a netstring")
+    if int(digits) > REQUEST_LIMIT:
+        raise WireError(f"a request of {int(digits)} bytes; the limit is {REQUEST_LIMIT}")
+    return int(digits)
+
+
+def parse_request(frame: bytes) -> Request:
+    """The request in one of the frames that `cut` gave; `WireError` if there is none."""
+    name, space, key = frame[frame.index(b":") + 1 : -1].partition(b" ")
+    if not space:
+        raise WireError("a request without a map name")
+    return Request(name.decode("utf-8", "replace"), key)
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """The bytes that tell Postfix: the first of the reply's variants within `REPLY_LIMIT`."""
+    if isinstance(reply, Found):
+        for text in reply.variants:
+            data = b"OK " + text.encode()
+            if len(data) <= REPLY_LIMIT:
+                return _netstring(data)
+        return encode_reply(TOO_LONG)
+    if isinstance(reply, TryAgain):
+        return _netstring(b"TEMP " + reply.reason.encode("ascii"))
+    return _netstring(b"NOTFOUND ")
+
+
+def _netstring(data: bytes) -> bytes:
+    return b"%d:%b," % (len(data), data)

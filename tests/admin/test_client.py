@@ -1,0 +1,209 @@
+"""A daemon asked from outside: what it says, and each way in which it says nothing."""
+
+import grp
+import json
+import os
+import pwd
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.admin.client import Remote, RemoteError
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def daemon(path: Path, *pieces: bytes, hold: bool = False) -> Iterator[list[bytes]]:
+    """Somebody who answers one request with these bytes; what was asked comes in the list."""
+    asked: list[bytes] = []
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            data = b""
+            while b"\r\n\r\n" not in data:
+                data += connection.recv(65536)
+            asked.append(data)
+            for piece in pieces:
+                connection.sendall(piece)
+            if hold:
+                over.wait()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield asked
+        over.set()
+        thread.join()
+
+
+def body(text: bytes, status: bytes = OK) -> bytes:
+    """A response whose end is told."""
+    return status + b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
+
+
+def chunk(text: bytes) -> bytes:
+    """A piece of a response whose end is not told yet."""
+    return b"%x\r\n%b\r\n" % (len(text), text)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a control socket may be."""
+    return tmp_path / "control.sock"
+
+
+class TestSaid:
+    """What comes back."""
+
+    def test_ask(self, path: Path) -> None:
+        """An answer is what its JSON stands for; a part of the path is one, whatever is in it."""
+        with daemon(path, body(b'{"a": 1}')) as asked:
+            assert Remote(path).ask("POST", "policies", "a/b?c é") == {"a": 1}
+        assert asked[0].startswith(b"POST /policies/a%2Fb%3Fc%20%C3%A9 HTTP/1.1\r\n")
+
+    def test_text(self, path: Path) -> None:
+        """An answer may be had as it is written."""
+        with daemon(path, body(b'{"a" :1}')):
+            assert Remote(path).text("GET", "a") == b'{"a" :1}'
+
+    @pytest.mark.parametrize("size", [1, 7, 100_000])
+    def test_lines(self, path: Path, size: int) -> None:
+        """Lines are values, wherever the pieces of the answer end."""
+        values = [{"domain": f"d{n}.test", "n": n} for n in range(100)]
+        text = b"".join(json.dumps(value).encode() + b"\n" for value in values)
+        pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
+        head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+        with daemon(path, head, *pieces, b"0\r\n\r\n") as asked:
+            assert list(Remote(path).lines("list", mode="none", expiring="60")) == values
+        assert asked[0].startswith(b"GET /list?mode=none&expiring=60 HTTP/1.1\r\n")
+
+    def test_lines_come_one_by_one(self, path: Path) -> None:
+        """A line is there before the answer has ended."""
+        head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+        with daemon(path, head, chunk(b"{}\n"), hold=True):
+            assert next(Remote(path).lines("list")) == {}
+
+    def test_error_among_lines(self, path: Path) -> None:
+        """A list that could not be completed says so in its last line."""
+        with daemon(path, body(b'{"domain": "a.test"}\n{"error": "no disk"}\n')):
+            lines = Remote(path).lines("list")
+            assert next(lines) == {"domain": "a.test"}
+            with pytest.raises(RemoteError, match="no disk"):
+                next(lines)
+
+
+class TestNotReached:
+    """Nobody could be asked; the message is for a person, and one line."""
+
+    def test_no_socket(self, path: Path) -> None:
+        """Where there is no socket, that is said, and what may be the reason."""
+        with pytest.raises(RemoteError) as error:
+            Remote(path).ask("GET", "status")
+        assert str(error.value) == f"there is no control socket {path}: is the daemon running?"
+
+    def test_stale(self, path: Path) -> None:
+        """A socket that nobody listens on is told apart from none."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+        with pytest.raises(RemoteError, match="nobody listens on"):
+            Remote(path).ask("GET", "status")
+
+    def test_no_socket_at_all(self, path: Path) -> None:
+        """A path that no socket can have is an error of the system's, in its words."""
+        with pytest.raises(RemoteError, match="too long"):
+            Remote(path.with_name("x" * 200)).ask("GET", "status")
+
+    @pytest.mark.parametrize("shut", ["socket", "folder"])
+    def test_not_allowed(self, path: Path, shut: str) -> None:
+        """Who may not connect is told who may: by the socket, or by the folder before it."""
+        place = path if shut == "socket" else path.parent
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+            path.chmod(0o666)
+            path.parent.chmod(0o755)
+            place.chmod(0o000)
+            said = refused(lambda: Remote(path).ask("GET", "status"), path)
+            place.chmod(0o700)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        group = grp.getgrgid(path.parent.stat().st_gid).gr_name
+        expected = f"{place} is for user {user}, group {group}, mode 0000"
+        assert said == f"{path}: not allowed; {expected}"
+
+
+class TestBadAnswers:
+    """Somebody was asked, and it came to nothing."""
+
+    @pytest.mark.parametrize(
+        ("sent", "reason"),
+        [
+            (body(b'{"error": "not so"}', b"HTTP/1.1 400 Bad Request\r\n"), "^not so$"),
+            (body(b"", b"HTTP/1.1 404 Not Found\r\n"), "another version; restart it"),
+            (body(b"", b"HTTP/1.1 405 Method Not Allowed\r\n"), "another version; restart it"),
+            (body(b"", b"HTTP/1.1 500 Internal Server Error\r\n"), "could not say: 500"),
+            (b"hello\r\n\r\n", "broke off its answer"),
+            (b"", "broke off its answer"),
+            (body(b"<html>"), "broke off its answer"),
+            (body(b"<html>", b"HTTP/1.1 400 Bad Request\r\n"), "broke off its answer"),
+            (body(b"[]", b"HTTP/1.1 400 Bad Request\r\n"), "broke off its answer"),
+            (OK + b"Content-Length: 10\r\n\r\n{}", "broke off its answer"),
+            (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", "broke off its answer"),
+        ],
+    )
+    @pytest.mark.parametrize("lines", [False, True])
+    def test_refused_or_broken(self, path: Path, sent: bytes, reason: str, *, lines: bool) -> None:
+        """What is no answer is an error in one line, never a part of an answer."""
+        remote = Remote(path)
+        with daemon(path, sent), pytest.raises(RemoteError, match=reason) as error:
+            assert not (list(remote.lines("l")) if lines else remote.ask("GET", "l"))
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize("sent", [b"", OK, OK + b"Content-Length: 10\r\n\r\n{}"])
+    def test_silence(self, path: Path, sent: bytes) -> None:
+        """A daemon that says nothing more is given up."""
+        with (
+            daemon(path, sent, hold=True),
+            pytest.raises(RemoteError, match=r"says nothing for 0.05 s"),
+        ):
+            Remote(path, patience=0.05).ask("GET", "status")
+
+
+def refused(work: Callable[[], object], path: Path) -> str:
+    """The error of somebody to whom modes mean something: not of root."""
+    if os.geteuid() == 0:
+        return as_nobody(work, path)
+    with pytest.raises(RemoteError) as error:
+        work()
+    return str(error.value)
+
+
+def as_nobody(work: Callable[[], object], path: Path) -> str:
+    """The error of a child process that is nobody's; the folders above `path` are opened to it."""
+    for folder in path.parent.parents:
+        if folder.stat().st_uid == 0 and folder.is_relative_to("/tmp/pytest-of-root"):  # noqa: S108
+            folder.chmod(0o755)
+    told, tell = os.pipe()
+    if not os.fork():
+        nobody = pwd.getpwnam("nobody")
+        os.setgroups([])
+        os.setgid(nobody.pw_gid)
+        os.setuid(nobody.pw_uid)
+        try:
+            work()
+        except RemoteError as error:
+            os.write(tell, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with open(told, "rb") as said:  # noqa: PTH123 (a descriptor)
+        text = said.read().decode()
+    os.wait()
+    return text

@@ -1,0 +1,184 @@
+"""The steps of a query, as far as they need a Policy Host without a proxy before it."""
+
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.admin.explain import Explanation, explain
+from postfix_mta_sts.admin.report import as_dict, as_lines
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
+from postfix_mta_sts.network.outside import network
+from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
+from postfix_mta_sts.resolver.dane import Judge
+from tests.support.dns import Fault
+from tests.support.internet import Internet
+
+GOOD = Domain("good.test")
+
+
+async def explained(
+    net: Internet,
+    folder: Path,
+    *,
+    private: bool = True,
+    judge: Judge | str = "no reason",
+    rule: DaneRule = STRICT,
+) -> Explanation:
+    """What is found of good.test."""
+    https = {"https": {"allow_private_addresses": private}}
+    async with network(Terms.of(net.settings(folder, https), net.hosts.port)) as (dns, fetcher):
+        return await explain(GOOD, dns.txt, fetcher.body, judge, rule)
+
+
+def host(state: HostState, name: str = "mx1.good.test") -> Host:
+    """An MX host in this state."""
+    return Host(name, state, f"TLSA of _25._tcp.{name}: {state}")
+
+
+def judging(mx: MxState, *hosts: Host) -> Judge:
+    """DANE as a literal."""
+
+    async def judge(domain: Domain) -> Outcome:
+        return Outcome(mx, f"MX of {domain}: {mx}", hosts, 77)
+
+    return judge
+
+
+async def test_address(net: Internet, tmp_path: Path) -> None:
+    """The Policy Host's own address is told, and the port if it is not 443."""
+    seen = await explained(net, tmp_path)
+    lines = list(as_lines(seen))
+    url = f"https://mta-sts.good.test:{net.hosts.port}/.well-known/mta-sts.txt"
+    assert f"  policy    {url}" in lines
+    assert "  address   127.0.0.1" in lines
+    assert (seen.error, seen.unprotected) == (None, False)
+
+
+async def test_forbidden_address(net: Internet, tmp_path: Path) -> None:
+    """A private address is the reason, and nothing was connected to."""
+    seen = await explained(net, tmp_path, private=False)
+    assert isinstance(seen.error, ForbiddenAddressError)
+    assert as_dict(seen)["error"] == {
+        "code": "forbidden-address",
+        "result": "sts-policy-fetch-error",
+        "reason": "not a public address: 127.0.0.1",
+        "line": None,
+    }
+    assert list(as_lines(seen))[-4:] == [
+        "  failure   not a public address: 127.0.0.1 (sts-policy-fetch-error)",
+        "  DANE      not looked at: no reason",
+        "  Postfix   NOTFOUND",
+        "  TLSRPT    NOTFOUND",
+    ]
+    assert net.hosts.connections.total == 0
+
+
+async def test_no_policy_host(net: Internet, tmp_path: Path) -> None:
+    """A record without a Policy Host is a failure, not an absence."""
+    del net.dns.zone["mta-sts.good.test A"]
+    seen = await explained(net, tmp_path)
+    assert isinstance(seen.error, HostNotFoundError)
+    assert (seen.policy_id, seen.unprotected) == ("id1", False)
+
+
+async def test_steps_not_reached(net: Internet, tmp_path: Path) -> None:
+    """What was not reached is None."""
+    net.vanish(Fault.NXDOMAIN)
+    seen = await explained(net, tmp_path)
+    assert isinstance(seen.error, NoRecordError)
+    assert seen.unprotected
+    assert (seen.texts, seen.policy_id, seen.exchange, seen.body, seen.policy) == (None,) * 5
+
+
+SECURE = "OK secure match=mx1.good.test servername=hostname"
+USABLE, ABSENT, FAILED = map(host, (HostState.USABLE, HostState.ABSENT, HostState.FAILED))
+
+
+@pytest.mark.parametrize(
+    ("judge", "rule", "verdict", "reply"),
+    [
+        (
+            judging(MxState.SECURE, USABLE),
+            STRICT,
+            "all: TLSA of _25._tcp.mx1.good.test: usable",
+            "OK dane-only",
+        ),
+        (
+            judging(MxState.SECURE, USABLE),
+            DaneRule("yield"),
+            "all: TLSA of _25._tcp.mx1.good.test: usable",
+            "NOTFOUND",
+        ),
+        (
+            judging(MxState.SECURE, USABLE, host(HostState.ABSENT, "mx2.good.test")),
+            STRICT,
+            "some: TLSA of _25._tcp.mx2.good.test: absent",
+            "OK dane",
+        ),
+        (
+            judging(MxState.SECURE, ABSENT),
+            STRICT,
+            "none: TLSA of _25._tcp.mx1.good.test: absent",
+            SECURE,
+        ),
+        (
+            judging(MxState.SECURE, FAILED),
+            STRICT,
+            "failure: TLSA of _25._tcp.mx1.good.test: failed",
+            "TEMP DANE: DNS failure for good.test: TLSA of _25._tcp.mx1.good.test: failed",
+        ),
+        (
+            judging(MxState.SECURE, FAILED),
+            DaneRule(defer=False),
+            "failure: TLSA of _25._tcp.mx1.good.test: failed",
+            SECURE,
+        ),
+        (judging(MxState.INSECURE), STRICT, "insecure: MX of good.test: insecure", SECURE),
+        (judging(MxState.FAILED), STRICT, "failure: MX of good.test: failed", SECURE),
+    ],
+)
+async def test_dane(
+    net: Internet, tmp_path: Path, judge: Judge, rule: DaneRule, verdict: str, reply: str
+) -> None:
+    """The verdict and its step are told, and what the daemon would answer by it."""
+    seen = await explained(net, tmp_path, judge=judge, rule=rule)
+    assert f"  DANE      {verdict}" in list(as_lines(seen))
+    assert seen.reply == reply
+
+
+async def test_dane_without_a_policy(net: Internet, tmp_path: Path) -> None:
+    """DANE needs no policy; each MX host has its state and its step."""
+    net.vanish(Fault.NXDOMAIN)
+    both = USABLE, host(HostState.ABSENT, "mx2.good.test")
+    seen = await explained(net, tmp_path, judge=judging(MxState.SECURE, *both))
+    assert list(as_lines(seen)) == [
+        "good.test",
+        "  none      NXDOMAIN",
+        "  DANE      some: TLSA of _25._tcp.mx2.good.test: absent",
+        "  MX host   mx1.good.test usable: TLSA of _25._tcp.mx1.good.test: usable",
+        "  MX host   mx2.good.test absent: TLSA of _25._tcp.mx2.good.test: absent",
+        "  Postfix   OK dane",
+        "  TLSRPT    OK dane",
+    ]
+    assert seen.unprotected
+    assert as_dict(seen)["dane"] == {
+        "kind": "some",
+        "reason": "TLSA of _25._tcp.mx2.good.test: absent",
+        "mx": {"state": "secure", "step": "MX of good.test: secure"},
+        "hosts": [
+            {
+                "name": "mx1.good.test",
+                "state": "usable",
+                "step": "TLSA of _25._tcp.mx1.good.test: usable",
+            },
+            {
+                "name": "mx2.good.test",
+                "state": "absent",
+                "step": "TLSA of _25._tcp.mx2.good.test: absent",
+            },
+        ],
+        "ttl": 77,
+    }

@@ -1,0 +1,237 @@
+"""`postfix-mta-sts policy …`, asked of a daemon in this process."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
+from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.stats import Part
+from tests.support.control import Operator, Worker
+from tests.support.surroundings import GOOD, Surroundings, policy
+
+BAD = parse_domain("bad.test")
+EVIL = parse_domain("evil.test")
+
+
+@pytest.fixture
+async def worker() -> Worker:
+    """A daemon that knows four domains."""
+    around = Surroundings()
+    around.now = time.time()
+    around.publish(GOOD)
+    around.publish(EVIL, mode="testing", max_age=86_400)
+    text = policy("testing", 86_400).text + "note: \u202e\u009b31m[red]\u00e9\n"
+    around.policies[EVIL] = parse_policy(text.encode())
+    around.publish(BAD)
+    around.policies[BAD] = StatusError("404 Not Found")
+    worker = Worker(around)
+    for domain in (GOOD, EVIL, BAD, parse_domain("no.test")):
+        await worker.resolver.look_up(domain)
+    await around.store.touch(worker.resolver.demand.take())
+    return worker
+
+
+@pytest.fixture
+async def operator(
+    worker: Worker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[Operator]:
+    """Who asks it."""
+    async with worker.controlled(tmp_path) as path:
+        yield Operator(path, capsys)
+
+
+class TestList:
+    """`policy list`."""
+
+    async def test_for_people(self, operator: Operator) -> None:
+        """A line for each policy, under its head."""
+        done = await operator.run("policy", "list")
+        assert (done.code, done.err) == (0, "")
+        head, evil, good = done.rows
+        assert head == ["DOMAIN", "MODE", "ID", "FETCHED", "EXPIRES", "ASKED", "TIMES", "FAILURE"]
+        assert evil[:3] == ["evil.test", "testing", "a"]
+        assert good[:3] == ["good.test", "enforce", "a"]
+        assert good[-1] == "1"
+
+    async def test_for_programs(self, operator: Operator) -> None:
+        """`--json` is an object a line."""
+        done = await operator.run("policy", "list", "--json")
+        entries = [json.loads(line) for line in done.out.splitlines()]
+        assert [entry["domain"] for entry in entries] == ["evil.test", "good.test"]
+        assert entries[1]["mx"] == ["mx1.good.test"]
+
+    @pytest.mark.parametrize(
+        ("options", "listed"),
+        [
+            (["--mode", "enforce"], ["good.test"]),
+            (["--mode", "none"], []),
+            (["--expiring", "2d"], ["evil.test"]),
+            (["--expiring", "3600"], []),
+            (["--failing"], ["bad.test"]),
+            (["--failing", "--mode", "enforce"], []),
+        ],
+    )
+    async def test_filters(self, operator: Operator, options: list[str], listed: list[str]) -> None:
+        """The filters are those of the words; nothing to list is nothing wrong."""
+        done = await operator.run("policy", "list", *options)
+        assert done.code == 0
+        assert [row[0] for row in done.rows[1:]] == listed
+
+    async def test_failure(self, operator: Operator) -> None:
+        """What fails is told by the failure's name, also where there is no policy."""
+        done = await operator.run("policy", "list", "--failing")
+        assert done.rows[1][0] == "bad.test"
+        assert done.rows[1][-1] == "status"
+
+    async def test_long_list(self, worker: Worker, operator: Operator) -> None:
+        """A list of many pages has one head, and every row."""
+        for n in range(1_200):
+            worker.around.publish(domain := parse_domain(f"d{n:04}.test"))
+            await worker.resolver.look_up(domain)
+        done = await operator.run("policy", "list", "--mode", "enforce")
+        domains = [row[0] for row in done.rows]
+        assert domains == ["DOMAIN", *(f"d{n:04}.test" for n in range(1_200)), "good.test"]
+
+    async def test_incomplete(self, worker: Worker, operator: Operator) -> None:
+        """A list that is not complete is not called one."""
+        worker.not_working.add(Part.STORE_READING)
+        done = await operator.run("policy", "list")
+        assert done.code == 2
+        assert "not complete" in done.err
+
+    @pytest.mark.parametrize("word", ["soon", "-1", "", "1w"])
+    async def test_no_time(self, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """What is no length of time is refused before anybody is asked."""
+        with pytest.raises(SystemExit) as end:
+            cli.main(["policy", "list", f"--expiring={word}"])
+        assert end.value.code == 2
+        assert "not a number of seconds" in capsys.readouterr().err
+
+
+class TestShow:
+    """`policy show DOMAIN`."""
+
+    async def test_policy(self, operator: Operator) -> None:
+        """All that is known, a line each, and what was accepted; the name in any spelling."""
+        done = await operator.run("policy", "show", "GOOD.Test.")
+        assert (done.code, done.err) == (0, "")
+        assert done.out.startswith("good.test\n")
+        for row in (["mode", "enforce"], ["id", "a"], ["mx", "mx1.good.test"]):
+            assert row in done.rows
+        assert ["text", "mode:", "enforce"] in done.rows
+        assert ["asked", "for", "1", "times,", "last", "0s", "ago"] in done.rows
+        assert ["ACCEPTED", "LAST", "FETCHED", "MODE", "ID", "MX"] in done.rows
+        assert done.rows[-1][-3:] == ["enforce", "a", "mx1.good.test"]
+
+    async def test_for_programs(self, operator: Operator) -> None:
+        """`--json` is one object."""
+        done = await operator.run("policy", "show", "good.test", "--json")
+        assert done.json["policy"]["text"].startswith("version: STSv1")
+
+    async def test_network_text(self, operator: Operator) -> None:
+        """What a Policy Host wrote moves no cursor, hides nothing, and is no markup."""
+        done = await operator.run("policy", "show", "evil.test")
+        assert done.out.isascii()
+        assert [c for c in done.out if not c.isprintable() and c != "\n"] == []
+        assert "note: \\u202e\\x9b31m[red]\\xe9" in done.out
+
+    async def test_failure(self, operator: Operator) -> None:
+        """Where there is no policy, why, and when it is tried again."""
+        done = await operator.run("policy", "show", "bad.test")
+        assert done.code == 0
+        text = [" ".join(row) for row in done.rows]
+        assert "policy none" in text
+        assert "failure status (https): 404 Not Found" in text
+        assert any(line.startswith("waits id a is tried again in ") for line in text)
+
+    async def test_dane(self, worker: Worker, operator: Operator) -> None:
+        """DANE's verdict and its step, each MX host's, and whether it is asked again in vain."""
+        host = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found, signed, 1 usable")
+        found = Outcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
+
+        async def judge(_: Domain) -> Outcome:
+            return found
+
+        worker.resolver.do_dane(judge)
+        await worker.resolver.refresh(GOOD)
+        found = Outcome(MxState.FAILED, "no answer")
+        await worker.resolver.refresh(GOOD)
+        done = await operator.run("policy", "show", "good.test")
+        at = done.rows.index(["DANE", "all:", "TLSA:", "1", "found,", "signed,", "1", "usable"])
+        host_row, life, failure = done.rows[at + 1 : at + 4]
+        assert host_row == f"MX host mx1.good.test usable: {host.step}".split()
+        assert (life[0], life[3:5]) == ("found", ["believed", "until"])
+        assert failure == ["asked", "again", "in", "vain:", "no", "answer"]
+
+    async def test_expired(self, worker: Worker, operator: Operator) -> None:
+        """A policy that has run out is called so."""
+        worker.around.now += 8 * 86_400
+        done = await operator.run("policy", "show", "good.test")
+        assert ["mode", "enforce,", "expired"] in done.rows
+
+    async def test_unknown(self, operator: Operator) -> None:
+        """Of what nobody asked for nothing is known; exit code 1."""
+        done = await operator.run("policy", "show", "never.test")
+        assert (done.code, done.out) == (1, "never.test\nnothing is known\n")
+
+    async def test_no_domain(self, operator: Operator) -> None:
+        """What is no domain is refused; exit code 2."""
+        done = await operator.run("policy", "show", "[192.0.2.1]")
+        assert done.code == 2
+        assert done.err.startswith("postfix-mta-sts: not a domain name")
+
+
+class TestRefresh:
+    """`policy refresh DOMAIN`."""
+
+    async def test_fetched(self, worker: Worker, operator: Operator) -> None:
+        """The policy is fetched though nothing was due; exit code 0."""
+        worker.around.publish(GOOD, mode="none")
+        done = await operator.run("policy", "refresh", "good.test")
+        assert (done.code, done.rows[-1]) == (0, ["fetched", "now"])
+        assert ["mode", "none"] in done.rows
+        assert worker.around.gets[GOOD] == 2
+
+    async def test_no_policy(self, operator: Operator) -> None:
+        """A domain without a policy is told by exit code 1."""
+        done = await operator.run("policy", "refresh", "no.test")
+        assert (done.code, done.out.splitlines()[-1]) == (1, "the domain has no policy")
+
+    async def test_failed(self, operator: Operator) -> None:
+        """What cannot be fetched is told by exit code 2, with the reason."""
+        done = await operator.run("policy", "refresh", "bad.test")
+        assert (done.code, done.out.splitlines()[-1]) == (2, "not fetched")
+        assert "404 Not Found" in done.out
+
+    async def test_failed_with_a_policy(self, worker: Worker, operator: Operator) -> None:
+        """A policy that stays in force is said to do so."""
+        worker.around.records[GOOD] = NoRecordError("NXDOMAIN")
+        worker.around.policies[GOOD] = StatusError("503")
+        done = await operator.run("policy", "refresh", "good.test")
+        assert done.code == 2
+        assert done.out.splitlines()[-1] == "not fetched; the policy stays in force"
+
+
+class TestForget:
+    """`policy forget DOMAIN`."""
+
+    async def test_forgotten(self, operator: Operator) -> None:
+        """What was known is known no more; a second time there is nothing to forget."""
+        done = await operator.run("policy", "forget", "good.test")
+        assert (done.code, done.out) == (0, "good.test: forgotten\n")
+        done = await operator.run("policy", "forget", "good.test")
+        assert (done.code, done.out) == (1, "good.test: nothing was known\n")
+
+    async def test_sick_store(self, worker: Worker, operator: Operator) -> None:
+        """What stays on file is not called forgotten."""
+        worker.not_working.add(Part.STORE_WRITING)
+        done = await operator.run("policy", "forget", "good.test")
+        assert done.code == 2
+        assert "not forgotten on file" in done.err

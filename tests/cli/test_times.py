@@ -1,0 +1,39 @@
+"""Times in words."""
+
+import pytest
+
+from postfix_mta_sts.cli.times import ago, ahead, dated, span
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0s"),
+        (0, "0s"),
+        (0.6, "1s"),
+        (59, "59s"),
+        (60, "1m"),
+        (61, "1m 1s"),
+        (3_599, "59m 59s"),
+        (3_600, "1h"),
+        (3_601, "1h"),
+        (90_000, "1d 1h"),
+        (86_400 * 365.25, "365d 6h"),
+    ],
+)
+def test_span(seconds: float, words: str) -> None:
+    """A length of time has two units, and no more than it needs."""
+    assert span(seconds) == words
+
+
+def test_ago_and_ahead() -> None:
+    """What is past, what is to come, what is late, and what is not at all."""
+    assert ago(40, 100) == "1m ago"
+    assert ahead(160, 100) == "in 1m"
+    assert ahead(40, 100) == "due for 1m"
+    assert ago(None, 100) == ahead(None, 100) == "-"
+
+
+def test_dated() -> None:
+    """A date is in UTC, and says so."""
+    assert dated(86_400, "long ago") == "1970-01-02 00:00:00Z, long ago"

@@ -1,0 +1,87 @@
+"""Shell completion: made for three shells, and seen to complete in each."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import program
+
+ROOT = Path(__file__).parents[2]
+
+ASK_BASH = """
+source "$1"
+COMP_WORDS=("${@:2}") COMP_CWORD=$(($# - 2)) COMPREPLY=()
+complete -p postfix-mta-sts | grep -q -- '-F ' || exit
+eval "$(complete -p postfix-mta-sts | sed 's/.*-F \\([^ ]*\\) .*/\\1/')" \\
+    postfix-mta-sts "'${!#}'" "'${COMP_WORDS[-2]}'"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which they are, as `make completion` makes them."""
+    folder = tmp_path_factory.mktemp("completion")
+    subprocess.run([sys.executable, ROOT / "contrib/completion/scripts.py", folder], check=True)
+    return folder
+
+
+def bash(scripts: Path, *words: str) -> set[str]:
+    """What bash offers for the last of the words."""
+    asked: list[str | Path] = [
+        program("bash"),
+        "-c",
+        ASK_BASH,
+        "bash",
+        scripts / "postfix-mta-sts",
+        *words,
+    ]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr == ""
+    return set(done.stdout.split())
+
+
+def fish(scripts: Path, *words: str) -> set[str]:
+    """What fish offers."""
+    line = shlex.quote(" ".join(words))
+    script = f"source {scripts / 'postfix-mta-sts.fish'}; complete -C {line}"
+    done = subprocess.run(
+        [program("fish"), "--no-config", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return {line.split("\t")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("shell", [bash, fish])
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("postfix-mta-sts ser", {"serve"}),
+        ("postfix-mta-sts se", {"serve", "seed"}),
+        ("postfix-mta-sts seed --ra", {"--rate"}),
+        ("postfix-mta-sts query --c", {"--config"}),
+    ],
+)
+def test_offered(scripts: Path, shell: object, typed: str, offered: set[str]) -> None:
+    """Commands are offered, and of each command its own options."""
+    assert callable(shell)
+    assert shell(scripts, *typed.split(" ")) == offered
+
+
+def test_files(scripts: Path) -> None:
+    """Where a file belongs, files are offered."""
+    words = ("postfix-mta-sts", "check-config", "config.exam")
+    assert bash(scripts, *words) == {"config.example.yml"}
+
+
+def test_zsh(scripts: Path) -> None:
+    """Even zsh can read its script, which says for what it is."""
+    script = scripts / "_postfix-mta-sts"
+    done = subprocess.run(
+        [program("zsh"), "-n", script], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert script.read_text("utf-8").startswith("#compdef postfix-mta-sts")

@@ -1,0 +1,144 @@
+"""The process as a service: what it is told by signals, what it tells systemd, and reloads."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.daemon.service import Origin, serve
+from tests.support.clients import Client, connected
+from tests.support.daemons import PATIENCE, Desk, Process, process
+from tests.support.internet import AS_IT_IS, Changes, Internet
+
+SECURE = b"OK secure match=mx1.good.test servername=hostname"
+NOT_FOUND = b"NOTFOUND "
+
+
+@pytest.fixture
+async def served(net: Internet, tmp_path: Path) -> AsyncIterator[Process]:
+    """The daemon in a process of its own."""
+    async with process(tmp_path, net.config(tmp_path)) as made:
+        await made.start()
+        yield made
+
+
+async def reload(served: Process) -> str:
+    """SIGHUP, and what systemd is told in the end."""
+    served.signal(signal.SIGHUP)
+    while not (said := await served.told()).startswith(b"RELOADING=1\nMONOTONIC_USEC="):
+        assert said.startswith(b"STATUS=")
+    ready = (await served.told()).decode()
+    assert ready.startswith("READY=1\nSTATUS=")
+    return ready
+
+
+async def asked_until(client: Client, end: asyncio.Event) -> int:
+    """Look-up after look-up over one connection; how many were answered, all of them well."""
+    number = 0
+    while not end.is_set():
+        assert await client.ask("good.test") == SECURE
+        number += 1
+    return number
+
+
+async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
+    """Ready, served, reloaded, told to stop, ended."""
+    applied: list[object] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(PATIENCE)
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        settings = net.settings(tmp_path)
+        service = serve(settings, environ, Origin(None, lambda: settings, applied.append))
+        serving = asyncio.create_task(service)
+        assert await asyncio.to_thread(notified.recv, 99) == b"READY=1"
+        assert await Desk(tmp_path).ask("other.test") == NOT_FOUND
+        told = (await asyncio.to_thread(notified.recv, 99)).decode()
+        assert told.startswith("STATUS=0 policies; 0 look-ups")
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert (await asyncio.to_thread(notified.recv, 99)).startswith(b"RELOADING=1\n")
+        assert (await asyncio.to_thread(notified.recv, 99)).startswith(b"READY=1\n")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+        assert notified.recv(99) == b"STOPPING=1"
+    assert applied == [settings]
+
+
+async def test_watchdog(net: Internet, tmp_path: Path) -> None:
+    """Where systemd wants to hear of us, it does, for as long as we answer."""
+    async with process(tmp_path, net.config(tmp_path)) as served:
+        await served.start(WATCHDOG_USEC="400000")
+        heard = [await served.notified() for _ in range(3)]
+    assert heard == [b"WATCHDOG=1"] * 3
+
+
+async def test_under_traffic(net: Internet, served: Process, tmp_path: Path) -> None:
+    """Reload after reload, 50 clients lose neither a look-up nor their connection."""
+    end = asyncio.Event()
+    more = [*net.options(tmp_path)["listen"], {"socketmap": f"unix:{tmp_path / 'more'}"}]  # type: ignore[misc] # a list
+    async with served.clients(50) as clients:
+        asking = [asyncio.create_task(asked_until(client, end)) for client in clients]
+        for changes in ({"dns": {"timeout": "4s"}}, AS_IT_IS, {"https": {"timeout": "9s"}}):
+            (tmp_path / "config.yml").write_text(_config(net, tmp_path, changes, more))
+            await reload(served)
+            async with connected(tmp_path / "more") as late:
+                assert await late.ask("good.test") == SECURE
+            net.config(tmp_path)
+            await reload(served)
+            assert not (tmp_path / "more").exists()
+        end.set()
+        assert min(await asyncio.gather(*asking)) > 0
+    assert net.gets("good.test") == 1
+    assert served.log.count(" reloaded") == 6
+
+
+def _config(net: Internet, folder: Path, changes: Changes, listen: object) -> str:
+    """A configuration with other listeners."""
+    options = json.loads(net.config(folder, changes).read_text())
+    return json.dumps({**options, "listen": listen})
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("dns: {timeout: soon}", "dns.timeout: found 'soon'"),
+        ("listen: [{socketmap: 127.0.0.1:1}, {socketmap: unix:/nowhere/s}]", "cannot listen on"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+async def test_a_bad_file(served: Process, tmp_path: Path, text: str | None, reason: str) -> None:
+    """It changes nothing, and both the log and systemd are told what is wrong with it."""
+    path = tmp_path / "config.yml"
+    good = path.read_text()
+    path.unlink()
+    if text:
+        path.write_text(text)
+    async with connected(served.socketmap) as client:
+        assert await client.ask("good.test") == SECURE
+        status = await reload(served)
+        assert "STATUS=not reloaded: " in status
+        assert reason in status
+        assert await client.ask("good.test") == SECURE
+        [line] = [line for line in served.log.splitlines() if "not reloaded" in line]
+        assert reason in line
+        path.write_text(good)
+        assert "not reloaded" not in await reload(served)
+
+
+async def test_another_level_of_the_log(net: Internet, served: Process, tmp_path: Path) -> None:
+    """What the log shows is the settings' too."""
+    assert await served.ask("one.test") == NOT_FOUND
+    net.config(tmp_path, {"log": {"level": "debug", "format": "json"}})
+    await reload(served)
+    assert await served.ask("two.test") == NOT_FOUND
+    assert "one.test" not in served.log
+    assert any(
+        json.loads(line)["domain"] == "two.test"
+        for line in served.log.splitlines()
+        if line.startswith("{") and '"event": "look-up"' in line
+    )

@@ -1,0 +1,103 @@
+"""A key names its Policy Domain, or none (postfix.md "Keys"; RFC 8461 §3.4)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome, after_verdict
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.postfix.protocol.nexthop import policy_domain, verdict_on
+
+
+@pytest.mark.parametrize(
+    ("key", "domain"),
+    [
+        (b"good.test", "good.test"),
+        (b"sub.a.good.test", "sub.a.good.test"),
+        (b"Nf.LOAD.test", "nf.load.test"),
+        (b"[mx1.good.test]", "mx1.good.test"),
+        (b"[mx1.good.test]:587", "mx1.good.test"),
+        (b"good.test:25", "good.test"),
+        (b"good.test:submission", "good.test"),
+        ("b\u00fccher.test".encode(), "xn--bcher-kva.test"),
+        (b"xn--bcher-kva.test", "xn--bcher-kva.test"),
+        (b"good.test.", "good.test"),
+    ],
+)
+def test_names_a_domain(key: bytes, domain: str) -> None:
+    """Plain, with a port, in brackets: the host is the Policy Domain (D18, Q3)."""
+    assert policy_domain(key) == domain
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"",
+        b".good.test",
+        b".test",
+        b".",
+        b"[127.0.0.1]",
+        b"[127.0.0.1]:25",
+        b"127.0.0.1",
+        b"127.0.0.1:25",
+        b"[IPv6:2001:db8::1]",
+        b"[ipv6:::1]:25",
+        b"[2001:db8::1]",
+        b"2001:db8::1",
+        b"[]",
+        b"[]:25",
+        b"[good.test",
+        b"good.test]",
+        b"[good.test]25",
+        b"[good.test]:",
+        b"good.test:",
+        b"good.test:25:25",
+        b"[[good.test]]",
+        b"localhost",
+        b"[mailhub]",
+        b"user@good.test",
+        b"good test",
+        b"good.test\n",
+        b"good.test\x00",
+        b"good_host.test",
+        b"\xff\xfe.test",
+        b"*",
+        ".".join(["a" * 61] * 4).encode(),  # 247 characters: _mta-sts. no longer fits before it
+        b"a" * 10_000,
+    ],
+)
+def test_names_none(key: bytes) -> None:
+    """Parents, literals, local and malformed names: no Policy Domain (D17, D19, X6)."""
+    assert policy_domain(key) is None
+
+
+@given(st.one_of(st.binary(max_size=300), st.text(max_size=80).map(str.encode)))
+def test_any_bytes(key: bytes) -> None:
+    """Any key gives none, or a name to which the labels of MTA-STS can be put."""
+    domain = policy_domain(key)
+    assert domain is None or len(f"_mta-sts.{domain}") <= 253
+
+
+GOOD = Domain("good.test")
+
+
+@pytest.mark.parametrize(
+    ("key", "host", "applies"),
+    [
+        (b"good.test", "mx.good.test", True),
+        (b"Good.test.", "mx.good.test", True),
+        (b"good.test:25", "mx.good.test", True),
+        (b"good.test:smtp", "mx.good.test", True),
+        (b"good.test:587", "mx.good.test", False),
+        (b"[good.test]", "mx.good.test", False),
+        (b"[good.test]", "good.test", True),
+        (b"[good.test]:25", "good.test", True),
+        (b"[good.test]:587", "good.test", False),
+        (b"\xff[", "good.test", False),
+    ],
+)
+def test_what_a_verdict_is_on(key: bytes, host: str, *, applies: bool) -> None:
+    """DANE's verdict is on the MX hosts and port 25, and holds for no other way (T10)."""
+    hosts = (Host(host, HostState.USABLE, "TLSA"),)
+    verdict = after_verdict(None, Outcome(MxState.SECURE, "MX", hosts, 300), 0)
+    assert verdict_on(key, GOOD, verdict) == (verdict if applies else None)

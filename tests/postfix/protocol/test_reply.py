@@ -1,0 +1,204 @@
+"""What Postfix is told of a state (design "Reply"; postfix.md "The policy text")."""
+
+import re
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome, Verdict, after_verdict
+from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.mtasts.errors import InvalidPolicyError, NoRecordError
+from postfix_mta_sts.mtasts.lifecycle import State, after_discovery, restored
+from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.postfix.protocol.reply import (
+    NOT_FOUND,
+    PLAIN,
+    DaneRule,
+    Dress,
+    Found,
+    Reply,
+    TryAgain,
+    compose,
+)
+
+DOMAIN = parse_domain("good.test")
+TLSRPT = Dress(tlsrpt=True)
+GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mx1.good.test\r\nmx: *.Good.test\r\nmax_age: 9\r\n"
+
+
+def told(text: str, dress: Dress) -> Reply:
+    """What is told of a domain with this policy."""
+    policy = parse_policy(text.encode())
+    return compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), dress)
+
+
+def fullest(text: str, dress: Dress) -> str:
+    """The fullest variant of the policy that is found."""
+    reply = told(text, dress)
+    assert isinstance(reply, Found)
+    return reply.variants[0]
+
+
+def test_enforce() -> None:
+    """Enforce is a secure level, with the patterns in Postfix's form (A1, Q4)."""
+    assert fullest(GOOD, PLAIN) == "secure match=mx1.good.test:.good.test servername=hostname"
+
+
+def test_old_postfix() -> None:
+    """Without servername= for Postfix before 3.4."""
+    old = Dress(servername=False)
+    assert fullest(GOOD, old) == "secure match=mx1.good.test:.good.test"
+
+
+def test_tlsrpt() -> None:
+    """The TLSRPT dress is to the letter what Postfix 3.10 was seen to take (L8, L9)."""
+    assert fullest(GOOD, TLSRPT) == (
+        "secure match=mx1.good.test:.good.test servername=hostname policy_type=sts "
+        "policy_domain=good.test mx_host_pattern=mx1.good.test mx_host_pattern=*.good.test "
+        "{ policy_string = version: STSv1 } { policy_string = mode: enforce } "
+        "{ policy_string = mx: mx1.good.test } { policy_string = mx: *.Good.test } "
+        "{ policy_string = max_age: 9 }"
+    )
+
+
+def test_variants_lose_the_least_first() -> None:
+    """Too long a reply loses its policy strings, then all TLSRPT attributes."""
+    reply = told(GOOD, TLSRPT)
+    assert isinstance(reply, Found)
+    full, attributes, secure = reply.variants
+    assert full.startswith(attributes + " { policy_string")
+    assert attributes.startswith(secure + " policy_type=sts")
+    assert secure == fullest(GOOD, PLAIN)
+
+
+def test_patterns_are_told_once_in_order() -> None:
+    """Repeats are left out, in whatever case they come."""
+    text = GOOD.replace("max_age", "mx: MX1.good.test\nmx: a.test\nmax_age")
+    assert "match=mx1.good.test:.good.test:a.test " in fullest(text, PLAIN)
+
+
+@pytest.mark.parametrize("mode", ["testing", "none"])
+def test_modes_that_are_not_enforced(mode: str) -> None:
+    """Testing and none leave the administrator's own level in force (A2, A3)."""
+    assert told(GOOD.replace("enforce", mode), TLSRPT) is NOT_FOUND
+
+
+def test_enforce_testing() -> None:
+    """A map can be told to enforce testing, but never none."""
+    strict = Dress(enforce_testing=True)
+    assert fullest(GOOD.replace("enforce", "testing"), strict) == fullest(GOOD, PLAIN)
+    assert told(GOOD.replace("enforce", "none"), strict) is NOT_FOUND
+
+
+def test_absence() -> None:
+    """A domain without a policy is not found (C4)."""
+    absent = after_discovery(None, NoRecordError("NXDOMAIN"), 0)
+    assert isinstance(absent, State)
+    assert compose(DOMAIN, absent, TLSRPT) is NOT_FOUND
+
+
+@pytest.mark.parametrize("value", ["a}b", "{a", "a{ policy_failure = x }b", "\u0085", "\u009b31m"])
+def test_lines_that_could_break_out_are_not_told(value: str) -> None:
+    """A line with a brace or a control character stays out of policy_string."""
+    line = fullest(GOOD + f"x: {value}\n", TLSRPT)
+    assert line == fullest(GOOD, TLSRPT)
+
+
+def test_tabs_are_told_as_blanks() -> None:
+    """A TAB is legal after the colon, and would split the attribute."""
+    assert "{ policy_string = mode: enforce }" in fullest(
+        GOOD.replace("mode: ", "mode:\t").replace("enforce", "enforce\t"), TLSRPT
+    )
+
+
+@given(st.binary(max_size=80))
+def test_whatever_a_policy_says_the_attributes_are_ours(extra: bytes) -> None:
+    """No text of a policy adds, ends or renames an attribute."""
+    try:
+        policy = parse_policy(GOOD.encode() + extra)
+    except InvalidPolicyError:
+        return
+    reply = compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), TLSRPT)
+    if not isinstance(reply, Found):
+        return
+    assert not re.search(r"[\x00-\x1f\x7f]", reply.variants[0])
+    outside = re.sub(r"\{ policy_string = [^{}]+ \}", "", reply.variants[0]).split()
+    names = {word.partition("=")[0] for word in outside}
+    assert names <= {"secure", "match", "servername", "policy_type", "policy_domain"} | {
+        "mx_host_pattern"
+    }
+
+
+def verdict(*states: HostState) -> Verdict:
+    """The verdict on a domain with a signed MX RRset of such hosts."""
+    hosts = tuple(Host(f"mx{n}.good.test", s, f"TLSA of mx{n}") for n, s in enumerate(states))
+    return after_verdict(None, Outcome(MxState.SECURE, "MX: signed", hosts, 300), 0)
+
+
+def mx(state: MxState) -> Verdict:
+    """The verdict that comes of such an MX RRset alone."""
+    return after_verdict(None, Outcome(state, "MX: said", (), 300), 0)
+
+
+WITH_POLICY = restored(parse_policy(GOOD.encode()), PolicyId("a"), 0, 0)
+WITHOUT = after_discovery(None, NoRecordError("NXDOMAIN"), 0)
+SECURE = compose(DOMAIN, WITH_POLICY, TLSRPT)
+DANE, DANE_ONLY = Found(("dane",)), Found(("dane-only",))
+USABLE, UNUSABLE = HostState.USABLE, HostState.UNUSABLE
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "with_policy", "without"),
+    [
+        (verdict(USABLE, USABLE), "dane-only", DANE_ONLY, DANE_ONLY),
+        (verdict(USABLE, USABLE), "dane", DANE, DANE),
+        (verdict(USABLE, USABLE), "yield", NOT_FOUND, NOT_FOUND),
+        (verdict(USABLE, HostState.ABSENT), "dane-only", DANE, DANE),
+        (verdict(USABLE, HostState.FAILED), "dane-only", DANE, DANE),
+        (verdict(USABLE, HostState.ABSENT), "dane", DANE, DANE),
+        (verdict(USABLE, HostState.ABSENT), "yield", NOT_FOUND, NOT_FOUND),
+        (verdict(UNUSABLE, HostState.ABSENT), "dane-only", SECURE, DANE),
+        (verdict(UNUSABLE), "dane", SECURE, DANE),
+        (verdict(UNUSABLE), "yield", SECURE, NOT_FOUND),
+        (verdict(HostState.ABSENT), "dane-only", SECURE, NOT_FOUND),
+        (verdict(), "dane-only", SECURE, NOT_FOUND),
+        (mx(MxState.INSECURE), "dane-only", SECURE, NOT_FOUND),
+        (mx(MxState.FAILED), "dane-only", SECURE, NOT_FOUND),
+        (None, "dane-only", SECURE, NOT_FOUND),
+    ],
+)
+def test_dane(
+    given: Verdict | None,
+    answer: Literal["dane-only", "dane", "yield"],
+    with_policy: Reply,
+    without: Reply,
+) -> None:
+    """DANE goes before a policy, in its own plain word whatever the dress (A5)."""
+    rule = DaneRule(answer)
+    assert isinstance(WITHOUT, State)
+    assert compose(DOMAIN, WITH_POLICY, TLSRPT, given, rule) == with_policy
+    assert compose(DOMAIN, WITHOUT, TLSRPT, given, rule) == without
+
+
+def test_a_failure_of_dane_defers_with_its_reason() -> None:
+    """Where the MX RRset is signed and the DNS does not say more, the mail waits (T5)."""
+    failure = verdict(HostState.ABSENT, HostState.FAILED)
+    told = compose(DOMAIN, WITH_POLICY, PLAIN, failure)
+    assert told == TryAgain("DANE: DNS failure for good.test: TLSA of mx1")
+
+
+def test_a_failure_of_dane_goes_by_the_policy_on_request() -> None:
+    """With on_failure mta_sts nothing is held for it."""
+    rule = DaneRule(defer=False)
+    assert compose(DOMAIN, WITH_POLICY, TLSRPT, verdict(HostState.FAILED), rule) == SECURE
+
+
+def test_a_long_reason_of_dane_is_cut() -> None:
+    """However long the names of a chain are, the reply fits every wire."""
+    long = Outcome(MxState.SECURE, "MX", (Host("mx", HostState.FAILED, "x" * 2000),), 300)
+    told = compose(DOMAIN, WITH_POLICY, PLAIN, after_verdict(None, long, 0))
+    assert isinstance(told, TryAgain)
+    assert len(told.reason) == 500

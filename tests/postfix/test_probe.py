@@ -1,0 +1,205 @@
+"""A look-up as Postfix makes it: every reply is told, and whatever is none is refused."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postfix_mta_sts.config.field_types import TcpAddress, UnixAddress
+from postfix_mta_sts.postfix.probe import Place, ProbeError, ask, askable, bound
+from tests.support.daemons import PATIENCE, daemon
+from tests.support.internet import SOCKETMAP, TCP_TABLE_TLSRPT, internet
+from tests.support.tasks import Tasks
+
+Wire = Literal["socketmap", "tcp_table"]
+SOON = 0.05
+
+
+@asynccontextmanager
+async def saying(wire: Wire, said: bytes, *, ends: bool = True) -> AsyncIterator[Place]:
+    """A listener that says these bytes whatever it is asked, and closes if it `ends`."""
+    tasks = Tasks()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read(1)
+            writer.write(said)
+            if not ends:
+                await asyncio.Event().wait()
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.start(answer(reader, writer), "answer")
+
+    async with await asyncio.start_server(answered, "127.0.0.1", 0) as server:
+        yield bound(wire, server.sockets[0])
+        await tasks.stop()
+
+
+async def told(wire: Wire, said: bytes) -> str | None:
+    """What `ask` makes of these bytes."""
+    async with saying(wire, said) as place:
+        return await ask(place, deadline=PATIENCE)
+
+
+async def refusal(wire: Wire, said: bytes) -> str:
+    """The reason for which these bytes are refused."""
+    with pytest.raises(ProbeError) as caught:
+        await told(wire, said)
+    return str(caught.value)
+
+
+class TestTheDaemon:
+    """Asked of the real one."""
+
+    @pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+    async def test_over_each_wire(self, tmp_path: Path) -> None:
+        """A policy, none, and a key that names no domain."""
+        async with internet(tmp_path) as net, daemon(net, tmp_path):
+            net.publish("good.test")
+            socketmap = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
+            tcp_table = Place("tcp_table", UnixAddress(tmp_path / TCP_TABLE_TLSRPT))
+            secure = "secure match=mx1.good.test servername=hostname"
+            assert await ask(socketmap, "good.test", deadline=PATIENCE) == secure
+            fuller = await ask(tcp_table, "good.test", deadline=PATIENCE)
+            assert fuller is not None
+            assert fuller.startswith(f"{secure} policy_type=sts policy_domain=good.test ")
+            for place in (socketmap, tcp_table):
+                assert await ask(place, "other.test", deadline=PATIENCE) is None
+
+    async def test_nobody_needs_no_network(self, tmp_path: Path) -> None:
+        """The key that is asked by default causes no query, and is answered while DNS is silent."""
+        async with internet(tmp_path) as net, daemon(net, tmp_path):
+            net.vanish()
+            for place in (
+                Place("socketmap", UnixAddress(tmp_path / SOCKETMAP)),
+                Place("tcp_table", UnixAddress(tmp_path / TCP_TABLE_TLSRPT)),
+            ):
+                assert await ask(place, deadline=PATIENCE) is None
+            assert net.dns.queries.total == 0
+
+
+class TestReplies:
+    """What is a reply, and what is none."""
+
+    @pytest.mark.parametrize(
+        ("wire", "said", "text"),
+        [
+            ("socketmap", b"19:OK secure match=a.b,", "secure match=a.b"),
+            ("socketmap", b"9:NOTFOUND ,", None),
+            ("socketmap", b"8:OK \x1b[2J\xff,", "?[2J?"),
+            ("tcp_table", b"200 secure%20match=a.b\n", "secure match=a.b"),
+            ("tcp_table", b"200 secure match=a.b\n", "secure match=a.b"),
+            ("tcp_table", b"500 not%20found\n", None),
+        ],
+    )
+    async def test_read(self, wire: Wire, said: bytes, text: str | None) -> None:
+        """A reply's text comes as one printable line; not found as None."""
+        assert await told(wire, said) == text
+
+    @pytest.mark.parametrize(
+        ("wire", "said", "reason"),
+        [
+            ("socketmap", b"10:TEMP later,", "TEMP: later"),
+            ("socketmap", b"8:PERM \x07no,", "PERM: ?no"),
+            ("socketmap", b"8:NOTFOUND,", "not a reply of socketmap"),
+            ("socketmap", b"2:OK,", "not a reply of socketmap"),
+            ("socketmap", b"3:OK x", "not a reply of socketmap"),
+            ("socketmap", b"03:OK ,", "not a reply of socketmap"),
+            ("socketmap", b"999999:OK ", "not a reply of socketmap"),
+            ("socketmap", b"HTTP/1.1 400: no", "not a reply of socketmap"),
+            ("socketmap", b"x" * 100_000, "not a reply of socketmap"),
+            ("socketmap", b"", "closed without a reply"),
+            ("socketmap", b"10:TE", "closed in the middle of a reply"),
+            ("tcp_table", b"400 try%0Aagain\n", "400: try?again"),
+            ("tcp_table", b"600 what\n", "not a reply of tcp_table"),
+            ("tcp_table", b"500 no", "closed in the middle of a reply"),
+            ("tcp_table", b"x" * 100_000, "not a reply of tcp_table"),
+        ],
+    )
+    async def test_refused(self, wire: Wire, said: bytes, reason: str) -> None:
+        """Try again, and what is no reply, are errors with a printable reason."""
+        assert await refusal(wire, said) == reason
+
+    async def test_silence(self) -> None:
+        """Who takes the question and says nothing has until the deadline."""
+        async with saying("socketmap", b"9:NOT", ends=False) as place:
+            with pytest.raises(ProbeError, match=r"^no reply within 0\.05 s$"):
+                await ask(place, deadline=SOON)
+
+
+class TestPlaces:
+    """Where can be asked."""
+
+    def test_port_0(self) -> None:
+        """Port 0 is no place: it is another each time."""
+        with pytest.raises(ValueError, match=r"127\.0\.0\.1:0: port 0 is another one each time"):
+            Place("socketmap", TcpAddress("127.0.0.1", 0))
+
+    @pytest.mark.parametrize(
+        ("host", "family"), [("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)]
+    )
+    async def test_all_addresses(self, host: str, family: socket.AddressFamily) -> None:
+        """A listener on all addresses is asked on loopback."""
+        asked = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b",")
+            if writer.get_extra_info("peername")[0] in {"127.0.0.1", "::1"}:
+                asked.set()
+            writer.write(b"9:NOTFOUND ,")
+            writer.close()
+
+        server = await asyncio.start_server(answer, host, 0, family=family)
+        async with server:
+            place = bound("socketmap", server.sockets[0])
+            assert isinstance(place.address, TcpAddress)
+            assert place.address.host == host
+            assert await ask(place, deadline=PATIENCE) is None
+        assert asked.is_set()
+
+    @pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p], ids=["none", "folder"])
+    async def test_nobody_there(self, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+        """Where nobody listens the reason is the system's."""
+        with pytest.raises(ProbeError, match=r"No such file|Connection refused"):
+            await ask(Place("socketmap", UnixAddress(make(tmp_path))), deadline=PATIENCE)
+
+    def test_askable(self, tmp_path: Path) -> None:
+        """The first that may be asked: one of TCP, or a socket that is there and may be written."""
+        none = Place("socketmap", UnixAddress(tmp_path / "none"))
+        tcp = Place("socketmap", TcpAddress("127.0.0.1", 1))
+        (tmp_path / "there").touch()
+        there = Place("tcp_table", UnixAddress(tmp_path / "there"))
+        assert askable([none, there, tcp]) is there
+        assert askable([none, tcp]) is tcp
+        assert askable([none]) is None
+
+    def test_bound_to_a_file(self, tmp_path: Path) -> None:
+        """A UNIX socket's place is its file."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(tmp_path / "s"))
+            assert bound("tcp_table", sock) == Place("tcp_table", UnixAddress(tmp_path / "s"))
+
+
+@given(st.binary(max_size=40), st.sampled_from(["socketmap", "tcp_table"]))
+def test_any_bytes(said: bytes, wire: Wire) -> None:
+    """Whatever comes is told or refused, in printable ASCII."""
+
+    async def run() -> str | None:
+        return await told(wire, said)
+
+    try:
+        text = asyncio.run(run())
+    except ProbeError as error:
+        text = str(error)
+    assert text is None or (text.isascii() and text.isprintable())

@@ -1,0 +1,258 @@
+"""A store's file: made for its owner only, kept if it is ours, else set aside; never half-done."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.policy import Mode, Policy
+from postfix_mta_sts.store import DamagedStoreError, Overview, Row, StoreError
+from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID, SCHEMA, identity, set_aside
+from postfix_mta_sts.store.sqlite.store import SqliteStore
+from tests.support.states import a_policy, a_state, policies
+
+GOOD = Domain("good.test")
+NOW = 1_700_000_000.0
+ASIDE = "policies.db.set-aside-20231114T221320"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a store is to be."""
+    return tmp_path / "policies.db"
+
+
+async def opened_once(path: Path, schema: Sequence[Sequence[str]] = SCHEMA) -> None:
+    """A store opened and closed, with one policy saved."""
+    store = await SqliteStore.open(path, schema=schema, clock=lambda: NOW)
+    await store.save(GOOD, a_state(), 1000.0)
+    await store.close()
+
+
+async def found_after(path: Path, schema: Sequence[Sequence[str]] = SCHEMA) -> State | None:
+    """What a store that is opened now knows."""
+    store = await SqliteStore.open(path, schema=schema, clock=lambda: NOW)
+    try:
+        return await store.load(GOOD)
+    finally:
+        await store.close()
+
+
+def sql(path: Path, *statements: str) -> list[tuple[object, ...]]:
+    """Another program at the file; the rows of the last statement."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return [db.execute(statement).fetchall() for statement in statements][-1]
+
+
+def set_aside_names(path: Path) -> list[str]:
+    """What has been set aside."""
+    return sorted(entry.name for entry in path.parent.iterdir() if "set-aside" in entry.name)
+
+
+async def test_new_file(tmp_path: Path) -> None:
+    """Folder and file are made for their owner only; what SQLite keeps beside it, too."""
+    path = tmp_path / "state" / "policies.db"
+    store = await SqliteStore.open(path)
+    await store.save(GOOD, a_state(), 1000.0)
+    modes = {entry.name: entry.stat().st_mode & 0o777 for entry in path.parent.iterdir()}
+    await store.close()
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert modes == {f"policies.db{end}": 0o600 for end in ("", "-wal", "-shm")}
+
+
+async def test_marks(path: Path) -> None:
+    """The file says whose it is and how far its schema goes, and is in WAL mode."""
+    await opened_once(path)
+    assert sql(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert sql(path, "PRAGMA user_version") == [(len(SCHEMA),)]
+    assert sql(path, "PRAGMA journal_mode") == [("wal",)]
+
+
+async def test_reopened(path: Path) -> None:
+    """What was saved is there when the file is opened again; nothing is set aside."""
+    await opened_once(path)
+    assert await found_after(path) == a_state()
+    assert not set_aside_names(path)
+
+
+async def test_link_is_followed(tmp_path: Path, path: Path) -> None:
+    """A symbolic link in the file's place stays one: the file that it names is used."""
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "real.db"
+    path.symlink_to(target)
+    await opened_once(path)
+    assert path.is_symlink()
+    assert await found_after(target) == a_state()
+
+
+NEWER = (*SCHEMA, ["ALTER TABLE policies ADD COLUMN note TEXT", "CREATE TABLE notes (note TEXT)"])
+
+
+async def test_migrates_forward(path: Path) -> None:
+    """A file of an older schema gets the steps that it lacks, and keeps its rows."""
+    await opened_once(path)
+    assert await found_after(path, NEWER) == a_state()
+    assert sql(path, "PRAGMA user_version", "SELECT note FROM policies") == [(None,)]
+    assert sql(path, "PRAGMA user_version") == [(len(NEWER),)]
+    assert not set_aside_names(path)
+
+
+async def test_failed_step_changes_nothing(path: Path) -> None:
+    """A step that fails half-way leaves the file as it was, and in its place."""
+    await opened_once(path)
+    before = sql(path, "SELECT sql FROM sqlite_master")
+    with pytest.raises(StoreError, match="syntax error") as caught:
+        await SqliteStore.open(path, schema=(*NEWER, ["CREATE TABLE half (a TEXT)", "FAIL"]))
+    assert not isinstance(caught.value, DamagedStoreError)
+    assert sql(path, "SELECT sql FROM sqlite_master") == before
+    assert sql(path, "PRAGMA user_version") == [(len(SCHEMA),)]
+    assert await found_after(path) == a_state()
+    assert not set_aside_names(path)
+
+
+async def test_first_schema(path: Path) -> None:
+    """A file of the first version keeps its policies, and gives their modes at once."""
+    sql(path, *SCHEMA[0], "PRAGMA user_version = 1", f"PRAGMA application_id = {APPLICATION_ID}")
+    with closing(sqlite3.connect(path)) as db, db:
+        row = ("good.test", "id1", a_policy().text, 1.0, 2.0, 9e9, 3.0)
+        db.execute("INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    store = await SqliteStore.open(path)
+    assert await store.row(GOOD) == Row(GOOD, a_state(1.0, 2.0), asked_at=3.0, asked_count=0)
+    modes = {Mode.ENFORCE: 1, Mode.TESTING: 0, Mode.NONE: 0}
+    assert await store.overview(5.0, 3.0) == Overview(modes, 1.0)
+    assert await store.history(GOOD) == []
+    await store.close()
+    assert not set_aside_names(path)
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies=st.lists(policies(), min_size=1, max_size=20))
+def test_mode_is_read_from_the_policy(policies: list[Policy]) -> None:
+    """SQL finds the very mode that the parser finds, however the policy is laid out."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        for statement in chain.from_iterable(SCHEMA):
+            db.execute(statement)
+        rows = [(f"d{n}.test", policy.text) for n, policy in enumerate(policies)]
+        db.executemany(
+            """
+            INSERT INTO policies
+                (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at)
+                VALUES (?, 'id', ?, 0, 0, 0, 0)
+            """,
+            rows,
+        )
+        modes = [mode for (mode,) in db.execute("SELECT mode FROM policies ORDER BY rowid")]
+    assert modes == [policy.mode for policy in policies]
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        (["PRAGMA application_id = 1"], "another program's database"),
+        (["PRAGMA user_version = 1"], "another program's database"),
+        (["CREATE TABLE mail (id INTEGER)"], "another program's database"),
+        (
+            [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 99"],
+            f"schema 99 is newer than {len(SCHEMA)}, the newest known",
+        ),
+        (
+            [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"],
+            "no such table: policies",
+        ),
+    ],
+)
+async def test_foreign_file(
+    path: Path, caplog: pytest.LogCaptureFixture, statements: list[str], reason: str
+) -> None:
+    """A database that is not ours is set aside whole, with a warning, and a new one begun."""
+    marks = ["PRAGMA application_id", "PRAGMA user_version"]
+    sql(path, *statements)
+    before = [sql(path, mark) for mark in marks]
+    await opened_once(path)
+    assert set_aside_names(path) == [ASIDE]
+    assert [sql(path.with_name(ASIDE), mark) for mark in marks] == before
+    assert await found_after(path) == a_state()
+    [record] = [r for r in caplog.records if r.levelname == "WARNING"]
+    assert "store set aside" in record.getMessage()
+    assert ASIDE in record.getMessage()
+    assert reason in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xff" * 8192, b"root:x:0:0\n", b"SQLite format 3\0" + b"\xff" * 8192]
+)
+async def test_garbage_at_start(path: Path, garbage: bytes) -> None:
+    """A file that is no database is set aside, byte for byte."""
+    path.write_bytes(garbage)
+    await opened_once(path)
+    assert path.with_name(ASIDE).read_bytes() == garbage
+    assert await found_after(path) == a_state()
+
+
+def test_companions(path: Path) -> None:
+    """What SQLite keeps beside a file keeps belonging to it under its new name."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        path.with_name(f"policies.db{end}").write_text(f"text{end}")
+    set_aside(path, identity(path), "damaged", NOW)
+    contents = {entry.name: entry.read_text() for entry in path.parent.iterdir()}
+    assert contents == {f"{ASIDE}{e}": f"text{e}" for e in ("", "-wal", "-shm", "-journal")}
+
+
+async def test_names_do_not_clash(path: Path) -> None:
+    """What is set aside in the same second gets names of its own."""
+    for _ in range(3):
+        path.write_bytes(b"garbage")
+        await opened_once(path)
+    assert set_aside_names(path) == [ASIDE, f"{ASIDE}-2", f"{ASIDE}-3"]
+
+
+async def test_empty_file_is_begun(path: Path) -> None:
+    """An empty file, which systemd-tmpfiles may have made, is taken as a new one."""
+    path.touch()
+    await opened_once(path)
+    assert await found_after(path) == a_state()
+    assert not set_aside_names(path)
+
+
+async def test_not_a_file(path: Path) -> None:
+    """A folder in the file's place is an error, and stays where it is."""
+    path.mkdir()
+    with pytest.raises(StoreError, match="not a file"):
+        await SqliteStore.open(path)
+    assert path.is_dir()
+
+
+async def test_no_folder(path: Path) -> None:
+    """A file in the folder's place is an error with the path in its reason."""
+    path.touch()
+    with pytest.raises(StoreError, match=str(path)):
+        await SqliteStore.open(path / "policies.db")
+
+
+async def test_faster_process(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that another process has just replaced is not set aside in its stead."""
+    path.write_bytes(b"garbage")
+    found = identity(path)
+    set_aside(path, found, "damaged", NOW)
+    await opened_once(path)
+    set_aside(path, found, "damaged", NOW)
+    assert await found_after(path) == a_state()
+    assert set_aside_names(path) == [ASIDE]
+    assert len(caplog.records) == 1
+
+
+async def test_cannot_be_set_aside(path: Path) -> None:
+    """Where a damaged file cannot be renamed, it stays, and the reason is told."""
+    path.write_bytes(b"garbage")
+    long_path = path.with_name("n" * 250)  # with the suffix, longer than a name can be
+    path.rename(long_path)
+    with pytest.raises(StoreError, match="name too long"):
+        await SqliteStore.open(long_path)
+    assert long_path.read_bytes() == b"garbage"
