@@ -62,7 +62,7 @@ WAITED_BOUNDS: Final = (
 """Upper bounds, in seconds, of the classes into which look-ups that waited fall."""
 
 
-class Counts:
+class Counters:
     """One of it for a process; nothing here ever goes down."""
 
     __slots__ = ("answers", "attempts", "evicted", "refused", "waited", "waited_seconds")

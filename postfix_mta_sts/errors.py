@@ -5,5 +5,5 @@ part that raises it.
 """
 
 
-class ToldError(Exception):
+class UserError(Exception):
     """`str()` is one line that says all there is to say: what is wrong, where, and why."""

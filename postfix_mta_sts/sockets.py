@@ -15,14 +15,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from postfix_mta_sts.config.settings import Listener, TcpAddress, UnixAddress
-from postfix_mta_sts.errors import ToldError
+from postfix_mta_sts.config.settings import ListenerSettings, TcpAddress, UnixAddress
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.logs import event
 
 _log = logging.getLogger(__name__)
 
 
-class ListenError(ToldError):
+class ListenError(UserError):
     """An address cannot be listened on. `str()` says which, and why."""
 
 
@@ -42,7 +42,7 @@ class Access(Protocol):
         """See `owner`."""
 
 
-class Listening:
+class Sockets:
     """The listening sockets of one process; `close` removes the socket files that it made.
 
     `inherited`: sockets handed over, each used for the listener that has its address.
@@ -53,7 +53,7 @@ class Listening:
         self._claimed: list[socket.socket] = []  # of those: systemd has them open all the while
         self._made: list[tuple[Path, int]] = []
 
-    def open_all(self, listeners: Iterable[Listener]) -> list[socket.socket]:
+    def open_all(self, listeners: Iterable[ListenerSettings]) -> list[socket.socket]:
         """A socket for each listener, as `open` gives them, or none for any.
 
         An inherited socket that fits no listener is closed, with a warning.
@@ -72,7 +72,7 @@ class Listening:
             event(_log, logging.WARNING, "inherited socket fits no listener", address=name)
         return opened
 
-    def open(self, listener: Listener) -> socket.socket:
+    def open(self, listener: ListenerSettings) -> socket.socket:
         """The socket for a listener, as `open_at` gives it."""
         return self.open_at(listener.address, listener)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from postfix_mta_sts.counts import WAITED_BOUNDS, Answer, Counts, Source, Stage
+from postfix_mta_sts.counts import WAITED_BOUNDS, Answer, Counters, Source, Stage
 
 _T = TypeVar("_T")
 
@@ -29,8 +29,8 @@ _CLASSES: Final = len(WAITED_BOUNDS) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """The numbers of one process, or of several together; of what only grows, see `Counts`."""
+class Snapshot:
+    """The numbers of one process, or of several together; of what only grows, see `Counters`."""
 
     pids: frozenset[int]
     """Of the processes that speak here."""
@@ -67,29 +67,29 @@ class Figures:
             raise ValueError(f"look-ups that waited fall into {_CLASSES} classes")
 
     @classmethod
-    def taken(cls, counts: Counts, pid: int, **others: Any) -> "Figures":  # noqa: ANN401 (the fields above)
+    def taken(cls, counters: Counters, pid: int, **others: Any) -> "Snapshot":  # noqa: ANN401 (the fields above)
         """Those of one process: what was counted until now, and the `others` by name."""
         return cls(
             pids=frozenset([pid]),
-            answers=Counter(counts.answers),
-            attempts=Counter(counts.attempts),
-            waited=tuple(counts.waited),
-            waited_seconds=counts.waited_seconds,
-            evicted=counts.evicted,
-            refused=counts.refused,
+            answers=Counter(counters.answers),
+            attempts=Counter(counters.attempts),
+            waited=tuple(counters.waited),
+            waited_seconds=counters.waited_seconds,
+            evicted=counters.evicted,
+            refused=counters.refused,
             **others,
         )
 
-    def __add__(self, other: "Figures") -> "Figures":
+    def __add__(self, other: "Snapshot") -> "Snapshot":
         names = [f.name for f in fields(self)]
-        return Figures(**{n: _sum(getattr(self, n), getattr(other, n)) for n in names})
+        return Snapshot(**{n: _sum(getattr(self, n), getattr(other, n)) for n in names})
 
     def to_json(self) -> bytes:
         """What `from_json` takes."""
         return json.dumps({f.name: _plain(getattr(self, f.name)) for f in fields(self)}).encode()
 
     @classmethod
-    def from_json(cls, text: bytes) -> "Figures":
+    def from_json(cls, text: bytes) -> "Snapshot":
         """The figures that another process gave; `ValueError` where it gave something else."""
         try:
             given = json.loads(text)

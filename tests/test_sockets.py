@@ -13,13 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.config.settings import Control, Listener, TcpAddress, UnixAddress
-from postfix_mta_sts.sockets import ListenError, Listening
+from postfix_mta_sts.config.settings import (
+    ControlSettings,
+    ListenerSettings,
+    TcpAddress,
+    UnixAddress,
+)
+from postfix_mta_sts.sockets import ListenError, Sockets
 
 
-def tcp(host: str = "127.0.0.1", port: int = 0) -> Listener:
+def tcp(host: str = "127.0.0.1", port: int = 0) -> ListenerSettings:
     """A listener at a TCP address."""
-    return Listener(socketmap=TcpAddress(host, port))
+    return ListenerSettings(socketmap=TcpAddress(host, port))
 
 
 @pytest.fixture
@@ -74,7 +79,7 @@ class TestTcp:
     )
     def test_bound(self, host: str, family: socket.AddressFamily, name: str) -> None:
         """The socket is bound to the address, and not yet listening."""
-        with Listening([]).open(tcp(host)) as sock:
+        with Sockets([]).open(tcp(host)) as sock:
             assert (sock.family, sock.getsockname()[0]) == (family, name)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 0
             sock.listen()
@@ -83,7 +88,7 @@ class TestTcp:
 
     def test_both_families_on_one_port(self) -> None:
         """`[::]:PORT` leaves `0.0.0.0:PORT` free, so that both can be configured."""
-        listening = Listening([])
+        listening = Sockets([])
         with listening.open(tcp("::")) as six:
             port = six.getsockname()[1]
             with listening.open(tcp("0.0.0.0", port)) as four:
@@ -91,12 +96,12 @@ class TestTcp:
 
     def test_name(self) -> None:
         """A host name stands for its address."""
-        with Listening([]).open(tcp("localhost")) as sock:
+        with Sockets([]).open(tcp("localhost")) as sock:
             assert sock.getsockname()[0] in {"127.0.0.1", "::1"}
 
     def test_port_again_after_a_restart(self) -> None:
         """What is left of old connections does not keep a port from the next process."""
-        listening = Listening([])
+        listening = Sockets([])
         with listening.open(tcp()) as sock:
             sock.listen()
             address = sock.getsockname()
@@ -110,7 +115,7 @@ class TestTcp:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1]
             with pytest.raises(ListenError) as caught:
-                Listening([]).open(tcp(port=port))
+                Sockets([]).open(tcp(port=port))
         assert str(caught.value).startswith(f"cannot listen on 127.0.0.1:{port}: ")
         assert "Address already in use" in str(caught.value)
 
@@ -119,7 +124,7 @@ class TestTcp:
         with socket.create_server(("127.0.0.1", 0)) as other:
             for inherited in ([], [other]):
                 with pytest.raises(ListenError, match=r"^cannot listen on nowhere\.invalid:1: "):
-                    Listening(inherited).open(tcp("nowhere.invalid", 1))
+                    Sockets(inherited).open(tcp("nowhere.invalid", 1))
 
 
 class TestUnix:
@@ -130,8 +135,8 @@ class TestUnix:
         """The file has the mode, owner and group that the configuration says."""
         user, uid = an_account()
         group, gid = a_group()
-        listener = Listener(socketmap=UnixAddress(path), mode=mode, owner=user, group=group)
-        with Listening([]).open(listener):
+        listener = ListenerSettings(socketmap=UnixAddress(path), mode=mode, owner=user, group=group)
+        with Sockets([]).open(listener):
             status = path.stat()
         assert stat.S_ISSOCK(status.st_mode)
         assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, uid, gid)
@@ -139,8 +144,8 @@ class TestUnix:
     def test_ids(self, path: Path) -> None:
         """Owner and group may be numbers."""
         uid, gid = an_account()[1], a_group()[1]
-        listener = Listener(socketmap=UnixAddress(path), owner=uid, group=gid)
-        with Listening([]).open(listener):
+        listener = ListenerSettings(socketmap=UnixAddress(path), owner=uid, group=gid)
+        with Sockets([]).open(listener):
             assert (path.stat().st_uid, path.stat().st_gid) == (uid, gid)
 
     @pytest.mark.parametrize(("umask", "mode"), [(0o027, 0o750), (0o000, 0o777), (0o177, 0o600)])
@@ -148,7 +153,7 @@ class TestUnix:
         """Where the configuration says nothing, the mode is what the umask leaves."""
         before = os.umask(umask)
         try:
-            with Listening([]).open(Listener(socketmap=UnixAddress(path))):
+            with Sockets([]).open(ListenerSettings(socketmap=UnixAddress(path))):
                 assert stat.S_IMODE(path.stat().st_mode) == mode
             assert os.umask(umask) == umask
         finally:
@@ -157,9 +162,9 @@ class TestUnix:
     @pytest.mark.parametrize(("owner", "group"), [("no-such-one", None), (None, "no-such-one")])
     def test_unknown_account(self, path: Path, owner: str | None, group: str | None) -> None:
         """An account that does not exist is refused by name, and its file goes at the end."""
-        listening = Listening([])
+        listening = Sockets([])
         with pytest.raises(ListenError, match="no-such-one"):
-            listening.open(Listener(socketmap=UnixAddress(path), owner=owner, group=group))
+            listening.open(ListenerSettings(socketmap=UnixAddress(path), owner=owner, group=group))
         listening.close()
         assert not path.exists()
 
@@ -167,7 +172,7 @@ class TestUnix:
         """A socket file that nobody listens on, left by `kill -9`, is no obstacle."""
         with left_behind(path):
             pass
-        with Listening([]).open(Listener(socketmap=UnixAddress(path))) as sock:
+        with Sockets([]).open(ListenerSettings(socketmap=UnixAddress(path))) as sock:
             sock.listen()
             assert connects(path)
 
@@ -178,7 +183,7 @@ class TestUnix:
             other.listen(backlog)
             waiting.connect(str(path))
             with pytest.raises(ListenError, match="another process is listening on it"):
-                Listening([]).open(Listener(socketmap=UnixAddress(path)))
+                Sockets([]).open(ListenerSettings(socketmap=UnixAddress(path)))
             other.accept()[0].close()
             assert connects(path)
 
@@ -186,13 +191,13 @@ class TestUnix:
         """A file that is no socket is not touched."""
         path.write_text("precious")
         with pytest.raises(ListenError, match="exists and is not a socket"):
-            Listening([]).open(Listener(socketmap=UnixAddress(path)))
+            Sockets([]).open(ListenerSettings(socketmap=UnixAddress(path)))
         assert path.read_text() == "precious"
 
     def test_no_folder(self, path: Path) -> None:
         """A folder that is not there is not made: it would have the wrong owner."""
         with pytest.raises(ListenError, match="No such file or directory"):
-            Listening([]).open(Listener(socketmap=UnixAddress(path / "s")))
+            Sockets([]).open(ListenerSettings(socketmap=UnixAddress(path / "s")))
 
 
 class TestOpenControl:
@@ -200,7 +205,7 @@ class TestOpenControl:
 
     def test_own_folder(self, path: Path) -> None:
         """Its folder is made, and both are for their owner alone."""
-        with unwrapped(Listening([]).open_control(path / "a" / "c", Control())) as sock:
+        with unwrapped(Sockets([]).open_control(path / "a" / "c", ControlSettings())) as sock:
             sock.listen()
             assert connects(path / "a" / "c")
         assert stat.S_IMODE((path / "a").stat().st_mode) == 0o700
@@ -209,21 +214,21 @@ class TestOpenControl:
     def test_access(self, path: Path) -> None:
         """Mode and group are those of the configuration."""
         name, gid = a_group()
-        with unwrapped(Listening([]).open_control(path, Control(mode=0o660, group=name))):
+        with unwrapped(Sockets([]).open_control(path, ControlSettings(mode=0o660, group=name))):
             assert stat.S_IMODE(path.stat().st_mode) == 0o660
             assert path.stat().st_gid == gid
 
     def test_a_folder_that_is_there_stays_as_it_is(self, path: Path) -> None:
         """Who may look into a folder that was there before is not for us to say."""
         path.mkdir(mode=0o755)
-        with unwrapped(Listening([]).open_control(path / "c", Control())):
+        with unwrapped(Sockets([]).open_control(path / "c", ControlSettings())):
             assert stat.S_IMODE(path.stat().st_mode) == 0o755
 
     def test_stale_file_is_replaced(self, path: Path) -> None:
         """What a daemon that was killed has left is no obstacle."""
         with left_behind(path):
             pass
-        with unwrapped(Listening([]).open_control(path, Control())) as sock:
+        with unwrapped(Sockets([]).open_control(path, ControlSettings())) as sock:
             sock.listen()
             assert connects(path)
 
@@ -234,13 +239,13 @@ class TestOpenControl:
         """Where it cannot be had the daemon goes on without: that is one line in the log."""
         (tmp_path / "f").write_text("a file")
         (tmp_path / "d").mkdir()
-        assert Listening([]).open_control(tmp_path / name, Control()) is None
+        assert Sockets([]).open_control(tmp_path / name, ControlSettings()) is None
         assert [m.split(" path=")[0] for m in caplog.messages] == ["no control socket"]
 
     def test_busy(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """The socket of a daemon that runs stays its own."""
         with left_behind(path):
-            assert Listening([]).open_control(path, Control()) is None
+            assert Sockets([]).open_control(path, ControlSettings()) is None
             assert connects(path)
         assert "another process is listening on it" in caplog.messages[0]
 
@@ -250,18 +255,21 @@ class TestOpenAll:
 
     def test_in_order(self, path: Path) -> None:
         """There is one for each listener, in their order."""
-        listeners = [tcp(), Listener(tcp_table=UnixAddress(path)), tcp("::1")]
+        listeners = [tcp(), ListenerSettings(tcp_table=UnixAddress(path)), tcp("::1")]
         with contextlib.ExitStack() as stack:
-            socks = [stack.enter_context(s) for s in Listening([]).open_all(listeners)]
+            socks = [stack.enter_context(s) for s in Sockets([]).open_all(listeners)]
             families = [socket.AF_INET, socket.AF_UNIX, socket.AF_INET6]
             assert [sock.family for sock in socks] == families
 
     def test_all_or_none(self, path: Path) -> None:
         """Where one cannot be had, the others are given up, so that they can be tried again."""
         with socket.create_server(("127.0.0.1", 0)) as other:
-            listeners = [Listener(socketmap=UnixAddress(path)), tcp(port=other.getsockname()[1])]
+            listeners = [
+                ListenerSettings(socketmap=UnixAddress(path)),
+                tcp(port=other.getsockname()[1]),
+            ]
             with pytest.raises(ListenError):
-                Listening([]).open_all(listeners)
+                Sockets([]).open_all(listeners)
         assert not connects(path)
 
     def test_unclaimed_is_warned_of(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -269,7 +277,7 @@ class TestOpenAll:
         caplog.set_level(logging.WARNING)
         with closing(socket.create_server(("127.0.0.1", 0))) as other:
             address = "{}:{}".format(*other.getsockname())
-            Listening([other]).open_all([tcp()])[0].close()
+            Sockets([other]).open_all([tcp()])[0].close()
             assert other.fileno() == -1
         assert caplog.messages == [f"inherited socket fits no listener address={address}"]
 
@@ -279,18 +287,18 @@ class TestClose:
 
     def test_own_file_is_removed(self, path: Path) -> None:
         """The file that was made here goes; without it there is nothing to complain of."""
-        listening = Listening([])
-        with listening.open(Listener(socketmap=UnixAddress(path))):
+        listening = Sockets([])
+        with listening.open(ListenerSettings(socketmap=UnixAddress(path))):
             listening.close()
             assert not path.exists()
             listening.close()
 
     def test_dropped(self, path: Path) -> None:
         """The file of a listener that is no more goes, those of others stay."""
-        listening, other = Listening([]), path.with_name("other")
+        listening, other = Sockets([]), path.with_name("other")
         with (
-            listening.open(Listener(socketmap=UnixAddress(path))),
-            listening.open(Listener(socketmap=UnixAddress(other))),
+            listening.open(ListenerSettings(socketmap=UnixAddress(path))),
+            listening.open(ListenerSettings(socketmap=UnixAddress(other))),
         ):
             listening.drop(UnixAddress(path))
             assert not path.exists()
@@ -298,19 +306,19 @@ class TestClose:
 
     def test_permitted(self, path: Path) -> None:
         """Who may connect can be changed while the socket is open."""
-        listening, address = Listening([]), UnixAddress(path)
-        with listening.open(Listener(socketmap=address, mode=0o600)):
-            listening.permit(address, Listener(socketmap=address, mode=0o660))
+        listening, address = Sockets([]), UnixAddress(path)
+        with listening.open(ListenerSettings(socketmap=address, mode=0o600)):
+            listening.permit(address, ListenerSettings(socketmap=address, mode=0o660))
             assert stat.S_IMODE(path.stat().st_mode) == 0o660
             with pytest.raises(ListenError, match="cannot change"):
-                listening.permit(address, Listener(socketmap=address, owner="no such user"))
+                listening.permit(address, ListenerSettings(socketmap=address, owner="no such user"))
 
     def test_the_next_one_s_file_is_left(self, path: Path) -> None:
         """A socket that another process has made under the same name meanwhile is its own."""
-        listening, successor = Listening([]), Listening([])
-        with listening.open(Listener(socketmap=UnixAddress(path))):
+        listening, successor = Sockets([]), Sockets([])
+        with listening.open(ListenerSettings(socketmap=UnixAddress(path))):
             path.unlink()
-            with successor.open(Listener(socketmap=UnixAddress(path))) as sock:
+            with successor.open(ListenerSettings(socketmap=UnixAddress(path))) as sock:
                 sock.listen()
                 listening.close()
                 assert connects(path)
@@ -319,8 +327,8 @@ class TestClose:
         """The file of a socket that was handed over is that of who made it."""
         with left_behind(path) as sock:
             systemd_s = sock.dup()
-            listening = Listening([sock])
-            with systemd_s, listening.open(Listener(socketmap=UnixAddress(path))):
+            listening = Sockets([sock])
+            with systemd_s, listening.open(ListenerSettings(socketmap=UnixAddress(path))):
                 listening.close()
                 assert connects(path)
 
@@ -335,9 +343,9 @@ class TestInherited:
             socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
             left_behind(path) as unix,
         ):
-            listening = Listening([four, six, unix])
+            listening = Sockets([four, six, unix])
             for listener, handed_over in (
-                (Listener(socketmap=UnixAddress(path)), unix),
+                (ListenerSettings(socketmap=UnixAddress(path)), unix),
                 (tcp("::1", six.getsockname()[1]), six),
                 (tcp("127.0.0.1", four.getsockname()[1]), four),
             ):
@@ -349,14 +357,14 @@ class TestInherited:
         """A host name claims a socket at one of its addresses."""
         with (
             socket.create_server(("127.0.0.1", 0)) as sock,
-            Listening([sock]).open(tcp("localhost", sock.getsockname()[1])) as opened,
+            Sockets([sock]).open(tcp("localhost", sock.getsockname()[1])) as opened,
         ):
             assert opened.getsockname() == sock.getsockname()
 
     def test_claimed_once(self) -> None:
         """A socket serves one listener: who asks for the same address again is refused."""
         with socket.create_server(("127.0.0.1", 0)) as sock:
-            listening = Listening([sock])
+            listening = Sockets([sock])
             port = sock.getsockname()[1]
             with listening.open(tcp(port=port)), pytest.raises(ListenError):
                 listening.open(tcp(port=port))
@@ -364,7 +372,7 @@ class TestInherited:
     def test_claimed_again(self) -> None:
         """A listener that went with one reload and comes again with another has it back."""
         with socket.create_server(("127.0.0.1", 0)) as sock:
-            listening = Listening([sock])
+            listening = Sockets([sock])
             listener = tcp(port=sock.getsockname()[1])
             listening.open(listener).close()
             listening.drop(listener.address)
@@ -379,7 +387,7 @@ class TestInherited:
             closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)) as other,
         ):
             address = sock.getsockname()
-            listening = Listening([sock, unix, other])
+            listening = Sockets([sock, unix, other])
             with listening.open(tcp()):
                 named = listening.unclaimed()
             assert named[:2] == [f"{address[0]}:{address[1]}", f"unix:{path}"]

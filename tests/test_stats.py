@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.counts import SUCCESS, WAITED_BOUNDS, Answer, Counts, Source, Stage
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.counts import SUCCESS, WAITED_BOUNDS, Answer, Counters, Source, Stage
+from postfix_mta_sts.stats import Part, Snapshot
 
 NUMBERS = st.integers(0, 2**60)
 FIGURES = st.builds(
-    Figures,
+    Snapshot,
     pids=st.frozensets(st.integers(1, 2**22)),
     answers=st.dictionaries(
         st.tuples(st.sampled_from(Answer), st.sampled_from(Source)), NUMBERS
@@ -34,13 +34,13 @@ FIGURES = st.builds(
 
 
 @given(FIGURES)
-def test_there_and_back(figures: Figures) -> None:
+def test_there_and_back(snapshot: Snapshot) -> None:
     """What one process writes, another reads as the same."""
-    assert Figures.from_json(figures.to_json()) == figures
+    assert Snapshot.from_json(snapshot.to_json()) == snapshot
 
 
 @given(st.lists(FIGURES, min_size=1, max_size=4))
-def test_sum(several: list[Figures]) -> None:
+def test_sum(several: list[Snapshot]) -> None:
     """Those of several processes are their sums, field by field, and all processes speak."""
     total = reduce(add, several)
     assert total.pids == frozenset().union(*(one.pids for one in several))
@@ -57,25 +57,25 @@ def test_sum(several: list[Figures]) -> None:
 
 def test_taken() -> None:
     """What has been counted is copied: what is counted later does not show."""
-    counts = Counts()
-    counts.answers[Answer.FOUND, Source.STORE] += 2
-    counts.attempts[Stage.DNS, "no-record"] += 3
-    counts.wait(0.3)
-    counts.evicted, counts.refused = 4, 5
-    figures = Figures.taken(counts, 77, domains=6, failing=Counter([Part.DNS]))
-    counts.answers[Answer.FOUND, Source.STORE] += 1
-    counts.attempts[Stage.DNS, "no-record"] += 1
-    counts.wait(0.3)
-    assert figures.pids == {77}
-    assert figures.answers == {(Answer.FOUND, Source.STORE): 2}
-    assert figures.attempts == {(Stage.DNS, "no-record"): 3}
-    assert sum(figures.waited) == 1
-    assert figures.waited_seconds == 0.3
-    assert (figures.evicted, figures.refused, figures.domains) == (4, 5, 6)
-    assert figures.failing[Part.DNS] == 1
+    counters = Counters()
+    counters.answers[Answer.FOUND, Source.STORE] += 2
+    counters.attempts[Stage.DNS, "no-record"] += 3
+    counters.wait(0.3)
+    counters.evicted, counters.refused = 4, 5
+    snapshot = Snapshot.taken(counters, 77, domains=6, failing=Counter([Part.DNS]))
+    counters.answers[Answer.FOUND, Source.STORE] += 1
+    counters.attempts[Stage.DNS, "no-record"] += 1
+    counters.wait(0.3)
+    assert snapshot.pids == {77}
+    assert snapshot.answers == {(Answer.FOUND, Source.STORE): 2}
+    assert snapshot.attempts == {(Stage.DNS, "no-record"): 3}
+    assert sum(snapshot.waited) == 1
+    assert snapshot.waited_seconds == 0.3
+    assert (snapshot.evicted, snapshot.refused, snapshot.domains) == (4, 5, 6)
+    assert snapshot.failing[Part.DNS] == 1
 
 
-GOOD = json.loads(Figures(pids=frozenset([1])).to_json())
+GOOD = json.loads(Snapshot(pids=frozenset([1])).to_json())
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ GOOD = json.loads(Figures(pids=frozenset([1])).to_json())
 def test_refused(given: Any) -> None:  # noqa: ANN401 (whatever JSON holds)
     """What no process of ours writes is a ValueError, whatever is wrong with it."""
     with pytest.raises(ValueError):
-        Figures.from_json(json.dumps(given).encode())
+        Snapshot.from_json(json.dumps(given).encode())
 
 
 def test_no_json() -> None:
     """What is no JSON at all is a ValueError too."""
     with pytest.raises(ValueError):
-        Figures.from_json(b"<html>")
+        Snapshot.from_json(b"<html>")

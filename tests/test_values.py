@@ -8,8 +8,8 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
-from postfix_mta_sts.resolver.cache import Known
-from postfix_mta_sts.store import Asked
+from postfix_mta_sts.resolver.cache import CacheEntry
+from postfix_mta_sts.store import LastAsked
 from postfix_mta_sts.values import replace, to_json
 from tests.support.states import a_state
 
@@ -46,13 +46,13 @@ def test_a_value_goes_over_to_another_process() -> None:
 @pytest.mark.parametrize("at", [0.0, 1795377406.8498323, 1e-7, 2.0**53])
 def test_a_value_can_be_written_as_json(at: float) -> None:
     """With its attributes by name, and every number as it is."""
-    written = json.loads(to_json({GOOD: Asked(at, 3)}))
+    written = json.loads(to_json({GOOD: LastAsked(at, 3)}))
     assert written == {"good.test": {"at": at, "times": 3}}
 
 
 def test_an_entry_is_itself_alone() -> None:
     """It may change, so that another with the same words is another."""
-    one, other = (Known(GOOD, a_state(), 0.0) for _ in range(2))
+    one, other = (CacheEntry(GOOD, a_state(), 0.0) for _ in range(2))
     assert one != other
     one.state = None
     assert other.state == a_state()
@@ -63,6 +63,6 @@ def test_the_collector_of_cycles_does_not_look_at_them() -> None:
     state = failed()
     assert state.policy
     gc.collect()  # with which it lets go of tuples that hold nothing for it
-    known, asked = Known(GOOD, state, 0.0), Asked(0.0, 2)
+    known, asked = CacheEntry(GOOD, state, 0.0), LastAsked(0.0, 2)
     kept = (known, asked, state, state.failure, state.policy, state.policy.mx)
     assert [gc.is_tracked(each) for each in kept] == [False] * len(kept)

@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from postfix_mta_sts.errors import ToldError
+from postfix_mta_sts.errors import UserError
 
 PATIENCE: Final = 30.0
 """Seconds that a daemon may take to say the next word."""
 _AT_ONCE: Final = 65_536
 
 
-class RemoteError(ToldError):
+class ControlError(UserError):
     """The daemon could not be asked, or did not answer. `str()` is one line: why."""
 
 
-class Remote:
+class ControlClient:
     """Where a daemon can be asked: the path of its control socket, and how long it may take."""
 
     def __init__(self, path: Path, patience: float = PATIENCE) -> None:
@@ -37,7 +37,7 @@ class Remote:
         self._patience = patience
 
     def ask(self, method: str, *parts: str) -> Any:  # noqa: ANN401 (what JSON can be)
-        """What it says of `/part/part…`. Raises `RemoteError`."""
+        """What it says of `/part/part…`. Raises `ControlError`."""
         with self._response(method, _target(parts)) as response:
             return json.loads(response.read())
 
@@ -54,7 +54,7 @@ class Remote:
                 *lines, rest = (rest + data).split(b"\n")
                 for value in map(json.loads, lines):  # its error is a ValueError
                     if "error" in value:
-                        raise RemoteError(value["error"])
+                        raise ControlError(value["error"])
                     yield value
             if rest:
                 raise ValueError("a line without an end")
@@ -66,12 +66,12 @@ class Remote:
                 connection.request(method, target)
                 response = connection.getresponse()
                 if response.status != 200:
-                    raise RemoteError(_refusal(response))
+                    raise ControlError(_refusal(response))
                 yield response
             except TimeoutError:
-                raise RemoteError(f"the daemon says nothing for {self._patience:g} s") from None
+                raise ControlError(f"the daemon says nothing for {self._patience:g} s") from None
             except (HTTPException, ConnectionError, LookupError, TypeError, ValueError) as error:
-                raise RemoteError(f"the daemon at {self.path} broke off its answer") from error
+                raise ControlError(f"the daemon at {self.path} broke off its answer") from error
 
 
 class _Connection(HTTPConnection):
@@ -82,13 +82,13 @@ class _Connection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect; `http.client.HTTPConnection`. Raises `RemoteError`."""
+        """Connect; `http.client.HTTPConnection`. Raises `ControlError`."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         try:
             self.sock.connect(str(self._path))
         except OSError as error:
-            raise RemoteError(_unreached(self._path, error)) from None
+            raise ControlError(_unreached(self._path, error)) from None
 
 
 def _target(parts: tuple[str, ...], query: Mapping[str, str] | None = None) -> str:

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.admin import serialize as plain
-from postfix_mta_sts.admin.client import RemoteError
+from postfix_mta_sts.admin import serialize
+from postfix_mta_sts.admin.client import ControlError
 from postfix_mta_sts.admin.processes import Own
-from postfix_mta_sts.admin.types import Plain, Wanted, Witness
+from postfix_mta_sts.admin.types import JsonObject, PolicyFilter, Witness
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.postfix.dane import Finding
+from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.resolver import Resolver
-from postfix_mta_sts.stats import Figures, Part
-from postfix_mta_sts.store import Query, Store
+from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.store import RowFilter, Store
 
 PAGE: Final = 50
 """Rows that are read at once: what parsing their policies takes, a look-up may have to wait."""
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class DaemonInfo:
     """What a daemon can say of itself without asking anybody; times are epoch seconds."""
 
     started_at: float
@@ -44,7 +44,7 @@ class About:
     store: str
     idle_after: float
     """Seconds, as in the settings."""
-    dane: Finding
+    dane: DaneStatus
     """Of the process that is asked; others may have found another answer for a while."""
     next_tick: float | None = None
     """When the refresher looks next for what is due; None where another process does."""
@@ -52,7 +52,7 @@ class About:
     pid: int = field(default_factory=os.getpid)
 
 
-class Together:
+class Control:
     """All questions, for all processes of this daemon.
 
     `about` is asked anew each time, for a reload changes it. `own`: this process, whose index is
@@ -64,13 +64,13 @@ class Together:
         resolver: Resolver,
         store: Store,
         clock: Callable[[], float],
-        figures: Callable[[], Awaitable[Figures]],
-        about: Callable[[], About],
+        snapshot: Callable[[], Awaitable[Snapshot]],
+        about: Callable[[], DaemonInfo],
         *,
         index: int = 0,
         siblings: Mapping[int, Witness] | None = None,
     ) -> None:
-        self.own: Final = Own(resolver, figures)
+        self.own: Final = Own(resolver, snapshot)
         self._resolver = resolver
         self._store = store
         self._clock = clock
@@ -78,15 +78,15 @@ class Together:
         self._index = index
         self._siblings = siblings or {}
 
-    async def figures(self) -> Mapping[int, Figures]:
+    async def snapshot(self) -> Mapping[int, Snapshot]:
         """The numbers of each process that answers, by its index."""
-        own = {self._index: await self.own.figures()}
-        return own | await self._of_siblings(lambda sibling: sibling.figures())
+        own = {self._index: await self.own.snapshot()}
+        return own | await self._of_siblings(lambda sibling: sibling.snapshot())
 
-    async def status(self) -> Plain:
+    async def status(self) -> JsonObject:
         """How the daemon fares."""
         about, now = self._about(), self._clock()
-        figures = await self.figures()
+        snapshot = await self.snapshot()
         overview = await self._store.overview(now, now - about.idle_after)
         return {
             "version": __version__,
@@ -94,8 +94,8 @@ class Together:
             "started_at": round(about.started_at),
             "config": about.config,
             "listening": list(about.listening),
-            "processes": {"wanted": about.workers, "answering": _pids(figures)},
-            "policies": plain.of_overview(overview),
+            "processes": {"wanted": about.workers, "answering": _pids(snapshot)},
+            "policies": serialize.of_overview(overview),
             "store_path": about.store,
             "dane": {
                 "on": about.dane.on,
@@ -103,10 +103,10 @@ class Together:
                 "advice": about.dane.advice,
             },
             "next_renewal_at": None if about.next_tick is None else round(about.next_tick),
-            **plain.of_figures(sum(figures.values(), Figures(pids=frozenset()))),
+            **serialize.of_figures(sum(snapshot.values(), Snapshot(pids=frozenset()))),
         }
 
-    async def policies(self, wanted: Wanted) -> AsyncGenerator[Plain]:
+    async def policies(self, wanted: PolicyFilter) -> AsyncGenerator[JsonObject]:
         """What is known of each domain that is wanted, in their order.
 
         Where the store cannot be read, the last is `{"error": …}`.
@@ -118,25 +118,25 @@ class Together:
             for stream in streams:
                 await stack.enter_async_context(aclosing(stream))
             async for entries in by_domain(streams):
-                entry = plain.merged(entries, now, idle_after)
-                if plain.fits(entry, wanted, now):
+                entry = serialize.merged(entries, now, idle_after)
+                if serialize.fits(entry, wanted, now):
                     yield entry
-        if (await self.own.figures()).failing[Part.STORE_READING]:
+        if (await self.own.snapshot()).failing[Part.STORE_READING]:
             yield {"error": "the store cannot be read: the list is not complete"}
 
-    async def show(self, domain: Domain) -> Plain:
+    async def show(self, domain: Domain) -> JsonObject:
         """All that is known of a domain."""
         row = await self._store.row(domain)
         known = [await self.own.known(domain)]
         known += (await self._of_siblings(lambda sibling: sibling.known(domain))).values()
-        states = [each["state"] for each in known] + [row and plain.of_state(row.state)]
+        states = [each["state"] for each in known] + [row and serialize.of_state(row.state)]
         return {
             **self._shown(domain, [state for state in states if state]),
-            **plain.asked_of(row, known),
-            "history": plain.of_history(await self._store.history(domain)),
+            **serialize.asked_of(row, known),
+            "history": serialize.of_history(await self._store.history(domain)),
         }
 
-    async def refresh(self, domain: Domain) -> Plain:
+    async def refresh(self, domain: Domain) -> JsonObject:
         """Fetch a domain's policy now; what is known of it after that, and the outcome.
 
         Outcome: `fetched`; `no-policy`: the domain has none; `failed`; `busy`: there was no room
@@ -146,30 +146,30 @@ class Together:
         await self._of_siblings(lambda sibling: sibling.unlearn(domain))
         return {**await self.show(domain), **_after(state), "outcome": _outcome(state)}
 
-    async def forget(self, domain: Domain) -> Plain:
+    async def forget(self, domain: Domain) -> JsonObject:
         """Forget a domain: memory, store and history; whether anything was known, or is still.
 
         What a store that cannot be written has on file is known again when it is read.
         """
         known = [await self.own.forget(domain)]
         known += (await self._of_siblings(lambda sibling: sibling.forget(domain))).values()
-        kept = bool((await self.own.figures()).failing[Part.STORE_WRITING])
+        kept = bool((await self.own.snapshot()).failing[Part.STORE_WRITING])
         return {"domain": domain, "known": any(known), "kept_on_file": kept}
 
-    def _shown(self, domain: Domain, known: Sequence[Plain]) -> dict[str, Any]:
+    def _shown(self, domain: Domain, known: Sequence[JsonObject]) -> dict[str, Any]:
         now = self._clock()
-        best = plain.best(known, now)
+        best = serialize.best(known, now)
         in_force = best is not None and best["policy"] is not None and now < best["expires_at"]
         return {"domain": domain, "known": best is not None, "in_force": in_force, **(best or {})}
 
-    async def _on_file(self, wanted: Wanted, now: float) -> AsyncGenerator[Plain]:
+    async def _on_file(self, wanted: PolicyFilter, now: float) -> AsyncGenerator[JsonObject]:
         before = None if wanted.expiring_in is None else now + wanted.expiring_in
-        query = Query(now, wanted.mode, before)
+        query = RowFilter(now, wanted.mode, before)
         last: Domain | None = None
         while rows := await self._store.page(query, last, PAGE):
             last = rows[-1].domain
             for row in rows:
-                yield plain.of_row(row)
+                yield serialize.of_row(row)
 
     async def _of_siblings(self, ask: Callable[[Witness], Awaitable[_T]]) -> dict[int, _T]:
         """What the siblings say that answer, all asked at once."""
@@ -177,7 +177,7 @@ class Together:
         said = await asyncio.gather(*asked, return_exceptions=True)
         heard: dict[int, _T] = {}
         for index, answer in zip(self._siblings, said, strict=True):
-            if isinstance(answer, RemoteError):
+            if isinstance(answer, ControlError):
                 _note_silence(answer)
             elif isinstance(answer, BaseException):
                 raise answer
@@ -186,7 +186,9 @@ class Together:
         return heard
 
 
-async def by_domain(streams: Sequence[AsyncIterator[Plain]]) -> AsyncGenerator[list[Plain]]:
+async def by_domain(
+    streams: Sequence[AsyncIterator[JsonObject]],
+) -> AsyncGenerator[list[JsonObject]]:
     """What several streams have of the same domain, each stream in the order of domains."""
     ahead = [(entry, stream) for stream in streams if (entry := await anext(stream, None))]
     while ahead:
@@ -199,27 +201,27 @@ async def by_domain(streams: Sequence[AsyncIterator[Plain]]) -> AsyncGenerator[l
                 ahead.append((entry, stream))
 
 
-async def _to_the_end(stream: AsyncIterator[Plain]) -> AsyncGenerator[Plain]:
+async def _to_the_end(stream: AsyncIterator[JsonObject]) -> AsyncGenerator[JsonObject]:
     """What a sibling says, until it falls silent."""
     try:
         async for entry in stream:
             yield entry
-    except RemoteError as error:
+    except ControlError as error:
         _note_silence(error)
 
 
-def _note_silence(error: RemoteError) -> None:
+def _note_silence(error: ControlError) -> None:
     # Who asks sees by the processes that answer; a log would have a line for each scrape.
     event(_log, logging.DEBUG, "another process does not answer", reason=str(error))
 
 
-def _pids(figures: Mapping[int, Figures]) -> list[int]:
-    return sorted(pid for each in figures.values() for pid in each.pids)
+def _pids(snapshot: Mapping[int, Snapshot]) -> list[int]:
+    return sorted(pid for each in snapshot.values() for pid in each.pids)
 
 
-def _after(state: State | None) -> Plain:
+def _after(state: State | None) -> JsonObject:
     """What an attempt ended with, which need not stand in any memory."""
-    return {"known": True, **plain.of_state(state)} if state else {}
+    return {"known": True, **serialize.of_state(state)} if state else {}
 
 
 def _outcome(state: State | None) -> str:

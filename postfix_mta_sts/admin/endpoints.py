@@ -17,11 +17,11 @@ from typing import Final, NamedTuple, TypeAlias
 
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.admin.routes import private_path
-from postfix_mta_sts.config.settings import Control, Settings, TcpAddress, UnixAddress
-from postfix_mta_sts.sockets import Access, Listening
+from postfix_mta_sts.config.settings import ControlSettings, Settings, TcpAddress, UnixAddress
+from postfix_mta_sts.sockets import Access, Sockets
 
 
-class Name(StrEnum):
+class EndpointName(StrEnum):
     """What is served at an endpoint."""
 
     CONTROL = "control"
@@ -30,7 +30,7 @@ class Name(StrEnum):
     """What one worker has to say to the others."""
 
 
-class At(NamedTuple):
+class EndpointAddress(NamedTuple):
     """Where an endpoint is, and who may connect."""
 
     address: TcpAddress | UnixAddress
@@ -40,15 +40,15 @@ class At(NamedTuple):
 BACKLOG: Final = 128
 WEB: Final = "postfix_mta_sts.admin.http_server"
 
-Where: TypeAlias = Mapping[Name, At]
+Where: TypeAlias = Mapping[EndpointName, EndpointAddress]
 
 
 def public(settings: Settings, default_path: Path) -> Where:
     """The endpoints of a daemon; `default_path`: of the control socket that has none."""
     control = UnixAddress(settings.control.path or default_path)
-    where = {Name.CONTROL: At(control, settings.control)}
+    where = {EndpointName.CONTROL: EndpointAddress(control, settings.control)}
     if settings.metrics.listen:
-        where[Name.METRICS] = At(settings.metrics.listen, settings.metrics)
+        where[EndpointName.METRICS] = EndpointAddress(settings.metrics.listen, settings.metrics)
     return where
 
 
@@ -59,18 +59,20 @@ def sibling(settings: Settings, default_path: Path, index: int) -> Path:
 
 def only_sibling(path: Path) -> Where:
     """The endpoint at which a worker is asked by the others."""
-    return {Name.SIBLINGS: At(UnixAddress(path), Control())}
+    return {EndpointName.SIBLINGS: EndpointAddress(UnixAddress(path), ControlSettings())}
 
 
-def opened(listening: Listening, where: Where) -> dict[Name, socket]:
+def opened(listening: Sockets, where: Where) -> dict[EndpointName, socket]:
     """A socket for each endpoint that can be had. Raises `ListenError` for the metrics."""
     sockets = {}
     with ExitStack() as undo:
         for name, (address, access) in where.items():
-            if name is Name.METRICS or isinstance(address, TcpAddress):
+            if name is EndpointName.METRICS or isinstance(address, TcpAddress):
                 sock: socket | None = listening.open_at(address, access)
             else:
-                if name is Name.SIBLINGS:  # at a reload the new worker has the place of the old one
+                if (
+                    name is EndpointName.SIBLINGS
+                ):  # at a reload the new worker has the place of the old one
                     address.path.unlink(missing_ok=True)
                 sock = listening.open_control(address.path, access)
             if sock:
@@ -82,15 +84,15 @@ def opened(listening: Listening, where: Where) -> dict[Name, socket]:
 class Endpoints:
     """The endpoints of one process, and what is served at each."""
 
-    def __init__(self, listening: Listening, routes: Mapping[Name, Sequence[Route]]) -> None:
+    def __init__(self, listening: Sockets, routes: Mapping[EndpointName, Sequence[Route]]) -> None:
         self._listening = listening
         self._routes = routes
-        self._where: dict[Name, At] = {}
-        self._serving: dict[Name, AsyncExitStack] = {}
+        self._where: dict[EndpointName, EndpointAddress] = {}
+        self._serving: dict[EndpointName, AsyncExitStack] = {}
 
     @contextmanager
-    def opened(self, where: Where) -> Iterator[Mapping[Name, socket]]:
-        """The sockets that `change` needs; they are closed again if the context ends by an error.
+    def opened(self, where: Where) -> Iterator[Mapping[EndpointName, socket]]:
+        """The sockets that `reconfigure` needs; closed again on an error.
 
         Raises `ListenError`.
         """
@@ -105,7 +107,7 @@ class Endpoints:
             yield sockets
             undo.pop_all()
 
-    async def change(self, where: Where, fresh: Mapping[Name, socket]) -> None:
+    async def reconfigure(self, where: Where, fresh: Mapping[EndpointName, socket]) -> None:
         """Serve at these and no others; `fresh` as `opened` gave them."""
         for name, at in self._where.items():
             if name in fresh or name not in where:
@@ -120,10 +122,10 @@ class Endpoints:
         for name, at in self._where.items():
             await self._leave(name, at)
 
-    def _is_there(self, name: Name, at: At) -> bool:
+    def _is_there(self, name: EndpointName, at: EndpointAddress) -> bool:
         return name in self._serving and self._where[name].address == at.address
 
-    async def _leave(self, name: Name, at: At) -> None:
+    async def _leave(self, name: EndpointName, at: EndpointAddress) -> None:
         if stack := self._serving.pop(name, None):
             self._listening.drop(at.address)
             await stack.aclose()

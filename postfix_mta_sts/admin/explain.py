@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.dane import Outcome, Verdict, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError, NoRecordError, printable
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_records, record_name
 from postfix_mta_sts.network.dns import TxtAnswer
-from postfix_mta_sts.network.trace import Exchange
+from postfix_mta_sts.network.trace import FetchTrace
 from postfix_mta_sts.postfix.protocol import socketmap
-from postfix_mta_sts.postfix.protocol.reply import PLAIN, STRICT, DaneRule, Dress, compose
-from postfix_mta_sts.resolver.dane import Judge
+from postfix_mta_sts.postfix.protocol.reply import PLAIN, STRICT, DaneRule, ReplyFormat, compose
+from postfix_mta_sts.resolver.dane import DaneLookup
 
 
 @dataclass(slots=True)
@@ -31,11 +31,11 @@ class Explanation:
     texts: tuple[str, ...] | None = None
     ttl: int | None = None
     policy_id: PolicyId | None = None
-    exchange: Exchange | None = None
+    trace: FetchTrace | None = None
     body: bytes | None = None
     policy: Policy | None = None
     error: MtaStsError | None = None
-    dane: Outcome | None = None
+    dane: DaneOutcome | None = None
     dane_unasked: str | None = None
     """Why DANE was not looked at, if so."""
     reply: str = "NOTFOUND"
@@ -48,25 +48,25 @@ class Explanation:
 
 
 Txt: TypeAlias = Callable[[Domain], Awaitable[TxtAnswer]]
-Body: TypeAlias = Callable[[Domain, Exchange], Awaitable[bytes]]
+Body: TypeAlias = Callable[[Domain, FetchTrace], Awaitable[bytes]]
 
 
 async def explain(
-    domain: Domain, txt: Txt, body: Body, judge: Judge | str, rule: DaneRule = STRICT
+    domain: Domain, txt: Txt, body: Body, dane_lookup: DaneLookup | str, rule: DaneRule = STRICT
 ) -> Explanation:
     """Ask for the record, the policy and the DANE of a domain, and say what came of each step.
 
-    `judge`: who asks for DANE, or why nobody does; by `rule` Postfix is told of it.
+    `dane_lookup`: who asks for DANE, or why nobody does; by `rule` Postfix is told of it.
     """
     seen = Explanation(domain, record_name(domain))
-    if isinstance(judge, str):
-        seen.dane_unasked = judge
+    if isinstance(dane_lookup, str):
+        seen.dane_unasked = dane_lookup
         await _ask_for_policy(seen, txt, body)
     else:
-        seen.dane, _ = await asyncio.gather(judge(domain), _ask_for_policy(seen, txt, body))
+        seen.dane, _ = await asyncio.gather(dane_lookup(domain), _ask_for_policy(seen, txt, body))
     verdict = after_verdict(None, seen.dane, 0.0) if seen.dane else None
     seen.reply = _told(seen, PLAIN, verdict, rule)
-    seen.reply_tlsrpt = _told(seen, Dress(tlsrpt=True), verdict, rule)
+    seen.reply_tlsrpt = _told(seen, ReplyFormat(tlsrpt=True), verdict, rule)
     return seen
 
 
@@ -75,16 +75,18 @@ async def _ask_for_policy(seen: Explanation, txt: Txt, body: Body) -> None:
         answer = await txt(seen.domain)
         seen.texts, seen.ttl = tuple(map(printable, answer.texts)), answer.ttl
         seen.policy_id = parse_records(answer.texts)
-        seen.exchange = Exchange()
-        seen.body = await body(seen.domain, seen.exchange)
+        seen.trace = FetchTrace()
+        seen.body = await body(seen.domain, seen.trace)
         seen.policy = parse_policy(seen.body)
     except MtaStsError as error:
         seen.error = error
 
 
-def _told(seen: Explanation, dress: Dress, verdict: Verdict | None, rule: DaneRule) -> str:
+def _told(
+    seen: Explanation, reply_format: ReplyFormat, verdict: Verdict | None, rule: DaneRule
+) -> str:
     """What goes over a socketmap, which may be less than all that there is to say."""
-    frame = socketmap.encode_reply(compose(seen.domain, _state(seen), dress, verdict, rule))
+    frame = socketmap.encode_reply(compose(seen.domain, _state(seen), reply_format, verdict, rule))
     return frame[frame.index(b":") + 1 : -1].decode().rstrip()
 
 

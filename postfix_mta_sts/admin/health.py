@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.stats import Part, Snapshot
 
 _FAILING: Final[Mapping[Part, str]] = {
     Part.DNS: "no name server answers; policies that are known stay in force",
@@ -33,21 +33,21 @@ def alive() -> Health:
     return Health(ok=True, body=_body({"ok": True, "version": __version__}))
 
 
-def ready(figures: Figures, processes: int = 1) -> Health:
+def ready(snapshot: Snapshot, processes: int = 1) -> Health:
     """Whether all parts work in all `processes`, of which these are the figures.
 
     Not ready does not mean that Postfix is not answered: it is, from what is known.
     """
-    checks = {str(part): _said(figures, part) for part in Part}
-    checks["processes"] = _heard(len(figures.pids), processes)
+    checks = {str(part): _said(snapshot, part) for part in Part}
+    checks["processes"] = _heard(len(snapshot.pids), processes)
     ok = not any(checks.values())
     said = {name: {"ok": not trouble, "says": trouble or "ok"} for name, trouble in checks.items()}
     return Health(ok, _body({"ok": ok, "checks": said}))
 
 
-def _said(figures: Figures, part: Part) -> str:
+def _said(snapshot: Snapshot, part: Part) -> str:
     """What is wrong with a part, nothing if it works."""
-    failing, processes = figures.failing[part], len(figures.pids)
+    failing, processes = snapshot.failing[part], len(snapshot.pids)
     where = f" (in {failing} of {processes} processes)" if processes > 1 else ""
     return f"{_FAILING[part]}{where}" if failing else ""
 

@@ -34,7 +34,7 @@ from postfix_mta_sts.mtasts.errors import (
     OwnFaultError,
 )
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Overview
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -43,7 +43,7 @@ _PREFIX: Final = "postfix_mta_sts_"
 _BOUNDS: Final = [*(f"{float(bound):g}" for bound in WAITED_BOUNDS), "+Inf"]
 
 
-def render(workers: Mapping[int, Figures], on_file: Overview) -> bytes:
+def render(workers: Mapping[int, Snapshot], on_file: Overview) -> bytes:
     """All metrics in the text format of Prometheus, with which `CONTENT_TYPE` goes.
 
     `workers`: the figures of each process by its index; one that serves alone is 0. Those that
@@ -55,7 +55,7 @@ def render(workers: Mapping[int, Figures], on_file: Overview) -> bytes:
 class _Families(NamedTuple):
     """What `prometheus_client` calls a collector."""
 
-    workers: Mapping[int, Figures]
+    workers: Mapping[int, Snapshot]
     on_file: Overview
 
     def collect(self) -> Iterator[Metric]:
@@ -79,13 +79,13 @@ class _Kind(NamedTuple):
     name: str
     meaning: str
     labels: tuple[str, ...]
-    values: Callable[[Figures], _Values]
+    values: Callable[[Snapshot], _Values]
 
-    def family(self, workers: Mapping[int, Figures]) -> Metric:
+    def family(self, workers: Mapping[int, Snapshot]) -> Metric:
         """The family, for `prometheus_client`."""
         family = self.metric(_PREFIX + self.name, self.meaning, labels=("worker", *self.labels))
-        for index, figures in workers.items():
-            for labels, number in self.values(figures):
+        for index, snapshot in workers.items():
+            for labels, number in self.values(snapshot):
                 family.add_metric((str(index), *labels), number)
         return family
 
@@ -94,13 +94,13 @@ def _one(number: float) -> _Values:
     return [((), number)]
 
 
-def _answers(figures: Figures) -> _Values:
+def _answers(snapshot: Snapshot) -> _Values:
     # A series is there from the beginning, else its first event would be no increase of it.
-    return [(pair, figures.answers[pair]) for pair in product(Answer, Source)]
+    return [(pair, snapshot.answers[pair]) for pair in product(Answer, Source)]
 
 
-def _attempts(figures: Figures) -> _Values:
-    steps = dict.fromkeys(_STEPS, 0) | figures.attempts
+def _attempts(snapshot: Snapshot) -> _Values:
+    steps = dict.fromkeys(_STEPS, 0) | snapshot.attempts
     return [((stage, *_outcome(code)), number) for (stage, code), number in steps.items()]
 
 
@@ -146,70 +146,70 @@ _KINDS: Final = (
         "attempts_under_way",
         "Attempts that have begun and not ended.",
         (),
-        lambda figures: _one(figures.under_way),
+        lambda snapshot: _one(snapshot.under_way),
     ),
     _Kind(
         GaugeMetricFamily,
         "tasks",
         "Tasks of the event loop, with the one that counts them.",
         (),
-        lambda figures: _one(figures.tasks),
+        lambda snapshot: _one(snapshot.tasks),
     ),
     _Kind(
         GaugeMetricFamily,
         "connections",
         "Connections of Postfix that are open.",
         (),
-        lambda figures: _one(figures.connections),
+        lambda snapshot: _one(snapshot.connections),
     ),
     _Kind(
         CounterMetricFamily,
         "malformed_requests",
         "Requests that were none; their connections were closed.",
         (),
-        lambda figures: _one(figures.refused),
+        lambda snapshot: _one(snapshot.refused),
     ),
     _Kind(
         GaugeMetricFamily,
         "memory_entries",
         "What is kept in memory: the states of domains, and replies.",
         ("kind",),
-        lambda figures: [(("domain",), figures.domains), (("reply",), figures.replies)],
+        lambda snapshot: [(("domain",), snapshot.domains), (("reply",), snapshot.replies)],
     ),
     _Kind(
         CounterMetricFamily,
         "memory_evictions",
         "Domains that memory had no more room for.",
         (),
-        lambda figures: _one(figures.evicted),
+        lambda snapshot: _one(snapshot.evicted),
     ),
     _Kind(
         CounterMetricFamily,
         "store_failures",
         "Requests that the store failed to carry out.",
         (),
-        lambda figures: _one(figures.store_failures),
+        lambda snapshot: _one(snapshot.store_failures),
     ),
     _Kind(
         GaugeMetricFamily,
         "store_unwritten_policies",
         "Policies that are in memory and not, or not yet, on file.",
         (),
-        lambda figures: _one(figures.unwritten),
+        lambda snapshot: _one(snapshot.unwritten),
     ),
     _Kind(
         CounterMetricFamily,
         "store_lost",
         "What was never put on file, for the store failed too long.",
         ("kind",),
-        lambda figures: [(("policy",), figures.policies_lost), (("asked",), figures.asked_lost)],
+        lambda snapshot: [(("policy",), snapshot.policies_lost), (("asked",), snapshot.asked_lost)],
     ),
     _Kind(
         GaugeMetricFamily,
         "working",
         "Whether a part worked when it was last needed: 1 or 0.",
         ("part",),
-        lambda figures: [((part,), float(not figures.failing[part])) for part in Part],
+        lambda snapshot: [((part,), float(not snapshot.failing[part])) for part in Part],
     ),
 )
 
@@ -219,15 +219,15 @@ def _build_info() -> Metric:
     return InfoMetricFamily(_PREFIX + "build", "What runs.", info)
 
 
-def _waits(workers: Mapping[int, Figures]) -> Metric:
+def _waits(workers: Mapping[int, Snapshot]) -> Metric:
     family = HistogramMetricFamily(
         _PREFIX + "lookup_wait_seconds",
         "How long look-ups waited for the store or the network; those from memory do not.",
         labels=("worker",),
     )
-    for index, figures in workers.items():
-        buckets = list(zip(_BOUNDS, accumulate(figures.waited), strict=True))
-        family.add_metric((str(index),), buckets, figures.waited_seconds)
+    for index, snapshot in workers.items():
+        buckets = list(zip(_BOUNDS, accumulate(snapshot.waited), strict=True))
+        family.add_metric((str(index),), buckets, snapshot.waited_seconds)
     return family
 
 
@@ -248,7 +248,7 @@ def _policies(on_file: Overview) -> Iterator[Metric]:
     yield oldest
 
 
-def _processes(workers: Mapping[int, Figures]) -> Iterable[Metric]:
+def _processes(workers: Mapping[int, Snapshot]) -> Iterable[Metric]:
     """What the kernel says of each process, under the names that Prometheus' clients agree on."""
     families: dict[str, Metric] = {}
     for index, pid in ((index, pid) for index, f in workers.items() for pid in f.pids):

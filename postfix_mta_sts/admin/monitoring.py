@@ -13,10 +13,10 @@ from typing import TypeAlias
 from postfix_mta_sts.admin import health, metrics
 from postfix_mta_sts.admin.health import Health
 from postfix_mta_sts.admin.http import Asked, Reply, Route
-from postfix_mta_sts.stats import Figures
+from postfix_mta_sts.stats import Snapshot
 from postfix_mta_sts.store import Overview
 
-Workers: TypeAlias = Callable[[], Awaitable[Mapping[int, Figures]]]
+Workers: TypeAlias = Callable[[], Awaitable[Mapping[int, Snapshot]]]
 """Gives the figures of all processes that answer, by their index, this one's always among them."""
 
 
@@ -26,9 +26,9 @@ def routes(
     """What is answered, where `processes` serve together; `overview` is that of their store."""
 
     async def scraped(_: Asked) -> Reply:
-        figures, on_file = await asyncio.gather(workers(), overview())
+        snapshot, on_file = await asyncio.gather(workers(), overview())
         # In a thread, for it takes longer than a look-up may wait.
-        text = await asyncio.to_thread(metrics.render, figures, on_file)
+        text = await asyncio.to_thread(metrics.render, snapshot, on_file)
         return Reply(200, metrics.CONTENT_TYPE, text)
 
     async def alive(_: Asked) -> Reply:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from postfix_mta_sts.admin.explain import Explanation
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, printable
-from postfix_mta_sts.network.trace import Exchange
+from postfix_mta_sts.network.trace import FetchTrace
 
 _LINES_MOST = 200
 """Lines of a policy file that are shown: it may be 64 KiB of line ends."""
@@ -21,8 +21,8 @@ def as_lines(seen: Explanation) -> Iterator[str]:
         yield f'  record    {seen.record_name} {seen.ttl} TXT "{text}"'
     if seen.policy_id:
         yield f"  id        {seen.policy_id}"
-    if seen.exchange:
-        yield from _exchange_lines(seen.exchange)
+    if seen.trace:
+        yield from _exchange_lines(seen.trace)
     if seen.body is not None:
         yield from _body_lines(seen.body, seen.error)
     if seen.error:
@@ -40,7 +40,7 @@ def as_dict(seen: Explanation) -> dict[str, object]:
         "domain": seen.domain,
         "record": {"name": seen.record_name, "ttl": seen.ttl, "texts": seen.texts},
         "id": seen.policy_id,
-        "https": _exchange_dict(seen.exchange) if seen.exchange else None,
+        "https": _exchange_dict(seen.trace) if seen.trace else None,
         "body": None if seen.body is None else seen.body.decode("utf-8", "backslashreplace"),
         "policy": policy
         and {
@@ -54,18 +54,18 @@ def as_dict(seen: Explanation) -> dict[str, object]:
     }
 
 
-def _exchange_lines(exchange: Exchange) -> Iterator[str]:
-    yield f"  policy    {exchange.url}"
-    if exchange.address:
-        yield f"  address   {exchange.address}"
-    if exchange.tls_version:
-        yield f"  TLS       {exchange.tls_version}"
-    if cert := exchange.certificate:
+def _exchange_lines(trace: FetchTrace) -> Iterator[str]:
+    yield f"  policy    {trace.url}"
+    if trace.address:
+        yield f"  address   {trace.address}"
+    if trace.tls_version:
+        yield f"  TLS       {trace.tls_version}"
+    if cert := trace.certificate:
         names = ", ".join(cert.names)
         yield f"  cert      {names}; issued by {cert.issuer}; valid until {cert.not_after}"
-    if exchange.status is not None:
-        size = None if exchange.size is None else f"{exchange.size} bytes"
-        seen = (str(exchange.status), exchange.media_type, size)
+    if trace.status is not None:
+        size = None if trace.size is None else f"{trace.size} bytes"
+        seen = (str(trace.status), trace.media_type, size)
         yield f"  status    {', '.join(filter(None, seen))}"
 
 
@@ -106,17 +106,17 @@ def _dane_dict(seen: Explanation) -> dict[str, object]:
     }
 
 
-def _exchange_dict(exchange: Exchange) -> dict[str, object]:
-    cert = exchange.certificate
+def _exchange_dict(trace: FetchTrace) -> dict[str, object]:
+    cert = trace.certificate
     return {
-        "url": exchange.url,
-        "address": exchange.address,
-        "tls": exchange.tls_version,
+        "url": trace.url,
+        "address": trace.address,
+        "tls": trace.tls_version,
         "certificate": cert
         and {"names": cert.names, "issuer": cert.issuer, "not_after": cert.not_after},
-        "status": exchange.status,
-        "media_type": exchange.media_type,
-        "size": exchange.size,
+        "status": trace.status,
+        "media_type": trace.media_type,
+        "size": trace.size,
     }
 
 

@@ -9,9 +9,9 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.admin.control import Together
+from postfix_mta_sts.admin.control import Control
 from postfix_mta_sts.admin.http import Asked, Reply, Route
-from postfix_mta_sts.admin.types import Plain, Wanted, Witness
+from postfix_mta_sts.admin.types import JsonObject, PolicyFilter, Witness
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 from postfix_mta_sts.mtasts.policy import Mode
@@ -22,39 +22,39 @@ _AT_ONCE: Final = 65_536
 """Bytes of lines that are sent together, or a little more."""
 
 
-def public(together: Together) -> Sequence[Route]:
+def public(control: Control) -> Sequence[Route]:
     """What is served on the control socket."""
 
     async def status(_: Asked) -> Reply:
-        return _answer(await together.status())
+        return _answer(await control.status())
 
     async def policies(asked: Asked) -> Reply:
         try:
             wanted = _wanted(asked)
         except ValueError:
             return _refusal("no such list")
-        return Reply(200, _LINES, _lines(together.policies(wanted)))
+        return Reply(200, _LINES, _lines(control.policies(wanted)))
 
     return (
         Route("GET", "/status", status),
         Route("GET", "/policies", policies),
-        Route("GET", "/policies/{domain}", _of_domain(together.show)),
-        Route("POST", "/policies/{domain}/refresh", _of_domain(together.refresh)),
-        Route("POST", "/policies/{domain}/forget", _of_domain(together.forget)),
+        Route("GET", "/policies/{domain}", _of_domain(control.show)),
+        Route("POST", "/policies/{domain}/refresh", _of_domain(control.refresh)),
+        Route("POST", "/policies/{domain}/forget", _of_domain(control.forget)),
     )
 
 
 def private(own: Witness) -> Sequence[Route]:
     """What is served on the socket that only siblings use; see `Sibling`."""
 
-    async def figures(_: Asked) -> Reply:
-        return Reply(200, _JSON, (await own.figures()).to_json())
+    async def snapshot(_: Asked) -> Reply:
+        return Reply(200, _JSON, (await own.snapshot()).to_json())
 
     async def failing(_: Asked) -> Reply:
         return Reply(200, _LINES, _lines(own.failing()))
 
     return (
-        Route("GET", "/figures", figures),
+        Route("GET", "/figures", snapshot),
         Route("GET", "/failing", failing),
         Route("GET", "/known/{domain}", _of_domain(own.known)),
         Route("POST", "/forget/{domain}", _of_domain(own.forget)),
@@ -80,16 +80,16 @@ def _of_domain(
     return answer
 
 
-def _wanted(asked: Asked) -> Wanted:
+def _wanted(asked: Asked) -> PolicyFilter:
     mode, expiring = asked.query.get("mode"), asked.query.get("expiring")
-    return Wanted(
+    return PolicyFilter(
         mode=Mode(mode) if mode else None,
         failing="failing" in asked.query,
         expiring_in=int(expiring) if expiring else None,
     )
 
 
-async def _lines(entries: AsyncGenerator[Plain]) -> AsyncGenerator[bytes]:
+async def _lines(entries: AsyncGenerator[JsonObject]) -> AsyncGenerator[bytes]:
     """One entry a line, many lines at once."""
     lines, size = [], 0
     async with aclosing(entries):

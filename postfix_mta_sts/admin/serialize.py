@@ -8,14 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from postfix_mta_sts.admin.types import Plain, Wanted
+from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
 from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
-from postfix_mta_sts.stats import Figures
-from postfix_mta_sts.store import Asked, Overview, Row, Seen
+from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 
 
 def of_state(state: State) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def of_asked(row: Row) -> dict[str, Any]:
     return {"asked_at": round(row.asked_at) or None, "asked_count": row.asked_count}
 
 
-def of_known(state: State | None, asked: Asked | None) -> dict[str, Any]:
+def of_known(state: State | None, asked: LastAsked | None) -> dict[str, Any]:
     """What a process has in memory: a state, and what is not yet noted on file."""
     return {
         "state": state and of_state(state),
@@ -80,7 +80,7 @@ def of_known(state: State | None, asked: Asked | None) -> dict[str, Any]:
     }
 
 
-def asked_of(row: Row | None, known: Iterable[Plain]) -> dict[str, Any]:
+def asked_of(row: Row | None, known: Iterable[JsonObject]) -> dict[str, Any]:
     """When a domain was last asked for, and how often: what is on file and what is not yet."""
     all_ = [*known, *([of_asked(row)] if row else [])]
     return {
@@ -89,7 +89,7 @@ def asked_of(row: Row | None, known: Iterable[Plain]) -> dict[str, Any]:
     }
 
 
-def of_history(history: Iterable[Seen]) -> list[dict[str, Any]]:
+def of_history(history: Iterable[HistoryEntry]) -> list[dict[str, Any]]:
     """The policies that were accepted."""
     return [
         {
@@ -103,14 +103,14 @@ def of_history(history: Iterable[Seen]) -> list[dict[str, Any]]:
     ]
 
 
-def of_figures(figures: Figures) -> dict[str, Any]:
+def of_figures(snapshot: Snapshot) -> dict[str, Any]:
     """The numbers of one process or of several, by what a person asks first."""
     answers, sources = Counter[Answer](), Counter[Source]()
-    for (answer, source), number in figures.answers.items():
+    for (answer, source), number in snapshot.answers.items():
         answers[answer] += number
         sources[source] += number
     attempts: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for (stage, code), number in sorted(figures.attempts.items()):
+    for (stage, code), number in sorted(snapshot.attempts.items()):
         attempts[stage][code] = number
     asked = answers.total() - sources[Source.NONE]
     return {
@@ -118,21 +118,21 @@ def of_figures(figures: Figures) -> dict[str, Any]:
             "by_answer": {answer: answers[answer] for answer in Answer},
             "by_source": {source: sources[source] for source in Source},
             "from_memory": round(sources[Source.MEMORY] / asked, 4) if asked else None,
-            "malformed": figures.refused,
+            "malformed": snapshot.refused,
         },
-        "attempts": {"under_way": figures.under_way, "ended": attempts},
+        "attempts": {"under_way": snapshot.under_way, "ended": attempts},
         "memory": {
-            "domains": figures.domains,
-            "replies": figures.replies,
-            "evicted": figures.evicted,
+            "domains": snapshot.domains,
+            "replies": snapshot.replies,
+            "evicted": snapshot.evicted,
         },
-        "connections": figures.connections,
+        "connections": snapshot.connections,
         "store": {
-            "failures": figures.store_failures,
-            "unwritten": figures.unwritten,
-            "policies_lost": figures.policies_lost,
+            "failures": snapshot.store_failures,
+            "unwritten": snapshot.unwritten,
+            "policies_lost": snapshot.policies_lost,
         },
-        "not_working": sorted(part for part, number in figures.failing.items() if number),
+        "not_working": sorted(part for part, number in snapshot.failing.items() if number),
     }
 
 
@@ -145,10 +145,10 @@ def of_overview(overview: Overview) -> dict[str, Any]:
     }
 
 
-def best(known: Sequence[Plain], now: float) -> Plain | None:
+def best(known: Sequence[JsonObject], now: float) -> JsonObject | None:
     """Of what several know of one domain, what is served, or would be."""
 
-    def worth(state: Plain) -> tuple[bool, int, int]:
+    def worth(state: JsonObject) -> tuple[bool, int, int]:
         in_force = state["policy"] is not None and now < state["expires_at"]
         return in_force, state["fetched_at"], state["checked_at"]
 
@@ -162,7 +162,7 @@ def fails(state: State) -> bool:
     return state.policy is not None or state.failure.code != NoRecordError.code
 
 
-def merged(entries: Sequence[Plain], now: float, idle_after: float) -> Plain:
+def merged(entries: Sequence[JsonObject], now: float, idle_after: float) -> JsonObject:
     """One entry, of those that file and memories have of one domain; `overdue` is added to it.
 
     A failure counts only if it is no older than the policy. Overdue is what is in use, and should
@@ -182,7 +182,7 @@ def merged(entries: Sequence[Plain], now: float, idle_after: float) -> Plain:
     }
 
 
-def fits(entry: Plain, wanted: Wanted, now: float) -> bool:
+def fits(entry: JsonObject, wanted: PolicyFilter, now: float) -> bool:
     """Whether a merged entry is one of those that are to be listed."""
     left = entry["expires_at"] - now
     if left <= 0 or (wanted.expiring_in is not None and left >= wanted.expiring_in):

@@ -2,7 +2,7 @@
 
 Border: questions of `commands`, each answered in plain data (what JSON can be; times are whole
 epoch seconds), the same whether it was said here or by another process. `plain` knows the data's
-form, `witness` asks one process, `together` all of a daemon, `routes` is the way in by HTTP.
+form, `witness` asks one process, `control` all of a daemon, `routes` is the way in by HTTP.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -11,13 +11,13 @@ from typing import Any, Protocol, TypeAlias
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Figures
+from postfix_mta_sts.stats import Snapshot
 
-Plain: TypeAlias = Mapping[str, Any]
+JsonObject: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PolicyFilter:
     """Which policies are to be listed: those that fit all that is said."""
 
     mode: Mode | None = None
@@ -30,16 +30,16 @@ class Wanted:
 class Witness(Protocol):
     """A process of this daemon: what it alone knows, and can do in its own memory.
 
-    Raises `RemoteError` where it is another one that does not answer.
+    Raises `ControlError` where it is another one that does not answer.
     """
 
-    async def figures(self) -> Figures:
+    async def snapshot(self) -> Snapshot:
         """Its numbers."""
 
-    async def known(self, domain: Domain) -> Plain:
+    async def known(self, domain: Domain) -> JsonObject:
         """What stands in its memory, as `plain.of_known` has it."""
 
-    def failing(self) -> AsyncGenerator[Plain]:
+    def failing(self) -> AsyncGenerator[JsonObject]:
         """Of what stands in its memory, as `plain.of_entry` has it, what fails; by domain."""
 
     async def forget(self, domain: Domain) -> bool:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from postfix_mta_sts.cli.parser import OK, Commands
-from postfix_mta_sts.config import settings as config
+from postfix_mta_sts.config import settings
 
 
 def add(commands: Commands) -> None:
@@ -15,6 +15,6 @@ def add(commands: Commands) -> None:
 
 
 def _check_config(args: argparse.Namespace) -> int:
-    config.load(args.file, os.environ)
+    settings.load(args.file, os.environ)
     print(f"{args.file}: valid")
     return OK

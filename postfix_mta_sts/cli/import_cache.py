@@ -14,8 +14,7 @@ from postfix_mta_sts.cli.locate import become_owner_of, opened_store, store_path
 from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, settings
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
-from postfix_mta_sts.store import Store
-from postfix_mta_sts.store import sts_resolver as peers
+from postfix_mta_sts.store import Store, sts_resolver
 
 _AT_ONCE: Final = 500
 """Rows that are written in one transaction."""
@@ -37,37 +36,39 @@ def add(commands: Commands) -> None:
 def _import(args: argparse.Namespace) -> int:
     path = store_path(settings(args), os.environ)
     try:
-        with peers.opened(args.file) as rows:
+        with sts_resolver.opened(args.file) as rows:
             become_owner_of(path.parent)
-            counts = asyncio.run(_take_over(path, rows, verbose=args.verbose))
-    except peers.PeerError as error:
+            counters = asyncio.run(_take_over(path, rows, verbose=args.verbose))
+    except sts_resolver.ForeignCacheError as error:
         raise CommandError(str(error)) from error
-    print(f"{counts.pop(_TAKEN, 0):8} {_TAKEN} into {path}")
-    for reason, count in counts.most_common():
+    print(f"{counters.pop(_TAKEN, 0):8} {_TAKEN} into {path}")
+    for reason, count in counters.most_common():
         print(f"{count:8} {reason}")
     return OK
 
 
-async def _take_over(path: Path, rows: Iterable[peers.Row], *, verbose: bool) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    judged = _judged(rows, counts, verbose=verbose)
+async def _take_over(
+    path: Path, rows: Iterable[sts_resolver.ForeignRow], *, verbose: bool
+) -> Counter[str]:
+    counters: Counter[str] = Counter()
+    judged = _judged(rows, counters, verbose=verbose)
     async with opened_store(path) as store:
         while some := list(islice(judged, _AT_ONCE)):
-            counts.update(await asyncio.gather(*(_file(store, *each) for each in some)))
-    return counts
+            counters.update(await asyncio.gather(*(_file(store, *each) for each in some)))
+    return counters
 
 
 def _judged(
-    rows: Iterable[peers.Row], counts: Counter[str], *, verbose: bool
+    rows: Iterable[sts_resolver.ForeignRow], counters: Counter[str], *, verbose: bool
 ) -> Iterator[tuple[Domain, State]]:
     """The states that the rows stand for; rows that stand for none are counted."""
     for row in rows:
         try:
-            yield peers.state_of(row, time.time())
-        except peers.RefusedError as error:
-            counts[f"refused: {error.refusal}"] += 1
+            yield sts_resolver.state_of(row, time.time())
+        except sts_resolver.RefusedError as error:
+            counters[f"refused: {error.refusal}"] += 1
             if verbose:
-                print(f"row {row.number}, {peers.shown(row.domain)}: {error}")
+                print(f"row {row.number}, {sts_resolver.shown(row.domain)}: {error}")
 
 
 async def _file(store: Store, domain: Domain, state: State) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.cli import parser as commands
-from postfix_mta_sts.errors import ToldError
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 
 _MODULES: Final = {
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser(*words[:1]).parse_args(words)
     try:
         command: int = args.command(args)
-    except (ToldError, InvalidDomainError) as error:
+    except (UserError, InvalidDomainError) as error:
         print(f"postfix-mta-sts: {error}", file=sys.stderr)
         return commands.FAILURE
     except BrokenPipeError:  # the reader, `head` or a pager, has seen enough

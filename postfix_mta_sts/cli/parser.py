@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from postfix_mta_sts.config import settings as config
 from postfix_mta_sts.config.settings import Settings
-from postfix_mta_sts.errors import ToldError
+from postfix_mta_sts.errors import UserError
 
 if TYPE_CHECKING:
     _Parsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 (argparse has no other name for it)
@@ -24,7 +24,7 @@ OK, NO_POLICY, FAILURE = 0, 1, 2
 """Exit codes; argparse leaves with 2 on a typing error too."""
 
 
-class CommandError(ToldError):
+class CommandError(UserError):
     """A command cannot go on. `str()` is one line: what was wrong, where, and what to do."""
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
-from postfix_mta_sts.cli.reaching import remote
+from postfix_mta_sts.cli.reaching import control_client
 from postfix_mta_sts.cli.times import NEVER, ago, ahead, dated, moment, span
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.mtasts.domain import parse_domain
@@ -63,7 +63,7 @@ def _expiring(text: str) -> int:
 def _list(args: argparse.Namespace) -> int:
     wanted = {"mode": args.mode, "expiring": args.expiring, "failing": args.failing and "yes"}
     query = {name: str(value) for name, value in wanted.items() if value}
-    entries = remote(args).lines("policies", **query)
+    entries = control_client(args).lines("policies", **query)
     if args.json:
         for entry in entries:
             print(json.dumps(entry))
@@ -98,7 +98,7 @@ def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    known = remote(args).ask("GET", "policies", parse_domain(args.domain))
+    known = control_client(args).ask("GET", "policies", parse_domain(args.domain))
     if args.json:
         print(json.dumps(known, indent=2))
     else:
@@ -108,7 +108,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _refresh(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
-    known = remote(args, _ATTEMPT_MOST).ask("POST", "policies", domain, "refresh")
+    known = control_client(args, _ATTEMPT_MOST).ask("POST", "policies", domain, "refresh")
     _print_known(known)
     print(f"{_OUTCOMES[known['outcome']]}{_in_force(known)}")
     return _EXITS.get(known["outcome"], FAILURE)
@@ -116,7 +116,7 @@ def _refresh(args: argparse.Namespace) -> int:
 
 def _forget(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
-    said = remote(args).ask("POST", "policies", domain, "forget")
+    said = control_client(args).ask("POST", "policies", domain, "forget")
     if said["kept_on_file"]:
         raise CommandError(f"{domain}: not forgotten on file, for the store cannot be written now")
     print(f"{domain}: {'forgotten' if said['known'] else 'nothing was known'}")

@@ -9,9 +9,9 @@ from postfix_mta_sts.admin.explain import Explanation, explain
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, Commands, add_config, settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.network.clients import Proof
+from postfix_mta_sts.network.clients import LazyDaneClient
 from postfix_mta_sts.network.outside import network
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix.dane import find, rule
 from postfix_mta_sts.postfix.postconf import ask
 
@@ -38,9 +38,11 @@ def _query(args: argparse.Namespace) -> int:
 
 
 async def _explained(domain: Domain, chosen: Settings) -> Explanation:
-    terms = Terms.of(chosen)
-    proof = Proof(terms)
-    dane = await find(chosen, proof, await ask() if chosen.dane.mode == "auto" else None)
-    judge = proof.judge if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
+    terms = NetworkSettings.of(chosen)
+    dane_client = LazyDaneClient(terms)
+    dane = await find(chosen, dane_client, await ask() if chosen.dane.mode == "auto" else None)
+    dane_lookup = (
+        dane_client.look_up_dane if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
+    )
     async with network(terms) as (dns, fetcher):
-        return await explain(domain, dns.txt, fetcher.body, judge, rule(chosen))
+        return await explain(domain, dns.txt, fetcher.body, dane_lookup, rule(chosen))

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts import logs
-from postfix_mta_sts.cli import seed_list as seeds
+from postfix_mta_sts.cli import seed_list
 from postfix_mta_sts.cli.locate import become_owner_of, opened_store, store_path
 from postfix_mta_sts.cli.parser import FAILURE, OK, CommandError, Commands, add_config, settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.network.outside import network
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.resolver.resolver import Resolver
 
@@ -48,26 +48,26 @@ def add(commands: Commands) -> None:
 
 def _seed(args: argparse.Namespace) -> int:
     chosen = settings(args)
-    listed = seeds.listed(_read(args.file))
+    listed = seed_list.listed(_read(args.file))
     path = store_path(chosen, os.environ)
     become_owner_of(path.parent)
     logs.set_up("info" if args.verbose else "error", chosen.log.format, sys.stderr)
-    counts: Counter[str] = Counter()
+    counters: Counter[str] = Counter()
     try:
         with _progress(len(listed.domains), shown=not args.verbose) as advance:
 
             def told(word: str) -> None:
-                counts[word] += 1
+                counters[word] += 1
                 advance()
 
-            asyncio.run(_sow(chosen, path, listed.domains, seeds.Rate(args.rate), told))
+            asyncio.run(_sow(chosen, path, listed.domains, seed_list.Rate(args.rate), told))
     except KeyboardInterrupt:  # asyncio.run has ended what was under way
-        counts[_LEFT] = len(listed.domains) - counts.total()
+        counters[_LEFT] = len(listed.domains) - counters.total()
     _print_bad(args.file, listed)
-    for word, count in [*counts.most_common(), (_BAD, len(listed.bad))]:
+    for word, count in [*counters.most_common(), (_BAD, len(listed.bad))]:
         if count:
             print(f"{count:8} {word}")
-    return FAILURE if _LEFT in counts else OK
+    return FAILURE if _LEFT in counters else OK
 
 
 def _read(name: str) -> bytes:
@@ -93,11 +93,11 @@ async def _sow(
     chosen: Settings,
     path: Path,
     domains: Sequence[Domain],
-    rate: seeds.Rate,
+    rate: seed_list.Rate,
     told: Callable[[str], None],
 ) -> None:
     """Look each domain up as the daemon does, and keep what there is."""
-    async with opened_store(path) as store, network(Terms.of(chosen)) as (dns, fetcher):
+    async with opened_store(path) as store, network(NetworkSettings.of(chosen)) as (dns, fetcher):
         sources = Sources(dns.discover, fetcher.fetch, store, time.time, random.random)
         # What comes of an attempt is on file; nobody asks twice, so that memory is of no use.
         resolver = Resolver(sources, lookup_timeout=chosen.lookup.timeout, entries=1)
@@ -105,18 +105,18 @@ async def _sow(
         async def known(domain: Domain) -> State | None:
             """What is fresh on file. It is asked for now, so that the daemon keeps it alive."""
             now = time.time()
-            resolver.demand.note(domain, 0, now)
+            resolver.usage.note(domain, 0, now)
             state = live(await store.load(domain), now)
             return state if state and now < state.refetch_at else None
 
         try:
-            await seeds.seed(domains, known, resolver.refresh, rate, told)
+            await seed_list.seed(domains, known, resolver.refresh, rate, told)
         finally:
             await resolver.close()
-            await store.touch(resolver.demand.take())
+            await store.touch(resolver.usage.take())
 
 
-def _print_bad(name: str, listed: seeds.Listed) -> None:
+def _print_bad(name: str, listed: seed_list.Listed) -> None:
     for number, reason in listed.bad[:_BAD_SHOWN]:
         print(f"{name}:{number}: {reason}", file=sys.stderr)
     if (more := len(listed.bad) - _BAD_SHOWN) > 0:

@@ -8,13 +8,12 @@ from typing import Final
 
 import uvloop
 
-from postfix_mta_sts import logs
-from postfix_mta_sts import runtime as interpreter
+from postfix_mta_sts import logs, runtime
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, OK, Commands, add_config, settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import service
 from postfix_mta_sts.daemon.multiprocess import serve_together
-from postfix_mta_sts.daemon.service import Origin
+from postfix_mta_sts.daemon.service import SettingsSource
 
 WORKERS_MOST: Final = 64
 
@@ -39,12 +38,12 @@ def _serve(args: argparse.Namespace) -> int:
 
     apply(chosen)
     config = args.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-    origin = Origin(str(config) if config else None, load, apply)
-    interpreter.set_up()
+    settings_source = SettingsSource(str(config) if config else None, load, apply)
+    runtime.set_up()
     if args.workers == 1:
-        uvloop.run(service.serve(chosen, os.environ, origin))
+        uvloop.run(service.serve(chosen, os.environ, settings_source))
     else:
-        serve_together(chosen, os.environ, origin, args.workers, uvloop.run)
+        serve_together(chosen, os.environ, settings_source, args.workers, uvloop.run)
     return OK
 
 

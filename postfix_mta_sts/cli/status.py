@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from postfix_mta_sts.cli.parser import OK, Commands, add_config
-from postfix_mta_sts.cli.reaching import remote
+from postfix_mta_sts.cli.reaching import control_client
 from postfix_mta_sts.cli.times import ago, ahead
 
 
@@ -19,13 +19,13 @@ def add(commands: Commands) -> None:
 
 
 def _status(args: argparse.Namespace) -> int:
-    said = remote(args).ask("GET", "status")
+    said = control_client(args).ask("GET", "status")
     if args.json:
         print(json.dumps(said, indent=2))
     else:
-        from postfix_mta_sts.cli import terminal as tables  # noqa: PLC0415 (rich: see there)
+        from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
-        print(tables.pairs(_lines(said, time.time())))
+        print(terminal.pairs(_lines(said, time.time())))
     return OK
 
 

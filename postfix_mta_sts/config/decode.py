@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn, TypeVar, get_args, get_origin
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import FieldInfo, fields
 
-from postfix_mta_sts.config.field_types import Notation
+from postfix_mta_sts.config.field_types import FieldType
 from postfix_mta_sts.config.yaml_document import DocumentError, Node
 
 _SHOWN_MOST: Final = 80
@@ -20,7 +20,7 @@ _SHOWN_MOST: Final = 80
 _StructT = TypeVar("_StructT", bound=Struct)
 
 
-class MisfitError(ValueError):
+class ConflictError(ValueError):
     """A value is good by itself, but not with the others beside it; raised by construction."""
 
     def __init__(self, key: str, reason: str) -> None:
@@ -43,7 +43,7 @@ def struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
             given[key] = _attribute(known[key], value, at)  # an empty section says nothing
     try:
         return cls(**given)
-    except MisfitError as misfit:
+    except ConflictError as misfit:
         _refuse(entries.get(misfit.key, node), _at(where, misfit.key), misfit.reason)
 
 
@@ -70,7 +70,7 @@ def _read(kind: object, node: Node, where: str) -> object:
 
 
 def _leaf(kind: object, node: Node, where: str) -> object:
-    written = next(m for m in get_args(kind) if isinstance(m, Notation))
+    written = next(m for m in get_args(kind) if isinstance(m, FieldType))
     try:
         return written.read(node.value) if written.read else convert(node.value, kind)
     except (ValidationError, ValueError) as error:

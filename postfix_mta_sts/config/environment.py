@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from postfix_mta_sts.config import yaml_document as document
+from postfix_mta_sts.config import yaml_document
 from postfix_mta_sts.config.yaml_document import DocumentError, Node
 
 PREFIX: Final = "POSTFIX_MTA_STS__"
@@ -43,7 +43,7 @@ def _path(name: str) -> Sequence[str]:
 
 def _value(name: str, text: str) -> Node:
     try:
-        return _from(_shown(name), document.read(text))
+        return _from(_shown(name), yaml_document.read(text))
     except DocumentError as error:
         raise DocumentError(error.line, str(error), _shown(name)) from None
 

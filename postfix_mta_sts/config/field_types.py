@@ -49,7 +49,7 @@ class UnixAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Notation:
+class FieldType:
     """How a value is read, and in which words it is asked for."""
 
     allowed: str
@@ -57,9 +57,9 @@ class Notation:
     """None: as the type says."""
 
 
-def _or_null(allowed: str, read: Callable[[object], object]) -> Notation:
+def _or_null(allowed: str, read: Callable[[object], object]) -> FieldType:
     """The same, with null for the default."""
-    return Notation(f"{allowed}, or null", lambda value: None if value is None else read(value))
+    return FieldType(f"{allowed}, or null", lambda value: None if value is None else read(value))
 
 
 def _text(value: object) -> str:
@@ -182,7 +182,7 @@ def seconds(value: object) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def duration(least: str, most: str) -> Notation:
+def duration(least: str, most: str) -> FieldType:
     """The notation of a time between two others; it is read as seconds."""
 
     def read(value: object) -> float:
@@ -191,16 +191,16 @@ def duration(least: str, most: str) -> Notation:
             raise ValueError("it is out of range")
         return given
 
-    return Notation(f"a number of seconds, or 30s, 5m, 1h, 30d, from {least} to {most}", read)
+    return FieldType(f"a number of seconds, or 30s, 5m, 1h, 30d, from {least} to {most}", read)
 
 
-Switch = Annotated[bool, Notation("true or false")]
+Switch = Annotated[bool, FieldType("true or false")]
 Address = Annotated[
     TcpAddress | UnixAddress | None,
     _or_null("host:port, [v6]:port or unix:/path", _address),
 ]
 Nameserver = Annotated[
-    str, Notation("192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:53", _nameserver)
+    str, FieldType("192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:53", _nameserver)
 ]
 Mode = Annotated[int | None, _or_null('octal digits in quotes, like "0660"', _mode)]
 Account = Annotated[str | int | None, _or_null("a name, an id", _account)]

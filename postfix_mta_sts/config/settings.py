@@ -1,8 +1,8 @@
 """What may be said in a configuration, and what holds where nothing is said.
 
 Border: the keys of the YAML are the attributes of the classes here, their types say what is
-allowed. How YAML is read is the matter of `document.py`, how it is checked that of `reading.py`;
-how a value is written, of `notation.py`; how variables stand for keys, of `environment.py`.
+allowed. How YAML is read is the matter of `yaml_document`, how it is checked that of `decode`;
+how a value is written, of `field_types.py`; how variables stand for keys, of `environment.py`.
 """
 
 import re
@@ -13,27 +13,24 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from postfix_mta_sts.config import decode as reading
-from postfix_mta_sts.config import environment
-from postfix_mta_sts.config import field_types as notation
-from postfix_mta_sts.config import yaml_document as document
-from postfix_mta_sts.config.decode import MisfitError
-from postfix_mta_sts.config.field_types import Notation, TcpAddress, UnixAddress
-from postfix_mta_sts.errors import ToldError
+from postfix_mta_sts.config import decode, environment, field_types, yaml_document
+from postfix_mta_sts.config.decode import ConflictError
+from postfix_mta_sts.config.field_types import FieldType, TcpAddress, UnixAddress
+from postfix_mta_sts.errors import UserError
 
 __all__ = [
-    "Cache",
+    "CacheSettings",
     "ConfigError",
-    "Control",
-    "Dane",
-    "Dns",
-    "Https",
-    "Listener",
-    "Log",
-    "Lookup",
-    "MapDress",
-    "Metrics",
-    "Refresh",
+    "ControlSettings",
+    "DaneSettings",
+    "DnsSettings",
+    "HttpsSettings",
+    "ListenerSettings",
+    "LogSettings",
+    "LookupSettings",
+    "MapSettings",
+    "MetricsSettings",
+    "RefreshSettings",
     "Settings",
     "TcpAddress",
     "UnixAddress",
@@ -48,34 +45,34 @@ _MAP_NAME = re.compile(r"[!-~]{1,100}")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class ConfigError(ToldError):
+class ConfigError(UserError):
     """The configuration cannot be used.
 
     `str()` names the source, the line, the key's path, what was found and what is allowed.
     """
 
 
-class Listener(Struct, frozen=True, kw_only=True):
+class ListenerSettings(Struct, frozen=True, kw_only=True):
     """One address at which look-ups are answered, over one wire."""
 
-    socketmap: notation.Address = None
-    tcp_table: notation.Address = None
-    mode: notation.Mode = None
+    socketmap: field_types.Address = None
+    tcp_table: field_types.Address = None
+    mode: field_types.Mode = None
     """Permissions of a UNIX socket; None: what the umask leaves."""
-    owner: notation.Account = None
-    group: notation.Account = None
+    owner: field_types.Account = None
+    group: field_types.Account = None
     """Of a UNIX socket, a name or an id; None: those of the process."""
-    tlsrpt: notation.Switch = False
+    tlsrpt: field_types.Switch = False
     """The dress of tcp_table, which knows no map name."""
 
     def __post_init__(self) -> None:
         if (self.socketmap is None) == (self.tcp_table is None):
-            raise MisfitError("socketmap", "either it or tcp_table is needed, and not both")
+            raise ConflictError("socketmap", "either it or tcp_table is needed, and not both")
         if self.tlsrpt and self.wire == "socketmap":
-            raise MisfitError("tlsrpt", "goes with tcp_table only; for socketmap, see maps")
+            raise ConflictError("tlsrpt", "goes with tcp_table only; for socketmap, see maps")
         for name in ("mode", "owner", "group"):
             if getattr(self, name) is not None and isinstance(self.address, TcpAddress):
-                raise MisfitError(name, "goes with unix:/path only")
+                raise ConflictError(name, "goes with unix:/path only")
 
     @property
     def wire(self) -> Literal["socketmap", "tcp_table"]:
@@ -88,144 +85,150 @@ class Listener(Struct, frozen=True, kw_only=True):
         return next(a for a in (self.socketmap, self.tcp_table) if a is not None)
 
 
-class MapDress(Struct, frozen=True, kw_only=True):
+class MapSettings(Struct, frozen=True, kw_only=True):
     """How the replies under one socketmap map name are dressed."""
 
-    tlsrpt: notation.Switch = False
+    tlsrpt: field_types.Switch = False
     """With the TLSRPT attributes, which only Postfix 3.10 and later take."""
-    servername: notation.Switch = True
+    servername: field_types.Switch = True
     """With servername=hostname, which only Postfix 3.4 and later take."""
-    enforce_testing: notation.Switch = False
+    enforce_testing: field_types.Switch = False
     """Mode testing is treated as enforce."""
 
 
-class Cache(Struct, frozen=True, kw_only=True):
+class CacheSettings(Struct, frozen=True, kw_only=True):
     """Where policies are kept, and how many replies."""
 
-    path: notation.FilePath = None
+    path: field_types.FilePath = None
     """None: see `default_cache_path`."""
     memory_entries: Annotated[
-        int, Meta(ge=1, le=10_000_000), Notation("a whole number from 1 to 10000000")
+        int, Meta(ge=1, le=10_000_000), FieldType("a whole number from 1 to 10000000")
     ] = 100_000
 
 
-class Lookup(Struct, frozen=True, kw_only=True):
+class LookupSettings(Struct, frozen=True, kw_only=True):
     """One look-up of Postfix's."""
 
     # smtp(8) waits 100 s for a reply, and holds mail back when none has come.
-    timeout: Annotated[float, notation.duration("0.001s", "90s")] = 10.0
+    timeout: Annotated[float, field_types.duration("0.001s", "90s")] = 10.0
 
 
-class Dns(Struct, frozen=True, kw_only=True):
+class DnsSettings(Struct, frozen=True, kw_only=True):
     """How policy ids are found."""
 
-    nameservers: tuple[notation.Nameserver, ...] = ()
+    nameservers: tuple[field_types.Nameserver, ...] = ()
     """With a port or without; none: those of the system."""
-    timeout: Annotated[float, notation.duration("0.001s", "10m")] = 5.0
-    on_failure: Annotated[Literal["deliver", "defer"], Notation("deliver or defer")] = "deliver"
-    trust_ad: notation.Switch = False
+    timeout: Annotated[float, field_types.duration("0.001s", "10m")] = 5.0
+    on_failure: Annotated[Literal["deliver", "defer"], FieldType("deliver or defer")] = "deliver"
+    trust_ad: field_types.Switch = False
     """Whether the AD bit counts of name servers that are not on loopback."""
 
 
-class Dane(Struct, frozen=True, kw_only=True):
+class DaneSettings(Struct, frozen=True, kw_only=True):
     """Domains whose mail hosts are authenticated by DANE (RFC 7672) rather than by a policy."""
 
-    mode: Annotated[Literal["auto", "on", "off"], Notation("auto, on or off")] = "auto"
+    mode: Annotated[Literal["auto", "on", "off"], FieldType("auto, on or off")] = "auto"
     """Auto: on where the Postfix of this machine asks for DNSSEC."""
     answer: Annotated[
-        Literal["dane-only", "dane", "yield"], Notation("dane-only, dane or yield")
+        Literal["dane-only", "dane", "yield"], FieldType("dane-only, dane or yield")
     ] = "dane-only"
     """What Postfix is told of them, at most; yield: nothing."""
-    on_failure: Annotated[Literal["defer", "mta_sts"], Notation("defer or mta_sts")] = "defer"
+    on_failure: Annotated[Literal["defer", "mta_sts"], FieldType("defer or mta_sts")] = "defer"
     """What holds where the MX RRset is signed and the DNS does not say more."""
 
 
-class Https(Struct, frozen=True, kw_only=True):
+class HttpsSettings(Struct, frozen=True, kw_only=True):
     """How policies are fetched."""
 
-    timeout: Annotated[float, notation.duration("0.001s", "10m")] = 60.0
-    ca_file: notation.CaFile = None
+    timeout: Annotated[float, field_types.duration("0.001s", "10m")] = 60.0
+    ca_file: field_types.CaFile = None
     """None: the CAs that the system trusts."""
-    proxy: notation.Proxy = None
-    allow_private_addresses: notation.Switch = False
+    proxy: field_types.Proxy = None
+    allow_private_addresses: field_types.Switch = False
     concurrency: Annotated[
-        int, Meta(ge=1, le=10_000), Notation("a whole number from 1 to 10000")
+        int, Meta(ge=1, le=10_000), FieldType("a whole number from 1 to 10000")
     ] = 200
 
 
-class Refresh(Struct, frozen=True, kw_only=True):
+class RefreshSettings(Struct, frozen=True, kw_only=True):
     """How long policies are renewed without being asked for."""
 
-    idle_after: Annotated[float, notation.duration("1s", "3660d")] = 30 * 86400.0
+    idle_after: Annotated[float, field_types.duration("1s", "3660d")] = 30 * 86400.0
 
 
-class Log(Struct, frozen=True, kw_only=True):
+class LogSettings(Struct, frozen=True, kw_only=True):
     """What is logged, and in which form."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
-        Notation("debug, info, warning or error"),
+        FieldType("debug, info, warning or error"),
     ] = "info"
-    format: Annotated[Literal["text", "json"], Notation("text or json")] = "text"
+    format: Annotated[Literal["text", "json"], FieldType("text or json")] = "text"
 
 
-class Metrics(Struct, frozen=True, kw_only=True):
+class MetricsSettings(Struct, frozen=True, kw_only=True):
     """Where numbers and health are shown over HTTP."""
 
-    listen: notation.Address = None
+    listen: field_types.Address = None
     """None: nowhere."""
-    mode: notation.Mode = None
-    owner: notation.Account = None
-    group: notation.Account = None
-    """Of a UNIX socket; None: as for a `Listener`."""
+    mode: field_types.Mode = None
+    owner: field_types.Account = None
+    group: field_types.Account = None
+    """Of a UNIX socket; None: as for a `ListenerSettings`."""
 
     def __post_init__(self) -> None:
         for name in ("mode", "owner", "group"):
             if getattr(self, name) is not None and not isinstance(self.listen, UnixAddress):
-                raise MisfitError(name, "goes with unix:/path only")
+                raise ConflictError(name, "goes with unix:/path only")
 
 
-class Control(Struct, frozen=True, kw_only=True):
+class ControlSettings(Struct, frozen=True, kw_only=True):
     """Where the commands that speak to the running daemon find it: a UNIX socket."""
 
-    path: notation.FilePath = None
+    path: field_types.FilePath = None
     """None: see `default_control_path`."""
-    mode: notation.Mode = 0o600
-    owner: notation.Account = None
-    group: notation.Account = None
+    mode: field_types.Mode = 0o600
+    owner: field_types.Account = None
+    group: field_types.Account = None
 
 
-def _maps() -> Mapping[str, MapDress]:
-    return {"postfix": MapDress(), "QUERY": MapDress(), "QUERYwithTLSRPT": MapDress(tlsrpt=True)}
+def _maps() -> Mapping[str, MapSettings]:
+    return {
+        "postfix": MapSettings(),
+        "QUERY": MapSettings(),
+        "QUERYwithTLSRPT": MapSettings(tlsrpt=True),
+    }
 
 
 class Settings(Struct, frozen=True, kw_only=True):
     """The whole configuration; `Settings()` is what holds without any."""
 
-    listen: tuple[Listener, ...] = (Listener(socketmap=TcpAddress("127.0.0.1", 8461)),)
-    maps: Mapping[str, MapDress] = field(default_factory=_maps)
+    listen: tuple[ListenerSettings, ...] = (
+        ListenerSettings(socketmap=TcpAddress("127.0.0.1", 8461)),
+    )
+    maps: Mapping[str, MapSettings] = field(default_factory=_maps)
     """The names of a configuration are added to these, or replace them one by one."""
-    cache: Cache = Cache()
-    lookup: Lookup = Lookup()
-    dns: Dns = Dns()
-    dane: Dane = Dane()
-    https: Https = Https()
-    refresh: Refresh = Refresh()
-    metrics: Metrics = Metrics()
-    control: Control = Control()
-    log: Log = Log()
+    cache: CacheSettings = CacheSettings()
+    lookup: LookupSettings = LookupSettings()
+    dns: DnsSettings = DnsSettings()
+    dane: DaneSettings = DaneSettings()
+    https: HttpsSettings = HttpsSettings()
+    refresh: RefreshSettings = RefreshSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    control: ControlSettings = ControlSettings()
+    log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:
         if not self.listen:
-            raise MisfitError("listen", "at least one address is needed")
+            raise ConflictError("listen", "at least one address is needed")
         seen: set[TcpAddress | UnixAddress] = set()
         for address in (listener.address for listener in self.listen):
             if address in seen and not _is_any_port(address):
-                raise MisfitError("listen", f"{address} stands there twice")
+                raise ConflictError("listen", f"{address} stands there twice")
             seen.add(address)
         for name in self.maps:
             if not _MAP_NAME.fullmatch(name):
-                raise MisfitError("maps", f"{name!r} is not printable ASCII without blanks")
+                raise ConflictError("maps", f"{name!r} is not printable ASCII without blanks")
 
 
 def _is_any_port(address: TcpAddress | UnixAddress) -> bool:
@@ -256,8 +259,8 @@ def parse(text: str, source: str, environ: Mapping[str, str] = _NOTHING) -> Sett
     `environ` says wins, and is named by its variable.
     """
     try:
-        return reading.struct(Settings, environment.overlaid(document.read(text), environ))
-    except document.DocumentError as error:
+        return decode.struct(Settings, environment.overlaid(yaml_document.read(text), environ))
+    except yaml_document.DocumentError as error:
         place = error.source or f"{source}:{error.line}"
         raise ConfigError(f"{place}: {error}") from None
 

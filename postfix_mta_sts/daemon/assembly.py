@@ -19,30 +19,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from postfix_mta_sts.admin import monitoring as scrape
+from postfix_mta_sts.admin import monitoring
 from postfix_mta_sts.admin import routes as routes_of
-from postfix_mta_sts.admin.control import About, Together
-from postfix_mta_sts.admin.endpoints import Endpoints, Name, Where, only_sibling, public, sibling
+from postfix_mta_sts.admin.control import Control, DaemonInfo
+from postfix_mta_sts.admin.endpoints import (
+    EndpointName,
+    Endpoints,
+    Where,
+    only_sibling,
+    public,
+    sibling,
+)
 from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
-from postfix_mta_sts.counts import Counts
+from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.network.client import Network
-from postfix_mta_sts.postfix.dane import Judging
-from postfix_mta_sts.postfix.listeners import Doors
-from postfix_mta_sts.postfix.maps import Desk
+from postfix_mta_sts.network.client import NetworkClient
+from postfix_mta_sts.postfix.dane import DaneSupport
+from postfix_mta_sts.postfix.listeners import Listeners
+from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.postfix.server import Server
 from postfix_mta_sts.resolver.attempt import Sources
-from postfix_mta_sts.resolver.dane import Judge
+from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
-from postfix_mta_sts.sockets import Listening
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.sockets import Sockets
+from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Overview
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -64,7 +71,7 @@ class Share:
     processes: int = 1
     listeners: Sequence[socket.socket] = ()
     """One for each of `settings.listen`, from the parent, as are the next."""
-    endpoints: Mapping[Name, socket.socket] = field(default_factory=dict)
+    endpoints: Mapping[EndpointName, socket.socket] = field(default_factory=dict)
 
 
 ALONE: Final = Share()
@@ -83,46 +90,48 @@ class Daemon:
     clock: Clock
     started_at: float
     store_path: Path
-    counts: Counts
+    counters: Counters
     store: FailsafeStore
-    network: Network
+    network: NetworkClient
     resolver: Resolver
     refresher: Refresher
-    desk: Desk
-    judging: Judging
+    maps: Maps
+    dane_support: DaneSupport
     server: Server
-    listening: Listening
-    doors: Doors
-    together: Together = field(init=False)
+    listening: Sockets
+    listeners: Listeners
+    control: Control = field(init=False)
     endpoints: Endpoints = field(init=False)
 
     def __post_init__(self) -> None:
         others = [i for i in range(self.share.processes) if i != self.share.index]
-        self.together = Together(
+        self.control = Control(
             self.resolver,
             self.store,
             self.clock,
-            self.figures,
+            self.snapshot,
             self.about,
             index=self.share.index,
             siblings={index: Sibling(self._sibling(index)) for index in others},
         )
         routes = {
-            Name.CONTROL: routes_of.public(self.together),
-            Name.METRICS: scrape.routes(self.together.figures, self.overview, self.share.processes),
-            Name.SIBLINGS: routes_of.private(self.together.own),
+            EndpointName.CONTROL: routes_of.public(self.control),
+            EndpointName.METRICS: monitoring.routes(
+                self.control.snapshot, self.overview, self.share.processes
+            ),
+            EndpointName.SIBLINGS: routes_of.private(self.control.own),
         }
         self.endpoints = Endpoints(self.listening, routes)
 
     async def open(self) -> None:
         """Let Postfix and others in. Raises `ListenError`."""
         listeners = self.share.listeners or self.listening.open_all(self.settings.listen)
-        await self.doors.open(self.settings.listen, listeners)
+        await self.listeners.open(self.settings.listen, listeners)
         alone, shared = self.share.processes == 1, self._public(self.settings)
         own = shared if alone else only_sibling(self._sibling(self.share.index))
         with self.endpoints.opened(own) as fresh:
             pass
-        await self.endpoints.change({**shared, **own}, {**fresh, **self.share.endpoints})
+        await self.endpoints.reconfigure({**shared, **own}, {**fresh, **self.share.endpoints})
 
     async def reload(self, settings: Settings) -> None:
         """Go on as these settings have it; what they leave as it was is not touched.
@@ -131,36 +140,39 @@ class Daemon:
         place of the store is the one thing that takes a restart.
         """
         where = self._public(settings)
-        with self.doors.opened(settings.listen) as doors, self.endpoints.opened(where) as shown:
-            await self.network.change(settings)  # in any case: the CA file may have changed
-        self.resolver.change(
+        with (
+            self.listeners.opened(settings.listen) as listeners,
+            self.endpoints.opened(where) as shown,
+        ):
+            await self.network.reconfigure(settings)  # in any case: the CA file may have changed
+        self.resolver.reconfigure(
             lookup_timeout=settings.lookup.timeout, entries=settings.cache.memory_entries
         )
         self.refresher.idle_after = settings.refresh.idle_after
-        self.desk.change(settings)
-        await self.judging.change(settings)
-        await self.doors.change(settings.listen, doors)
-        await self.endpoints.change(where, shown)
+        self.maps.reconfigure(settings)
+        await self.dane_support.reconfigure(settings)
+        await self.listeners.reconfigure(settings.listen, listeners)
+        await self.endpoints.reconfigure(where, shown)
         if settings.cache.path != self.settings.cache.path:
             event(_log, logging.WARNING, "cache.path takes a restart", path=settings.cache.path)
         self.settings = settings
 
-    async def figures(self) -> Figures:
+    async def snapshot(self) -> Snapshot:
         """What this process says of itself in numbers."""
-        await self.desk.count()
+        await self.maps.count()
         works = {
-            Part.DNS: not self.network.silent,
+            Part.DNS: not self.network.unanswered,
             Part.STORE_READING: self.store.readable,
             Part.STORE_WRITING: self.store.writable,
         }
-        return Figures.taken(
-            self.counts,
+        return Snapshot.taken(
+            self.counters,
             os.getpid(),
             store_failures=self.store.failures,
             policies_lost=self.store.dropped,
             asked_lost=self.store.asked_lost,
             domains=self.resolver.entries,
-            replies=self.desk.entries,
+            replies=self.maps.entries,
             under_way=self.resolver.under_way,
             tasks=len(asyncio.all_tasks()),
             connections=self.server.connections,
@@ -173,16 +185,16 @@ class Daemon:
         now = self.clock()
         return await self.store.overview(now, now - self.settings.refresh.idle_after)
 
-    def about(self) -> About:
+    def about(self) -> DaemonInfo:
         """What this daemon can say of itself without asking anybody."""
-        return About(
+        return DaemonInfo(
             started_at=self.started_at,
             config=self.config,
             listening=[f"{each.wire} {each.address}" for each in self.settings.listen],
             store=str(self.store_path),
             idle_after=self.settings.refresh.idle_after,
             next_tick=self.refresher.next_look_at,
-            dane=self.judging.finding,
+            dane=self.dane_support.dane_status,
             workers=self.share.processes,
             pid=os.getpid() if self.share.processes == 1 else os.getppid(),
         )
@@ -212,47 +224,47 @@ async def running(
     async with AsyncExitStack() as stack:
         files = _raise_files_limit()
         path = settings.cache.path or default_cache_path(environ)
-        counts = Counts()
+        counters = Counters()
 
         def in_memory() -> list[tuple[Domain, State]]:
             return resolver.policies()  # made below, of this very store
 
         store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
         stack.push_async_callback(store.close)  # after all others
-        network = Network(https_port)
+        network = NetworkClient(https_port)
         stack.push_async_callback(network.close)
-        await network.change(settings)
+        await network.reconfigure(settings)
         sources = Sources(network.discover, network.fetch, store, clock, random.random)
         resolver = Resolver(
             sources,
             lookup_timeout=settings.lookup.timeout,
             entries=settings.cache.memory_entries,
             attempts=min(ATTEMPTS_LIMIT, files // 4),
-            counts=counts,
+            counters=counters,
         )
-        desk = Desk(settings, resolver, clock, counts)
+        maps = Maps(settings, resolver, clock, counters)
 
-        def do_dane(judge: Judge | None, rule: DaneRule | None) -> None:
-            desk.do_dane(rule)
-            resolver.do_dane(judge)
+        def use_dane(dane_lookup: DaneLookup | None, rule: DaneRule | None) -> None:
+            maps.use_dane(rule)
+            resolver.use_dane(dane_lookup)
 
-        judging = Judging(settings, network, do_dane, tells=share.index == 0)
+        dane_support = DaneSupport(settings, network, use_dane, tells=share.index == 0)
         refresher = Refresher(
             resolver,
             sources,
             idle_after=settings.refresh.idle_after,
-            replies=desk,
+            replies=maps,
             renews=share.index == 0,
         )
         await store.open()
         stack.push_async_callback(refresher.write_asked)
         stack.push_async_callback(resolver.close)
-        server = Server(limit=files // 2, counts=counts)
+        server = Server(limit=files // 2, counters=counters)
         stack.push_async_callback(server.drain)
-        listening = Listening(systemd.inherited(environ, os.getpid()))
-        doors = Doors(server, desk, listening)
+        listening = Sockets(systemd.inherited(environ, os.getpid()))
+        listeners = Listeners(server, maps, listening)
         # Before the server drains: who comes after us may already have a file there by then.
-        stack.callback(doors.close)
+        stack.callback(listeners.close)
         daemon = Daemon(
             settings=settings,
             config=config,
@@ -261,21 +273,21 @@ async def running(
             clock=clock,
             started_at=clock(),
             store_path=path,
-            counts=counts,
+            counters=counters,
             store=store,
             network=network,
             resolver=resolver,
             refresher=refresher,
-            desk=desk,
-            judging=judging,
+            maps=maps,
+            dane_support=dane_support,
             server=server,
             listening=listening,
-            doors=doors,
+            listeners=listeners,
         )
         stack.push_async_callback(daemon.endpoints.close)
-        await judging.settle()
+        await dane_support.settle()
         await daemon.open()
-        for work, name in ((refresher.run(), "refresher"), (judging.run(), "judging")):
+        for work, name in ((refresher.run(), "refresher"), (dane_support.run(), "judging")):
             stack.push_async_callback(_end, asyncio.create_task(work, name=name))
         yield daemon
 

@@ -14,16 +14,21 @@ from socket import socket
 from typing import TypeAlias
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.admin.endpoints import WEB, At, Name, opened, public
-from postfix_mta_sts.config.settings import ConfigError, Listener, Settings, default_control_path
+from postfix_mta_sts.admin.endpoints import WEB, EndpointAddress, EndpointName, opened, public
+from postfix_mta_sts.config.settings import (
+    ConfigError,
+    ListenerSettings,
+    Settings,
+    default_control_path,
+)
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.daemon.assembly import Share, running
-from postfix_mta_sts.daemon.service import Origin, told_to_stop, watched
+from postfix_mta_sts.daemon.service import SettingsSource, stop_signal, watched
 from postfix_mta_sts.daemon.supervisor import Worker, Workers
 from postfix_mta_sts.daemon.watchdog import ENDS_AFTER, End
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix.server import BACKLOG
-from postfix_mta_sts.sockets import ListenError, Listening
+from postfix_mta_sts.sockets import ListenError, Sockets
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +36,11 @@ Run: TypeAlias = Callable[[Coroutine[None, None, None]], None]
 
 
 def serve_together(
-    settings: Settings, environ: MutableMapping[str, str], origin: Origin, count: int, run: Run
+    settings: Settings,
+    environ: MutableMapping[str, str],
+    settings_source: SettingsSource,
+    count: int,
+    run: Run,
 ) -> None:
     """Serve in `count` processes until SIGTERM or SIGINT; each runs its event loop with `run`.
 
@@ -43,7 +52,7 @@ def serve_together(
     try:
         sockets.take_up(settings)
         sockets.close_unclaimed()
-        parent = _Parent(settings, environ, origin, sockets, count, run)
+        parent = _Parent(settings, environ, settings_source, sockets, count, run)
         Workers(
             count,
             parent.work,
@@ -60,13 +69,13 @@ class _Sockets:
     """What all workers share."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        self._listening = Listening(systemd.inherited(environ, os.getpid()))
+        self._listening = Sockets(systemd.inherited(environ, os.getpid()))
         self._control_path = default_control_path(environ)
-        self._endpoints: dict[Name, tuple[At, socket]] = {}
-        self.listeners: Mapping[Listener, socket] = {}
+        self._endpoints: dict[EndpointName, tuple[EndpointAddress, socket]] = {}
+        self.listeners: Mapping[ListenerSettings, socket] = {}
 
     @property
-    def endpoints(self) -> Mapping[Name, socket]:
+    def endpoints(self) -> Mapping[EndpointName, socket]:
         """Those that could be had."""
         return {name: sock for name, (_, sock) in self._endpoints.items()}
 
@@ -98,7 +107,7 @@ class _Sockets:
         """Remove the socket files that were made."""
         self._listening.close()
 
-    def _socket(self, listener: Listener, undo: ExitStack) -> socket:
+    def _socket(self, listener: ListenerSettings, undo: ExitStack) -> socket:
         """The socket for a listener: that of an earlier one with its address, if there was one."""
         for other, sock in self.listeners.items():
             if other.address == listener.address:
@@ -107,10 +116,10 @@ class _Sockets:
         event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
         return undo.enter_context(self._listening.open(listener))
 
-    def _endpoint(self, name: Name, fresh: Mapping[Name, socket]) -> socket | None:
+    def _endpoint(self, name: EndpointName, fresh: Mapping[EndpointName, socket]) -> socket | None:
         return fresh.get(name) or self.endpoints.get(name)
 
-    def _is_there(self, name: Name, at: At) -> bool:
+    def _is_there(self, name: EndpointName, at: EndpointAddress) -> bool:
         return name in self._endpoints and self._endpoints[name][0].address == at.address
 
     def _close_all_but(self, kept: set[socket]) -> None:
@@ -130,14 +139,14 @@ class _Parent:
         self,
         settings: Settings,
         environ: Mapping[str, str],
-        origin: Origin,
+        settings_source: SettingsSource,
         sockets: _Sockets,
         count: int,
         run: Run,
     ) -> None:
         self._settings = settings
         self._environ = environ
-        self._origin = origin
+        self._settings_source = settings_source
         self._sockets = sockets
         self._count = count
         self._run = run
@@ -152,13 +161,13 @@ class _Parent:
         """Take up the settings as they are now; whether the workers are to be replaced."""
         systemd.notify(self._environ, *systemd.reloading())
         try:
-            settings = self._origin.load()
+            settings = self._settings_source.load()
             self._sockets.take_up(settings)
         except (ConfigError, ListenError, OSError) as error:
             event(_log, logging.ERROR, "not reloaded, all stays as it was", reason=str(error))
             systemd.notify(self._environ, "READY=1", f"STATUS=not reloaded: {error}")
             return False
-        self._origin.apply(settings)
+        self._settings_source.apply(settings)
         self._settings, self._what = settings, "reloaded"
         return True
 
@@ -177,7 +186,7 @@ class _Parent:
         systemd.notify(self._environ, line)
 
     async def _serve(self, worker: Worker) -> None:
-        stop = told_to_stop()
+        stop = stop_signal()
         worker.on_orphaned(stop.set)
         share = Share(
             worker.index,
@@ -185,7 +194,7 @@ class _Parent:
             list(self._sockets.listeners.values()),
             self._sockets.endpoints,
         )
-        environ, config = dict(self._environ), self._origin.config
+        environ, config = dict(self._environ), self._settings_source.config
         async with running(self._settings, environ, config=config, share=share) as daemon:
             event(_log, logging.INFO, "worker started", worker=worker.index, pid=os.getpid())
             worker.tell_ready()

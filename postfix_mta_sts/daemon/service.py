@@ -24,12 +24,12 @@ from postfix_mta_sts.daemon.assembly import Daemon, running
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.sockets import ListenError
-from postfix_mta_sts.stats import Figures
+from postfix_mta_sts.stats import Snapshot
 
 _log = logging.getLogger(__name__)
 
 
-def told_to_stop() -> asyncio.Event:
+def stop_signal() -> asyncio.Event:
     """What is set when this process gets SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -38,7 +38,7 @@ def told_to_stop() -> asyncio.Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SettingsSource:
     """Where the settings come from."""
 
     config: str | None
@@ -49,18 +49,20 @@ class Origin:
     """Is called with settings that have come to hold, for what is not the daemon's."""
 
 
-async def serve(settings: Settings, environ: MutableMapping[str, str], origin: Origin) -> None:
+async def serve(
+    settings: Settings, environ: MutableMapping[str, str], settings_source: SettingsSource
+) -> None:
     """Serve until SIGTERM or SIGINT; at SIGHUP go on with the settings as they are then.
 
     Raises `ListenError` where an address cannot be had.
     """
-    stop, hangup = told_to_stop(), asyncio.Event()
+    stop, hangup = stop_signal(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     async with (
-        running(settings, environ, config=origin.config) as daemon,
+        running(settings, environ, config=settings_source.config) as daemon,
         AsyncExitStack() as stack,
     ):
-        service = _Service(daemon, environ, origin)
+        service = _Service(daemon, environ, settings_source)
         event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
         service.tell("READY=1")
         await stack.enter_async_context(service.watched())
@@ -73,10 +75,12 @@ async def serve(settings: Settings, environ: MutableMapping[str, str], origin: O
 class _Service:
     """A daemon that is alone, and systemd."""
 
-    def __init__(self, daemon: Daemon, environ: Mapping[str, str], origin: Origin) -> None:
+    def __init__(
+        self, daemon: Daemon, environ: Mapping[str, str], settings_source: SettingsSource
+    ) -> None:
         self._daemon = daemon
         self._environ = environ
-        self._origin = origin
+        self._settings_source = settings_source
         self._trouble = ""
 
     def watched(self) -> AbstractAsyncContextManager[None]:
@@ -99,14 +103,14 @@ class _Service:
         """Go on with the settings as they are now; where they cannot be used, as before."""
         self.tell(*systemd.reloading())
         try:
-            settings = await asyncio.to_thread(self._origin.load)
+            settings = await asyncio.to_thread(self._settings_source.load)
             await self._daemon.reload(settings)
         except (ConfigError, ListenError, OSError) as error:
             self._trouble = f"not reloaded: {error}"
             event(_log, logging.ERROR, "not reloaded, all stays as it was", reason=str(error))
         else:
             self._trouble = ""
-            self._origin.apply(settings)
+            self._settings_source.apply(settings)
             event(_log, logging.INFO, "reloaded")
         self.tell("READY=1", f"STATUS={await status(self._daemon, self._trouble)}")
 
@@ -126,7 +130,7 @@ async def watched(
     """
 
     async def look_up(deadline: float) -> None:
-        places = [probe.bound(each.wire, sock) for each, sock in daemon.doors.sockets]
+        places = [probe.bound(each.wire, sock) for each, sock in daemon.listeners.sockets]
         await watchdog.look_up(places, deadline)
 
     def feed() -> None:
@@ -145,9 +149,9 @@ async def watched(
 
 async def status(daemon: Daemon, trouble: str = "") -> str:
     """How all processes of the daemon fare, in one line."""
-    figures = (await daemon.together.figures()).values()
+    snapshot = (await daemon.control.snapshot()).values()
     policies = len(daemon.resolver.policies())
-    return watchdog.status_line(policies, sum(figures, Figures(pids=frozenset())), trouble)
+    return watchdog.status_line(policies, sum(snapshot, Snapshot(pids=frozenset())), trouble)
 
 
 @asynccontextmanager

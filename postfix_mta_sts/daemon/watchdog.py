@@ -14,12 +14,12 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Self, TextIO
 
-from postfix_mta_sts.counts import SUCCESS, Counts, Source
+from postfix_mta_sts.counts import SUCCESS, Counters, Source
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
-from postfix_mta_sts.stats import Figures
+from postfix_mta_sts.stats import Snapshot
 
 ENDS_AFTER: Final = 0.85
 """Of systemd's interval: when a worker that is stuck ends. Its next answer is due after three
@@ -103,17 +103,17 @@ async def show_status(
         await asyncio.sleep(every)
 
 
-def status_line(policies: int, counts: Counts | Figures, trouble: str = "") -> str:
+def status_line(policies: int, counters: Counters | Snapshot, trouble: str = "") -> str:
     """What `systemctl status` shows: policies, hit rate, failures.
 
     `policies` are those in memory. A hit is a look-up that memory answered, of those that needed
     one; a failure is an attempt that came to nothing, other than for a domain without a record.
     `trouble` is printable, and comes first.
     """
-    asked = sum(n for (_, source), n in counts.answers.items() if source is not Source.NONE)
-    hits = sum(n for (_, source), n in counts.answers.items() if source is Source.MEMORY)
+    asked = sum(n for (_, source), n in counters.answers.items() if source is not Source.NONE)
+    hits = sum(n for (_, source), n in counters.answers.items() if source is Source.MEMORY)
     sound = {SUCCESS, NoRecordError.code}
-    failures = sum(n for (_, outcome), n in counts.attempts.items() if outcome not in sound)
+    failures = sum(n for (_, outcome), n in counters.attempts.items() if outcome not in sound)
     rate = f", {100 * hits / asked:.1f} % from memory" if asked else ""
     said = [
         f"{policies} {_plural(policies, 'policy', 'policies')}",

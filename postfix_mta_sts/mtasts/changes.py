@@ -7,13 +7,13 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from postfix_mta_sts.mtasts.dane import DANE_KINDS, Kind, Verdict
+from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind, Verdict
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, live
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 
 
-class Weight(enum.Enum):
+class Severity(enum.Enum):
     """For whom a change is."""
 
     DETAIL = "whoever looks closely"
@@ -26,7 +26,7 @@ class Change:
     """One line of the log: what happened, and the values that tell how."""
 
     what: str
-    weight: Weight
+    weight: Severity
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -40,7 +40,7 @@ def changes(before: State | None, after: State, now: float) -> Iterator[Change]:
     if before and before.failure and before.policy and after.policy and not after.failure:
         count, since = before.failure.count, before.failure.since
         fields = {"failures": count, "seconds": round(now - since)}
-        yield Change("recovered", Weight.NOTE, {**_described(after, after.policy), **fields})
+        yield Change("recovered", Severity.NOTE, {**_described(after, after.policy), **fields})
 
 
 def verdict_change(before: Verdict | None, after: Verdict) -> Change:
@@ -48,7 +48,7 @@ def verdict_change(before: Verdict | None, after: Verdict) -> Change:
 
     A note where there is DANE, was, or mail is held for want of an answer; else a detail.
     """
-    held = after.kind is Kind.FAILURE and after.mx_is_secure
+    held = after.kind is DaneKind.FAILURE and after.mx_is_secure
     matters = held or after.kind in DANE_KINDS or (before and before.kind in DANE_KINDS)
     same = before is not None and before.kind is after.kind and before.failure == after.failure
     fields = {
@@ -56,51 +56,51 @@ def verdict_change(before: Verdict | None, after: Verdict) -> Change:
         "reason": after.failure or after.reason,
         "was": before.kind if before and before.kind is not after.kind else None,
     }
-    return Change("DANE", Weight.NOTE if matters and not same else Weight.DETAIL, fields)
+    return Change("DANE", Severity.NOTE if matters and not same else Severity.DETAIL, fields)
 
 
 def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Change]:
     fields = _described(after, policy)
     old = before.policy if before else None
     if before is None or old is None:
-        yield Change("policy fetched", Weight.NOTE, fields)
+        yield Change("policy fetched", Severity.NOTE, fields)
     elif old.text == policy.text and before.policy_id == after.policy_id:
-        yield Change("policy renewed", Weight.DETAIL, fields)
+        yield Change("policy renewed", Severity.DETAIL, fields)
     else:
-        yield Change("policy changed", Weight.NOTE, {**fields, "old_id": before.policy_id})
+        yield Change("policy changed", Severity.NOTE, {**fields, "old_id": before.policy_id})
         yield from _softened(old, policy)
 
 
 def _softened(old: Policy, new: Policy) -> Iterator[Change]:
     """Changes that an attacker who had got hold of the Policy Host would make (§10.2, §10.3)."""
     if old.mode is Mode.ENFORCE and new.mode is not Mode.ENFORCE:
-        yield Change(f"enforce became {new.mode}", Weight.NOTE)
+        yield Change(f"enforce became {new.mode}", Severity.NOTE)
     if old.mx and new.mx and not set(old.mx) & set(new.mx):
-        yield Change("mx set replaced", Weight.NOTE, {"mx": new.mx, "old_mx": old.mx})
+        yield Change("mx set replaced", Severity.NOTE, {"mx": new.mx, "old_mx": old.mx})
 
 
 def _failed(before: State | None, after: State, why: Failure, now: float) -> Iterator[Change]:
     fields = {"error": why.code, "reason": why.reason, "failures": why.count}
     reportable = {**fields, "result": why.result}  # RFC 8461 §6
     # At growing intervals: the 1st, 2nd, 4th, 8th … failure in a row.
-    rare = Weight.DETAIL if why.count & (why.count - 1) else Weight.NOTE
+    rare = Severity.DETAIL if why.count & (why.count - 1) else Severity.NOTE
     if (kept := live(after, now)) and kept.policy:
         what = "record vanished" if why.code == NoRecordError.code else "renewal failed"
         left = {**_described(kept, kept.policy), "expires_in": round(kept.expires_at - now)}
         yield Change(what, _warned(rare, kept), {**left, **reportable})
     elif before and before.policy:
         fields = {**_described(before, before.policy), **reportable}
-        yield Change("policy expired", _warned(Weight.NOTE, before), fields)
+        yield Change("policy expired", _warned(Severity.NOTE, before), fields)
     elif why.code in {NoRecordError.code, DnsFailureError.code}:
-        yield Change("no policy", Weight.DETAIL, fields)
+        yield Change("no policy", Severity.DETAIL, fields)
     else:
         yield Change("no policy", rare, reportable)
 
 
-def _warned(weight: Weight, state: State) -> Weight:
+def _warned(weight: Severity, state: State) -> Severity:
     """A warning, unless the policy's mode is none (RFC 8461 §3.3, §10.2)."""
-    told = weight is Weight.NOTE and state.policy and state.policy.mode is not Mode.NONE
-    return Weight.WARNING if told else weight
+    told = weight is Severity.NOTE and state.policy and state.policy.mode is not Mode.NONE
+    return Severity.WARNING if told else weight
 
 
 def _described(state: State, policy: Policy) -> dict[str, object]:

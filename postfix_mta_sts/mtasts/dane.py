@@ -1,6 +1,7 @@
 """What the signed DNS says of a domain's MX hosts (RFC 7672), and how long that is believed.
 
-Border: pure. The DNS is asked elsewhere, what comes of it is an `Outcome`; `after_verdict` makes
+Border: pure. The DNS is asked elsewhere, what comes of it is a `DaneOutcome`;
+`after_verdict` makes
 of it the `Verdict` that memory and the store keep. What Postfix is told is a matter of
 `postfix.reply`. `lifecycle` stands above this file, so that the timers of a verdict are here;
 times are wall-clock seconds since the epoch, handed in.
@@ -57,7 +58,7 @@ class MxState(enum.StrEnum):
     FAILED = "failed"
 
 
-class Kind(enum.StrEnum):
+class DaneKind(enum.StrEnum):
     """What all that means for the domain."""
 
     ALL = "all"
@@ -74,7 +75,7 @@ class Kind(enum.StrEnum):
     """The DNS did not say."""
 
 
-DANE_KINDS: Final = frozenset({Kind.ALL, Kind.SOME, Kind.UNUSABLE})
+DANE_KINDS: Final = frozenset({DaneKind.ALL, DaneKind.SOME, DaneKind.UNUSABLE})
 """Those in which DANE has a say over how mail goes there."""
 
 
@@ -89,7 +90,7 @@ class Host(Value, frozen=True):
         _check_text(self.name, self.step)
 
 
-class Outcome(Value, frozen=True):
+class DaneOutcome(Value, frozen=True):
     """What was found when the DNS was asked; `ValueError` for what cannot be found."""
 
     mx: MxState
@@ -108,7 +109,7 @@ class Outcome(Value, frozen=True):
             raise ValueError("not a TTL")
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DaneKind:
         """What it means for the domain.
 
         One host that can be authenticated makes it a DANE domain, also where others failed:
@@ -116,13 +117,13 @@ class Outcome(Value, frozen=True):
         leaves everything open.
         """
         if self.mx is not MxState.SECURE:
-            return Kind.INSECURE if self.mx is MxState.INSECURE else Kind.FAILURE
+            return DaneKind.INSECURE if self.mx is MxState.INSECURE else DaneKind.FAILURE
         states = {host.state for host in self.hosts} - {HostState.GONE}
         if HostState.USABLE in states:
-            return Kind.ALL if len(states) == 1 else Kind.SOME
+            return DaneKind.ALL if len(states) == 1 else DaneKind.SOME
         if HostState.FAILED in states:
-            return Kind.FAILURE
-        return Kind.UNUSABLE if HostState.UNUSABLE in states else Kind.NONE
+            return DaneKind.FAILURE
+        return DaneKind.UNUSABLE if HostState.UNUSABLE in states else DaneKind.NONE
 
     @property
     def is_whole(self) -> bool:
@@ -137,11 +138,11 @@ class Outcome(Value, frozen=True):
 
     def _decides(self, host: Host) -> bool:
         match self.kind:
-            case Kind.SOME:
+            case DaneKind.SOME:
                 return host.state not in {HostState.USABLE, HostState.GONE}
-            case Kind.FAILURE:
+            case DaneKind.FAILURE:
                 return host.state is HostState.FAILED
-            case Kind.UNUSABLE:
+            case DaneKind.UNUSABLE:
                 return host.state is HostState.UNUSABLE
         return host.state is not HostState.GONE
 
@@ -149,7 +150,7 @@ class Outcome(Value, frozen=True):
 class Verdict(Value, frozen=True):
     """What is believed of a domain, and until when."""
 
-    outcome: Outcome
+    outcome: DaneOutcome
     found_at: float
     recheck_at: float
     """When the DNS is to be asked again, by whoever asks."""
@@ -167,7 +168,7 @@ class Verdict(Value, frozen=True):
             raise ValueError("a verdict is looked for again before it is forgotten")
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> DaneKind:
         """What it means for the domain."""
         return self.outcome.kind
 
@@ -195,14 +196,14 @@ def is_usable(usage: int, selector: int, matching: int, data: bytes) -> bool:
     return len(data) == _DIGEST_LENGTHS.get(matching)
 
 
-def after_verdict(before: Verdict | None, outcome: Outcome, now: float) -> Verdict:
+def after_verdict(before: Verdict | None, outcome: DaneOutcome, now: float) -> Verdict:
     """The verdict after the DNS was asked.
 
     A failure takes back nothing that was said before, until that has run out (RFC 7672 §2.1.1);
     in the face of a clock that was set back, in a day at most.
     """
-    failed = outcome.kind is Kind.FAILURE
-    if failed and before and is_live(before, now) and before.kind is not Kind.FAILURE:
+    failed = outcome.kind is DaneKind.FAILURE
+    if failed and before and is_live(before, now) and before.kind is not DaneKind.FAILURE:
         until = min(before.until, now + LIFE_MOST)
         again = min(now + FAILURE_RETRY, until)
         return replace(before, recheck_at=again, until=until, failure=outcome.reason)
@@ -219,7 +220,7 @@ def is_live(verdict: Verdict | None, now: float) -> bool:
     """
     if verdict is None or now >= verdict.until:
         return False
-    return now >= verdict.found_at or verdict.kind is not Kind.FAILURE
+    return now >= verdict.found_at or verdict.kind is not DaneKind.FAILURE
 
 
 def is_due(verdict: Verdict | None, now: float) -> bool:
@@ -264,7 +265,7 @@ def _verdict(value: object) -> Verdict:
             "hosts": list(hosts),
             "ttl": int(ttl),
         }:
-            outcome = Outcome(MxState(mx), step, tuple(map(_host, hosts)), ttl)
+            outcome = DaneOutcome(MxState(mx), step, tuple(map(_host, hosts)), ttl)
             return Verdict(outcome, found_at, recheck_at, until, failure)
     raise ValueError("not a verdict")
 

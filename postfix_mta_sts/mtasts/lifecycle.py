@@ -69,7 +69,7 @@ class Standing(enum.Enum):
     UNKNOWN = "nothing to serve: ask the network first"
 
 
-class Found(Value, frozen=True):
+class Discovered(Value, frozen=True):
     """What discovery found: the policy id, and for how many seconds the DNS stands by it."""
 
     policy_id: PolicyId
@@ -173,14 +173,14 @@ def fresh_until(state: State) -> float:
 
 
 def after_discovery(
-    state: State | None, outcome: Found | DiscoveryError, now: float, *, forced: bool = False
+    state: State | None, outcome: Discovered | DiscoveryError, now: float, *, forced: bool = False
 ) -> Fetch | State:
     """What follows what the DNS said: a `Fetch`, or the state in which the attempt ends.
 
     `forced`: fetch whatever can be fetched, for an administrator wants to see it.
     """
     kept = live(state, now)
-    if isinstance(outcome, Found):
+    if isinstance(outcome, Discovered):
         recheck_in = min(max(outcome.ttl, RECHECK_LEAST), RECHECK_MOST)
         step = Fetch(outcome.policy_id, recheck_in)
         wanted = forced or _wanted(state, kept, step.policy_id, now)
@@ -188,9 +188,9 @@ def after_discovery(
     if kept and kept.policy_id and (forced or _wanted(state, kept, kept.policy_id, now)):
         # §10.2: renew "regardless of the state of the _mta-sts TXT record".
         return Fetch(kept.policy_id, ABSENCE_RECHECK)
-    silent = isinstance(outcome, DnsFailureError)
-    retry = DNS_FAILURE_BELIEVED if silent else ABSENCE_RECHECK
-    if state and _is_no_news(state, now, silent=silent):
+    unanswered = isinstance(outcome, DnsFailureError)
+    retry = DNS_FAILURE_BELIEVED if unanswered else ABSENCE_RECHECK
+    if state and _is_no_news(state, now, unanswered=unanswered):
         return replace(state, checked_at=now, recheck_at=now + retry)
     return _failed(state, outcome, now, retry)
 
@@ -265,7 +265,7 @@ def _holds(backoff: Backoff, now: float) -> bool:
     return now < backoff.until <= now + BACKOFF_MOST
 
 
-def _is_no_news(state: State, now: float, *, silent: bool) -> bool:
+def _is_no_news(state: State, now: float, *, unanswered: bool) -> bool:
     """Whether a state stays as it is, but for its recheck, after discovery found nothing.
 
     A silent DNS takes nothing back that it said before; and what the record lacks is no news of
@@ -273,7 +273,7 @@ def _is_no_news(state: State, now: float, *, silent: bool) -> bool:
     """
     if standing(state, now) is Standing.UNKNOWN:
         return False
-    if silent:
+    if unanswered:
         return not state.undecided
     return state.policy is not None and any(_holds(b, now) for b in state.backoffs)
 
@@ -302,8 +302,8 @@ def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float
     if kept:
         failure = _failure(kept.failure, error, now)
         return replace(kept, checked_at=now, recheck_at=now + retry_in, failure=failure)
-    silent = isinstance(error, DnsFailureError)
-    absence = _absence(state, now, DNS_FAILURE_BELIEVED if silent else ABSENCE_BELIEVED)
+    unanswered = isinstance(error, DnsFailureError)
+    absence = _absence(state, now, DNS_FAILURE_BELIEVED if unanswered else ABSENCE_BELIEVED)
     failure = _failure(state.failure if state else None, error, now)
     return replace(absence, recheck_at=now + retry_in, failure=failure)
 

@@ -1,6 +1,6 @@
 """Who asks the network: a process of its own for each generation of settings.
 
-Border: who asks the network knows `Network` only; which process is behind it changes with a
+Border: who asks the network knows `NetworkClient` only; which process is behind it changes with a
 reload, and what was begun with the old one is ended with it.
 """
 
@@ -11,26 +11,26 @@ from typing import Any
 
 from postfix_mta_sts.config.field_types import TcpAddress
 from postfix_mta_sts.config.settings import Settings
-from postfix_mta_sts.mtasts.dane import Outcome
+from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
-from postfix_mta_sts.mtasts.lifecycle import Found
+from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
-from postfix_mta_sts.network.process import Liaison
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.process import NetworkProcess
+from postfix_mta_sts.network.settings import NetworkSettings
 
 
 @dataclass(eq=False, slots=True)
 class _Generation:
     """One process, and how much it has to do."""
 
-    liaison: Liaison
+    process: NetworkProcess
     under_way: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Network:
-    """What the resolver asks; `change` before anything else, `close` at the end.
+class NetworkClient:
+    """What the resolver asks; `reconfigure` before anything else, `close` at the end.
 
     `https_port`, that of the Policy Hosts, is for tests.
     """
@@ -40,28 +40,28 @@ class Network:
         self._generations: list[_Generation] = []  # the last is asked, the others end their work
         self._endings: set[asyncio.Task[None]] = set()
 
-    async def change(self, settings: Settings) -> None:
+    async def reconfigure(self, settings: Settings) -> None:
         """Ask as these settings have it, from now on; nobody waits until that process is up.
 
         Raises `OSError` (`ssl.SSLError` is one) for a CA file that cannot be used, or where no
         process can be begun; nothing has changed then.
         """
-        liaison = Liaison(Terms.of(settings, self._https_port))
-        await liaison.begin()
-        self._generations.append(_Generation(liaison))
+        process = NetworkProcess(NetworkSettings.of(settings, self._https_port))
+        await process.begin()
+        self._generations.append(_Generation(process))
         for old in self._generations[-2:-1]:
             ending = asyncio.create_task(self._end(old), name="end of an old network")
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 
     @property
-    def silent(self) -> bool:
-        """See `Dns.silent`."""
-        return self._generations[-1].liaison.silent
+    def unanswered(self) -> bool:
+        """See `Dns.unanswered`."""
+        return self._generations[-1].process.unanswered
 
-    async def discover(self, domain: Domain) -> Found:
-        """See `Dns.discover`; raises `OwnFaultError` besides, as do all others but `blind`."""
-        found: Found = await self._call("discover", domain)
+    async def discover(self, domain: Domain) -> Discovered:
+        """See `Dns.discover`; raises `OwnFaultError` besides, as do the others."""
+        found: Discovered = await self._call("discover", domain)
         return found
 
     async def fetch(self, domain: Domain) -> Policy:
@@ -71,20 +71,20 @@ class Network:
 
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """See `Proof.untrusted`; as of the last `blind`."""
-        return self._generations[-1].liaison.untrusted
+        """See `LazyDaneClient.untrusted`; as of the last `not_validating`."""
+        return self._generations[-1].process.untrusted
 
-    async def blind(self) -> Sequence[TcpAddress]:
-        """See `Proof.blind`."""
+    async def not_validating(self) -> Sequence[TcpAddress]:
+        """See `LazyDaneClient.not_validating`."""
         try:
-            blind: Sequence[TcpAddress] = await self._call("blind")
+            not_validating: Sequence[TcpAddress] = await self._call("not_validating")
         except OwnFaultError as error:
             raise DnsFailureError(str(error)) from error  # nothing is known of them either
-        return blind
+        return not_validating
 
-    async def judge(self, domain: Domain) -> Outcome:
-        """See `Proof.judge`."""
-        outcome: Outcome = await self._call("judge", domain)
+    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
+        """See `LazyDaneClient.look_up_dane`."""
+        outcome: DaneOutcome = await self._call("look_up_dane", domain)
         return outcome
 
     async def close(self) -> None:
@@ -93,14 +93,14 @@ class Network:
             ending.cancel()
         if self._endings:
             await asyncio.wait(self._endings)
-        await asyncio.gather(*(generation.liaison.end() for generation in self._generations))
+        await asyncio.gather(*(generation.process.end() for generation in self._generations))
         self._generations.clear()
 
-    async def _call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (see `Liaison.call`)
+    async def _call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
         generation = self._generations[-1]
         generation.under_way += 1
         try:
-            return await generation.liaison.call(what, *args)
+            return await generation.process.call(what, *args)
         finally:
             generation.under_way -= 1
             if not generation.under_way:
@@ -111,4 +111,4 @@ class Network:
             old.idle.clear()
             await old.idle.wait()
         self._generations.remove(old)
-        await old.liaison.end()
+        await old.process.end()

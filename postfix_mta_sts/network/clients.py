@@ -9,19 +9,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from postfix_mta_sts.config.field_types import TcpAddress
-from postfix_mta_sts.mtasts.dane import Outcome
+from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.settings import NetworkSettings
 
 if TYPE_CHECKING:
-    from postfix_mta_sts.network.dane import Dane
-    from postfix_mta_sts.network.dnssec import Dnssec
+    from postfix_mta_sts.network.dane import DaneClient
+    from postfix_mta_sts.network.dnssec import DnssecClient
 
 
-class Proof:
+class LazyDaneClient:
     """What DNSSEC proves; on whichever event loop it is asked."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: NetworkSettings) -> None:
         self._terms = terms
 
     @property
@@ -32,23 +32,23 @@ class Proof:
         servers = self._dnssec.nameservers
         return [each for each in servers if not trusted([each], trust_ad=self._terms.trust_ad)]
 
-    async def blind(self) -> Sequence[TcpAddress]:
-        """See `Dnssec.blind`."""
-        return await self._dnssec.blind()
+    async def not_validating(self) -> Sequence[TcpAddress]:
+        """See `DnssecClient.not_validating`."""
+        return await self._dnssec.not_validating()
 
-    async def judge(self, domain: Domain) -> Outcome:
-        """See `Dane.judge`."""
-        return await self._dane.judge(domain)
+    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
+        """See `DaneClient.look_up_dane`."""
+        return await self._dane.look_up_dane(domain)
 
     @cached_property
-    def _dnssec(self) -> "Dnssec":
+    def _dnssec(self) -> "DnssecClient":
         # dnspython takes 25 ms and 2 MiB, which nobody is to pay who does no DANE.
-        from postfix_mta_sts.network.dnssec import Dnssec  # noqa: PLC0415 (the line above)
+        from postfix_mta_sts.network.dnssec import DnssecClient  # noqa: PLC0415 (the line above)
 
-        return Dnssec(self._terms.nameservers, self._terms.dns_timeout)
+        return DnssecClient(self._terms.nameservers, self._terms.dns_timeout)
 
     @cached_property
-    def _dane(self) -> "Dane":
-        from postfix_mta_sts.network.dane import Dane  # noqa: PLC0415 (see `_dnssec`)
+    def _dane(self) -> "DaneClient":
+        from postfix_mta_sts.network.dane import DaneClient  # noqa: PLC0415 (see `_dnssec`)
 
-        return Dane(self._dnssec)
+        return DaneClient(self._dnssec)

@@ -73,7 +73,7 @@ async def system_addresses(host: str, port: int) -> list[str]:
 
 
 def client_context(authorities: str | None) -> ssl.SSLContext:
-    """What is asked of TLS (RFC 8461 §3.3); see `Terms.authorities`."""
+    """What is asked of TLS (RFC 8461 §3.3); see `NetworkSettings.authorities`."""
     # By hand: ssl.create_default_context writes session keys to where $SSLKEYLOGFILE says.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain, dates and name
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
-from postfix_mta_sts.mtasts.dane import HOSTS_MOST, Host, HostState, MxState, Outcome, is_usable
+from postfix_mta_sts.mtasts.dane import HOSTS_MOST, DaneOutcome, Host, HostState, MxState, is_usable
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
-from postfix_mta_sts.network.dns_message import Kind, Mx
-from postfix_mta_sts.network.dnssec import Answer, Dnssec
+from postfix_mta_sts.network.dns_message import Mx, RecordType
+from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
 
 HOSTS_AT_ONCE: Final = 4
 """MX hosts of one domain that are asked about at a time."""
@@ -23,16 +23,16 @@ _NO_HOST: Final = "."  # RFC 7505
 T = TypeVar("T")
 
 
-class Dane:
+class DaneClient:
     """What DANE says, by way of a resolver that validates.
 
     Each query has the resolver's time; who wants a deadline for all of them cancels.
     """
 
-    def __init__(self, dns: Dnssec) -> None:
+    def __init__(self, dns: DnssecClient) -> None:
         self._dns = dns
 
-    async def judge(self, domain: Domain) -> Outcome:
+    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
         """What the DNS says of the mail hosts of a domain; it failing is an outcome too.
 
         A domain whose MX RRset is not signed costs that one query: its hosts are not looked at,
@@ -42,19 +42,19 @@ class Dane:
         try:
             answer = await self._dns.mx(domain)
         except DnsFailureError as error:
-            return Outcome(MxState.FAILED, str(error))
+            return DaneOutcome(MxState.FAILED, str(error))
         step = f"MX of {domain}: {_what(answer)}"
         if not answer.secure:
-            return Outcome(MxState.INSECURE, step, ttl=answer.ttl)
-        hearing = _Hearing(self._dns, answer.ttl)
-        hosts = await hearing.hosts(_names(domain, answer))
-        return Outcome(MxState.SECURE, step, hosts, hearing.ttl)
+            return DaneOutcome(MxState.INSECURE, step, ttl=answer.ttl)
+        dane_check = _HostLookups(self._dns, answer.ttl)
+        hosts = await dane_check.hosts(_names(domain, answer))
+        return DaneOutcome(MxState.SECURE, step, hosts, dane_check.ttl)
 
 
-class _Hearing:
+class _HostLookups:
     """The questions about one domain, and the least TTL of their answers."""
 
-    def __init__(self, dns: Dnssec, ttl: int) -> None:
+    def __init__(self, dns: DnssecClient, ttl: int) -> None:
         self.ttl = ttl
         self._dns = dns
         self._turn = asyncio.Semaphore(HOSTS_AT_ONCE)
@@ -86,20 +86,20 @@ class _Hearing:
         bases = [addresses.name, name] if addresses.secure else [name]
         return await self._with_tlsa(name, list(dict.fromkeys(bases)))
 
-    async def _addresses(self, name: str) -> Answer[str]:
+    async def _addresses(self, name: str) -> DnssecAnswer[str]:
         """Addresses of one family: what they prove of the host, those of the other would too."""
         try:
-            found = await self._heard(self._dns.addresses(name, Kind.A))
+            found = await self._heard(self._dns.addresses(name, RecordType.A))
         except DnsFailureError:
-            found = await self._heard(self._dns.addresses(name, Kind.AAAA))
+            found = await self._heard(self._dns.addresses(name, RecordType.AAAA))
             if found.records:
                 return found
             raise
         if found.records or not found.secure or not found.exists:
             return found
-        return await self._heard(self._dns.addresses(name, Kind.AAAA))
+        return await self._heard(self._dns.addresses(name, RecordType.AAAA))
 
-    async def _is_secure_alias(self, name: str, addresses: Answer[str]) -> bool:
+    async def _is_secure_alias(self, name: str, addresses: DnssecAnswer[str]) -> bool:
         """Whether it is only behind a CNAME of this name that the proof ends (§2.2.2)."""
         if addresses.name == name:
             return False
@@ -119,13 +119,13 @@ class _Hearing:
             state = HostState.ABSENT if answer.secure else HostState.INSECURE
         return Host(name, state, step)
 
-    async def _heard(self, question: Awaitable[Answer[T]]) -> Answer[T]:
+    async def _heard(self, question: Awaitable[DnssecAnswer[T]]) -> DnssecAnswer[T]:
         answer = await question
         self.ttl = min(self.ttl, answer.ttl)
         return answer
 
 
-def _names(domain: Domain, answer: Answer[Mx]) -> list[str]:
+def _names(domain: Domain, answer: DnssecAnswer[Mx]) -> list[str]:
     """The mail hosts, the most preferred first; without MX records the domain itself is one."""
     if not answer.records:
         return [domain] if answer.exists else []  # RFC 5321 §5.1
@@ -133,7 +133,7 @@ def _names(domain: Domain, answer: Answer[Mx]) -> list[str]:
     return [name for name in dict.fromkeys(r.host for r in records) if name != _NO_HOST]
 
 
-def _what(answer: Answer[T]) -> str:
+def _what(answer: DnssecAnswer[T]) -> str:
     """An answer in words."""
     absent = "NODATA" if answer.exists else "NXDOMAIN"
     found = f"{len(answer.records)} found" if answer.records else absent

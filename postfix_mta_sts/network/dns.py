@@ -28,7 +28,7 @@ from postfix_mta_sts.mtasts.errors import (
     NoRecordError,
     printable,
 )
-from postfix_mta_sts.mtasts.lifecycle import Found
+from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.record import parse_records, record_name
 
 CHANNEL_LIFE: Final = 30.0
@@ -64,8 +64,8 @@ _FAILED = {
     aiodns.error.ARES_ECANCELLED: "given up at shutdown",
 }
 
-_Kind = Literal["TXT", "A", "AAAA"]
-_Answer: TypeAlias = Sequence[pycares.DNSRecord]
+_RecordType = Literal["TXT", "A", "AAAA"]
+_Records: TypeAlias = Sequence[pycares.DNSRecord]
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class TxtAnswer:
     """Seconds: the least of the answer, the CNAMEs on the way included."""
 
 
-class Dns:
+class DnsClient:
     """Queries to `nameservers`: an address, with or without a port; none: the system's.
 
     `timeout` bounds one query in seconds, all tries and servers together. May be made outside of
@@ -101,7 +101,7 @@ class Dns:
         self._channels: list[_Channel] = []  # the last takes new queries, the others end theirs
 
     @property
-    def silent(self) -> bool:
+    def unanswered(self) -> bool:
         """Whether the last queries, `FAILURES_TOLD` or more, had no answer at all."""
         return self._failures >= FAILURES_TOLD
 
@@ -119,10 +119,10 @@ class Dns:
             raise NoRecordError("a CNAME that leads to no TXT record")
         return TxtAnswer(tuple(texts), min(record.ttl for record in outcome))
 
-    async def discover(self, domain: Domain) -> Found:
+    async def discover(self, domain: Domain) -> Discovered:
         """The policy id that a Policy Domain announces; raises `DiscoveryError`."""
         answer = await self.txt(domain)
-        return Found(parse_records(answer.texts), answer.ttl)
+        return Discovered(parse_records(answer.texts), answer.ttl)
 
     async def addresses(self, host: str) -> Sequence[str]:
         """All addresses of a host, IPv6 first; raises `HostNotFoundError` if there are none.
@@ -145,7 +145,7 @@ class Dns:
             await channel.resolver.close()
         self._channels.clear()
 
-    def _mind(self, outcome: "_Answer | DiscoveryError") -> None:
+    def _mind(self, outcome: "_Records | DiscoveryError") -> None:
         """Tell the administrator when many queries in a row fail, and when that is over."""
         if not isinstance(outcome, DnsFailureError):
             self._answered()
@@ -156,11 +156,13 @@ class Dns:
             event(_log, logging.WARNING, what, reason=str(outcome), failures=self._failures)
 
     def _answered(self) -> None:
-        if self.silent:
+        if self.unanswered:
             event(_log, logging.INFO, "DNS answers again", failures=self._failures)
         self._failures = 0
 
-    async def _ask(self, name: str, kinds: Sequence[_Kind]) -> "list[_Answer | DiscoveryError]":
+    async def _ask(
+        self, name: str, kinds: Sequence[_RecordType]
+    ) -> "list[_Records | DiscoveryError]":
         """What the DNS says of a name, for each of `kinds`, within one timeout for all."""
         channel = self._current()
         channel.under_way += 1
@@ -176,7 +178,7 @@ class Dns:
             channel.under_way -= 1
             await self._close_idle()
 
-    def _outcome(self, query: asyncio.Future[pycares.DNSResult]) -> "_Answer | DiscoveryError":
+    def _outcome(self, query: asyncio.Future[pycares.DNSResult]) -> "_Records | DiscoveryError":
         if not query.done():
             return DnsFailureError(f"no answer within {self._timeout:g} s")
         error = query.exception()

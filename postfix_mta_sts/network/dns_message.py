@@ -54,7 +54,7 @@ class NameTooLongError(ValueError):
     """A name that no DNS message can hold (RFC 1035 §2.3.4)."""
 
 
-class Kind(enum.IntEnum):
+class RecordType(enum.IntEnum):
     """The types of records that are asked for."""
 
     A = 1
@@ -88,7 +88,7 @@ Record: TypeAlias = str | Mx | Tlsa
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class DnsResponse:
     """What a name server said."""
 
     rcode: int
@@ -109,7 +109,7 @@ class Question:
     Raises `NameTooLongError`.
     """
 
-    def __init__(self, name: str, kind: Kind, ident: int) -> None:
+    def __init__(self, name: str, kind: RecordType, ident: int) -> None:
         self.kind = kind
         self._name = _name(name)
         self._query = dns.message.QueryMessage(ident)
@@ -128,26 +128,26 @@ class Question:
             ]
         )
 
-    def read(self, wire: bytes) -> Response:
+    def read(self, wire: bytes) -> DnsResponse:
         """What was answered to this question; raises `MalformedError`."""
         try:
             return self._read(wire)
         except (dns.exception.DNSException, struct.error) as error:
             raise MalformedError("not a DNS message, or one that contradicts itself") from error
 
-    def _read(self, wire: bytes) -> Response:
+    def _read(self, wire: bytes) -> DnsResponse:
         message = self._message(wire)
         rcode = int(message.rcode())
         if message.flags & dns.flags.TC:
-            return Response(rcode, truncated=True)
+            return DnsResponse(rcode, truncated=True)
         if rcode not in {NOERROR, NXDOMAIN}:  # what else it holds means nothing
-            return Response(rcode)
+            return DnsResponse(rcode)
         chain = message.resolve_chaining()
         if message.errors:
             records = self._refused(wire, chain.canonical_name)
         else:
             records = [_record(rdata) for rdata in chain.answer or ()]
-        return Response(
+        return DnsResponse(
             rcode,
             authentic=bool(message.flags & dns.flags.AD),
             name=_text(chain.canonical_name),
@@ -166,7 +166,7 @@ class Question:
 
         Such a record is to be seen, as unusable. What else is refused is malformed.
         """
-        if self.kind is Kind.TLSA and (records := _tlsa(wire, name)):
+        if self.kind is RecordType.TLSA and (records := _tlsa(wire, name)):
             return records
         raise MalformedError("a record that cannot be read")
 

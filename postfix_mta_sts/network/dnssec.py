@@ -20,12 +20,12 @@ from postfix_mta_sts.network.dns_message import (
     NOERROR,
     NXDOMAIN,
     TTL_MOST,
-    Kind,
+    DnsResponse,
     MalformedError,
     Mx,
     NameTooLongError,
     Question,
-    Response,
+    RecordType,
     Tlsa,
 )
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class DnssecAnswer(Generic[T]):
     """What is at a name, CNAMEs followed; no records at all is an answer too."""
 
     records: tuple[T, ...]
@@ -60,11 +60,11 @@ def trusted(nameservers: Sequence[TcpAddress], *, trust_ad: bool) -> bool:
     return trust_ad or all(ipaddress.ip_address(n.host).is_loopback for n in nameservers)
 
 
-class Dnssec:
+class DnssecClient:
     """Queries to `nameservers`: an address, with or without a port; none: the system's.
 
     `timeout` bounds one query in seconds, all tries and servers together. `resolv_conf` is where
-    the system's servers stand, which are read at the beginning and with each `blind`. `port`,
+    the system's servers stand, read at the beginning and with each `not_validating`. `port`,
     that of servers without one, is for tests.
     """
 
@@ -92,9 +92,9 @@ class Dnssec:
 
         Raises `DnsFailureError` where none answers: nothing is known then.
         """
-        return not await self.blind()
+        return not await self.not_validating()
 
-    async def blind(self) -> Sequence[TcpAddress]:
+    async def not_validating(self) -> Sequence[TcpAddress]:
         """Those that do not prove it; raises the same."""
         self._servers = self._configured or _of_system(self._resolv_conf, self._port)
         async with asyncio.TaskGroup() as group:
@@ -105,37 +105,39 @@ class Dnssec:
             raise failures[0]
         return [server for server, proves in outcomes.items() if proves is False]
 
-    async def mx(self, name: str) -> Answer[Mx]:
+    async def mx(self, name: str) -> DnssecAnswer[Mx]:
         """The MX RRset. This and the others raise `DnsFailureError`, which names the query."""
-        return await self._ask(name, Kind.MX, Mx)
+        return await self._ask(name, RecordType.MX, Mx)
 
-    async def addresses(self, name: str, kind: Literal[Kind.A, Kind.AAAA]) -> Answer[str]:
+    async def addresses(
+        self, name: str, kind: Literal[RecordType.A, RecordType.AAAA]
+    ) -> DnssecAnswer[str]:
         """The addresses of one family."""
         return await self._ask(name, kind, str)
 
-    async def alias(self, name: str) -> Answer[str]:
+    async def alias(self, name: str) -> DnssecAnswer[str]:
         """The CNAME that is at this very name."""
-        return await self._ask(name, Kind.CNAME, str)
+        return await self._ask(name, RecordType.CNAME, str)
 
-    async def tlsa(self, name: str) -> Answer[Tlsa]:
+    async def tlsa(self, name: str) -> DnssecAnswer[Tlsa]:
         """The TLSA RRset."""
-        return await self._ask(name, Kind.TLSA, Tlsa)
+        return await self._ask(name, RecordType.TLSA, Tlsa)
 
     async def _proves_root(self, server: TcpAddress) -> bool | DnsFailureError:
         try:
-            response = await self._answered(_question(".", Kind.SOA), [server])
+            response = await self._answered(_question(".", RecordType.SOA), [server])
         except DnsFailureError as error:
             return error
         return bool(response.records) and response.authentic
 
-    async def _ask(self, name: str, kind: Kind, form: type[T]) -> Answer[T]:
+    async def _ask(self, name: str, kind: RecordType, form: type[T]) -> DnssecAnswer[T]:
         try:
             response = await self._answered(_question(name, kind), self._servers)
         except NameTooLongError:  # what cannot be asked for is proven not to be there
-            return Answer((), secure=True, exists=False, name=name, ttl=TTL_MOST)
+            return DnssecAnswer((), secure=True, exists=False, name=name, ttl=TTL_MOST)
         except DnsFailureError as error:
             raise DnsFailureError(f"{kind.name} of {name}: {error}") from error
-        return Answer(
+        return DnssecAnswer(
             tuple(record for record in response.records if isinstance(record, form)),
             secure=response.authentic,
             exists=response.rcode == NOERROR,
@@ -143,7 +145,7 @@ class Dnssec:
             ttl=response.ttl,
         )
 
-    async def _answered(self, question: Question, servers: Sequence[TcpAddress]) -> Response:
+    async def _answered(self, question: Question, servers: Sequence[TcpAddress]) -> DnsResponse:
         """The first answer of the servers, in turn; who says that it has none is asked no more."""
         left, wait = deque(servers), self._timeout * FIRST_TRY
         reason = "no name server"
@@ -163,7 +165,7 @@ class Dnssec:
         raise DnsFailureError(reason)
 
 
-async def _exchanged(question: Question, server: TcpAddress, wait: float) -> Response:
+async def _exchanged(question: Question, server: TcpAddress, wait: float) -> DnsResponse:
     """One server's answer, by TCP if it is too long for UDP; raises `TimeoutError` after `wait`."""
     try:
         async with asyncio.timeout(wait):
@@ -184,10 +186,10 @@ async def _exchanged(question: Question, server: TcpAddress, wait: float) -> Res
     return response
 
 
-async def _by_udp(question: Question, server: TcpAddress) -> Response:
+async def _by_udp(question: Question, server: TcpAddress) -> DnsResponse:
     """By a socket of its own, whose port nobody knows, and which hears this server only."""
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[Response] = loop.create_future()
+    answered: asyncio.Future[DnsResponse] = loop.create_future()
     transport, _ = await loop.create_datagram_endpoint(
         lambda: _Datagrams(question.read, answered), remote_addr=(server.host, server.port)
     )
@@ -202,7 +204,7 @@ class _Datagrams(asyncio.DatagramProtocol):
     """Waits for the datagram that can be read; others may be forged, and are passed over."""
 
     def __init__(
-        self, read: Callable[[bytes], Response], answered: asyncio.Future[Response]
+        self, read: Callable[[bytes], DnsResponse], answered: asyncio.Future[DnsResponse]
     ) -> None:
         self._read = read
         self._answered = answered
@@ -220,7 +222,7 @@ class _Datagrams(asyncio.DatagramProtocol):
             self._answered.set_exception(exc)
 
 
-async def _by_tcp(question: Question, server: TcpAddress) -> Response:
+async def _by_tcp(question: Question, server: TcpAddress) -> DnsResponse:
     reader, writer = await asyncio.open_connection(server.host, server.port)
     try:
         query = question.wire()
@@ -231,7 +233,7 @@ async def _by_tcp(question: Question, server: TcpAddress) -> Response:
         writer.close()
 
 
-def _question(name: str, kind: Kind) -> Question:
+def _question(name: str, kind: RecordType) -> Question:
     return Question(name, kind, secrets.randbits(16))
 
 

@@ -50,7 +50,7 @@ from postfix_mta_sts.network.connect import (
     words,
 )
 from postfix_mta_sts.network.slots import Slot, Slots
-from postfix_mta_sts.network.trace import Exchange, certificate
+from postfix_mta_sts.network.trace import FetchTrace, certificate
 
 STAND_ASIDE: Final = 0.05
 """Seconds after which a fetch gives its slot to the next and goes on beside it.
@@ -80,7 +80,7 @@ class Addresses(Protocol):
         """All addresses as text; raises `HostNotFoundError`."""
 
 
-_Line: TypeAlias = socket.socket | asyncio.Transport
+_Stream: TypeAlias = socket.socket | asyncio.Transport
 """What TLS is spoken on: a connection, or a tunnel through a proxy."""
 
 
@@ -90,13 +90,13 @@ class _Get:
 
     host: str
     port: int
-    seen: Exchange
+    seen: FetchTrace
     deadline: asyncio.Timeout
     is_read: bool
     """Whether somebody will read what was seen."""
 
 
-class _Answering(ResponseHandler):
+class _ResponseReader(ResponseHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No TCP_NODELAY, as aiohttp would set it once more: the event loop has.
         self.transport = cast("asyncio.Transport", transport)
@@ -137,17 +137,17 @@ class PolicyFetcher:
         """The policy that the Policy Host serves; raises `FetchError`."""
         return parse_policy(await self.body(domain))
 
-    async def body(self, domain: Domain, exchange: Exchange | None = None) -> bytes:
+    async def body(self, domain: Domain, trace: FetchTrace | None = None) -> bytes:
         """The policy file as it is served; raises `FetchError`.
 
-        `exchange` is filled in as the GET goes on, and holds what was seen when it fails.
+        `trace` is filled in as the GET goes on, and holds what was seen when it fails.
         """
-        seen = exchange or Exchange()
+        seen = trace or FetchTrace()
         seen.url = policy_url(domain, self._port)
         try:
             async with asyncio.timeout(self._timeout) as deadline:
                 host = f"mta-sts.{domain}"
-                get = _Get(host, self._port, seen, deadline, is_read=exchange is not None)
+                get = _Get(host, self._port, seen, deadline, is_read=trace is not None)
                 if self._proxy:
                     return await self._by_proxy(get, self._proxy)
                 return await self._directly(get)
@@ -194,7 +194,7 @@ class PolicyFetcher:
     def _allowed(self, address: str) -> bool:
         return self._any_address or is_public(address)
 
-    def _admit(self, seen: Exchange, address: str) -> None:
+    def _admit(self, seen: FetchTrace, address: str) -> None:
         if not self._allowed(address):
             raise NotAdmittedError(address)
         seen.address = address
@@ -207,7 +207,7 @@ class PolicyFetcher:
         finally:
             tunnel.abort()
 
-    async def _slot(self, get: _Get, line: _Line) -> Slot:
+    async def _slot(self, get: _Get, line: _Stream) -> Slot:
         """Wait for a slot; that is not the Policy Host's fault, and takes nothing of its time."""
         loop = asyncio.get_running_loop()
         left = (get.deadline.when() or 0.0) - loop.time()
@@ -220,10 +220,10 @@ class PolicyFetcher:
         finally:
             get.deadline.reschedule(loop.time() + left)
 
-    async def _secured(self, get: _Get, line: _Line) -> ResponseHandler:
+    async def _secured(self, get: _Get, line: _Stream) -> ResponseHandler:
         """TLS with the Policy Host, and what will read its response."""
         loop = asyncio.get_running_loop()
-        protocol, host = _Answering(loop), get.host
+        protocol, host = _ResponseReader(loop), get.host
         try:
             if isinstance(line, socket.socket):
                 await loop.create_connection(
@@ -285,7 +285,7 @@ async def _tunnel(get: _Get, proxy: SplitResult) -> asyncio.Transport:
 
 
 async def _connected_to(
-    proxy: SplitResult, seen: Exchange
+    proxy: SplitResult, seen: FetchTrace
 ) -> tuple[asyncio.Transport, ResponseHandler]:
     host, port = proxy.hostname or "", proxy.port or 80
     try:
@@ -300,7 +300,7 @@ async def _connected_to(
 
     try:
         seen.address, sock = await connect(addresses, port, note)
-        return await loop.create_connection(lambda: _Answering(loop), sock=sock)
+        return await loop.create_connection(lambda: _ResponseReader(loop), sock=sock)
     except OSError as error:
         raise UnreachableError(f"the proxy: {words(error)}") from error
 
@@ -334,7 +334,7 @@ def _head(message: RawResponseMessage) -> Head:
     )
 
 
-async def _read(content: StreamReader, seen: Exchange) -> bytes:
+async def _read(content: StreamReader, seen: FetchTrace) -> bytes:
     body = bytearray()
     while block := await content.readany():
         body += block
@@ -351,7 +351,7 @@ def _note_session(transport: asyncio.Transport, get: _Get) -> None:
         get.seen.certificate = certificate(session)
 
 
-def _failure(error: ClientError | HttpProcessingError, seen: Exchange) -> FetchError:
+def _failure(error: ClientError | HttpProcessingError, seen: FetchTrace) -> FetchError:
     match error:
         case ClientOSError():
             return UnreachableError(f"{seen.address}: connection lost: {words(error)}")

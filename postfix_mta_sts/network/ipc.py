@@ -18,7 +18,7 @@ Hear: TypeAlias = Callable[[Sequence[Message]], None]
 _LENGTH: Final = struct.Struct("!I")
 
 
-class Line(asyncio.Protocol):
+class Channel(asyncio.Protocol):
     """One end: `hear` is called with messages that came, `lost` when no more can come."""
 
     def __init__(self, hear: Hear, lost: Callable[[], None]) -> None:
@@ -67,15 +67,15 @@ class Line(asyncio.Protocol):
         self._transport.write(_packed(messages))
 
 
-async def line(sock: socket.socket, hear: Hear, lost: Callable[[], None]) -> Line:
+async def line(sock: socket.socket, hear: Hear, lost: Callable[[], None]) -> Channel:
     """An end of a pair of UNIX sockets, on the running loop."""
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_unix_connection(lambda: Line(hear, lost), sock=sock)
+    _, made = await loop.create_unix_connection(lambda: Channel(hear, lost), sock=sock)
     return made
 
 
 def first(sock: socket.socket) -> Message:
-    """What `Line.send_first` sends, waited for without a loop; raises `EOFError`."""
+    """What `Channel.send_first` sends, waited for without a loop; raises `EOFError`."""
     (length,) = _LENGTH.unpack(_exactly(sock, _LENGTH.size))
     (message,) = _unpacked(_exactly(sock, length))
     return message

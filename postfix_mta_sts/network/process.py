@@ -1,6 +1,6 @@
 """A process that asks the network for this one: begun, told what to do, begun anew, ended.
 
-Border: processes and messages; the other end is `outpost`, begun as a program of its own and not
+Border: processes and messages; the other end is `child`, begun as a program of its own and not
 forked, since there are threads here. What is asked there, and what comes of it, goes through.
 """
 
@@ -18,9 +18,9 @@ from typing import Any, Final
 from postfix_mta_sts.config.field_types import TcpAddress
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
-from postfix_mta_sts.network import ipc as crossing
-from postfix_mta_sts.network.ipc import Line, Message
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network.ipc import Channel, Message
+from postfix_mta_sts.network.settings import NetworkSettings
 
 NICENESS: Final = 10
 """How much the process gives way to who answers Postfix (nice(2))."""
@@ -37,23 +37,23 @@ _PROGRAM: Final = (
 _log = logging.getLogger(__name__)
 
 
-class Liaison:
+class NetworkProcess:
     """`begin` first, `end` at the end; the other end asks on these terms.
 
     If the process dies, what was under way fails with `OwnFaultError`, and it is begun anew.
     """
 
-    silent: bool = False
-    """See `Dns.silent`."""
+    unanswered: bool = False
+    """See `Dns.unanswered`."""
     untrusted: Sequence[TcpAddress] = ()
-    """See `Proof.untrusted`; as of the last "blind"."""
+    """See `LazyDaneClient.untrusted`; as of the last "not_validating"."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: NetworkSettings) -> None:
         self._terms = terms
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._unsent: list[Message] = []
-        self._line: Line | None = None
+        self._line: Channel | None = None
         self._replacing: asyncio.Task[None] | None = None
         self._ended = False
         self._began_at: float
@@ -70,13 +70,13 @@ class Liaison:
             except OSError:
                 here.close()
                 raise
-        self._line = await crossing.line(here, self._hear, self._lost)
+        self._line = await ipc.line(here, self._hear, self._lost)
         self._line.send_first((type(loop), self._terms))
         for message in self._unsent:
             self._line.send(message)
         self._unsent.clear()
 
-    async def call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (what `outpost` gives)
+    async def call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (what `child` gives)
         """What comes of it there, or is raised there (`MtaStsError`).
 
         Cancelled, it cancels that there, and does not wait for its end.
@@ -137,7 +137,7 @@ class Liaison:
         status = await asyncio.to_thread(_reaped, self._child)
         what = "the process that asks the network has ended"
         event(_log, logging.ERROR, what, status=status, pid=self._child.pid)
-        self.silent = False
+        self.unanswered = False
         while self._line is None:
             now = asyncio.get_running_loop().time()
             await asyncio.sleep(self._began_at + RESPAWN - now)

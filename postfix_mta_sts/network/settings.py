@@ -1,6 +1,6 @@
 """What of the settings the one who asks the network goes by.
 
-Border: values alone, checked before. They go over to a process (`outpost`) that neither reads
+Border: values alone, checked before. They go over to a process (`child`) that neither reads
 configurations nor opens the files named there, so that it begins sooner, and begins anew with
 what was good once, whatever has become of the files since.
 """
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from postfix_mta_sts.config import field_types as notation
+from postfix_mta_sts.config import field_types
 
 if TYPE_CHECKING:  # an import at run time would bring along what reads them
     from postfix_mta_sts.config.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class NetworkSettings:
     """Made by `of`; times are in seconds."""
 
     nameservers: Sequence[str]
@@ -34,7 +34,7 @@ class Terms:
     log_format: str
 
     @classmethod
-    def of(cls, settings: "Settings", https_port: int = 443) -> "Terms":
+    def of(cls, settings: "Settings", https_port: int = 443) -> "NetworkSettings":
         """The settings' part in it; raises `OSError` for a CA file that cannot be used.
 
         `https_port`, that of the Policy Hosts, is for tests.
@@ -46,7 +46,7 @@ class Terms:
             trust_ad=dns.trust_ad,
             https_timeout=https.timeout,
             https_port=https_port,
-            authorities=notation.authorities(https.ca_file) if https.ca_file else None,
+            authorities=field_types.authorities(https.ca_file) if https.ca_file else None,
             proxy=https.proxy,
             allow_private_addresses=https.allow_private_addresses,
             concurrency=https.concurrency,

@@ -21,7 +21,7 @@ class Certificate:
 
 
 @dataclass(slots=True)
-class Exchange:
+class FetchTrace:
     """The steps of a GET, as printable text; None for those that were not reached."""
 
     url: str | None = None

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from socket import socket
 from typing import TypeAlias
 
-from postfix_mta_sts.config.settings import Listener, TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import ListenerSettings, TcpAddress, UnixAddress
 from postfix_mta_sts.logs import event
-from postfix_mta_sts.postfix.maps import Desk
-from postfix_mta_sts.postfix.server import Door, Server
-from postfix_mta_sts.sockets import Listening
+from postfix_mta_sts.postfix.maps import Maps
+from postfix_mta_sts.postfix.server import Listener, Server
+from postfix_mta_sts.sockets import Sockets
 
 _Address: TypeAlias = TcpAddress | UnixAddress
 
@@ -24,34 +24,36 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
-    door: Door
+class _OpenListener:
+    door: Listener
     sock: socket
     """The same socket again: what is served goes with its door."""
 
 
-class Doors:
+class Listeners:
     """All listeners that are open, by what the settings say of each."""
 
-    def __init__(self, server: Server, desk: Desk, listening: Listening) -> None:
+    def __init__(self, server: Server, maps: Maps, listening: Sockets) -> None:
         self._server = server
-        self._desk = desk
+        self._maps = maps
         self._listening = listening
-        self._open: dict[Listener, _Open] = {}
+        self._open: dict[ListenerSettings, _OpenListener] = {}
 
     @property
-    def sockets(self) -> Sequence[tuple[Listener, socket]]:
+    def sockets(self) -> Sequence[tuple[ListenerSettings, socket]]:
         """Each listener and its socket."""
         return [(listener, opened.sock) for listener, opened in self._open.items()]
 
-    async def open(self, listeners: Iterable[Listener], sockets: Iterable[socket]) -> None:
+    async def open(self, listeners: Iterable[ListenerSettings], sockets: Iterable[socket]) -> None:
         """Serve at these sockets, one for each listener."""
         for listener, sock in zip(listeners, sockets, strict=True):
             await self._serve(listener, sock)
 
     @contextmanager
-    def opened(self, listeners: Iterable[Listener]) -> Iterator[Mapping[Listener, socket]]:
-        """A socket for each listener that is not open yet, for `change`.
+    def opened(
+        self, listeners: Iterable[ListenerSettings]
+    ) -> Iterator[Mapping[ListenerSettings, socket]]:
+        """A socket for each listener that is not open yet, for `reconfigure`.
 
         Raises `ListenError` where an address cannot be had. Nothing has changed then, nor if the
         context is left by an error.
@@ -64,7 +66,9 @@ class Doors:
             yield sockets
             undo.pop_all()
 
-    async def change(self, listeners: Sequence[Listener], fresh: Mapping[Listener, socket]) -> None:
+    async def reconfigure(
+        self, listeners: Sequence[ListenerSettings], fresh: Mapping[ListenerSettings, socket]
+    ) -> None:
         """Serve these and no others; `fresh` as `opened` gave them.
 
         Whoever has come by a listener that goes is answered first.
@@ -82,19 +86,21 @@ class Doors:
         for opened in self._open.values():
             opened.sock.close()
 
-    def _socket(self, listener: Listener, undo: ExitStack) -> socket:
+    def _socket(self, listener: ListenerSettings, undo: ExitStack) -> socket:
         """A socket for a new listener: that of another one with its address, if there is any."""
         for other, opened in self._open.items():
             if other.address == listener.address:
                 return undo.enter_context(opened.sock.dup())
         return undo.enter_context(self._listening.open(listener))
 
-    async def _serve(self, listener: Listener, sock: socket) -> None:
+    async def _serve(self, listener: ListenerSettings, sock: socket) -> None:
         kept = sock.dup()
-        door = await self._server.listen(sock, self._desk.answers(listener))
-        self._open[listener] = _Open(door, kept)
+        door = await self._server.listen(sock, self._maps.answers(listener))
+        self._open[listener] = _OpenListener(door, kept)
 
-    def _shut(self, address: _Address, opened: _Open, staying: AbstractSet[_Address]) -> None:
+    def _shut(
+        self, address: _Address, opened: _OpenListener, staying: AbstractSet[_Address]
+    ) -> None:
         # Before another takes its address: of two that listen at one socket, either may be asked.
         self._server.shut(opened.door)
         opened.sock.close()

@@ -1,6 +1,6 @@
 """Request bytes → reply bytes: from memory, else by way of the resolver.
 
-Border: one `Answers` a wire and dress; it knows nothing of connections. What was answered before
+Border: one `ReplyCache` a wire and dress; it knows nothing of connections. What was answered before
 is found by the request's own bytes, frame and all, and is given again as long as the state from
 which it was made stands and is fresh.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from postfix_mta_sts.counts import Answer, Counts, Source
+from postfix_mta_sts.counts import Answer, Counters, Source
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.dane import DANE_KINDS
 from postfix_mta_sts.mtasts.domain import Domain
@@ -24,14 +24,14 @@ from postfix_mta_sts.postfix.protocol.reply import (
     STRICT,
     TOO_LONG,
     DaneRule,
-    Dress,
     Found,
+    ReplyFormat,
     TryAgain,
     compose,
 )
 from postfix_mta_sts.postfix.protocol.wire import Request, Wire
-from postfix_mta_sts.resolver.cache import Known
-from postfix_mta_sts.resolver.flight import LookedUp
+from postfix_mta_sts.resolver.cache import CacheEntry
+from postfix_mta_sts.resolver.flight import LookupResult
 from postfix_mta_sts.resolver.recent import drop_oldest
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.values import Entry
@@ -42,60 +42,60 @@ COUNTED_AT_ONCE: Final = 1_000
 _log = logging.getLogger(__name__)
 
 
-class LookUp(NamedTuple):
+class PendingReply(NamedTuple):
     """A reply that is not known yet."""
 
-    found: asyncio.Future[LookedUp]
+    found: asyncio.Future[LookupResult]
     """What it is made of; cancelled when nobody waits for it any more."""
-    reply: Callable[[LookedUp], bytes]
+    reply: Callable[[LookupResult], bytes]
     """Makes it."""
 
 
-class _Remembered(Entry):
+class _CachedReply(Entry):
     """A reply, and what must hold for it to be given again."""
 
     reply: bytes
     kind: Answer
-    known: Known
+    known: CacheEntry
     state: State
-    """Known has to be in this one still."""
+    """CacheEntry has to be in this one still."""
     until: float
     asked: int = 0
     """How often it was given again, since that was last counted."""
 
 
-class Answers:
+class ReplyCache:
     """What is answered to those who ask on one wire.
 
-    `dress` gives the dress for a map name. `entries`: how many replies are remembered. `defer`:
+    `reply_format` gives the format for a map name. `entries`: replies remembered. `defer`:
     try again, instead of not found, where the DNS did not say whether there is a policy. `rule`:
     what is answered where there is a verdict of DANE; None: there are none.
-    `counts`: where what is answered is counted. `monotonic` measures real time.
+    `counters`: where what is answered is counted. `monotonic` measures real time.
     """
 
     def __init__(  # noqa: PLR0913 - each is a matter of its own
         self,
         wire: Wire,
-        dress: Callable[[str], Dress],
+        reply_format: Callable[[str], ReplyFormat],
         resolver: Resolver,
         clock: Callable[[], float],
         *,
         entries: int,
         defer: bool = False,
         rule: DaneRule | None = None,
-        counts: Counts | None = None,
+        counters: Counters | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wire = wire
-        self._counts = counts or Counts()
-        self._dress = dress
+        self._counters = counters or Counters()
+        self._reply_format = reply_format
         self._resolver = resolver
         self._clock = clock
         self._monotonic = monotonic
         self._entries = entries
         self._defer = defer
         self._rule = rule
-        self._memory: dict[bytes, _Remembered] = {}
+        self._memory: dict[bytes, _CachedReply] = {}
         self._not_found = wire.encode_reply(NOT_FOUND)  # one for all absences
         self._too_long = wire.encode_reply(TOO_LONG)
 
@@ -157,7 +157,7 @@ class Answers:
                 break
         return replies, stream[taken:]
 
-    def answer(self, request: bytes) -> bytes | LookUp:
+    def answer(self, request: bytes) -> bytes | PendingReply:
         """The reply, at once where it needs no waiting.
 
         Raises `WireError` where the frame holds no request.
@@ -165,13 +165,13 @@ class Answers:
         asked = self.wire.parse_request(request)
         domain = policy_domain(asked.key)
         if domain is None:
-            self._counts.answers[Answer.NOT_FOUND, Source.NONE] += 1
+            self._counters.answers[Answer.NOT_FOUND, Source.NONE] += 1
             return self._not_found
         known = self._resolver.recall(domain)
         if known is None or known.state is None:
             begun = self._monotonic()
             found = self._resolver.find(domain)
-            return LookUp(found, partial(self._found, request, asked, domain, begun))
+            return PendingReply(found, partial(self._found, request, asked, domain, begun))
         return self._reply(request, asked, domain, known.state, Source.MEMORY)
 
     @property
@@ -187,7 +187,7 @@ class Answers:
             if number % COUNTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def change(self, *, defer: bool, rule: DaneRule | None, entries: int) -> None:
+    def reconfigure(self, *, defer: bool, rule: DaneRule | None, entries: int) -> None:
         """Answer so from now on, also where it was answered in another way or dress before."""
         self._defer = defer
         self._rule = rule
@@ -201,12 +201,12 @@ class Answers:
         self._memory.clear()
 
     def _found(
-        self, request: bytes, asked: Request, domain: Domain, begun: float, found: LookedUp
+        self, request: bytes, asked: Request, domain: Domain, begun: float, found: LookupResult
     ) -> bytes:
-        self._counts.wait(self._monotonic() - begun)
+        self._counters.wait(self._monotonic() - begun)
         if found.state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
-            self._counts.answers[Answer.NOT_FOUND, found.source] += 1
+            self._counters.answers[Answer.NOT_FOUND, found.source] += 1
             return self._not_found
         return self._reply(request, asked, domain, found.state, found.source)
 
@@ -214,27 +214,27 @@ class Answers:
         self, request: bytes, asked: Request, domain: Domain, state: State, source: Source
     ) -> bytes:
         reply, kind = self._compose(asked, domain, state)
-        self._counts.answers[kind, source] += 1
+        self._counters.answers[kind, source] += 1
         known, until = self._resolver.known(domain), fresh_until(state)
         if known and known.state is state and until > self._clock():
-            self._remember(request, _Remembered(reply, kind, known, state, until))
+            self._remember(request, _CachedReply(reply, kind, known, state, until))
         return reply
 
-    def _remember(self, request: bytes, entry: _Remembered) -> None:
+    def _remember(self, request: bytes, entry: _CachedReply) -> None:
         if before := self._memory.pop(request, None):
             self._count(before)
         self._memory[request] = entry
         for forgotten in drop_oldest(self._memory, self._entries):
             self._count(forgotten)
 
-    def _count(self, entry: _Remembered) -> None:
+    def _count(self, entry: _CachedReply) -> None:
         """Count what was answered by this entry since it was last counted."""
         times, entry.asked = entry.asked, 0
-        self._counts.answers[entry.kind, Source.MEMORY] += times
+        self._counters.answers[entry.kind, Source.MEMORY] += times
         if times:
             now = entry.known.asked_at = self._clock()
             if entry.state.policy:
-                self._resolver.demand.note(entry.known.domain, times, now)
+                self._resolver.usage.note(entry.known.domain, times, now)
 
     def _compose(self, asked: Request, domain: Domain, state: State) -> tuple[bytes, Answer]:
         verdict = verdict_on(asked.key, domain, state.dane) if self._rule and state.dane else None
@@ -242,7 +242,9 @@ class Answers:
             reason = state.failure.reason if state.failure else ""
             later = TryAgain(f"MTA-STS: DNS failure for {domain}: {reason}")
             return self.wire.encode_reply(later), Answer.TRY_AGAIN
-        reply = compose(domain, state, self._dress(asked.map_name), verdict, self._rule or STRICT)
+        reply = compose(
+            domain, state, self._reply_format(asked.map_name), verdict, self._rule or STRICT
+        )
         if isinstance(reply, TryAgain):
             event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply=reply.reason)
             return self.wire.encode_reply(reply), Answer.TRY_AGAIN

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
-from postfix_mta_sts.counts import Counts
+from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.lifecycle import DRAIN_DEADLINE, FRAME_DEADLINE
 from postfix_mta_sts.postfix.protocol.reply import TryAgain
 from postfix_mta_sts.postfix.protocol.wire import Frames, WireError
-from postfix_mta_sts.postfix.replies import Answers, LookUp
-from postfix_mta_sts.resolver.flight import LookedUp
+from postfix_mta_sts.postfix.replies import PendingReply, ReplyCache
+from postfix_mta_sts.resolver.flight import LookupResult
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ PEERS_KEPT: Final = 1_000
 """Peers of whom is remembered that their malformed requests were logged."""
 
 
-class Connection(asyncio.Protocol):
+class PostfixConnection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, server: "Server", answers: Answers, door: "Door") -> None:
+    def __init__(self, server: "Server", answers: ReplyCache, door: "Listener") -> None:
         self.door = door
         self._server = server
         self._answers = answers
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
         self._straight = True  # nothing begun, waiting or held back: a reply may go out at once
         self._full = False  # the client does not read its replies
         self._ending = False  # no more requests will come, or be taken
-        self._look_up: LookUp | None = None
+        self._look_up: PendingReply | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
 
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         reply.found.add_done_callback(partial(self._found, reply))
         return b""
 
-    def _found(self, look_up: LookUp, found: asyncio.Future[LookedUp]) -> None:
+    def _found(self, look_up: PendingReply, found: asyncio.Future[LookupResult]) -> None:
         self._look_up = None
         if found.cancelled() or self._transport.is_closing():
             return
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Door:
+class Listener:
     """A listener that is open."""
 
     listener: asyncio.Server
@@ -204,18 +204,18 @@ class Server:
 
     `limit`: connections at once. At the limit an idle socketmap connection, the oldest, makes
     room for a new one: Postfix opens another when it next asks. `patience`: seconds that a
-    client may leave a request unended or its replies unread. `counts`: where malformed requests
+    client may leave a request unended or its replies unread. `counters`: where malformed requests
     are counted.
     """
 
     def __init__(
-        self, *, limit: int, patience: float = FRAME_DEADLINE, counts: Counts | None = None
+        self, *, limit: int, patience: float = FRAME_DEADLINE, counters: Counters | None = None
     ) -> None:
         self.patience = patience
-        self._counts = counts or Counts()
+        self._counters = counters or Counters()
         self._limit = limit
-        self._doors: list[Door] = []
-        self._connections: dict[Connection, None] = {}
+        self._listeners: list[Listener] = []
+        self._connections: dict[PostfixConnection, None] = {}
         self._gone = asyncio.Event()
         self._refusals: OrderedDict[str, float] = OrderedDict()
 
@@ -224,12 +224,12 @@ class Server:
         """How many clients are connected."""
         return len(self._connections)
 
-    async def listen(self, sock: socket.socket, answers: Answers) -> Door:
+    async def listen(self, sock: socket.socket, answers: ReplyCache) -> Listener:
         """Serve those who connect to a listening socket, with these answers, until `shut`."""
         loop = asyncio.get_running_loop()
 
-        def connection() -> Connection:
-            return Connection(self, answers, door)
+        def connection() -> PostfixConnection:
+            return PostfixConnection(self, answers, door)
 
         if sock.family == socket.AF_UNIX:
             listener = await loop.create_unix_server(
@@ -239,20 +239,20 @@ class Server:
             listener = await loop.create_server(
                 connection, sock=sock, backlog=BACKLOG, start_serving=False
             )
-        door = Door(listener)
-        self._doors.append(door)
+        door = Listener(listener)
+        self._listeners.append(door)
         await listener.start_serving()
         return door
 
-    def shut(self, door: Door) -> None:
+    def shut(self, door: Listener) -> None:
         """Take no more clients there; those who came by it are answered, and closed a bit later."""
-        self._doors.remove(door)
+        self._listeners.remove(door)
         door.listener.close()
         asyncio.get_running_loop().call_later(DRAIN_GRACE, self._finish, door)
 
     async def drain(self, deadline: float = DRAIN_DEADLINE) -> None:
         """Take no more clients, answer what was asked, and close; `deadline` in seconds."""
-        for door in self._doors:
+        for door in self._listeners:
             door.listener.close()
         await asyncio.sleep(DRAIN_GRACE)
         for connection in list(self._connections):
@@ -267,21 +267,21 @@ class Server:
         for connection in list(self._connections):
             connection.abort()
 
-    def joined(self, connection: Connection) -> None:
+    def joined(self, connection: PostfixConnection) -> None:
         """A connection was made."""
         self._connections[connection] = None
         if len(self._connections) > self._limit:
             event(_log, logging.INFO, "too many connections", limit=self._limit)
             (self._dispensable() or connection).abort()
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: PostfixConnection) -> None:
         """A connection is gone."""
         self._connections.pop(connection, None)
         self._gone.set()
 
     def refused(self, peername: object, error: WireError) -> None:
         """Count a malformed request; log one a peer in `REFUSAL_SILENCE` seconds at most."""
-        self._counts.refused += 1
+        self._counters.refused += 1
         peer = str(peername[0]) if isinstance(peername, tuple) else "unix"
         now = asyncio.get_running_loop().time()
         if now < self._refusals.get(peer, now):
@@ -291,9 +291,9 @@ class Server:
             self._refusals.popitem(last=False)
         event(_log, logging.INFO, "malformed request", peer=peer, reason=str(error))
 
-    def _finish(self, door: Door) -> None:
+    def _finish(self, door: Listener) -> None:
         for connection in [c for c in self._connections if c.door is door]:
             connection.finish()
 
-    def _dispensable(self) -> Connection | None:
+    def _dispensable(self) -> PostfixConnection | None:
         return next((c for c in self._connections if c.dispensable), None)

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from postfix_mta_sts.counts import SUCCESS, Counts, Stage
+from postfix_mta_sts.counts import SUCCESS, Counters, Stage
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
-from postfix_mta_sts.mtasts.lifecycle import Fetch, Found, State
+from postfix_mta_sts.mtasts.lifecycle import Discovered, Fetch, State
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.resolver.chronicle import record
-from postfix_mta_sts.resolver.dane import Hearing
-from postfix_mta_sts.resolver.throttle import Pace
+from postfix_mta_sts.resolver.dane import DaneCheck
+from postfix_mta_sts.resolver.throttle import Throttle
 from postfix_mta_sts.store import Store
 from postfix_mta_sts.values import replace
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class Sources:
     """What is asked, and what is taken from outside to be the same in every test."""
 
-    discover: Callable[[Domain], Awaitable[Found]]
+    discover: Callable[[Domain], Awaitable[Discovered]]
     """Raises `DiscoveryError`."""
     fetch: Callable[[Domain], Awaitable[Policy]]
     """Raises `FetchError`, or `OwnFaultError`."""
@@ -45,22 +45,22 @@ class Sources:
     """Numbers in [0, 1)."""
 
 
-class Errand:
+class Attempt:
     """The way for one domain, of which `before` was known; `run` it once.
 
     `forced`: the policy is fetched however well it is known. `asked_at` gives when the domain was
-    last asked for, for its row. DANE's `hearing` goes on beside it.
+    last asked for, for its row. DANE's `dane_check` goes on beside it.
     """
 
     def __init__(  # noqa: PLR0913 - each is a matter of its own
         self,
         domain: Domain,
         before: State | None,
-        hearing: Hearing,
+        dane_check: DaneCheck,
         *,
         sources: Sources,
-        pace: Pace,
-        counts: Counts,
+        throttle: Throttle,
+        counters: Counters,
         asked_at: Callable[[], float],
         forced: bool,
     ) -> None:
@@ -68,10 +68,10 @@ class Errand:
         """Whether the state in which it ended is on file, or will be."""
         self._domain = domain
         self._before = before
-        self._hearing = hearing
+        self._dane_check = dane_check
         self._sources = sources
-        self._pace = pace
-        self._counts = counts
+        self._throttle = throttle
+        self._counters = counters
         self._asked_at = asked_at
         self._forced = forced
 
@@ -81,7 +81,7 @@ class Errand:
         if isinstance(outcome, OwnFaultError):
             raise outcome  # it says nothing of the domain
         self._count(Stage.DNS, outcome)
-        await self._pace.turn()
+        await self._throttle.turn()
         if isinstance(outcome, DiscoveryError):
             code, reason = outcome.code, str(outcome)
             event(_log, logging.DEBUG, "no id", self._domain, error=code, reason=reason)
@@ -106,7 +106,7 @@ class Errand:
     async def _fetched(self, step: Fetch) -> State:
         outcome = await _either(self._sources.fetch(self._domain), FetchError)
         self._count(Stage.HTTPS, outcome)
-        await self._pace.turn()
+        await self._throttle.turn()
         now, random = self._sources.clock(), self._sources.random()
         after = await self._judged(lifecycle.after_fetch(self._before, step, outcome, now, random))
         if after.policy:
@@ -115,11 +115,11 @@ class Errand:
         return after
 
     async def _judged(self, state: State) -> State:
-        return replace(state, dane=await self._hearing.verdict())
+        return replace(state, dane=await self._dane_check.verdict())
 
     def _count(self, stage: Stage, outcome: object) -> None:
         code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS
-        self._counts.attempts[stage, code] += 1
+        self._counters.attempts[stage, code] += 1
 
 
 async def _either(source: Awaitable[T], error: type[E]) -> T | E:

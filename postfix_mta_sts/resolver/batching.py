@@ -23,7 +23,7 @@ AskAll: TypeAlias = Callable[[Sequence[K]], Awaitable[Mapping[K, V | asyncio.Fut
 """Says something of everything that it is asked for: what there is, or will be."""
 
 
-class Batches(Generic[K, V]):
+class Batcher(Generic[K, V]):
     """Who asks while questions are under way is part of the next."""
 
     def __init__(self, ask_all: AskAll[K, V]) -> None:

@@ -1,7 +1,7 @@
 """What is known of domains, as far as there is room: least recently used, first forgotten.
 
 Border: states and where they stand; what a state is worth, and what is done about it, the resolver
-knows. Who holds a `Known` sees it change.
+knows. Who holds a `CacheEntry` sees it change.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from postfix_mta_sts.resolver.recent import drop_oldest
 from postfix_mta_sts.values import Entry, replace
 
 
-class Known(Entry):
+class CacheEntry(Entry):
     """Where a domain's current state stands in memory."""
 
     domain: Domain
@@ -23,23 +23,23 @@ class Known(Entry):
     """When the domain was last asked for, to the minute."""
 
 
-class Memory:
+class StateCache:
     """At most `entries` domains; `evicted` is told each that had to go for want of room."""
 
     def __init__(self, entries: int, evicted: Callable[[Domain], None]) -> None:
         self.entries = entries
         self._evicted = evicted
-        self._known: dict[Domain, Known] = {}
+        self._known: dict[Domain, CacheEntry] = {}
         self._second = 0.0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, domain: Domain) -> Known | None:
+    def get(self, domain: Domain) -> CacheEntry | None:
         """Where the domain's state stands, whatever it is worth."""
         return self._known.get(domain)
 
-    def use(self, known: Known, now: float) -> None:
+    def use(self, known: CacheEntry, now: float) -> None:
         """Note that a domain was asked for, at `now` (epoch seconds): it is forgotten last."""
         self._known[known.domain] = self._known.pop(known.domain)
         known.asked_at = self._coarse(now)
@@ -47,7 +47,7 @@ class Memory:
     def put(self, domain: Domain, state: State, now: float) -> None:
         """Let a domain have this state, as the one that was used last."""
         self.drop(domain)
-        self._known[domain] = Known(domain, state, self._coarse(now))
+        self._known[domain] = CacheEntry(domain, state, self._coarse(now))
         for forgotten in drop_oldest(self._known, self.entries):
             forgotten.state = None
             self._evicted(forgotten.domain)

@@ -4,13 +4,13 @@ import logging
 from typing import Final
 
 from postfix_mta_sts.logs import event
-from postfix_mta_sts.mtasts.changes import Change, Weight
+from postfix_mta_sts.mtasts.changes import Change, Severity
 from postfix_mta_sts.mtasts.domain import Domain
 
 _LEVELS: Final = {
-    Weight.DETAIL: logging.DEBUG,
-    Weight.NOTE: logging.INFO,
-    Weight.WARNING: logging.WARNING,
+    Severity.DETAIL: logging.DEBUG,
+    Severity.NOTE: logging.INFO,
+    Severity.WARNING: logging.WARNING,
 }
 
 

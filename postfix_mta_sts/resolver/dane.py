@@ -9,21 +9,21 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from postfix_mta_sts.counts import SUCCESS, Counts, Stage
+from postfix_mta_sts.counts import SUCCESS, Counters, Stage
 from postfix_mta_sts.mtasts.changes import verdict_change
-from postfix_mta_sts.mtasts.dane import Kind, Outcome, Verdict, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Verdict, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.resolver.chronicle import record
 
-Judge: TypeAlias = Callable[[Domain], Awaitable[Outcome]]
+DaneLookup: TypeAlias = Callable[[Domain], Awaitable[DaneOutcome]]
 """Finds out what DANE says of a domain; that the DNS fails is an outcome too."""
 
 _log = logging.getLogger(__name__)
 
 
-class Hearing:
-    """A verdict as it was, and, if a `judge` is asked, as it will be.
+class DaneCheck:
+    """A verdict as it was, and, if a `dane_lookup` is asked, as it will be.
 
     `clock` gives epoch seconds.
     """
@@ -32,15 +32,15 @@ class Hearing:
         self,
         domain: Domain,
         before: Verdict | None,
-        judge: Judge | None,
+        dane_lookup: DaneLookup | None,
         clock: Callable[[], float],
-        counts: Counts,
+        counters: Counters,
     ) -> None:
         self.before = before
         self._domain = domain
         self._clock = clock
-        self._counts = counts
-        self._asked = asyncio.ensure_future(judge(domain)) if judge else None
+        self._counters = counters
+        self._asked = asyncio.ensure_future(dane_lookup(domain)) if dane_lookup else None
         self._after: Verdict | None = None
 
     @property
@@ -61,9 +61,9 @@ class Hearing:
         if self._asked:
             self._asked.cancel()
 
-    def _noted(self, outcome: Outcome) -> Verdict:
-        failed = outcome.kind is Kind.FAILURE
-        self._counts.attempts[Stage.DANE, DnsFailureError.code if failed else SUCCESS] += 1
+    def _noted(self, outcome: DaneOutcome) -> Verdict:
+        failed = outcome.kind is DaneKind.FAILURE
+        self._counters.attempts[Stage.DANE, DnsFailureError.code if failed else SUCCESS] += 1
         after = after_verdict(self.before, outcome, self._clock())
         record(_log, self._domain, verdict_change(self.before, after))
         return after

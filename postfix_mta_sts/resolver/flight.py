@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.values import Value
 
 
-class LookedUp(Value, frozen=True):
+class LookupResult(Value, frozen=True):
     """What a look-up got."""
 
     state: State | None
@@ -20,14 +20,14 @@ class LookedUp(Value, frozen=True):
     source: Source
 
 
-NOTHING: Final = LookedUp(None, Source.NONE)
+NO_RESULT: Final = LookupResult(None, Source.NONE)
 
 
 @dataclass(slots=True)
-class Attempt:
+class Flight:
     """One way to the network and back, and who waits for it."""
 
-    answer: asyncio.Future[LookedUp]
+    answer: asyncio.Future[LookupResult]
     """Done as soon as there is something to serve, from the store or from the network, or
     nothing that is waited for."""
     waited_until: float

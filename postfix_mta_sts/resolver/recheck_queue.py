@@ -14,7 +14,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 
 DUE_MOST: Final = 10_000
 """Domains that wait for a recheck; who finds no room comes again when it is next asked for."""
-EVERY: Final = 0.004
+INTERVAL: Final = 0.004
 """Seconds between one recheck's beginning and the next: 15,000 a minute, and look-ups between."""
 SPARED: Final = 4
 """Rechecks that may begin at once after a pause as long as they would have taken; when more wait,
@@ -23,7 +23,7 @@ UNDER_WAY: Final = 256
 """Rechecks under way at once: so many silent name servers hold up no other."""
 
 
-class Rechecks:
+class RecheckQueue:
     """A queue of domains. `begin` begins a recheck, or says that there is no need or no room."""
 
     def __init__(self, begin: Callable[[Domain], bool]) -> None:
@@ -70,9 +70,9 @@ class Rechecks:
         while self._due and self._under_way < UNDER_WAY:
             now = loop.time()
             if now < self._next_at:
-                self._pause = loop.call_at(self._next_at + SPARED * EVERY, self._begin_next)
+                self._pause = loop.call_at(self._next_at + SPARED * INTERVAL, self._begin_next)
                 return
             domain, _ = self._due.popitem(last=False)
             if self._begin(domain):
                 self._under_way += 1
-                self._next_at = max(self._next_at, now - SPARED * EVERY) + EVERY
+                self._next_at = max(self._next_at, now - SPARED * INTERVAL) + INTERVAL

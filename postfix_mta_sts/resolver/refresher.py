@@ -26,7 +26,7 @@ JUMP: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Replies(Protocol):
+class ReplyCaches(Protocol):
     """The replies that are given again without the resolver."""
 
     def forget(self) -> None:
@@ -50,7 +50,7 @@ class Refresher:
         sources: Sources,
         *,
         idle_after: float,
-        replies: Replies,
+        replies: ReplyCaches,
         renews: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -96,7 +96,7 @@ class Refresher:
     async def write_asked(self) -> None:
         """Put on file when domains were last asked for, and how often."""
         await self._replies.count()
-        if asked := self._resolver.demand.take():
+        if asked := self._resolver.usage.take():
             await self._store.touch(asked)
 
     async def renew_due(self) -> None:

@@ -7,17 +7,17 @@ Border: in which order these are asked, and what is remembered. An attempt goes 
 import asyncio
 from collections.abc import Sequence
 
-from postfix_mta_sts.counts import Counts, Source
+from postfix_mta_sts.counts import Counters, Source
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
 from postfix_mta_sts.resolver.attempt import Sources
-from postfix_mta_sts.resolver.batching import Batches
-from postfix_mta_sts.resolver.cache import Known, Memory
-from postfix_mta_sts.resolver.dane import Judge
-from postfix_mta_sts.resolver.flight import LookedUp
-from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT, Attempts
-from postfix_mta_sts.resolver.usage import Demand
+from postfix_mta_sts.resolver.batching import Batcher
+from postfix_mta_sts.resolver.cache import CacheEntry, StateCache
+from postfix_mta_sts.resolver.dane import DaneLookup
+from postfix_mta_sts.resolver.flight import LookupResult
+from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT, SingleFlight
+from postfix_mta_sts.resolver.usage import Usage
 
 
 class Resolver:
@@ -25,7 +25,7 @@ class Resolver:
 
     `lookup_timeout`: seconds that a look-up waits for an attempt, counted from its beginning;
     the attempt goes on behind. `entries`: how many states are kept in memory. `attempts`: how
-    many may be under way at once. `counts`: where what is done is counted.
+    many may be under way at once. `counters`: where what is done is counted.
     """
 
     def __init__(
@@ -35,29 +35,29 @@ class Resolver:
         lookup_timeout: float,
         entries: int,
         attempts: int = ATTEMPTS_LIMIT,
-        counts: Counts | None = None,
+        counters: Counters | None = None,
     ) -> None:
-        self.demand = Demand()
+        self.usage = Usage()
         """Which domains were asked for, and are to be noted on file."""
         self._sources = sources
-        self._counts = counts or Counts()
-        self._memory = Memory(entries, self._evicted)
-        self._attempts = Attempts(
+        self._counters = counters or Counters()
+        self._memory = StateCache(entries, self._evicted)
+        self._attempts = SingleFlight(
             sources,
             self._memory,
-            self.demand,
-            self._counts,
+            self.usage,
+            self._counters,
             lookup_timeout=lookup_timeout,
             limit=attempts,
         )
-        self._batches: Batches[Domain, LookedUp] = Batches(self._read)
+        self._batcher: Batcher[Domain, LookupResult] = Batcher(self._read)
 
-    def do_dane(self, judge: Judge | None) -> None:
+    def use_dane(self, dane_lookup: DaneLookup | None) -> None:
         """Serve nothing without DANE's verdict from now on; None: ask for none any more."""
-        self._attempts.judge = judge
+        self._attempts.dane_lookup = dane_lookup
         self._memory.drop_verdicts()
 
-    def change(self, *, lookup_timeout: float, entries: int) -> None:
+    def reconfigure(self, *, lookup_timeout: float, entries: int) -> None:
         """Go on with these; what is in memory beyond `entries` goes with the next that comes."""
         self._attempts.lookup_timeout = lookup_timeout
         self._memory.entries = entries
@@ -72,7 +72,7 @@ class Resolver:
         """How many attempts are under way."""
         return len(self._attempts)
 
-    def recall(self, domain: Domain) -> Known | None:
+    def recall(self, domain: Domain) -> CacheEntry | None:
         """What memory can serve, if anything; a recheck that is due begins behind it."""
         known = self._memory.get(domain)
         if known is None:
@@ -83,7 +83,7 @@ class Resolver:
             return None
         self._memory.use(known, now)
         if known.state and known.state.policy:
-            self.demand.note(domain, 1, now)
+            self.usage.note(domain, 1, now)
         if worth is Standing.DUE:
             self._attempts.recheck_soon(domain)
         return known
@@ -93,15 +93,15 @@ class Resolver:
         known = self.recall(domain)
         return known.state if known else (await self.find(domain)).state
 
-    def find(self, domain: Domain) -> asyncio.Future[LookedUp]:
+    def find(self, domain: Domain) -> asyncio.Future[LookupResult]:
         """The same of a domain that memory cannot serve, and where it came from.
 
         May be cancelled at any time: the attempt belongs to nobody and goes on.
         """
-        self.demand.note(domain, 1, self._sources.clock())
+        self.usage.note(domain, 1, self._sources.clock())
         if attempt := self._attempts.of(domain):
             return asyncio.shield(self._attempts.awaited(attempt))
-        return self._batches.ask(domain)
+        return self._batcher.ask(domain)
 
     async def renew(self, domain: Domain) -> None:
         """Go through an attempt and wait for its end, however long it takes."""
@@ -132,7 +132,7 @@ class Resolver:
         """Know nothing of a domain any more, nor of its past; whether anything was known."""
         await self._attempts.ended(domain)
         known = self.unlearn(domain)
-        self.demand.drop(domain)
+        self.usage.drop(domain)
         return await self._sources.store.forget(domain) or known
 
     def unlearn(self, domain: Domain) -> bool:
@@ -140,7 +140,7 @@ class Resolver:
         self._attempts.rechecks.discard(domain)
         return self._memory.drop(domain)
 
-    def known(self, domain: Domain) -> Known | None:
+    def known(self, domain: Domain) -> CacheEntry | None:
         """Where the domain's state stands in memory, whatever it is worth."""
         return self._memory.get(domain)
 
@@ -158,16 +158,16 @@ class Resolver:
 
     async def _read(
         self, domains: Sequence[Domain]
-    ) -> dict[Domain, LookedUp | asyncio.Future[LookedUp]]:
+    ) -> dict[Domain, LookupResult | asyncio.Future[LookupResult]]:
         """What the file can serve; of the other domains, what an attempt will find."""
         on_file = await self._sources.store.load_all(domains)
         return {domain: self._after_reading(domain, on_file.get(domain)) for domain in domains}
 
     def _after_reading(
         self, domain: Domain, on_file: State | None
-    ) -> LookedUp | asyncio.Future[LookedUp]:
+    ) -> LookupResult | asyncio.Future[LookupResult]:
         if state := self._taken(domain, on_file):
-            return LookedUp(state, Source.STORE)
+            return LookupResult(state, Source.STORE)
         attempt = self._attempts.begin(domain)
         if attempt is None:
             return self._attempts.unjudged(lifecycle.live(on_file, self._sources.clock()))
@@ -189,4 +189,4 @@ class Resolver:
 
     def _evicted(self, domain: Domain) -> None:
         self._attempts.rechecks.discard(domain)
-        self._counts.evicted += 1
+        self._counters.evicted += 1

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 
 
-class Pace:
+class Throttle:
     """Lets `turns` callers go on in each round of the loop, the others in the rounds after it.
 
     Without it, hundreds that become ready at once go on in one round, and whoever asks for

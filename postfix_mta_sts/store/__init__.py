@@ -27,7 +27,7 @@ class DamagedStoreError(StoreError):
     """What is on file cannot be read as a store of ours, now or later."""
 
 
-class Asked(Value, frozen=True):
+class LastAsked(Value, frozen=True):
     """That a domain was asked for."""
 
     at: float
@@ -47,7 +47,7 @@ class Row(Value, frozen=True):
     """How often, since it has a row."""
 
 
-class Seen(Value, frozen=True):
+class HistoryEntry(Value, frozen=True):
     """A policy that was accepted, and between which times it was fetched."""
 
     policy_id: PolicyId
@@ -58,7 +58,7 @@ class Seen(Value, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class RowFilter:
     """Which rows are wanted: those that fit all that is said."""
 
     now: float
@@ -108,7 +108,7 @@ class Store(Protocol):
     async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
         """Keep what DANE says of a domain beside its policy; without a row it is passed over."""
 
-    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
+    async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """Note that domains were asked for; those without a row are passed over."""
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
@@ -120,10 +120,10 @@ class Store(Protocol):
     async def row(self, domain: Domain) -> Row | None:
         """All that is kept of a domain, expired or not; None if there is nothing."""
 
-    async def history(self, domain: Domain) -> Sequence[Seen]:
+    async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
         """The policies that were accepted, at most `HISTORY_MOST`, the last seen first."""
 
-    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """At most `limit` rows, in the order of their domains, from the one behind `after` on.
 
         The next page is behind the last row of this one; the last page is an empty one.

@@ -32,7 +32,7 @@ class Timing:
 USUAL: Final = Timing()
 
 
-class Way:
+class Breaker:
     """One of the ways to a store; `deadline`: seconds that an answer may take."""
 
     def __init__(self, name: str, deadline: float) -> None:
@@ -61,6 +61,6 @@ class Way:
             logs.event(_log, logging.INFO, "store works again", doing=self.name, written=written)
 
 
-def too_slow(what: str, way: Way) -> StoreError:
+def too_slow(what: str, way: Breaker) -> StoreError:
     """What is wrong when the deadline of a way has passed."""
     return StoreError(f"{what} took longer than {way.deadline:g} s")

@@ -23,16 +23,16 @@ from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import (
-    Asked,
     DamagedStoreError,
+    HistoryEntry,
+    LastAsked,
     Overview,
-    Query,
     Row,
-    Seen,
+    RowFilter,
     Store,
     StoreError,
 )
-from postfix_mta_sts.store.breaker import USUAL, Timing, Way, too_slow
+from postfix_mta_sts.store.breaker import USUAL, Breaker, Timing, too_slow
 from postfix_mta_sts.store.memory import MemoryStore, remembering
 from postfix_mta_sts.values import replace
 
@@ -76,9 +76,11 @@ class FailsafeStore:
         self._open = backend
         self._in_memory = in_memory
         self._timing = timing
-        self._reading = Way("reading", timing.read)
-        self._listing = Way("listing", timing.list)  # slow lists are no reason to read no policy
-        self._writing = Way("writing", timing.write)
+        self._reading = Breaker("reading", timing.read)
+        self._listing = Breaker(
+            "listing", timing.list
+        )  # slow lists are no reason to read no policy
+        self._writing = Breaker("writing", timing.write)
         self._most = unwritten_most
         self._clock = clock
         self._backend: Store | None = None
@@ -150,7 +152,7 @@ class FailsafeStore:
         with suppress(StoreError):
             await self._ask(self._writing, lambda store: store.note_verdict(domain, verdict))
 
-    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
+    async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`; times that cannot be written are lost, but for policies in memory."""
         await self._unwritten.touch(asked)
         items = list(asked.items())
@@ -186,7 +188,7 @@ class FailsafeStore:
             row = row or on_file
         return row
 
-    async def history(self, domain: Domain) -> Sequence[Seen]:
+    async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
         """See `Store`. What cannot be read is not there."""
         history = list(await self._unwritten.history(domain))[::-1]
         with suppress(StoreError):
@@ -195,7 +197,7 @@ class FailsafeStore:
                 history = remembering(history, new)
         return history[::-1]
 
-    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`. What cannot be read is not there."""
         rows: list[Row] = []
         with suppress(StoreError):
@@ -239,7 +241,9 @@ class FailsafeStore:
         if self.unwritten:
             logs.event(_log, logging.WARNING, "policies not written", count=self.unwritten)
 
-    async def _on_file(self, query: Query, after: Domain | None, limit: int) -> AsyncIterator[Row]:
+    async def _on_file(
+        self, query: RowFilter, after: Domain | None, limit: int
+    ) -> AsyncIterator[Row]:
         """Rows of the next page of which memory has nothing newer, at least `limit` if there are.
 
         More may come: only what is before the last of them can be told from what is missing.
@@ -256,7 +260,7 @@ class FailsafeStore:
                     found += 1
                     yield row
 
-    async def _touch(self, asked: Mapping[Domain, Asked]) -> None:
+    async def _touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         await self._ask(self._writing, lambda store: store.touch(asked))
 
     async def _write_last(self) -> None:
@@ -267,7 +271,7 @@ class FailsafeStore:
         if backend := self._backend or self._broken:
             await backend.close()
 
-    async def _ask(self, way: Way, ask: Callable[[Store], Awaitable[_T]]) -> _T:
+    async def _ask(self, way: Breaker, ask: Callable[[Store], Awaitable[_T]]) -> _T:
         """The backend's answer; raises `StoreError`, at once while it is known to fail."""
         backend = self._backend
         if backend is None or not self._may_ask(way):
@@ -288,10 +292,10 @@ class FailsafeStore:
             way.works()
         return answer
 
-    def _may_ask(self, way: Way) -> bool:
+    def _may_ask(self, way: Breaker) -> bool:
         return self._backend is not None and way.may_be_asked(self._clock())
 
-    def _note(self, backend: Store | None, way: Way, error: StoreError) -> None:
+    def _note(self, backend: Store | None, way: Breaker, error: StoreError) -> None:
         """Note what failed; a damaged backend is not asked again, and replaced."""
         now = self._clock()
         self.failures += 1

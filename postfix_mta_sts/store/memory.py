@@ -9,7 +9,15 @@ from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.store import HISTORY_MOST, Asked, Overview, Query, Row, Seen, held
+from postfix_mta_sts.store import (
+    HISTORY_MOST,
+    HistoryEntry,
+    LastAsked,
+    Overview,
+    Row,
+    RowFilter,
+    held,
+)
 from postfix_mta_sts.values import replace
 
 
@@ -19,7 +27,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.rows: dict[Domain, Row] = {}
         """In the order in which they were last saved."""
-        self._seen: dict[Domain, list[Seen]] = {}
+        self._seen: dict[Domain, list[HistoryEntry]] = {}
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`."""
@@ -47,7 +55,7 @@ class MemoryStore:
         if row := self.rows.get(domain):
             self.rows[domain] = replace(row, state=replace(row.state, dane=verdict))
 
-    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
+    async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`."""
         for domain, each in asked.items():
             if row := self.rows.get(domain):
@@ -67,11 +75,11 @@ class MemoryStore:
         row = self.rows.get(domain)
         return _restored(row) if row else None
 
-    async def history(self, domain: Domain) -> Sequence[Seen]:
+    async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
         """See `Store`."""
         return self._seen.get(domain, [])[::-1]
 
-    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`."""
         rows = (r for d, r in self.rows.items() if _fits(r.state, query) and d > (after or ""))
         return [_restored(row) for row in nsmallest(limit, rows, key=attrgetter("domain"))]
@@ -111,13 +119,13 @@ class MemoryStore:
         return (r for r in rows if now < r.state.expires_at and r.asked_at >= asked_since)
 
 
-def _in_history(state: State) -> Seen:
+def _in_history(state: State) -> HistoryEntry:
     """What becomes of a state in the history."""
     policy, policy_id = held(state)
-    return Seen(policy_id, policy.mode, policy.mx, state.fetched_at, state.fetched_at)
+    return HistoryEntry(policy_id, policy.mode, policy.mx, state.fetched_at, state.fetched_at)
 
 
-def remembering(history: Iterable[Seen], new: Seen) -> list[Seen]:
+def remembering(history: Iterable[HistoryEntry], new: HistoryEntry) -> list[HistoryEntry]:
     """A history, the last seen last, with one more fetch of a policy in it."""
     same = [s for s in history if _named(s) == _named(new)]
     others = [s for s in history if _named(s) != _named(new)]
@@ -129,7 +137,7 @@ def remembering(history: Iterable[Seen], new: Seen) -> list[Seen]:
     return sorted([*others, joined], key=attrgetter("seen_to"))[-HISTORY_MOST:]
 
 
-def _fits(state: State, query: Query) -> bool:
+def _fits(state: State, query: RowFilter) -> bool:
     """Whether a state is one of those wanted."""
     return (
         state.policy is not None
@@ -139,7 +147,7 @@ def _fits(state: State, query: Query) -> bool:
     )
 
 
-def _named(seen: Seen) -> tuple[str, Mode, tuple[str, ...]]:
+def _named(seen: HistoryEntry) -> tuple[str, Mode, tuple[str, ...]]:
     return seen.policy_id, seen.mode, seen.mx
 
 

@@ -39,7 +39,7 @@ _WAL: Final = b"\x02\x02"
 """At `_FORMAT`: the file is written by way of a write-ahead log."""
 
 
-class PeerError(Exception):
+class ForeignCacheError(Exception):
     """The file cannot be read as a cache of that program. `str()` is the path and the reason."""
 
 
@@ -61,7 +61,7 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
-class Row(NamedTuple):
+class ForeignRow(NamedTuple):
     """A row as it stands there; text is bytes."""
 
     number: int
@@ -72,11 +72,11 @@ class Row(NamedTuple):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Iterator[Row]]:
+def opened(path: Path) -> Iterator[Iterator[ForeignRow]]:
     """The rows of the file at `path`, while the other program may be at work on it.
 
     The file is open when this has been entered, so that its rights are no longer needed. Raises
-    `PeerError`, also when a row is asked for.
+    `ForeignCacheError`, also when a row is asked for.
     """
     with ExitStack() as stack:
         with _as_peer_errors(path):
@@ -92,7 +92,7 @@ def opened(path: Path) -> Iterator[Iterator[Row]]:
         yield _rows(path, cursor, lambda: not at_rest or _look(file) == before)
 
 
-def state_of(row: Row, now: float) -> tuple[Domain, State]:
+def state_of(row: ForeignRow, now: float) -> tuple[Domain, State]:
     """The domain and the state that a row stands for; raises `RefusedError`.
 
     Its age is as it was. It is due to be fetched again: `ts` may be the time of a look at the DNS
@@ -135,12 +135,14 @@ def _look(file: BinaryIO) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _rows(path: Path, cursor: sqlite3.Cursor, unchanged: Callable[[], bool]) -> Iterator[Row]:
+def _rows(
+    path: Path, cursor: sqlite3.Cursor, unchanged: Callable[[], bool]
+) -> Iterator[ForeignRow]:
     with _as_peer_errors(path):
         for found in cursor:
-            yield Row(*found)
+            yield ForeignRow(*found)
         if not unchanged():
-            raise PeerError(f"{path}: the other program wrote to it meanwhile; try again")
+            raise ForeignCacheError(f"{path}: the other program wrote to it meanwhile; try again")
 
 
 @contextmanager
@@ -148,9 +150,9 @@ def _as_peer_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PeerError(f"{path}: {error.strerror}") from error
+        raise ForeignCacheError(f"{path}: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise PeerError(f"{path}: {printable(str(error))}") from error
+        raise ForeignCacheError(f"{path}: {printable(str(error))}") from error
 
 
 def _domain(value: object) -> Domain:

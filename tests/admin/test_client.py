@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import Remote, RemoteError
+from postfix_mta_sts.admin.client import ControlClient, ControlError
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -67,13 +67,13 @@ class TestSaid:
     def test_ask(self, path: Path) -> None:
         """An answer is what its JSON stands for; a part of the path is one, whatever is in it."""
         with daemon(path, body(b'{"a": 1}')) as asked:
-            assert Remote(path).ask("POST", "policies", "a/b?c é") == {"a": 1}
+            assert ControlClient(path).ask("POST", "policies", "a/b?c é") == {"a": 1}
         assert asked[0].startswith(b"POST /policies/a%2Fb%3Fc%20%C3%A9 HTTP/1.1\r\n")
 
     def test_text(self, path: Path) -> None:
         """An answer may be had as it is written."""
         with daemon(path, body(b'{"a" :1}')):
-            assert Remote(path).text("GET", "a") == b'{"a" :1}'
+            assert ControlClient(path).text("GET", "a") == b'{"a" :1}'
 
     @pytest.mark.parametrize("size", [1, 7, 100_000])
     def test_lines(self, path: Path, size: int) -> None:
@@ -83,21 +83,21 @@ class TestSaid:
         pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
         head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         with daemon(path, head, *pieces, b"0\r\n\r\n") as asked:
-            assert list(Remote(path).lines("list", mode="none", expiring="60")) == values
+            assert list(ControlClient(path).lines("list", mode="none", expiring="60")) == values
         assert asked[0].startswith(b"GET /list?mode=none&expiring=60 HTTP/1.1\r\n")
 
     def test_lines_come_one_by_one(self, path: Path) -> None:
         """A line is there before the answer has ended."""
         head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         with daemon(path, head, chunk(b"{}\n"), hold=True):
-            assert next(Remote(path).lines("list")) == {}
+            assert next(ControlClient(path).lines("list")) == {}
 
     def test_error_among_lines(self, path: Path) -> None:
         """A list that could not be completed says so in its last line."""
         with daemon(path, body(b'{"domain": "a.test"}\n{"error": "no disk"}\n')):
-            lines = Remote(path).lines("list")
+            lines = ControlClient(path).lines("list")
             assert next(lines) == {"domain": "a.test"}
-            with pytest.raises(RemoteError, match="no disk"):
+            with pytest.raises(ControlError, match="no disk"):
                 next(lines)
 
 
@@ -106,21 +106,21 @@ class TestNotReached:
 
     def test_no_socket(self, path: Path) -> None:
         """Where there is no socket, that is said, and what may be the reason."""
-        with pytest.raises(RemoteError) as error:
-            Remote(path).ask("GET", "status")
+        with pytest.raises(ControlError) as error:
+            ControlClient(path).ask("GET", "status")
         assert str(error.value) == f"there is no control socket {path}: is the daemon running?"
 
     def test_stale(self, path: Path) -> None:
         """A socket that nobody listens on is told apart from none."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(path))
-        with pytest.raises(RemoteError, match="nobody listens on"):
-            Remote(path).ask("GET", "status")
+        with pytest.raises(ControlError, match="nobody listens on"):
+            ControlClient(path).ask("GET", "status")
 
     def test_no_socket_at_all(self, path: Path) -> None:
         """A path that no socket can have is an error of the system's, in its words."""
-        with pytest.raises(RemoteError, match="too long"):
-            Remote(path.with_name("x" * 200)).ask("GET", "status")
+        with pytest.raises(ControlError, match="too long"):
+            ControlClient(path.with_name("x" * 200)).ask("GET", "status")
 
     @pytest.mark.parametrize("shut", ["socket", "folder"])
     def test_not_allowed(self, path: Path, shut: str) -> None:
@@ -131,7 +131,7 @@ class TestNotReached:
             path.chmod(0o666)
             path.parent.chmod(0o755)
             place.chmod(0o000)
-            said = refused(lambda: Remote(path).ask("GET", "status"), path)
+            said = refused(lambda: ControlClient(path).ask("GET", "status"), path)
             place.chmod(0o700)
         user = pwd.getpwuid(os.geteuid()).pw_name
         group = grp.getgrgid(path.parent.stat().st_gid).gr_name
@@ -161,9 +161,11 @@ class TestBadAnswers:
     @pytest.mark.parametrize("lines", [False, True])
     def test_refused_or_broken(self, path: Path, sent: bytes, reason: str, *, lines: bool) -> None:
         """What is no answer is an error in one line, never a part of an answer."""
-        remote = Remote(path)
-        with daemon(path, sent), pytest.raises(RemoteError, match=reason) as error:
-            assert not (list(remote.lines("l")) if lines else remote.ask("GET", "l"))
+        control_client = ControlClient(path)
+        with daemon(path, sent), pytest.raises(ControlError, match=reason) as error:
+            assert not (
+                list(control_client.lines("l")) if lines else control_client.ask("GET", "l")
+            )
         assert "\n" not in str(error.value)
 
     @pytest.mark.parametrize("sent", [b"", OK, OK + b"Content-Length: 10\r\n\r\n{}"])
@@ -171,16 +173,16 @@ class TestBadAnswers:
         """A daemon that says nothing more is given up."""
         with (
             daemon(path, sent, hold=True),
-            pytest.raises(RemoteError, match=r"says nothing for 0.05 s"),
+            pytest.raises(ControlError, match=r"says nothing for 0.05 s"),
         ):
-            Remote(path, patience=0.05).ask("GET", "status")
+            ControlClient(path, patience=0.05).ask("GET", "status")
 
 
 def refused(work: Callable[[], object], path: Path) -> str:
     """The error of somebody to whom modes mean something: not of root."""
     if os.geteuid() == 0:
         return as_nobody(work, path)
-    with pytest.raises(RemoteError) as error:
+    with pytest.raises(ControlError) as error:
         work()
     return str(error.value)
 
@@ -198,7 +200,7 @@ def as_nobody(work: Callable[[], object], path: Path) -> str:
         os.setuid(nobody.pw_uid)
         try:
             work()
-        except RemoteError as error:
+        except ControlError as error:
             os.write(tell, str(error).encode())
         finally:
             os._exit(0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import Remote
+from postfix_mta_sts.admin.client import ControlClient
 from tests.support.control import Operator
 from tests.support.daemons import PATIENCE, daemon, process
 from tests.support.internet import Internet, internet
@@ -16,12 +16,12 @@ SOCKET = "control.sock"
 
 async def test_life_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Asked for by Postfix, listed, shown, renewed, failing, forgotten: all by commands."""
-    async with internet(tmp_path) as net, daemon(net, tmp_path) as desk:
+    async with internet(tmp_path) as net, daemon(net, tmp_path) as running:
         operator = Operator(tmp_path / SOCKET, capsys)
         assert (await operator.run("policy", "show", "good.test")).code == 1
         net.publish("good.test")
-        await desk.ask("good.test")
-        await desk.ask("good.test")
+        await running.ask("good.test")
+        await running.ask("good.test")
         status = (await operator.run("status", "--json")).json
         assert status["policies"]["by_mode"]["enforce"] == 1
         assert status["lookups"]["by_source"] == {
@@ -105,4 +105,4 @@ async def test_killed_daemon(tmp_path: Path) -> None:
         await served.ended()
         assert (tmp_path / SOCKET).exists()
         await served.start()
-        assert Remote(tmp_path / SOCKET, PATIENCE).ask("GET", "status")["pid"] == served.pid
+        assert ControlClient(tmp_path / SOCKET, PATIENCE).ask("GET", "status")["pid"] == served.pid

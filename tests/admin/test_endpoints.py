@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import Remote
-from postfix_mta_sts.admin.endpoints import At, Endpoints, Name
+from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.endpoints import EndpointAddress, EndpointName, Endpoints
 from postfix_mta_sts.admin.http import Asked, Reply, Route
-from postfix_mta_sts.config.settings import Control, UnixAddress
-from postfix_mta_sts.sockets import Listening
+from postfix_mta_sts.config.settings import ControlSettings, UnixAddress
+from postfix_mta_sts.sockets import Sockets
 from tests.support.daemons import process
 from tests.support.internet import internet
 
@@ -28,10 +28,10 @@ async def _hello(_: Asked) -> Reply:
 @asynccontextmanager
 async def endpoint(path: Path) -> AsyncIterator[Endpoints]:
     """A control socket at which one thing can be asked."""
-    endpoints = Endpoints(Listening([]), {Name.CONTROL: [Route("GET", "/hello", _hello)]})
-    where = {Name.CONTROL: At(UnixAddress(path), Control())}
+    endpoints = Endpoints(Sockets([]), {EndpointName.CONTROL: [Route("GET", "/hello", _hello)]})
+    where = {EndpointName.CONTROL: EndpointAddress(UnixAddress(path), ControlSettings())}
     with endpoints.opened(where) as fresh:
-        await endpoints.change(where, fresh)
+        await endpoints.reconfigure(where, fresh)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(endpoints.close)
         yield endpoints
@@ -84,5 +84,5 @@ async def test_made_late(tmp_path: Path) -> None:
         async with served.clients(1) as (client,):
             await client.ask("good.test")
         before = is_loaded(served.pid)
-        await asyncio.to_thread(Remote(tmp_path / "control.sock").ask, "GET", "status")
+        await asyncio.to_thread(ControlClient(tmp_path / "control.sock").ask, "GET", "status")
         assert (before, is_loaded(served.pid)) == (False, True)

@@ -6,13 +6,13 @@ import pytest
 
 from postfix_mta_sts.admin.explain import Explanation, explain
 from postfix_mta_sts.admin.report import as_dict, as_lines
-from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
 from postfix_mta_sts.network.outside import network
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
-from postfix_mta_sts.resolver.dane import Judge
+from postfix_mta_sts.resolver.dane import DaneLookup
 from tests.support.dns import Fault
 from tests.support.internet import Internet
 
@@ -24,13 +24,16 @@ async def explained(
     folder: Path,
     *,
     private: bool = True,
-    judge: Judge | str = "no reason",
+    dane_lookup: DaneLookup | str = "no reason",
     rule: DaneRule = STRICT,
 ) -> Explanation:
     """What is found of good.test."""
     https = {"https": {"allow_private_addresses": private}}
-    async with network(Terms.of(net.settings(folder, https), net.hosts.port)) as (dns, fetcher):
-        return await explain(GOOD, dns.txt, fetcher.body, judge, rule)
+    async with network(NetworkSettings.of(net.settings(folder, https), net.hosts.port)) as (
+        dns,
+        fetcher,
+    ):
+        return await explain(GOOD, dns.txt, fetcher.body, dane_lookup, rule)
 
 
 def host(state: HostState, name: str = "mx1.good.test") -> Host:
@@ -38,13 +41,13 @@ def host(state: HostState, name: str = "mx1.good.test") -> Host:
     return Host(name, state, f"TLSA of _25._tcp.{name}: {state}")
 
 
-def judging(mx: MxState, *hosts: Host) -> Judge:
+def dane_support(mx: MxState, *hosts: Host) -> DaneLookup:
     """DANE as a literal."""
 
-    async def judge(domain: Domain) -> Outcome:
-        return Outcome(mx, f"MX of {domain}: {mx}", hosts, 77)
+    async def dane_lookup(domain: Domain) -> DaneOutcome:
+        return DaneOutcome(mx, f"MX of {domain}: {mx}", hosts, 77)
 
-    return judge
+    return dane_lookup
 
 
 async def test_address(net: Internet, tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ async def test_steps_not_reached(net: Internet, tmp_path: Path) -> None:
     seen = await explained(net, tmp_path)
     assert isinstance(seen.error, NoRecordError)
     assert seen.unprotected
-    assert (seen.texts, seen.policy_id, seen.exchange, seen.body, seen.policy) == (None,) * 5
+    assert (seen.texts, seen.policy_id, seen.trace, seen.body, seen.policy) == (None,) * 5
 
 
 SECURE = "OK secure match=mx1.good.test servername=hostname"
@@ -98,53 +101,53 @@ USABLE, ABSENT, FAILED = map(host, (HostState.USABLE, HostState.ABSENT, HostStat
 
 
 @pytest.mark.parametrize(
-    ("judge", "rule", "verdict", "reply"),
+    ("dane_lookup", "rule", "verdict", "reply"),
     [
         (
-            judging(MxState.SECURE, USABLE),
+            dane_support(MxState.SECURE, USABLE),
             STRICT,
             "all: TLSA of _25._tcp.mx1.good.test: usable",
             "OK dane-only",
         ),
         (
-            judging(MxState.SECURE, USABLE),
+            dane_support(MxState.SECURE, USABLE),
             DaneRule("yield"),
             "all: TLSA of _25._tcp.mx1.good.test: usable",
             "NOTFOUND",
         ),
         (
-            judging(MxState.SECURE, USABLE, host(HostState.ABSENT, "mx2.good.test")),
+            dane_support(MxState.SECURE, USABLE, host(HostState.ABSENT, "mx2.good.test")),
             STRICT,
             "some: TLSA of _25._tcp.mx2.good.test: absent",
             "OK dane",
         ),
         (
-            judging(MxState.SECURE, ABSENT),
+            dane_support(MxState.SECURE, ABSENT),
             STRICT,
             "none: TLSA of _25._tcp.mx1.good.test: absent",
             SECURE,
         ),
         (
-            judging(MxState.SECURE, FAILED),
+            dane_support(MxState.SECURE, FAILED),
             STRICT,
             "failure: TLSA of _25._tcp.mx1.good.test: failed",
             "TEMP DANE: DNS failure for good.test: TLSA of _25._tcp.mx1.good.test: failed",
         ),
         (
-            judging(MxState.SECURE, FAILED),
+            dane_support(MxState.SECURE, FAILED),
             DaneRule(defer=False),
             "failure: TLSA of _25._tcp.mx1.good.test: failed",
             SECURE,
         ),
-        (judging(MxState.INSECURE), STRICT, "insecure: MX of good.test: insecure", SECURE),
-        (judging(MxState.FAILED), STRICT, "failure: MX of good.test: failed", SECURE),
+        (dane_support(MxState.INSECURE), STRICT, "insecure: MX of good.test: insecure", SECURE),
+        (dane_support(MxState.FAILED), STRICT, "failure: MX of good.test: failed", SECURE),
     ],
 )
 async def test_dane(
-    net: Internet, tmp_path: Path, judge: Judge, rule: DaneRule, verdict: str, reply: str
+    net: Internet, tmp_path: Path, dane_lookup: DaneLookup, rule: DaneRule, verdict: str, reply: str
 ) -> None:
     """The verdict and its step are told, and what the daemon would answer by it."""
-    seen = await explained(net, tmp_path, judge=judge, rule=rule)
+    seen = await explained(net, tmp_path, dane_lookup=dane_lookup, rule=rule)
     assert f"  DANE      {verdict}" in list(as_lines(seen))
     assert seen.reply == reply
 
@@ -153,7 +156,7 @@ async def test_dane_without_a_policy(net: Internet, tmp_path: Path) -> None:
     """DANE needs no policy; each MX host has its state and its step."""
     net.vanish(Fault.NXDOMAIN)
     both = USABLE, host(HostState.ABSENT, "mx2.good.test")
-    seen = await explained(net, tmp_path, judge=judging(MxState.SECURE, *both))
+    seen = await explained(net, tmp_path, dane_lookup=dane_support(MxState.SECURE, *both))
     assert list(as_lines(seen)) == [
         "good.test",
         "  none      NXDOMAIN",

@@ -8,12 +8,12 @@ import pytest
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin.health import Health, alive, ready
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.stats import Part, Snapshot
 
 
-def figures(*failing: Part, pids: int = 1) -> Figures:
+def snapshot(*failing: Part, pids: int = 1) -> Snapshot:
     """Those of so many processes, in one of which these parts fail."""
-    return Figures(pids=frozenset(range(pids)), failing=Counter(failing))
+    return Snapshot(pids=frozenset(range(pids)), failing=Counter(failing))
 
 
 def checks(health: Health) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def test_alive() -> None:
 
 def test_ready() -> None:
     """Where everything works, each check says so."""
-    health = ready(figures())
+    health = ready(snapshot())
     assert health.ok
     assert checks(health) == {
         name: {"ok": True, "says": "ok"}
@@ -42,7 +42,7 @@ def test_ready() -> None:
 @pytest.mark.parametrize("part", Part)
 def test_a_part_fails(part: Part) -> None:
     """One part that fails is enough, and is named with what that means; the others are well."""
-    health = ready(figures(part))
+    health = ready(snapshot(part))
     assert not health.ok
     said = checks(health)
     assert [name for name, check in said.items() if not check["ok"]] == [part]
@@ -51,18 +51,18 @@ def test_a_part_fails(part: Part) -> None:
 
 def test_one_of_several() -> None:
     """Where several serve, it is said in how many of them the part fails."""
-    health = ready(figures(Part.DNS, pids=4), 4)
+    health = ready(snapshot(Part.DNS, pids=4), 4)
     assert not health.ok
     assert checks(health)["dns"]["says"].endswith("(in 1 of 4 processes)")
 
 
 def test_one_does_not_answer() -> None:
     """A process of which nothing is heard is one that is not ready."""
-    health = ready(figures(pids=3), 4)
+    health = ready(snapshot(pids=3), 4)
     assert not health.ok
     assert checks(health)["processes"] == {"ok": False, "says": "1 of 4 do not answer"}
 
 
 def test_one_too_many() -> None:
     """While a process ends and another takes its place, both may answer, and all is well."""
-    assert ready(figures(pids=3), 2).ok
+    assert ready(snapshot(pids=3), 2).ok

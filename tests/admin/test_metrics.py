@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin.metrics import CONTENT_TYPE, render
-from postfix_mta_sts.counts import SUCCESS, Answer, Counts, Source, Stage
+from postfix_mta_sts.counts import SUCCESS, Answer, Counters, Source, Stage
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Overview
 from tests.support.programs import program
 
@@ -21,7 +21,7 @@ NOTHING = Overview({}, None)
 PID = os.getpid()
 
 
-def scraped(workers: Mapping[int, Figures], on_file: Overview = NOTHING) -> dict[str, float]:
+def scraped(workers: Mapping[int, Snapshot], on_file: Overview = NOTHING) -> dict[str, float]:
     """What was rendered, by `name{label="value",…}` with sorted labels and no empty ones."""
     families = text_string_to_metric_families(render(workers, on_file).decode())
     found = {}
@@ -34,19 +34,19 @@ def scraped(workers: Mapping[int, Figures], on_file: Overview = NOTHING) -> dict
     return found
 
 
-def busy() -> Figures:
+def busy() -> Snapshot:
     """Those of a process that has seen something."""
-    counts = Counts()
-    counts.answers[Answer.FOUND, Source.MEMORY] = 11
-    counts.attempts[Stage.DNS, SUCCESS] = 12
-    counts.attempts[Stage.DNS, "no-record"] = 13
-    counts.attempts[Stage.HTTPS, "certificate"] = 14
-    counts.attempts[Stage.DANE, "dns-failure"] = 25
+    counters = Counters()
+    counters.answers[Answer.FOUND, Source.MEMORY] = 11
+    counters.attempts[Stage.DNS, SUCCESS] = 12
+    counters.attempts[Stage.DNS, "no-record"] = 13
+    counters.attempts[Stage.HTTPS, "certificate"] = 14
+    counters.attempts[Stage.DANE, "dns-failure"] = 25
     for seconds in (0.0002, 0.3, 200.0):
-        counts.wait(seconds)
-    counts.evicted, counts.refused = 15, 16
-    return Figures.taken(
-        counts,
+        counters.wait(seconds)
+    counters.evicted, counters.refused = 15, 16
+    return Snapshot.taken(
+        counters,
         PID,
         failing=Counter([Part.STORE_WRITING]),
         store_failures=17,
@@ -103,7 +103,9 @@ def test_waits() -> None:
 
 def test_from_the_beginning() -> None:
     """A process that has done nothing has all its series: the first event is an increase."""
-    new, old = (set(scraped({0: figures})) for figures in (Figures(pids=frozenset([PID])), busy()))
+    new, old = (
+        set(scraped({0: snapshot})) for snapshot in (Snapshot(pids=frozenset([PID])), busy())
+    )
     assert new == old
     assert sum(series.startswith("postfix_mta_sts_lookups_total{") for series in new) == 12
 
@@ -164,8 +166,8 @@ def test_a_process_that_is_gone() -> None:
     """A worker that died since it gave its figures has no process any more, and all else stands."""
     with subprocess.Popen(["true"]) as gone:
         pass
-    figures = Figures(pids=frozenset([gone.pid]))
-    found = scraped({0: busy(), 1: figures})
+    snapshot = Snapshot(pids=frozenset([gone.pid]))
+    found = scraped({0: busy(), 1: snapshot})
     assert 'postfix_mta_sts_connections{worker="1"}' in found
     assert 'process_open_fds{worker="0"}' in found
     assert 'process_open_fds{worker="1"}' not in found

@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import Remote
+from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.http import Asked, Reply
 from postfix_mta_sts.admin.monitoring import routes
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Overview
 from tests.support.daemons import daemon
 from tests.support.internet import internet
 
-ONE = {0: Figures(pids=frozenset([101]), connections=3)}
-TWO = {**ONE, 1: Figures(pids=frozenset([102]), failing=Counter([Part.DNS]))}
+ONE = {0: Snapshot(pids=frozenset([101]), connections=3)}
+TWO = {**ONE, 1: Snapshot(pids=frozenset([102]), failing=Counter([Part.DNS]))}
 
 
-async def get(path: str, workers: Mapping[int, Figures], processes: int = 1) -> Reply:
+async def get(path: str, workers: Mapping[int, Snapshot], processes: int = 1) -> Reply:
     """What is answered to GET of a path."""
 
-    async def figures() -> Mapping[int, Figures]:
+    async def snapshot() -> Mapping[int, Snapshot]:
         return workers
 
     async def overview() -> Overview:
         return Overview({Mode.ENFORCE: 5}, None)
 
-    (route,) = (r for r in routes(figures, overview, processes) if r.match(path) is not None)
+    (route,) = (r for r in routes(snapshot, overview, processes) if r.match(path) is not None)
     assert route.method == "GET"
     return await route.answer(Asked({}, {}))
 
@@ -58,7 +58,7 @@ async def test_metrics() -> None:
     ],
 )
 async def test_health(
-    path: str, workers: Mapping[int, Figures], processes: int, status: int
+    path: str, workers: Mapping[int, Snapshot], processes: int, status: int
 ) -> None:
     """Alive is who answers; ready is only where all workers are, and 503 says that they are not."""
     reply = await get(path, workers, processes)
@@ -74,11 +74,11 @@ async def test_a_daemon_that_was_asked(tmp_path: Path) -> None:
     changes = {"metrics": {"listen": f"unix:{path}"}}
     async with internet(tmp_path) as net:
         net.publish("good.test")
-        async with daemon(net, tmp_path, changes=changes) as desk:
+        async with daemon(net, tmp_path, changes=changes) as running:
             for key in ("good.test", "good.test", "absent.test", "[192.0.2.1]"):
-                await desk.ask(key)
-            text = await asyncio.to_thread(Remote(path).text, "GET", "metrics")
-            health = await asyncio.to_thread(Remote(path).ask, "GET", "readyz")
+                await running.ask(key)
+            text = await asyncio.to_thread(ControlClient(path).text, "GET", "metrics")
+            health = await asyncio.to_thread(ControlClient(path).ask, "GET", "readyz")
     assert health["ok"]
     for line in (
         'lookups_total{answer="found",source="network",worker="0"} 1.0',

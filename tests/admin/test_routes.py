@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import RemoteError
+from postfix_mta_sts.admin.client import ControlError
 from postfix_mta_sts.admin.http import Asked, Reply, Route
 from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.admin.routes import private_path
-from postfix_mta_sts.admin.types import Plain, Wanted
+from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
 from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import StatusError
@@ -84,13 +84,13 @@ class TestSibling:
     async def test_same_as_asked_directly(self, around: Surroundings, tmp_path: Path) -> None:
         """Another process says by its socket what it would say itself."""
         worker = Worker(around)
-        worker.counts.answers[Answer.FOUND, Source.MEMORY] += 3
+        worker.counters.answers[Answer.FOUND, Source.MEMORY] += 3
         for domain in (GOOD, BAD):
             await worker.resolver.look_up(domain)
-        own = worker.together.own
+        own = worker.control.own
         async with worker.witnessing(tmp_path) as path:
             sibling = Sibling(path)
-            assert await sibling.figures() == await own.figures()
+            assert await sibling.snapshot() == await own.snapshot()
             for domain in (GOOD, BAD, parse_domain("no.test")):
                 assert await sibling.known(domain) == await own.known(domain)
             assert (await sibling.known(GOOD))["state"]
@@ -131,8 +131,8 @@ class TestSibling:
     async def test_not_there(self, tmp_path: Path) -> None:
         """A process that does not answer is an error, which says so."""
         sibling = Sibling(tmp_path / "none")
-        for question in (sibling.figures(), sibling.known(GOOD), anext(sibling.failing())):
-            with pytest.raises(RemoteError, match="no control socket"):
+        for question in (sibling.snapshot(), sibling.known(GOOD), anext(sibling.failing())):
+            with pytest.raises(ControlError, match="no control socket"):
                 await question
 
     async def test_another_version(self, tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ class TestSibling:
             return Reply(200, "application/json", b"{}")
 
         async with listening(tmp_path / "s", [Route("GET", "/figures", answer)]) as path:
-            with pytest.raises(RemoteError, match="not the figures"):
-                await Sibling(path).figures()
+            with pytest.raises(ControlError, match="not the figures"):
+                await Sibling(path).snapshot()
 
     async def test_whole_daemon(self, around: Surroundings, tmp_path: Path) -> None:
         """Two processes, each asked by its own socket, speak for both."""
@@ -161,17 +161,17 @@ class TestSibling:
                 private = await stack.enter_async_context(worker.witnessing(folder))
                 private.rename(paths[n])
             for worker in workers:
-                assert (await worker.together.status())["processes"]["answering"] == [100, 101]
+                assert (await worker.control.status())["processes"]["answering"] == [100, 101]
                 assert await shown(worker, BAD) == "status"
-                failing = [e async for e in worker.together.policies(Wanted(failing=True))]
+                failing = [e async for e in worker.control.policies(PolicyFilter(failing=True))]
                 assert [entry["domain"] for entry in failing] == ["bad.test"]
-            assert (await workers[1].together.forget(BAD))["known"]
+            assert (await workers[1].control.forget(BAD))["known"]
         assert workers[0].resolver.known(BAD) is None
 
 
 async def shown(worker: Worker, domain: Domain) -> str:
     """The code of the failure that is told of a domain."""
-    known: Plain = await worker.together.show(domain)
+    known: JsonObject = await worker.control.show(domain)
     return str(known["failure"]["code"])
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.admin import serialize as plain
-from postfix_mta_sts.admin.types import Plain, Wanted
+from postfix_mta_sts.admin import serialize
+from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
 from postfix_mta_sts.counts import Answer, Source, Stage
-from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import (
     DnsFailureError,
@@ -23,8 +23,8 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Backoff, State, after_discovery, after_fault
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.stats import Figures, Part
-from postfix_mta_sts.store import Overview, Row, Seen
+from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.store import HistoryEntry, Overview, Row
 from postfix_mta_sts.values import replace
 from tests.support.states import STATES, WEEK, a_state
 
@@ -39,16 +39,16 @@ def failed(error: MtaStsError, state: State | None = None, at: float = NOW) -> S
     return after_fault(state, error, at)
 
 
-def entry(state: State, asked_at: float | None = None) -> Plain:
+def entry(state: State, asked_at: float | None = None) -> JsonObject:
     """What a list says of a state; with a time, as the file has it."""
     if asked_at is None:
-        return plain.of_entry(GOOD, state)
-    return plain.of_row(Row(GOOD, state, asked_at, 7))
+        return serialize.of_entry(GOOD, state)
+    return serialize.of_row(Row(GOOD, state, asked_at, 7))
 
 
-def merged(*entries: Plain, now: float = NOW) -> Plain:
+def merged(*entries: JsonObject, now: float = NOW) -> JsonObject:
     """What they come to."""
-    return plain.merged(entries, now, IDLE)
+    return serialize.merged(entries, now, IDLE)
 
 
 class TestStates:
@@ -57,14 +57,14 @@ class TestStates:
     @given(STATES)
     def test_json(self, state: State) -> None:
         """All of it has a form in JSON, whatever a Policy Host has written."""
-        said = plain.of_state(state)
+        said = serialize.of_state(state)
         assert json.loads(json.dumps(said)) == said
         assert state.policy
         assert said["policy"]["text"] == state.policy.text
 
     def test_policy(self) -> None:
         """A policy is what it declares, and the id under which it was fetched; times are whole."""
-        said = plain.of_state(a_state(fetched_at=1000.4, refetch_at=2000.6))
+        said = serialize.of_state(a_state(fetched_at=1000.4, refetch_at=2000.6))
         assert said["policy"]["id"] == "id1"
         assert said["policy"]["mode"] == "enforce"
         assert said["policy"]["mx"] == ["mx.good.test"]
@@ -76,7 +76,7 @@ class TestStates:
         """An absence has no policy, and its reason."""
         absent = after_discovery(None, NoRecordError("NXDOMAIN"), NOW)
         assert isinstance(absent, State)
-        said = plain.of_state(absent)
+        said = serialize.of_state(absent)
         assert said["policy"] is None
         assert said["failure"] == {
             "code": "no-record",
@@ -97,19 +97,19 @@ class TestStates:
     )
     def test_stage(self, error: MtaStsError, stage: str) -> None:
         """A failure names the step in which it came up."""
-        assert plain.of_state(failed(error))["failure"]["stage"] == stage
+        assert serialize.of_state(failed(error))["failure"]["stage"] == stage
 
     def test_backoffs(self) -> None:
         """An id that waits is named."""
         state = replace(a_state(), backoffs=(Backoff(PolicyId("b"), 3, 99.6),))
-        assert plain.of_state(state)["backoffs"] == [{"id": "b", "count": 3, "until": 100}]
+        assert serialize.of_state(state)["backoffs"] == [{"id": "b", "count": 3, "until": 100}]
 
     def test_dane(self) -> None:
         """A verdict is its kind, the step that gave it and each MX host's; times are whole."""
         hosts = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found"), MX2
-        found = after_verdict(None, Outcome(MxState.SECURE, "MX", hosts, 7200), 1000.4)
-        silent = Outcome(MxState.FAILED, "no answer")
-        said = plain.of_state(replace(a_state(), dane=after_verdict(found, silent, 1001.0)))
+        found = after_verdict(None, DaneOutcome(MxState.SECURE, "MX", hosts, 7200), 1000.4)
+        unanswered = DaneOutcome(MxState.FAILED, "no answer")
+        said = serialize.of_state(replace(a_state(), dane=after_verdict(found, unanswered, 1001.0)))
         assert said["dane"] == {
             "kind": "some",
             "reason": "TLSA: NXDOMAIN",
@@ -123,15 +123,15 @@ class TestStates:
             "failure": "no answer",
         }
         assert json.loads(json.dumps(said)) == said
-        assert plain.of_state(a_state())["dane"] is None
+        assert serialize.of_state(a_state())["dane"] is None
 
     def test_fails(self) -> None:
         """To have no policy is no failure; to have lost the record of one is, and all else."""
         kept = a_state(fetched_at=NOW)
-        assert not plain.fails(kept)
-        assert not plain.fails(failed(NoRecordError("NXDOMAIN")))
-        assert plain.fails(failed(NoRecordError("NXDOMAIN"), kept))
-        assert plain.fails(failed(StatusError("404")))
+        assert not serialize.fails(kept)
+        assert not serialize.fails(failed(NoRecordError("NXDOMAIN")))
+        assert serialize.fails(failed(NoRecordError("NXDOMAIN"), kept))
+        assert serialize.fails(failed(StatusError("404")))
 
 
 class TestNumbers:
@@ -139,7 +139,7 @@ class TestNumbers:
 
     def test_figures(self) -> None:
         """Look-ups stand by answer and by source; what needed no look-up is no part of the rate."""
-        figures = Figures(
+        snapshot = Snapshot(
             pids=frozenset([1]),
             answers=Counter(
                 {
@@ -151,7 +151,7 @@ class TestNumbers:
             attempts=Counter({(Stage.DNS, "success"): 3, (Stage.HTTPS, "status"): 1}),
             failing=Counter({Part.DNS: 1, Part.STORE_READING: 0}),
         )
-        said = plain.of_figures(figures)
+        said = serialize.of_figures(snapshot)
         assert said["lookups"]["by_answer"] == {"found": 6, "not_found": 7, "try_again": 0}
         assert said["lookups"]["by_source"] == {"memory": 6, "store": 0, "network": 2, "none": 5}
         assert said["lookups"]["from_memory"] == 0.75
@@ -161,22 +161,22 @@ class TestNumbers:
 
     def test_no_look_ups_yet(self) -> None:
         """Of nothing there is no share."""
-        assert plain.of_figures(Figures(pids=frozenset()))["lookups"]["from_memory"] is None
+        assert serialize.of_figures(Snapshot(pids=frozenset()))["lookups"]["from_memory"] is None
 
     def test_overview(self) -> None:
         """Each mode has its number, also nothing."""
         by_mode = {Mode.ENFORCE: 0, Mode.TESTING: 2, Mode.NONE: 0}
-        assert plain.of_overview(Overview(by_mode, 1.5)) == {
+        assert serialize.of_overview(Overview(by_mode, 1.5)) == {
             "by_mode": {"enforce": 0, "testing": 2, "none": 0},
             "oldest_fetched_at": 2,
         }
-        assert plain.of_overview(Overview(by_mode, None))["oldest_fetched_at"] is None
+        assert serialize.of_overview(Overview(by_mode, None))["oldest_fetched_at"] is None
 
     def test_history(self) -> None:
         """What was accepted, from when to when it was seen."""
-        seen = Seen(PolicyId("a"), Mode.NONE, ("mx.test",), 1.2, 2.7)
+        seen = HistoryEntry(PolicyId("a"), Mode.NONE, ("mx.test",), 1.2, 2.7)
         expected = {"id": "a", "mode": "none", "mx": ["mx.test"], "seen_from": 1, "seen_to": 3}
-        assert plain.of_history([seen]) == [expected]
+        assert serialize.of_history([seen]) == [expected]
 
 
 class TestBest:
@@ -184,23 +184,23 @@ class TestBest:
 
     def test_nothing(self) -> None:
         """Of nothing there is no best."""
-        assert plain.best([], NOW) is None
+        assert serialize.best([], NOW) is None
 
     def test_policy_in_force(self) -> None:
         """A policy in force goes before an absence found later; an expired one does not."""
-        absence = plain.of_state(failed(StatusError("404"), at=NOW))
-        kept = plain.of_state(a_state(fetched_at=NOW - DAY))
-        gone = plain.of_state(a_state(fetched_at=NOW - 8 * DAY))
-        assert plain.best([absence, kept, gone], NOW) is kept
-        assert plain.best([gone, absence], NOW) is absence
+        absence = serialize.of_state(failed(StatusError("404"), at=NOW))
+        kept = serialize.of_state(a_state(fetched_at=NOW - DAY))
+        gone = serialize.of_state(a_state(fetched_at=NOW - 8 * DAY))
+        assert serialize.best([absence, kept, gone], NOW) is kept
+        assert serialize.best([gone, absence], NOW) is absence
 
     def test_newest(self) -> None:
         """Of two policies the one that was fetched later; of the same, what was checked later."""
-        old = plain.of_state(a_state(fetched_at=NOW - DAY))
-        new = plain.of_state(a_state(fetched_at=NOW - HOUR))
-        checked = plain.of_state(failed(StatusError("404"), a_state(fetched_at=NOW - HOUR)))
-        assert plain.best([new, old], NOW) is new
-        assert plain.best([new, checked, old], NOW) is checked
+        old = serialize.of_state(a_state(fetched_at=NOW - DAY))
+        new = serialize.of_state(a_state(fetched_at=NOW - HOUR))
+        checked = serialize.of_state(failed(StatusError("404"), a_state(fetched_at=NOW - HOUR)))
+        assert serialize.best([new, old], NOW) is new
+        assert serialize.best([new, checked, old], NOW) is checked
 
 
 class TestMerged:
@@ -263,22 +263,22 @@ class TestFits:
     @pytest.mark.parametrize(
         ("wanted", "listed"),
         [
-            (Wanted(), [KEPT, FAILING]),
-            (Wanted(mode=Mode.ENFORCE), [KEPT, FAILING]),
-            (Wanted(mode=Mode.NONE), []),
-            (Wanted(failing=True), [FAILING, ABSENT]),
-            (Wanted(failing=True, mode=Mode.ENFORCE), [FAILING]),
-            (Wanted(expiring_in=WEEK), []),
-            (Wanted(expiring_in=WEEK + 1), [KEPT, FAILING]),
+            (PolicyFilter(), [KEPT, FAILING]),
+            (PolicyFilter(mode=Mode.ENFORCE), [KEPT, FAILING]),
+            (PolicyFilter(mode=Mode.NONE), []),
+            (PolicyFilter(failing=True), [FAILING, ABSENT]),
+            (PolicyFilter(failing=True, mode=Mode.ENFORCE), [FAILING]),
+            (PolicyFilter(expiring_in=WEEK), []),
+            (PolicyFilter(expiring_in=WEEK + 1), [KEPT, FAILING]),
         ],
     )
-    def test_fits(self, wanted: Wanted, listed: list[Plain]) -> None:
+    def test_fits(self, wanted: PolicyFilter, listed: list[JsonObject]) -> None:
         """All that is said must fit; an absence is listed only as a failure, an end never."""
         entries = [self.KEPT, self.FAILING, self.ABSENT, self.EXPIRED]
-        assert [e for e in entries if plain.fits(e, wanted, NOW)] == listed
+        assert [e for e in entries if serialize.fits(e, wanted, NOW)] == listed
 
     def test_overdue(self) -> None:
         """What is overdue fails, though no process knows why."""
         state = a_state(fetched_at=NOW - DAY, refetch_at=NOW - 2 * HOUR)
         got = merged(entry(state, asked_at=NOW))
-        assert plain.fits(got, Wanted(failing=True), NOW)
+        assert serialize.fits(got, PolicyFilter(failing=True), NOW)

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.admin.control import PAGE, by_domain
 from postfix_mta_sts.admin.processes import Sibling
-from postfix_mta_sts.admin.types import Plain, Wanted, Witness
+from postfix_mta_sts.admin.types import JsonObject, PolicyFilter, Witness
 from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Figures, Part
-from postfix_mta_sts.store import Query, Row
+from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.store import Row, RowFilter
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.control import Worker
 from tests.support.states import a_state
@@ -28,7 +28,7 @@ from tests.support.surroundings import GOOD, START, Surroundings
 OTHER: Final = parse_domain("other.test")
 
 
-EVERYTHING: Final = Wanted()
+EVERYTHING: Final = PolicyFilter()
 SILENT: Final = Sibling(Path("/nobody/here.sock"))
 """A sibling that has just died."""
 
@@ -41,7 +41,7 @@ class Vast(MemoryStore):
         self.given = 0
         self._names = (Domain(f"d{n:06}.test") for n in range(rows))
 
-    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`; read from its beginning to its end, once."""
         state = a_state(fetched_at=query.now)
         rows = [Row(name, state, query.now) for name in islice(self._names, limit)]
@@ -50,22 +50,22 @@ class Vast(MemoryStore):
         return rows
 
 
-def workers(*arounds: Surroundings, silent: bool = False) -> list[Worker]:
+def workers(*arounds: Surroundings, unanswered: bool = False) -> list[Worker]:
     """Processes that know each other, with one store; the first may have one that is silent."""
     made: list[Worker] = []
     for index, around in enumerate(arounds):
         around.store = arounds[0].store
-        siblings: dict[int, Witness] = {n: worker.together.own for n, worker in enumerate(made)}
-        made.append(Worker(around, index, siblings | ({9: SILENT} if silent else {})))
+        siblings: dict[int, Witness] = {n: worker.control.own for n, worker in enumerate(made)}
+        made.append(Worker(around, index, siblings | ({9: SILENT} if unanswered else {})))
     return made[::-1]
 
 
-async def listed(worker: Worker, wanted: Wanted = EVERYTHING) -> list[Plain]:
+async def listed(worker: Worker, wanted: PolicyFilter = EVERYTHING) -> list[JsonObject]:
     """A whole list."""
-    return [entry async for entry in worker.together.policies(wanted)]
+    return [entry async for entry in worker.control.policies(wanted)]
 
 
-async def domains(worker: Worker, wanted: Wanted) -> list[str]:
+async def domains(worker: Worker, wanted: PolicyFilter) -> list[str]:
     """The domains of a list."""
     return [entry["domain"] for entry in await listed(worker, wanted)]
 
@@ -91,7 +91,7 @@ async def looked_up(worker: Worker, *asked: Domain) -> None:
     """Look domains up, as Postfix does."""
     for domain in asked or ALL:
         await worker.resolver.look_up(domain)
-    await worker.around.store.touch(worker.resolver.demand.take())
+    await worker.around.store.touch(worker.resolver.usage.take())
 
 
 class TestStatus:
@@ -101,9 +101,9 @@ class TestStatus:
         """What it is, what it has, and what it has done."""
         worker = Worker(around)
         await looked_up(worker)
-        worker.counts.answers[Answer.FOUND, Source.NETWORK] += 2
+        worker.counters.answers[Answer.FOUND, Source.NETWORK] += 2
         worker.not_working.add(Part.DNS)
-        said = await worker.together.status()
+        said = await worker.control.status()
         assert said["pid"] == 100
         assert said["started_at"] == START - 3600
         assert said["config"] == "/etc/test.yml"
@@ -119,25 +119,25 @@ class TestStatus:
 
     async def test_several(self, around: Surroundings) -> None:
         """Numbers of all processes are added up; one that is silent is missing."""
-        first, second = workers(around, Surroundings(), silent=True)
+        first, second = workers(around, Surroundings(), unanswered=True)
         for worker in (first, second):
-            worker.counts.answers[Answer.FOUND, Source.MEMORY] += 3
-        said = await first.together.status()
+            worker.counters.answers[Answer.FOUND, Source.MEMORY] += 3
+        said = await first.control.status()
         assert said["lookups"]["by_answer"]["found"] == 6
         assert said["processes"] == {"wanted": 3, "answering": [100, 101]}
-        assert sorted(await first.together.figures()) == [0, 1]
+        assert sorted(await first.control.snapshot()) == [0, 1]
 
     async def test_fault(self, around: Surroundings) -> None:
         """A fault that is not a sibling's silence is not taken for one."""
         worker = Worker(around, 0, {1: Broken(Path("/nobody/here.sock"))})
         with pytest.raises(ZeroDivisionError):
-            await worker.together.status()
+            await worker.control.status()
 
 
 class Broken(Sibling):
     """A sibling whose answer meets a fault of ours."""
 
-    async def figures(self) -> Figures:
+    async def snapshot(self) -> Snapshot:
         """A fault."""
         raise ZeroDivisionError
 
@@ -159,11 +159,11 @@ class TestList:
         """Mode, failing and expiring are those of the wanted list."""
         worker = Worker(around)
         await looked_up(worker)
-        assert await domains(worker, Wanted(mode=Mode.TESTING)) == ["other.test"]
-        assert await domains(worker, Wanted(failing=True)) == ["bad.test", "dark.test"]
-        assert await domains(worker, Wanted(expiring_in=604_800)) == []
+        assert await domains(worker, PolicyFilter(mode=Mode.TESTING)) == ["other.test"]
+        assert await domains(worker, PolicyFilter(failing=True)) == ["bad.test", "dark.test"]
+        assert await domains(worker, PolicyFilter(expiring_in=604_800)) == []
         around.now += 1
-        assert len(await domains(worker, Wanted(expiring_in=604_800))) == 2
+        assert len(await domains(worker, PolicyFilter(expiring_in=604_800))) == 2
 
     async def test_failing_policy(self, around: Surroundings) -> None:
         """A policy in force whose renewal fails is listed with both."""
@@ -173,7 +173,7 @@ class TestList:
         around.now += 2 * DAY
         await looked_up(worker, GOOD)
         await worker.resolver.renew(GOOD)
-        (entry,) = await listed(worker, Wanted(failing=True))
+        (entry,) = await listed(worker, PolicyFilter(failing=True))
         assert (entry["mode"], entry["failure"]["reason"]) == ("enforce", "503")
 
     async def test_siblings(self, around: Surroundings) -> None:
@@ -181,12 +181,12 @@ class TestList:
         elsewhere = Surroundings()
         elsewhere.records[parse_domain("aaa.test")] = DnsFailureError("SERVFAIL")
         elsewhere.records[parse_domain("dark.test")] = DnsFailureError("SERVFAIL")
-        first, second = workers(around, elsewhere, silent=True)
+        first, second = workers(around, elsewhere, unanswered=True)
         await looked_up(second)
         await looked_up(first, parse_domain("aaa.test"), parse_domain("dark.test"))
-        failing = await domains(first, Wanted(failing=True))
+        failing = await domains(first, PolicyFilter(failing=True))
         assert failing == ["aaa.test", "bad.test", "dark.test"]
-        assert await domains(first, Wanted()) == ["good.test", "other.test"]
+        assert await domains(first, PolicyFilter()) == ["good.test", "other.test"]
 
     async def test_incomplete(self, around: Surroundings) -> None:
         """Where the store cannot be read, the list says that it is not complete."""
@@ -199,7 +199,7 @@ class TestList:
         store = Vast(100_000)
         worker = Worker(Surroundings(store=store))
         count = 0
-        async for entry in worker.together.policies(Wanted()):
+        async for entry in worker.control.policies(PolicyFilter()):
             assert entry["domain"] == f"d{count:06}.test"
             assert store.given - count <= PAGE
             count += 1
@@ -213,11 +213,11 @@ class TestByDomain:
     def test_order(self, streams: list[set[str]]) -> None:
         """Every domain comes once, in order, with one entry of each stream that has it."""
 
-        async def stream(names: set[str]) -> AsyncGenerator[Plain]:
+        async def stream(names: set[str]) -> AsyncGenerator[JsonObject]:
             for name in sorted(names):
                 yield {"domain": name}
 
-        async def groups() -> list[list[Plain]]:
+        async def groups() -> list[list[JsonObject]]:
             return [group async for group in by_domain([stream(names) for names in streams])]
 
         got = asyncio.run(groups())
@@ -237,7 +237,7 @@ class TestShow:
         around.now += HOUR
         await looked_up(worker, GOOD)
         await worker.resolver.renew(GOOD)
-        said = await worker.together.show(GOOD)
+        said = await worker.control.show(GOOD)
         assert (said["known"], said["in_force"]) == (True, True)
         assert (said["policy"]["mode"], said["policy"]["id"]) == ("none", "b")
         assert said["policy"]["text"].startswith("version: STSv1\n")
@@ -246,26 +246,26 @@ class TestShow:
 
     async def test_asked_just_now(self, around: Surroundings) -> None:
         """What is not on file yet counts too, of all processes."""
-        first, second = workers(around, Surroundings(), silent=True)
+        first, second = workers(around, Surroundings(), unanswered=True)
         await looked_up(second, GOOD)
         around.now += 7
         for worker in (first, second, second):
-            worker.resolver.demand.note(GOOD, 2, worker.around.now)
-        said = await first.together.show(GOOD)
+            worker.resolver.usage.note(GOOD, 2, worker.around.now)
+        said = await first.control.show(GOOD)
         assert (said["asked_at"], said["asked_count"]) == (START + 7, 7)
 
     async def test_absence(self, around: Surroundings) -> None:
         """An absence has its reason, and was asked for as nobody counts."""
         worker = Worker(around)
         await looked_up(worker)
-        said = await worker.together.show(parse_domain("bad.test"))
+        said = await worker.control.show(parse_domain("bad.test"))
         assert (said["known"], said["in_force"], said["policy"]) == (True, False, None)
         assert said["failure"]["stage"] == "https"
         assert (said["backoffs"][0]["id"], said["history"]) == ("a", [])
 
     async def test_nothing(self, around: Surroundings) -> None:
         """Of a domain that nobody asked for nothing is known, and none is asked for it."""
-        said = await Worker(around).together.show(GOOD)
+        said = await Worker(around).control.show(GOOD)
         assert said == {
             "domain": GOOD,
             "known": False,
@@ -281,14 +281,14 @@ class TestShow:
         worker = Worker(around)
         await looked_up(worker, GOOD)
         around.now += 8 * DAY
-        said = await worker.together.show(GOOD)
+        said = await worker.control.show(GOOD)
         assert (said["known"], said["in_force"]) == (True, False)
 
     async def test_sibling_knows_more(self, around: Surroundings) -> None:
         """A failure that another process has seen is told by whichever is asked."""
-        first, second = workers(around, Surroundings(), silent=True)
+        first, second = workers(around, Surroundings(), unanswered=True)
         await looked_up(second, parse_domain("bad.test"))
-        said = await first.together.show(parse_domain("bad.test"))
+        said = await first.control.show(parse_domain("bad.test"))
         assert said["failure"]["code"] == "status"
 
 
@@ -297,11 +297,11 @@ class TestRefresh:
 
     async def test_fetched(self, around: Surroundings) -> None:
         """The policy is fetched whatever its id, and is that of all processes from then on."""
-        first, second = workers(around, Surroundings(), silent=True)
+        first, second = workers(around, Surroundings(), unanswered=True)
         await looked_up(second, GOOD)
         around.publish(GOOD, mode="testing")
         first.around.records, first.around.policies = around.records, around.policies
-        said = await first.together.refresh(GOOD)
+        said = await first.control.refresh(GOOD)
         assert (said["outcome"], said["policy"]["mode"]) == ("fetched", "testing")
         state = await second.resolver.look_up(GOOD)
         assert state
@@ -314,12 +314,12 @@ class TestRefresh:
     )
     async def test_outcome(self, around: Surroundings, domain: str, outcome: str) -> None:
         """The outcome is a word for programs, also where nothing of it is kept."""
-        said = await Worker(around).together.refresh(parse_domain(domain))
+        said = await Worker(around).control.refresh(parse_domain(domain))
         assert (said["outcome"], said["known"]) == (outcome, True)
 
     async def test_no_room(self, around: Surroundings) -> None:
         """Where there is no room for one more attempt, that is the outcome."""
-        said = await Worker(around, attempts=0).together.refresh(GOOD)
+        said = await Worker(around, attempts=0).control.refresh(GOOD)
         assert (said["outcome"], said["known"], around.queries.total) == ("busy", False, 0)
 
     async def test_failure_keeps_the_policy(self, around: Surroundings) -> None:
@@ -328,7 +328,7 @@ class TestRefresh:
         await looked_up(worker, GOOD)
         around.records[GOOD] = NoRecordError("NXDOMAIN")
         around.policies[GOOD] = StatusError("404")
-        said = await worker.together.refresh(GOOD)
+        said = await worker.control.refresh(GOOD)
         assert (said["outcome"], said["in_force"], said["policy"]["id"]) == ("failed", True, "a")
 
 
@@ -339,17 +339,17 @@ class TestForget:
         """Memory of all processes, store and history have nothing left."""
         elsewhere = Surroundings()
         elsewhere.publish(GOOD)
-        first, second = workers(around, elsewhere, silent=True)
+        first, second = workers(around, elsewhere, unanswered=True)
         await looked_up(second, GOOD)
         await looked_up(first, GOOD)
-        said = await first.together.forget(GOOD)
+        said = await first.control.forget(GOOD)
         assert said == {"domain": GOOD, "known": True, "kept_on_file": False}
-        assert not (await first.together.show(GOOD))["known"]
+        assert not (await first.control.show(GOOD))["known"]
         assert (first.resolver.known(GOOD), second.resolver.known(GOOD)) == (None, None)
-        assert not (await first.together.forget(GOOD))["known"]
+        assert not (await first.control.forget(GOOD))["known"]
 
     async def test_store_that_cannot_be_written(self, around: Surroundings) -> None:
         """It is not hidden that a policy on file may come back."""
         worker = Worker(around)
         worker.not_working.add(Part.STORE_WRITING)
-        assert (await worker.together.forget(GOOD))["kept_on_file"]
+        assert (await worker.control.forget(GOOD))["kept_on_file"]

@@ -176,8 +176,10 @@ class TestQuery:
         net.dns.signed.clear()
         done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", config)
         (unasked,) = done.steps("DANE")
-        blind = f"does not validate: name server {net.dns.address}"
-        assert unasked.startswith(f"not looked at: {blind}; have a resolver that validates")
+        not_validating = f"does not validate: name server {net.dns.address}"
+        assert unasked.startswith(
+            f"not looked at: {not_validating}; have a resolver that validates"
+        )
         assert done.steps("Postfix") == ["OK secure match=mx1.good.test servername=hostname"]
         assert done.code == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.cli import main as cli
-from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.policy import parse_policy
@@ -34,7 +34,7 @@ async def worker() -> Worker:
     worker = Worker(around)
     for domain in (GOOD, EVIL, BAD, parse_domain("no.test")):
         await worker.resolver.look_up(domain)
-    await around.store.touch(worker.resolver.demand.take())
+    await around.store.touch(worker.resolver.usage.take())
     return worker
 
 
@@ -154,14 +154,14 @@ class TestShow:
     async def test_dane(self, worker: Worker, operator: Operator) -> None:
         """DANE's verdict and its step, each MX host's, and whether it is asked again in vain."""
         host = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found, signed, 1 usable")
-        found = Outcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
+        found = DaneOutcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
 
-        async def judge(_: Domain) -> Outcome:
+        async def dane_lookup(_: Domain) -> DaneOutcome:
             return found
 
-        worker.resolver.do_dane(judge)
+        worker.resolver.use_dane(dane_lookup)
         await worker.resolver.refresh(GOOD)
-        found = Outcome(MxState.FAILED, "no answer")
+        found = DaneOutcome(MxState.FAILED, "no answer")
         await worker.resolver.refresh(GOOD)
         done = await operator.run("policy", "show", "good.test")
         at = done.rows.index(["DANE", "all:", "TLSA:", "1", "found,", "signed,", "1", "usable"])

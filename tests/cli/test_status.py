@@ -6,9 +6,9 @@ import pytest
 
 from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.cli.reaching import control_path
-from postfix_mta_sts.config.settings import Control, Settings
+from postfix_mta_sts.config.settings import ControlSettings, Settings
 from postfix_mta_sts.counts import Answer, Source
-from postfix_mta_sts.postfix.dane import Finding
+from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Part
 from tests.support.control import Operator, Worker
 from tests.support.surroundings import GOOD, Surroundings
@@ -20,8 +20,8 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     around.publish(GOOD)
     worker = Worker(around, 0, {1: Sibling(tmp_path / "none")})
     await worker.resolver.look_up(GOOD)
-    worker.counts.answers[Answer.FOUND, Source.MEMORY] += 3
-    worker.counts.answers[Answer.FOUND, Source.NETWORK] += 1
+    worker.counters.answers[Answer.FOUND, Source.MEMORY] += 3
+    worker.counters.answers[Answer.FOUND, Source.NETWORK] += 1
     worker.not_working.add(Part.STORE_WRITING)
     async with worker.controlled(tmp_path) as path:
         done = await Operator(path, capsys).run("status")
@@ -40,7 +40,7 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 async def test_dane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where DANE is off, the reason is told, and what to do about it."""
     worker = Worker(Surroundings())
-    worker.dane = Finding(on=False, reason="it rains", advice="wait")
+    worker.dane = DaneStatus(on=False, reason="it rains", advice="wait")
     async with worker.controlled(tmp_path) as path:
         for_people = await Operator(path, capsys).run("status")
         for_programs = await Operator(path, capsys).run("status", "--json")
@@ -82,7 +82,7 @@ class TestControlPath:
 
     def test_settings(self, tmp_path: Path) -> None:
         """What the settings say goes before all."""
-        chosen = Settings(control=Control(path=tmp_path / "a"))
+        chosen = Settings(control=ControlSettings(path=tmp_path / "a"))
         assert control_path(chosen, {"RUNTIME_DIRECTORY": "/r"}) == tmp_path / "a"
 
     @pytest.mark.parametrize(

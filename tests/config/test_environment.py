@@ -12,7 +12,7 @@ from msgspec.structs import fields
 from postfix_mta_sts.config.environment import PREFIX, overlaid
 from postfix_mta_sts.config.settings import (
     ConfigError,
-    MapDress,
+    MapSettings,
     Settings,
     TcpAddress,
     UnixAddress,
@@ -76,9 +76,9 @@ class TestNames:
             f"{PREFIX}MAPS__POSTFIX": "{tlsrpt: true}",
         }
         maps = parse("", "x", environ).maps
-        assert maps["strictOnes"] == MapDress(enforce_testing=True)
-        assert maps["POSTFIX"] == MapDress(tlsrpt=True)
-        assert maps["postfix"] == MapDress()
+        assert maps["strictOnes"] == MapSettings(enforce_testing=True)
+        assert maps["POSTFIX"] == MapSettings(tlsrpt=True)
+        assert maps["postfix"] == MapSettings()
 
     def test_other_variables(self) -> None:
         """What has no two underscores behind the prefix is somebody else's."""

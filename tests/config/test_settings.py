@@ -13,16 +13,16 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from postfix_mta_sts.config.settings import (
-    Cache,
+    CacheSettings,
     ConfigError,
-    Dane,
-    Dns,
-    Https,
-    Listener,
-    Log,
-    Lookup,
-    MapDress,
-    Refresh,
+    DaneSettings,
+    DnsSettings,
+    HttpsSettings,
+    ListenerSettings,
+    LogSettings,
+    LookupSettings,
+    MapSettings,
+    RefreshSettings,
     Settings,
     TcpAddress,
     UnixAddress,
@@ -62,25 +62,25 @@ class TestDefaults:
     def test_values(self) -> None:
         """The defaults are those that the project has promised."""
         assert Settings() == Settings(
-            listen=(Listener(socketmap=TcpAddress("127.0.0.1", 8461)),),
+            listen=(ListenerSettings(socketmap=TcpAddress("127.0.0.1", 8461)),),
             maps={
-                "postfix": MapDress(tlsrpt=False, servername=True, enforce_testing=False),
-                "QUERY": MapDress(tlsrpt=False, servername=True, enforce_testing=False),
-                "QUERYwithTLSRPT": MapDress(tlsrpt=True, servername=True, enforce_testing=False),
+                "postfix": MapSettings(tlsrpt=False, servername=True, enforce_testing=False),
+                "QUERY": MapSettings(tlsrpt=False, servername=True, enforce_testing=False),
+                "QUERYwithTLSRPT": MapSettings(tlsrpt=True, servername=True, enforce_testing=False),
             },
-            cache=Cache(path=None, memory_entries=100000),
-            lookup=Lookup(timeout=10.0),
-            dns=Dns(nameservers=(), timeout=5.0, on_failure="deliver", trust_ad=False),
-            dane=Dane(mode="auto", answer="dane-only", on_failure="defer"),
-            https=Https(
+            cache=CacheSettings(path=None, memory_entries=100000),
+            lookup=LookupSettings(timeout=10.0),
+            dns=DnsSettings(nameservers=(), timeout=5.0, on_failure="deliver", trust_ad=False),
+            dane=DaneSettings(mode="auto", answer="dane-only", on_failure="defer"),
+            https=HttpsSettings(
                 timeout=60.0,
                 ca_file=None,
                 proxy=None,
                 allow_private_addresses=False,
                 concurrency=200,
             ),
-            refresh=Refresh(idle_after=30 * 24 * 3600.0),
-            log=Log(level="info", format="text"),
+            refresh=RefreshSettings(idle_after=30 * 24 * 3600.0),
+            log=LogSettings(level="info", format="text"),
         )
 
 
@@ -102,15 +102,15 @@ class TestExample:
         shown = re.sub(r"^  # (?=[ -] |\w+:)", "  ", text, flags=re.MULTILINE)
         settings = parse(shown, "example")
         assert settings.listen[1:] == (
-            Listener(
+            ListenerSettings(
                 socketmap=UnixAddress(Path("/run/postfix-mta-sts/socketmap.sock")),
                 mode=0o660,
                 group="postfix",
             ),
-            Listener(tcp_table=TcpAddress("127.0.0.1", 8462)),
+            ListenerSettings(tcp_table=TcpAddress("127.0.0.1", 8462)),
         )
-        assert settings.maps["strict"] == MapDress(enforce_testing=True)
-        assert settings.maps["old"] == MapDress(servername=False)
+        assert settings.maps["strict"] == MapSettings(enforce_testing=True)
+        assert settings.maps["old"] == MapSettings(servername=False)
 
 
 class TestListen:
@@ -227,7 +227,7 @@ class TestListen:
     def test_null_is_the_default(self) -> None:
         """A key of a listener that is null is as though it were not there."""
         text = "listen: [{socketmap: 'a:1', tcp_table: null, mode: null, owner: , group: ~}]"
-        assert parse(text, "x").listen == (Listener(socketmap=TcpAddress("a", 1)),)
+        assert parse(text, "x").listen == (ListenerSettings(socketmap=TcpAddress("a", 1)),)
 
     def test_nowhere(self) -> None:
         """A daemon that listens nowhere is no use."""
@@ -241,11 +241,11 @@ class TestMaps:
         """Names of one's own are added; one that is known already is replaced."""
         maps = parse("maps: {mine: {servername: false}, QUERYwithTLSRPT: , 1: {}}", "x").maps
         assert maps == {
-            "postfix": MapDress(),
-            "QUERY": MapDress(),
-            "QUERYwithTLSRPT": MapDress(),
-            "mine": MapDress(servername=False),
-            "1": MapDress(),
+            "postfix": MapSettings(),
+            "QUERY": MapSettings(),
+            "QUERYwithTLSRPT": MapSettings(),
+            "mine": MapSettings(servername=False),
+            "1": MapSettings(),
         }
 
     @pytest.mark.parametrize("name", ["a b", "", "ü", "a\n"])
@@ -316,20 +316,20 @@ class TestValues:
             """,
             "x",
         )
-        assert settings.cache == Cache(path=Path("/var/x.db"), memory_entries=1)
-        assert settings.dns == Dns(
+        assert settings.cache == CacheSettings(path=Path("/var/x.db"), memory_entries=1)
+        assert settings.dns == DnsSettings(
             nameservers=("192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:53"),
             on_failure="defer",
             trust_ad=True,
         )
-        assert settings.dane == Dane(mode="on", answer="yield", on_failure="mta_sts")
-        assert settings.https == Https(
+        assert settings.dane == DaneSettings(mode="on", answer="yield", on_failure="mta_sts")
+        assert settings.https == HttpsSettings(
             ca_file=certificate_file,
             proxy="http://u:p@proxy.test:3128/",
             allow_private_addresses=True,
             concurrency=10000,
         )
-        assert settings.log == Log(level="debug", format="json")
+        assert settings.log == LogSettings(level="debug", format="json")
 
     @pytest.mark.parametrize(
         ("section", "key", "written", "rest"),

@@ -15,9 +15,9 @@ from prometheus_client.samples import Sample
 
 from postfix_mta_sts.admin.metrics import render
 from postfix_mta_sts.config.settings import TcpAddress, parse
-from postfix_mta_sts.counts import Counts, Stage
+from postfix_mta_sts.counts import Counters, Stage
 from postfix_mta_sts.network.dns import FAILURES_TOLD
-from postfix_mta_sts.stats import Figures
+from postfix_mta_sts.stats import Snapshot
 from postfix_mta_sts.store import Overview
 from tests.support.programs import program
 
@@ -44,10 +44,10 @@ class Shown(NamedTuple):
 
 def samples() -> Iterator[Sample]:
     """All that a daemon can show."""
-    counts = Counts()
-    counts.attempts[Stage.DANE, "success"] = 1
-    figures = Figures.taken(counts, os.getpid())
-    text = render({0: figures, 1: figures}, Overview({}, 1.0)).decode()
+    counters = Counters()
+    counters.attempts[Stage.DANE, "success"] = 1
+    snapshot = Snapshot.taken(counters, os.getpid())
+    text = render({0: snapshot, 1: snapshot}, Overview({}, 1.0)).decode()
     for family in text_string_to_metric_families(text):
         yield from family.samples
 
@@ -166,7 +166,7 @@ def test_page_has_all_metrics_and_no_others() -> None:
         (row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3])))
         for row in re.finditer(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
     }
-    text = render({0: Figures(pids=frozenset([os.getpid()]))}, Overview({}, 1.0)).decode()
+    text = render({0: Snapshot(pids=frozenset([os.getpid()]))}, Overview({}, 1.0)).decode()
     rendered = set()
     for family in text_string_to_metric_families(text):
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}

@@ -17,7 +17,7 @@ import pytest
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import Address, Client, connected, request
-from tests.support.daemons import PATIENCE, Desk, Process, daemon, process, reloading
+from tests.support.daemons import PATIENCE, Process, RunningDaemon, daemon, process, reloading
 from tests.support.dns import Fault
 from tests.support.internet import AS_IT_IS, Changes, Internet
 from tests.support.policy_host import black_hole, ok, policy_text
@@ -37,13 +37,13 @@ class TestAnswers:
     @both_loops
     async def test_each_wire_and_dress(self, net: Internet, tmp_path: Path) -> None:
         """One look-up at the network serves all listeners, each in its own dress."""
-        async with daemon(net, tmp_path) as desk:
-            plain = await desk.ask("good.test")
-            tlsrpt = await desk.ask("good.test", "QUERYwithTLSRPT")
-            assert await desk.ask("good.test", "QUERY") == plain
-            assert await desk.ask("[good.test]:25") == plain
-            on_tcp = await desk.get("good.test")
-            on_tcp_tlsrpt = await desk.get("good.test", tlsrpt=True)
+        async with daemon(net, tmp_path) as running:
+            plain = await running.ask("good.test")
+            tlsrpt = await running.ask("good.test", "QUERYwithTLSRPT")
+            assert await running.ask("good.test", "QUERY") == plain
+            assert await running.ask("[good.test]:25") == plain
+            on_tcp = await running.get("good.test")
+            on_tcp_tlsrpt = await running.get("good.test", tlsrpt=True)
         assert plain == secure("good.test")
         attributes = b" policy_type=sts policy_domain=good.test mx_host_pattern=mx1.good.test "
         assert tlsrpt.startswith(plain + attributes)
@@ -54,9 +54,9 @@ class TestAnswers:
     @both_loops
     async def test_absence(self, net: Internet, tmp_path: Path) -> None:
         """A domain without a record is not found, and is asked for once."""
-        async with daemon(net, tmp_path) as desk:
-            assert [await desk.ask("other.test") for _ in range(2)] == [NOT_FOUND] * 2
-            assert await desk.get("other.test") == b"500 not%20found"
+        async with daemon(net, tmp_path) as running:
+            assert [await running.ask("other.test") for _ in range(2)] == [NOT_FOUND] * 2
+            assert await running.get("other.test") == b"500 not%20found"
         assert net.queries("other.test") == 1
         assert net.hosts.connections.total == 0
 
@@ -64,28 +64,30 @@ class TestAnswers:
         """Map names of the configuration have the dress that it gives them."""
         net.publish("soft.test", ok(policy_text("testing", mx=["mx1.soft.test"])))
         maps = {"strict": {"enforce_testing": True}, "old": {"servername": False}}
-        async with daemon(net, tmp_path, changes={"maps": maps}) as desk:
-            assert await desk.ask("soft.test") == NOT_FOUND
-            assert await desk.ask("soft.test", "strict") == secure("soft.test")
-            assert await desk.ask("good.test", "old") == b"OK secure match=mx1.good.test"
+        async with daemon(net, tmp_path, changes={"maps": maps}) as running:
+            assert await running.ask("soft.test") == NOT_FOUND
+            assert await running.ask("soft.test", "strict") == secure("soft.test")
+            assert await running.ask("good.test", "old") == b"OK secure match=mx1.good.test"
 
     async def test_a_dns_that_does_not_say(self, net: Internet, tmp_path: Path) -> None:
         """Mail flows unless the administrator wants to wait for the DNS."""
         net.vanish(Fault.SERVFAIL)
-        async with daemon(net, tmp_path) as desk:
-            assert await desk.ask("good.test") == NOT_FOUND
-        async with daemon(net, tmp_path, changes={"dns": {"on_failure": "defer"}}) as desk:
-            assert (await desk.ask("good.test")).startswith(b"TEMP MTA-STS: DNS failure for good")
-            assert (await desk.get("good.test")).startswith(b"400 MTA-STS:%20DNS%20failure")
+        async with daemon(net, tmp_path) as running:
+            assert await running.ask("good.test") == NOT_FOUND
+        async with daemon(net, tmp_path, changes={"dns": {"on_failure": "defer"}}) as running:
+            assert (await running.ask("good.test")).startswith(
+                b"TEMP MTA-STS: DNS failure for good"
+            )
+            assert (await running.get("good.test")).startswith(b"400 MTA-STS:%20DNS%20failure")
 
     @both_loops
     async def test_200_clients_ask_for_one_new_domain(self, net: Internet, tmp_path: Path) -> None:
         """They share one TXT query and one GET, counted at the servers."""
         net.hosts.hold()
-        async with daemon(net, tmp_path) as desk, desk.clients(200) as clients:
+        async with daemon(net, tmp_path) as running, running.clients(200) as clients:
             asked = [asyncio.create_task(client.ask("good.test")) for client in clients]
             await net.hosts.gets.reached("mta-sts.good.test")
-            assert await desk.ask("other.test") == NOT_FOUND  # asked last, and answered first
+            assert await running.ask("other.test") == NOT_FOUND  # asked last, and answered first
             assert not any(task.done() for task in asked)
             net.hosts.release()
             assert set(await asyncio.gather(*asked)) == {secure("good.test")}
@@ -97,12 +99,15 @@ class TestAnswers:
         net.publish("black.test")
         net.dns.zone["mta-sts.black.test A"] = ["127.0.0.2"]
         patient = {"lookup": {"timeout": "90s"}, "https": {"timeout": "10m"}}
-        async with daemon(net, tmp_path, changes=patient) as desk, desk.clients(50) as clients:
+        async with (
+            daemon(net, tmp_path, changes=patient) as running,
+            running.clients(50) as clients,
+        ):
             with black_hole("127.0.0.2", net.hosts.port):
                 waiting = [asyncio.create_task(client.ask("black.test")) for client in clients]
                 await net.dns.queries.reached(("mta-sts.black.test", "A"))
-                assert await desk.ask("good.test") == secure("good.test")
-                assert await desk.ask("other.test") == NOT_FOUND
+                assert await running.ask("good.test") == secure("good.test")
+                assert await running.ask("other.test") == NOT_FOUND
                 assert not any(task.done() for task in waiting)
             assert set(await asyncio.gather(*waiting)) == {NOT_FOUND}  # its connection was reset
 
@@ -112,9 +117,9 @@ class TestAnswers:
         net.dns.zone["mta-sts.black.test A"] = ["127.0.0.2"]
         with black_hole("127.0.0.2", net.hosts.port):
             hasty = {"lookup": {"timeout": "0.3s"}, "https": {"timeout": "10m"}}
-            async with daemon(net, tmp_path, changes=hasty) as desk:
-                assert await desk.ask("black.test") == NOT_FOUND
-                assert await desk.ask("black.test") == NOT_FOUND
+            async with daemon(net, tmp_path, changes=hasty) as running:
+                assert await running.ask("black.test") == NOT_FOUND
+                assert await running.ask("black.test") == NOT_FOUND
         assert net.queries("black.test") == 1  # the first attempt still goes on
 
     async def test_clock_set_at_the_start(
@@ -122,8 +127,8 @@ class TestAnswers:
     ) -> None:
         """A clock that is set while the daemon starts, as at boot, is noticed at once."""
         readings = itertools.chain([0.0], itertools.repeat(1e9))
-        async with daemon(net, tmp_path, clock=lambda: next(readings)) as desk:
-            assert await desk.ask("good.test") == secure("good.test")
+        async with daemon(net, tmp_path, clock=lambda: next(readings)) as running:
+            assert await running.ask("good.test") == secure("good.test")
             await until(lambda: "clock was set seconds=1000000000" in caplog.text)
 
     async def test_counts_its_tasks(self, net: Internet, tmp_path: Path) -> None:
@@ -134,18 +139,18 @@ class TestAnswers:
                 end = asyncio.Event()
                 for _ in range(many):
                     group.create_task(end.wait())
-                assert many < (await served.figures()).tasks < many + few
+                assert many < (await served.snapshot()).tasks < many + few
                 end.set()
-            assert 0 < (await served.figures()).tasks < few
+            assert 0 < (await served.snapshot()).tasks < few
 
     async def test_address_in_use(self, net: Internet, tmp_path: Path) -> None:
         """A second daemon at the same place says so, and leaves the first one's files."""
-        async with daemon(net, tmp_path) as desk:
+        async with daemon(net, tmp_path) as running:
             with pytest.raises(ListenError, match="another process is listening on it"):
                 async with daemon(net, tmp_path):
                     pass
-            assert await desk.ask("good.test") == secure("good.test")
-        assert not desk.socketmap.exists()
+            assert await running.ask("good.test") == secure("good.test")
+        assert not running.socketmap.exists()
 
 
 class TestDane:
@@ -158,30 +163,32 @@ class TestDane:
         """DANE goes first, from the first reply on; a domain without it has its policy."""
         net.vouch("good.test")
         net.publish("other.test")
-        async with daemon(net, tmp_path, changes=self.ON) as desk:
-            assert await desk.ask("good.test") == await desk.ask("good.test") == b"OK dane-only"
-            assert await desk.ask("other.test") == secure("other.test")
+        async with daemon(net, tmp_path, changes=self.ON) as running:
+            assert (
+                await running.ask("good.test") == await running.ask("good.test") == b"OK dane-only"
+            )
+            assert await running.ask("other.test") == secure("other.test")
 
     @both_loops
     async def test_reload(self, net: Internet, tmp_path: Path) -> None:
         """DANE can be turned on and off, and answered in another way, while the daemon runs."""
         net.vouch("good.test")
         yielding = {"dane": {"mode": "on", "answer": "yield"}}
-        async with reloading(net, tmp_path) as (desk, served):
-            said = [await desk.ask("good.test")]
+        async with reloading(net, tmp_path) as (running, served):
+            said = [await running.ask("good.test")]
             for changes in (self.ON, yielding, AS_IT_IS):
                 await served.reload(net.settings(tmp_path, changes))
-                said.append(await desk.ask("good.test"))
+                said.append(await running.ask("good.test"))
         assert said == [secure("good.test"), b"OK dane-only", NOT_FOUND, secure("good.test")]
 
     async def test_name_server_that_does_not_validate(self, net: Internet, tmp_path: Path) -> None:
         """Its records are not asked for: DANE is off, and `status` says so."""
         net.vouch("good.test")
         net.dns.signed.clear()
-        async with reloading(net, tmp_path) as (desk, served):
+        async with reloading(net, tmp_path) as (running, served):
             await served.reload(net.settings(tmp_path, self.ON))
-            assert await desk.ask("good.test") == secure("good.test")
-            dane = (await served.together.status())["dane"]
+            assert await running.ask("good.test") == secure("good.test")
+            dane = (await served.control.status())["dane"]
         assert not dane["on"]
         assert dane["reason"] == f"does not validate: name server {net.dns.address}"
         assert net.dns.queries["good.test", "MX"] == 0
@@ -189,11 +196,11 @@ class TestDane:
     async def test_restart_in_silence(self, net: Internet, tmp_path: Path) -> None:
         """A verdict on file is kept while no name server answers: the policy overrides it not."""
         net.vouch("good.test")
-        async with daemon(net, tmp_path, changes=self.ON) as desk:
-            assert await desk.ask("good.test") == b"OK dane-only"
+        async with daemon(net, tmp_path, changes=self.ON) as running:
+            assert await running.ask("good.test") == b"OK dane-only"
         net.vanish(Fault.REFUSED)
-        async with daemon(net, tmp_path, changes=self.ON) as desk:
-            assert await desk.ask("good.test") == b"OK dane-only"
+        async with daemon(net, tmp_path, changes=self.ON) as running:
+            assert await running.ask("good.test") == b"OK dane-only"
 
 
 class TestRestart:
@@ -201,11 +208,11 @@ class TestRestart:
 
     async def test_served_while_all_is_dead(self, net: Internet, tmp_path: Path) -> None:
         """A policy on file is served although neither DNS nor HTTPS answer."""
-        async with daemon(net, tmp_path) as desk:
-            await desk.ask("good.test")
+        async with daemon(net, tmp_path) as running:
+            await running.ask("good.test")
         net.vanish(Fault.SILENCE)
-        async with daemon(net, tmp_path) as desk:
-            assert await desk.ask("good.test") == secure("good.test")
+        async with daemon(net, tmp_path) as running:
+            assert await running.ask("good.test") == secure("good.test")
         assert net.gets("good.test") == 1
 
     async def test_overlapping(self, net: Internet, tmp_path: Path) -> None:
@@ -217,29 +224,29 @@ class TestRestart:
             async with daemon(net, tmp_path):
                 await stop.wait()
 
-        running = asyncio.create_task(first())
-        desk = Desk(tmp_path)
-        await until(desk.tcp_table_tlsrpt.exists)
-        async with connected(desk.socketmap) as client:
+        task = asyncio.create_task(first())
+        running = RunningDaemon(tmp_path)
+        await until(running.tcp_table_tlsrpt.exists)
+        async with connected(running.socketmap) as client:
             client.send(request("good.test"))
             await net.hosts.gets.reached("mta-sts.good.test")
             stop.set()
-            await until(lambda: not desk.socketmap.exists())
-            async with daemon(net, tmp_path) as desk:
-                assert await desk.ask("other.test") == NOT_FOUND
+            await until(lambda: not running.socketmap.exists())
+            async with daemon(net, tmp_path) as running:
+                assert await running.ask("other.test") == NOT_FOUND
                 net.hosts.release()
                 assert await client.netstring() == secure("good.test")
-                await running
-                assert await desk.ask("good.test") == secure("good.test")
+                await task
+                assert await running.ask("good.test") == secure("good.test")
 
     async def test_no_orphan(self, net: Internet, tmp_path: Path) -> None:
         """What asks the network ends with the daemon: asked to, or killed."""
         for end in (Process.stop, Process.kill):
             async with process(tmp_path, net.config(tmp_path)) as served:
                 await served.start()
-                (outpost,) = children(served.pid)
+                (child,) = children(served.pid)
                 await end(served)
-                await until(lambda: is_over(outpost))  # noqa: B023 (awaited here)
+                await until(lambda: is_over(child))  # noqa: B023 (awaited here)
 
     async def test_another_outpost(self, net: Internet, tmp_path: Path) -> None:
         """If what asks the network is killed, what is known is answered, and all is, soon."""
@@ -371,36 +378,36 @@ class TestStore:
 
     async def test_locked(self, net: Internet, tmp_path: Path) -> None:
         """Behind another process's lock all is answered, and written when there is none."""
-        async with daemon(net, tmp_path) as desk:
-            await desk.ask("good.test")
-            with contextlib.closing(sqlite3.connect(desk.store, isolation_level=None)) as other:
+        async with daemon(net, tmp_path) as running:
+            await running.ask("good.test")
+            with contextlib.closing(sqlite3.connect(running.store, isolation_level=None)) as other:
                 other.execute("BEGIN EXCLUSIVE")
                 net.publish("new.test")
-                assert await desk.ask("new.test") == secure("new.test")
-                assert await desk.ask("good.test") == secure("good.test")
-        assert rows(desk.store).keys() == {"good.test", "new.test"}
+                assert await running.ask("new.test") == secure("new.test")
+                assert await running.ask("good.test") == secure("good.test")
+        assert rows(running.store).keys() == {"good.test", "new.test"}
 
     @pytest.mark.parametrize("how", ["damaged", "removed", "a folder"])
     async def test_destroyed(self, net: Internet, tmp_path: Path, how: str) -> None:
         """A file that is gone or overwritten costs no answer, and nothing that is in memory."""
-        async with daemon(net, tmp_path) as desk:
-            await desk.ask("good.test")
-            destroy(desk.store, how)
+        async with daemon(net, tmp_path) as running:
+            await running.ask("good.test")
+            destroy(running.store, how)
             net.publish("new.test")
-            assert await desk.ask("new.test") == secure("new.test")
-            assert await desk.ask("good.test") == secure("good.test")
+            assert await running.ask("new.test") == secure("new.test")
+            assert await running.ask("good.test") == secure("good.test")
             if how == "a folder":
-                desk.store.rmdir()
-            await until(lambda: written(desk.store) == {"good.test", "new.test"})
-        assert rows(desk.store).keys() == {"good.test", "new.test"}
+                running.store.rmdir()
+            await until(lambda: written(running.store) == {"good.test", "new.test"})
+        assert rows(running.store).keys() == {"good.test", "new.test"}
 
     async def test_unusable_from_the_start(self, net: Internet, tmp_path: Path) -> None:
         """With a folder in the file's place the daemon starts and serves from memory."""
         (tmp_path / "policies.db").mkdir()
-        async with daemon(net, tmp_path) as desk:
-            assert await desk.ask("good.test") == secure("good.test")
+        async with daemon(net, tmp_path) as running:
+            assert await running.ask("good.test") == secure("good.test")
             net.vanish(Fault.SILENCE)
-            assert await desk.ask("[good.test]") == secure("good.test")
+            assert await running.ask("[good.test]") == secure("good.test")
 
 
 def children(pid: int) -> list[int]:
@@ -425,7 +432,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def new_domains(
-    net: Internet, desk: Desk, name: str, answered: dict[str, tuple[float, float]]
+    net: Internet, running: RunningDaemon, name: str, answered: dict[str, tuple[float, float]]
 ) -> None:
     """Ask for domains never heard of, 8 at a time, until there is nobody to answer.
 
@@ -438,7 +445,7 @@ async def new_domains(
             net.publish(domain)
             before = time.time()
             try:
-                reply = await desk.ask(domain)
+                reply = await running.ask(domain)
             except (OSError, asyncio.IncompleteReadError):
                 return
             assert reply == secure(domain)

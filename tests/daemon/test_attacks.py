@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from tests.support.clients import connected, request
-from tests.support.daemons import Clock, Desk, daemon, process
+from tests.support.daemons import Clock, RunningDaemon, daemon, process
 from tests.support.dns import Fault, Records
 from tests.support.internet import Internet, internet
 from tests.support.policy_host import (
@@ -49,19 +49,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def desk(net: Internet, tmp_path: Path, clock: Clock) -> AsyncIterator[Desk]:
+async def running(net: Internet, tmp_path: Path, clock: Clock) -> AsyncIterator[RunningDaemon]:
     """A daemon in that Internet."""
-    async with daemon(net, tmp_path, clock=clock, changes={"dns": {"timeout": "2s"}}) as desk:
-        yield desk
+    async with daemon(net, tmp_path, clock=clock, changes={"dns": {"timeout": "2s"}}) as running:
+        yield running
 
 
-async def told(desk: Desk, key: str) -> list[bytes]:
+async def told(running: RunningDaemon, key: str) -> list[bytes]:
     """What all wires and dresses say: socketmap plain and with TLSRPT, tcp_table the same."""
     return [
-        await desk.ask(key),
-        await desk.ask(key, "QUERYwithTLSRPT"),
-        unquote_to_bytes(await desk.get(key)),
-        unquote_to_bytes(await desk.get(key, tlsrpt=True)),
+        await running.ask(key),
+        await running.ask(key, "QUERYwithTLSRPT"),
+        unquote_to_bytes(await running.get(key)),
+        unquote_to_bytes(await running.get(key, tlsrpt=True)),
     ]
 
 
@@ -127,11 +127,11 @@ class TestAttributeInjection:
             "\uff4dx1.evil.test",
         ],
     )
-    async def test_through_mx(self, net: Internet, desk: Desk, mx: str) -> None:
+    async def test_through_mx(self, net: Internet, running: RunningDaemon, mx: str) -> None:
         """One mx that is no host name, be it beside good ones, and nothing is found."""
         body = policy_text(mx=["mx1.evil.test", mx, "mx2.evil.test"])
         net.publish("evil.test", ok(body))
-        assert await told(desk, "evil.test") == NOT_FOUND
+        assert await told(running, "evil.test") == NOT_FOUND
         assert net.gets("evil.test") == 1
 
     @pytest.mark.parametrize(
@@ -152,25 +152,29 @@ class TestAttributeInjection:
             "17:postfix evil.test,",
         ],
     )
-    async def test_through_extension_fields(self, net: Internet, desk: Desk, value: str) -> None:
+    async def test_through_extension_fields(
+        self, net: Internet, running: RunningDaemon, value: str
+    ) -> None:
         """What an unknown field says is a policy_string at most, whole, or is not told."""
         for name in ("x", "policy_failure"):
             domain = f"{name.replace('_', '-')}.evil.test"
             field = f"{name}: {value}\r\n".encode()
             net.publish(domain, ok(policy_text(mx=[f"mx1.{domain}"]) + field))
-            plain, tlsrpt, on_tcp, on_tcp_tlsrpt = await told(desk, domain)
+            plain, tlsrpt, on_tcp, on_tcp_tlsrpt = await told(running, domain)
             secure = f"secure match=mx1.{domain} servername=hostname".encode()
             assert (plain, on_tcp) == (b"OK " + secure, b"200 " + secure)
             check_ours(tlsrpt.removeprefix(b"OK "), domain)
             check_ours(on_tcp_tlsrpt.removeprefix(b"200 "), domain)
 
     @pytest.mark.parametrize("value", ["a\rb: c", "a\x00b", "a\x0cb", "a\x1bb", "a\x7fb", ""])
-    async def test_through_control_characters(self, net: Internet, desk: Desk, value: str) -> None:
+    async def test_through_control_characters(
+        self, net: Internet, running: RunningDaemon, value: str
+    ) -> None:
         """A field with a control character is no field, and its policy none."""
         net.publish("evil.test", ok(policy_text(mx=["mx1.evil.test"]) + f"x: {value}".encode()))
-        assert await told(desk, "evil.test") == NOT_FOUND
+        assert await told(running, "evil.test") == NOT_FOUND
 
-    async def test_through_the_key(self, net: Internet, desk: Desk) -> None:
+    async def test_through_the_key(self, net: Internet, running: RunningDaemon) -> None:
         """What a recipient's domain says comes back in no reply."""
         net.publish("evil.test")
         for key in (
@@ -181,8 +185,8 @@ class TestAttributeInjection:
             "evil.test}",
             "postfix evil.test",
         ):
-            assert await told(desk, key.replace(" ", "%20")) == NOT_FOUND
-            assert await desk.ask(key) == NOT_FOUND[0]
+            assert await told(running, key.replace(" ", "%20")) == NOT_FOUND
+            assert await running.ask(key) == NOT_FOUND[0]
         assert net.dns.queries.total == 0
 
 
@@ -190,33 +194,35 @@ class TestCharsetSmuggling:
     """A body is UTF-8, whatever its head says; no other reading of it takes place."""
 
     @pytest.mark.parametrize("charset", ["utf-16", "utf-16-le", "utf-32", "cp037", "utf-7"])
-    async def test_whole_bodies(self, net: Internet, desk: Desk, charset: str) -> None:
+    async def test_whole_bodies(self, net: Internet, running: RunningDaemon, charset: str) -> None:
         """A policy written in another code is none."""
         text = "version: STSv1\nmode: enforce\nmx: mx1.evil.test\nmax_age: 9\nx: \u00e4{~}\n"
         body = text.encode(charset)
         if charset == "utf-7":  # ASCII, but for what is between + and -
             body = body.replace(b"mx1", b"+AG0AeAAx-")
         net.publish("evil.test", ok(body, f"text/plain; charset={charset}"))
-        assert await told(desk, "evil.test") == NOT_FOUND
+        assert await told(running, "evil.test") == NOT_FOUND
 
     @pytest.mark.parametrize(
         "charset", ["utf-7", "utf-16", "unicode_escape", "rot13", "idna", "zlib", "no-such-codec"]
     )
-    async def test_declared_charsets(self, net: Internet, desk: Desk, charset: str) -> None:
+    async def test_declared_charsets(
+        self, net: Internet, running: RunningDaemon, charset: str
+    ) -> None:
         """A charset that is declared changes not one character of what is told."""
         field = rb"x: a+AH0-\x7d\u007d\n+AH0 cbyvpl_snvyher=k" + b"\r\n"
         body = policy_text(mx=["mx1.evil.test"]) + field
         net.publish("evil.test", ok(body, f"text/plain; charset={charset}"))
-        plain, tlsrpt, *_ = await told(desk, "evil.test")
+        plain, tlsrpt, *_ = await told(running, "evil.test")
         assert plain == b"OK " + SECURE
         check_ours(tlsrpt.removeprefix(b"OK "), "evil.test")
         assert field.strip() in dict.fromkeys(value for _, value in attributes(tlsrpt[3:]))
 
-    async def test_latin_1(self, net: Internet, desk: Desk) -> None:
+    async def test_latin_1(self, net: Internet, running: RunningDaemon) -> None:
         """Bytes that are not UTF-8 are not guessed at."""
         body = policy_text(mx=["mx1.evil.test"]) + b"x: \xe4\n"
         net.publish("evil.test", ok(body, "text/plain; charset=iso-8859-1"))
-        assert await told(desk, "evil.test") == NOT_FOUND
+        assert await told(running, "evil.test") == NOT_FOUND
 
 
 class TestFrameSmuggling:
@@ -233,11 +239,13 @@ class TestFrameSmuggling:
             b"17:postfix evil.test,",
         ],
     )
-    async def test_netstring_in_a_key(self, net: Internet, desk: Desk, key: bytes) -> None:
+    async def test_netstring_in_a_key(
+        self, net: Internet, running: RunningDaemon, key: bytes
+    ) -> None:
         """A netstring within a netstring is text of the key, and names no domain."""
         net.publish("evil.test")
         data = b"postfix " + key
-        async with connected(desk.socketmap) as client:
+        async with connected(running.socketmap) as client:
             client.send(b"%d:%b," % (len(data), data) + request("evil.test"))
             assert await client.netstring() == b"NOTFOUND "
             assert await client.netstring() == b"OK " + SECURE
@@ -256,53 +264,55 @@ class TestFrameSmuggling:
             b"evil.test get evil.test",
         ],
     )
-    async def test_line_in_a_key(self, net: Internet, desk: Desk, key: bytes) -> None:
+    async def test_line_in_a_key(self, net: Internet, running: RunningDaemon, key: bytes) -> None:
         """An encoded line end is text of the key, and names no domain."""
         net.publish("evil.test")
-        async with connected(desk.tcp_table) as client:
+        async with connected(running.tcp_table) as client:
             client.send(b"get " + key + b"\nget evil.test\n")
             assert await client.line() == b"500 not%20found"
             assert unquote_to_bytes(await client.line()) == b"200 " + SECURE
         assert net.gets("evil.test") == 1
 
-    async def test_frames_in_a_policy(self, net: Internet, desk: Desk) -> None:
+    async def test_frames_in_a_policy(self, net: Internet, running: RunningDaemon) -> None:
         """What looks like a reply in a policy does not end the reply that tells of it."""
         smuggled = b"x: a,9:OK secure,10:NOTFOUND x, 200 secure\r\n"
         net.publish("evil.test", ok(policy_text(mx=["mx1.evil.test"]) + smuggled))
-        async with connected(desk.socketmap) as client:
+        async with connected(running.socketmap) as client:
             for _ in range(2):
                 check_ours((await client.ask("evil.test", "QUERYwithTLSRPT"))[3:], "evil.test")
             assert await client.ask("evil.test") == b"OK " + SECURE
-        async with connected(desk.tcp_table_tlsrpt) as client:
+        async with connected(running.tcp_table_tlsrpt) as client:
             for _ in range(2):
                 check_ours(unquote_to_bytes(await client.get("evil.test"))[4:], "evil.test")
 
-    async def test_policy_longer_than_a_reply(self, net: Internet, desk: Desk) -> None:
+    async def test_policy_longer_than_a_reply(self, net: Internet, running: RunningDaemon) -> None:
         """A policy that fits no frame loses its words, not its hosts; no frame breaks."""
         body = policy_text(mx=["mx1.evil.test"]) + b"x: %\r\n" * 10_000
         net.publish("evil.test", ok(body))
         for _ in range(2):
-            plain, tlsrpt, on_tcp, on_tcp_tlsrpt = await told(desk, "evil.test")
+            plain, tlsrpt, on_tcp, on_tcp_tlsrpt = await told(running, "evil.test")
             assert (plain, on_tcp) == (b"OK " + SECURE, b"200 " + SECURE)
             check_ours(tlsrpt[3:], "evil.test")
             check_ours(on_tcp_tlsrpt[4:], "evil.test")
             assert b"policy_string" not in tlsrpt + on_tcp_tlsrpt
 
-    async def test_more_hosts_than_a_line_has_room_for(self, net: Internet, desk: Desk) -> None:
+    async def test_more_hosts_than_a_line_has_room_for(
+        self, net: Internet, running: RunningDaemon
+    ) -> None:
         """Where not even the hosts can be told mail waits: it does not go out without them."""
         names = [f"mx{number:04}.evil.test" for number in range(1000)]
         net.publish("evil.test", ok(policy_text(mx=names)))
-        assert await desk.ask("evil.test") == (
+        assert await running.ask("evil.test") == (
             b"OK secure match=" + ":".join(names).encode() + b" servername=hostname"
         )
-        on_tcp = unquote_to_bytes(await desk.get("evil.test"))
+        on_tcp = unquote_to_bytes(await running.get("evil.test"))
         assert on_tcp == b"400 the TLS policy is too long for this protocol"
 
 
 class TestBodies:
     """A Policy Host can make us neither unpack, nor read for ever, nor go elsewhere."""
 
-    async def test_decompression(self, net: Internet, desk: Desk) -> None:
+    async def test_decompression(self, net: Internet, running: RunningDaemon) -> None:
         """A compressed body is no policy, whether it says that it is one or not."""
         body = policy_text(mx=["mx1.evil.test"])
         bomb = gzip.compress(body + b"\r\n" * 5_000_000)
@@ -314,10 +324,10 @@ class TestBodies:
         packed = gzip.compress(body)
         net.publish("e.test", head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed))
         for domain in ("a.test", "b.test", "c.test", "d.test", "e.test"):
-            assert await told(desk, domain) == NOT_FOUND
+            assert await told(running, domain) == NOT_FOUND
 
     @pytest.mark.parametrize("length", ["", "99999999", "9" * 30])
-    async def test_endless(self, net: Internet, desk: Desk, length: str) -> None:
+    async def test_endless(self, net: Internet, running: RunningDaemon, length: str) -> None:
         """A body without end is dropped at 64 KiB; its good beginning is not taken for it."""
         coding = "" if length else "chunked"
         head = ok(b"", content_length=length, transfer_encoding=coding)
@@ -325,34 +335,36 @@ class TestBodies:
         start = head + (body if length else b"%x\r\n%b\r\n" % (len(body), body))
         block = b"x: y\n" * 20_000 if length else b"186a0\r\n%b\r\n" % (b"x: y\n" * 20_000)
         net.publish("evil.test", endless(start, block))
-        assert await told(desk, "evil.test") == NOT_FOUND
+        assert await told(running, "evil.test") == NOT_FOUND
         await net.hosts.closed.reached("mta-sts.evil.test")
 
     async def test_dripping(self, net: Internet, tmp_path: Path) -> None:
         """A body that comes a drop at a time is dropped when the time for the GET is over."""
         head = ok(policy_text(mx=["mx1.evil.test"]), content_length="60000")
         net.publish("evil.test", drip(head, b"\n"))
-        async with daemon(net, tmp_path, changes={"https": {"timeout": "0.5s"}}) as desk:
-            assert await told(desk, "evil.test") == NOT_FOUND
+        async with daemon(net, tmp_path, changes={"https": {"timeout": "0.5s"}}) as running:
+            assert await told(running, "evil.test") == NOT_FOUND
             await net.hosts.closed.reached("mta-sts.evil.test")
 
-    async def test_cut_short(self, net: Internet, desk: Desk) -> None:
+    async def test_cut_short(self, net: Internet, running: RunningDaemon) -> None:
         """A policy whose last mx lines were cut off is none."""
         body = policy_text(mx=["mx1.evil.test", "mx2.evil.test"])
         net.publish("a.test", ok(body, content_length=str(len(body) + 1)))
         net.publish("b.test", chunked(body, end=b""))
         net.publish("c.test", ok(body, content_length=""))
         for domain in ("a.test", "b.test", "c.test"):
-            assert await told(desk, domain) == NOT_FOUND
+            assert await told(running, domain) == NOT_FOUND
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    async def test_redirect_to_a_good_policy(self, net: Internet, desk: Desk, status: int) -> None:
+    async def test_redirect_to_a_good_policy(
+        self, net: Internet, running: RunningDaemon, status: int
+    ) -> None:
         """A redirect is not followed, not even to the domain's own policy."""
         net.publish("good.test")
         there = f"https://mta-sts.good.test:{net.hosts.port}/.well-known/mta-sts.txt"
         body = policy_text(mx=["mx1.evil.test"])
         net.publish("evil.test", reply(status, body, location=there, content_type="text/plain"))
-        assert await told(desk, "evil.test") == NOT_FOUND
+        assert await told(running, "evil.test") == NOT_FOUND
         assert (net.gets("evil.test"), net.gets("good.test")) == (1, 0)
 
 
@@ -378,19 +390,21 @@ class TestForeignPolicies:
         del net.dns.zone["mta-sts.evil.test A"]
         net.dns.zone |= {f"mta-sts.evil.test {kind}": data for kind, data in addresses.items()}
         strict = {"https": {"allow_private_addresses": False}}
-        async with daemon(net, tmp_path, changes=strict) as desk:
-            assert await told(desk, "evil.test") == NOT_FOUND
+        async with daemon(net, tmp_path, changes=strict) as running:
+            assert await told(running, "evil.test") == NOT_FOUND
         assert net.hosts.connections.total == 0
 
-    async def test_second_answer_of_the_dns(self, net: Internet, desk: Desk) -> None:
+    async def test_second_answer_of_the_dns(self, net: Internet, running: RunningDaemon) -> None:
         """The address is asked for once a GET: there is no second answer to be another."""
         net.publish("evil.test")
         net.dns.zone["mta-sts.evil.test A"] = Records(["127.0.0.1"], ttl=0)
-        assert (await told(desk, "evil.test"))[0] == b"OK " + SECURE
+        assert (await told(running, "evil.test"))[0] == b"OK " + SECURE
         queries = [net.dns.queries["mta-sts.evil.test", kind] for kind in ("A", "AAAA")]
         assert (queries, net.hosts.connections.total) == ([1, 1], 1)
 
-    async def test_certificate_for_another_name(self, net: Internet, desk: Desk) -> None:
+    async def test_certificate_for_another_name(
+        self, net: Internet, running: RunningDaemon
+    ) -> None:
         """A certificate for the attacker's own names opens no other domain."""
         issue = net.hosts.authority.issue
         for number, names in enumerate(
@@ -400,10 +414,10 @@ class TestForeignPolicies:
             net.publish(domain)
             credential = issue(*names, common_name=f"mta-sts.{domain}")
             net.hosts.credentials[f"mta-sts.{domain}"] = credential
-            assert await told(desk, domain) == NOT_FOUND
+            assert await told(running, domain) == NOT_FOUND
         assert net.hosts.gets.total == 0
 
-    async def test_certificate_of_the_provider(self, net: Internet, desk: Desk) -> None:
+    async def test_certificate_of_the_provider(self, net: Internet, running: RunningDaemon) -> None:
         """Where an alias leads is no matter: the certificate is for the Policy Host's own name."""
         net.publish("victim.test")
         del net.dns.zone["mta-sts.victim.test A"]
@@ -411,49 +425,49 @@ class TestForeignPolicies:
         net.dns.zone["host.provider.test A"] = ["127.0.0.1"]
         provider = net.hosts.authority.issue("host.provider.test")
         net.hosts.credentials["mta-sts.victim.test"] = provider
-        assert await told(desk, "victim.test") == NOT_FOUND
+        assert await told(running, "victim.test") == NOT_FOUND
 
-    async def test_policy_of_the_parent(self, net: Internet, desk: Desk) -> None:
+    async def test_policy_of_the_parent(self, net: Internet, running: RunningDaemon) -> None:
         """A parent's policy is not its child's; its record is never asked for."""
         net.publish("good.test")
         for key in ("sub.good.test", ".good.test", ".test", ".sub.good.test"):
-            assert await told(desk, key) == NOT_FOUND
+            assert await told(running, key) == NOT_FOUND
         assert net.queries("sub.good.test") == 1
         assert net.queries("good.test") == net.queries("test") == 0
 
-    async def test_policy_of_the_child(self, net: Internet, desk: Desk) -> None:
+    async def test_policy_of_the_child(self, net: Internet, running: RunningDaemon) -> None:
         """Nor is a child's policy its parent's, whatever domain the text names."""
         net.publish("sub.good.test", ok(policy_text(mx=["*.good.test", "mx1.victim.test"])))
-        assert (await told(desk, "sub.good.test"))[0].startswith(b"OK secure")
-        assert await told(desk, "good.test") == NOT_FOUND
-        assert await told(desk, "victim.test") == NOT_FOUND
+        assert (await told(running, "sub.good.test"))[0].startswith(b"OK secure")
+        assert await told(running, "good.test") == NOT_FOUND
+        assert await told(running, "victim.test") == NOT_FOUND
 
 
 class TestDowngrade:
     """Whoever can silence or bend a part of the network cannot take a policy away."""
 
     @pytest.fixture
-    async def armed(self, net: Internet, desk: Desk, clock: Clock) -> Desk:
+    async def armed(self, net: Internet, running: RunningDaemon, clock: Clock) -> RunningDaemon:
         """A daemon with a policy whose recheck is due."""
         net.publish("good.test", ok(policy_text(mx=["mx1.evil.test"])), ttl=0)
-        assert await desk.ask("good.test") == b"OK " + SECURE
+        assert await running.ask("good.test") == b"OK " + SECURE
         clock.now += HOUR
-        return desk
+        return running
 
-    async def rechecked(self, net: Internet, desk: Desk) -> None:
+    async def rechecked(self, net: Internet, running: RunningDaemon) -> None:
         """See that the policy is served before, during and after a recheck."""
         before = net.queries("good.test")
-        assert (await told(desk, "good.test"))[0] == b"OK " + SECURE
+        assert (await told(running, "good.test"))[0] == b"OK " + SECURE
         await net.dns.queries.reached(("_mta-sts.good.test", "TXT"), before + 1)
         await settled()
-        assert (await told(desk, "good.test"))[0] == b"OK " + SECURE
+        assert (await told(running, "good.test"))[0] == b"OK " + SECURE
 
     @pytest.mark.parametrize(
         "fault",
         [Fault.SILENCE, Fault.NXDOMAIN, Fault.NODATA, Fault.SERVFAIL, Fault.REFUSED, Fault.GARBAGE],
         ids=lambda fault: fault.name.lower(),
     )
-    async def test_by_the_dns(self, net: Internet, armed: Desk, fault: Fault) -> None:
+    async def test_by_the_dns(self, net: Internet, armed: RunningDaemon, fault: Fault) -> None:
         """A DNS that is silent, or denies the record, takes nothing away."""
         net.dns.zone["_mta-sts.good.test TXT"] = fault
         await self.rechecked(net, armed)
@@ -462,12 +476,14 @@ class TestDowngrade:
         "record",
         ["v=STSv1; id=a b;", "v=STSv2; id=2;", "v=spf1 -all", "v=STSv1;", "v=STSv1; id=;"],
     )
-    async def test_by_a_broken_record(self, net: Internet, armed: Desk, record: str) -> None:
+    async def test_by_a_broken_record(
+        self, net: Internet, armed: RunningDaemon, record: str
+    ) -> None:
         """A record that is none takes nothing away."""
         net.record("good.test", record, ttl=0)
         await self.rechecked(net, armed)
 
-    async def test_by_a_second_record(self, net: Internet, armed: Desk) -> None:
+    async def test_by_a_second_record(self, net: Internet, armed: RunningDaemon) -> None:
         """A second record beside the right one takes nothing away."""
         records = ['"v=STSv1; id=id1;"', '"v=STSv1; id=evil;"']
         net.dns.zone["_mta-sts.good.test TXT"] = Records(records, ttl=0)
@@ -489,14 +505,14 @@ class TestDowngrade:
         ids=range(9),
     )
     async def test_by_a_broken_policy_under_a_new_id(
-        self, net: Internet, armed: Desk, answer: bytes
+        self, net: Internet, armed: RunningDaemon, answer: bytes
     ) -> None:
         """A new id behind which there is no valid policy takes nothing away."""
         net.publish("good.test", answer, policy_id="new", ttl=0)
         await self.rechecked(net, armed)
         assert net.gets("good.test") == 2
 
-    async def test_by_a_false_policy_host(self, net: Internet, armed: Desk) -> None:
+    async def test_by_a_false_policy_host(self, net: Internet, armed: RunningDaemon) -> None:
         """A policy of mode none from a host without the certificate takes nothing away."""
         net.publish("good.test", ok(policy_text("none", mx=[], max_age=0)), "new", ttl=0)
         wrong = net.hosts.authority.issue("mta-sts.evil.test")
@@ -507,16 +523,18 @@ class TestDowngrade:
     async def test_by_a_silent_policy_host(self, net: Internet, tmp_path: Path) -> None:
         """A Policy Host that never ends its answer takes nothing away, and delays nobody."""
         clock = Clock()
-        async with daemon(net, tmp_path, clock=clock) as desk:
+        async with daemon(net, tmp_path, clock=clock) as running:
             net.publish("good.test", ok(policy_text(mx=["mx1.evil.test"])), ttl=0)
-            await desk.ask("good.test")
+            await running.ask("good.test")
             net.publish("good.test", silence, "new", ttl=0)
             clock.now += HOUR
             for _ in range(3):
-                assert await desk.ask("good.test") == b"OK " + SECURE
+                assert await running.ask("good.test") == b"OK " + SECURE
                 await net.hosts.gets.reached("mta-sts.good.test", 2)
 
-    async def test_by_an_older_policy(self, net: Internet, armed: Desk, clock: Clock) -> None:
+    async def test_by_an_older_policy(
+        self, net: Internet, armed: RunningDaemon, clock: Clock
+    ) -> None:
         """Once replaced, a policy does not come back with its old id."""
         old = ok(policy_text(mx=["mx1.old.test"], max_age=31557600))
         net.publish("other.test", old, "old", ttl=0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemons import Clock, Desk, daemon
+from tests.support.daemons import Clock, RunningDaemon, daemon
 from tests.support.dns import Fault
 from tests.support.internet import Internet, internet
 from tests.support.policy_host import ok, policy_text, reply
@@ -55,9 +55,9 @@ async def behind() -> None:
         await asyncio.wait(tasks)
 
 
-def fetched_at(desk: Desk) -> float:
+def fetched_at(running: RunningDaemon) -> float:
     """When the policy on file was fetched."""
-    with contextlib.closing(sqlite3.connect(desk.store)) as db:
+    with contextlib.closing(sqlite3.connect(running.store)) as db:
         [(found,)] = db.execute("SELECT fetched_at FROM policies WHERE domain = 'good.test'")
     assert isinstance(found, float)
     return found
@@ -69,82 +69,82 @@ async def test_dead_for_the_whole_life_of_a_policy(
 ) -> None:
     """It is served to its last moment, restarts or not, and then as though there were none."""
     end = clock.now + MAX_AGE
-    async with daemon(net, tmp_path, clock=clock) as desk:
-        assert await desk.ask("good.test") == SECURE
+    async with daemon(net, tmp_path, clock=clock) as running:
+        assert await running.ask("good.test") == SECURE
     kill(net, *dead)
     for _ in range(3):
-        async with daemon(net, tmp_path, clock=clock, changes=QUICK) as desk:
+        async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
             for _ in range(4):
                 clock.now += MAX_AGE / 13
-                assert await desk.ask("good.test") == SECURE
+                assert await running.ask("good.test") == SECURE
                 await behind()
-    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as desk:
-        assert await desk.ask("good.test") == SECURE
+    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
+        assert await running.ask("good.test") == SECURE
         await behind()
         clock.now = end - 0.001
-        assert [await desk.ask("good.test") for _ in range(2)] == [SECURE] * 2
+        assert [await running.ask("good.test") for _ in range(2)] == [SECURE] * 2
         clock.now = end
-        assert await desk.ask("good.test") == NOT_FOUND
-    assert fetched_at(desk) == end - MAX_AGE
+        assert await running.ask("good.test") == NOT_FOUND
+    assert fetched_at(running) == end - MAX_AGE
 
 
 async def test_back_from_the_dead(net: Internet, tmp_path: Path, clock: Clock) -> None:
     """A network that comes back is noticed within the time for which a silence is believed."""
     zone = dict(net.dns.zone)
     net.vanish(Fault.SERVFAIL)
-    async with daemon(net, tmp_path, clock=clock) as desk:
-        assert await desk.ask("good.test") == NOT_FOUND
+    async with daemon(net, tmp_path, clock=clock) as running:
+        assert await running.ask("good.test") == NOT_FOUND
         net.dns.zone.update(zone)
-        assert await desk.ask("good.test") == NOT_FOUND
+        assert await running.ask("good.test") == NOT_FOUND
         clock.now += 30
-        assert await desk.ask("good.test") == SECURE
+        assert await running.ask("good.test") == SECURE
 
 
 async def test_policy_host_back_from_the_dead(net: Internet, tmp_path: Path, clock: Clock) -> None:
     """A Policy Host that failed is left in peace for five minutes, then asked again."""
     good = net.hosts.answers["mta-sts.good.test"]
     kill(net, "https")
-    async with daemon(net, tmp_path, clock=clock) as desk:
-        assert await desk.ask("good.test") == NOT_FOUND
+    async with daemon(net, tmp_path, clock=clock) as running:
+        assert await running.ask("good.test") == NOT_FOUND
         net.hosts.answers["mta-sts.good.test"] = good
         clock.now += 299
-        await desk.ask("good.test")
+        await running.ask("good.test")
         await behind()
         assert net.gets("good.test") == 1
         clock.now += 1
-        await desk.ask("good.test")
+        await running.ask("good.test")
         await behind()
-        assert await desk.ask("good.test") == SECURE
+        assert await running.ask("good.test") == SECURE
     assert net.gets("good.test") == 2
 
 
 async def test_clock_a_day_ahead(net: Internet, tmp_path: Path, clock: Clock) -> None:
     """After a jump within the policy's life it is served at once, and renewed behind the reply."""
-    async with daemon(net, tmp_path, clock=clock) as desk:
-        await desk.ask("good.test")
+    async with daemon(net, tmp_path, clock=clock) as running:
+        await running.ask("good.test")
         clock.now += DAY
         net.hosts.hold()
-        assert await desk.ask("good.test") == SECURE
+        assert await running.ask("good.test") == SECURE
         net.hosts.release()
         await behind()
-        assert fetched_at(desk) == clock.now
+        assert fetched_at(running) == clock.now
     assert net.gets("good.test") == 2
 
 
 async def test_clock_a_year_ahead_for_a_while(net: Internet, tmp_path: Path, clock: Clock) -> None:
     """A clock that is set wrong, and right again, costs no policy, be the network dead or not."""
-    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as desk:
-        await desk.ask("good.test")
+    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
+        await running.ask("good.test")
         kill(net, "dns", "https")
         clock.now += YEAR
-        assert await desk.ask("good.test") == NOT_FOUND
+        assert await running.ask("good.test") == NOT_FOUND
         await behind()
         clock.now -= YEAR
         # By another key: what was said under the first may be repeated until the refresher has
         # noticed the jump, a minute at most.
-        assert await desk.ask("[good.test]") == SECURE
-    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as desk:
-        assert await desk.ask("good.test") == SECURE
+        assert await running.ask("[good.test]") == SECURE
+    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
+        assert await running.ask("good.test") == SECURE
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -153,17 +153,17 @@ async def test_clock_a_year_behind(
 ) -> None:
     """A policy from the future is served, and fetched again, for its age cannot be told."""
     async with contextlib.AsyncExitStack() as stack:
-        desk = await stack.enter_async_context(daemon(net, tmp_path, clock=clock))
-        await desk.ask("good.test")
+        running = await stack.enter_async_context(daemon(net, tmp_path, clock=clock))
+        await running.ask("good.test")
         clock.now -= YEAR
         if restarted:
             await stack.aclose()
-            desk = await stack.enter_async_context(daemon(net, tmp_path, clock=clock))
+            running = await stack.enter_async_context(daemon(net, tmp_path, clock=clock))
         net.hosts.hold()
-        assert await desk.ask("[good.test]") == SECURE
+        assert await running.ask("[good.test]") == SECURE
         net.hosts.release()
         await behind()
-        assert fetched_at(desk) == clock.now
+        assert fetched_at(running) == clock.now
     assert net.gets("good.test") == 2
 
 
@@ -171,12 +171,12 @@ async def test_clock_a_year_behind_while_all_is_dead(
     net: Internet, tmp_path: Path, clock: Clock
 ) -> None:
     """A machine that starts in the past, without a network, still keeps its policies."""
-    async with daemon(net, tmp_path, clock=clock) as desk:
-        await desk.ask("good.test")
+    async with daemon(net, tmp_path, clock=clock) as running:
+        await running.ask("good.test")
     kill(net, "dns", "https")
     clock.now -= YEAR
-    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as desk:
+    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
         for _ in range(3):
-            assert await desk.ask("good.test") == SECURE
+            assert await running.ask("good.test") == SECURE
             await behind()
             clock.now += HOUR

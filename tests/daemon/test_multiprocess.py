@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import Remote
+from postfix_mta_sts.admin.client import ControlClient
 from tests.support.clients import connected
 from tests.support.daemons import PATIENCE, Process, process
 from tests.support.internet import Internet
@@ -20,7 +20,7 @@ SECURE = b"OK secure match=mx1.good.test servername=hostname"
 
 
 @pytest.fixture
-async def together(net: Internet, tmp_path: Path) -> AsyncIterator[Process]:
+async def control(net: Internet, tmp_path: Path) -> AsyncIterator[Process]:
     """Two workers and their parent, serving."""
     async with process(tmp_path, net.config(tmp_path), workers=2) as made:
         await made.start()
@@ -49,85 +49,85 @@ async def until(number: int, daemon: Process) -> list[int]:
     return found
 
 
-async def test_ready_when_all_are(together: Process) -> None:
+async def test_ready_when_all_are(control: Process) -> None:
     """The parent tells systemd once, when each worker serves; only one of them renews."""
-    assert len(workers(together)) == 2
-    assert together.log.count(" started version=") == 1
+    assert len(workers(control)) == 2
+    assert control.log.count(" started version=") == 1
 
 
 async def test_dane(net: Internet, tmp_path: Path) -> None:
     """Each worker does DANE, and one of them says so."""
     net.vouch("good.test")
     config = net.config(tmp_path, {"dane": {"mode": "on"}})
-    async with process(tmp_path, config, workers=2) as together:
-        await together.start()
-        said = {await together.ask("good.test") for _ in range(20)}
+    async with process(tmp_path, config, workers=2) as control:
+        await control.start()
+        said = {await control.ask("good.test") for _ in range(20)}
     assert said == {b"OK dane-only"}
-    assert together.log.count("DANE is on") == 1
+    assert control.log.count("DANE is on") == 1
 
 
-async def test_one_store(together: Process, net: Internet) -> None:
+async def test_one_store(control: Process, net: Internet) -> None:
     """Whichever worker answers, the policy is fetched at most once by each, and on file."""
-    async with together.clients(20) as clients:
+    async with control.clients(20) as clients:
         replies = [await client.ask("good.test") for client in clients]
     assert set(replies) == {SECURE}
     assert 1 <= net.hosts.gets["mta-sts.good.test"] <= 2
 
 
-async def test_a_dead_worker_is_replaced(together: Process) -> None:
+async def test_a_dead_worker_is_replaced(control: Process) -> None:
     """Others answer meanwhile, and the new one is as the old one was."""
-    first, second = workers(together)
+    first, second = workers(control)
     os.kill(first, signal.SIGKILL)
-    assert await together.ask("good.test") == SECURE
-    again = await until(2, together)
+    assert await control.ask("good.test") == SECURE
+    again = await until(2, control)
     assert second in again
     assert first not in again
-    assert together.log.count("worker died") == 1
-    assert await together.ask("good.test") == SECURE
+    assert control.log.count("worker died") == 1
+    assert await control.ask("good.test") == SECURE
 
 
-async def test_all_workers_dead(together: Process) -> None:
+async def test_all_workers_dead(control: Process) -> None:
     """A client that connects waits for the next worker: the listeners are the parent's."""
-    for pid in workers(together):
+    for pid in workers(control):
         os.kill(pid, signal.SIGKILL)
-    assert await together.ask("good.test") == SECURE
+    assert await control.ask("good.test") == SECURE
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-async def test_stop(together: Process, signum: signal.Signals) -> None:
+async def test_stop(control: Process, signum: signal.Signals) -> None:
     """Told to stop, all end, and the exit code is 0."""
-    pids = workers(together)
-    assert await together.ask("good.test") == SECURE
-    together.signal(signum)
-    assert await together.notified() == b"STOPPING=1"
-    assert await together.ended() == 0
+    pids = workers(control)
+    assert await control.ask("good.test") == SECURE
+    control.signal(signum)
+    assert await control.notified() == b"STOPPING=1"
+    assert await control.ended() == 0
     assert not any(map(is_alive, pids))
-    assert not together.socketmap.exists()
+    assert not control.socketmap.exists()
 
 
-async def test_stop_answers_what_was_asked(net: Internet, together: Process) -> None:
+async def test_stop_answers_what_was_asked(net: Internet, control: Process) -> None:
     """A look-up under way when the end begins gets its reply."""
     net.dns.hold()
-    async with together.clients(4) as clients:
+    async with control.clients(4) as clients:
         asked = [asyncio.create_task(client.ask("good.test")) for client in clients]
         await net.dns.queries.reached(("_mta-sts.good.test", "TXT"))
-        together.signal(signal.SIGTERM)
-        assert await together.notified() == b"STOPPING=1"
+        control.signal(signal.SIGTERM)
+        assert await control.notified() == b"STOPPING=1"
         net.dns.release()
         assert set(await asyncio.gather(*asked)) == {SECURE}
-    assert await together.ended() == 0
+    assert await control.ended() == 0
 
 
-async def test_reload(net: Internet, together: Process, tmp_path: Path) -> None:
+async def test_reload(net: Internet, control: Process, tmp_path: Path) -> None:
     """All workers are replaced by others with the new settings; no look-up fails meanwhile."""
-    before, end = workers(together), asyncio.Event()
-    asking = [asyncio.create_task(asked_until(together, end)) for _ in range(10)]
+    before, end = workers(control), asyncio.Event()
+    asking = [asyncio.create_task(asked_until(control, end)) for _ in range(10)]
     listeners = [*net.options(tmp_path)["listen"], {"socketmap": f"unix:{tmp_path / 'more'}"}]  # type: ignore[misc] # a list
     config = json.loads((tmp_path / "config.yml").read_text())
     (tmp_path / "config.yml").write_text(json.dumps({**config, "listen": listeners}))
-    together.signal(signal.SIGHUP)
-    assert (await together.notified()).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-    assert await together.notified() == b"READY=1"
+    control.signal(signal.SIGHUP)
+    assert (await control.notified()).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+    assert await control.notified() == b"READY=1"
     async with connected(tmp_path / "more") as client:
         assert await client.ask("good.test") == SECURE
     async with asyncio.timeout(PATIENCE):
@@ -135,53 +135,53 @@ async def test_reload(net: Internet, together: Process, tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
     end.set()
     assert min(await asyncio.gather(*asking)) > 0
-    assert len(set(workers(together)) - set(before)) == 2
-    assert "worker died" not in together.log
+    assert len(set(workers(control)) - set(before)) == 2
+    assert "worker died" not in control.log
 
 
-async def test_reload_of_a_bad_file(together: Process, tmp_path: Path) -> None:
+async def test_reload_of_a_bad_file(control: Process, tmp_path: Path) -> None:
     """It changes nothing, and both the log and systemd are told what is wrong with it."""
-    before = workers(together)
+    before = workers(control)
     (tmp_path / "config.yml").write_text("dns: {timeout: soon}")
-    together.signal(signal.SIGHUP)
-    assert (await together.notified()).startswith(b"RELOADING=1\n")
-    assert b"STATUS=not reloaded: " in await together.notified()
-    assert await together.ask("good.test") == SECURE
-    assert workers(together) == before
-    assert together.log.count("not reloaded") == 1
+    control.signal(signal.SIGHUP)
+    assert (await control.notified()).startswith(b"RELOADING=1\n")
+    assert b"STATUS=not reloaded: " in await control.notified()
+    assert await control.ask("good.test") == SECURE
+    assert workers(control) == before
+    assert control.log.count("not reloaded") == 1
 
 
-async def test_commands_speak_for_all(together: Process, tmp_path: Path) -> None:
+async def test_commands_speak_for_all(control: Process, tmp_path: Path) -> None:
     """Whichever worker is asked, the others are asked too."""
-    assert await together.ask("good.test") == SECURE
-    remote = Remote(tmp_path / "control.sock", PATIENCE)
+    assert await control.ask("good.test") == SECURE
+    control_client = ControlClient(tmp_path / "control.sock", PATIENCE)
     for _ in range(10):
-        status = await asyncio.to_thread(remote.ask, "GET", "status")
-        assert status["processes"] == {"wanted": 2, "answering": sorted(workers(together))}
-        assert status["pid"] == together.pid
+        status = await asyncio.to_thread(control_client.ask, "GET", "status")
+        assert status["processes"] == {"wanted": 2, "answering": sorted(workers(control))}
+        assert status["pid"] == control.pid
 
 
 async def test_watchdog(net: Internet, tmp_path: Path) -> None:
     """The first worker feeds systemd by way of the parent."""
-    async with process(tmp_path, net.config(tmp_path), workers=2) as together:
-        await together.start(WATCHDOG_USEC="1000000")
-        assert [await together.notified() for _ in range(2)] == [b"WATCHDOG=1"] * 2
+    async with process(tmp_path, net.config(tmp_path), workers=2) as control:
+        await control.start(WATCHDOG_USEC="1000000")
+        assert [await control.notified() for _ in range(2)] == [b"WATCHDOG=1"] * 2
 
 
-async def asked_until(together: Process, end: asyncio.Event) -> int:
+async def asked_until(control: Process, end: asyncio.Event) -> int:
     """Look-up after look-up, each over a connection of its own; all are answered well."""
     number = 0
     while not end.is_set():
-        assert await together.ask("good.test") == SECURE
+        assert await control.ask("good.test") == SECURE
         number += 1
     return number
 
 
-async def test_no_orphans(together: Process) -> None:
+async def test_no_orphans(control: Process) -> None:
     """The parent killed, its workers end too."""
-    pids = workers(together)
+    pids = workers(control)
     assert pids
-    await together.kill()
+    await control.kill()
     async with asyncio.timeout(PATIENCE):
         while any(map(is_alive, pids)):  # noqa: ASYNC110 (nothing tells)
             await asyncio.sleep(0.01)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.daemon.service import Origin, serve
+from postfix_mta_sts.daemon.service import SettingsSource, serve
 from tests.support.clients import Client, connected
-from tests.support.daemons import PATIENCE, Desk, Process, process
+from tests.support.daemons import PATIENCE, Process, RunningDaemon, process
 from tests.support.internet import AS_IT_IS, Changes, Internet
 
 SECURE = b"OK secure match=mx1.good.test servername=hostname"
@@ -54,10 +54,10 @@ async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
         notified.settimeout(PATIENCE)
         environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         settings = net.settings(tmp_path)
-        service = serve(settings, environ, Origin(None, lambda: settings, applied.append))
+        service = serve(settings, environ, SettingsSource(None, lambda: settings, applied.append))
         serving = asyncio.create_task(service)
         assert await asyncio.to_thread(notified.recv, 99) == b"READY=1"
-        assert await Desk(tmp_path).ask("other.test") == NOT_FOUND
+        assert await RunningDaemon(tmp_path).ask("other.test") == NOT_FOUND
         told = (await asyncio.to_thread(notified.recv, 99)).decode()
         assert told.startswith("STATUS=0 policies; 0 look-ups")
         os.kill(os.getpid(), signal.SIGHUP)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.config.field_types import UnixAddress
-from postfix_mta_sts.counts import SUCCESS, Answer, Counts, Source, Stage
+from postfix_mta_sts.counts import SUCCESS, Answer, Counters, Source, Stage
 from postfix_mta_sts.daemon.watchdog import look_up, show_status, status_line, watch
 from postfix_mta_sts.postfix.probe import Place, ProbeError, bound
 from tests.support.daemons import PATIENCE, daemon
@@ -148,31 +148,33 @@ class TestStatus:
     """What `systemctl status` shows."""
 
     @pytest.fixture
-    def counts(self) -> Counts:
+    def counters(self) -> Counters:
         """Of a process that has answered some look-ups."""
-        counts = Counts()
-        counts.answers[Answer.FOUND, Source.MEMORY] = 180
-        counts.answers[Answer.NOT_FOUND, Source.MEMORY] = 5
-        counts.answers[Answer.FOUND, Source.STORE] = 5
-        counts.answers[Answer.NOT_FOUND, Source.NETWORK] = 10
-        counts.answers[Answer.NOT_FOUND, Source.NONE] = 1000
-        counts.attempts[Stage.DNS, SUCCESS] = 7
-        counts.attempts[Stage.DNS, "no-record"] = 6
-        counts.attempts[Stage.DNS, "dns-failure"] = 1
-        counts.attempts[Stage.HTTPS, "timeout"] = 2
-        return counts
+        counters = Counters()
+        counters.answers[Answer.FOUND, Source.MEMORY] = 180
+        counters.answers[Answer.NOT_FOUND, Source.MEMORY] = 5
+        counters.answers[Answer.FOUND, Source.STORE] = 5
+        counters.answers[Answer.NOT_FOUND, Source.NETWORK] = 10
+        counters.answers[Answer.NOT_FOUND, Source.NONE] = 1000
+        counters.attempts[Stage.DNS, SUCCESS] = 7
+        counters.attempts[Stage.DNS, "no-record"] = 6
+        counters.attempts[Stage.DNS, "dns-failure"] = 1
+        counters.attempts[Stage.HTTPS, "timeout"] = 2
+        return counters
 
-    def test_line(self, counts: Counts) -> None:
+    def test_line(self, counters: Counters) -> None:
         """Policies, hit rate and failures; what needs no look-up or has no record is neither."""
-        assert status_line(3, counts) == "3 policies; 200 look-ups, 92.5 % from memory; 3 failures"
+        assert (
+            status_line(3, counters) == "3 policies; 200 look-ups, 92.5 % from memory; 3 failures"
+        )
 
     def test_nothing_yet(self) -> None:
         """Before the first look-up there is no rate."""
-        assert status_line(1, Counts()) == "1 policy; 0 look-ups; 0 failures"
+        assert status_line(1, Counters()) == "1 policy; 0 look-ups; 0 failures"
 
     def test_trouble_comes_first(self) -> None:
         """What needs somebody is read first."""
-        line = status_line(0, Counts(), "configuration not reloaded: x.yml:3: …")
+        line = status_line(0, Counters(), "configuration not reloaded: x.yml:3: …")
         assert line.startswith("configuration not reloaded: x.yml:3: …; 0 policies; ")
 
     @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import fields
 
-from postfix_mta_sts.config.settings import MapDress, Settings, parse
+from postfix_mta_sts.config.settings import MapSettings, Settings, parse
 from postfix_mta_sts.daemon.assembly import running
 from tests.support.clients import Address, connected
 from tests.support.internet import internet
@@ -28,7 +28,7 @@ def known(path: str, cls: type[Struct] = Settings) -> bool:
     """Whether a key stands in the configuration, by its path; a map may have any name."""
     head, _, rest = path.partition(".")
     if (cls, head) == (Settings, "maps"):
-        return not rest or known(rest.partition(".")[2], MapDress)
+        return not rest or known(rest.partition(".")[2], MapSettings)
     kind = next((field.type for field in fields(cls) if field.name == head), None)
     if kind is None or not rest:
         return kind is not None

@@ -11,27 +11,27 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from postfix_mta_sts.mtasts.dane import Kind
+from postfix_mta_sts.mtasts.dane import DaneKind
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.network.dane import Dane
-from postfix_mta_sts.network.dnssec import Dnssec
+from postfix_mta_sts.network.dane import DaneClient
+from postfix_mta_sts.network.dnssec import DnssecClient
 from tests.e2e.namespace import Namespace
 
 
 def judged(
     inside: Namespace, nameserver: str, domains: Sequence[str]
-) -> tuple[bool, dict[str, Kind]]:
+) -> tuple[bool, dict[str, DaneKind]]:
     """Whether a name server validates, and what it says of domains."""
     command = inside.command(sys.executable, "-m", "tests.e2e.judge", nameserver, *domains)
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     validates, kinds = json.loads(done.stdout)
-    return validates, {domain: Kind(kind) for domain, kind in kinds.items()}
+    return validates, {domain: DaneKind(kind) for domain, kind in kinds.items()}
 
 
-async def _judge(nameserver: str, domains: Sequence[str]) -> tuple[bool, dict[str, Kind]]:
-    dns = Dnssec([nameserver])
-    dane = Dane(dns)
-    kinds = {domain: (await dane.judge(parse_domain(domain))).kind for domain in domains}
+async def _judge(nameserver: str, domains: Sequence[str]) -> tuple[bool, dict[str, DaneKind]]:
+    dns = DnssecClient([nameserver])
+    dane = DaneClient(dns)
+    kinds = {domain: (await dane.look_up_dane(parse_domain(domain))).kind for domain in domains}
     return await dns.validates(), kinds
 
 

@@ -10,7 +10,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from postfix_mta_sts.mtasts.dane import Kind
+from postfix_mta_sts.mtasts.dane import DaneKind
 from tests.e2e.judge import judged
 from tests.e2e.mta import Mta
 from tests.e2e.namespace import Namespace
@@ -46,26 +46,26 @@ BOGUS: Final = (
     ("moved.test", "MX"),
 )
 VERDICTS: Final = {
-    "good.test": Kind.ALL,
-    "hashed.test": Kind.ALL,
-    "implicit.test": Kind.ALL,
-    "alias.test": Kind.ALL,
-    "initial.test": Kind.ALL,
-    "outside.test": Kind.ALL,
-    "many.test": Kind.ALL,
-    "wrong.test": Kind.ALL,
-    "mixed.test": Kind.ALL,
-    "partly.test": Kind.SOME,
-    "half.test": Kind.SOME,
-    "none.test": Kind.NONE,
-    "none3.test": Kind.NONE,
-    "short.test": Kind.UNUSABLE,
-    "insecure.test": Kind.INSECURE,
-    "bogus-mx.test": Kind.FAILURE,
-    "bogus-tlsa.test": Kind.FAILURE,
-    "stripped.test": Kind.FAILURE,
-    "moved.test": Kind.FAILURE,
-    "expired.test": Kind.FAILURE,
+    "good.test": DaneKind.ALL,
+    "hashed.test": DaneKind.ALL,
+    "implicit.test": DaneKind.ALL,
+    "alias.test": DaneKind.ALL,
+    "initial.test": DaneKind.ALL,
+    "outside.test": DaneKind.ALL,
+    "many.test": DaneKind.ALL,
+    "wrong.test": DaneKind.ALL,
+    "mixed.test": DaneKind.ALL,
+    "partly.test": DaneKind.SOME,
+    "half.test": DaneKind.SOME,
+    "none.test": DaneKind.NONE,
+    "none3.test": DaneKind.NONE,
+    "short.test": DaneKind.UNUSABLE,
+    "insecure.test": DaneKind.INSECURE,
+    "bogus-mx.test": DaneKind.FAILURE,
+    "bogus-tlsa.test": DaneKind.FAILURE,
+    "stripped.test": DaneKind.FAILURE,
+    "moved.test": DaneKind.FAILURE,
+    "expired.test": DaneKind.FAILURE,
 }
 
 

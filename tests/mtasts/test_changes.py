@@ -2,7 +2,7 @@
 
 import pytest
 
-from postfix_mta_sts.mtasts.changes import Change, Weight, changes
+from postfix_mta_sts.mtasts.changes import Change, Severity, changes
 from postfix_mta_sts.mtasts.errors import (
     CertificateError,
     DiscoveryError,
@@ -12,7 +12,14 @@ from postfix_mta_sts.mtasts.errors import (
     NoRecordError,
     StatusError,
 )
-from postfix_mta_sts.mtasts.lifecycle import DAY, Fetch, Found, State, after_discovery, after_fetch
+from postfix_mta_sts.mtasts.lifecycle import (
+    DAY,
+    Discovered,
+    Fetch,
+    State,
+    after_discovery,
+    after_fetch,
+)
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from tests.support.surroundings import START, policy
@@ -28,7 +35,7 @@ def got(before: State | None, outcome: Policy | FetchError, policy_id: PolicyId 
     return after_fetch(before, Fetch(policy_id, 300), outcome, at, 0.0)
 
 
-def asked(before: State | None, outcome: Found | DiscoveryError) -> State:
+def asked(before: State | None, outcome: Discovered | DiscoveryError) -> State:
     """The state after an attempt that needed no GET."""
     at = START if before is None else before.checked_at + 60
     after = after_discovery(before, outcome, at)
@@ -48,7 +55,7 @@ NONE = got(None, policy("none"))
 def test_fetched() -> None:
     """A first policy is told with id, mode, mx and max_age."""
     (change,) = told(None, ENFORCED)
-    assert (change.what, change.weight) == ("policy fetched", Weight.NOTE)
+    assert (change.what, change.weight) == ("policy fetched", Severity.NOTE)
     assert change.fields == DESCRIPTION
 
 
@@ -67,12 +74,12 @@ def test_fetched_again(newer: Policy, policy_id: PolicyId, whats: list[str]) -> 
     """What was replaced is told, and what an attacker would replace is told by name."""
     found = told(ENFORCED, got(ENFORCED, newer, policy_id))
     assert [change.what for change in found] == whats
-    assert all(change.weight is not Weight.WARNING for change in found)
+    assert all(change.weight is not Severity.WARNING for change in found)
 
 
 def test_nothing_changed() -> None:
     """A confirmation by DNS is no line."""
-    assert told(ENFORCED, asked(ENFORCED, Found(A, 300))) == []
+    assert told(ENFORCED, asked(ENFORCED, Discovered(A, 300))) == []
 
 
 @pytest.mark.parametrize(
@@ -85,12 +92,12 @@ def test_nothing_changed() -> None:
 def test_a_live_policy_whose_renewal_fails(error: DiscoveryError, what: str) -> None:
     """A warning with the reason, and the time that is left; none for mode none (C9)."""
     (change,) = told(ENFORCED, asked(ENFORCED, error))
-    assert (change.what, change.weight) == (what, Weight.WARNING)
+    assert (change.what, change.weight) == (what, Severity.WARNING)
     assert change.fields["reason"] == str(error)
     assert change.fields["expires_in"] == 604800 - 60
     assert DESCRIPTION.items() <= change.fields.items()
     (quiet,) = told(NONE, asked(NONE, error))
-    assert quiet.weight is not Weight.WARNING
+    assert quiet.weight is not Severity.WARNING
 
 
 def test_growing_intervals() -> None:
@@ -100,7 +107,7 @@ def test_growing_intervals() -> None:
         after = got(state, StatusError("HTTP 404"))
         weights += [change.weight for change in told(state, after)]
         state = after
-    warned = [n for n, weight in enumerate(weights, 1) if weight is Weight.WARNING]
+    warned = [n for n, weight in enumerate(weights, 1) if weight is Severity.WARNING]
     assert warned == [1, 2, 4, 8]
     (recovered,) = told(state, got(state, policy()))[1:]
     assert (recovered.what, recovered.fields["failures"]) == ("recovered", 9)
@@ -117,17 +124,17 @@ def test_expired() -> None:
     dead = after_discovery(ENFORCED, DnsFailureError("SERVFAIL"), START + 7 * DAY)
     assert isinstance(dead, State)
     (change,) = told(ENFORCED, dead)
-    assert (change.what, change.weight) == ("policy expired", Weight.WARNING)
+    assert (change.what, change.weight) == ("policy expired", Severity.WARNING)
     assert DESCRIPTION.items() <= change.fields.items()
     assert change.fields["reason"] == "SERVFAIL"
 
 
 def test_no_policy() -> None:
     """That a domain has none is a detail; that it has one which cannot be had is not."""
-    assert told(None, asked(None, NoRecordError("NXDOMAIN")))[0].weight is Weight.DETAIL
-    assert told(None, asked(None, DnsFailureError("SERVFAIL")))[0].weight is Weight.DETAIL
-    assert told(None, asked(None, InvalidRecordError("two")))[0].weight is Weight.NOTE
-    assert told(None, got(None, StatusError("HTTP 404")))[0].weight is Weight.NOTE
+    assert told(None, asked(None, NoRecordError("NXDOMAIN")))[0].weight is Severity.DETAIL
+    assert told(None, asked(None, DnsFailureError("SERVFAIL")))[0].weight is Severity.DETAIL
+    assert told(None, asked(None, InvalidRecordError("two")))[0].weight is Severity.NOTE
+    assert told(None, got(None, StatusError("HTTP 404")))[0].weight is Severity.NOTE
 
 
 def test_a_policy_that_cannot_be_had_is_told_by_its_result_type() -> None:

@@ -9,11 +9,11 @@ from postfix_mta_sts.mtasts.dane import (
     LIFE_LEAST,
     LIFE_MOST,
     RECHECK_SHARE,
+    DaneKind,
+    DaneOutcome,
     Host,
     HostState,
-    Kind,
     MxState,
-    Outcome,
     Verdict,
     after_verdict,
     from_text,
@@ -39,14 +39,14 @@ INSECURE, GONE, SKIPPED, FAILED = (
 )
 
 
-def found(*states: HostState, ttl: int = HOUR) -> Outcome:
+def found(*states: HostState, ttl: int = HOUR) -> DaneOutcome:
     """What is found of a signed MX RRset with such hosts."""
     hosts = tuple(Host(f"mx{n}", state, f"TLSA of mx{n}") for n, state in enumerate(states))
-    return Outcome(MxState.SECURE, "MX: 2 found, signed", hosts, ttl)
+    return DaneOutcome(MxState.SECURE, "MX: 2 found, signed", hosts, ttl)
 
 
-SILENT = Outcome(MxState.FAILED, "MX: no answer within 5 s")
-UNSIGNED = Outcome(MxState.INSECURE, "MX: not signed", ttl=HOUR)
+SILENT = DaneOutcome(MxState.FAILED, "MX: no answer within 5 s")
+UNSIGNED = DaneOutcome(MxState.INSECURE, "MX: not signed", ttl=HOUR)
 
 
 class TestUsable:
@@ -99,40 +99,40 @@ class TestKind:
     @pytest.mark.parametrize(
         ("states", "kind", "reason"),
         [
-            ([USABLE], Kind.ALL, "TLSA of mx0"),
-            ([GONE, USABLE, USABLE], Kind.ALL, "TLSA of mx1"),
-            ([USABLE, GONE, ABSENT], Kind.SOME, "TLSA of mx2"),
-            ([USABLE, INSECURE], Kind.SOME, "TLSA of mx1"),
-            ([USABLE, UNUSABLE], Kind.SOME, "TLSA of mx1"),
-            ([USABLE, SKIPPED], Kind.SOME, "TLSA of mx1"),
-            ([USABLE, FAILED], Kind.SOME, "TLSA of mx1"),
-            ([ABSENT, FAILED, UNUSABLE], Kind.FAILURE, "TLSA of mx1"),
-            ([ABSENT, UNUSABLE], Kind.UNUSABLE, "TLSA of mx1"),
-            ([GONE, ABSENT, INSECURE], Kind.NONE, "TLSA of mx1"),
-            ([INSECURE, SKIPPED], Kind.NONE, "TLSA of mx0"),
-            ([GONE], Kind.NONE, "MX: 2 found, signed"),
-            ([], Kind.NONE, "MX: 2 found, signed"),
+            ([USABLE], DaneKind.ALL, "TLSA of mx0"),
+            ([GONE, USABLE, USABLE], DaneKind.ALL, "TLSA of mx1"),
+            ([USABLE, GONE, ABSENT], DaneKind.SOME, "TLSA of mx2"),
+            ([USABLE, INSECURE], DaneKind.SOME, "TLSA of mx1"),
+            ([USABLE, UNUSABLE], DaneKind.SOME, "TLSA of mx1"),
+            ([USABLE, SKIPPED], DaneKind.SOME, "TLSA of mx1"),
+            ([USABLE, FAILED], DaneKind.SOME, "TLSA of mx1"),
+            ([ABSENT, FAILED, UNUSABLE], DaneKind.FAILURE, "TLSA of mx1"),
+            ([ABSENT, UNUSABLE], DaneKind.UNUSABLE, "TLSA of mx1"),
+            ([GONE, ABSENT, INSECURE], DaneKind.NONE, "TLSA of mx1"),
+            ([INSECURE, SKIPPED], DaneKind.NONE, "TLSA of mx0"),
+            ([GONE], DaneKind.NONE, "MX: 2 found, signed"),
+            ([], DaneKind.NONE, "MX: 2 found, signed"),
         ],
     )
-    def test_signed(self, states: list[HostState], kind: Kind, reason: str) -> None:
+    def test_signed(self, states: list[HostState], kind: DaneKind, reason: str) -> None:
         """One usable host makes it a DANE domain; without one a failure leaves it open (T5)."""
         outcome = found(*states)
         assert (outcome.kind, outcome.reason) == (kind, reason)
 
     def test_not_signed(self) -> None:
         """An MX RRset that is not signed is no DANE, whatever its hosts have (T2)."""
-        assert (UNSIGNED.kind, UNSIGNED.reason) == (Kind.INSECURE, "MX: not signed")
+        assert (UNSIGNED.kind, UNSIGNED.reason) == (DaneKind.INSECURE, "MX: not signed")
 
     def test_silent(self) -> None:
         """A DNS that does not say is neither signed nor not."""
         verdict = after_verdict(None, SILENT, T)
-        assert (verdict.kind, verdict.mx_is_secure) == (Kind.FAILURE, False)
+        assert (verdict.kind, verdict.mx_is_secure) == (DaneKind.FAILURE, False)
         assert verdict.reason == "MX: no answer within 5 s"
 
     def test_signed_and_then_silent(self) -> None:
         """Where only the step after the MX RRset failed, that is known."""
         verdict = after_verdict(None, found(FAILED), T)
-        assert (verdict.kind, verdict.mx_is_secure) == (Kind.FAILURE, True)
+        assert (verdict.kind, verdict.mx_is_secure) == (DaneKind.FAILURE, True)
 
     @pytest.mark.parametrize("mx", [MxState.INSECURE, MxState.FAILED])
     def test_hosts_without_proof(self, mx: MxState) -> None:
@@ -147,7 +147,7 @@ class TestKind:
             with pytest.raises(ValueError, match="printable"):
                 Host(state=ABSENT, **kwargs)
         with pytest.raises(ValueError, match="printable"):
-            Outcome(MxState.FAILED, text)
+            DaneOutcome(MxState.FAILED, text)
 
 
 class TestLife:
@@ -181,7 +181,9 @@ class TestLife:
 
     @pytest.mark.parametrize("states", [[USABLE], [USABLE, ABSENT], [UNUSABLE], [ABSENT]])
     @pytest.mark.parametrize("failure", [SILENT, found(FAILED)])
-    def test_a_failure_takes_nothing_back(self, states: list[HostState], failure: Outcome) -> None:
+    def test_a_failure_takes_nothing_back(
+        self, states: list[HostState], failure: DaneOutcome
+    ) -> None:
         """A verdict stands through failures for the rest of its life, and no longer (T6)."""
         before = after_verdict(None, found(*states), T)
         late = before.until - 10
@@ -193,12 +195,12 @@ class TestLife:
             before.until,
             before.until,
         )
-        assert after_verdict(still, failure, before.until).kind is Kind.FAILURE
+        assert after_verdict(still, failure, before.until).kind is DaneKind.FAILURE
 
     def test_an_insecure_domain_stands_through_failures_too(self) -> None:
         """That a domain is not signed is not forgotten for a failure."""
         before = after_verdict(None, UNSIGNED, T)
-        assert after_verdict(before, SILENT, T + 1).kind is Kind.INSECURE
+        assert after_verdict(before, SILENT, T + 1).kind is DaneKind.INSECURE
 
     def test_an_answer_ends_a_failure(self) -> None:
         """The next answer replaces all, the failure that was noted included."""
@@ -215,7 +217,7 @@ class TestLife:
     def test_half_an_answer_lives_shortly(self) -> None:
         """A domain of which one host was not heard is asked about again in a minute."""
         verdict = after_verdict(None, found(USABLE, FAILED), T)
-        assert (verdict.kind, verdict.until) == (Kind.SOME, T + LIFE_LEAST)
+        assert (verdict.kind, verdict.until) == (DaneKind.SOME, T + LIFE_LEAST)
 
     def test_the_clock_was_set_back(self) -> None:
         """A verdict from the future is served, looked for at once, and kept a day at most."""
@@ -233,14 +235,14 @@ PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size
 HOSTS = st.builds(Host, PRINTABLE, st.sampled_from(HostState), PRINTABLE)
 OUTCOMES = st.one_of(
     st.builds(
-        Outcome,
+        DaneOutcome,
         st.just(MxState.SECURE),
         PRINTABLE,
         st.lists(HOSTS, max_size=4).map(tuple),
         st.integers(0, 2**31 - 1),
     ),
     st.builds(
-        Outcome,
+        DaneOutcome,
         st.sampled_from([MxState.INSECURE, MxState.FAILED]),
         PRINTABLE,
         ttl=st.integers(0, 2**31 - 1),

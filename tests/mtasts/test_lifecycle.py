@@ -26,8 +26,8 @@ from postfix_mta_sts.mtasts.lifecycle import (
     DNS_FAILURE_BELIEVED,
     HOUR,
     MINUTE,
+    Discovered,
     Fetch,
-    Found,
     Standing,
     State,
     after_discovery,
@@ -63,7 +63,7 @@ def fetched(at: float = T, policy_id: PolicyId = A, max_age: float = WEEK) -> St
     return after_fetch(None, step, policy(max_age=max_age), at, 0.0)
 
 
-def discovered(state: State | None, outcome: Found | DiscoveryError, now: float) -> State:
+def discovered(state: State | None, outcome: Discovered | DiscoveryError, now: float) -> State:
     """The state in which an attempt ends that needs no GET."""
     after = after_discovery(state, outcome, now)
     assert isinstance(after, State)
@@ -72,7 +72,7 @@ def discovered(state: State | None, outcome: Found | DiscoveryError, now: float)
 
 def refused(state: State | None, error: FetchError, now: float, policy_id: PolicyId = A) -> State:
     """The state after the DNS named an id and its GET failed."""
-    step = after_discovery(state, Found(policy_id, 300), now)
+    step = after_discovery(state, Discovered(policy_id, 300), now)
     assert isinstance(step, Fetch)
     return after_fetch(state, step, error, now, 0.0)
 
@@ -117,9 +117,9 @@ def test_what_a_state_is_worth(state: State | None, at: float, worth: Standing) 
 )
 def test_the_record_is_rechecked_after_its_ttl(ttl: int, recheck_in: float) -> None:
     """The TTL is held between a minute and an hour, on both ways (C12)."""
-    step = after_discovery(None, Found(A, ttl), T)
+    step = after_discovery(None, Discovered(A, ttl), T)
     assert step == Fetch(A, recheck_in)
-    confirmed = discovered(KEPT, Found(A, ttl), T + HOUR)
+    confirmed = discovered(KEPT, Discovered(A, ttl), T + HOUR)
     assert confirmed.recheck_at == T + HOUR + recheck_in
 
 
@@ -134,7 +134,7 @@ def test_a_fetched_policy() -> None:
 
 def test_the_same_id_needs_no_https_and_renews_no_age() -> None:
     """A confirmation by DNS alone moves the recheck and nothing else (D16, C2)."""
-    confirmed = discovered(KEPT, Found(A, 300), T + HOUR)
+    confirmed = discovered(KEPT, Discovered(A, 300), T + HOUR)
     assert confirmed == replace(KEPT, checked_at=T + HOUR, recheck_at=T + HOUR + 300)
 
 
@@ -155,9 +155,11 @@ def test_when_a_policy_is_fetched_again(max_age: float, jitter: float, refetch_i
     assert state.refetch_at == pytest.approx(T + refetch_in)
 
 
-@pytest.mark.parametrize("outcome", [Found(A, 300), NO_RECORD, InvalidRecordError("two"), SERVFAIL])
+@pytest.mark.parametrize(
+    "outcome", [Discovered(A, 300), NO_RECORD, InvalidRecordError("two"), SERVFAIL]
+)
 def test_a_due_refetch_minds_neither_the_id_nor_the_record(
-    outcome: Found | DiscoveryError,
+    outcome: Discovered | DiscoveryError,
 ) -> None:
     """A policy a day old is fetched whatever the DNS says, under its id (C8, §10.2)."""
     step = after_discovery(KEPT, outcome, T + DAY)
@@ -171,11 +173,11 @@ def test_a_forced_fetch_minds_neither_age_nor_back_off() -> None:
     step = Fetch(B, MINUTE)
     failed = after_fetch(None, step, NOT_FOUND_404, T, 0.0)
     for state, outcome, policy_id in (
-        (fetched(), Found(A, 60), A),
+        (fetched(), Discovered(A, 60), A),
         (fetched(), NO_RECORD, A),
         (fetched(), SERVFAIL, A),
-        (failed, Found(B, 60), B),
-        (None, Found(B, 60), B),
+        (failed, Discovered(B, 60), B),
+        (None, Discovered(B, 60), B),
     ):
         forced = after_discovery(state, outcome, T + 1, forced=True)
         assert isinstance(forced, Fetch)
@@ -185,7 +187,7 @@ def test_a_forced_fetch_minds_neither_age_nor_back_off() -> None:
 
 def test_a_policy_from_the_future_is_fetched_again() -> None:
     """After the clock was set back, the age that is not known is learned anew."""
-    assert isinstance(after_discovery(KEPT, Found(A, 300), T - DAY), Fetch)
+    assert isinstance(after_discovery(KEPT, Discovered(A, 300), T - DAY), Fetch)
 
 
 @pytest.mark.parametrize(
@@ -194,20 +196,20 @@ def test_a_policy_from_the_future_is_fetched_again() -> None:
 def test_a_back_off_from_the_future_is_not_kept(state: State) -> None:
     """A clock that was wrong, under which every certificate had expired, stops no later fetch."""
     failing = state.backoffs[0].policy_id
-    assert isinstance(after_discovery(state, Found(failing, 300), T), State)
-    assert after_discovery(state, Found(failing, 300), T - DAY) == Fetch(failing, 300)
+    assert isinstance(after_discovery(state, Discovered(failing, 300), T), State)
+    assert after_discovery(state, Discovered(failing, 300), T - DAY) == Fetch(failing, 300)
 
 
 def test_a_renewal_put_off_into_the_future_is_due() -> None:
     """A policy whose renewal failed under a clock ten days ahead is fetched when it is right."""
     state = refused(fetched(max_age=12 * WEEK), NOT_FOUND_404, T + 10 * DAY)
-    assert after_discovery(state, Found(A, 300), T + HOUR) == Fetch(A, 300)
+    assert after_discovery(state, Discovered(A, 300), T + HOUR) == Fetch(A, 300)
 
 
 @pytest.mark.parametrize("new_id", [B, PolicyId("A"), PolicyId("0")])
 def test_any_other_id_is_a_change(new_id: PolicyId) -> None:
     """Ids have no order: what differs is fetched at once (D15)."""
-    step = after_discovery(KEPT, Found(new_id, 300), T + 1)
+    step = after_discovery(KEPT, Discovered(new_id, 300), T + 1)
     assert step == Fetch(new_id, 300)
 
 
@@ -280,8 +282,8 @@ def test_a_failed_fetch_backs_off_per_id() -> None:
     for _ in range(7):
         state = refused(state, NOT_FOUND_404, now)
         until = state.backoffs[-1].until
-        assert isinstance(after_discovery(state, Found(A, 300), until - 1), State)
-        assert after_discovery(state, Found(A, 300), until) == Fetch(A, 300)
+        assert isinstance(after_discovery(state, Discovered(A, 300), until - 1), State)
+        assert after_discovery(state, Discovered(A, 300), until) == Fetch(A, 300)
         waits.append(until - now)
         now = until
     assert waits == [BACKOFF_FIRST, 600, 1200, 2400, BACKOFF_MOST, BACKOFF_MOST, BACKOFF_MOST]
@@ -291,10 +293,10 @@ def test_a_new_id_is_tried_at_once_and_the_old_one_still_waits() -> None:
     """Back-off is per id, also where two ids take turns (§3.3)."""
     state = refused(None, NOT_FOUND_404, T, A)
     state = refused(state, NOT_FOUND_404, T + 60, B)
-    assert isinstance(after_discovery(state, Found(A, 60), T + 120), State)
-    assert isinstance(after_discovery(state, Found(B, 60), T + 120), State)
-    assert after_discovery(state, Found(C, 60), T + 120) == Fetch(C, 60)
-    assert after_discovery(state, Found(A, 60), T + BACKOFF_FIRST) == Fetch(A, 60)
+    assert isinstance(after_discovery(state, Discovered(A, 60), T + 120), State)
+    assert isinstance(after_discovery(state, Discovered(B, 60), T + 120), State)
+    assert after_discovery(state, Discovered(C, 60), T + 120) == Fetch(C, 60)
+    assert after_discovery(state, Discovered(A, 60), T + BACKOFF_FIRST) == Fetch(A, 60)
 
 
 def test_backing_off_survives_other_failures() -> None:
@@ -302,17 +304,17 @@ def test_backing_off_survives_other_failures() -> None:
     state = refused(None, NOT_FOUND_404, T)
     state = discovered(state, SERVFAIL, T + 60)
     state = discovered(state, NO_RECORD, T + 120)
-    assert isinstance(after_discovery(state, Found(A, 60), T + 180), State)
+    assert isinstance(after_discovery(state, Discovered(A, 60), T + 180), State)
 
 
 def test_while_backing_off_the_record_is_still_rechecked() -> None:
     """So that a new id is noticed; the recheck never comes later than the next try."""
     state = refused(KEPT, NOT_FOUND_404, T + 10, B)
-    waiting = discovered(state, Found(B, 3600), T + 70)
+    waiting = discovered(state, Discovered(B, 3600), T + 70)
     assert waiting.recheck_at == T + 10 + BACKOFF_FIRST
     assert waiting.failure == state.failure
     assert waiting.policy == KEPT.policy
-    back = discovered(waiting, Found(A, 60), T + 130)  # the new id was withdrawn
+    back = discovered(waiting, Discovered(A, 60), T + 130)  # the new id was withdrawn
     assert back.failure is None
 
 
@@ -338,7 +340,7 @@ def test_absence() -> None:
     assert not ABSENT.undecided
     again = discovered(ABSENT, NO_RECORD, T + 600)
     assert (again.recheck_at, again.expires_at) == (T + 900, T + 600 + HOUR)
-    assert after_discovery(ABSENT, Found(A, 300), T + 600) == Fetch(A, 300)
+    assert after_discovery(ABSENT, Discovered(A, 300), T + 600) == Fetch(A, 300)
 
 
 def test_a_fetch_that_fails_with_nothing_cached_is_an_absence() -> None:
@@ -387,7 +389,7 @@ def test_failures_in_a_row_are_counted() -> None:
     state = discovered(state, InvalidRecordError("two"), T + 500)
     assert state.failure
     assert (state.failure.count, state.failure.since) == (1, T + 60)
-    assert discovered(state, Found(A, 60), T + 600).failure is None
+    assert discovered(state, Discovered(A, 60), T + 600).failure is None
 
 
 def test_a_record_that_lacks_is_no_news_while_a_renewal_fails() -> None:
@@ -397,8 +399,8 @@ def test_a_record_that_lacks_is_no_news_while_a_renewal_fails() -> None:
     assert after == replace(state, checked_at=T + 120, recheck_at=T + 120 + ABSENCE_RECHECK)
 
 
-OUTCOMES: list[Found | DiscoveryError] = [
-    Found(A, 60), Found(B, 300), NO_RECORD, SERVFAIL, InvalidRecordError("x"),
+OUTCOMES: list[Discovered | DiscoveryError] = [
+    Discovered(A, 60), Discovered(B, 300), NO_RECORD, SERVFAIL, InvalidRecordError("x"),
 ]  # fmt: skip
 GETS: list[Policy | FetchError] = [
     policy(), policy("none", 600), policy("testing", 0), NOT_FOUND_404, InvalidPolicyError(1, "x"),
@@ -414,7 +416,7 @@ GETS: list[Policy | FetchError] = [
     )
 )
 def test_any_life(
-    life: list[tuple[float, Found | DiscoveryError, Policy | FetchError, float]],
+    life: list[tuple[float, Discovered | DiscoveryError, Policy | FetchError, float]],
 ) -> None:
     """Whatever happens: a live policy changes only by a GET, and every state has its times."""
     state, now = None, T

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
-from postfix_mta_sts.network import ipc as crossing
-from postfix_mta_sts.network.child import _Outpost
-from postfix_mta_sts.network.clients import Proof
-from postfix_mta_sts.network.ipc import Line, Message
+from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network.child import _Child
+from postfix_mta_sts.network.clients import LazyDaneClient
+from postfix_mta_sts.network.ipc import Channel, Message
 from postfix_mta_sts.network.outside import network
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.dns import Fault
 from tests.support.internet import Internet
 from tests.support.policy_host import Script, ok, reply, silence, then_abort, then_silence
@@ -32,7 +32,7 @@ Call = tuple[str, *tuple[Domain, ...]]
 class Caller:
     """This end of the line."""
 
-    line: Line
+    line: Channel
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -65,7 +65,7 @@ class Caller:
                 self._calls[number].set_result(outcome)
 
 
-async def serve(sock: socket.socket, terms: Terms) -> None:
+async def serve(sock: socket.socket, terms: NetworkSettings) -> None:
     """Be the other end, which can also be asked what is `left` of what it began."""
 
     async def left() -> Sequence[Sequence[str]]:
@@ -73,24 +73,24 @@ async def serve(sock: socket.socket, terms: Terms) -> None:
         own = {main, asyncio.current_task()}
         if others := asyncio.all_tasks() - own:
             await asyncio.wait(others, timeout=ENDS_WITHIN)
-        noted = set(outpost._tasks.values())
+        noted = set(child._tasks.values())
         return [[task.get_name() for task in tasks - own] for tasks in (asyncio.all_tasks(), noted)]
 
     main = asyncio.current_task()
     async with network(terms) as (dns, fetcher):
-        outpost = _Outpost(dns, fetcher, Proof(terms))
-        outpost._ways = {**outpost._ways, "left": left}
-        await outpost.run(sock)
+        child = _Child(dns, fetcher, LazyDaneClient(terms))
+        child._ways = {**child._ways, "left": left}
+        await child.run(sock)
 
 
 @asynccontextmanager
-async def other_end(terms: Terms) -> AsyncIterator[Caller]:
+async def other_end(terms: NetworkSettings) -> AsyncIterator[Caller]:
     """It has a loop of its own, on which nothing of this test runs."""
     here, there = socket.socketpair()
 
     running = asyncio.create_task(asyncio.to_thread(asyncio.run, serve(there, terms)))
     caller = Caller()
-    caller.line = await crossing.line(here, caller.hear, lambda: None)
+    caller.line = await ipc.line(here, caller.hear, lambda: None)
     try:
         yield caller
     finally:
@@ -121,16 +121,18 @@ def publish_all_kinds(net: Internet) -> list[Call]:
     net.record("record.test", "v=STSv1;")
     net.vouch("dane.test")
     domains = [*answers, "good", "unreachable", "servfail", "silence", "record", "dane", "absent"]
-    ways = ("discover", "fetch", "judge")
+    ways = ("discover", "fetch", "look_up_dane")
     asked = [(way, parse_domain(f"{name}.test")) for way in ways for name in domains]
-    return [*asked, ("blind",), ("nonsense",)]
+    return [*asked, ("not_validating",), ("nonsense",)]
 
 
 async def test_nothing_is_left_of_what_ended(net: Internet, tmp_path: Path) -> None:
     """After hundreds of calls with every kind of outcome there is no task more than before."""
     calls = publish_all_kinds(net)
     changes = {"dns": {"timeout": "1s"}, "https": {"timeout": "2s"}}
-    async with other_end(Terms.of(net.settings(tmp_path, changes), net.hosts.port)) as caller:
+    async with other_end(
+        NetworkSettings.of(net.settings(tmp_path, changes), net.hosts.port)
+    ) as caller:
         outcomes = await asyncio.gather(*(caller.call(*each) for each in calls * TIMES))
         assert await caller.left() == [[], []]
     kinds = Counter(o.code if isinstance(o, MtaStsError) else "success" for o in outcomes)
@@ -145,7 +147,7 @@ async def test_nothing_is_left_of_what_was_cancelled(net: Internet, tmp_path: Pa
     """A call that nobody waits for any more leaves no task, wherever it had got to."""
     calls = publish_all_kinds(net)
     good = parse_domain("good.test")
-    async with other_end(Terms.of(net.settings(tmp_path), net.hosts.port)) as caller:
+    async with other_end(NetworkSettings.of(net.settings(tmp_path), net.hosts.port)) as caller:
         net.hosts.hold()
         begun = [caller.begin("fetch", good) for _ in range(TIMES)]
         await net.hosts.gets.reached("mta-sts.good.test", TIMES)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.mtasts.dane import Kind
+from postfix_mta_sts.mtasts.dane import DaneKind
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError, OwnFaultError
-from postfix_mta_sts.network.client import Network
+from postfix_mta_sts.network.client import NetworkClient
 from postfix_mta_sts.network.dns import FAILURES_TOLD
 from tests.support.dns import DnsServer, Fault
 from tests.support.internet import Internet
@@ -24,10 +24,10 @@ GOOD = parse_domain("good.test")
 
 
 @asynccontextmanager
-async def asking(net: Internet, folder: Path) -> AsyncIterator[Network]:
+async def asking(net: Internet, folder: Path) -> AsyncIterator[NetworkClient]:
     """A network that leads there."""
-    network = Network(net.hosts.port)
-    await network.change(net.settings(folder))
+    network = NetworkClient(net.hosts.port)
+    await network.reconfigure(net.settings(folder))
     try:
         yield network
     finally:
@@ -46,7 +46,7 @@ async def test_another_name_server(net: Internet, tmp_path: Path) -> None:
     async with DnsServer() as other, asking(net, tmp_path) as network:
         other.zone["_mta-sts.good.test TXT"] = ['"v=STSv1; id=other;"']
         changes = {"dns": {"nameservers": [other.address]}}
-        await network.change(net.settings(tmp_path, changes))
+        await network.reconfigure(net.settings(tmp_path, changes))
         assert (await network.discover(GOOD)).policy_id == "other"
     assert net.queries("good.test") == 0
 
@@ -55,25 +55,25 @@ async def test_proof(net: Internet, tmp_path: Path) -> None:
     """What DNSSEC proves, and whether anything does, is asked of the newest name servers."""
     net.dns.zone[". SOA"] = ["a. b. 1 2 3 4 5"]
     async with DnsServer(net.dns.zone, signed=["."]) as other, asking(net, tmp_path) as network:
-        assert [str(each) for each in await network.blind()] == [net.dns.address]
-        assert (await network.judge(GOOD)).kind is Kind.INSECURE
-        await network.change(net.settings(tmp_path, {"dns": {"nameservers": [other.address]}}))
-        assert (await network.blind(), network.untrusted) == ([], [])
-        assert (await network.judge(GOOD)).kind is Kind.NONE
+        assert [str(each) for each in await network.not_validating()] == [net.dns.address]
+        assert (await network.look_up_dane(GOOD)).kind is DaneKind.INSECURE
+        await network.reconfigure(net.settings(tmp_path, {"dns": {"nameservers": [other.address]}}))
+        assert (await network.not_validating(), network.untrusted) == ([], [])
+        assert (await network.look_up_dane(GOOD)).kind is DaneKind.NONE
 
 
 async def test_silent(net: Internet, tmp_path: Path) -> None:
     """A DNS that answers nothing is called silent; of other name servers that is not known yet."""
     net.vanish(Fault.SERVFAIL)
     async with asking(net, tmp_path) as network:
-        silent = [network.silent]
+        unanswered = [network.unanswered]
         for _ in range(FAILURES_TOLD):
             with pytest.raises(DnsFailureError):
                 await network.discover(GOOD)
-        silent.append(network.silent)
-        await network.change(net.settings(tmp_path))
-        silent.append(network.silent)
-    assert silent == [False, True, False]
+        unanswered.append(network.unanswered)
+        await network.reconfigure(net.settings(tmp_path))
+        unanswered.append(network.unanswered)
+    assert unanswered == [False, True, False]
 
 
 async def test_what_was_begun_is_ended(net: Internet, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ async def test_what_was_begun_is_ended(net: Internet, tmp_path: Path) -> None:
         begun = asyncio.create_task(network.fetch(GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
         for _ in range(2):
-            await network.change(net.settings(tmp_path))
+            await network.reconfigure(net.settings(tmp_path))
         net.hosts.release()
         assert (await begun).max_age
 
@@ -95,7 +95,7 @@ async def test_a_change_that_fails(net: Internet, tmp_path: Path) -> None:
         assert (await network.discover(GOOD)).ttl
         net.ca_file.write_text("no certificate")
         with pytest.raises(OSError, match="no certificate"):
-            await network.change(settings)
+            await network.reconfigure(settings)
         assert (await network.fetch(GOOD)).max_age
 
 
@@ -106,7 +106,7 @@ async def test_a_file_that_was_good(net: Internet, tmp_path: Path) -> None:
         net.ca_file.unlink()  # before the first process can have read it
         begun = asyncio.create_task(network.fetch(GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
-        os.kill(network._generations[-1].liaison._child.pid, signal.SIGKILL)
+        os.kill(network._generations[-1].process._child.pid, signal.SIGKILL)
         with pytest.raises(OwnFaultError):
             await begun
         net.hosts.release()
@@ -119,7 +119,7 @@ async def test_other_authorities(net: Internet, tmp_path: Path) -> None:
     other.mkdir()
     changes = {"https": {"ca_file": str(Authority().write(other))}}
     async with asking(net, tmp_path) as network:
-        await network.change(net.settings(tmp_path, changes))
+        await network.reconfigure(net.settings(tmp_path, changes))
         with pytest.raises(CertificateError):
             await network.fetch(GOOD)
 
@@ -130,7 +130,7 @@ async def test_close_amid_work(net: Internet, tmp_path: Path) -> None:
     async with asking(net, tmp_path) as network:
         begun = [asyncio.create_task(network.fetch(GOOD))]
         await net.hosts.gets.reached("mta-sts.good.test")
-        await network.change(net.settings(tmp_path))
+        await network.reconfigure(net.settings(tmp_path))
         begun.append(asyncio.create_task(network.fetch(GOOD)))
         await net.hosts.gets.reached("mta-sts.good.test", 2)
     done = await asyncio.gather(*begun, return_exceptions=True)

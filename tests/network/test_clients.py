@@ -5,38 +5,42 @@ import sys
 
 import pytest
 
-from postfix_mta_sts.config.settings import Dns, Settings
-from postfix_mta_sts.mtasts.dane import Kind
+from postfix_mta_sts.config.settings import DnsSettings, Settings
+from postfix_mta_sts.mtasts.dane import DaneKind
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.network.clients import Proof
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.clients import LazyDaneClient
+from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.dns import DnsServer
 
 
 @pytest.mark.parametrize(("trust_ad", "untrusted"), [(False, ["192.0.2.1:53"]), (True, [])])
 async def test_untrusted(untrusted: list[str], *, trust_ad: bool) -> None:
     """A name server that is not on loopback counts only on the administrator's word (T1)."""
-    dns = Dns(nameservers=("127.0.0.1", "192.0.2.1", "::1"), trust_ad=trust_ad)
-    assert [str(each) for each in Proof(Terms.of(Settings(dns=dns))).untrusted] == untrusted
+    dns = DnsSettings(nameservers=("127.0.0.1", "192.0.2.1", "::1"), trust_ad=trust_ad)
+    assert [
+        str(each) for each in LazyDaneClient(NetworkSettings.of(Settings(dns=dns))).untrusted
+    ] == untrusted
 
 
 async def test_as_configured() -> None:
     """The name servers of the settings are asked, and no others."""
     async with DnsServer({". SOA": ["a. b. 1 2 3 4 5"]}, signed=["."]) as server:
-        proof = Proof(Terms.of(Settings(dns=Dns(nameservers=(server.address,), timeout=20))))
-        assert await proof.blind() == []
-        assert (await proof.judge(Domain("good.test"))).kind is Kind.NONE
+        dane_client = LazyDaneClient(
+            NetworkSettings.of(Settings(dns=DnsSettings(nameservers=(server.address,), timeout=20)))
+        )
+        assert await dane_client.not_validating() == []
+        assert (await dane_client.look_up_dane(Domain("good.test"))).kind is DaneKind.NONE
 
 
 def test_imported_late() -> None:
-    """Neither to run the daemon nor to have a `Proof` takes a DNS library; to look does."""
+    """Neither running the daemon nor having a `LazyDaneClient` loads dnspython; a look-up does."""
     script = """
         import sys
         import postfix_mta_sts.daemon.assembly
         from postfix_mta_sts.config.settings import Settings
-        from postfix_mta_sts.network.clients import Proof
-        from postfix_mta_sts.network.settings import Terms
-        proof = Proof(Terms.of(Settings()))
+        from postfix_mta_sts.network.clients import LazyDaneClient
+        from postfix_mta_sts.network.settings import NetworkSettings
+        proof = LazyDaneClient(NetworkSettings.of(Settings()))
         before = "dns" in sys.modules
         proof.untrusted
         print(before, "dns" in sys.modules)

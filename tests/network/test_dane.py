@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
-from postfix_mta_sts.mtasts.dane import HOSTS_MOST, HostState, Kind, MxState
+from postfix_mta_sts.mtasts.dane import HOSTS_MOST, DaneKind, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.network.dane import HOSTS_AT_ONCE, Dane
-from postfix_mta_sts.network.dnssec import Dnssec
+from postfix_mta_sts.network.dane import HOSTS_AT_ONCE, DaneClient
+from postfix_mta_sts.network.dnssec import DnssecClient
 from tests.support.dns import MINIMUM_TTL, DnsServer, Fault, Records
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -44,9 +44,9 @@ async def server() -> AsyncIterator[DnsServer]:
 
 
 @pytest.fixture
-def dane(server: DnsServer) -> Dane:
+def dane(server: DnsServer) -> DaneClient:
     """Who asks that resolver."""
-    return Dane(Dnssec([server.address], PATIENCE))
+    return DaneClient(DnssecClient([server.address], PATIENCE))
 
 
 @pytest.mark.parametrize(
@@ -54,98 +54,98 @@ def dane(server: DnsServer) -> Dane:
     [
         pytest.param(
             {**ONE_MX, AT_MX1: [TLSA]},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable",
             id="one host",
         ),
         pytest.param(
             {**TWO_MX, AT_MX1: [TLSA, PKIX], AT_MX2: [TLSA]},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx1.good.test: 2 found, signed, 1 usable",
             id="all hosts",
         ),
         pytest.param(
             {**TWO_MX, AT_MX1: [TLSA]},
-            Kind.SOME,
+            DaneKind.SOME,
             "TLSA of _25._tcp.mx2.good.test: NXDOMAIN, signed",
             id="some hosts",
         ),
         pytest.param(
             {**TWO_MX, AT_MX1: [PKIX], AT_MX2: Fault.NODATA},
-            Kind.UNUSABLE,
+            DaneKind.UNUSABLE,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 0 usable",
             id="PKIX usages only",
         ),
         pytest.param(
             {**ONE_MX, AT_MX1: [SHORT]},
-            Kind.UNUSABLE,
+            DaneKind.UNUSABLE,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 0 usable",
             id="wrong digest length",
         ),
         pytest.param(
             ONE_MX,
-            Kind.NONE,
+            DaneKind.NONE,
             "TLSA of _25._tcp.mx1.good.test: NXDOMAIN, signed",
             id="proven absence",
         ),
         pytest.param(
             {**ONE_MX, AT_MX1: Fault.NODATA},
-            Kind.NONE,
+            DaneKind.NONE,
             "TLSA of _25._tcp.mx1.good.test: NODATA, signed",
             id="proven absence of the type",
         ),
         pytest.param(
             {**ONE_MX, AT_MX1: Fault.SERVFAIL},
-            Kind.FAILURE,
+            DaneKind.FAILURE,
             "TLSA of _25._tcp.mx1.good.test: SERVFAIL from the name server",
             id="bogus TLSA",
         ),
         pytest.param(
             {**TWO_MX, AT_MX1: Fault.SERVFAIL},
-            Kind.FAILURE,
+            DaneKind.FAILURE,
             "TLSA of _25._tcp.mx1.good.test: SERVFAIL from the name server",
             id="bogus TLSA of one host, none at the other",
         ),
         pytest.param(
             {**TWO_MX, AT_MX1: Fault.SERVFAIL, AT_MX2: [TLSA]},
-            Kind.SOME,
+            DaneKind.SOME,
             "TLSA of _25._tcp.mx1.good.test: SERVFAIL from the name server",
             id="bogus TLSA of one host, good ones at the other",
         ),
         pytest.param(
             {**ONE_MX, "mx1.good.test A": Fault.SERVFAIL, AT_MX1: [TLSA]},
-            Kind.FAILURE,
+            DaneKind.FAILURE,
             "A of mx1.good.test: SERVFAIL from the name server",
             id="bogus address",
         ),
         pytest.param(
             {"good.test MX": Fault.SERVFAIL},
-            Kind.FAILURE,
+            DaneKind.FAILURE,
             "MX of good.test: SERVFAIL from the name server",
             id="bogus MX",
         ),
         pytest.param(
             {"good.test MX": ["0 ."], "good.test A": ["192.0.2.1"]},
-            Kind.NONE,
+            DaneKind.NONE,
             "MX of good.test: 1 found, signed",
             id="null MX",
         ),
-        pytest.param({}, Kind.NONE, "MX of good.test: NXDOMAIN, signed", id="no such domain"),
+        pytest.param({}, DaneKind.NONE, "MX of good.test: NXDOMAIN, signed", id="no such domain"),
         pytest.param(
             {"good.test A": ["192.0.2.1"], "_25._tcp.good.test TLSA": [TLSA]},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.good.test: 1 found, signed, 1 usable",
             id="implicit MX",
         ),
         pytest.param(
             {"good.test TXT": ["x"]},
-            Kind.NONE,
+            DaneKind.NONE,
             "MX of good.test: NODATA, signed",
             id="implicit MX without an address",
         ),
         pytest.param(
             {"good.test MX": ["10 mx.plain.test."], **PLAIN, "_25._tcp.mx.plain.test TLSA": [TLSA]},
-            Kind.NONE,
+            DaneKind.NONE,
             "addresses of mx.plain.test: 1 found, not signed",
             id="host in a zone that is not signed",
         ),
@@ -155,7 +155,7 @@ def dane(server: DnsServer) -> Dane:
                 "mx1.good.test AAAA": ["2001:db8::1"],
                 AT_MX1: [TLSA],
             },
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable",
             id="IPv6 only",
         ),
@@ -166,49 +166,49 @@ def dane(server: DnsServer) -> Dane:
                 "mx1.good.test AAAA": ["2001:db8::1"],
                 AT_MX1: [TLSA],
             },
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable",
             id="IPv6, and IPv4 fails",
         ),
         pytest.param(
             {**TWO_MX, "mx1.good.test A": Fault.NXDOMAIN, AT_MX2: [TLSA]},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx2.good.test: 1 found, signed, 1 usable",
             id="a host that does not exist",
         ),
         pytest.param(
             {**ALIAS, **REAL, AT_REAL: [TLSA], AT_MX1: [PKIX]},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.real.good.test: 1 found, signed, 1 usable",
             id="CNAME, TLSA where it leads",
         ),
         pytest.param(
             {**ALIAS, **REAL, AT_MX1: [TLSA]},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable",
             id="CNAME, TLSA where it begins",
         ),
         pytest.param(
             {**ALIAS, **REAL, AT_REAL: [PKIX], AT_MX1: [TLSA]},
-            Kind.UNUSABLE,
+            DaneKind.UNUSABLE,
             "TLSA of _25._tcp.real.good.test: 1 found, signed, 0 usable",
             id="CNAME, the first TLSA records count",
         ),
         pytest.param(
             {**ALIAS, **REAL, AT_REAL: Fault.SERVFAIL, AT_MX1: [TLSA]},
-            Kind.FAILURE,
+            DaneKind.FAILURE,
             "TLSA of _25._tcp.real.good.test: SERVFAIL from the name server",
             id="CNAME, bogus TLSA where it leads",
         ),
         pytest.param(
             {**ALIAS, **REAL},
-            Kind.NONE,
+            DaneKind.NONE,
             "TLSA of _25._tcp.mx1.good.test: NXDOMAIN, signed",
             id="CNAME, no TLSA",
         ),
         pytest.param(
             {**OUT, **PLAIN, AT_MX1: [TLSA], "_25._tcp.mx.plain.test TLSA": [PKIX]},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable",
             id="signed CNAME into a zone that is not",
         ),
@@ -219,24 +219,24 @@ def dane(server: DnsServer) -> Dane:
                 **REAL,
                 AT_REAL: [TLSA],
             },
-            Kind.NONE,
+            DaneKind.NONE,
             "addresses of mx.plain.test: 1 found, not signed",
             id="CNAME that is not signed into a signed zone",
         ),
         pytest.param(
             {**ONE_MX, AT_MX1: Records([TLSA], truncated=True)},
-            Kind.ALL,
+            DaneKind.ALL,
             "TLSA of _25._tcp.mx1.good.test: 1 found, signed, 1 usable",
             id="truncated",
         ),
     ],
 )
 async def test_signed_domain(
-    dane: Dane, server: DnsServer, zone: Zone, kind: Kind, reason: str
+    dane: DaneClient, server: DnsServer, zone: Zone, kind: DaneKind, reason: str
 ) -> None:
     """What the DNS has of a signed domain gives this verdict, by this step (T2, T3, T5)."""
     server.zone |= zone
-    outcome = await dane.judge(GOOD)
+    outcome = await dane.look_up_dane(GOOD)
     assert (outcome.kind, outcome.reason) == (kind, reason)
 
 
@@ -250,28 +250,28 @@ async def test_signed_domain(
     ids=["MX", "NODATA", "NXDOMAIN"],
 )
 async def test_domain_that_is_not_signed(
-    dane: Dane, server: DnsServer, found: Sequence[str] | Fault, said: str
+    dane: DaneClient, server: DnsServer, found: Sequence[str] | Fault, said: str
 ) -> None:
     """It costs one query, for its MX records, whatever its hosts have (T2)."""
     server.zone |= {**ONE_MX, AT_MX1: [TLSA], "plain.test MX": found}
-    outcome = await dane.judge(Domain("plain.test"))
-    assert (outcome.kind, outcome.mx) == (Kind.INSECURE, MxState.INSECURE)
+    outcome = await dane.look_up_dane(Domain("plain.test"))
+    assert (outcome.kind, outcome.mx) == (DaneKind.INSECURE, MxState.INSECURE)
     assert outcome.reason == f"MX of plain.test: {said}, not signed"
     assert (server.queries["plain.test", "MX"], server.queries.total) == (1, 1)
 
 
-async def test_a_host_costs_two_queries(dane: Dane, server: DnsServer) -> None:
+async def test_a_host_costs_two_queries(dane: DaneClient, server: DnsServer) -> None:
     """A signed domain costs its MX query, and two for a host: one address, and the TLSA."""
     server.zone |= {**TWO_MX, AT_MX1: [TLSA], AT_MX2: [TLSA]}
-    await dane.judge(GOOD)
+    await dane.look_up_dane(GOOD)
     assert server.queries.total == 5
 
 
-async def test_hosts_in_order(dane: Dane, server: DnsServer) -> None:
+async def test_hosts_in_order(dane: DaneClient, server: DnsServer) -> None:
     """Each host has a verdict of its own, the most preferred first, and none twice."""
     server.zone |= {**TWO_MX, AT_MX2: [TLSA]}
     server.zone["good.test MX"] = ["20 MX2.good.test.", "10 mx1.good.test.", "30 mx1.good.test."]
-    outcome = await dane.judge(GOOD)
+    outcome = await dane.look_up_dane(GOOD)
     assert [(host.name, host.state) for host in outcome.hosts] == [
         ("mx1.good.test", HostState.ABSENT),
         ("mx2.good.test", HostState.USABLE),
@@ -279,38 +279,38 @@ async def test_hosts_in_order(dane: Dane, server: DnsServer) -> None:
 
 
 @pytest.mark.parametrize("short", ["good.test MX", "mx1.good.test A", AT_MX1])
-async def test_the_least_ttl(dane: Dane, server: DnsServer, short: str) -> None:
+async def test_the_least_ttl(dane: DaneClient, server: DnsServer, short: str) -> None:
     """An outcome is good for as long as the shortest of its answers (T6)."""
     data = {**ONE_MX, AT_MX1: [TLSA]}
     server.zone |= {name: Records(records, ttl=900) for name, records in data.items()}
     server.zone[short] = Records(data[short], ttl=77)
-    assert (await dane.judge(GOOD)).ttl == 77
+    assert (await dane.look_up_dane(GOOD)).ttl == 77
 
 
-async def test_the_ttl_of_an_absence(dane: Dane, server: DnsServer) -> None:
+async def test_the_ttl_of_an_absence(dane: DaneClient, server: DnsServer) -> None:
     """That there is no TLSA record is good for as long as the zone's SOA says (RFC 2308 §5)."""
     server.zone |= {name: Records(data, ttl=90_000) for name, data in ONE_MX.items()}
-    assert (await dane.judge(GOOD)).ttl == MINIMUM_TTL
+    assert (await dane.look_up_dane(GOOD)).ttl == MINIMUM_TTL
 
 
-async def test_too_many_hosts(dane: Dane, server: DnsServer) -> None:
+async def test_too_many_hosts(dane: DaneClient, server: DnsServer) -> None:
     """Only so many hosts are asked about, and of the others it is said that they were not."""
     names = [f"mx{n:02}.good.test" for n in range(HOSTS_MOST + 5)]
     server.zone["good.test MX"] = [f"{n} {name}." for n, name in enumerate(names)]
     for name in names:
         server.zone |= {f"{name} A": ["192.0.2.1"], f"_25._tcp.{name} TLSA": [TLSA]}
-    outcome = await dane.judge(GOOD)
-    assert outcome.kind is Kind.SOME
+    outcome = await dane.look_up_dane(GOOD)
+    assert outcome.kind is DaneKind.SOME
     assert outcome.reason == f"5 more MX hosts than {HOSTS_MOST} are not asked about"
     assert server.queries.total == 1 + 2 * HOSTS_MOST
 
 
-async def test_few_hosts_at_once(dane: Dane, server: DnsServer) -> None:
+async def test_few_hosts_at_once(dane: DaneClient, server: DnsServer) -> None:
     """No more than four hosts are asked about at a time, each by one query at a time."""
     names = [f"mx{n}.good.test" for n in range(HOSTS_AT_ONCE + 2)]
     server.zone["good.test MX"] = [f"10 {name}." for name in names]
     server.zone |= {f"{name} A": ["192.0.2.1"] for name in names}
-    asked = asyncio.create_task(dane.judge(GOOD))
+    asked = asyncio.create_task(dane.look_up_dane(GOOD))
     await server.queries.reached(("good.test", "MX"))
     server.hold()
     await server.queries.total_reached(1 + HOSTS_AT_ONCE)
@@ -319,11 +319,11 @@ async def test_few_hosts_at_once(dane: Dane, server: DnsServer) -> None:
     assert len((await asked).hosts) == len(names)
 
 
-async def test_given_up(dane: Dane, server: DnsServer) -> None:
+async def test_given_up(dane: DaneClient, server: DnsServer) -> None:
     """Who has no more time cancels, and nothing is left running."""
     server.zone |= TWO_MX
     server.hold()
-    asked = asyncio.create_task(dane.judge(GOOD))
+    asked = asyncio.create_task(dane.look_up_dane(GOOD))
     await server.queries.total_reached(1)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.network.dns_message import (
     TTL_MOST,
-    Kind,
+    DnsResponse,
     MalformedError,
     Mx,
     NameTooLongError,
     Question,
-    Response,
+    RecordType,
     Tlsa,
 )
 
-MX = Question("good.test", Kind.MX, 4711)
-TLSA = Question("good.test", Kind.TLSA, 4711)
+MX = Question("good.test", RecordType.MX, 4711)
+TLSA = Question("good.test", RecordType.TLSA, 4711)
 FLAGS = dns.flags.QR | dns.flags.RD | dns.flags.RA | dns.flags.AD
 HEADER = struct.Struct("!6H")
 GOOD = b"\x04good\x04test\x00"
-ASKED = GOOD + struct.pack("!HH", Kind.MX, 1)
-ASKED_TLSA = GOOD + struct.pack("!HH", Kind.TLSA, 1)
+ASKED = GOOD + struct.pack("!HH", RecordType.MX, 1)
+ASKED_TLSA = GOOD + struct.pack("!HH", RecordType.TLSA, 1)
 
 
 def answered(question: Question, *rrsets: dns.rrset.RRset) -> dns.message.Message:
@@ -61,7 +61,7 @@ class TestQuestion:
 
     def test_as_dnspython_reads_it(self) -> None:
         """One question, recursion desired, EDNS with DO, and the AD bit."""
-        query = dns.message.from_wire(Question("Good.test", Kind.TLSA, 4711).wire())
+        query = dns.message.from_wire(Question("Good.test", RecordType.TLSA, 4711).wire())
         (question,) = query.question
         assert (query.id, question.name, question.rdtype) == (
             4711,
@@ -71,27 +71,27 @@ class TestQuestion:
         assert query.flags == dns.flags.RD | dns.flags.AD
         assert (query.edns, query.ednsflags, query.payload) == (0, dns.flags.DO, 1232)
 
-    @pytest.mark.parametrize("kind", Kind)
-    def test_kinds(self, kind: Kind) -> None:
+    @pytest.mark.parametrize("kind", RecordType)
+    def test_kinds(self, kind: RecordType) -> None:
         """The numbers are those of the registry."""
         assert int(dns.rdatatype.from_text(kind.name)) == int(kind)
 
     def test_root(self) -> None:
         """The root is a name."""
-        query = dns.message.from_wire(Question(".", Kind.SOA, 1).wire())
+        query = dns.message.from_wire(Question(".", RecordType.SOA, 1).wire())
         assert query.question[0].name == dns.name.root
 
     @given(LABELS)
     def test_any_name(self, labels: list[bytes]) -> None:
         """A name that came in an answer can be asked for, in lower case and printable ASCII."""
-        asked = Question("good.test", Kind.CNAME, 4711)
+        asked = Question("good.test", RecordType.CNAME, 4711)
         target = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
         wire = raw(record(b"\xc0\x0c", 5, target), asked=GOOD + struct.pack("!HH", 5, 1))
         (text,) = asked.read(wire).records
         assert isinstance(text, str)
         assert text.isascii()
         assert text.isprintable()
-        again = dns.message.from_wire(Question(text, Kind.A, 1).wire()).question[0].name
+        again = dns.message.from_wire(Question(text, RecordType.A, 1).wire()).question[0].name
         assert again.labels == (*(label.lower() for label in labels), b"")
 
     @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ class TestQuestion:
     def test_no_name(self, name: str) -> None:
         """What no message can hold cannot be asked."""
         with pytest.raises(NameTooLongError):
-            Question(name, Kind.A, 1)
+            Question(name, RecordType.A, 1)
 
     def test_longest_name(self) -> None:
         """255 octets are a name, with their lengths and the root."""
         name = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
-        query = dns.message.from_wire(Question(name, Kind.A, 1).wire())
+        query = dns.message.from_wire(Question(name, RecordType.A, 1).wire())
         assert sum(len(label) + 1 for label in query.question[0].name.labels) == 255
 
 
@@ -128,7 +128,8 @@ class TestResponse:
         read = MX.read(response.to_wire(max_size=65535))
         hosts = [r.host for r in read.records if isinstance(r, Mx)]
         names = [
-            dns.message.from_wire(Question(h, Kind.A, 1).wire()).question[0].name for h in hosts
+            dns.message.from_wire(Question(h, RecordType.A, 1).wire()).question[0].name
+            for h in hosts
         ]
         assert {r.preference for r in read.records if isinstance(r, Mx)} == {n for n, _ in records}
         assert set(names) == {name for _, name in records}
@@ -180,13 +181,17 @@ class TestResponse:
 
     @pytest.mark.parametrize(
         ("kind", "text"),
-        [(Kind.A, "192.0.2.1"), (Kind.AAAA, "2001:db8::1"), (Kind.CNAME, "b.test")],
+        [
+            (RecordType.A, "192.0.2.1"),
+            (RecordType.AAAA, "2001:db8::1"),
+            (RecordType.CNAME, "b.test"),
+        ],
     )
-    def test_others(self, kind: Kind, text: str) -> None:
+    def test_others(self, kind: RecordType, text: str) -> None:
         """Addresses and CNAMEs are text."""
         asked = Question("good.test", kind, 1)
         rrset = dns.rrset.from_text(
-            "good.test.", 300, "IN", kind.name, f"{text}." if kind is Kind.CNAME else text
+            "good.test.", 300, "IN", kind.name, f"{text}." if kind is RecordType.CNAME else text
         )
         assert asked.read(answered(asked, rrset).to_wire()).records == (text,)
 
@@ -225,24 +230,26 @@ class TestResponse:
 
     def test_ttl_beyond_measure(self) -> None:
         """A TTL with its highest bit set is none (RFC 2181 §8)."""
-        wire = raw(record(b"\xc0\x0c", Kind.MX, b"\0\0\0", ttl=2**31))
-        assert MX.read(wire) == Response(0, authentic=True, name="good.test", records=(Mx(0, "."),))
+        wire = raw(record(b"\xc0\x0c", RecordType.MX, b"\0\0\0", ttl=2**31))
+        assert MX.read(wire) == DnsResponse(
+            0, authentic=True, name="good.test", records=(Mx(0, "."),)
+        )
 
     def test_truncated(self) -> None:
         """Of a truncated answer nothing is read."""
-        assert MX.read(raw(b"\xff", flags=FLAGS | dns.flags.TC)) == Response(0, truncated=True)
+        assert MX.read(raw(b"\xff", flags=FLAGS | dns.flags.TC)) == DnsResponse(0, truncated=True)
 
     @pytest.mark.parametrize("rcode", [1, 2, 4, 5])
     def test_errors(self, rcode: int) -> None:
         """An error is its number, with the question or, from a poor server, without."""
-        assert MX.read(raw(b"\0", count=0, flags=FLAGS | rcode)) == Response(rcode)
-        assert MX.read(HEADER.pack(4711, FLAGS | rcode, 0, 0, 0, 0)) == Response(rcode)
+        assert MX.read(raw(b"\0", count=0, flags=FLAGS | rcode)) == DnsResponse(rcode)
+        assert MX.read(HEADER.pack(4711, FLAGS | rcode, 0, 0, 0, 0)) == DnsResponse(rcode)
 
     def test_extended_error(self) -> None:
         """The upper bits of an error stand in the OPT record (RFC 6891 §6.1.3)."""
         opt = b"\0" + struct.pack("!HHIH", 41, 1232, 1 << 24, 0)
         wire = HEADER.pack(4711, FLAGS, 1, 0, 0, 1) + ASKED + opt
-        assert MX.read(wire) == Response(16)
+        assert MX.read(wire) == DnsResponse(16)
 
     @pytest.mark.parametrize(
         "wire",
@@ -283,8 +290,8 @@ class TestResponse:
         with pytest.raises(MalformedError):
             MX.read(raw(answer))
 
-    @pytest.mark.parametrize("kind", [Kind.A, Kind.AAAA])
-    def test_address_of_another_length(self, kind: Kind) -> None:
+    @pytest.mark.parametrize("kind", [RecordType.A, RecordType.AAAA])
+    def test_address_of_another_length(self, kind: RecordType) -> None:
         """An address has its length, or the message is malformed."""
         asked = Question("good.test", kind, 4711)
         wire = raw(record(b"\xc0\x0c", kind, b"12345"), asked=GOOD + struct.pack("!HH", kind, 1))
@@ -297,8 +304,8 @@ class TestResponse:
         with pytest.raises(MalformedError):
             MX.read(wire)
 
-    @given(st.binary(max_size=200), st.integers(0, 3), st.sampled_from(Kind))
-    def test_any_bytes(self, rest: bytes, count: int, kind: Kind) -> None:
+    @given(st.binary(max_size=200), st.integers(0, 3), st.sampled_from(RecordType))
+    def test_any_bytes(self, rest: bytes, count: int, kind: RecordType) -> None:
         """Whatever follows a good question is read, or malformed; nothing else happens."""
         asked = Question("good.test", kind, 4711)
         try:

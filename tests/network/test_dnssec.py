@@ -11,8 +11,8 @@ import pytest
 
 from postfix_mta_sts.config.field_types import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
-from postfix_mta_sts.network.dns_message import Kind, Mx, Tlsa
-from postfix_mta_sts.network.dnssec import Answer, Dnssec, trusted
+from postfix_mta_sts.network.dns_message import Mx, RecordType, Tlsa
+from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient, trusted
 from tests.support.dns import MINIMUM_TTL, DnsServer, Fault, Records
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -34,9 +34,9 @@ async def server() -> AsyncIterator[DnsServer]:
 
 
 @pytest.fixture
-def ask(server: DnsServer) -> Dnssec:
+def ask(server: DnsServer) -> DnssecClient:
     """A client of that resolver."""
-    return Dnssec([server.address], PATIENCE)
+    return DnssecClient([server.address], PATIENCE)
 
 
 @contextlib.asynccontextmanager
@@ -72,21 +72,21 @@ async def answering_by_udp(
 class TestAnswers:
     """What there is, and whether it is proven."""
 
-    async def test_signed(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_signed(self, ask: DnssecClient, server: DnsServer) -> None:
         """Records come as they are, names in lower case, with the AD bit and the TTL."""
         server.zone["good.test MX"] = Records(["20 MX2.good.test.", "10 ."], ttl=77)
         answer = await ask.mx("good.test")
         assert set(answer.records) == {Mx(20, "mx2.good.test"), Mx(10, ".")}
-        assert answer == Answer(answer.records, True, True, "good.test", 77)  # noqa: FBT003 (a literal answer)
+        assert answer == DnssecAnswer(answer.records, True, True, "good.test", 77)  # noqa: FBT003 (a literal answer)
 
-    async def test_not_signed(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_not_signed(self, ask: DnssecClient, server: DnsServer) -> None:
         """The same without the AD bit is not proven."""
         server.signed.discard("good.test")
         answer = await ask.mx("good.test")
         assert len(answer.records) == 2
         assert not answer.secure
 
-    async def test_other_types(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_other_types(self, ask: DnssecClient, server: DnsServer) -> None:
         """Addresses of both families, CNAMEs and TLSA records are read."""
         server.zone |= {
             "mx.good.test A": ["192.0.2.1"],
@@ -94,8 +94,8 @@ class TestAnswers:
             "alias.good.test CNAME": ["MX.Good.test."],
             "_25._tcp.mx.good.test TLSA": ["3 1 1 " + "ab" * 32],
         }
-        assert (await ask.addresses("mx.good.test", Kind.A)).records == ("192.0.2.1",)
-        assert (await ask.addresses("mx.good.test", Kind.AAAA)).records == ("2001:db8::1",)
+        assert (await ask.addresses("mx.good.test", RecordType.A)).records == ("192.0.2.1",)
+        assert (await ask.addresses("mx.good.test", RecordType.AAAA)).records == ("2001:db8::1",)
         assert (await ask.alias("alias.good.test")).records == ("mx.good.test",)
         tlsa = await ask.tlsa("_25._tcp.mx.good.test")
         assert tlsa.records == (Tlsa(3, 1, 1, b"\xab" * 32),)
@@ -105,7 +105,7 @@ class TestAnswers:
     )
     @pytest.mark.parametrize("secure", [True, False])
     async def test_absence(
-        self, ask: Dnssec, server: DnsServer, absent: Fault, *, exists: bool, secure: bool
+        self, ask: DnssecClient, server: DnsServer, absent: Fault, *, exists: bool, secure: bool
     ) -> None:
         """That there is none is proven or not, and kept for as long as the SOA says (T3)."""
         server.zone["good.test MX"] = absent
@@ -113,48 +113,52 @@ class TestAnswers:
         if not secure:
             server.signed.discard("good.test")
         answer = await ask.mx("good.test")
-        assert answer == Answer((), secure, exists, "good.test", MINIMUM_TTL)
+        assert answer == DnssecAnswer((), secure, exists, "good.test", MINIMUM_TTL)
 
-    async def test_signed_chain(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_signed_chain(self, ask: DnssecClient, server: DnsServer) -> None:
         """A chain is followed to its end, and good for as long as the shortest of its links."""
         server.zone["www.good.test CNAME"] = Records(["far.good.test."], ttl=9)
         server.zone["far.good.test A"] = ["192.0.2.1"]
-        answer = await ask.addresses("www.good.test", Kind.A)
+        answer = await ask.addresses("www.good.test", RecordType.A)
         assert (answer.name, answer.ttl, answer.secure) == ("far.good.test", 9, True)
 
-    async def test_chain_that_leaves_the_signed_zone(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_chain_that_leaves_the_signed_zone(
+        self, ask: DnssecClient, server: DnsServer
+    ) -> None:
         """One link that is not proven leaves nothing proven."""
         server.zone["www.good.test CNAME"] = ["far.other.test."]
         server.zone["far.other.test A"] = ["192.0.2.1"]
-        assert not (await ask.addresses("www.good.test", Kind.A)).secure
+        assert not (await ask.addresses("www.good.test", RecordType.A)).secure
 
-    async def test_chain_without_an_end(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_chain_without_an_end(self, ask: DnssecClient, server: DnsServer) -> None:
         """A CNAME that points to itself is no answer."""
         server.zone["www.good.test CNAME"] = ["www.good.test."]
         with pytest.raises(DnsFailureError, match=r"^A of www\.good\.test: SERVFAIL"):
-            await ask.addresses("www.good.test", Kind.A)
+            await ask.addresses("www.good.test", RecordType.A)
 
-    async def test_strange_names(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_strange_names(self, ask: DnssecClient, server: DnsServer) -> None:
         """Whatever octets a name has, it is told as printable ASCII, and can be asked for."""
         server.zone["good.test MX"] = [r"10 a\255\010\.b\ c.good.test."]
         (record,) = (await ask.mx("good.test")).records
         assert record.host.isascii()
         assert record.host.isprintable()
-        assert not (await ask.addresses(record.host, Kind.A)).exists
+        assert not (await ask.addresses(record.host, RecordType.A)).exists
 
-    async def test_name_too_long(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_name_too_long(self, ask: DnssecClient, server: DnsServer) -> None:
         """A name that no query can hold is proven not to exist, without one."""
         answer = await ask.tlsa("_25._tcp." + ".".join(["a" * 62] * 4))
         assert (answer.records, answer.secure, answer.exists) == ((), True, False)
         assert server.queries.total == 0
 
-    async def test_truncated_answer_comes_by_tcp(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_truncated_answer_comes_by_tcp(
+        self, ask: DnssecClient, server: DnsServer
+    ) -> None:
         """The TC bit leads to a second query over TCP, whose AD bit counts as well."""
         server.zone["good.test MX"] = Records(["10 mx1.good.test."], truncated=True)
         assert (await ask.mx("good.test")).secure
         assert server.tcp_queries[QUERY] == 1
 
-    async def test_one_query(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_one_query(self, ask: DnssecClient, server: DnsServer) -> None:
         """An answer costs one query."""
         await ask.mx("good.test")
         assert (server.queries[QUERY], server.queries.total) == (1, 1)
@@ -173,7 +177,7 @@ class TestFailures:
         ids=str,
     )
     async def test_no_answer(
-        self, ask: Dnssec, server: DnsServer, fault: Fault, reason: str
+        self, ask: DnssecClient, server: DnsServer, fault: Fault, reason: str
     ) -> None:
         """A bogus answer (SERVFAIL) and the like are failures, with the query and the reason."""
         server.zone["good.test MX"] = fault
@@ -185,26 +189,26 @@ class TestFailures:
         """Silence, and what is no answer to this query, is waited out."""
         server.zone["good.test MX"] = fault
         with pytest.raises(DnsFailureError, match=r"^MX of good\.test: no answer within 0\.3 s$"):
-            await Dnssec([server.address], 0.3).mx("good.test")
+            await DnssecClient([server.address], 0.3).mx("good.test")
 
     async def test_nobody_there(self) -> None:
         """A port that nobody listens on is told at once."""
         async with DnsServer() as gone:
             pass
         with pytest.raises(DnsFailureError, match="no name server can be reached"):
-            await Dnssec([gone.address], PATIENCE).mx("good.test")
+            await DnssecClient([gone.address], PATIENCE).mx("good.test")
 
     async def test_the_next_server(self, server: DnsServer) -> None:
         """Where one says that it has no answer, or nothing, the next is asked."""
         for fault in (Fault.SERVFAIL, Fault.SILENCE):
             async with DnsServer(default=fault) as broken:
-                ask = Dnssec([broken.address, server.address], 5.0)
+                ask = DnssecClient([broken.address, server.address], 5.0)
                 assert (await ask.mx("good.test")).secure
 
     async def test_a_lost_query_is_asked_again(self, server: DnsServer) -> None:
         """Of one server, too, a query is tried more than once."""
         server.zone["good.test MX"] = Fault.SILENCE
-        asked = asyncio.create_task(Dnssec([server.address], PATIENCE / 4).mx("good.test"))
+        asked = asyncio.create_task(DnssecClient([server.address], PATIENCE / 4).mx("good.test"))
         await server.queries.reached(QUERY)
         server.zone["good.test MX"] = ["10 mx1.good.test."]
         assert (await asked).secure
@@ -212,7 +216,7 @@ class TestFailures:
     async def test_forged_answers_do_not_count(self) -> None:
         """A datagram with another id is passed over; the answer is waited for, and then no more."""
         async with answering_by_udp(0, dns.flags.RA, forged=dns.flags.AD) as port:
-            assert not (await Dnssec([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")).secure
+            assert not (await DnssecClient([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")).secure
 
     @pytest.mark.parametrize(
         ("answer", "reason"),
@@ -229,23 +233,23 @@ class TestFailures:
         port = tcp.sockets[0].getsockname()[1]
         async with tcp, answering_by_udp(port, dns.flags.TC):
             with pytest.raises(DnsFailureError, match=reason):
-                await Dnssec([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
+                await DnssecClient([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
 
     async def test_no_tcp(self) -> None:
         """A server that refers to TCP and has none is no answer."""
         async with answering_by_udp(0, dns.flags.TC) as port:
             with pytest.raises(DnsFailureError, match="no name server can be reached"):
-                await Dnssec([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
+                await DnssecClient([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
 
 
 class TestValidates:
     """Whether the resolver validates."""
 
-    async def test_signed_root(self, ask: Dnssec) -> None:
+    async def test_signed_root(self, ask: DnssecClient) -> None:
         """The AD bit on the root's SOA record shows it (T1)."""
         assert await ask.validates()
 
-    async def test_no_proof(self, ask: Dnssec, server: DnsServer) -> None:
+    async def test_no_proof(self, ask: DnssecClient, server: DnsServer) -> None:
         """Without it, or without a record, it does not."""
         server.zone[". SOA"] = Fault.NODATA
         assert not await ask.validates()
@@ -256,20 +260,20 @@ class TestValidates:
     async def test_all_must(self, server: DnsServer) -> None:
         """One server among them that does not is enough to say no, and is named."""
         async with DnsServer({". SOA": ["a. b. 1 2 3 4 5"]}) as other:
-            ask = Dnssec([server.address, other.address], PATIENCE)
+            ask = DnssecClient([server.address, other.address], PATIENCE)
             assert not await ask.validates()
-            assert await ask.blind() == [ask.nameservers[1]]
+            assert await ask.not_validating() == [ask.nameservers[1]]
 
     async def test_one_that_is_down(self, server: DnsServer) -> None:
         """One that does not answer proves nothing, and says nothing against the others."""
         async with DnsServer(default=Fault.REFUSED) as other:
-            assert await Dnssec([other.address, server.address], PATIENCE).validates()
+            assert await DnssecClient([other.address, server.address], PATIENCE).validates()
 
     async def test_none_answers(self) -> None:
         """Where none answers, it is not known."""
         async with DnsServer(default=Fault.REFUSED) as other:
             with pytest.raises(DnsFailureError, match="REFUSED"):
-                await Dnssec([other.address], PATIENCE).validates()
+                await DnssecClient([other.address], PATIENCE).validates()
 
 
 class TestNameservers:
@@ -286,23 +290,23 @@ class TestNameservers:
     )
     async def test_as_configured(self, written: str, address: TcpAddress) -> None:
         """Each form of the configuration is understood."""
-        assert Dnssec([written]).nameservers == (address,)
+        assert DnssecClient([written]).nameservers == (address,)
 
     async def test_of_the_system(self, tmp_path: Path) -> None:
         """Without any it is the system's; without those, the one on this machine."""
         resolv_conf = tmp_path / "resolv.conf"
-        assert Dnssec(resolv_conf=resolv_conf).nameservers == (TcpAddress("127.0.0.1", 53),)
+        assert DnssecClient(resolv_conf=resolv_conf).nameservers == (TcpAddress("127.0.0.1", 53),)
         resolv_conf.write_text("# none\n")
-        assert Dnssec(resolv_conf=resolv_conf).nameservers == (TcpAddress("127.0.0.1", 53),)
+        assert DnssecClient(resolv_conf=resolv_conf).nameservers == (TcpAddress("127.0.0.1", 53),)
         resolv_conf.write_text("nameserver 192.0.2.1\nnameserver ::1\nsearch x.test\n")
         expected = (TcpAddress("192.0.2.1", 53), TcpAddress("::1", 53))
-        assert Dnssec(resolv_conf=resolv_conf).nameservers == expected
+        assert DnssecClient(resolv_conf=resolv_conf).nameservers == expected
 
     async def test_of_the_system_read_again(self, server: DnsServer, tmp_path: Path) -> None:
         """Name servers of the system that have changed are seen with the next check."""
         resolv_conf = tmp_path / "resolv.conf"
         resolv_conf.write_text("nameserver 192.0.2.1\nnameserver me\nnameserver\n")
-        ask = Dnssec((), PATIENCE, resolv_conf=resolv_conf, port=server.port)
+        ask = DnssecClient((), PATIENCE, resolv_conf=resolv_conf, port=server.port)
         assert ask.nameservers == (TcpAddress("192.0.2.1", server.port),)
         resolv_conf.write_text("nameserver 127.0.0.1\n")
         assert await ask.validates()

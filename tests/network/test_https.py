@@ -31,7 +31,7 @@ from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.response import SIZE_MOST
 from postfix_mta_sts.network.https import PolicyFetcher, policy_url
 from postfix_mta_sts.network.slots import Slot
-from postfix_mta_sts.network.trace import Exchange
+from postfix_mta_sts.network.trace import FetchTrace
 from tests.support.policy_host import (
     PolicyHost,
     Script,
@@ -197,7 +197,7 @@ class TestGet:
     ) -> None:
         """Each step of a GET can be told afterwards."""
         host.credentials[HOST] = authority.issue(HOST, "*.good.test")
-        seen = Exchange()
+        seen = FetchTrace()
         await fetcher.body(GOOD, seen)
         assert seen.url == policy_url(GOOD, host.port)
         assert seen.address == "127.0.0.1"
@@ -213,7 +213,7 @@ class TestGet:
     ) -> None:
         """A failed GET leaves what was seen until then."""
         host.answers[HOST] = reply(404, content_type="text/html")
-        seen = Exchange()
+        seen = FetchTrace()
         with pytest.raises(StatusError):
             await fetcher.body(GOOD, seen)
         assert (seen.status, seen.media_type, seen.size) == (404, "text/html", None)
@@ -716,7 +716,7 @@ class TestReaching:
     async def test_the_next_address_is_tried(self, fetchers: Fetchers, first: str) -> None:
         """One address that does not answer does not hide the other."""
         fetcher = fetchers(addresses=knows(first, "127.0.0.1"))
-        seen = Exchange()
+        seen = FetchTrace()
         assert await fetcher.body(GOOD, seen) == POLICY
 
     async def test_the_next_address_is_tried_where_one_hangs(
@@ -725,7 +725,7 @@ class TestReaching:
         """An address that drops every SYN holds up the others for a moment only."""
         fetcher = fetchers(addresses=knows(HOLE, "127.0.0.1"))
         with full(HOLE, host.port):
-            seen = Exchange()
+            seen = FetchTrace()
             assert await fetcher.body(GOOD, seen) == POLICY
         assert seen.address == "127.0.0.1"
 
@@ -735,7 +735,7 @@ class TestReaching:
         """An address where TLS fails does not hide another; the GET is sent once all the same."""
         async with plain_server(reply(400), HOLE, host.port):
             fetcher = fetchers(addresses=knows(HOLE, "127.0.0.1"), concurrency=1)
-            seen = Exchange()
+            seen = FetchTrace()
             assert await fetcher.body(GOOD, seen) == POLICY
         assert (seen.address, host.gets.total) == ("127.0.0.1", 1)
 
@@ -750,7 +750,7 @@ class TestReaching:
         async with PolicyHost(authority, host="::1") as six:
             six.answers[HOST] = ok(POLICY)
             fetchers = Fetchers(six, ca_file)
-            seen = Exchange()
+            seen = FetchTrace()
             assert await fetchers().body(GOOD, seen) == POLICY
             await fetchers.close()
         assert seen.address == "::1"
@@ -805,7 +805,7 @@ class TestProxy:
         """The proxy is told the name; TLS goes through it to the Policy Host."""
         async with ConnectProxy(host.port) as proxy:
             fetcher = fetchers(proxy=proxy.url, allow_private_addresses=False)
-            seen = Exchange()
+            seen = FetchTrace()
             assert await fetcher.body(GOOD, seen) == POLICY
         (head,) = proxy.heads
         assert head.startswith(f"CONNECT {HOST}:{host.port} HTTP/1.1\r\n".encode())
@@ -968,7 +968,7 @@ class TestSlots:
 
         fetcher = fetchers(addresses=addresses, concurrency=1, stand_aside=3600.0)
         with full(HOLE, host.port):
-            seen = Exchange()
+            seen = FetchTrace()
             lost = asyncio.create_task(fetcher.body(GOOD, seen))
             for _ in range(2):
                 assert await fetcher.body(OTHER) == POLICY

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, NoRecordError
-from postfix_mta_sts.mtasts.lifecycle import Found
+from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import parse_records
-from postfix_mta_sts.network import ipc as crossing
-from postfix_mta_sts.network.ipc import Line, Message, line
+from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network.ipc import Channel, Message, line
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -27,7 +27,7 @@ POLICY = b"version: STSv1\nmode: enforce\nmx: mx.a.test\nmx: *.b.test\nmax_age: 
 class End:
     """One end, and what has come to it."""
 
-    line: Line = field(init=False)
+    line: Channel = field(init=False)
     frames: list[Sequence[Message]] = field(default_factory=list)
     heard: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -77,7 +77,7 @@ async def test_values_and_errors() -> None:
     """Frozen values are equal to what they were; an error keeps its type and its reason."""
     with pytest.raises(InvalidPolicyError) as invalid:
         parse_policy(b"version: STSv1\nnonsense\n")
-    found = Found(parse_records([b"v=STSv1; id=1;"]), 300)
+    found = Discovered(parse_records([b"v=STSv1; id=1;"]), 300)
     policy = parse_policy(POLICY)
     async with ends() as (here, there):
         here.line.send((found, policy, NoRecordError("NXDOMAIN"), invalid.value))
@@ -98,11 +98,11 @@ async def test_the_first_message(size: int) -> None:
         end = await line(here, print, lambda: None)
         end.send(("later",))
         end.send_first(("terms", "x" * size))
-        assert await asyncio.to_thread(crossing.first, there) == ("terms", "x" * size)
-        assert await asyncio.to_thread(crossing.first, there) == ("later",)
+        assert await asyncio.to_thread(ipc.first, there) == ("terms", "x" * size)
+        assert await asyncio.to_thread(ipc.first, there) == ("later",)
         end.close()
         with pytest.raises(EOFError):
-            await asyncio.to_thread(crossing.first, there)
+            await asyncio.to_thread(ipc.first, there)
 
 
 def leaves(root: type[MtaStsError]) -> set[type[MtaStsError]]:
@@ -111,7 +111,9 @@ def leaves(root: type[MtaStsError]) -> set[type[MtaStsError]]:
     return set[type[MtaStsError]]().union(*map(leaves, below)) if below else {root}
 
 
-@pytest.mark.parametrize("kind", leaves(MtaStsError) - {InvalidPolicyError}, ids=lambda k: k.code)
+@pytest.mark.parametrize(
+    "kind", sorted(leaves(MtaStsError) - {InvalidPolicyError}, key=str), ids=lambda k: k.code
+)
 async def test_every_error_survives(kind: type[MtaStsError]) -> None:
     """Each leaf of the tree goes over as what it is, with its reason."""
     came = pickle.loads(pickle.dumps(kind("why")))  # noqa: S301 (made here)
@@ -122,9 +124,9 @@ async def test_every_error_survives(kind: type[MtaStsError]) -> None:
 async def test_however_it_is_cut(frames: list[list[bytes]], data: st.DataObject) -> None:
     """It does not matter in which pieces the bytes come."""
     heard: list[Sequence[Message]] = []
-    end = Line(heard.append, lambda: None)
+    end = Channel(heard.append, lambda: None)
     sent = [[(each,) for each in frame] for frame in frames]
-    whole = b"".join(map(crossing._packed, sent))
+    whole = b"".join(map(ipc._packed, sent))
     while whole:
         size = data.draw(st.integers(1, len(whole)))
         end.data_received(whole[:size])

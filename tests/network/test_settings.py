@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.config.settings import Https, Settings
+from postfix_mta_sts.config.settings import HttpsSettings, Settings
 from postfix_mta_sts.network.connect import client_context
-from postfix_mta_sts.network.settings import Terms
+from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.tls import Authority
 
 
-def terms(path: Path) -> Terms:
+def terms(path: Path) -> NetworkSettings:
     """Those of settings with this CA file."""
-    return Terms.of(Settings(https=Https(ca_file=path)))
+    return NetworkSettings.of(Settings(https=HttpsSettings(ca_file=path)))
 
 
 def written(folder: Path, data: bytes) -> Path:
@@ -76,7 +76,7 @@ def test_broken(tmp_path: Path) -> None:
 
 def test_the_system(tmp_path: Path) -> None:
     """Without a file the system's authorities count."""
-    assert Terms.of(Settings()).authorities is None
+    assert NetworkSettings.of(Settings()).authorities is None
 
 
 def test_spared() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.config.settings import Listener, TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import ListenerSettings, TcpAddress, UnixAddress
 from postfix_mta_sts.daemon.assembly import Daemon
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import connected
-from tests.support.daemons import Desk, reloading
+from tests.support.daemons import RunningDaemon, reloading
 from tests.support.dns import Fault
 from tests.support.internet import Changes, Internet
 
@@ -22,96 +22,98 @@ NOT_FOUND = b"NOTFOUND "
 
 
 @pytest.fixture
-async def served(net: Internet, tmp_path: Path) -> AsyncIterator[tuple[Desk, Daemon]]:
+async def served(net: Internet, tmp_path: Path) -> AsyncIterator[tuple[RunningDaemon, Daemon]]:
     """A daemon, and where it is asked."""
     async with reloading(net, tmp_path) as served:
         yield served
 
 
-def with_listeners(daemon: Daemon, *added: Listener, kept: int = 3) -> tuple[Listener, ...]:
+def with_listeners(
+    daemon: Daemon, *added: ListenerSettings, kept: int = 3
+) -> tuple[ListenerSettings, ...]:
     """The first listeners of a daemon, and others."""
     return (*daemon.settings.listen[:kept], *added)
 
 
-async def change(daemon: Daemon, *listeners: Listener) -> None:
+async def change(daemon: Daemon, *listeners: ListenerSettings) -> None:
     """Let a daemon serve at these."""
-    with daemon.doors.opened(listeners) as fresh:
+    with daemon.listeners.opened(listeners) as fresh:
         pass
-    await daemon.doors.change(listeners, fresh)
+    await daemon.listeners.reconfigure(listeners, fresh)
 
 
-async def test_one_more(served: tuple[Desk, Daemon], tmp_path: Path) -> None:
+async def test_one_more(served: tuple[RunningDaemon, Daemon], tmp_path: Path) -> None:
     """A new listener answers, and those who came by another one are not disturbed."""
-    desk, daemon = served
+    running, daemon = served
     path = tmp_path / "new"
-    async with connected(desk.socketmap) as early:
+    async with connected(running.socketmap) as early:
         assert await early.ask("good.test") == SECURE
-        await change(daemon, *with_listeners(daemon, Listener(socketmap=UnixAddress(path))))
+        await change(daemon, *with_listeners(daemon, ListenerSettings(socketmap=UnixAddress(path))))
         async with connected(path) as late:
             assert await late.ask("good.test") == SECURE
         assert await early.ask("good.test") == SECURE
 
 
-async def test_one_less(net: Internet, served: tuple[Desk, Daemon]) -> None:
+async def test_one_less(net: Internet, served: tuple[RunningDaemon, Daemon]) -> None:
     """A listener that goes answers what it was asked, and leaves no file."""
-    desk, daemon = served
+    running, daemon = served
     net.dns.hold()
-    async with connected(desk.tcp_table) as waiting, connected(desk.socketmap) as other:
+    async with connected(running.tcp_table) as waiting, connected(running.socketmap) as other:
         asked = asyncio.create_task(waiting.get("good.test"))
         await net.dns.queries.reached(("_mta-sts.good.test", "TXT"))
         await change(daemon, *with_listeners(daemon, kept=1))
-        assert not desk.tcp_table.exists()
+        assert not running.tcp_table.exists()
         net.dns.release()
         assert (await asked).startswith(b"200 secure%20match=mx1.good.test")
         assert await waiting.reader.read() == b""
         assert await other.ask("good.test") == SECURE
     with pytest.raises(FileNotFoundError):
-        await desk.get("good.test")
+        await running.get("good.test")
 
 
-async def test_another_wire_at_the_same_address(served: tuple[Desk, Daemon]) -> None:
+async def test_another_wire_at_the_same_address(served: tuple[RunningDaemon, Daemon]) -> None:
     """Nobody is refused in between: the socket is the same."""
-    desk, daemon = served
-    inode = desk.socketmap.stat().st_ino
-    listener = Listener(tcp_table=UnixAddress(desk.socketmap))
+    running, daemon = served
+    inode = running.socketmap.stat().st_ino
+    listener = ListenerSettings(tcp_table=UnixAddress(running.socketmap))
     await change(daemon, listener)
-    assert desk.socketmap.stat().st_ino == inode
-    async with connected(desk.socketmap) as client:
+    assert running.socketmap.stat().st_ino == inode
+    async with connected(running.socketmap) as client:
         assert (await client.get("good.test")).startswith(b"200 secure%20match=mx1.good.test")
 
 
-async def test_other_permissions(served: tuple[Desk, Daemon]) -> None:
+async def test_other_permissions(served: tuple[RunningDaemon, Daemon]) -> None:
     """Who may connect is changed on the file that is there."""
-    desk, daemon = served
-    listener = Listener(socketmap=UnixAddress(desk.socketmap), mode=0o640)
+    running, daemon = served
+    listener = ListenerSettings(socketmap=UnixAddress(running.socketmap), mode=0o640)
     await change(daemon, listener)
-    assert desk.socketmap.stat().st_mode & 0o777 == 0o640
-    assert await desk.ask("good.test") == SECURE
+    assert running.socketmap.stat().st_mode & 0o777 == 0o640
+    assert await running.ask("good.test") == SECURE
 
 
-async def test_an_address_in_use(served: tuple[Desk, Daemon], tmp_path: Path) -> None:
+async def test_an_address_in_use(served: tuple[RunningDaemon, Daemon], tmp_path: Path) -> None:
     """What cannot be had leaves everything as it was, also what could be had before it."""
-    desk, daemon = served
-    before = list(daemon.doors.sockets)
+    running, daemon = served
+    before = list(daemon.listeners.sockets)
     with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = Listener(socketmap=TcpAddress(*other.getsockname()))
-        free = Listener(socketmap=UnixAddress(tmp_path / "free"))
+        taken = ListenerSettings(socketmap=TcpAddress(*other.getsockname()))
+        free = ListenerSettings(socketmap=UnixAddress(tmp_path / "free"))
         with pytest.raises(ListenError, match="in use"):
             await change(daemon, free, taken)
-    assert daemon.doors.sockets == before
-    assert await desk.ask("good.test") == SECURE
+    assert daemon.listeners.sockets == before
+    assert await running.ask("good.test") == SECURE
     with pytest.raises(ConnectionRefusedError):
         async with connected(tmp_path / "free"):
             pass
 
 
-async def test_there_and_back(served: tuple[Desk, Daemon]) -> None:
+async def test_there_and_back(served: tuple[RunningDaemon, Daemon]) -> None:
     """A listener that goes and comes again is as it was."""
-    desk, daemon = served
+    running, daemon = served
     await change(daemon, *with_listeners(daemon, kept=1))
     await change(daemon, *daemon.settings.listen)
-    assert (await desk.get("good.test")).startswith(b"200 secure")
-    assert await desk.ask("good.test") == SECURE
+    assert (await running.get("good.test")).startswith(b"200 secure")
+    assert await running.ask("good.test") == SECURE
 
 
 @pytest.mark.parametrize(
@@ -123,16 +125,16 @@ async def test_there_and_back(served: tuple[Desk, Daemon]) -> None:
 )
 async def test_other_words(
     net: Internet,
-    served: tuple[Desk, Daemon],
+    served: tuple[RunningDaemon, Daemon],
     tmp_path: Path,
     changes: Changes,
     key: str,
     reply: bytes,
 ) -> None:
     """After a reload the same request, on the same connection, is answered in the new way."""
-    desk, daemon = served
+    running, daemon = served
     net.dns.zone["_mta-sts.silent.test TXT"] = Fault.SERVFAIL
-    async with connected(desk.socketmap) as client:
+    async with connected(running.socketmap) as client:
         assert await client.ask(key, "old") in {SECURE, NOT_FOUND}
         await daemon.reload(net.settings(tmp_path, changes))
         assert (await client.ask(key, "old")).startswith(reply)
@@ -140,21 +142,21 @@ async def test_other_words(
 
 
 async def test_what_was_answered_is_remembered(
-    net: Internet, served: tuple[Desk, Daemon], tmp_path: Path
+    net: Internet, served: tuple[RunningDaemon, Daemon], tmp_path: Path
 ) -> None:
     """A reload that changes nothing of replies forgets none: the network is not asked again."""
-    desk, daemon = served
-    async with connected(desk.socketmap) as client:
+    running, daemon = served
+    async with connected(running.socketmap) as client:
         assert await client.ask("good.test") == SECURE
         await daemon.reload(net.settings(tmp_path, {"lookup": {"timeout": "5s"}}))
         net.vanish()
         assert await client.ask("good.test") == SECURE
-    assert daemon.desk.entries == 1
+    assert daemon.maps.entries == 1
 
 
 async def test_another_store(
     net: Internet,
-    served: tuple[Desk, Daemon],
+    served: tuple[RunningDaemon, Daemon],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from postfix_mta_sts.counts import Answer, Counts, Source
-from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
+from postfix_mta_sts.counts import Answer, Counters, Source
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
-from postfix_mta_sts.postfix.protocol.reply import PLAIN, STRICT, DaneRule, Dress
+from postfix_mta_sts.postfix.protocol.reply import PLAIN, STRICT, DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire, WireError
-from postfix_mta_sts.postfix.replies import Answers
+from postfix_mta_sts.postfix.replies import ReplyCache
 from postfix_mta_sts.resolver.resolver import Resolver
-from postfix_mta_sts.store import Asked
+from postfix_mta_sts.store import LastAsked
 from tests.support.surroundings import GOOD, SILENT, Surroundings, found, signed
 
 REQUEST = b"17:postfix good.test,"
@@ -28,28 +28,28 @@ NOT_FOUND = b"9:NOTFOUND ,"
 def answers_in(
     around: Surroundings,
     wire: Wire = socketmap,
-    dress: Callable[[str], Dress] = lambda _: PLAIN,
+    reply_format: Callable[[str], ReplyFormat] = lambda _: PLAIN,
     *,
     defer: bool = False,
     rule: DaneRule | None = None,
-    counts: Counts | None = None,
-) -> Answers:
+    counters: Counters | None = None,
+) -> ReplyCache:
     """Answers with a resolver of their own in these surroundings; with a `rule`, of DANE too."""
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=100)
-    resolver.do_dane(around.judge if rule else None)
-    return Answers(
+    resolver.use_dane(around.look_up_dane if rule else None)
+    return ReplyCache(
         wire,
-        dress,
+        reply_format,
         resolver,
         lambda: around.now,
         entries=100,
         defer=defer,
         rule=rule,
-        counts=counts,
+        counters=counters,
     )
 
 
-async def answered(answers: Answers, request: bytes = REQUEST) -> bytes:
+async def answered(answers: ReplyCache, request: bytes = REQUEST) -> bytes:
     """The reply, as the server gets it."""
     reply = answers.remembered(request) or answers.answer(request)
     return reply if isinstance(reply, bytes) else reply.reply(await reply.found)
@@ -162,7 +162,7 @@ async def test_memory_ends_with_the_state() -> None:
     around = Surroundings()
     around.publish()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
     await answered(answers)
     around.now += 60
     around.publish(policy_id="b", mode="none")
@@ -176,7 +176,7 @@ async def test_memory_is_bounded() -> None:
     """The least recently used reply goes first."""
     around = Surroundings()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=2)
+    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=2)
     requests = [b"15:postfix a%d.test," % n for n in range(3)]
     await answered(answers, requests[0])
     await answered(answers, requests[1])
@@ -206,8 +206,8 @@ async def test_dress_by_map_name() -> None:
     """The map name chooses the dress; replies do not mix."""
     around = Surroundings()
     around.publish()
-    dresses = {"QUERYwithTLSRPT": Dress(tlsrpt=True)}
-    answers = answers_in(around, dress=lambda name: dresses.get(name, PLAIN))
+    reply_formats = {"QUERYwithTLSRPT": ReplyFormat(tlsrpt=True)}
+    answers = answers_in(around, reply_format=lambda name: reply_formats.get(name, PLAIN))
     assert b"policy_type=sts" in await answered(answers, b"25:QUERYwithTLSRPT good.test,")
     assert await answered(answers, b"15:QUERY good.test,") == SECURE
     assert b"policy_type=sts" in await answered(answers, b"25:QUERYwithTLSRPT good.test,")
@@ -227,7 +227,7 @@ async def test_not_known_in_time() -> None:
     around = Surroundings()
     around.dns.hold()
     resolver = Resolver(around.sources(), lookup_timeout=0, entries=100)
-    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
     assert await answered(answers) == NOT_FOUND
     assert answers.remembered(REQUEST) is None
     await resolver.close()
@@ -256,7 +256,7 @@ async def test_evicted_from_the_resolver() -> None:
     around = Surroundings()
     around.publish()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=1)
-    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
     await answered(answers)
     await resolver.look_up(parse_domain("other.test"))
     assert answers.remembered(REQUEST) is None
@@ -266,38 +266,38 @@ async def test_evicted_from_the_resolver() -> None:
 
 async def test_answers_are_counted() -> None:
     """By what was told and where it came from; those from memory as soon as they are counted."""
-    around, counts = Surroundings(), Counts()
+    around, counters = Surroundings(), Counters()
     around.publish()
     around.records[parse_domain("silent.test")] = DnsFailureError("SERVFAIL")
-    answers = answers_in(around, counts=counts, defer=True)
+    answers = answers_in(around, counters=counters, defer=True)
     for request in (REQUEST, REQUEST, b"18:postfix other.test,", b"19:postfix silent.test,"):
         await answered(answers, request)
     await answered(answers, b"22:postfix [GOOD.test]:25,")
     await answered(answers, b"17:postfix localhost,")
     answers.recite(deque([REQUEST] * 3), 10_000)
     await answers.count()
-    assert counts.answers == {
+    assert counters.answers == {
         (Answer.FOUND, Source.NETWORK): 1,
         (Answer.FOUND, Source.MEMORY): 5,
         (Answer.NOT_FOUND, Source.NETWORK): 1,
         (Answer.TRY_AGAIN, Source.NETWORK): 1,
         (Answer.NOT_FOUND, Source.NONE): 1,
     }
-    assert sum(counts.waited) == 3
+    assert sum(counters.waited) == 3
     assert answers.entries == 4
 
 
 @pytest.mark.parametrize("end", ["recheck", "forget", "evicted", "replaced"])
 async def test_no_answer_is_lost_to_the_count(end: str) -> None:
     """Whatever ends a reply's time in memory, how often it was given is counted, once."""
-    around, counts = Surroundings(), Counts()
+    around, counters = Surroundings(), Counters()
     around.publish()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = Answers(
-        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=1, counts=counts
+    answers = ReplyCache(
+        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=1, counters=counters
     )
     await answered(answers)
-    resolver.demand.take()
+    resolver.usage.take()
     for _ in range(7):
         assert answers.remembered(REQUEST)
     match end:
@@ -311,16 +311,16 @@ async def test_no_answer_is_lost_to_the_count(end: str) -> None:
         case "replaced":
             answers.answer(REQUEST)
     await answers.count()
-    assert counts.answers[Answer.FOUND, Source.MEMORY] == 7 + (end == "replaced")
-    assert resolver.demand.take()[GOOD].times == 7 + (end == "replaced")
+    assert counters.answers[Answer.FOUND, Source.MEMORY] == 7 + (end == "replaced")
+    assert resolver.usage.take()[GOOD].times == 7 + (end == "replaced")
 
 
 async def test_counting_gives_way() -> None:
     """Between a thousand entries and the next, others have their turn."""
-    around, counts = Surroundings(), Counts()
+    around, counters = Surroundings(), Counters()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = Answers(
-        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9_999, counts=counts
+    answers = ReplyCache(
+        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9_999, counters=counters
     )
     await resolver.look_up(GOOD)
     requests = [b"%d:m%d good.test," % (len(b"m%d good.test" % n), n) for n in range(2_000)]
@@ -329,9 +329,9 @@ async def test_counting_gives_way() -> None:
         answers.remembered(request)
     counting = asyncio.create_task(answers.count())
     await asyncio.sleep(0)
-    assert counts.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 1_000
+    assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 1_000
     await counting
-    assert counts.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 2_000
+    assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 2_000
 
 
 async def test_times_asked_are_told_to_the_resolver() -> None:
@@ -339,17 +339,17 @@ async def test_times_asked_are_told_to_the_resolver() -> None:
     around = Surroundings()
     around.publish()
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
     for request in (REQUEST, REQUEST, REQUEST, *[b"18:postfix other.test,"] * 2):
         await answered(answers, request)
     around.now += 59
     await answers.count()
-    assert resolver.demand.take() == {GOOD: Asked(around.now, 3)}
+    assert resolver.usage.take() == {GOOD: LastAsked(around.now, 3)}
     await answers.count()
-    assert resolver.demand.take() == {}
+    assert resolver.usage.take() == {}
 
 
-HALF_SILENT = Outcome(
+HALF_SILENT = DaneOutcome(
     MxState.SECURE, "MX: signed", (Host("mx1.good.test", HostState.FAILED, "TLSA: no answer"),)
 )
 
@@ -364,7 +364,7 @@ HALF_SILENT = Outcome(
         (HALF_SILENT, b"53:TEMP DANE: DNS failure for good.test: TLSA: no answer,"),
     ],
 )
-async def test_dane_before_the_policy(outcome: Outcome, reply: bytes) -> None:
+async def test_dane_before_the_policy(outcome: DaneOutcome, reply: bytes) -> None:
     """A policy is told where DANE has nothing to say, and is not overridden where it has."""
     around = Surroundings(verdicts={GOOD: outcome})
     around.publish()
@@ -386,7 +386,7 @@ async def test_dane_is_about_mx_hosts() -> None:
 @pytest.mark.parametrize(
     ("outcome", "reply"), [(signed(), b"12:OK dane-only,"), (SILENT, b"TEMP MTA-STS: DNS failure")]
 )
-async def test_dane_before_a_dns_that_does_not_say(outcome: Outcome, reply: bytes) -> None:
+async def test_dane_before_a_dns_that_does_not_say(outcome: DaneOutcome, reply: bytes) -> None:
     """A DANE domain whose TXT record cannot be had is a DANE domain all the same."""
     around = Surroundings(verdicts={GOOD: outcome})
     around.records[GOOD] = DnsFailureError("no answer")
@@ -405,7 +405,7 @@ async def test_another_rule() -> None:
         (DaneRule("yield"), NOT_FOUND),
         (None, SECURE),
     ):
-        answers.change(defer=False, rule=rule, entries=100)
+        answers.reconfigure(defer=False, rule=rule, entries=100)
         assert answers.remembered(REQUEST) is None
         assert await answered(answers) == reply
     assert (around.judged[GOOD], around.gets[GOOD]) == (1, 1)

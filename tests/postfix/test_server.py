@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.counts import Counts
+from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
-from postfix_mta_sts.postfix.protocol.reply import PLAIN, Dress
+from postfix_mta_sts.postfix.protocol.reply import PLAIN, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire, WireError
-from postfix_mta_sts.postfix.replies import Answers
+from postfix_mta_sts.postfix.replies import ReplyCache
 from postfix_mta_sts.postfix.server import PEERS_KEPT, Server
 from postfix_mta_sts.resolver.resolver import Resolver
 from tests.support.clients import connected, request
@@ -65,16 +65,16 @@ class Served:
 async def serving(
     around: Surroundings,
     wire: Wire = socketmap,
-    dress: Callable[[str], Dress] = lambda _: PLAIN,
+    reply_format: Callable[[str], ReplyFormat] = lambda _: PLAIN,
     *,
     limit: int = 100,
     patience: float = 30.0,
-    counts: Counts | None = None,
+    counters: Counters | None = None,
 ) -> AsyncIterator[Served]:
     """A server on a free port."""
     resolver = Resolver(around.sources(), lookup_timeout=30, entries=10_000)
-    answers = Answers(wire, dress, resolver, lambda: around.now, entries=10_000)
-    server = Server(limit=limit, patience=patience, counts=counts)
+    answers = ReplyCache(wire, reply_format, resolver, lambda: around.now, entries=10_000)
+    server = Server(limit=limit, patience=patience, counters=counters)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     await server.listen(sock, answers)
@@ -204,10 +204,10 @@ async def test_end_of_requests_is_not_the_end_of_replies(around: Surroundings) -
 async def test_a_fault_of_our_own(around: Surroundings, caplog: pytest.LogCaptureFixture) -> None:
     """A bug in an answer costs its connection, not the others, and is in the log."""
 
-    def faulty(name: str) -> Dress:
+    def faulty(name: str) -> ReplyFormat:
         raise ZeroDivisionError(name)
 
-    async with serving(around, dress=faulty) as served, AsyncExitStack() as stack:
+    async with serving(around, reply_format=faulty) as served, AsyncExitStack() as stack:
         unlucky, other = [await stack.enter_async_context(connected(served.address)) for _ in "ab"]
         unlucky.send(request("good.test"))
         assert await unlucky.closed()
@@ -234,15 +234,15 @@ async def test_garbage_is_refused(
 ) -> None:
     """With a word of what was wrong, and the end; counted, logged once a peer, without a byte."""
     caplog.set_level(logging.INFO)
-    counts = Counts()
-    async with serving(around, wire, counts=counts) as served:
+    counters = Counters()
+    async with serving(around, wire, counters=counters) as served:
         for _ in range(3):
             async with connected(served.address) as client:
                 await served.connections(1)
                 client.send(garbage)
                 assert await client.reader.read() == refusal
             await served.connections(0)
-    assert counts.refused == 3
+    assert counters.refused == 3
     assert sum("malformed request" in r.getMessage() for r in caplog.records) == 1
     assert garbage.decode() not in caplog.text
 
@@ -440,7 +440,7 @@ async def test_unix_socket(around: Surroundings, tmp_path: Path) -> None:
         path = tmp_path / "s"
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(str(path))
-        answers = Answers(
+        answers = ReplyCache(
             socketmap, lambda _: PLAIN, served.resolver, lambda: around.now, entries=9
         )
         await served.server.listen(sock, answers)

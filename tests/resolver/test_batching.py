@@ -6,7 +6,7 @@ from itertools import repeat
 
 import pytest
 
-from postfix_mta_sts.resolver.batching import AT_ONCE, Batches
+from postfix_mta_sts.resolver.batching import AT_ONCE, Batcher
 
 LATER = 1_000
 """What is not known at once, from this number on."""
@@ -40,7 +40,7 @@ async def source() -> Source:
 async def test_those_who_come_together_share_questions(source: Source) -> None:
     """Each gets its own; a thing is asked for once, however many want it."""
     source.free.set()
-    batches = Batches(source.ask_all)
+    batches = Batcher(source.ask_all)
     wanted = [*range(150), *range(150)]
     assert await asyncio.gather(*map(batches.ask, wanted)) == [n * n for n in wanted]
     assert [len(asked) for asked in source.asked] == [
@@ -52,7 +52,7 @@ async def test_those_who_come_together_share_questions(source: Source) -> None:
 
 async def test_who_comes_meanwhile_is_part_of_the_next(source: Source) -> None:
     """A second question is asked beside the first when it is a full one, and no third."""
-    batches = Batches(source.ask_all)
+    batches = Batcher(source.ask_all)
     answers = [batches.ask(0)]
     await asyncio.sleep(0)
     answers += map(batches.ask, range(1, AT_ONCE))
@@ -69,7 +69,7 @@ async def test_who_comes_meanwhile_is_part_of_the_next(source: Source) -> None:
 async def test_one_after_the_other(source: Source) -> None:
     """Who asks as soon as there is an answer gets one too."""
     source.free.set()
-    batches = Batches(source.ask_all)
+    batches = Batcher(source.ask_all)
     assert [await batches.ask(n) for n in range(5)] == [0, 1, 4, 9, 16]
     assert source.asked == [[n] for n in range(5)]
 
@@ -77,7 +77,7 @@ async def test_one_after_the_other(source: Source) -> None:
 async def test_what_is_not_known_at_once_keeps_nobody_waiting(source: Source) -> None:
     """The others of a question have their answers; it comes to all who wait for it."""
     source.free.set()
-    batches = Batches(source.ask_all)
+    batches = Batcher(source.ask_all)
     slow = [batches.ask(LATER), batches.ask(LATER + 1), batches.ask(LATER)]
     assert await batches.ask(3) == 9
     slow[1].cancel()
@@ -88,7 +88,7 @@ async def test_what_is_not_known_at_once_keeps_nobody_waiting(source: Source) ->
 
 async def test_who_has_given_up_is_passed_over(source: Source) -> None:
     """The others of a question get their answer."""
-    batches = Batches(source.ask_all)
+    batches = Batcher(source.ask_all)
     answers = [batches.ask(n) for n in range(3)]
     await asyncio.sleep(0)
     answers[1].cancel()
@@ -99,7 +99,7 @@ async def test_who_has_given_up_is_passed_over(source: Source) -> None:
 @pytest.mark.parametrize("last", [AT_ONCE, -1], ids=["raised", "nothing said"])
 async def test_a_fault_is_told_to_those_whom_it_strikes(source: Source, last: int) -> None:
     """A question that ends in a fault nobody thought of leaves nobody waiting, then or later."""
-    batches = Batches(source.ask_all)
+    batches = Batcher(source.ask_all)
     source.free.set()
     source.fault = ZeroDivisionError() if last >= 0 else None
     answers = [batches.ask(n) for n in [last, 1, 2]]

@@ -4,13 +4,13 @@ import gc
 import tracemalloc
 from collections.abc import Iterable, Mapping, Sequence
 
-from postfix_mta_sts.mtasts.dane import HostState, Outcome, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, HostState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN
-from postfix_mta_sts.postfix.replies import Answers
-from postfix_mta_sts.resolver.cache import Memory
+from postfix_mta_sts.postfix.replies import ReplyCache
+from postfix_mta_sts.resolver.cache import StateCache
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.sqlite.rows import state_of
@@ -27,9 +27,9 @@ class Room:
 
     def __init__(self) -> None:
         self.evicted: list[Domain] = []
-        self.memory = Memory(2, self.evicted.append)
+        self.memory = StateCache(2, self.evicted.append)
 
-    def put(self, *domains: Domain, outcome: Outcome | None = None) -> None:
+    def put(self, *domains: Domain, outcome: DaneOutcome | None = None) -> None:
         """Let these have a state each."""
         dane = after_verdict(None, outcome, START) if outcome else None
         for domain in domains:
@@ -104,7 +104,7 @@ async def bytes_each(around: Surroundings, keys: Iterable[str]) -> float:
     """What is kept for each of these keys when they have been asked for."""
     requests = [request(key) for key in keys]
     resolver = Resolver(around.sources(), lookup_timeout=5, entries=10_000)
-    answers = Answers(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=10_000)
+    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=10_000)
     gc.collect()
     tracemalloc.start()
     try:

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
-from postfix_mta_sts.mtasts.dane import HostState, Kind
+from postfix_mta_sts.counts import SUCCESS, Counters, Source, Stage
+from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State, standing
@@ -26,14 +26,16 @@ def around() -> Surroundings:
     return around
 
 
-def resolver(around: Surroundings, counts: Counts | None = None, timeout: float = 30) -> Resolver:
+def resolver(
+    around: Surroundings, counters: Counters | None = None, timeout: float = 30
+) -> Resolver:
     """A resolver that does DANE."""
-    made = Resolver(around.sources(), lookup_timeout=timeout, entries=100, counts=counts)
-    made.do_dane(around.judge)
+    made = Resolver(around.sources(), lookup_timeout=timeout, entries=100, counters=counters)
+    made.use_dane(around.look_up_dane)
     return made
 
 
-def kind(state: State | None) -> Kind | None:
+def kind(state: State | None) -> DaneKind | None:
     """What DANE says in a state."""
     return state.dane.kind if state and state.dane else None
 
@@ -53,7 +55,7 @@ async def test_beside_the_policy(around: Surroundings) -> None:
     await around.judged.reached(GOOD)
     around.dns.release()
     state = await asked
-    assert kind(state) is Kind.ALL
+    assert kind(state) is DaneKind.ALL
     assert state
     assert state.policy
     await made.close()
@@ -69,7 +71,7 @@ async def test_nothing_is_served_without_a_verdict(around: Surroundings) -> None
         await asyncio.sleep(0)
     assert not asked.done()
     around.dane.release()
-    assert kind(await asked) is Kind.ALL
+    assert kind(await asked) is DaneKind.ALL
     await made.close()
 
 
@@ -77,7 +79,7 @@ async def test_single_flight(around: Surroundings) -> None:
     """However many ask, DANE is asked for once."""
     made = resolver(around)
     states = await asyncio.gather(*(made.look_up(GOOD) for _ in range(200)))
-    assert {kind(state) for state in states} == {Kind.ALL}
+    assert {kind(state) for state in states} == {DaneKind.ALL}
     assert (around.judged[GOOD], around.queries[GOOD], around.gets[GOOD]) == (1, 1, 1)
     await made.close()
 
@@ -116,7 +118,7 @@ async def test_a_verdict_that_has_run_out_is_waited_for(around: Surroundings) ->
     around.verdicts[GOOD] = signed(HostState.SKIPPED)
     around.dns.hold()
     assert made.recall(GOOD) is None
-    assert kind(await made.look_up(GOOD)) is Kind.NONE
+    assert kind(await made.look_up(GOOD)) is DaneKind.NONE
     around.dns.release()
     await ended(made)
     assert around.queries[GOOD] == 2
@@ -133,9 +135,9 @@ async def test_a_failure_takes_nothing_back(around: Surroundings) -> None:
     assert made.recall(GOOD)
     await around.judged.reached(GOOD, 2)
     await ended(made)
-    assert kind(await made.look_up(GOOD)) is Kind.ALL
+    assert kind(await made.look_up(GOOD)) is DaneKind.ALL
     around.now += 200
-    assert kind(await made.look_up(GOOD)) is Kind.FAILURE
+    assert kind(await made.look_up(GOOD)) is DaneKind.FAILURE
     await ended(made)
     await made.close()
 
@@ -154,7 +156,7 @@ async def test_a_verdict_that_does_not_come(around: Surroundings) -> None:
     assert await made.look_up(OTHER) is None
     around.dane.release()
     await ended(made)
-    assert kind(await made.look_up(GOOD)) is Kind.ALL
+    assert kind(await made.look_up(GOOD)) is DaneKind.ALL
     await made.close()
 
 
@@ -167,7 +169,7 @@ async def test_restart(around: Surroundings) -> None:
     around.dns.hold()
     made = resolver(around)
     found = await made.find(GOOD)
-    assert (kind(found.state), found.source) == (Kind.ALL, Source.STORE)
+    assert (kind(found.state), found.source) == (DaneKind.ALL, Source.STORE)
     await made.close()
 
 
@@ -180,7 +182,7 @@ async def test_a_new_verdict_is_on_file(around: Surroundings) -> None:
     around.verdicts[GOOD] = signed(HostState.UNUSABLE)
     await made.look_up(GOOD)
     await ended(made)
-    assert kind(await around.store.load(GOOD)) is Kind.UNUSABLE
+    assert kind(await around.store.load(GOOD)) is DaneKind.UNUSABLE
     assert around.gets[GOOD] == 1
     await made.close()
 
@@ -190,7 +192,7 @@ async def test_a_domain_without_policy(around: Surroundings) -> None:
     around.verdicts[OTHER] = signed(HostState.USABLE, 86_400)
     made = resolver(around)
     for _ in range(3):
-        assert kind(await made.look_up(OTHER)) is Kind.ALL
+        assert kind(await made.look_up(OTHER)) is DaneKind.ALL
     assert (around.judged[OTHER], around.queries[OTHER]) == (1, 1)
     await made.close()
 
@@ -200,11 +202,11 @@ async def test_on_and_off(around: Surroundings) -> None:
     around.verdicts[OTHER] = signed()
     made = resolver(around)
     await made.look_up(OTHER)
-    made.do_dane(None)
+    made.use_dane(None)
     assert kind(await made.look_up(OTHER)) is None
-    made.do_dane(around.judge)
+    made.use_dane(around.look_up_dane)
     assert made.recall(OTHER) is None
-    assert kind(await made.look_up(OTHER)) is Kind.ALL
+    assert kind(await made.look_up(OTHER)) is DaneKind.ALL
     assert (around.judged[OTHER], around.queries[OTHER]) == (2, 1)
     await made.close()
 
@@ -231,23 +233,23 @@ async def test_refresh_asks_for_it_too(around: Surroundings) -> None:
     made = resolver(around)
     await made.look_up(GOOD)
     around.verdicts[GOOD] = signed(HostState.UNUSABLE)
-    assert kind(await made.refresh(GOOD)) is Kind.UNUSABLE
+    assert kind(await made.refresh(GOOD)) is DaneKind.UNUSABLE
     await made.close()
 
 
 async def test_counted_and_logged(around: Surroundings, caplog: pytest.LogCaptureFixture) -> None:
     """Each verdict is counted; what it changes of how mail goes is a line of the log."""
     caplog.set_level(logging.INFO)
-    counts = Counts()
-    made = resolver(around, counts)
+    counters = Counters()
+    made = resolver(around, counters)
     await made.look_up(GOOD)
     await made.look_up(OTHER)
     around.verdicts[GOOD] = SILENT
     around.now += DAY
     await made.look_up(GOOD)
     await made.close()
-    assert counts.attempts[Stage.DANE, SUCCESS] == 2
-    assert counts.attempts[Stage.DANE, DnsFailureError.code] == 1
+    assert counters.attempts[Stage.DANE, SUCCESS] == 2
+    assert counters.attempts[Stage.DANE, DnsFailureError.code] == 1
     lines = [str(record.msg) for record in caplog.records if " DANE " in str(record.msg)]
     assert lines == [
         "good.test: DANE verdict=all reason=TLSA",

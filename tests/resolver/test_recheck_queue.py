@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.resolver.recheck_queue import DUE_MOST, SPARED, UNDER_WAY, Rechecks
+from postfix_mta_sts.resolver.recheck_queue import DUE_MOST, SPARED, UNDER_WAY, RecheckQueue
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -25,7 +25,7 @@ async def until(begun: list[Domain], number: int) -> None:
 async def test_in_their_order() -> None:
     """Some at once, the others later, all in the order in which they came."""
     begun: list[Domain] = []
-    queue = Rechecks(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
+    queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
     for domain in domains(30):
         queue.add(domain)
     assert len(begun) <= 1 + SPARED
@@ -37,7 +37,7 @@ async def test_in_their_order() -> None:
 async def test_no_more_than_so_many_under_way() -> None:
     """What is over makes room for the next."""
     begun: list[Domain] = []
-    queue = Rechecks(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
+    queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
     for domain in domains(UNDER_WAY + 1):
         queue.add(domain)
     await until(begun, UNDER_WAY)
@@ -57,7 +57,7 @@ async def test_what_is_not_due_takes_no_time() -> None:
         looked_at.append(domain)
         return False
 
-    queue = Rechecks(refuse)
+    queue = RecheckQueue(refuse)
     for domain in domains(1000):
         queue.add(domain)
     assert looked_at == domains(1000)
@@ -66,7 +66,7 @@ async def test_what_is_not_due_takes_no_time() -> None:
 async def test_bounded_and_ended() -> None:
     """A full queue takes no more; what is discarded, or waits at the end, never begins."""
     begun: list[Domain] = []
-    queue = Rechecks(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
+    queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
     for domain in domains(DUE_MOST + 100):
         queue.add(domain)
     assert len(queue) <= DUE_MOST

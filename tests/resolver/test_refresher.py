@@ -46,13 +46,13 @@ class Kept:
         await asyncio.sleep(0)
 
     def forget(self) -> None:
-        """As `Replies`."""
+        """As `ReplyCaches`."""
         self.jumps += 1
 
     async def count(self) -> None:
-        """As `Replies`: an answer from memory a tick."""
+        """As `ReplyCaches`: an answer from memory a tick."""
         self.counted += 1
-        self.resolver.demand.note(GOOD, 1, self.around.now)
+        self.resolver.usage.note(GOOD, 1, self.around.now)
 
 
 async def kept(around: Surroundings, domains: list[Domain]) -> Kept:
@@ -198,7 +198,7 @@ async def test_housekeeping() -> None:
     around.publish(max_age=600)
     await parts.resolver.look_up(GOOD)
     await parts.refresher.keep_house()
-    assert parts.resolver.demand.take() == {}
+    assert parts.resolver.usage.take() == {}
     assert await around.store.due(around.now + 301, START, 9) == [GOOD]
     parts.pass_time(600 + EXPIRED_KEPT)
     await parts.refresher.keep_house()

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from postfix_mta_sts.counts import SUCCESS, Counts, Source, Stage
+from postfix_mta_sts.counts import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, OwnFaultError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.resolver.flight import NOTHING
+from postfix_mta_sts.resolver.flight import NO_RESULT
 from postfix_mta_sts.resolver.recheck_queue import DUE_MOST, UNDER_WAY
 from postfix_mta_sts.resolver.resolver import Resolver
-from postfix_mta_sts.store import Asked
+from postfix_mta_sts.store import LastAsked
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy
 from tests.support.tally import Gate
@@ -302,12 +302,12 @@ async def test_last_asked_times() -> None:
     resolver = resolver_in(around)
     await looked_up(resolver)
     await looked_up(resolver, OTHER)
-    assert resolver.demand.take() == {GOOD: Asked(START, 1)}
+    assert resolver.usage.take() == {GOOD: LastAsked(START, 1)}
     around.now += 60
     resolver.recall(GOOD)
-    resolver.demand.note(GOOD, 5, around.now)
-    assert resolver.demand.take() == {GOOD: Asked(START + 60, 6)}
-    assert resolver.demand.take() == {}
+    resolver.usage.note(GOOD, 5, around.now)
+    assert resolver.usage.take() == {GOOD: LastAsked(START + 60, 6)}
+    assert resolver.usage.take() == {}
 
 
 async def test_where_an_answer_came_from() -> None:
@@ -322,26 +322,26 @@ async def test_where_an_answer_came_from() -> None:
     assert known.state is found.state
     assert (await resolver_in(around).find(GOOD)).source is Source.STORE
     around.dns.hold()
-    assert await resolver_in(around, timeout=0).find(OTHER) == NOTHING
+    assert await resolver_in(around, timeout=0).find(OTHER) == NO_RESULT
     around.dns.release()
 
 
 async def test_steps_are_counted() -> None:
     """By stage, and by success or the error's code; so are those forgotten for want of room."""
-    around, counts = Surroundings(), Counts()
+    around, counters = Surroundings(), Counters()
     around.publish()
     around.records[OTHER] = found("b")
     around.policies[OTHER] = StatusError("HTTP 404")
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=1, counts=counts)
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=1, counters=counters)
     for domain in (GOOD, OTHER, parse_domain("third.test")):
         await looked_up(resolver, domain)
-    assert counts.attempts == {
+    assert counters.attempts == {
         (Stage.DNS, SUCCESS): 2,
         (Stage.DNS, NoRecordError.code): 1,
         (Stage.HTTPS, SUCCESS): 1,
         (Stage.HTTPS, StatusError.code): 1,
     }
-    assert (counts.evicted, resolver.entries, resolver.under_way) == (2, 1, 0)
+    assert (counters.evicted, resolver.entries, resolver.under_way) == (2, 1, 0)
 
 
 async def test_refresh_fetches_whatever_is_known() -> None:
@@ -410,7 +410,7 @@ async def test_forget() -> None:
     assert await resolver.forget(GOOD)
     assert known
     assert known.state is None
-    assert resolver.demand.take() == {}
+    assert resolver.usage.take() == {}
     assert await around.store.row(GOOD) is None
     assert await around.store.history(GOOD) == []
     assert not await resolver.forget(GOOD)
@@ -476,11 +476,11 @@ async def test_failing_domains() -> None:
 
 async def test_a_fault_of_our_own(caplog: pytest.LogCaptureFixture) -> None:
     """A bug in an attempt is logged with its traceback and counted; those who wait are answered."""
-    around, counts = Surroundings(), Counts()
+    around, counters = Surroundings(), Counters()
     around.records[GOOD] = ZeroDivisionError("a bug")
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, counts=counts)
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, counters=counters)
     assert (await looked_up(resolver)).policy is None
-    assert counts.attempts == {(Stage.OWN, "own-fault"): 1}
+    assert counters.attempts == {(Stage.OWN, "own-fault"): 1}
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert record.exc_info
 
@@ -490,9 +490,9 @@ async def test_a_fault_of_our_own_that_was_told(
     caplog: pytest.LogCaptureFixture, stage: str
 ) -> None:
     """Where the log has been told already, the policy stays, and no further line is written."""
-    around, counts = Surroundings(), Counts()
+    around, counters = Surroundings(), Counters()
     around.publish()
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, counts=counts)
+    resolver = Resolver(around.sources(), lookup_timeout=30, entries=100, counters=counters)
     before = await looked_up(resolver)
     fault = OwnFaultError("the process that asks the network has ended")
     if stage == "dns":
@@ -503,7 +503,7 @@ async def test_a_fault_of_our_own_that_was_told(
     after = await looked_up(resolver)
     assert after.policy == before.policy
     assert after.expires_at == before.expires_at
-    assert counts.attempts[Stage.OWN, "own-fault"] == 1
+    assert counters.attempts[Stage.OWN, "own-fault"] == 1
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 

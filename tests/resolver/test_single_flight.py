@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from postfix_mta_sts.counts import Counts, Source
+from postfix_mta_sts.counts import Counters, Source
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.resolver.cache import Memory
-from postfix_mta_sts.resolver.flight import NOTHING, LookedUp
-from postfix_mta_sts.resolver.single_flight import Attempts
-from postfix_mta_sts.resolver.usage import Demand
+from postfix_mta_sts.resolver.cache import StateCache
+from postfix_mta_sts.resolver.flight import NO_RESULT, LookupResult
+from postfix_mta_sts.resolver.single_flight import SingleFlight
+from postfix_mta_sts.resolver.usage import Usage
 from tests.support.states import a_state
 from tests.support.surroundings import GOOD, Surroundings
 
@@ -25,11 +25,11 @@ def around() -> Surroundings:
     return around
 
 
-def attempts_in(around: Surroundings, *, timeout: float = 30, limit: int = 10) -> Attempts:
-    """Attempts in these surroundings, with a memory of their own."""
-    memory = Memory(10, lambda _: None)
-    return Attempts(
-        around.sources(), memory, Demand(), Counts(), lookup_timeout=timeout, limit=limit
+def attempts_in(around: Surroundings, *, timeout: float = 30, limit: int = 10) -> SingleFlight:
+    """SingleFlight in these surroundings, with a memory of their own."""
+    memory = StateCache(10, lambda _: None)
+    return SingleFlight(
+        around.sources(), memory, Usage(), Counters(), lookup_timeout=timeout, limit=limit
     )
 
 
@@ -63,11 +63,11 @@ async def test_nobody_waits_longer_than_that(around: Surroundings) -> None:
     attempts = attempts_in(around, timeout=0.01)
     attempt = attempts.begin(GOOD)
     assert attempt
-    assert await attempts.awaited(attempt) == NOTHING
+    assert await attempts.awaited(attempt) == NO_RESULT
     late = attempts.awaited(attempt)
     assert late.done()
     attempt.kept = a_state()  # of which only DANE's verdict is missing
-    assert await attempts.awaited(attempt) == LookedUp(a_state(), Source.STORE)
+    assert await attempts.awaited(attempt) == LookupResult(a_state(), Source.STORE)
     around.dns.release()
     await attempts.ended(GOOD)
     assert (around.queries.total, around.gets.total) == (1, 1)
@@ -96,6 +96,6 @@ async def test_closed(around: Surroundings, steps: int) -> None:
         await asyncio.sleep(0)
     await attempts.close()
     assert waiting.done()
-    assert await waiting == NOTHING
+    assert await waiting == NO_RESULT
     assert attempt.waited_for
     assert attempt.waited_for.cancelled()

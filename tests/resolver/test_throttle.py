@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from postfix_mta_sts.resolver.throttle import Pace
+from postfix_mta_sts.resolver.throttle import Throttle
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
-async def rounds_of(number: int, pace: Pace) -> list[int]:
+async def rounds_of(number: int, throttle: Throttle) -> list[int]:
     """In which round of the loop each of so many callers has its turn."""
     begun: list[int] = []
     round_ = 0
 
     async def caller() -> None:
-        await pace.turn()
+        await throttle.turn()
         begun.append(round_)
 
     async with asyncio.TaskGroup() as group:
@@ -29,22 +29,22 @@ async def rounds_of(number: int, pace: Pace) -> list[int]:
 
 async def test_a_few_do_not_wait() -> None:
     """Up to the number of turns all go on at once."""
-    assert len(set(await rounds_of(3, Pace(3)))) == 1
+    assert len(set(await rounds_of(3, Throttle(3)))) == 1
 
 
 async def test_many_take_turns() -> None:
     """No more than so many in one round, and everybody comes."""
-    pace = Pace(3)
+    throttle = Throttle(3)
     for _ in range(2):
-        begun = await rounds_of(20, pace)
+        begun = await rounds_of(20, throttle)
         assert max(begun.count(round_) for round_ in begun) <= 3
         assert begun == sorted(begun)
 
 
 async def test_whoever_gives_up_takes_no_turn() -> None:
     """A cancelled caller is passed over."""
-    pace = Pace(1)
-    tasks = [asyncio.create_task(pace.turn()) for _ in range(3)]
+    throttle = Throttle(1)
+    tasks = [asyncio.create_task(throttle.turn()) for _ in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
     await tasks[2]

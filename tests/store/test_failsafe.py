@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import Asked, DamagedStoreError, Overview, Query, Row, Seen, StoreError
+from postfix_mta_sts.store import (
+    DamagedStoreError,
+    HistoryEntry,
+    LastAsked,
+    Overview,
+    Row,
+    RowFilter,
+    StoreError,
+)
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
@@ -53,7 +61,7 @@ class Faulty(MemoryStore):
         await self._ask("save")
         await super().save(domain, state, asked_at)
 
-    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
+    async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`."""
         await self._ask("touch")
         await super().touch(asked)
@@ -68,12 +76,12 @@ class Faulty(MemoryStore):
         await self._ask("row")
         return await super().row(domain)
 
-    async def history(self, domain: Domain) -> Sequence[Seen]:
+    async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
         """See `Store`."""
         await self._ask("history")
         return await super().history(domain)
 
-    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`."""
         await self._ask("page")
         return await super().page(query, after, limit)
@@ -384,7 +392,7 @@ async def test_touch_lost(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> Non
     async with opened(shelf, NEVER_AGAIN) as store:
         shelf.backend.fault = FULL
         await store.save(GOOD, a_state(), 0.0)
-        await store.touch({GOOD: Asked(9.0, 1), OTHER: Asked(9.0, 1)})
+        await store.touch({GOOD: LastAsked(9.0, 1), OTHER: LastAsked(9.0, 1)})
         assert store.asked_lost == 2
         assert store._unwritten.rows[GOOD].asked_at == 9.0
         assert len(said(caplog)) == 1
@@ -398,11 +406,11 @@ async def test_touch_finds_that_writing_works(
     store = FailsafeStore(shelf.open, timing=NEVER_AGAIN, clock=clock)
     await store.open()
     shelf.backend.fault = FULL
-    await store.touch({GOOD: Asked(9.0, 1)})
+    await store.touch({GOOD: LastAsked(9.0, 1)})
     assert await store.remove_expired(0.0) == 0
     shelf.backend.fault = None
     clock.now = 3600.0
-    await store.touch({GOOD: Asked(9.0, 1)})
+    await store.touch({GOOD: LastAsked(9.0, 1)})
     assert said(caplog)[1:] == ["INFO store works again doing=writing"]
     await store.close()
 
@@ -416,7 +424,7 @@ async def test_touch_leaves_the_unwritten_to_repair(shelf: Shelf) -> None:
     await store.save(GOOD, a_state(), 0.0)
     shelf.backend.fault = None
     clock.now = 3600.0
-    await store.touch({GOOD: Asked(9.0, 1)})
+    await store.touch({GOOD: LastAsked(9.0, 1)})
     assert shelf.backend.asked["touch"] == 1
     await store.save(OTHER, a_state(), 0.0)
     assert store.unwritten == 2
@@ -426,7 +434,7 @@ async def test_touch_leaves_the_unwritten_to_repair(shelf: Shelf) -> None:
 
 async def test_touch_in_pieces(store: FailsafeStore, shelf: Shelf) -> None:
     """A great many last-asked times are written in pieces, so that saves come in between."""
-    await store.touch({Domain(f"d{n}.test"): Asked(1.0, 1) for n in range(12_000)})
+    await store.touch({Domain(f"d{n}.test"): LastAsked(1.0, 1) for n in range(12_000)})
     assert shelf.backend.asked["touch"] == 3
 
 
@@ -460,7 +468,7 @@ async def test_not_open_yet(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> N
     async with opened(shelf, SHORT) as store:
         assert await store.load(GOOD) is None
         await store.save(GOOD, a_state(), 0.0)
-        await store.touch({OTHER: Asked(1.0, 1)})
+        await store.touch({OTHER: LastAsked(1.0, 1)})
         assert await store.load(GOOD) == a_state()
         assert (store.readable, store.writable) == (False, False)
         shelf.fault = None
@@ -674,7 +682,7 @@ async def test_pages_of_file_and_memory_together(shelf: Shelf) -> None:
         shelf.backend.fault = None
         after: Domain | None = None
         pages: list[list[Row]] = []
-        while rows := await store.page(Query(2000.0), after, 2):
+        while rows := await store.page(RowFilter(2000.0), after, 2):
             pages.append(list(rows))
             after = rows[-1].domain
         found = [row for page in pages for row in page]
@@ -687,7 +695,7 @@ async def test_row_and_history_of_file_and_memory_together(shelf: Shelf) -> None
     """The policy is the newer one; what was asked, and seen before, is on file."""
     async with opened(shelf, NEVER_AGAIN) as store:
         await store.save(GOOD, a_state(), 7.0)
-        await store.touch({GOOD: Asked(8.0, 5)})
+        await store.touch({GOOD: LastAsked(8.0, 5)})
         shelf.backend.fault = FULL
         later = a_state(1500.0, policy_id="id2")
         await store.save(GOOD, later, 7.0)
@@ -704,7 +712,7 @@ async def test_what_cannot_be_read_is_not_there(shelf: Shelf) -> None:
     async with opened(shelf, NEVER_AGAIN) as store:
         await store.save(GOOD, a_state(), 7.0)
         shelf.backend.fault = FULL
-        assert await store.page(Query(2000.0), None, 9) == []
+        assert await store.page(RowFilter(2000.0), None, 9) == []
         assert await store.row(GOOD) is None
         assert await store.history(GOOD) == []
         assert (await store.overview(2000.0, 0.0)).oldest_fetched_at is None
@@ -718,7 +726,7 @@ async def test_slow_lists_leave_reading_alone(shelf: Shelf) -> None:
         await store.save(GOOD, a_state(), 7.0)
         shelf.backend.free.clear()
         assert (await store.overview(2000.0, 0.0)).oldest_fetched_at is None
-        assert await store.page(Query(2000.0), None, 9) == []
+        assert await store.page(RowFilter(2000.0), None, 9) == []
         shelf.backend.free.set()
         assert await store.load(GOOD) == a_state()
         assert store.failures == 1

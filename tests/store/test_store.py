@@ -14,7 +14,16 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.store import HISTORY_MOST, Asked, Overview, Query, Row, Seen, Store, StoreError
+from postfix_mta_sts.store import (
+    HISTORY_MOST,
+    HistoryEntry,
+    LastAsked,
+    Overview,
+    Row,
+    RowFilter,
+    Store,
+    StoreError,
+)
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -171,8 +180,8 @@ async def test_due_bounds(store: Store, now: float, asked_since: float, found: i
 async def test_touch(store: Store) -> None:
     """The last-asked time only grows; domains without a row are passed over."""
     await store.save(GOOD, a_state(), 1000.0)
-    await store.touch({GOOD: Asked(3000.0, 2), OTHER: Asked(3000.0, 1)})
-    await store.touch({GOOD: Asked(2000.0, 3)})
+    await store.touch({GOOD: LastAsked(3000.0, 2), OTHER: LastAsked(3000.0, 1)})
+    await store.touch({GOOD: LastAsked(2000.0, 3)})
     await store.touch({})
     assert await store.due(5000.0, 3000.0, 9) == [GOOD]
     assert await store.due(5000.0, 3000.1, 9) == []
@@ -201,9 +210,9 @@ async def test_remove_expired(store: Store) -> None:
 async def test_times_asked(store: Store) -> None:
     """They add up, whatever is fetched meanwhile."""
     await store.save(GOOD, a_state(), 1000.0)
-    await store.touch({GOOD: Asked(3000.0, 2)})
+    await store.touch({GOOD: LastAsked(3000.0, 2)})
     await store.save(GOOD, a_state(1500.0), 1500.0)
-    await store.touch({GOOD: Asked(2000.0, 3)})
+    await store.touch({GOOD: LastAsked(2000.0, 3)})
     assert await store.row(GOOD) == Row(GOOD, a_state(1500.0), 3000.0, 5)
     assert await store.row(OTHER) is None
 
@@ -218,9 +227,9 @@ async def test_history(store: Store) -> None:
     await store.save(OTHER, a_state(9000.0), 0.0)
     mx = ("mx.good.test",)
     assert await store.history(GOOD) == [
-        Seen(PolicyId("id2"), Mode.ENFORCE, mx, 4000.0, 4000.0),
-        Seen(PolicyId("id1"), Mode.TESTING, mx, 3000.0, 3000.0),
-        Seen(PolicyId("id1"), Mode.ENFORCE, mx, 1000.0, 2000.0),
+        HistoryEntry(PolicyId("id2"), Mode.ENFORCE, mx, 4000.0, 4000.0),
+        HistoryEntry(PolicyId("id1"), Mode.TESTING, mx, 3000.0, 3000.0),
+        HistoryEntry(PolicyId("id1"), Mode.ENFORCE, mx, 1000.0, 2000.0),
     ]
     assert await store.history(Domain("unknown.test")) == []
 
@@ -270,15 +279,15 @@ async def filled(store: Store) -> None:
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        (Query(1100.0), "123456789"),
-        (Query(1100.0, Mode.TESTING), "13579"),
-        (Query(1100.0, Mode.NONE), ""),
-        (Query(1100.0, expiring_before=2000.0), "89"),
-        (Query(1100.0, Mode.ENFORCE, 2000.0), "8"),
-        (Query(1600.0), "1234567"),
+        (RowFilter(1100.0), "123456789"),
+        (RowFilter(1100.0, Mode.TESTING), "13579"),
+        (RowFilter(1100.0, Mode.NONE), ""),
+        (RowFilter(1100.0, expiring_before=2000.0), "89"),
+        (RowFilter(1100.0, Mode.ENFORCE, 2000.0), "8"),
+        (RowFilter(1600.0), "1234567"),
     ],
 )
-async def test_pages(store: Store, query: Query, found: str) -> None:
+async def test_pages(store: Store, query: RowFilter, found: str) -> None:
     """All rows that fit, in the order of their domains, page by page; then an empty one."""
     await filled(store)
     after: Domain | None = None
@@ -293,8 +302,8 @@ async def test_pages(store: Store, query: Query, found: str) -> None:
 async def test_a_page_has_whole_rows(store: Store) -> None:
     """The state as `load` gives it, and when and how often it was asked for."""
     await store.save(GOOD, a_state(), 1000.0)
-    await store.touch({GOOD: Asked(2000.0, 4)})
-    assert await store.page(Query(0.0), None, 9) == [Row(GOOD, a_state(), 2000.0, 4)]
+    await store.touch({GOOD: LastAsked(2000.0, 4)})
+    assert await store.page(RowFilter(0.0), None, 9) == [Row(GOOD, a_state(), 2000.0, 4)]
 
 
 async def test_overview(store: Store) -> None:

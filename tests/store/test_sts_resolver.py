@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.lifecycle import Standing, standing
 from postfix_mta_sts.store.sts_resolver import (
-    PeerError,
+    ForeignCacheError,
+    ForeignRow,
     Refusal,
     RefusedError,
-    Row,
     opened,
     state_of,
 )
@@ -29,9 +29,9 @@ def row(
     ts: object = AN_HOUR_AGO,
     policy_id: object = b"id1",
     text: str | bytes = body(),
-) -> Row:
+) -> ForeignRow:
     """A row as it is read."""
-    return Row(1, domain, ts, policy_id, text.encode() if isinstance(text, str) else text)
+    return ForeignRow(1, domain, ts, policy_id, text.encode() if isinstance(text, str) else text)
 
 
 class TestStateOf:
@@ -213,7 +213,7 @@ class TestOpened:
             next(rows)
             with peer_file(path) as peer:
                 peer.put("d2.test", AN_HOUR_AGO, "id1", body())
-            with pytest.raises(PeerError, match="wrote to it meanwhile; try again"):
+            with pytest.raises(ForeignCacheError, match="wrote to it meanwhile; try again"):
                 list(rows)
 
     def test_log_meanwhile(self, path: Path) -> None:
@@ -242,7 +242,7 @@ class TestOpened:
         with path.open("r+b") as file:
             file.seek(20 * 4096)
             file.write(b"\xff" * 40 * 4096)
-        with pytest.raises(PeerError, match="malformed"):
+        with pytest.raises(ForeignCacheError, match="malformed"):
             domains(path)
 
     @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(84)])
@@ -250,13 +250,13 @@ class TestOpened:
         """A file that is no such cache is called so, by its path."""
         path = tmp_path / "other"
         path.write_bytes(content)
-        with pytest.raises(PeerError, match=f"^{path}: "), opened(path):
+        with pytest.raises(ForeignCacheError, match=f"^{path}: "), opened(path):
             pass
         assert path.read_bytes() == content
 
     def test_no_file(self, tmp_path: Path) -> None:
         """So is one that is not there, and none is made."""
         path = tmp_path / "none"
-        with pytest.raises(PeerError, match="No such file or directory"), opened(path):
+        with pytest.raises(ForeignCacheError, match="No such file or directory"), opened(path):
             pass
         assert not path.exists()

@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from postfix_mta_sts.admin.control import About, Together
+from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import private, public
 from postfix_mta_sts.admin.types import Witness
 from postfix_mta_sts.cli import main as cli
-from postfix_mta_sts.counts import Counts
-from postfix_mta_sts.postfix.dane import Finding
+from postfix_mta_sts.counts import Counters
+from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
-from postfix_mta_sts.stats import Figures, Part
+from postfix_mta_sts.stats import Part, Snapshot
 from tests.support.surroundings import Surroundings
 
 IDLE_AFTER = 30 * 86_400.0
@@ -42,33 +42,33 @@ class Worker:
         attempts: int = ATTEMPTS_LIMIT,
     ) -> None:
         self.around = around
-        self.counts = Counts()
+        self.counters = Counters()
         self.not_working: set[Part] = set()
         self.renews = True
-        self.dane = Finding(on=True, reason="dane.mode is on")
+        self.dane = DaneStatus(on=True, reason="dane.mode is on")
         sources = around.sources()
         self.resolver = Resolver(
-            sources, lookup_timeout=30, entries=1_000, attempts=attempts, counts=self.counts
+            sources, lookup_timeout=30, entries=1_000, attempts=attempts, counters=self.counters
         )
         self._index = index
         self._workers = 1 + len(siblings or {})
-        self.together = Together(
+        self.control = Control(
             self.resolver,
             around.store,
             sources.clock,
-            self._figures,
+            self._snapshot,
             self._about,
             index=index,
             siblings=siblings,
         )
 
-    async def _figures(self) -> Figures:
+    async def _snapshot(self) -> Snapshot:
         failing = Counter(self.not_working)
         domains = self.resolver.entries
-        return Figures.taken(self.counts, 100 + self._index, domains=domains, failing=failing)
+        return Snapshot.taken(self.counters, 100 + self._index, domains=domains, failing=failing)
 
-    def _about(self) -> About:
-        return About(
+    def _about(self) -> DaemonInfo:
+        return DaemonInfo(
             started_at=self.around.now - 3600,
             config="/etc/test.yml",
             listening=["socketmap 127.0.0.1:8461"],
@@ -83,13 +83,13 @@ class Worker:
     @asynccontextmanager
     async def controlled(self, folder: Path) -> AsyncIterator[Path]:
         """Its control socket; where it is."""
-        async with listening(folder / "control.sock", public(self.together)) as path:
+        async with listening(folder / "control.sock", public(self.control)) as path:
             yield path
 
     @asynccontextmanager
     async def witnessing(self, folder: Path) -> AsyncIterator[Path]:
         """Its private socket; where it is."""
-        async with listening(folder / "private.sock", private(self.together.own)) as path:
+        async with listening(folder / "private.sock", private(self.control.own)) as path:
             yield path
 
 

@@ -41,7 +41,7 @@ class Clock:
         return self.now
 
 
-class Desk:
+class RunningDaemon:
     """Where a daemon whose sockets are in a folder can be asked."""
 
     def __init__(self, folder: Path) -> None:
@@ -78,22 +78,22 @@ async def daemon(
     *,
     clock: Callable[[], float] = time.time,
     changes: Changes = AS_IT_IS,
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[RunningDaemon]:
     """The daemon in this process; `changes` to its configuration, section by section."""
     settings = net.settings(folder, changes)
     async with running(settings, {}, clock, https_port=net.hosts.port):
-        yield Desk(folder)
+        yield RunningDaemon(folder)
 
 
 @asynccontextmanager
-async def reloading(net: Internet, folder: Path) -> AsyncIterator[tuple[Desk, Daemon]]:
+async def reloading(net: Internet, folder: Path) -> AsyncIterator[tuple[RunningDaemon, Daemon]]:
     """The daemon in this process, to be told of other settings while it runs."""
     settings = net.settings(folder)
     async with running(settings, {}, https_port=net.hosts.port) as served:
-        yield Desk(folder), served
+        yield RunningDaemon(folder), served
 
 
-class Process(Desk):
+class Process(RunningDaemon):
     """The daemon in a process of its own, as systemd runs it."""
 
     def __init__(

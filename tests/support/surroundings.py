@@ -5,10 +5,10 @@ Border: no network and no file; what was asked is counted, and an answer can be 
 
 from dataclasses import dataclass, field
 
-from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError, OwnFaultError
-from postfix_mta_sts.mtasts.lifecycle import Found
+from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.resolver.attempt import Sources
@@ -26,31 +26,31 @@ def policy(mode: str = "enforce", max_age: int = 604_800, mx: str = "mx1.good.te
     return parse_policy(text.encode())
 
 
-UNSIGNED = Outcome(MxState.INSECURE, "MX: not signed", ttl=3600)
-SILENT = Outcome(MxState.FAILED, "MX: no answer")
+UNSIGNED = DaneOutcome(MxState.INSECURE, "MX: not signed", ttl=3600)
+SILENT = DaneOutcome(MxState.FAILED, "MX: no answer")
 
 
-def signed(state: HostState = HostState.USABLE, ttl: int = 3600) -> Outcome:
+def signed(state: HostState = HostState.USABLE, ttl: int = 3600) -> DaneOutcome:
     """What DANE says where the MX RRset is signed, and of its host this."""
-    return Outcome(MxState.SECURE, "MX: signed", (Host("mx1.good.test", state, "TLSA"),), ttl)
+    return DaneOutcome(MxState.SECURE, "MX: signed", (Host("mx1.good.test", state, "TLSA"),), ttl)
 
 
-def found(policy_id: str = "a", ttl: int = 300) -> Found:
+def found(policy_id: str = "a", ttl: int = 300) -> Discovered:
     """A record that names this id."""
-    return Found(PolicyId(policy_id), ttl)
+    return Discovered(PolicyId(policy_id), ttl)
 
 
 @dataclass
 class Surroundings:
     """Records and policies by domain; a domain without an entry has no record."""
 
-    records: dict[Domain, Found | DiscoveryError | Exception] = field(default_factory=dict)
+    records: dict[Domain, Discovered | DiscoveryError | Exception] = field(default_factory=dict)
     policies: dict[Domain, Policy | FetchError | OwnFaultError] = field(default_factory=dict)
     store: Store = field(default_factory=MemoryStore)
     now: float = START
     queries: Tally[Domain] = field(default_factory=Tally)
     gets: Tally[Domain] = field(default_factory=Tally)
-    verdicts: dict[Domain, Outcome] = field(default_factory=dict)
+    verdicts: dict[Domain, DaneOutcome] = field(default_factory=dict)
     """What DANE says; a domain without an entry is in a zone that is not signed."""
     judged: Tally[Domain] = field(default_factory=Tally)
     dane: Gate = field(default_factory=Gate)
@@ -66,13 +66,13 @@ class Surroundings:
         self.records[domain] = found(policy_id)
         self.policies[domain] = policy(**fields)  # type: ignore[arg-type] # as `policy` has them
 
-    async def judge(self, domain: Domain) -> Outcome:
+    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
         """What DANE says of a domain, as the resolver asks for it."""
         await self.judged.add(domain)
         await self.dane.passed()
         return self.verdicts.get(domain, UNSIGNED)
 
-    async def _discover(self, domain: Domain) -> Found:
+    async def _discover(self, domain: Domain) -> Discovered:
         await self.queries.add(domain)
         await self.dns.passed()
         outcome = self.records.get(domain, NoRecordError("NXDOMAIN"))

@@ -11,27 +11,27 @@ class Tally(Generic[Key]):
     """Counts of keys: `tally[key]`, `tally.total`, `await tally.reached(key, times)`."""
 
     def __init__(self) -> None:
-        self._counts: Counter[Key] = Counter()
+        self._counters: Counter[Key] = Counter()
         self._changed = asyncio.Condition()
 
     def __getitem__(self, key: Key) -> int:
-        return self._counts[key]
+        return self._counters[key]
 
     @property
     def total(self) -> int:
         """How often anything was asked."""
-        return self._counts.total()
+        return self._counters.total()
 
     async def add(self, key: Key) -> None:
         """One more of `key`."""
-        self._counts[key] += 1
+        self._counters[key] += 1
         async with self._changed:
             self._changed.notify_all()
 
     async def reached(self, key: Key, times: int = 1) -> None:
         """Return as soon as `key` was counted `times` times."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._counts[key] >= times)
+            await self._changed.wait_for(lambda: self._counters[key] >= times)
 
     async def total_reached(self, times: int = 1) -> None:
         """Return as soon as all keys together were counted `times` times."""

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from postfix_mta_sts.mtasts.dane import Kind, Verdict
+from postfix_mta_sts.mtasts.dane import DaneKind, Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -17,7 +17,7 @@ from postfix_mta_sts.values import Value
 
 
 @dataclass(frozen=True, slots=True)
-class Dress:
+class ReplyFormat:
     """How answers are given to those who ask under one map name."""
 
     tlsrpt: bool = False
@@ -28,7 +28,7 @@ class Dress:
     """Treat mode testing as enforce."""
 
 
-PLAIN = Dress()
+PLAIN = ReplyFormat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ _UNSAFE_LINE = re.compile(r"[{}\x00-\x1f\x7f-\x9f]")
 def compose(
     domain: Domain,
     state: State,
-    dress: Dress,
+    reply_format: ReplyFormat,
     verdict: Verdict | None = None,
     rule: DaneRule = STRICT,
 ) -> Reply:
@@ -87,19 +87,19 @@ def compose(
     one the domain is answered as though there were no DANE.
     """
     match verdict.kind if verdict else None:
-        case Kind.ALL:
+        case DaneKind.ALL:
             return _dane(rule.answer)
-        case Kind.SOME:
+        case DaneKind.SOME:
             return _dane(_for_some(rule))
-        case Kind.UNUSABLE:
+        case DaneKind.UNUSABLE:
             # TLS is a must and cannot be authenticated by DANE (RFC 7672 §2.2): a policy asks
             # for more, and there is nothing in DANE that it could override. Without one, level
             # dane encrypts, where dane-only would hold the mail back.
-            enforced = _by_policy(domain, state, dress)
+            enforced = _by_policy(domain, state, reply_format)
             return _dane(_for_some(rule)) if enforced is NOT_FOUND else enforced
-        case Kind.FAILURE if verdict and verdict.mx_is_secure and rule.defer:
+        case DaneKind.FAILURE if verdict and verdict.mx_is_secure and rule.defer:
             return TryAgain(printable(f"DANE: DNS failure for {domain}: {verdict.reason}", 500))
-    return _by_policy(domain, state, dress)
+    return _by_policy(domain, state, reply_format)
 
 
 def _for_some(rule: DaneRule) -> Literal["dane", "yield"]:
@@ -112,12 +112,12 @@ def _dane(level: Literal["dane-only", "dane", "yield"]) -> Reply:
     return NOT_FOUND if level == "yield" else Found((level,))
 
 
-def _by_policy(domain: Domain, state: State, dress: Dress) -> Reply:
+def _by_policy(domain: Domain, state: State, reply_format: ReplyFormat) -> Reply:
     policy = state.policy
-    if policy is None or not _is_enforced(policy.mode, dress):
+    if policy is None or not _is_enforced(policy.mode, reply_format):
         return NOT_FOUND
-    secure = _secure(policy, dress)
-    if not dress.tlsrpt:
+    secure = _secure(policy, reply_format)
+    if not reply_format.tlsrpt:
         return Found((secure,))
     attributes = [secure, *_sts_attributes(domain, policy)]
     lines = (line.replace("\t", " ").rstrip(" ") for line in policy.lines)
@@ -125,14 +125,14 @@ def _by_policy(domain: Domain, state: State, dress: Dress) -> Reply:
     return Found((" ".join([*attributes, *strings]), " ".join(attributes), secure))
 
 
-def _is_enforced(mode: Mode, dress: Dress) -> bool:
-    return mode is Mode.ENFORCE or (mode is Mode.TESTING and dress.enforce_testing)
+def _is_enforced(mode: Mode, reply_format: ReplyFormat) -> bool:
+    return mode is Mode.ENFORCE or (mode is Mode.TESTING and reply_format.enforce_testing)
 
 
-def _secure(policy: Policy, dress: Dress) -> str:
+def _secure(policy: Policy, reply_format: ReplyFormat) -> str:
     # Postfix writes a domain with all below it as .example.com; no other "*" is in a pattern.
     match = ":".join(policy.mx).replace("*", "")
-    return f"secure match={match}" + (" servername=hostname" if dress.servername else "")
+    return f"secure match={match}" + (" servername=hostname" if reply_format.servername else "")
 
 
 def _sts_attributes(domain: Domain, policy: Policy) -> list[str]:

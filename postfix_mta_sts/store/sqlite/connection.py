@@ -18,7 +18,7 @@ _PAGES_KIB: Final = 1024
 """Of the file's pages, so much is kept by a connection; the others the kernel keeps."""
 
 
-class Connection:
+class SqliteConnection:
     """A connection; made by `open`. Text comes as bytes, for it may not be UTF-8."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:

@@ -14,7 +14,7 @@ from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_id
-from postfix_mta_sts.store import Row, Seen
+from postfix_mta_sts.store import HistoryEntry, Row
 
 Raw: TypeAlias = list[Any]
 """A row as it is read: policy id, policy, fetched_at, refetch_at, all of them as text, and DANE's
@@ -48,7 +48,7 @@ def readable(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
             yield Row(domain_of(domain), state, asked_at, asked_count)
 
 
-def seen_of(row: Sequence[Any]) -> Seen:
+def seen_of(row: Sequence[Any]) -> HistoryEntry:
     """The policy of which a row of the history tells."""
     policy_id, mode, mx = (text.decode("ascii", "backslashreplace") for text in row[:3])
-    return Seen(PolicyId(policy_id), Mode(mode), tuple(mx.split()), *row[3:])
+    return HistoryEntry(PolicyId(policy_id), Mode(mode), tuple(mx.split()), *row[3:])

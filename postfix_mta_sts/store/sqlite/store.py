@@ -24,17 +24,17 @@ from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import (
-    Asked,
     DamagedStoreError,
+    HistoryEntry,
+    LastAsked,
     Overview,
-    Query,
     Row,
-    Seen,
+    RowFilter,
     StoreError,
     held,
 )
 from postfix_mta_sts.store.sqlite import statements
-from postfix_mta_sts.store.sqlite.connection import Connection
+from postfix_mta_sts.store.sqlite.connection import SqliteConnection
 from postfix_mta_sts.store.sqlite.rows import Raw, domain_of, readable, seen_of, state_of
 from postfix_mta_sts.store.sqlite.schema import (
     SCHEMA,
@@ -80,10 +80,10 @@ class SqliteStore:
         self._opened = opened
         self._busy = busy
         self._clock = clock
-        self._connections: list[Connection] = []
-        self._reading: Connection
-        self._writing: Connection
-        self._surveying: asyncio.Task[Connection] | None = None
+        self._connections: list[SqliteConnection] = []
+        self._reading: SqliteConnection
+        self._writing: SqliteConnection
+        self._surveying: asyncio.Task[SqliteConnection] | None = None
         self._damage: str | None = None
         self._closed = False
         self._waiting: list[_Job] = []
@@ -115,8 +115,8 @@ class SqliteStore:
                 raise
             return store
 
-    async def _connect(self, pragma: str) -> Connection:
-        connection = await Connection.open(self._path, self._busy, [pragma])
+    async def _connect(self, pragma: str) -> SqliteConnection:
+        connection = await SqliteConnection.open(self._path, self._busy, [pragma])
         self._connections.append(connection)
         return connection
 
@@ -158,7 +158,7 @@ class SqliteStore:
         """See `Store`."""
         await self._write((statements.NOTE_VERDICT, [(to_text(verdict), domain)]))
 
-    async def touch(self, asked: Mapping[Domain, Asked]) -> None:
+    async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`."""
         # json.dumps would hold up the event loop for 6 ms where 5,000 domains were asked for.
         await self._write((statements.TOUCH, [(to_json(asked),)]))
@@ -173,12 +173,12 @@ class SqliteStore:
         rows = await self._read(statements.ROW, domain)
         return next(readable(rows), None)
 
-    async def history(self, domain: Domain) -> Sequence[Seen]:
+    async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
         """See `Store`."""
         rows = await self._read(statements.HISTORY, domain)
         return [seen_of(row) for row in rows]
 
-    async def page(self, query: Query, after: Domain | None, limit: int) -> Sequence[Row]:
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`; a row that stands for no valid policy is passed over."""
         last: str = after or ""
         while raw := list(
@@ -193,9 +193,9 @@ class SqliteStore:
 
     async def overview(self, now: float, asked_since: float) -> Overview:
         """See `Store`."""
-        [counts] = await self._read(statements.BY_MODE, now)
+        [counters] = await self._read(statements.BY_MODE, now)
         oldest = await self._read(statements.OLDEST, asked_since, now)
-        by_mode = dict(zip(Mode, counts, strict=True))
+        by_mode = dict(zip(Mode, counters, strict=True))
         return Overview(by_mode, next((row[0] for row in oldest), None))
 
     async def forget(self, domain: Domain) -> bool:
@@ -244,20 +244,20 @@ class SqliteStore:
         while self._waiting:
             jobs, self._waiting = self._waiting, []
             try:
-                counts = await self._commit(jobs)
+                counters = await self._commit(jobs)
             except StoreError as error:
                 # Those that came meanwhile would fail as well, and only after as long a wait.
                 jobs, self._waiting = jobs + self._waiting, []
                 _fail((job.done for job in jobs), error)
             else:
-                _succeed(zip((job.done for job in jobs), counts, strict=True))
+                _succeed(zip((job.done for job in jobs), counters, strict=True))
         self._writer = None
 
     async def _commit(self, jobs: Sequence[_Job]) -> list[int]:
         with self._noting_damage():
-            counts = await self._writing.run(partial(self._transact, jobs))
+            counters = await self._writing.run(partial(self._transact, jobs))
             self.commits += 1
-            return counts
+            return counters
 
     def _transact(self, jobs: Sequence[_Job], db: sqlite3.Connection) -> list[int]:
         """In the connection's thread."""
@@ -266,13 +266,13 @@ class SqliteStore:
             raise DamagedStoreError(f"{self._path}: no longer the file that was opened")
         db.execute("BEGIN IMMEDIATE")
         try:
-            counts = [[db.executemany(*s).rowcount for s in job.statements][-1] for job in jobs]
+            counters = [[db.executemany(*s).rowcount for s in job.statements][-1] for job in jobs]
             db.execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # the one that is on its way says more
                 db.rollback()
             raise
-        return counts
+        return counters
 
     def _remove_unreadable(self, domain: Domain, row: Raw, error: MtaStsError) -> None:
         reason = str(error)

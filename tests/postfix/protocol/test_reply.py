@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.mtasts.dane import Host, HostState, MxState, Outcome, Verdict, after_verdict
+from postfix_mta_sts.mtasts.dane import (
+    DaneOutcome,
+    Host,
+    HostState,
+    MxState,
+    Verdict,
+    after_verdict,
+)
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, after_discovery, restored
@@ -17,27 +24,27 @@ from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
     PLAIN,
     DaneRule,
-    Dress,
     Found,
     Reply,
+    ReplyFormat,
     TryAgain,
     compose,
 )
 
 DOMAIN = parse_domain("good.test")
-TLSRPT = Dress(tlsrpt=True)
+TLSRPT = ReplyFormat(tlsrpt=True)
 GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mx1.good.test\r\nmx: *.Good.test\r\nmax_age: 9\r\n"
 
 
-def told(text: str, dress: Dress) -> Reply:
+def told(text: str, reply_format: ReplyFormat) -> Reply:
     """What is told of a domain with this policy."""
     policy = parse_policy(text.encode())
-    return compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), dress)
+    return compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), reply_format)
 
 
-def fullest(text: str, dress: Dress) -> str:
+def fullest(text: str, reply_format: ReplyFormat) -> str:
     """The fullest variant of the policy that is found."""
-    reply = told(text, dress)
+    reply = told(text, reply_format)
     assert isinstance(reply, Found)
     return reply.variants[0]
 
@@ -49,7 +56,7 @@ def test_enforce() -> None:
 
 def test_old_postfix() -> None:
     """Without servername= for Postfix before 3.4."""
-    old = Dress(servername=False)
+    old = ReplyFormat(servername=False)
     assert fullest(GOOD, old) == "secure match=mx1.good.test:.good.test"
 
 
@@ -88,7 +95,7 @@ def test_modes_that_are_not_enforced(mode: str) -> None:
 
 def test_enforce_testing() -> None:
     """A map can be told to enforce testing, but never none."""
-    strict = Dress(enforce_testing=True)
+    strict = ReplyFormat(enforce_testing=True)
     assert fullest(GOOD.replace("enforce", "testing"), strict) == fullest(GOOD, PLAIN)
     assert told(GOOD.replace("enforce", "none"), strict) is NOT_FOUND
 
@@ -135,12 +142,12 @@ def test_whatever_a_policy_says_the_attributes_are_ours(extra: bytes) -> None:
 def verdict(*states: HostState) -> Verdict:
     """The verdict on a domain with a signed MX RRset of such hosts."""
     hosts = tuple(Host(f"mx{n}.good.test", s, f"TLSA of mx{n}") for n, s in enumerate(states))
-    return after_verdict(None, Outcome(MxState.SECURE, "MX: signed", hosts, 300), 0)
+    return after_verdict(None, DaneOutcome(MxState.SECURE, "MX: signed", hosts, 300), 0)
 
 
 def mx(state: MxState) -> Verdict:
     """The verdict that comes of such an MX RRset alone."""
-    return after_verdict(None, Outcome(state, "MX: said", (), 300), 0)
+    return after_verdict(None, DaneOutcome(state, "MX: said", (), 300), 0)
 
 
 WITH_POLICY = restored(parse_policy(GOOD.encode()), PolicyId("a"), 0, 0)
@@ -198,7 +205,7 @@ def test_a_failure_of_dane_goes_by_the_policy_on_request() -> None:
 
 def test_a_long_reason_of_dane_is_cut() -> None:
     """However long the names of a chain are, the reply fits every wire."""
-    long = Outcome(MxState.SECURE, "MX", (Host("mx", HostState.FAILED, "x" * 2000),), 300)
+    long = DaneOutcome(MxState.SECURE, "MX", (Host("mx", HostState.FAILED, "x" * 2000),), 300)
     told = compose(DOMAIN, WITH_POLICY, PLAIN, after_verdict(None, long, 0))
     assert isinstance(told, TryAgain)
     assert len(told.reason) == 500

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.store.sqlite.connection import Connection
+from postfix_mta_sts.store.sqlite.connection import SqliteConnection
 
 
 @pytest.fixture
-async def connection(tmp_path: Path) -> AsyncIterator[Connection]:
+async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
     """A connection to a new file."""
-    new = await Connection.open(tmp_path / "new.db", 0.1, ["user_version = 7"])
+    new = await SqliteConnection.open(tmp_path / "new.db", 0.1, ["user_version = 7"])
     yield new
     await new.close()
 
 
-async def test_what_is_asked_is_done_there(connection: Connection) -> None:
+async def test_what_is_asked_is_done_there(connection: SqliteConnection) -> None:
     """In a thread that is not the loop's, with the pragmas that were given; text is bytes."""
     here = threading.get_ident()
     assert await connection.run(lambda _: threading.get_ident()) != here
@@ -28,14 +28,14 @@ async def test_what_is_asked_is_done_there(connection: Connection) -> None:
     assert rows == [(7, b"text")]
 
 
-async def test_a_fault_is_raised_where_it_was_asked(connection: Connection) -> None:
+async def test_a_fault_is_raised_where_it_was_asked(connection: SqliteConnection) -> None:
     """And the next is done as though nothing had been."""
     with pytest.raises(sqlite3.OperationalError, match="syntax"):
         await connection.run(lambda db: db.execute("FAIL"))
     assert await connection.run(lambda _: 1) == 1
 
 
-async def test_whoever_gives_up_stops_nothing(connection: Connection) -> None:
+async def test_whoever_gives_up_stops_nothing(connection: SqliteConnection) -> None:
     """What was asked is done all the same, whether well or not, and so is what comes behind it."""
     held = threading.Event()
     done: list[int] = []
@@ -60,7 +60,7 @@ async def test_whoever_gives_up_stops_nothing(connection: Connection) -> None:
 
 async def test_close_ends_the_thread(tmp_path: Path) -> None:
     """After what was asked is done; then nothing can be asked any more."""
-    connection = await Connection.open(tmp_path / "new.db", 0.1)
+    connection = await SqliteConnection.open(tmp_path / "new.db", 0.1)
     asked = asyncio.create_task(connection.run(lambda _: 1))
     await asyncio.sleep(0)
     await connection.close()

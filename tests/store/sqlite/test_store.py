@@ -12,7 +12,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
-from postfix_mta_sts.store import Asked, DamagedStoreError, StoreError
+from postfix_mta_sts.store import DamagedStoreError, LastAsked, StoreError
 from postfix_mta_sts.store.sqlite import statements
 from postfix_mta_sts.store.sqlite import store as sqlite
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -320,7 +320,7 @@ def overwrite(path: Path) -> None:
     [
         lambda store: store.load(MANY[0]),
         lambda store: store.save(GOOD, a_state(), 0.0),
-        lambda store: store.touch({MANY[0]: Asked(9.0, 1)}),
+        lambda store: store.touch({MANY[0]: LastAsked(9.0, 1)}),
         lambda store: store.due(5000.0, 0.0, 9),
         lambda store: store.remove_expired(1e12),
     ],
