@@ -1,19 +1,93 @@
-"""What a process says of itself in numbers, at one moment; those of several can be added up.
+"""What this process has done and how it is, in numbers.
 
-Border: plain values, and their form in JSON for the way from one worker to another. Who takes
-them knows the parts; who shows them (`metrics`, `health`) knows only these.
+`Counters` only grow: each part of the daemon increments them. A `Snapshot` is the state of the
+counters and gauges at one moment. The sets of labels are fixed: no name from the network is one.
 """
 
 import json
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from postfix_mta_sts.counts import WAITED_BOUNDS, Answer, Counters, Source, Stage
-
 _T = TypeVar("_T")
+
+
+class Answer(StrEnum):
+    """What Postfix was told."""
+
+    FOUND = "found"
+    NOT_FOUND = "not_found"
+    TRY_AGAIN = "try_again"
+
+
+class Source(StrEnum):
+    """Where an answer came from."""
+
+    MEMORY = "memory"
+    STORE = "store"
+    NETWORK = "network"
+    NONE = "none"
+    """No look-up was needed or none was possible: the key names no domain, time or room ran out."""
+
+
+class Stage(StrEnum):
+    """The steps of an attempt that end in success or in an error of `mtasts.errors`."""
+
+    DNS = "dns"
+    HTTPS = "https"
+    DANE = "dane"
+    OWN = "own"
+    """No step: a fault of this program broke the attempt off."""
+
+
+SUCCESS: Final = "success"
+"""Stands where an error's code would."""
+
+WAITED_BOUNDS: Final = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2.5,
+    5,
+    10,
+    30,
+    90,
+)
+"""Upper bounds, in seconds, of the classes into which look-ups that waited fall."""
+
+
+class Counters:
+    """One of it for a process; nothing here ever goes down."""
+
+    __slots__ = ("answers", "attempts", "evicted", "refused", "waited", "waited_seconds")
+
+    def __init__(self) -> None:
+        self.answers: Counter[tuple[Answer, Source]] = Counter()
+        """Look-ups that were answered."""
+        self.attempts: Counter[tuple[Stage, str]] = Counter()
+        """Steps of attempts, by `SUCCESS` or the code of the error."""
+        self.waited = [0] * (len(WAITED_BOUNDS) + 1)
+        """Look-ups that waited for the store or the network, by the class of their time."""
+        self.waited_seconds = 0.0
+        self.evicted = 0
+        """Domains forgotten because memory was full."""
+        self.refused = 0
+        """Malformed requests."""
+
+    def wait(self, seconds: float) -> None:
+        """Count a look-up that waited so long."""
+        self.waited[bisect_left(WAITED_BOUNDS, seconds)] += 1
+        self.waited_seconds += seconds
 
 
 class Part(StrEnum):

@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.counts import SUCCESS, WAITED_BOUNDS, Answer, Counters, Source, Stage
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import (
+    SUCCESS,
+    WAITED_BOUNDS,
+    Answer,
+    Counters,
+    Part,
+    Snapshot,
+    Source,
+    Stage,
+)
 
 NUMBERS = st.integers(0, 2**60)
 FIGURES = st.builds(

@@ -24,7 +24,6 @@ from prometheus_client.metrics_core import (
 )
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.counts import SUCCESS, WAITED_BOUNDS, Answer, Source, Stage
 from postfix_mta_sts.mtasts.errors import (
     DiscoveryError,
     DnsFailureError,
@@ -34,7 +33,7 @@ from postfix_mta_sts.mtasts.errors import (
     OwnFaultError,
 )
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import SUCCESS, WAITED_BOUNDS, Answer, Part, Snapshot, Source, Stage
 from postfix_mta_sts.store import Overview
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4

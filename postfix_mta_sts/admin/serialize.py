@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
-from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
-from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats import Answer, Snapshot, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 
 

@@ -32,7 +32,6 @@ from postfix_mta_sts.admin.endpoints import (
 )
 from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
-from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
@@ -49,7 +48,7 @@ from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
 from postfix_mta_sts.sockets import Sockets
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import Counters, Part, Snapshot
 from postfix_mta_sts.store import Overview
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore

@@ -14,12 +14,11 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Self, TextIO
 
-from postfix_mta_sts.counts import SUCCESS, Counters, Source
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
-from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats import SUCCESS, Counters, Snapshot, Source
 
 ENDS_AFTER: Final = 0.85
 """Of systemd's interval: when a worker that is stuck ends. Its next answer is due after three

@@ -41,25 +41,6 @@ BACKOFF_MOST: Final = HOUR
 BACKOFFS_KEPT: Final = 4
 """Failing ids remembered of one domain, for those whose name servers disagree."""
 
-REFRESH_TICK: Final = MINUTE
-"""The refresher wakes at least this often, so that a jump of the clock is noticed; last-asked
-times are then written, in one batch."""
-EXPIRED_KEPT: Final = DAY
-"""Expired rows stay on file for this long, so that a clock set wrong for a moment costs none."""
-STORE_RETRY: Final = 5.0
-"""A store that failed is tried again after this time."""
-STORE_REPLACE: Final = 5 * MINUTE
-"""A store that was begun anew, and is damaged again, is not begun anew sooner than this."""
-STORE_READ_DEADLINE: Final = 1.0
-STORE_WRITE_DEADLINE: Final = 3.0
-"""A look-up does not wait longer for a sick disk; a write may have to wait for a lock first."""
-STORE_LIST_DEADLINE: Final = 10.0
-"""What goes through all rows may take this long; no look-up waits for it."""
-FRAME_DEADLINE: Final = 30.0
-"""A client that began a request has this long to end it."""
-DRAIN_DEADLINE: Final = 20.0
-"""What is under way at shutdown has this long to be answered."""
-
 
 class Standing(enum.Enum):
     """What a state is good for at this moment."""

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from postfix_mta_sts import heap, logs, runtime
+from postfix_mta_sts import logs, runtime
 from postfix_mta_sts.config.field_types import TcpAddress
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
@@ -91,7 +91,7 @@ class _Child:
         del self._tasks[number]
         self._ended += 1
         if self._ended % TIDIED_AFTER == 0:
-            heap.give_back()
+            runtime.release_free_memory()
 
     async def _do(self, number: int, what: str, args: Sequence[Any]) -> None:
         outcome: object

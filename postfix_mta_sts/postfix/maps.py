@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Final
 
 from postfix_mta_sts.config.settings import ListenerSettings, Settings
-from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
 from postfix_mta_sts.postfix.replies import ReplyCache
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.stats import Counters
 
 _WIRES: Final[dict[str, Wire]] = {"socketmap": socketmap, "tcp_table": tcp_table}
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from postfix_mta_sts.counts import Answer, Counters, Source
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.dane import DANE_KINDS
 from postfix_mta_sts.mtasts.domain import Domain
@@ -34,6 +33,7 @@ from postfix_mta_sts.resolver.cache import CacheEntry
 from postfix_mta_sts.resolver.flight import LookupResult
 from postfix_mta_sts.resolver.recent import drop_oldest
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.stats import Answer, Counters, Source
 from postfix_mta_sts.values import Entry
 
 COUNTED_AT_ONCE: Final = 1_000

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, cast
 
-from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.logs import event
-from postfix_mta_sts.mtasts.lifecycle import DRAIN_DEADLINE, FRAME_DEADLINE
 from postfix_mta_sts.postfix.protocol.reply import TryAgain
 from postfix_mta_sts.postfix.protocol.wire import Frames, WireError
 from postfix_mta_sts.postfix.replies import PendingReply, ReplyCache
 from postfix_mta_sts.resolver.flight import LookupResult
+from postfix_mta_sts.stats import Counters
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +27,10 @@ BACKLOG: Final = 1024
 """Connections that the kernel holds for us; more than Postfix's processes ask for at once."""
 WRITTEN_AT_ONCE: Final = 65_536
 """Bytes of replies that are made before it is seen whether the client reads them."""
+REQUEST_TIMEOUT: Final = 30.0
+"""Seconds in which a client must complete a request that it began."""
+DRAIN_TIMEOUT: Final = 20.0
+"""Seconds in which look-ups under way at shutdown must be answered."""
 DRAIN_GRACE: Final = 0.2
 """Seconds after the last listener closed in which requests already sent are still taken."""
 # The file of a UNIX socket is its maker's to remove; asyncio does it unasked from Python 3.13 on.
@@ -209,7 +212,7 @@ class Server:
     """
 
     def __init__(
-        self, *, limit: int, patience: float = FRAME_DEADLINE, counters: Counters | None = None
+        self, *, limit: int, patience: float = REQUEST_TIMEOUT, counters: Counters | None = None
     ) -> None:
         self.patience = patience
         self._counters = counters or Counters()
@@ -250,7 +253,7 @@ class Server:
         door.listener.close()
         asyncio.get_running_loop().call_later(DRAIN_GRACE, self._finish, door)
 
-    async def drain(self, deadline: float = DRAIN_DEADLINE) -> None:
+    async def drain(self, deadline: float = DRAIN_TIMEOUT) -> None:
         """Take no more clients, answer what was asked, and close; `deadline` in seconds."""
         for door in self._listeners:
             door.listener.close()

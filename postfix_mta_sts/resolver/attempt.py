@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from postfix_mta_sts.counts import SUCCESS, Counters, Stage
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
@@ -21,6 +20,7 @@ from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.resolver.chronicle import record
 from postfix_mta_sts.resolver.dane import DaneCheck
 from postfix_mta_sts.resolver.throttle import Throttle
+from postfix_mta_sts.stats import SUCCESS, Counters, Stage
 from postfix_mta_sts.store import Store
 from postfix_mta_sts.values import replace
 

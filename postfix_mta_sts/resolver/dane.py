@@ -9,12 +9,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from postfix_mta_sts.counts import SUCCESS, Counters, Stage
 from postfix_mta_sts.mtasts.changes import verdict_change
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Verdict, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.resolver.chronicle import record
+from postfix_mta_sts.stats import SUCCESS, Counters, Stage
 
 DaneLookup: TypeAlias = Callable[[Domain], Awaitable[DaneOutcome]]
 """Finds out what DANE says of a domain; that the DNS fails is an outcome too."""

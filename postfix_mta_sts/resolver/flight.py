@@ -7,8 +7,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from postfix_mta_sts.counts import Source
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.stats import Source
 from postfix_mta_sts.values import Value
 
 

@@ -12,10 +12,15 @@ from typing import Final, Protocol
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.lifecycle import EXPIRED_KEPT, REFRESH_TICK
+from postfix_mta_sts.mtasts.lifecycle import DAY, MINUTE
 from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.resolver.resolver import Resolver
 
+TICK: Final = MINUTE
+"""Seconds between two ticks, short enough to notice a jump of the clock; each tick writes the
+last-asked times in one batch."""
+EXPIRED_KEPT: Final = DAY
+"""Seconds for which expired rows stay on file: a clock that was wrong for a moment costs none."""
 BATCH: Final = 6_000
 """Policies begun in one tick at most: 100 a second, 8 million a day."""
 CONCURRENCY: Final = 50
@@ -71,7 +76,7 @@ class Refresher:
     @property
     def next_look_at(self) -> float | None:
         """When it is next looked for what is due, at the earliest; None where others do that."""
-        return None if self._looked_at is None else self._looked_at + REFRESH_TICK
+        return None if self._looked_at is None else self._looked_at + TICK
 
     async def run(self) -> None:
         """Renew and keep house until cancelled."""
@@ -105,7 +110,7 @@ class Refresher:
         due = await self._store.due(now, now - self.idle_after, BATCH)
         async with asyncio.TaskGroup() as group:
             for domain in due:
-                await self._sleep(2 * self._random() * REFRESH_TICK / len(due))
+                await self._sleep(2 * self._random() * TICK / len(due))
                 await self._slots.acquire()
                 group.create_task(self._renew(domain), name=f"renew {domain}")
 
@@ -122,4 +127,4 @@ class Refresher:
                 await work()
             except Exception as error:  # noqa: BLE001 (the top of a task: the next tick is tried)
                 event(_log, logging.ERROR, "refresher broken off", exc_info=error)
-            await self._sleep(max(0.0, began + REFRESH_TICK - self._monotonic()))
+            await self._sleep(max(0.0, began + TICK - self._monotonic()))

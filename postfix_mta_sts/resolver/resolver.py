@@ -7,7 +7,6 @@ Border: in which order these are asked, and what is remembered. An attempt goes 
 import asyncio
 from collections.abc import Sequence
 
-from postfix_mta_sts.counts import Counters, Source
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
@@ -18,6 +17,7 @@ from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.flight import LookupResult
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT, SingleFlight
 from postfix_mta_sts.resolver.usage import Usage
+from postfix_mta_sts.stats import Counters, Source
 
 
 class Resolver:

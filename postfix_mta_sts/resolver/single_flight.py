@@ -8,7 +8,6 @@ import asyncio
 import logging
 from typing import Final
 
-from postfix_mta_sts.counts import Counters, Source, Stage
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.dane import is_due
@@ -22,6 +21,7 @@ from postfix_mta_sts.resolver.flight import NO_RESULT, Flight, LookupResult
 from postfix_mta_sts.resolver.recheck_queue import RecheckQueue
 from postfix_mta_sts.resolver.throttle import Throttle
 from postfix_mta_sts.resolver.usage import Usage
+from postfix_mta_sts.stats import Counters, Source, Stage
 from postfix_mta_sts.values import replace
 
 ATTEMPTS_LIMIT: Final = 10_000

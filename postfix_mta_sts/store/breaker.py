@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from postfix_mta_sts import logs
-from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.store import StoreError
 
 _log = logging.getLogger(__name__)
@@ -20,13 +19,16 @@ _log = logging.getLogger(__name__)
 class Timing:
     """How long is waited, in seconds."""
 
-    retry: float = lifecycle.STORE_RETRY
-    """Before what failed is tried again."""
-    replace: float = lifecycle.STORE_REPLACE
-    """Between one damaged backend that is replaced and the next."""
-    read: float = lifecycle.STORE_READ_DEADLINE
-    list: float = lifecycle.STORE_LIST_DEADLINE
-    write: float = lifecycle.STORE_WRITE_DEADLINE
+    retry: float = 5.0
+    """Before a failed store is tried again."""
+    replace: float = 300.0
+    """Between two replacements of a damaged file."""
+    read: float = 1.0
+    """No look-up waits longer for a sick disk."""
+    list: float = 10.0
+    """A scan of all rows may take this long; no look-up waits for it."""
+    write: float = 3.0
+    """Longer than a read, because a write may have to wait for a lock first."""
 
 
 USUAL: Final = Timing()

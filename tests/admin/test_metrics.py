@@ -10,10 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin.metrics import CONTENT_TYPE, render
-from postfix_mta_sts.counts import SUCCESS, Answer, Counters, Source, Stage
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import SUCCESS, Answer, Counters, Part, Snapshot, Source, Stage
 from postfix_mta_sts.store import Overview
 from tests.support.programs import program
 

@@ -11,9 +11,9 @@ from postfix_mta_sts.admin.http import Asked, Reply, Route
 from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.admin.routes import private_path
 from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
-from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import StatusError
+from postfix_mta_sts.stats import Answer, Source
 from tests.support.clients import connected
 from tests.support.control import Worker, listening
 from tests.support.surroundings import GOOD, Surroundings

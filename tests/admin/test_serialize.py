@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.admin import serialize
 from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
-from postfix_mta_sts.counts import Answer, Source, Stage
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import (
@@ -23,7 +22,7 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Backoff, State, after_discovery, after_fault
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import Answer, Part, Snapshot, Source, Stage
 from postfix_mta_sts.store import HistoryEntry, Overview, Row
 from postfix_mta_sts.values import replace
 from tests.support.states import STATES, WEEK, a_state

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from postfix_mta_sts.admin.control import PAGE, by_domain
 from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.admin.types import JsonObject, PolicyFilter, Witness
-from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import Answer, Part, Snapshot, Source
 from postfix_mta_sts.store import Row, RowFilter
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.control import Worker

@@ -7,9 +7,8 @@ import pytest
 from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.cli.reaching import control_path
 from postfix_mta_sts.config.settings import ControlSettings, Settings
-from postfix_mta_sts.counts import Answer, Source
 from postfix_mta_sts.postfix.dane import DaneStatus
-from postfix_mta_sts.stats import Part
+from postfix_mta_sts.stats import Answer, Part, Source
 from tests.support.control import Operator, Worker
 from tests.support.surroundings import GOOD, Surroundings
 

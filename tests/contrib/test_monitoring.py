@@ -15,9 +15,8 @@ from prometheus_client.samples import Sample
 
 from postfix_mta_sts.admin.metrics import render
 from postfix_mta_sts.config.settings import TcpAddress, parse
-from postfix_mta_sts.counts import Counters, Stage
 from postfix_mta_sts.network.dns import FAILURES_TOLD
-from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats import Counters, Snapshot, Stage
 from postfix_mta_sts.store import Overview
 from tests.support.programs import program
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.config.field_types import UnixAddress
-from postfix_mta_sts.counts import SUCCESS, Answer, Counters, Source, Stage
 from postfix_mta_sts.daemon.watchdog import look_up, show_status, status_line, watch
 from postfix_mta_sts.postfix.probe import Place, ProbeError, bound
+from postfix_mta_sts.stats import SUCCESS, Answer, Counters, Source, Stage
 from tests.support.daemons import PATIENCE, daemon
 from tests.support.internet import SOCKETMAP, internet
 from tests.support.tasks import Tasks

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from postfix_mta_sts.counts import Answer, Counters, Source
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
@@ -17,6 +16,7 @@ from postfix_mta_sts.postfix.protocol.reply import PLAIN, STRICT, DaneRule, Repl
 from postfix_mta_sts.postfix.protocol.wire import Wire, WireError
 from postfix_mta_sts.postfix.replies import ReplyCache
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.stats import Answer, Counters, Source
 from postfix_mta_sts.store import LastAsked
 from tests.support.surroundings import GOOD, SILENT, Surroundings, found, signed
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
@@ -20,6 +19,7 @@ from postfix_mta_sts.postfix.protocol.wire import Wire, WireError
 from postfix_mta_sts.postfix.replies import ReplyCache
 from postfix_mta_sts.postfix.server import PEERS_KEPT, Server
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.stats import Counters
 from tests.support.clients import connected, request
 from tests.support.surroundings import GOOD, Surroundings, found
 

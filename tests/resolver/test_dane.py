@@ -5,12 +5,12 @@ import logging
 
 import pytest
 
-from postfix_mta_sts.counts import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State, standing
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.values import replace
 from tests.support.surroundings import GOOD, SILENT, Surroundings, signed
 

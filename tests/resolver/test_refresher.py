@@ -8,8 +8,8 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
-from postfix_mta_sts.mtasts.lifecycle import DAY, EXPIRED_KEPT, REFRESH_TICK
-from postfix_mta_sts.resolver.refresher import CONCURRENCY, Refresher
+from postfix_mta_sts.mtasts.lifecycle import DAY
+from postfix_mta_sts.resolver.refresher import CONCURRENCY, EXPIRED_KEPT, TICK, Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
 from tests.support.surroundings import GOOD, START, Surroundings
 
@@ -95,7 +95,7 @@ async def test_next_look() -> None:
     parts = await kept(Surroundings(), [])
     assert parts.refresher.next_look_at is None
     await parts.refresher.renew_due()
-    assert parts.refresher.next_look_at == START + REFRESH_TICK
+    assert parts.refresher.next_look_at == START + TICK
 
 
 async def test_what_is_idle_is_not_renewed() -> None:
@@ -117,7 +117,7 @@ async def test_renewals_are_spread_over_the_tick() -> None:
     parts.slept.clear()
     await parts.refresher.renew_due()
     assert len(parts.slept) == 20
-    assert all(0 <= pause <= 2 * REFRESH_TICK / 20 for pause in parts.slept)
+    assert all(0 <= pause <= 2 * TICK / 20 for pause in parts.slept)
     assert around.gets.total == 40
 
 
@@ -180,13 +180,13 @@ async def test_a_jump_of_the_clock_is_noticed(
 ) -> None:
     """Once, within a tick; replies are forgotten."""
     parts = Kept(Surroundings())
-    parts.pass_time(REFRESH_TICK)
+    parts.pass_time(TICK)
     await parts.refresher.keep_house()
     assert parts.jumps == 0
     parts.around.now += jump
     for _ in range(2):
         await parts.refresher.keep_house()
-        parts.pass_time(REFRESH_TICK)
+        parts.pass_time(TICK)
     assert parts.jumps == 1
     assert f"clock was set seconds={jump:.0f}" in caplog.text
 
@@ -222,4 +222,4 @@ async def test_run() -> None:
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    assert max(parts.slept) <= REFRESH_TICK
+    assert max(parts.slept) <= TICK

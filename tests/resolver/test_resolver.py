@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from postfix_mta_sts.counts import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, OwnFaultError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, State, restored
@@ -14,6 +13,7 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.resolver.flight import NO_RESULT
 from postfix_mta_sts.resolver.recheck_queue import DUE_MOST, UNDER_WAY
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.store import LastAsked
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy

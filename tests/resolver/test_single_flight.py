@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from postfix_mta_sts.counts import Counters, Source
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.resolver.cache import StateCache
 from postfix_mta_sts.resolver.flight import NO_RESULT, LookupResult
 from postfix_mta_sts.resolver.single_flight import SingleFlight
 from postfix_mta_sts.resolver.usage import Usage
+from postfix_mta_sts.stats import Counters, Source
 from tests.support.states import a_state
 from tests.support.surroundings import GOOD, Surroundings
 

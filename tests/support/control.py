@@ -21,11 +21,10 @@ from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import private, public
 from postfix_mta_sts.admin.types import Witness
 from postfix_mta_sts.cli import main as cli
-from postfix_mta_sts.counts import Counters
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import Counters, Part, Snapshot
 from tests.support.surroundings import Surroundings
 
 IDLE_AFTER = 30 * 86_400.0

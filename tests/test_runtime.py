@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.heap import give_back
+from postfix_mta_sts.runtime import release_free_memory
 
 SIZE = 20_000
 NUMBER = 2_000
@@ -24,6 +24,6 @@ def test_what_is_between_pieces_in_use_is_given_back() -> None:
     kept = pieces[::100]
     full = own_memory()
     del pieces
-    assert give_back()
+    assert release_free_memory()
     assert full - own_memory() > SIZE * NUMBER / 1024 / 2
     assert all(kept)
