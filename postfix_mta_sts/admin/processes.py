@@ -36,8 +36,8 @@ class Own:
     async def known(self, domain: Domain) -> JsonObject:
         """See `Witness`."""
         await self._snapshot()  # what was answered from memory is counted, and noted, only then
-        known = self._resolver.known(domain)
-        return serialize.of_known(known.state if known else None, self._resolver.usage.of(domain))
+        known = self._resolver.entry(domain)
+        return serialize.of_known(known.state if known else None, self._resolver.usage.get(domain))
 
     async def failing(self) -> AsyncGenerator[JsonObject]:
         """See `Witness`."""
@@ -51,7 +51,7 @@ class Own:
 
     async def unlearn(self, domain: Domain) -> None:
         """See `Witness`."""
-        self._resolver.unlearn(domain)
+        await self._resolver.forget(domain)
 
 
 class Sibling:

@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.network.clients import LazyDaneClient
 from postfix_mta_sts.network.outside import network
 from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.postfix.dane import find, rule
+from postfix_mta_sts.postfix.dane import check_status, dane_rule
 from postfix_mta_sts.postfix.postconf import ask
 
 
@@ -40,9 +40,11 @@ def _query(args: argparse.Namespace) -> int:
 async def _explained(domain: Domain, chosen: Settings) -> Explanation:
     terms = NetworkSettings.of(chosen)
     dane_client = LazyDaneClient(terms)
-    dane = await find(chosen, dane_client, await ask() if chosen.dane.mode == "auto" else None)
+    dane = await check_status(
+        chosen, dane_client, await ask() if chosen.dane.mode == "auto" else None
+    )
     dane_lookup = (
         dane_client.look_up_dane if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
     )
     async with network(terms) as (dns, fetcher):
-        return await explain(domain, dns.txt, fetcher.body, dane_lookup, rule(chosen))
+        return await explain(domain, dns.txt, fetcher.body, dane_lookup, dane_rule(chosen))

@@ -192,8 +192,8 @@ class Daemon:
             listening=[f"{each.wire} {each.address}" for each in self.settings.listen],
             store=str(self.store_path),
             idle_after=self.settings.refresh.idle_after,
-            next_tick=self.refresher.next_look_at,
-            dane=self.dane_support.dane_status,
+            next_tick=self.refresher.next_renewal_at,
+            dane=self.dane_support.status,
             workers=self.share.processes,
             pid=os.getpid() if self.share.processes == 1 else os.getppid(),
         )
@@ -247,7 +247,7 @@ async def running(
             maps.use_dane(rule)
             resolver.use_dane(dane_lookup)
 
-        dane_support = DaneSupport(settings, network, use_dane, tells=share.index == 0)
+        dane_support = DaneSupport(settings, network, use_dane)
         refresher = Refresher(
             resolver,
             sources,
@@ -256,7 +256,7 @@ async def running(
             renews=share.index == 0,
         )
         await store.open()
-        stack.push_async_callback(refresher.write_asked)
+        stack.push_async_callback(refresher.write_usage)
         stack.push_async_callback(resolver.close)
         server = Server(limit=files // 2, counters=counters)
         stack.push_async_callback(server.drain)
@@ -284,7 +284,7 @@ async def running(
             listeners=listeners,
         )
         stack.push_async_callback(daemon.endpoints.close)
-        await dane_support.settle()
+        await dane_support.update()
         await daemon.open()
         for work, name in ((refresher.run(), "refresher"), (dane_support.run(), "judging")):
             stack.push_async_callback(_end, asyncio.create_task(work, name=name))

@@ -1,4 +1,1 @@
-"""What Postfix asks and what it is told, as pure functions of bytes and states.
-
-Nothing here does I/O, reads a clock or logs.
-"""
+"""The conversation with Postfix: protocols, server, replies, maps, listeners, probe, postconf."""

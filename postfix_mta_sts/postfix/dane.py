@@ -1,11 +1,11 @@
-"""Whether this daemon does DANE: what the administrator wants, Postfix does and the DNS can prove.
+"""Decide whether DANE is on: what the settings ask for, Postfix does and the DNS can prove.
 
-Border: it finds that out, says it in the log, and turns DANE on and off in the parts that carry it
-out; what DANE then says of a domain is for `dane`, what is answered for `postfix.reply`.
+This module finds that out, logs it, and turns DANE on and off in the parts that use it. What DANE
+says of a domain is found by `network.dane`, the reply is composed by `protocol.reply`.
 
-What a name server does that answers nothing is not known, and DANE stays as it was; from the
-beginning it is on then. Off, it would let policies override what is on file; on, it can do no
-harm, for of a name server that does not validate nothing is ever secure.
+If no name server answers, DANE stays as it was; at the start it is on. Off, it would let policies
+override stored verdicts; on, it can do no harm, because answers of a name server that does not
+validate are never secure.
 """
 
 import asyncio
@@ -26,34 +26,31 @@ from postfix_mta_sts.postfix.postconf import Postfix
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.resolver.dane import DaneLookup
 
-EVERY: Final = 3600.0
-"""Seconds after which it is found out anew."""
-AGAIN: Final = 30.0
-"""The same, where no name server answered."""
-PATIENCE: Final = 5.0
-"""Seconds that the name servers have for it."""
+CHECK_INTERVAL: Final = 3600.0
+"""Seconds between two checks."""
+RETRY_INTERVAL: Final = 30.0
+"""The same, after no name server answered."""
+DNS_TIMEOUT: Final = 5.0
+"""Seconds for an answer from the name servers."""
 
 _VALIDATE: Final = (
-    "have a resolver that validates on this machine, such as unbound, and name it in "
+    "run a validating resolver such as unbound on this machine, and name it in "
     "dns.nameservers or /etc/resolv.conf"
 )
-_TRUST: Final = f"{_VALIDATE}; or set dns.trust_ad: true if nobody can change packets on the way"
-
-_LEVELS: Final = (logging.INFO, logging.WARNING)
-_QUIET: Final = (logging.DEBUG, logging.DEBUG)
+_TRUST: Final = f"{_VALIDATE}; or set dns.trust_ad: true if the path to it cannot be tampered with"
 
 _log = logging.getLogger(__name__)
 
 
 class DaneResolver(Protocol):
-    """Who asks the DNS for what it can prove; see `dane_client.LazyDaneClient`."""
+    """Looks up what the DNS can prove; see `network.clients.LazyDaneClient`."""
 
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """The name servers whose AD bit does not count; as of the last `not_validating`."""
+        """Name servers whose AD bit is not trusted; as of the last `not_validating`."""
 
     async def not_validating(self) -> Sequence[TcpAddress]:
-        """The name servers that do not validate; raises `DnsFailureError` where none answers."""
+        """Name servers that do not validate; raises `DnsFailureError` if none answers."""
 
     async def look_up_dane(self, domain: Domain) -> DaneOutcome:
         """What DANE says of a domain."""
@@ -61,88 +58,86 @@ class DaneResolver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DaneStatus:
-    """Whether DANE is done, and why; all text is in our own words."""
+    """Whether DANE is on, and why."""
 
     on: bool
     reason: str
     advice: str | None = None
     """What an administrator can do about it."""
     is_trouble: bool = False
-    """Whether DANE is wanted, and cannot be had as it should."""
+    """Whether DANE is wanted but does not work as it should."""
     is_final: bool = True
-    """False: no name server has said yet."""
+    """False: no name server has answered yet."""
 
 
-def by_mode(mode: Literal["auto", "on", "off"], postfix: Postfix | None) -> DaneStatus:
-    """What is wanted, before the DNS is asked for what it can do."""
+def status_by_mode(mode: Literal["auto", "on", "off"], postfix: Postfix | None) -> DaneStatus:
+    """The status that settings and Postfix ask for, before the DNS is checked."""
     if mode != "auto":
         return DaneStatus(mode == "on", f"dane.mode is {mode}")
     if postfix is None:
         advice = "set dane.mode: on if your Postfix has smtp_dns_support_level = dnssec, else off"
-        return DaneStatus(on=False, reason="there is no postconf to ask", advice=advice)
+        return DaneStatus(on=False, reason="postconf was not found", advice=advice)
     found = f"smtp_dns_support_level is {postfix.dns_support_level or 'not set'} in Postfix"
     if postfix.does_dane:
         return DaneStatus(on=True, reason=found)
-    advice = "set smtp_dns_support_level = dnssec in main.cf, or dane.mode: off if it is to stay so"
+    advice = "set smtp_dns_support_level = dnssec in main.cf, or dane.mode: off to leave it so"
     return DaneStatus(on=False, reason=found, advice=advice)
 
 
-def by_dns(
+def status_by_dns(
     wanted: DaneStatus, untrusted: Sequence[TcpAddress], not_validating: Sequence[TcpAddress]
 ) -> DaneStatus:
-    """What comes of it where DANE is wanted and the DNS has answered (RFC 7672 §2.1.3)."""
+    """The status if DANE is wanted and the DNS has answered (RFC 7672 §2.1.3)."""
     if untrusted:
-        reason = f"not on this machine: name server {_listed(untrusted)}"
+        reason = f"not on this machine: name server {_join(untrusted)}"
         return DaneStatus(on=False, reason=reason, advice=_TRUST, is_trouble=True)
     if not_validating:
-        reason = f"does not validate: name server {_listed(not_validating)}"
+        reason = f"does not validate: name server {_join(not_validating)}"
         return DaneStatus(on=False, reason=reason, advice=_VALIDATE, is_trouble=True)
     return wanted
 
 
-def in_silence(before: DaneStatus | None, why: str) -> DaneStatus:
-    """What comes of it where DANE is wanted and no name server answers; see the file's first lines.
+def status_without_dns(last: DaneStatus | None, why: str) -> DaneStatus:
+    """The status if DANE is wanted and no name server answers; see the head of this file.
 
-    `before`: what was found when one last did, if one did.
+    `last`: the last status for which a name server had answered.
     """
-    if before:
-        return before
+    if last:
+        return last
     reason = f"not known whether the name servers validate: {why}"
     return DaneStatus(on=True, reason=reason, is_trouble=True, is_final=False)
 
 
-async def find(
+async def check_status(
     settings: Settings,
     dane_resolver: DaneResolver,
     postfix: Postfix | None,
-    before: DaneStatus | None = None,
+    last: DaneStatus | None = None,
 ) -> DaneStatus:
-    """Whether DANE is to be done now; `before` as for `in_silence`."""
-    wanted = by_mode(settings.dane.mode, postfix)
+    """Whether DANE is to be on now; `last` as for `status_without_dns`."""
+    wanted = status_by_mode(settings.dane.mode, postfix)
     if not wanted.on:
         return wanted
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(DNS_TIMEOUT):
             not_validating = await dane_resolver.not_validating()
     except (DnsFailureError, TimeoutError) as error:
-        if (
-            untrusted := dane_resolver.untrusted
-        ):  # whose word does not count need not speak for that
-            return by_dns(wanted, untrusted, ())
-        return in_silence(before, str(error) or f"no answer within {PATIENCE:g} s")
-    return by_dns(wanted, dane_resolver.untrusted, not_validating)
+        if untrusted := dane_resolver.untrusted:  # no answer is needed to distrust them
+            return status_by_dns(wanted, untrusted, ())
+        return status_without_dns(last, str(error) or f"no answer within {DNS_TIMEOUT:g} s")
+    return status_by_dns(wanted, dane_resolver.untrusted, not_validating)
 
 
-def rule(settings: Settings) -> DaneRule:
+def dane_rule(settings: Settings) -> DaneRule:
     """How these settings want verdicts to be answered."""
     return DaneRule(settings.dane.answer, defer=settings.dane.on_failure == "defer")
 
 
 class DaneSupport:
-    """Keeps DANE on or off; `settle` before anybody is answered, then `run` as a task.
+    """Keeps DANE on or off; call `update` before the first reply, then `run` as a task.
 
-    `use_dane` is called with whom to ask and how to answer, or with None; `ask`: Postfix; `tells`:
-    whether the log is told as well, or another process does that. The seconds are for tests.
+    `use_dane` is called with the look-up and the rule, or with None to turn DANE off; `ask_postfix`
+    runs postconf. The intervals (seconds) are for tests.
     """
 
     def __init__(
@@ -150,73 +145,74 @@ class DaneSupport:
         settings: Settings,
         dane_resolver: DaneResolver,
         use_dane: Callable[[DaneLookup | None, DaneRule | None], None],
-        ask: Callable[[], Awaitable[Postfix | None]] = postconf.ask,
+        ask_postfix: Callable[[], Awaitable[Postfix | None]] = postconf.ask,
         *,
-        tells: bool = True,
-        every: float = EVERY,
-        again: float = AGAIN,
+        check_interval: float = CHECK_INTERVAL,
+        retry_interval: float = RETRY_INTERVAL,
     ) -> None:
-        self.dane_status = DaneStatus(on=False, reason="not looked into yet")
+        self.status = DaneStatus(on=False, reason="not checked yet")
         self._settings = settings
         self._dane_resolver = dane_resolver
-        self._do_dane = use_dane
-        self._ask = ask
-        self._levels = _LEVELS if tells else _QUIET
-        self._every = every
-        self._again = again
+        self._use_dane = use_dane
+        self._ask_postfix = ask_postfix
+        self._check_interval = check_interval
+        self._retry_interval = retry_interval
         self._postfix: Postfix | None = None
-        self._heard: DaneStatus | None = None
-        self._turn = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._last_final: DaneStatus | None = None
+        self._lock = asyncio.Lock()
+        self._reconfigured = asyncio.Event()
 
-    async def settle(self) -> None:
-        """Find out, and act by it; takes `postconf.TIMEOUT` and `PATIENCE` at most."""
-        async with self._turn:
-            before, self.dane_status = self.dane_status, await self._found()
-            if self.dane_status.is_final:
-                self._heard = self.dane_status
-            self._act()
-            if self.dane_status != before and (self.dane_status.is_final or before.is_final):
-                self._tell()
+    async def update(self) -> None:
+        """Check, and turn DANE on or off; takes `postconf.TIMEOUT` and `DNS_TIMEOUT` at most."""
+        async with self._lock:
+            before, self.status = self.status, await self._check()
+            if self.status.is_final:
+                self._last_final = self.status
+            self._apply()
+            if self.status != before and (self.status.is_final or before.is_final):
+                self._log()
 
     async def reconfigure(self, settings: Settings) -> None:
-        """The same, as these settings have it; what name servers were found to do is forgotten."""
-        self._settings, self._heard = settings, None
-        await self.settle()
-        self._changed.set()
+        """Check with new settings; earlier answers of the name servers no longer count."""
+        self._settings, self._last_final = settings, None
+        await self.update()
+        self._reconfigured.set()
 
     async def run(self) -> None:
-        """Find out again and again; never returns."""
+        """Check again and again; never returns."""
         while True:
-            self._changed.clear()
+            self._reconfigured.clear()
+            interval = self._check_interval if self.status.is_final else self._retry_interval
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    self._every if self.dane_status.is_final else self._again
-                ):
-                    await self._changed.wait()
+                async with asyncio.timeout(interval):
+                    await self._reconfigured.wait()
                     continue
             try:
-                await self.settle()
+                await self.update()
             except Exception as error:  # noqa: BLE001 (the top of a task: DANE stays as it is)
-                event(_log, logging.ERROR, "DANE not looked into", exc_info=error)
+                event(_log, logging.ERROR, "DANE check failed", exc_info=error)
 
-    async def _found(self) -> DaneStatus:
+    async def _check(self) -> DaneStatus:
         if self._settings.dane.mode == "auto":
-            # A postconf that does not answer this time has said nothing else.
-            self._postfix = await self._ask() or self._postfix
-        return await find(self._settings, self._dane_resolver, self._postfix, self._heard)
+            # A postconf that does not answer this time has not changed its answer.
+            self._postfix = await self._ask_postfix() or self._postfix
+        last = self._last_final
+        return await check_status(self._settings, self._dane_resolver, self._postfix, last)
 
-    def _act(self) -> None:
-        if self.dane_status.on:
-            self._do_dane(self._dane_resolver.look_up_dane, rule(self._settings))
+    def _apply(self) -> None:
+        if self.status.on:
+            self._use_dane(self._dane_resolver.look_up_dane, dane_rule(self._settings))
         else:
-            self._do_dane(None, None)
+            self._use_dane(None, None)
 
-    def _tell(self) -> None:
-        what = f"DANE is {'on' if self.dane_status.on else 'off'}"
-        level = self._levels[self.dane_status.is_trouble]
-        event(_log, level, what, reason=self.dane_status.reason, advice=self.dane_status.advice)
+    def _log(self) -> None:
+        level = logging.WARNING if self.status.is_trouble else logging.INFO
+        reason, advice = self.status.reason, self.status.advice
+        if self.status.on:
+            event(_log, level, "DANE is on", reason=reason, advice=advice)
+        else:
+            event(_log, level, "DANE is off", reason=reason, advice=advice)
 
 
-def _listed(servers: Sequence[TcpAddress]) -> str:
+def _join(servers: Sequence[TcpAddress]) -> str:
     return ", ".join(map(str, servers))

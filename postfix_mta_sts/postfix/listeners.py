@@ -95,14 +95,14 @@ class Listeners:
 
     async def _serve(self, listener: ListenerSettings, sock: socket) -> None:
         kept = sock.dup()
-        door = await self._server.listen(sock, self._maps.answers(listener))
+        door = await self._server.listen(sock, self._maps.replies(listener))
         self._open[listener] = _OpenListener(door, kept)
 
     def _shut(
         self, address: _Address, opened: _OpenListener, staying: AbstractSet[_Address]
     ) -> None:
         # Before another takes its address: of two that listen at one socket, either may be asked.
-        self._server.shut(opened.door)
+        self._server.stop_listening(opened.door)
         opened.sock.close()
         if address not in staying:
             event(_log, logging.INFO, "listens no more", address=address)

@@ -1,7 +1,7 @@
-"""Which answers a listener gives: one `ReplyCache` for each wire and dress.
+"""The reply caches of all listeners: one for each protocol and reply format.
 
-Border: what the settings say of maps and of failures ends here; listeners that give the same
-answers share them, and what they remember.
+This module turns the settings `maps`, `dns.on_failure`, `cache` and `listen[].tlsrpt` into reply
+formats. Listeners that give the same replies share a cache.
 """
 
 from collections.abc import Callable
@@ -19,33 +19,37 @@ _WIRES: Final[dict[str, Wire]] = {"socketmap": socketmap, "tcp_table": tcp_table
 
 
 class Maps:
-    """The answers of one daemon; `counters`: where what is answered is counted."""
+    """The reply caches of one daemon; `counters` counts replies."""
 
     def __init__(
-        self, settings: Settings, resolver: Resolver, clock: Callable[[], float], counters: Counters
+        self,
+        settings: Settings,
+        resolver: Resolver,
+        clock: Callable[[], float],
+        counters: Counters,
     ) -> None:
         self._settings = settings
-        self._reply_formats = _reply_formats(settings)
+        self._formats = _formats(settings)
         self._resolver = resolver
         self._clock = clock
         self._counters = counters
         self._rule: DaneRule | None = None
-        self._answers: dict[tuple[str, bool], ReplyCache] = {}
+        self._caches: dict[tuple[str, bool], ReplyCache] = {}
 
     @property
     def entries(self) -> int:
-        """How many replies are remembered."""
-        return sum(answers.entries for answers in self._answers.values())
+        """Replies in all caches."""
+        return sum(cache.entries for cache in self._caches.values())
 
-    def answers(self, listener: ListenerSettings) -> ReplyCache:
-        """The answers that a listener gives, shared with those that give the same."""
+    def replies(self, listener: ListenerSettings) -> ReplyCache:
+        """The reply cache for a listener, created on first use."""
         key = (listener.wire, bool(listener.tlsrpt))
-        if key not in self._answers:
+        if key not in self._caches:
             own = ReplyFormat(tlsrpt=bool(listener.tlsrpt))
             by_name = listener.wire == "socketmap"
-            self._answers[key] = ReplyCache(
+            self._caches[key] = ReplyCache(
                 _WIRES[listener.wire],
-                (lambda name: self._reply_formats.get(name, PLAIN)) if by_name else (lambda _: own),
+                (lambda name: self._formats.get(name, PLAIN)) if by_name else (lambda _: own),
                 self._resolver,
                 self._clock,
                 entries=self._settings.cache.memory_entries,
@@ -53,47 +57,44 @@ class Maps:
                 rule=self._rule,
                 counters=self._counters,
             )
-        return self._answers[key]
+        return self._caches[key]
 
     def reconfigure(self, settings: Settings) -> None:
-        """Answer as these settings have it; what is remembered stays, if they say the same."""
-        before, self._settings = _manner(self._settings), settings
-        if _manner(settings) == before:
+        """Apply new settings; cached replies stay if no setting that affects them changed."""
+        before, self._settings = _reply_settings(self._settings), settings
+        if _reply_settings(settings) == before:
             return
-        self._reply_formats = _reply_formats(settings)
-        self._change_all()
+        self._formats = _formats(settings)
+        self._reconfigure_caches()
 
     def use_dane(self, rule: DaneRule | None) -> None:
-        """Answer verdicts of DANE so from now on; None: as though there were none."""
+        """Answer DANE verdicts by this rule from now on; None: ignore verdicts."""
         if rule != self._rule:
             self._rule = rule
-            self._change_all()
+            self._reconfigure_caches()
 
-    def forget(self) -> None:
-        """Remember no reply: the clock was set."""
-        for answers in self._answers.values():
-            answers.forget()
+    def clear(self) -> None:
+        """Remove all cached replies, because the clock was set."""
+        for cache in self._caches.values():
+            cache.clear()
 
     async def count(self) -> None:
-        """Bring the counts up to date with what was answered from memory."""
-        for answers in list(self._answers.values()):
-            await answers.count()
+        """Add the uses of cached replies to the counters."""
+        for cache in list(self._caches.values()):
+            await cache.count()
 
-    def _change_all(self) -> None:
-        defer, entries = (
-            self._settings.dns.on_failure == "defer",
-            self._settings.cache.memory_entries,
-        )
-        for answers in self._answers.values():
-            answers.reconfigure(defer=defer, rule=self._rule, entries=entries)
+    def _reconfigure_caches(self) -> None:
+        defer = self._settings.dns.on_failure == "defer"
+        entries = self._settings.cache.memory_entries
+        for cache in self._caches.values():
+            cache.reconfigure(defer=defer, rule=self._rule, entries=entries)
 
 
-def _reply_formats(settings: Settings) -> dict[str, ReplyFormat]:
-    return {
-        n: ReplyFormat(m.tlsrpt, m.servername, m.enforce_testing) for n, m in settings.maps.items()
-    }
+def _formats(settings: Settings) -> dict[str, ReplyFormat]:
+    maps = settings.maps.items()
+    return {n: ReplyFormat(m.tlsrpt, m.servername, m.enforce_testing) for n, m in maps}
 
 
-def _manner(settings: Settings) -> tuple[object, ...]:
-    """All that decides over a reply, but for what is known of its domain."""
+def _reply_settings(settings: Settings) -> tuple[object, ...]:
+    """All settings that affect a reply."""
     return settings.maps, settings.dns.on_failure, settings.cache.memory_entries

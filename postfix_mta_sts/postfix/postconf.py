@@ -1,7 +1,6 @@
-"""Ask the Postfix of this machine whether it does DANE.
+"""Ask the Postfix of this machine, with `postconf`, whether it does DANE.
 
-Border: it runs `postconf` and reads main.cf's values; `-o` in master.cf it does not see. What
-follows is for the configuration and the daemon to say.
+`postconf` reports the values of main.cf; it does not see `-o` options in master.cf.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 TIMEOUT: Final = 5.0
-"""Seconds that postconf has to answer."""
+"""Seconds for an answer from postconf."""
 
 _DNS_SUPPORT: Final = "smtp_dns_support_level"
 _TLS_LEVEL: Final = "smtp_tls_security_level"
@@ -22,19 +21,19 @@ _LINE = re.compile(r"(\w+) *= *([ -~]{0,200}?) *")
 
 @dataclass(frozen=True, slots=True)
 class Postfix:
-    """What main.cf says, its defaults included; values as postconf(1) writes them."""
+    """Values of main.cf, defaults included, as postconf(1) writes them."""
 
     dns_support_level: str
     tls_security_level: str
 
     @property
     def does_dane(self) -> bool:
-        """Whether it asks for DNSSEC, without which `dane-only` defers all mail (postconf(5))."""
+        """Whether it asks for DNSSEC; without, `dane-only` defers all mail (postconf(5))."""
         return self.dns_support_level == "dnssec"
 
 
 async def ask(command: Sequence[str] = ("postconf",), timeout: float = TIMEOUT) -> Postfix | None:  # noqa: ASYNC109 (the program's time, not the caller's)
-    """What the Postfix here says; None where there is none, or none that answers."""
+    """The settings of the local Postfix; None if there is none, or it does not answer."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command, "-x", _DNS_SUPPORT, _TLS_LEVEL, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
@@ -51,11 +50,11 @@ async def ask(command: Sequence[str] = ("postconf",), timeout: float = TIMEOUT) 
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    return _read(output.decode("utf-8", "replace")) if process.returncode == 0 else None
+    return _parse(output.decode("utf-8", "replace")) if process.returncode == 0 else None
 
 
-def _read(output: str) -> Postfix | None:
-    """The two values; by their names, for what a shell prints may be more than them."""
+def _parse(output: str) -> Postfix | None:
+    """The two values by name, because a shell may print more lines."""
     matches = map(_LINE.fullmatch, output.splitlines())
     values = {match[1]: match[2] for match in matches if match}
     if not values.keys() >= {_DNS_SUPPORT, _TLS_LEVEL}:

@@ -1,14 +1,13 @@
-"""Request bytes → reply bytes: from memory, else by way of the resolver.
+"""Answer a request: from the reply cache, else from the state of its domain.
 
-Border: one `ReplyCache` a wire and dress; it knows nothing of connections. What was answered before
-is found by the request's own bytes, frame and all, and is given again as long as the state from
-which it was made stands and is fresh.
+There is one `ReplyCache` for each protocol and reply format; it does not handle connections. A
+request that was answered before is found by its own bytes, frame included, and gets the same reply
+while the state from which the reply was made is still current and fresh.
 """
 
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
@@ -17,63 +16,63 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.dane import DANE_KINDS
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, fresh_until
-from postfix_mta_sts.postfix.protocol.nexthop import policy_domain, verdict_on
+from postfix_mta_sts.postfix.protocol.nexthop import applicable_verdict, policy_domain
 from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
     STRICT,
     TOO_LONG,
     DaneRule,
     Found,
+    Reply,
     ReplyFormat,
     TryAgain,
     compose,
 )
 from postfix_mta_sts.postfix.protocol.wire import Request, Wire
-from postfix_mta_sts.resolver.cache import CacheEntry
-from postfix_mta_sts.resolver.flight import LookupResult
-from postfix_mta_sts.resolver.recent import drop_oldest
+from postfix_mta_sts.resolver.cache import CacheEntry, evict_oldest
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Answer, Counters, Source
 from postfix_mta_sts.values import Entry
 
 COUNTED_AT_ONCE: Final = 1_000
-"""Entries that are counted before others have their turn."""
+"""Replies that are counted before other tasks run."""
 
 _log = logging.getLogger(__name__)
 
 
 class PendingReply(NamedTuple):
-    """A reply that is not known yet."""
+    """A reply that needs a look-up first."""
 
-    found: asyncio.Future[LookupResult]
-    """What it is made of; cancelled when nobody waits for it any more."""
+    result: asyncio.Future[LookupResult]
+    """The look-up; cancel it when the client is gone."""
     reply: Callable[[LookupResult], bytes]
-    """Makes it."""
+    """Makes the reply from its result."""
 
 
 class _CachedReply(Entry):
-    """A reply, and what must hold for it to be given again."""
+    """A reply, and the conditions under which it may be given again."""
 
     reply: bytes
     kind: Answer
-    known: CacheEntry
+    entry: CacheEntry
     state: State
-    """CacheEntry has to be in this one still."""
+    """The reply is valid while `entry` still holds this state."""
     until: float
-    asked: int = 0
-    """How often it was given again, since that was last counted."""
+    uses: int = 0
+    """How often it was given again since that was last counted."""
 
 
 class ReplyCache:
-    """What is answered to those who ask on one wire.
+    """Replies for one protocol.
 
-    `reply_format` gives the format for a map name. `entries`: replies remembered. `defer`:
-    try again, instead of not found, where the DNS did not say whether there is a policy. `rule`:
-    what is answered where there is a verdict of DANE; None: there are none.
-    `counters`: where what is answered is counted. `monotonic` measures real time.
+    `reply_format` gives the format for a map name. `entries`: replies in the cache. `defer`: answer
+    "try again" instead of "not found" if the DNS did not answer. `rule`: the answer if there is a
+    DANE verdict; None: DANE is off. `counters` counts replies. `clock` gives epoch seconds,
+    `monotonic` measures how long look-ups wait.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a matter of its own
+    def __init__(  # noqa: PLR0913 - independent settings
         self,
         wire: Wire,
         reply_format: Callable[[str], ReplyFormat],
@@ -92,169 +91,131 @@ class ReplyCache:
         self._resolver = resolver
         self._clock = clock
         self._monotonic = monotonic
-        self._entries = entries
+        self._limit = entries
         self._defer = defer
         self._rule = rule
-        self._memory: dict[bytes, _CachedReply] = {}
-        self._not_found = wire.encode_reply(NOT_FOUND)  # one for all absences
+        self._replies: dict[bytes, _CachedReply] = {}
+        self._not_found = wire.encode_reply(NOT_FOUND)  # one object for all absences
         self._too_long = wire.encode_reply(TOO_LONG)
 
-    def remembered(self, request: bytes) -> bytes | None:
-        """The reply to a request that was answered before, if it still holds. The hot path."""
-        entry = self._memory.pop(request, None)
-        if entry is None:
+    def cached(self, request: bytes) -> bytes | None:
+        """The cached reply to a request, if it is still valid. This is the hot path."""
+        cached = self._replies.pop(request, None)
+        if cached is None:
             return None
-        if entry.known.state is not entry.state or self._clock() >= entry.until:
-            self._count(entry)
+        if cached.entry.state is not cached.state or self._clock() >= cached.until:
+            self._count(cached)
             return None
-        entry.asked += 1
-        self._memory[request] = entry  # the most recently used is the last
-        return entry.reply
+        cached.uses += 1
+        self._replies[request] = cached  # the most recently used is the last
+        return cached.reply
 
-    def recite(self, requests: deque[bytes], most: int) -> list[bytes]:
-        """The same for many: as far as they are remembered, and until `most` bytes are reached.
+    def reply(self, request: bytes) -> bytes | PendingReply:
+        """The reply, at once if no look-up is needed.
 
-        Takes the requests that it answers out of `requests`, from the left.
+        Raises `WireError` if the frame holds no request.
         """
-        memory, now = self._memory, self._clock()
-        replies: list[bytes] = []
-        while requests and most > 0:
-            entry = memory.pop(requests[0], None)
-            if entry is None:
-                break
-            if entry.known.state is not entry.state or now >= entry.until:
-                self._count(entry)
-                break
-            entry.asked += 1
-            memory[requests.popleft()] = entry
-            replies.append(entry.reply)
-            most -= len(entry.reply)
-        return replies
-
-    def recited(self, stream: bytes, most: int) -> tuple[list[bytes], bytes]:
-        """The same for the requests that a stream begins with, uncut; and the rest of the stream.
-
-        What stands before an end and is remembered is a whole request: a frame that begins there
-        can be no other. Where a key holds that byte nothing is found, and cutting finds it.
-        """
-        memory, now, end = self._memory, self._clock(), self.wire.END
-        replies: list[bytes] = []
-        taken = 0
-        for piece in stream.split(end):
-            request = piece + end
-            entry = memory.pop(request, None)
-            if entry is None:
-                break
-            if entry.known.state is not entry.state or now >= entry.until:
-                self._count(entry)
-                break
-            entry.asked += 1
-            memory[request] = entry
-            replies.append(entry.reply)
-            taken += len(request)
-            most -= len(entry.reply)
-            if most <= 0:
-                break
-        return replies, stream[taken:]
-
-    def answer(self, request: bytes) -> bytes | PendingReply:
-        """The reply, at once where it needs no waiting.
-
-        Raises `WireError` where the frame holds no request.
-        """
-        asked = self.wire.parse_request(request)
-        domain = policy_domain(asked.key)
+        parsed = self.wire.parse_request(request)
+        domain = policy_domain(parsed.key)
         if domain is None:
             self._counters.answers[Answer.NOT_FOUND, Source.NONE] += 1
             return self._not_found
-        known = self._resolver.recall(domain)
-        if known is None or known.state is None:
-            begun = self._monotonic()
-            found = self._resolver.find(domain)
-            return PendingReply(found, partial(self._found, request, asked, domain, begun))
-        return self._reply(request, asked, domain, known.state, Source.MEMORY)
+        entry = self._resolver.cached(domain)
+        if entry is None or entry.state is None:
+            started = self._monotonic()
+            result = self._resolver.find(domain)
+            return PendingReply(result, partial(self._looked_up, request, parsed, domain, started))
+        return self._reply(request, parsed, domain, entry.state, Source.MEMORY)
 
     @property
     def entries(self) -> int:
-        """How many replies are remembered."""
-        return len(self._memory)
+        """Replies in the cache."""
+        return len(self._replies)
 
     async def count(self) -> None:
-        """Bring the counts up to date with what was answered from memory."""
-        for number, entry in enumerate(list(self._memory.values()), 1):
-            if entry.asked:
-                self._count(entry)
+        """Add the uses of cached replies to the counters."""
+        for number, cached in enumerate(list(self._replies.values()), 1):
+            if cached.uses:
+                self._count(cached)
             if number % COUNTED_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     def reconfigure(self, *, defer: bool, rule: DaneRule | None, entries: int) -> None:
-        """Answer so from now on, also where it was answered in another way or dress before."""
+        """Apply new settings; clears the cache, because replies may differ now."""
         self._defer = defer
         self._rule = rule
-        self._entries = entries
-        self.forget()
+        self._limit = entries
+        self.clear()
 
-    def forget(self) -> None:
-        """Remember no reply: the clock was set, or what is told has changed."""
-        for entry in self._memory.values():
-            self._count(entry)
-        self._memory.clear()
+    def clear(self) -> None:
+        """Remove all cached replies: the clock was set, or settings changed."""
+        for cached in self._replies.values():
+            self._count(cached)
+        self._replies.clear()
 
-    def _found(
-        self, request: bytes, asked: Request, domain: Domain, begun: float, found: LookupResult
+    def _looked_up(
+        self, request: bytes, parsed: Request, domain: Domain, started: float, result: LookupResult
     ) -> bytes:
-        self._counters.wait(self._monotonic() - begun)
-        if found.state is None:
+        self._counters.wait(self._monotonic() - started)
+        if result.state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
-            self._counters.answers[Answer.NOT_FOUND, found.source] += 1
+            self._counters.answers[Answer.NOT_FOUND, result.source] += 1
             return self._not_found
-        return self._reply(request, asked, domain, found.state, found.source)
+        return self._reply(request, parsed, domain, result.state, result.source)
 
     def _reply(
-        self, request: bytes, asked: Request, domain: Domain, state: State, source: Source
+        self, request: bytes, parsed: Request, domain: Domain, state: State, source: Source
     ) -> bytes:
-        reply, kind = self._compose(asked, domain, state)
+        encoded, kind = self._encode(parsed, domain, state)
         self._counters.answers[kind, source] += 1
-        known, until = self._resolver.known(domain), fresh_until(state)
-        if known and known.state is state and until > self._clock():
-            self._remember(request, _CachedReply(reply, kind, known, state, until))
-        return reply
+        entry, until = self._resolver.entry(domain), fresh_until(state)
+        if entry and entry.state is state and until > self._clock():
+            self._store(request, _CachedReply(encoded, kind, entry, state, until))
+        return encoded
 
-    def _remember(self, request: bytes, entry: _CachedReply) -> None:
-        if before := self._memory.pop(request, None):
+    def _store(self, request: bytes, cached: _CachedReply) -> None:
+        if before := self._replies.pop(request, None):
             self._count(before)
-        self._memory[request] = entry
-        for forgotten in drop_oldest(self._memory, self._entries):
-            self._count(forgotten)
+        self._replies[request] = cached
+        for evicted in evict_oldest(self._replies, self._limit):
+            self._count(evicted)
 
-    def _count(self, entry: _CachedReply) -> None:
-        """Count what was answered by this entry since it was last counted."""
-        times, entry.asked = entry.asked, 0
-        self._counters.answers[entry.kind, Source.MEMORY] += times
-        if times:
-            now = entry.known.asked_at = self._clock()
-            if entry.state.policy:
-                self._resolver.usage.note(entry.known.domain, times, now)
+    def _count(self, cached: _CachedReply) -> None:
+        """Count the uses of a cached reply since they were last counted."""
+        uses, cached.uses = cached.uses, 0
+        self._counters.answers[cached.kind, Source.MEMORY] += uses
+        if uses:
+            now = cached.entry.asked_at = self._clock()
+            if cached.state.policy:
+                self._resolver.usage.note(cached.entry.domain, uses, now)
 
-    def _compose(self, asked: Request, domain: Domain, state: State) -> tuple[bytes, Answer]:
-        verdict = verdict_on(asked.key, domain, state.dane) if self._rule and state.dane else None
-        if state.undecided and self._defer and not (verdict and verdict.kind in DANE_KINDS):
-            reason = state.failure.reason if state.failure else ""
-            later = TryAgain(f"MTA-STS: DNS failure for {domain}: {reason}")
-            return self.wire.encode_reply(later), Answer.TRY_AGAIN
-        reply = compose(
-            domain, state, self._reply_format(asked.map_name), verdict, self._rule or STRICT
-        )
-        if isinstance(reply, TryAgain):
-            event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply=reply.reason)
-            return self.wire.encode_reply(reply), Answer.TRY_AGAIN
+    def _encode(self, parsed: Request, domain: Domain, state: State) -> tuple[bytes, Answer]:
+        """The reply to a look-up in this state, and its kind for the counters."""
+        reply = self._compose(parsed, domain, state)
+        encoded = self._not_found if reply is NOT_FOUND else self.wire.encode_reply(reply)
+        event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=_in_words(reply))
         if not isinstance(reply, Found):
-            event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply="not found")
-            return self._not_found, Answer.NOT_FOUND
-        encoded = self.wire.encode_reply(reply)
-        told = reply.variants[-1]
-        event(_log, logging.DEBUG, "look-up", domain, map=asked.map_name, reply=told)
+            kind = Answer.TRY_AGAIN if isinstance(reply, TryAgain) else Answer.NOT_FOUND
+            return encoded, kind
         if encoded == self._too_long:
-            event(_log, logging.ERROR, "policy too long for the wire: deferred", domain)
+            event(_log, logging.ERROR, "policy too long for the protocol, mail is deferred", domain)
             return encoded, Answer.TRY_AGAIN
         return encoded, Answer.FOUND
+
+    def _compose(self, parsed: Request, domain: Domain, state: State) -> Reply:
+        verdict = None
+        if self._rule and state.dane:
+            verdict = applicable_verdict(parsed.key, domain, state.dane)
+        has_dane = verdict is not None and verdict.kind in DANE_KINDS
+        if state.undecided and self._defer and not has_dane:
+            reason = state.failure.reason if state.failure else ""
+            return TryAgain(f"MTA-STS: DNS failure for {domain}: {reason}")
+        reply_format = self._reply_format(parsed.map_name)
+        return compose(domain, state, reply_format, verdict, self._rule or STRICT)
+
+
+def _in_words(reply: Reply) -> str:
+    """A reply as the log shows it."""
+    if isinstance(reply, Found):
+        return reply.variants[-1]
+    return reply.reason if isinstance(reply, TryAgain) else "not found"

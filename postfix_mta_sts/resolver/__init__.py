@@ -1,1 +1,1 @@
-"""What is known of each domain."""
+"""What is known of each domain: cache, single flight, attempts, rechecks, renewal."""

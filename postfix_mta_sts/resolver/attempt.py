@@ -1,7 +1,29 @@
-"""One way to the network and back for a domain: what is asked, what follows, on file, in the log.
+"""One attempt for a domain: query TXT, fetch the policy if needed, save it, log the change.
 
-Border: `lifecycle` decides each step, and this carries it out. Who waits for it, and what is kept
-in memory, the resolver knows.
+Theory of operation
+-------------------
+An attempt runs in its own task (a `Flight`) and answers three questions.
+
+*What is asked in parallel?* First the attempt needs the state from before: from the cache, else
+from the store. Then the DANE look-up starts, if the verdict is due, and beside it the TXT query;
+a GET follows the TXT query if `lifecycle.after_discovery` wants one. The state in which the attempt
+ends has both parts, so the policy waits for the verdict at the end.
+
+*What may be answered when?*
+1. A stored policy whose verdict is alive, or for which DANE is off: at once, before any query.
+2. A live policy whose verdict is being looked up: as soon as the verdict is there. The TXT query
+   and the GET go on behind the reply.
+3. Everything else: at the end of the attempt.
+4. When the lookup timeout ends first: the live policy without a verdict, if there is one (case 2),
+   else nothing. The MX RRset is then not known to be signed, so the policy may be enforced.
+
+*What is written when?* A fetched policy is saved together with its verdict, before the answer, so
+that it survives a crash. Without a GET, a new verdict is added to the row. Absences are never
+stored. Each published state goes to the cache if the domain is there already or a look-up wants it;
+a renewal in the background takes no room in the cache. Changes are logged at the end.
+
+`lifecycle` makes all decisions; this module carries them out. A fault of this program ends the
+attempt with `lifecycle.after_fault`: a live policy stays, and look-ups that wait get an answer.
 """
 
 import logging
@@ -13,14 +35,17 @@ from typing import TypeVar
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
+from postfix_mta_sts.mtasts.dane import is_due
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
-from postfix_mta_sts.mtasts.lifecycle import Discovered, Fetch, State
+from postfix_mta_sts.mtasts.lifecycle import Discovered, Fetch, Standing, State
 from postfix_mta_sts.mtasts.policy import Policy
-from postfix_mta_sts.resolver.chronicle import record
-from postfix_mta_sts.resolver.dane import DaneCheck
+from postfix_mta_sts.resolver.cache import StateCache
+from postfix_mta_sts.resolver.dane import DaneCheck, DaneLookup, log_change
+from postfix_mta_sts.resolver.single_flight import NO_RESULT, Flight, LookupResult
 from postfix_mta_sts.resolver.throttle import Throttle
-from postfix_mta_sts.stats import SUCCESS, Counters, Stage
+from postfix_mta_sts.resolver.usage import Usage
+from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.store import Store
 from postfix_mta_sts.values import replace
 
@@ -32,7 +57,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What is asked, and what is taken from outside to be the same in every test."""
+    """What an attempt asks, and what tests replace: network, store, clock, random numbers."""
 
     discover: Callable[[Domain], Awaitable[Discovered]]
     """Raises `DiscoveryError`."""
@@ -45,85 +70,187 @@ class Sources:
     """Numbers in [0, 1)."""
 
 
+@dataclass(slots=True)
+class AttemptContext:
+    """What all attempts of a resolver share."""
+
+    sources: Sources
+    cache: StateCache
+    usage: Usage
+    counters: Counters
+    throttle: Throttle
+    dane_lookup: DaneLookup | None = None
+    """None: DANE is off."""
+
+    def standing(self, state: State | None) -> Standing:
+        """Whether a state can be served now, with or without a recheck."""
+        now = self.sources.clock()
+        return lifecycle.standing(state, now, dane=self.dane_lookup is not None)
+
+
 class Attempt:
-    """The way for one domain, of which `before` was known; `run` it once.
+    """One attempt for `domain`; call `run` once. Look-ups wait for `flight`."""
 
-    `forced`: the policy is fetched however well it is known. `asked_at` gives when the domain was
-    last asked for, for its row. DANE's `dane_check` goes on beside it.
-    """
-
-    def __init__(  # noqa: PLR0913 - each is a matter of its own
-        self,
-        domain: Domain,
-        before: State | None,
-        dane_check: DaneCheck,
-        *,
-        sources: Sources,
-        throttle: Throttle,
-        counters: Counters,
-        asked_at: Callable[[], float],
-        forced: bool,
-    ) -> None:
-        self.saved = False
-        """Whether the state in which it ended is on file, or will be."""
+    def __init__(self, shared: AttemptContext, domain: Domain, flight: Flight) -> None:
+        self._shared = shared
+        self._sources = shared.sources
         self._domain = domain
-        self._before = before
-        self._dane_check = dane_check
-        self._sources = sources
-        self._throttle = throttle
-        self._counters = counters
-        self._asked_at = asked_at
-        self._forced = forced
+        self._flight = flight
+        self._order = flight.order
+        self._before: State | None = None
+        self._saved = False
 
-    async def run(self) -> State:
-        """The state in which it ends: on file, if it came from a GET, and in the log."""
-        outcome = await _either(self._sources.discover(self._domain), DiscoveryError)
-        if isinstance(outcome, OwnFaultError):
-            raise outcome  # it says nothing of the domain
-        self._count(Stage.DNS, outcome)
-        await self._throttle.turn()
-        if isinstance(outcome, DiscoveryError):
-            code, reason = outcome.code, str(outcome)
-            event(_log, logging.DEBUG, "no id", self._domain, error=code, reason=reason)
-        decide = partial(lifecycle.after_discovery, outcome=outcome, forced=self._forced)
-        step = decide(self._before, now=self._sources.clock())
-        if isinstance(step, Fetch) and (newer := await self._newer()):
-            self._before = newer
-            step = decide(newer, now=self._sources.clock())
-        after = await (self._judged(step) if isinstance(step, State) else self._fetched(step))
+    async def run(self) -> None:
+        """Bring the state of the domain up to date; never raises an `Exception`."""
+        check: DaneCheck | None = None
+        try:
+            await self._shared.throttle.turn()
+            live = await self._load()
+            check = self._start_dane_check()
+            if check.is_pending and live:
+                self._before = replace(live, dane=await check.verdict())
+                self._publish(self._before, Source.NETWORK)
+            after = await self._update(check)
+            self._publish(after, Source.NETWORK)
+            if check.is_pending and after.policy and after.dane and not self._saved:
+                await self._sources.store.note_verdict(self._domain, after.dane)
+        except OwnFaultError as fault:  # logged where it happened
+            self._give_up(fault)
+        except Exception as error:  # noqa: BLE001 (the top of a task: waiting look-ups get an answer)
+            event(
+                _log,
+                logging.ERROR,
+                "attempt failed by an internal error",
+                self._domain,
+                exc_info=error,
+            )
+            self._give_up(OwnFaultError("an internal error; see the log"))
+        finally:
+            if check:
+                check.cancel()
+
+    async def _load(self) -> State | None:
+        """Set the state before this attempt; return it if it holds a live policy."""
+        entry = self._shared.cache.get(self._domain)
+        cached = entry.state if entry else None
+        live = lifecycle.live(cached, self._sources.clock())
+        if live is None:
+            stored = await self._stored()
+            live = lifecycle.live(stored, self._sources.clock())
+            self._before = live or cached or stored
+            if live and self._shared.standing(live) is not Standing.UNKNOWN:
+                self._publish(live, Source.STORE)
+        else:
+            self._before = live
+        self._flight.offer(without_verdict(live))
+        return live
+
+    async def _stored(self) -> State | None:
+        """The state in the store.
+
+        An absence in the cache does not rule out a live policy there: a read may have failed when
+        the absence was found, the clock may have been wrong, or another process may have fetched.
+        """
+        if self._order.row_was_read:
+            return self._order.row
+        return await self._sources.store.load(self._domain)
+
+    def _start_dane_check(self) -> DaneCheck:
+        """Start the DANE look-up, if DANE is on and the verdict is due."""
+        lookup, before = self._shared.dane_lookup, self._before
+        verdict = before.dane if before and lookup else None
+        due = self._order.force_fetch or is_due(verdict, self._sources.clock())
+        clock, counters = self._sources.clock, self._shared.counters
+        return DaneCheck(self._domain, verdict, lookup if due else None, clock, counters)
+
+    async def _update(self, check: DaneCheck) -> State:
+        """The state at the end; only the verdict is new if the TXT record is not due."""
+        if self._before and not self._order.needs_txt and self._is_fresh(self._before):
+            return replace(self._before, dane=await check.verdict())
+        step = await self._discover()
+        after = step if isinstance(step, State) else await self._fetch(step)
+        after = replace(after, dane=await check.verdict())
+        if not isinstance(step, State) and after.policy:
+            await self._save(after)
         for change in changes(self._before, after, self._sources.clock()):
-            record(_log, self._domain, change)
+            log_change(_log, self._domain, change)
         return after
 
-    async def _newer(self) -> State | None:
-        """The state on file, if another process has fetched since there was this policy."""
+    def _is_fresh(self, state: State) -> bool:
+        """Whether the TXT record is not due yet."""
+        return lifecycle.standing(state, self._sources.clock()) is Standing.FRESH
+
+    async def _discover(self) -> Fetch | State:
+        """Query the TXT record; the next step, or the state without one."""
+        outcome = await _outcome(self._sources.discover(self._domain), DiscoveryError)
+        if isinstance(outcome, OwnFaultError):
+            raise outcome  # says nothing about the domain
+        self._count(Stage.DNS, outcome)
+        await self._shared.throttle.turn()
+        if isinstance(outcome, DiscoveryError):
+            code, reason = outcome.code, str(outcome)
+            event(_log, logging.DEBUG, "no policy id", self._domain, error=code, reason=reason)
+        forced = self._order.force_fetch
+        decide = partial(lifecycle.after_discovery, outcome=outcome, forced=forced)
+        step = decide(self._before, now=self._sources.clock())
+        if isinstance(step, Fetch) and (newer := await self._newer_row()):
+            self._before = newer
+            step = decide(newer, now=self._sources.clock())
+        return step
+
+    async def _newer_row(self) -> State | None:
+        """The stored state, if another process has fetched since `_before` was fetched."""
         before = self._before
         if before is None or before.policy is None:
             return None
-        on_file = await self._sources.store.load(self._domain)
-        return on_file if on_file and on_file.fetched_at > before.fetched_at else None
+        stored = await self._sources.store.load(self._domain)
+        return stored if stored and stored.fetched_at > before.fetched_at else None
 
-    async def _fetched(self, step: Fetch) -> State:
-        outcome = await _either(self._sources.fetch(self._domain), FetchError)
+    async def _fetch(self, step: Fetch) -> State:
+        """Fetch the policy; the state after it."""
+        outcome = await _outcome(self._sources.fetch(self._domain), FetchError)
         self._count(Stage.HTTPS, outcome)
-        await self._throttle.turn()
+        await self._shared.throttle.turn()
         now, random = self._sources.clock(), self._sources.random()
-        after = await self._judged(lifecycle.after_fetch(self._before, step, outcome, now, random))
-        if after.policy:
-            await self._sources.store.save(self._domain, after, self._asked_at())
-            self.saved = True
-        return after
+        return lifecycle.after_fetch(self._before, step, outcome, now, random)
 
-    async def _judged(self, state: State) -> State:
-        return replace(state, dane=await self._dane_check.verdict())
+    async def _save(self, state: State) -> None:
+        usage = self._shared.usage.get(self._domain)
+        await self._sources.store.save(self._domain, state, usage.at if usage else 0.0)
+        self._saved = True
+
+    def _publish(self, state: State, source: Source) -> None:
+        """Give the state to the cache and to the look-ups that wait."""
+        if entry := self._shared.cache.get(self._domain):
+            entry.state = state
+        elif self._flight.wanted:
+            self._shared.cache.put(self._domain, state, self._sources.clock())
+        if state.policy is None:
+            self._shared.usage.drop(self._domain)
+        self._flight.publish(state, source)
+
+    def _give_up(self, fault: OwnFaultError) -> None:
+        """End the attempt after a fault of this program; a live policy stays."""
+        self._shared.counters.attempts[Stage.OWN, fault.code] += 1
+        before = self._before
+        after = lifecycle.after_fault(before, fault, self._sources.clock())
+        self._publish(replace(after, dane=before.dane if before else None), Source.NONE)
 
     def _count(self, stage: Stage, outcome: object) -> None:
         code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS
-        self._counters.attempts[stage, code] += 1
+        self._shared.counters.attempts[stage, code] += 1
 
 
-async def _either(source: Awaitable[T], error: type[E]) -> T | E:
-    """What an awaitable gives, or the error with which it failed."""
+def without_verdict(state: State | None) -> LookupResult:
+    """The answer when the verdict did not come in time: the policy alone, or nothing.
+
+    The MX RRset is then not known to be signed, so the policy stands (`dane.on_failure`).
+    """
+    return LookupResult(replace(state, dane=None), Source.STORE) if state else NO_RESULT
+
+
+async def _outcome(source: Awaitable[T], error: type[E]) -> T | E:
+    """The result, or the error as a value."""
     try:
         return await source
     except error as failure:

@@ -1,7 +1,7 @@
-"""Many who ask for one thing each → questions for many of them at once.
+"""Combine single questions that arrive together into batches.
 
-Border: how something is asked for is handed in; a fault of it is told to those who wait. What costs
-is the way to the file and its thread, and a deadline for each; the rows cost little.
+How a batch is answered is the caller's function; its error goes to all that wait. Each read of the
+store has a fixed cost, for the thread and the deadline, that is higher than the cost of a row.
 """
 
 import asyncio
@@ -13,64 +13,66 @@ from typing import Final, Generic, TypeAlias, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-AT_ONCE: Final = 24
-"""Things of one question at most, so that the first does not wait long for the last, and who
-comes meanwhile is not behind all of them."""
-UNDER_WAY: Final = 2
-"""Questions at a time: one is answered while what was answered before is made use of."""
+BATCH_LIMIT: Final = 24
+"""Keys in a batch, so that the first does not wait long for the last, nor a late key for all."""
+CONCURRENCY: Final = 2
+"""Batches under way at once: one is read while the answers of the other are used."""
 
 AskAll: TypeAlias = Callable[[Sequence[K]], Awaitable[Mapping[K, V | asyncio.Future[V]]]]
-"""Says something of everything that it is asked for: what there is, or will be."""
+"""Answers every key of a batch, with a value or with a future of one."""
 
 
 class Batcher(Generic[K, V]):
-    """Who asks while questions are under way is part of the next."""
+    """Keys asked for while batches are under way form the next batch."""
 
     def __init__(self, ask_all: AskAll[K, V]) -> None:
         self._ask_all = ask_all
-        self._wanted: dict[K, list[asyncio.Future[V]]] = {}
-        self._asking: set[asyncio.Task[None] | None] = set()
+        self._waiting: dict[K, list[asyncio.Future[V]]] = {}
+        self._tasks: set[asyncio.Task[None] | None] = set()
 
-    def ask(self, thing: K) -> asyncio.Future[V]:
-        """What there is of it, once it is known; whoever does not wait any more cancels it."""
+    def ask(self, key: K) -> asyncio.Future[V]:
+        """The answer for a key; cancel the future to stop waiting."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V] = loop.create_future()
-        self._wanted.setdefault(thing, []).append(answer)
-        if not self._asking or self._is_time_for_another():
-            self._asking.add(loop.create_task(self._ask(), name="batches"))
+        self._waiting.setdefault(key, []).append(answer)
+        if not self._tasks or self._needs_another_task():
+            self._tasks.add(loop.create_task(self._run(), name="batcher"))
         return answer
 
-    def _is_time_for_another(self) -> bool:
-        return len(self._asking) < UNDER_WAY and len(self._wanted) >= AT_ONCE
+    def _needs_another_task(self) -> bool:
+        return len(self._tasks) < CONCURRENCY and len(self._waiting) >= BATCH_LIMIT
 
-    async def _ask(self) -> None:
-        while self._wanted:
-            batch = {t: self._wanted.pop(t) for t in list(islice(self._wanted, AT_ONCE))}
-            try:
-                answers = await self._ask_all(list(batch))
-                told = [(asking, answers[thing]) for thing, asking in batch.items()]
-            except Exception as error:  # noqa: BLE001 (the top of a task: those who wait are told)
-                _fail(chain.from_iterable(batch.values()), error)
-                continue
-            for asking, answer in told:
-                if isinstance(answer, asyncio.Future):
-                    answer.add_done_callback(partial(_hand_on, asking))
-                else:
-                    _tell(asking, answer)
-        self._asking.discard(asyncio.current_task())  # before anybody asks again
+    async def _run(self) -> None:
+        while self._waiting:
+            keys = list(islice(self._waiting, BATCH_LIMIT))
+            await self._ask({key: self._waiting.pop(key) for key in keys})
+        self._tasks.discard(asyncio.current_task())  # before another key is asked for
 
-
-def _hand_on(asking: Iterable[asyncio.Future[V]], answer: asyncio.Future[V]) -> None:
-    _tell(asking, answer.result())
-
-
-def _tell(asking: Iterable[asyncio.Future[V]], answer: V) -> None:
-    for asked in asking:
-        if not asked.done():  # whoever waited may have given up
-            asked.set_result(answer)
+    async def _ask(self, batch: Mapping[K, Sequence[asyncio.Future[V]]]) -> None:
+        try:
+            answers = await self._ask_all(list(batch))
+            answered = [(waiting, answers[key]) for key, waiting in batch.items()]
+        except Exception as error:  # noqa: BLE001 (the top of a task: all that wait get the error)
+            _fail(chain.from_iterable(batch.values()), error)
+            return
+        for waiting, answer in answered:
+            if isinstance(answer, asyncio.Future):
+                answer.add_done_callback(partial(_pass_on, waiting))
+            else:
+                _set_result(waiting, answer)
 
 
-def _fail(asking: Iterable[asyncio.Future[V]], error: Exception) -> None:
-    for asked in asking:
-        if not asked.done():
-            asked.set_exception(error)
+def _pass_on(waiting: Iterable[asyncio.Future[V]], answer: asyncio.Future[V]) -> None:
+    _set_result(waiting, answer.result())
+
+
+def _set_result(waiting: Iterable[asyncio.Future[V]], answer: V) -> None:
+    for future in waiting:
+        if not future.done():  # cancelled by its caller
+            future.set_result(answer)
+
+
+def _fail(waiting: Iterable[asyncio.Future[V]], error: Exception) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_exception(error)

@@ -1,31 +1,37 @@
-"""What DANE says of one domain: asked beside an attempt at its policy, counted, and logged.
+"""One DANE check: look up what DANE says of a domain, count it, and log a changed verdict.
 
-Border: when to ask, the resolver knows; what an answer means, `mtasts.dane`. It is asked once,
-however many wait for it, and ends with the attempt.
+`Attempt` decides when to check; `mtasts.dane` decides what an outcome means. A check looks up once,
+however often its verdict is awaited, and ends with the attempt.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from postfix_mta_sts.mtasts.changes import verdict_change
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.changes import Change, Severity, verdict_change
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Verdict, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
-from postfix_mta_sts.resolver.chronicle import record
 from postfix_mta_sts.stats import SUCCESS, Counters, Stage
 
 DaneLookup: TypeAlias = Callable[[Domain], Awaitable[DaneOutcome]]
-"""Finds out what DANE says of a domain; that the DNS fails is an outcome too."""
+"""Looks up what DANE says of a domain; a DNS failure is an outcome too, not an exception."""
+
+_LEVELS: Final = {
+    Severity.DETAIL: logging.DEBUG,
+    Severity.NOTE: logging.INFO,
+    Severity.WARNING: logging.WARNING,
+}
 
 _log = logging.getLogger(__name__)
 
 
 class DaneCheck:
-    """A verdict as it was, and, if a `dane_lookup` is asked, as it will be.
+    """The verdict as it was, and after a look-up, if `dane_lookup` is given.
 
-    `clock` gives epoch seconds.
+    The look-up starts at construction. `clock` gives epoch seconds.
     """
 
     def __init__(
@@ -36,34 +42,39 @@ class DaneCheck:
         clock: Callable[[], float],
         counters: Counters,
     ) -> None:
-        self.before = before
         self._domain = domain
+        self._before = before
         self._clock = clock
         self._counters = counters
-        self._asked = asyncio.ensure_future(dane_lookup(domain)) if dane_lookup else None
+        self._lookup = asyncio.ensure_future(dane_lookup(domain)) if dane_lookup else None
         self._after: Verdict | None = None
 
     @property
-    def asks(self) -> bool:
-        """Whether there is, or was, something to wait for."""
-        return self._asked is not None
+    def is_pending(self) -> bool:
+        """Whether a look-up was started."""
+        return self._lookup is not None
 
     async def verdict(self) -> Verdict | None:
-        """What is believed of the domain now; None where DANE is not asked about at all."""
-        if self._asked is None:
-            return self.before
+        """The verdict after the look-up, or the one before if there is no look-up."""
+        if self._lookup is None:
+            return self._before
         if self._after is None:
-            self._after = self._noted(await self._asked)
+            self._after = self._finish(await self._lookup)
         return self._after
 
     def cancel(self) -> None:
-        """Nobody waits for it any more."""
-        if self._asked:
-            self._asked.cancel()
+        """Stop the look-up."""
+        if self._lookup:
+            self._lookup.cancel()
 
-    def _noted(self, outcome: DaneOutcome) -> Verdict:
+    def _finish(self, outcome: DaneOutcome) -> Verdict:
         failed = outcome.kind is DaneKind.FAILURE
         self._counters.attempts[Stage.DANE, DnsFailureError.code if failed else SUCCESS] += 1
-        after = after_verdict(self.before, outcome, self._clock())
-        record(_log, self._domain, verdict_change(self.before, after))
+        after = after_verdict(self._before, outcome, self._clock())
+        log_change(_log, self._domain, verdict_change(self._before, after))
         return after
+
+
+def log_change(logger: logging.Logger, domain: Domain, change: Change) -> None:
+    """Log a change of a domain at the level of its severity."""
+    event(logger, _LEVELS[change.weight], change.what, domain, exc_info=None, **change.fields)

@@ -1,7 +1,7 @@
-"""Domains that are due for a recheck, in the order in which they came; few begin at a time.
+"""Domains that are due for a recheck, in order of arrival, started at a limited rate.
 
-Border: what a recheck is, whoever made the queue knows. It is paced so that thousands which become
-due together, as after a restart, hold up no look-up.
+The rate keeps thousands of rechecks that become due together, as after a restart, from delaying
+look-ups. What a recheck does, the caller decides.
 """
 
 import asyncio
@@ -12,67 +12,67 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.domain import Domain
 
-DUE_MOST: Final = 10_000
-"""Domains that wait for a recheck; who finds no room comes again when it is next asked for."""
+QUEUE_LIMIT: Final = 10_000
+"""Domains in the queue; a domain that finds it full comes again when it is next asked for."""
 INTERVAL: Final = 0.004
-"""Seconds between one recheck's beginning and the next: 15,000 a minute, and look-ups between."""
-SPARED: Final = 4
-"""Rechecks that may begin at once after a pause as long as they would have taken; when more wait,
-so many go together, for they wake other threads but once."""
-UNDER_WAY: Final = 256
-"""Rechecks under way at once: so many silent name servers hold up no other."""
+"""Seconds between the starts of two rechecks: 15,000 a minute, with look-ups in between."""
+BURST: Final = 4
+"""Rechecks that may start at once after a pause of as many intervals. While more wait, this many
+start together, because a group wakes other threads only once."""
+CONCURRENCY: Final = 256
+"""Rechecks under way at once: this many unanswered name servers delay no other recheck."""
 
 
 class RecheckQueue:
-    """A queue of domains. `begin` begins a recheck, or says that there is no need or no room."""
+    """A queue of domains. `start` starts a recheck; it returns False if it did not."""
 
-    def __init__(self, begin: Callable[[Domain], bool]) -> None:
-        self._begin = begin
-        self._due: OrderedDict[Domain, None] = OrderedDict()
+    def __init__(self, start: Callable[[Domain], bool]) -> None:
+        self._start = start
+        self._queue: OrderedDict[Domain, None] = OrderedDict()
         self._under_way = 0
-        self._next_at = -math.inf  # by the loop's clock
-        self._pause: asyncio.TimerHandle | None = None
+        self._next_at = -math.inf  # by the clock of the event loop
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._due)
+        return len(self._queue)
 
     def __contains__(self, domain: Domain) -> bool:
-        return domain in self._due
+        return domain in self._queue
 
     def add(self, domain: Domain) -> None:
-        """Let a domain have its turn."""
-        if len(self._due) < DUE_MOST:
-            self._due[domain] = None
-        self.go_on()
+        """Queue a domain, if there is room."""
+        if len(self._queue) < QUEUE_LIMIT:
+            self._queue[domain] = None
+        self.resume()
 
     def discard(self, domain: Domain) -> None:
-        """There is no need for it any more."""
-        self._due.pop(domain, None)
+        """Remove a domain."""
+        self._queue.pop(domain, None)
 
     def ended(self) -> None:
-        """One that was begun is over."""
+        """Note that a started recheck has ended."""
         self._under_way -= 1
 
-    def go_on(self) -> None:
-        """Begin those whose turn it is, unless there is a pause."""
-        if self._pause is None:
-            self._begin_next()
+    def resume(self) -> None:
+        """Start rechecks, unless the rate limit asks for a pause."""
+        if self._timer is None:
+            self._start_next()
 
     def close(self) -> None:
-        """Begin none any more."""
-        self._due.clear()
-        if self._pause:
-            self._pause.cancel()
+        """Empty the queue and start nothing more."""
+        self._queue.clear()
+        if self._timer:
+            self._timer.cancel()
 
-    def _begin_next(self) -> None:
-        self._pause = None
+    def _start_next(self) -> None:
+        self._timer = None
         loop = asyncio.get_running_loop()
-        while self._due and self._under_way < UNDER_WAY:
+        while self._queue and self._under_way < CONCURRENCY:
             now = loop.time()
             if now < self._next_at:
-                self._pause = loop.call_at(self._next_at + SPARED * INTERVAL, self._begin_next)
+                self._timer = loop.call_at(self._next_at + BURST * INTERVAL, self._start_next)
                 return
-            domain, _ = self._due.popitem(last=False)
-            if self._begin(domain):
+            domain, _ = self._queue.popitem(last=False)
+            if self._start(domain):
                 self._under_way += 1
-                self._next_at = max(self._next_at, now - SPARED * INTERVAL) + INTERVAL
+                self._next_at = max(self._next_at, now - BURST * INTERVAL) + INTERVAL

@@ -1,7 +1,7 @@
-"""Renews what is in use before it runs out, and keeps the house in order once a minute.
+"""Renew policies in use before they expire, and do the housekeeping of each minute.
 
-Border: which policies are due, the store knows; what is done about one, the resolver. Here is
-only when, and how many at once.
+The store knows which policies are due; `Resolver.renew` renews one. This module decides when, and
+how many at once.
 """
 
 import asyncio
@@ -20,33 +20,33 @@ TICK: Final = MINUTE
 """Seconds between two ticks, short enough to notice a jump of the clock; each tick writes the
 last-asked times in one batch."""
 EXPIRED_KEPT: Final = DAY
-"""Seconds for which expired rows stay on file: a clock that was wrong for a moment costs none."""
+"""Seconds for which expired rows stay in the store: a clock that was wrong for a moment costs
+none."""
 BATCH: Final = 6_000
-"""Policies begun in one tick at most: 100 a second, 8 million a day."""
+"""Renewals started in a tick at most: 100 a second, 8 million a day."""
 CONCURRENCY: Final = 50
 """Renewals under way at once."""
 JUMP: Final = 5.0
-"""Seconds by which the clock must have moved beside time itself to be called a jump."""
+"""Seconds by which the wall clock must deviate from the monotonic clock to count as set."""
 
 _log = logging.getLogger(__name__)
 
 
 class ReplyCaches(Protocol):
-    """The replies that are given again without the resolver."""
+    """The cached replies, which are given without the resolver."""
 
-    def forget(self) -> None:
-        """Give none again: the clock was set."""
+    def clear(self) -> None:
+        """Remove all cached replies, because the clock was set."""
 
     async def count(self) -> None:
-        """Tell the resolver how often domains were asked for."""
+        """Report the use of cached replies to counters and resolver."""
 
 
 class Refresher:
-    """Two tasks under `run`: one renews, one keeps house.
+    """Two tasks under `run`: renewal and housekeeping.
 
-    `idle_after`: seconds after which a policy that nobody asked for is not renewed any more.
-    `renews`: whether that is this process's part, should several share the store. `monotonic`
-    and `sleep` measure real time.
+    `idle_after`: seconds after which a policy that is not asked for is not renewed any more.
+    `monotonic` and `sleep` measure real time; tests replace them.
     """
 
     def __init__(
@@ -67,46 +67,47 @@ class Refresher:
         self.idle_after = idle_after
         self._replies = replies
         self._renews = renews
-        self._looked_at: float | None = None
+        self._last_renewal_at: float | None = None
         self._monotonic = monotonic
         self._sleep = sleep
         self._slots = asyncio.Semaphore(CONCURRENCY)
-        self._ahead = sources.clock() - monotonic()
+        self._clock_offset = sources.clock() - monotonic()
 
     @property
-    def next_look_at(self) -> float | None:
-        """When it is next looked for what is due, at the earliest; None where others do that."""
-        return None if self._looked_at is None else self._looked_at + TICK
+    def next_renewal_at(self) -> float | None:
+        """When the store is next asked for due policies, at the earliest; None before the first."""
+        return None if self._last_renewal_at is None else self._last_renewal_at + TICK
 
     async def run(self) -> None:
-        """Renew and keep house until cancelled."""
+        """Renew and do the housekeeping until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._every_tick(self.keep_house), name="housekeeping")
+            group.create_task(self._every_tick(self.do_housekeeping), name="housekeeping")
             if self._renews:
                 group.create_task(self._every_tick(self.renew_due), name="renewal")
 
-    async def keep_house(self) -> None:
-        """Notice a jump of the clock, write last-asked times, remove what has expired."""
+    async def do_housekeeping(self) -> None:
+        """Notice a jump of the clock, write last-asked times, remove expired rows."""
         now = self._clock()
-        ahead = now - self._monotonic()
-        if abs(ahead - self._ahead) > JUMP:
-            event(_log, logging.WARNING, "clock was set", seconds=round(ahead - self._ahead))
-            self._replies.forget()
-        self._ahead = ahead
-        await self.write_asked()
+        offset = now - self._monotonic()
+        if abs(offset - self._clock_offset) > JUMP:
+            seconds = round(offset - self._clock_offset)
+            event(_log, logging.WARNING, "clock was set", seconds=seconds)
+            self._replies.clear()
+        self._clock_offset = offset
+        await self.write_usage()
         self._resolver.renew_verdicts(now - self.idle_after)
         if removed := await self._store.remove_expired(now - EXPIRED_KEPT):
             event(_log, logging.DEBUG, "expired policies removed", count=removed)
 
-    async def write_asked(self) -> None:
-        """Put on file when domains were last asked for, and how often."""
+    async def write_usage(self) -> None:
+        """Write to the store when domains were last asked for, and how often."""
         await self._replies.count()
         if asked := self._resolver.usage.take():
             await self._store.touch(asked)
 
     async def renew_due(self) -> None:
         """Renew what is due, spread over a tick, each at a random moment of its share."""
-        self._looked_at = now = self._clock()
+        self._last_renewal_at = now = self._clock()
         due = await self._store.due(now, now - self.idle_after, BATCH)
         async with asyncio.TaskGroup() as group:
             for domain in due:
@@ -122,9 +123,9 @@ class Refresher:
 
     async def _every_tick(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            began = self._monotonic()
+            started = self._monotonic()
             try:
                 await work()
-            except Exception as error:  # noqa: BLE001 (the top of a task: the next tick is tried)
-                event(_log, logging.ERROR, "refresher broken off", exc_info=error)
-            await self._sleep(max(0.0, began + TICK - self._monotonic()))
+            except Exception as error:  # noqa: BLE001 (the top of a task: the next tick tries again)
+                event(_log, logging.ERROR, "refresher failed, next try in a minute", exc_info=error)
+            await self._sleep(max(0.0, started + TICK - self._monotonic()))

@@ -1,31 +1,42 @@
-"""What is known of each domain: from memory, else from the store, else by an attempt.
+"""Find the state of a domain: in the cache, else in the store, else by an attempt.
 
-Border: in which order these are asked, and what is remembered. An attempt goes its own way
-(`attempts`), and nothing is decided here.
+This module decides nothing about policies (`mtasts.lifecycle` does) and does not touch the network
+(`attempt` does): it puts cache, store reads, single flight and recheck queue together.
 """
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
-from postfix_mta_sts.resolver.attempt import Sources
+from postfix_mta_sts.resolver.attempt import Attempt, AttemptContext, Sources, without_verdict
 from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup
-from postfix_mta_sts.resolver.flight import LookupResult
-from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT, SingleFlight
+from postfix_mta_sts.resolver.recheck_queue import RecheckQueue
+from postfix_mta_sts.resolver.single_flight import (
+    ATTEMPTS_LIMIT,
+    Flight,
+    LookupResult,
+    Order,
+    SingleFlight,
+)
+from postfix_mta_sts.resolver.throttle import Throttle
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
 
+RESUMED_AT_ONCE: Final = 8
+"""Attempts resumed per event-loop iteration, so that cached domains are answered in between."""
+
 
 class Resolver:
-    """Domain → state: from memory, from the store, or from the network, in that order.
+    """Domain → state.
 
-    `lookup_timeout`: seconds that a look-up waits for an attempt, counted from its beginning;
-    the attempt goes on behind. `entries`: how many states are kept in memory. `attempts`: how
-    many may be under way at once. `counters`: where what is done is counted.
+    `lookup_timeout`: seconds that a look-up waits for an attempt, counted from the attempt's start;
+    the attempt goes on in the background. `entries`: states kept in the cache. `attempts`: attempts
+    under way at once. `counters`: counts what is done.
     """
 
     def __init__(
@@ -38,155 +49,169 @@ class Resolver:
         counters: Counters | None = None,
     ) -> None:
         self.usage = Usage()
-        """Which domains were asked for, and are to be noted on file."""
+        """Domains that were asked for, until that is written to the store."""
         self._sources = sources
         self._counters = counters or Counters()
-        self._memory = StateCache(entries, self._evicted)
-        self._attempts = SingleFlight(
-            sources,
-            self._memory,
-            self.usage,
-            self._counters,
-            lookup_timeout=lookup_timeout,
-            limit=attempts,
+        self._cache = StateCache(entries, self._evicted)
+        self._context = AttemptContext(
+            sources, self._cache, self.usage, self._counters, Throttle(RESUMED_AT_ONCE)
         )
-        self._batcher: Batcher[Domain, LookupResult] = Batcher(self._read)
+        self._flights = SingleFlight(
+            self._run, self._flight_ended, lookup_timeout=lookup_timeout, limit=attempts
+        )
+        self._rechecks = RecheckQueue(self._start_recheck)
+        self._store_reads: Batcher[Domain, LookupResult] = Batcher(self._read)
 
     def use_dane(self, dane_lookup: DaneLookup | None) -> None:
-        """Serve nothing without DANE's verdict from now on; None: ask for none any more."""
-        self._attempts.dane_lookup = dane_lookup
-        self._memory.drop_verdicts()
+        """Serve no state without a verdict from now on; None: look up no verdicts any more."""
+        self._context.dane_lookup = dane_lookup
+        self._cache.drop_verdicts()
 
     def reconfigure(self, *, lookup_timeout: float, entries: int) -> None:
-        """Go on with these; what is in memory beyond `entries` goes with the next that comes."""
-        self._attempts.lookup_timeout = lookup_timeout
-        self._memory.entries = entries
+        """Apply new limits; surplus cache entries are evicted on the next insert."""
+        self._flights.lookup_timeout = lookup_timeout
+        self._cache.entries = entries
 
     @property
     def entries(self) -> int:
-        """How many states are in memory."""
-        return len(self._memory)
+        """States in the cache."""
+        return len(self._cache)
 
     @property
     def under_way(self) -> int:
-        """How many attempts are under way."""
-        return len(self._attempts)
+        """Attempts under way."""
+        return len(self._flights)
 
-    def recall(self, domain: Domain) -> CacheEntry | None:
-        """What memory can serve, if anything; a recheck that is due begins behind it."""
-        known = self._memory.get(domain)
-        if known is None:
+    def cached(self, domain: Domain) -> CacheEntry | None:
+        """The cache entry, if it can be served now; a due recheck starts behind the reply."""
+        entry = self._cache.get(domain)
+        if entry is None:
+            return None
+        standing = self._context.standing(entry.state)
+        if standing is Standing.UNKNOWN:
             return None
         now = self._sources.clock()
-        worth = self._attempts.standing(known.state, now)
-        if worth is Standing.UNKNOWN:
-            return None
-        self._memory.use(known, now)
-        if known.state and known.state.policy:
+        self._cache.use(entry, now)
+        if entry.state and entry.state.policy:
             self.usage.note(domain, 1, now)
-        if worth is Standing.DUE:
-            self._attempts.recheck_soon(domain)
-        return known
+        if standing is Standing.DUE:
+            self._recheck_soon(domain)
+        return entry
 
     async def look_up(self, domain: Domain) -> State | None:
-        """The state to answer by; None where there is none in time, or no room to ask."""
-        known = self.recall(domain)
-        return known.state if known else (await self.find(domain)).state
+        """The state to answer by; None if there is none in time, or at the attempt limit."""
+        entry = self.cached(domain)
+        return entry.state if entry else (await self.find(domain)).state
 
     def find(self, domain: Domain) -> asyncio.Future[LookupResult]:
-        """The same of a domain that memory cannot serve, and where it came from.
+        """The state of a domain that the cache cannot serve, and its source.
 
-        May be cancelled at any time: the attempt belongs to nobody and goes on.
+        The future may be cancelled at any time: the attempt goes on.
         """
         self.usage.note(domain, 1, self._sources.clock())
-        if attempt := self._attempts.of(domain):
-            return asyncio.shield(self._attempts.awaited(attempt))
-        return self._batcher.ask(domain)
+        if flight := self._flights.get(domain):
+            return asyncio.shield(flight.wait())
+        return self._store_reads.ask(domain)
 
     async def renew(self, domain: Domain) -> None:
-        """Go through an attempt and wait for its end, however long it takes."""
-        attempt = self._attempts.begin(domain)
-        if attempt and attempt.task:
-            attempt.whole = True
-            await asyncio.wait([attempt.task])
+        """Query TXT, fetch the policy if it is due, and wait for the end, however long it takes."""
+        if flight := self._flights.start(domain, Order(query_txt=True)):
+            await asyncio.wait([flight.task])
 
     def renew_verdicts(self, asked_since: float) -> None:
-        """Have the verdicts that are due of DANE domains in use found again, behind all replies."""
-        for domain in self._memory.verdicts_due(asked_since, self._sources.clock()):
-            self._attempts.recheck_soon(domain)
+        """Queue a recheck for DANE domains in use whose verdict is due."""
+        for domain in self._cache.verdicts_due(asked_since, self._sources.clock()):
+            self._recheck_soon(domain)
 
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, whatever its id and age; the state after it.
 
-        None where there is no room for one more attempt, or this one was broken off.
+        None at the attempt limit, or if the attempt was cancelled.
         """
-        await self._attempts.ended(domain)
-        attempt = self._attempts.begin(domain)
-        if attempt is None or attempt.task is None:
+        await self._flights.wait_for_end(domain)
+        flight = self._flights.start(domain, Order(force_fetch=True))
+        if flight is None:
             return None
-        attempt.forced = attempt.whole = True  # it has not gone a step yet
-        await asyncio.wait([attempt.task])
-        return attempt.after
+        await asyncio.wait([flight.task])
+        return flight.state
 
     async def forget(self, domain: Domain) -> bool:
-        """Know nothing of a domain any more, nor of its past; whether anything was known."""
-        await self._attempts.ended(domain)
-        known = self.unlearn(domain)
+        """Remove a domain from cache and store, history included; whether it was there."""
+        await self._flights.wait_for_end(domain)
+        self._rechecks.discard(domain)
+        was_cached = self._cache.drop(domain)
         self.usage.drop(domain)
-        return await self._sources.store.forget(domain) or known
+        return await self._sources.store.forget(domain) or was_cached
 
-    def unlearn(self, domain: Domain) -> bool:
-        """Have a domain no more in memory: another process knows more; whether it was there."""
-        self._attempts.rechecks.discard(domain)
-        return self._memory.drop(domain)
-
-    def known(self, domain: Domain) -> CacheEntry | None:
-        """Where the domain's state stands in memory, whatever it is worth."""
-        return self._memory.get(domain)
+    def entry(self, domain: Domain) -> CacheEntry | None:
+        """The cache entry, whether or not it can be served."""
+        return self._cache.get(domain)
 
     def policies(self) -> list[tuple[Domain, State]]:
-        """The states in memory that hold a policy."""
-        return [(domain, state) for domain, state in self._memory.states() if state.policy]
+        """The cached states that hold a policy."""
+        return [(domain, state) for domain, state in self._cache.states() if state.policy]
 
     def failing(self) -> list[tuple[Domain, State]]:
-        """The states in memory whose last attempt failed, those of policies and of absences."""
-        return [(domain, state) for domain, state in self._memory.states() if state.failure]
+        """The cached states whose last attempt failed, absences included."""
+        return [(domain, state) for domain, state in self._cache.states() if state.failure]
 
     async def close(self) -> None:
-        """End the attempts under way; those who wait for them are told that nothing is known."""
-        await self._attempts.close()
+        """Cancel all attempts; look-ups that wait get no result."""
+        self._rechecks.close()
+        await self._flights.close()
+
+    async def _run(self, domain: Domain, flight: Flight) -> None:
+        await Attempt(self._context, domain, flight).run()
+
+    def _flight_ended(self, flight: Flight) -> None:
+        if flight.order.is_recheck:
+            self._rechecks.ended()
+        self._rechecks.resume()
+
+    def _recheck_soon(self, domain: Domain) -> None:
+        """Queue a recheck, which starts when its turn comes."""
+        if not self._flights.get(domain):
+            self._rechecks.add(domain)
+
+    def _start_recheck(self, domain: Domain) -> bool:
+        """Start a recheck, if it is still due and there is room; whether it was started."""
+        entry = self._cache.get(domain)
+        if entry is None or self._flights.get(domain):
+            return False
+        if self._context.standing(entry.state) is Standing.FRESH:
+            return False
+        return self._flights.start(domain, Order(is_recheck=True)) is not None
 
     async def _read(
         self, domains: Sequence[Domain]
     ) -> dict[Domain, LookupResult | asyncio.Future[LookupResult]]:
-        """What the file can serve; of the other domains, what an attempt will find."""
-        on_file = await self._sources.store.load_all(domains)
-        return {domain: self._after_reading(domain, on_file.get(domain)) for domain in domains}
+        """Read rows; a domain without a servable row gets the result of an attempt."""
+        rows = await self._sources.store.load_all(domains)
+        return {domain: self._after_read(domain, rows.get(domain)) for domain in domains}
 
-    def _after_reading(
-        self, domain: Domain, on_file: State | None
+    def _after_read(
+        self, domain: Domain, row: State | None
     ) -> LookupResult | asyncio.Future[LookupResult]:
-        if state := self._taken(domain, on_file):
+        if state := self._servable(domain, row):
             return LookupResult(state, Source.STORE)
-        attempt = self._attempts.begin(domain)
-        if attempt is None:
-            return self._attempts.unjudged(lifecycle.live(on_file, self._sources.clock()))
-        attempt.read, attempt.on_file = True, on_file
-        return self._attempts.awaited(attempt)
+        flight = self._flights.start(domain, Order(row_was_read=True, row=row))
+        if flight is None:
+            return without_verdict(lifecycle.live(row, self._sources.clock()))
+        return flight.wait()
 
-    def _taken(self, domain: Domain, on_file: State | None) -> State | None:
-        """What can be served now that the file was read; a policy from there is remembered."""
+    def _servable(self, domain: Domain, row: State | None) -> State | None:
+        """The state that can be served after the read; a stored policy goes to the cache."""
+        entry = self._cache.get(domain)  # an attempt may have ended during the read
+        if entry and self._context.standing(entry.state) is not Standing.UNKNOWN:
+            return entry.state
         now = self._sources.clock()
-        known = self._memory.get(domain)  # whoever asked at the same time may have been faster
-        if known and self._attempts.standing(known.state, now) is not Standing.UNKNOWN:
-            return known.state
-        policy = lifecycle.live(on_file, now)
-        if policy is None or self._attempts.standing(policy, now) is Standing.UNKNOWN:
+        policy = lifecycle.live(row, now)
+        if policy is None or self._context.standing(policy) is Standing.UNKNOWN:
             return None
-        self._memory.put(domain, policy, now)
-        self._attempts.recheck_soon(domain)
+        self._cache.put(domain, policy, now)
+        self._recheck_soon(domain)
         return policy
 
     def _evicted(self, domain: Domain) -> None:
-        self._attempts.rechecks.discard(domain)
+        self._rechecks.discard(domain)
         self._counters.evicted += 1

@@ -1,42 +1,39 @@
-"""So many turns in one round of the event loop: what is quick comes between them.
-
-Border: it counts and waits; whose turn it is and for what, it knows nothing of.
-"""
+"""Resume at most N tasks per event-loop iteration, first come, first served."""
 
 import asyncio
 from collections import deque
 
 
 class Throttle:
-    """Lets `turns` callers go on in each round of the loop, the others in the rounds after it.
+    """Lets `limit` callers of `turn` pass per iteration, the others in later iterations.
 
-    Without it, hundreds that become ready at once go on in one round, and whoever asks for
-    something meanwhile waits for all of them.
+    Without it, hundreds of tasks that become ready together all resume in one iteration, and a
+    request that arrives meanwhile waits for all of them.
     """
 
-    def __init__(self, turns: int) -> None:
-        self._turns = turns
-        self._left = turns
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._left = limit
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def turn(self) -> None:
-        """Wait for a turn; first come, first served."""
+        """Wait until this task may resume."""
         loop = asyncio.get_running_loop()
-        if self._left == self._turns:
-            loop.call_soon(self._next_round)
+        if self._left == self._limit:
+            loop.call_soon(self._next_iteration)
         if self._left:
             self._left -= 1
             return
-        mine = loop.create_future()
-        self._waiting.append(mine)
-        await mine
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
 
-    def _next_round(self) -> None:
-        self._left = self._turns
+    def _next_iteration(self) -> None:
+        self._left = self._limit
         while self._waiting and self._left:
-            first = self._waiting.popleft()
-            if not first.done():  # cancelled
-                first.set_result(None)
+            turn = self._waiting.popleft()
+            if not turn.done():  # cancelled
+                turn.set_result(None)
                 self._left -= 1
-        if self._left < self._turns:
-            asyncio.get_running_loop().call_soon(self._next_round)
+        if self._left < self._limit:
+            asyncio.get_running_loop().call_soon(self._next_iteration)

@@ -1,38 +1,35 @@
-"""Which domains were asked for, when and how often, until that is put on file.
-
-Border: it is only noted here; who asks, and what is made of it, others know.
-"""
+"""Which domains were asked for, when and how often, until that is written to the store."""
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import LastAsked
 
 
 class Usage:
-    """What was noted since it was last taken; times are epoch seconds."""
+    """Notes since the last `take`; times are epoch seconds."""
 
     def __init__(self) -> None:
         self._asked: dict[Domain, LastAsked] = {}
-        self._once = LastAsked(0.0, 1)
+        self._asked_once = LastAsked(0.0, 1)
 
     def note(self, domain: Domain, times: int, at: float) -> None:
-        """Note that a domain was asked for so often, last at this time."""
+        """Note that a domain was asked for `times` more, last at `at`."""
         before = self._asked.get(domain)
         asked = LastAsked(at, times + (before.times if before else 0))
-        if asked.times == 1:  # one note for all of a second: there may be 100,000
-            if not 0 <= at - self._once.at < 1:
-                self._once = asked
-            asked = self._once
+        if asked.times == 1:  # one object per second for all: there may be 100,000
+            if not 0 <= at - self._asked_once.at < 1:
+                self._asked_once = asked
+            asked = self._asked_once
         self._asked[domain] = asked
 
-    def of(self, domain: Domain) -> LastAsked | None:
-        """When and how often a domain was asked for; None: not at all."""
+    def get(self, domain: Domain) -> LastAsked | None:
+        """The note of a domain; None if it was not asked for."""
         return self._asked.get(domain)
 
     def drop(self, domain: Domain) -> None:
-        """Let it be as though nobody had asked for a domain."""
+        """Remove the note of a domain."""
         self._asked.pop(domain, None)
 
     def take(self) -> dict[Domain, LastAsked]:
-        """All that was noted; it is noted from the beginning now."""
+        """Return all notes and start again without any."""
         asked, self._asked = self._asked, {}
         return asked

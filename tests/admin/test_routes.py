@@ -98,15 +98,6 @@ class TestSibling:
             assert failing == [entry async for entry in own.failing()]
             assert [entry["domain"] for entry in failing] == ["bad.test"]
 
-    async def test_unlearn(self, around: Surroundings, tmp_path: Path) -> None:
-        """What another process is to unlearn it has no more in memory, but still on file."""
-        worker = Worker(around)
-        await worker.resolver.look_up(GOOD)
-        async with worker.witnessing(tmp_path) as path:
-            await Sibling(path).unlearn(GOOD)
-        assert worker.resolver.known(GOOD) is None
-        assert await around.store.row(GOOD)
-
     async def test_forget(self, around: Surroundings, tmp_path: Path) -> None:
         """What another process is to forget is gone, and it says whether there was anything."""
         worker = Worker(around)
@@ -166,7 +157,7 @@ class TestSibling:
                 failing = [e async for e in worker.control.policies(PolicyFilter(failing=True))]
                 assert [entry["domain"] for entry in failing] == ["bad.test"]
             assert (await workers[1].control.forget(BAD))["known"]
-        assert workers[0].resolver.known(BAD) is None
+        assert workers[0].resolver.entry(BAD) is None
 
 
 async def shown(worker: Worker, domain: Domain) -> str:

@@ -344,7 +344,7 @@ class TestForget:
         said = await first.control.forget(GOOD)
         assert said == {"domain": GOOD, "known": True, "kept_on_file": False}
         assert not (await first.control.show(GOOD))["known"]
-        assert (first.resolver.known(GOOD), second.resolver.known(GOOD)) == (None, None)
+        assert (first.resolver.entry(GOOD), second.resolver.entry(GOOD)) == (None, None)
         assert not (await first.control.forget(GOOD))["known"]
 
     async def test_store_that_cannot_be_written(self, around: Surroundings) -> None:

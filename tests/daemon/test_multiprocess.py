@@ -55,17 +55,6 @@ async def test_ready_when_all_are(control: Process) -> None:
     assert control.log.count(" started version=") == 1
 
 
-async def test_dane(net: Internet, tmp_path: Path) -> None:
-    """Each worker does DANE, and one of them says so."""
-    net.vouch("good.test")
-    config = net.config(tmp_path, {"dane": {"mode": "on"}})
-    async with process(tmp_path, config, workers=2) as control:
-        await control.start()
-        said = {await control.ask("good.test") for _ in range(20)}
-    assert said == {b"OK dane-only"}
-    assert control.log.count("DANE is on") == 1
-
-
 async def test_one_store(control: Process, net: Internet) -> None:
     """Whichever worker answers, the policy is fetched at most once by each, and on file."""
     async with control.clients(20) as clients:

@@ -12,7 +12,13 @@ from postfix_mta_sts.config.settings import DaneSettings, DnsSettings, Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome, MxState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
-from postfix_mta_sts.postfix.dane import AGAIN, EVERY, DaneStatus, DaneSupport, find
+from postfix_mta_sts.postfix.dane import (
+    CHECK_INTERVAL,
+    RETRY_INTERVAL,
+    DaneStatus,
+    DaneSupport,
+    check_status,
+)
 from postfix_mta_sts.postfix.postconf import Postfix
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.resolver.dane import DaneLookup
@@ -54,9 +60,8 @@ class Parts:
         settings: Settings = ON,
         postfix: Postfix | None = None,
         *,
-        tells: bool = True,
-        every: float = EVERY,
-        again: float = AGAIN,
+        every: float = CHECK_INTERVAL,
+        again: float = RETRY_INTERVAL,
     ) -> None:
         self.dane_resolver = Seer()
         self.postfix = postfix
@@ -68,9 +73,8 @@ class Parts:
             self.dane_resolver,
             self._do_dane,
             self._ask,
-            tells=tells,
-            every=every,
-            again=again,
+            check_interval=every,
+            retry_interval=again,
         )
 
     def _do_dane(self, dane_lookup: DaneLookup | None, rule: DaneRule | None) -> None:
@@ -94,7 +98,7 @@ def _levels(caplog: pytest.LogCaptureFixture) -> None:
         (AUTO, DOES, Seer(), True, "smtp_dns_support_level is dnssec in Postfix"),
         (AUTO, DOES_NOT, Seer(), False, "smtp_dns_support_level is enabled in Postfix"),
         (AUTO, SAYS_NOTHING, Seer(), False, "smtp_dns_support_level is not set in Postfix"),
-        (AUTO, None, Seer(), False, "there is no postconf to ask"),
+        (AUTO, None, Seer(), False, "postconf was not found"),
         (ON, None, Seer([TWO]), False, "not on this machine: name server 192.0.2.1:53"),
         (AUTO, DOES, Seer([TWO]), False, "not on this machine: name server 192.0.2.1:53"),
         (ON, None, Seer([TWO], SILENCE), False, "not on this machine: name server 192.0.2.1:53"),
@@ -119,7 +123,7 @@ async def test_finding(
     settings: Settings, postfix: Postfix | None, dane_resolver: Seer, reason: str, *, on: bool
 ) -> None:
     """What is wanted first, then whose word counts, then who validates (T1)."""
-    found = await find(settings, dane_resolver, postfix)
+    found = await check_status(settings, dane_resolver, postfix)
     assert (found.on, found.reason) == (on, reason)
 
 
@@ -127,7 +131,7 @@ async def test_finding(
 async def test_nobody_is_asked_in_vain(settings: Settings, postfix: Postfix | None) -> None:
     """Where DANE is not wanted no name server is asked, and no DNS library imported."""
     dane_resolver = Seer()
-    await find(settings, dane_resolver, postfix)
+    await check_status(settings, dane_resolver, postfix)
     assert dane_resolver.asked.locked()
 
 
@@ -136,12 +140,12 @@ async def test_nobody_is_asked_in_vain(settings: Settings, postfix: Postfix | No
     [
         (AUTO, Seer(), "set dane.mode: on if your Postfix has smtp_dns_support_level = dnssec"),
         (ON, Seer([TWO]), "dns.trust_ad: true"),
-        (ON, Seer([], [ONE]), "a resolver that validates on this machine, such as unbound"),
+        (ON, Seer([], [ONE]), "run a validating resolver such as unbound"),
     ],
 )
 async def test_advice(settings: Settings, dane_resolver: Seer, advice: str) -> None:
     """Where DANE is off unasked, it is said what to set."""
-    found = await find(settings, dane_resolver, None)
+    found = await check_status(settings, dane_resolver, None)
     assert advice in str(found.advice)
 
 
@@ -152,18 +156,18 @@ class TestSettle:
         """The resolver is told whom to ask, the desk how to answer, the log that it is so."""
         settings = Settings(dane=DaneSettings(mode="on", answer="yield", on_failure="mta_sts"))
         parts = Parts(settings)
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         assert (parts.dane_lookup, parts.rule) == (
             parts.dane_resolver.look_up_dane,
             DaneRule("yield", defer=False),
         )
-        assert parts.dane_support.dane_status.on
+        assert parts.dane_support.status.on
         assert caplog.messages == ['DANE is on reason="dane.mode is on"']
 
     async def test_off(self, caplog: pytest.LogCaptureFixture) -> None:
         """Neither is told anything, and what the administrator has chosen is no warning."""
         parts = Parts(OFF)
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         assert (parts.dane_lookup, parts.rule) == (None, None)
         assert [r.levelname for r in caplog.records] == ["INFO"]
 
@@ -172,37 +176,31 @@ class TestSettle:
         parts = Parts()
         parts.dane_resolver.blinded = [ONE]
         for _ in range(3):
-            await parts.dane_support.settle()
+            await parts.dane_support.update()
         parts.dane_resolver.blinded = []
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         said = [(r.levelname, r.getMessage().partition(" reason=")[0]) for r in caplog.records]
         assert said == [("WARNING", "DANE is off"), ("INFO", "DANE is on")]
         assert parts.rule == RULE
-
-    async def test_quiet(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A process whose sibling tells it does not, and does the same."""
-        parts = Parts(tells=False)
-        await parts.dane_support.settle()
-        assert (parts.rule, caplog.messages) == (RULE, [])
 
     async def test_postconf_is_asked_for_auto_only(self) -> None:
         """Who has said on or off, has said it."""
         numbers = []
         for settings in (ON, OFF, AUTO):
             parts = Parts(settings, DOES)
-            await parts.dane_support.settle()
+            await parts.dane_support.update()
             numbers.append(parts.asked_postfix)
         assert numbers == [0, 0, 1]
 
     async def test_postconf_that_falls_silent(self) -> None:
         """A postconf that cannot be run for once has not said that Postfix does no DANE."""
         parts = Parts(AUTO, DOES)
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         parts.postfix = None
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         assert parts.rule == RULE
         parts.postfix = DOES_NOT
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         assert parts.rule is None
 
 
@@ -214,10 +212,10 @@ class TestSilence:
         parts = Parts()
         for reason in ("SERVFAIL from the name server", "no name server can be reached"):
             parts.dane_resolver.blinded = DnsFailureError(reason)
-            await parts.dane_support.settle()
-            assert (parts.rule, parts.dane_support.dane_status.is_final) == (RULE, False)
+            await parts.dane_support.update()
+            assert (parts.rule, parts.dane_support.status.is_final) == (RULE, False)
         parts.dane_resolver.blinded = []
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         assert [r.levelname for r in caplog.records] == ["WARNING", "INFO"]
 
     @pytest.mark.parametrize("not_validating", [[], [ONE]])
@@ -227,23 +225,23 @@ class TestSilence:
         """What was known stays, be it on or off, and nothing is said."""
         parts = Parts()
         parts.dane_resolver.blinded = not_validating
-        await parts.dane_support.settle()
-        known = parts.dane_support.dane_status
+        await parts.dane_support.update()
+        known = parts.dane_support.status
         parts.dane_resolver.blinded = SILENCE
-        await parts.dane_support.settle()
-        assert (parts.dane_support.dane_status, len(caplog.records)) == (known, 1)
+        await parts.dane_support.update()
+        assert (parts.dane_support.status, len(caplog.records)) == (known, 1)
         assert (parts.rule is None) == bool(not_validating)
 
     async def test_after_a_change(self) -> None:
         """Of the name servers of new settings nothing is known from before."""
         parts = Parts()
         parts.dane_resolver.blinded = [ONE]
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         parts.dane_resolver.blinded = SILENCE
         await parts.dane_support.reconfigure(
             Settings(dane=DaneSettings(mode="on"), dns=DnsSettings(timeout=1))
         )
-        assert parts.dane_support.dane_status == DaneStatus(
+        assert parts.dane_support.status == DaneStatus(
             on=True,
             reason="not known whether the name servers validate: no answer within 5 s",
             is_trouble=True,
@@ -257,7 +255,7 @@ class TestRun:
     async def test_again_and_again(self) -> None:
         """A name server that validates no more is noticed, and one that does again."""
         parts = Parts(every=0.0)
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         task = asyncio.create_task(parts.dane_support.run())
         for not_validating, rule in (([ONE], None), ([], RULE)):
             parts.dane_resolver.blinded = not_validating
@@ -269,11 +267,11 @@ class TestRun:
         """Where none answered it is asked again after another time, and then as ever."""
         parts = Parts(again=0.0)
         parts.dane_resolver.blinded = SILENCE
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         task = asyncio.create_task(parts.dane_support.run())
         await self._asked(parts, 3)
         parts.dane_resolver.blinded = []
-        while not parts.dane_support.dane_status.is_final:
+        while not parts.dane_support.status.is_final:
             await self._asked(parts, 1)
         assert parts.dane_resolver.asked.locked()
         task.cancel()
@@ -281,7 +279,7 @@ class TestRun:
     async def test_after_a_change(self) -> None:
         """Settings that leave it open have it asked again soon, though an hour was begun."""
         parts = Parts(again=0.0)
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         task = asyncio.create_task(parts.dane_support.run())
         await self._asked(parts, 1)
         parts.dane_resolver.blinded = SILENCE
@@ -292,14 +290,14 @@ class TestRun:
     async def test_fault(self, caplog: pytest.LogCaptureFixture) -> None:
         """A fault of our own ends neither the task nor DANE."""
         parts = Parts(every=0.0)
-        await parts.dane_support.settle()
+        await parts.dane_support.update()
         task = asyncio.create_task(parts.dane_support.run())
         parts.dane_resolver.blinded = ZeroDivisionError()
         await self._asked(parts, 4)
         parts.dane_resolver.blinded = []
         await self._asked(parts, 4)
         assert parts.rule == RULE
-        assert "DANE not looked into" in {r.getMessage() for r in caplog.records}
+        assert "DANE check failed" in {r.getMessage() for r in caplog.records}
         task.cancel()
 
     async def _asked(self, parts: Parts, times: int) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 
 import pytest
@@ -51,8 +50,8 @@ def answers_in(
 
 async def answered(answers: ReplyCache, request: bytes = REQUEST) -> bytes:
     """The reply, as the server gets it."""
-    reply = answers.remembered(request) or answers.answer(request)
-    return reply if isinstance(reply, bytes) else reply.reply(await reply.found)
+    reply = answers.cached(request) or answers.reply(request)
+    return reply if isinstance(reply, bytes) else reply.reply(await reply.result)
 
 
 async def test_the_second_time_from_memory() -> None:
@@ -60,60 +59,11 @@ async def test_the_second_time_from_memory() -> None:
     around = Surroundings()
     around.publish()
     answers = answers_in(around)
-    assert answers.remembered(REQUEST) is None
+    assert answers.cached(REQUEST) is None
     first = await answered(answers)
     assert first == SECURE
-    assert answers.remembered(REQUEST) is first
+    assert answers.cached(REQUEST) is first
     assert (around.queries.total, around.gets.total) == (1, 1)
-
-
-async def test_reciting() -> None:
-    """Many at once: as far as they are remembered, and no more than so many bytes."""
-    around = Surroundings()
-    around.publish()
-    answers = answers_in(around)
-    await answered(answers)
-    new = b"16:postfix new.test,"
-    requests = deque([REQUEST, REQUEST, new, REQUEST])
-    assert answers.recite(requests, 10_000) == [SECURE, SECURE]
-    assert requests == deque([new, REQUEST])
-    assert answers.recite(requests, 10_000) == []
-    requests = deque([REQUEST] * 5)
-    assert answers.recite(requests, len(SECURE) + 1) == [SECURE] * 2
-    around.now += 300
-    assert answers.recite(requests, 10_000) == []
-    assert len(requests) == 3
-
-
-@pytest.mark.parametrize(
-    ("wire", "known", "new"),
-    [
-        (socketmap, REQUEST, b"16:postfix new.test,"),
-        (tcp_table, b"get good.test\n", b"get new.test\n"),
-    ],
-)
-async def test_reciting_a_stream(wire: Wire, known: bytes, new: bytes) -> None:
-    """The requests that it begins with are answered uncut; what is not remembered stays."""
-    around = Surroundings()
-    around.publish()
-    answers = answers_in(around, wire)
-    reply = await answered(answers, known)
-    assert answers.recited(known * 3, 10_000) == ([reply] * 3, b"")
-    assert answers.recited(known + new + known, 10_000) == ([reply], new + known)
-    assert answers.recited(known + known[:5], 10_000) == ([reply], known[:5])
-    assert answers.recited(known * 5, len(reply) + 1) == ([reply] * 2, known * 3)
-    assert answers.recited(b"", 10_000) == ([], b"")
-    around.now += 300
-    assert answers.recited(known, 10_000) == ([], known)
-
-
-async def test_a_key_that_holds_the_end_of_a_frame() -> None:
-    """It is found by cutting only: no part of it is taken for a request."""
-    answers = answers_in(Surroundings())
-    inner = b"13:QUERY ,x.test,"
-    await answered(answers, b"13:QUERY a.a.test,")
-    assert answers.recited(inner, 10_000) == ([], inner)
-    assert await answered(answers, inner) == NOT_FOUND
 
 
 async def test_another_key_of_the_same_domain() -> None:
@@ -122,7 +72,7 @@ async def test_another_key_of_the_same_domain() -> None:
     around.publish()
     answers = answers_in(around)
     await answered(answers)
-    assert answers.answer(b"22:postfix [GOOD.test]:25,") == SECURE
+    assert answers.reply(b"22:postfix [GOOD.test]:25,") == SECURE
     assert around.queries.total == 1
 
 
@@ -132,7 +82,7 @@ async def test_keys_without_a_policy_domain(key: bytes) -> None:
     around = Surroundings()
     answers = answers_in(around)
     request = b"%d:postfix %b," % (8 + len(key), key)
-    assert answers.answer(request) == NOT_FOUND
+    assert answers.reply(request) == NOT_FOUND
     assert around.queries.total == 0
 
 
@@ -150,10 +100,10 @@ async def test_memory_ends_with_the_recheck() -> None:
     answers = answers_in(around)
     await answered(answers)
     around.now += 299
-    assert answers.remembered(REQUEST)
+    assert answers.cached(REQUEST)
     around.now += 1
-    assert answers.remembered(REQUEST) is None
-    assert answers.answer(REQUEST) == SECURE
+    assert answers.cached(REQUEST) is None
+    assert answers.reply(REQUEST) == SECURE
     await around.queries.reached(GOOD, 2)
 
 
@@ -166,9 +116,9 @@ async def test_memory_ends_with_the_state() -> None:
     await answered(answers)
     around.now += 60
     around.publish(policy_id="b", mode="none")
-    assert answers.remembered(REQUEST) == SECURE
+    assert answers.cached(REQUEST) == SECURE
     await resolver.renew(GOOD)
-    assert answers.remembered(REQUEST) is None
+    assert answers.cached(REQUEST) is None
     assert await answered(answers) == NOT_FOUND
 
 
@@ -182,15 +132,15 @@ async def test_memory_is_bounded() -> None:
     await answered(answers, requests[1])
     await answered(answers, requests[0])
     await answered(answers, requests[2])
-    assert [answers.remembered(r) is not None for r in requests] == [True, False, True]
+    assert [answers.cached(r) is not None for r in requests] == [True, False, True]
 
 
 async def test_forget() -> None:
     """After a jump of the clock nothing is repeated unseen."""
     answers = answers_in(Surroundings())
     await answered(answers)
-    answers.forget()
-    assert answers.remembered(REQUEST) is None
+    answers.clear()
+    assert answers.cached(REQUEST) is None
 
 
 async def test_a_policy_that_may_not_be_kept() -> None:
@@ -229,14 +179,14 @@ async def test_not_known_in_time() -> None:
     resolver = Resolver(around.sources(), lookup_timeout=0, entries=100)
     answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
     assert await answered(answers) == NOT_FOUND
-    assert answers.remembered(REQUEST) is None
+    assert answers.cached(REQUEST) is None
     await resolver.close()
 
 
 async def test_what_is_no_request() -> None:
     """A frame without a request is the server's to refuse."""
     with pytest.raises(WireError):
-        answers_in(Surroundings()).answer(b"7:postfix,")
+        answers_in(Surroundings()).reply(b"7:postfix,")
 
 
 async def test_a_policy_too_long_for_the_wire(caplog: pytest.LogCaptureFixture) -> None:
@@ -259,7 +209,7 @@ async def test_evicted_from_the_resolver() -> None:
     answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
     await answered(answers)
     await resolver.look_up(parse_domain("other.test"))
-    assert answers.remembered(REQUEST) is None
+    assert answers.cached(REQUEST) is None
     assert await answered(answers) == SECURE
     assert around.gets.total == 1
 
@@ -274,7 +224,8 @@ async def test_answers_are_counted() -> None:
         await answered(answers, request)
     await answered(answers, b"22:postfix [GOOD.test]:25,")
     await answered(answers, b"17:postfix localhost,")
-    answers.recite(deque([REQUEST] * 3), 10_000)
+    for _ in range(3):
+        assert answers.cached(REQUEST)
     await answers.count()
     assert counters.answers == {
         (Answer.FOUND, Source.NETWORK): 1,
@@ -299,17 +250,17 @@ async def test_no_answer_is_lost_to_the_count(end: str) -> None:
     await answered(answers)
     resolver.usage.take()
     for _ in range(7):
-        assert answers.remembered(REQUEST)
+        assert answers.cached(REQUEST)
     match end:
         case "recheck":
             around.now += 300
-            assert answers.remembered(REQUEST) is None
+            assert answers.cached(REQUEST) is None
         case "forget":
-            answers.forget()
+            answers.clear()
         case "evicted":
             await answered(answers, b"18:postfix other.test,")
         case "replaced":
-            answers.answer(REQUEST)
+            answers.reply(REQUEST)
     await answers.count()
     assert counters.answers[Answer.FOUND, Source.MEMORY] == 7 + (end == "replaced")
     assert resolver.usage.take()[GOOD].times == 7 + (end == "replaced")
@@ -325,8 +276,8 @@ async def test_counting_gives_way() -> None:
     await resolver.look_up(GOOD)
     requests = [b"%d:m%d good.test," % (len(b"m%d good.test" % n), n) for n in range(2_000)]
     for request in requests:
-        answers.answer(request)
-        answers.remembered(request)
+        answers.reply(request)
+        answers.cached(request)
     counting = asyncio.create_task(answers.count())
     await asyncio.sleep(0)
     assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 1_000
@@ -370,7 +321,7 @@ async def test_dane_before_the_policy(outcome: DaneOutcome, reply: bytes) -> Non
     around.publish()
     answers = answers_in(around, rule=STRICT)
     assert await answered(answers) == reply
-    assert answers.remembered(REQUEST) == reply
+    assert answers.cached(REQUEST) == reply
 
 
 async def test_dane_is_about_mx_hosts() -> None:
@@ -406,6 +357,6 @@ async def test_another_rule() -> None:
         (None, SECURE),
     ):
         answers.reconfigure(defer=False, rule=rule, entries=100)
-        assert answers.remembered(REQUEST) is None
+        assert answers.cached(REQUEST) is None
         assert await answered(answers) == reply
     assert (around.judged[GOOD], around.gets[GOOD]) == (1, 1)

@@ -6,7 +6,7 @@ from itertools import repeat
 
 import pytest
 
-from postfix_mta_sts.resolver.batching import AT_ONCE, Batcher
+from postfix_mta_sts.resolver.batching import BATCH_LIMIT, Batcher
 
 LATER = 1_000
 """What is not known at once, from this number on."""
@@ -44,8 +44,8 @@ async def test_those_who_come_together_share_questions(source: Source) -> None:
     wanted = [*range(150), *range(150)]
     assert await asyncio.gather(*map(batches.ask, wanted)) == [n * n for n in wanted]
     assert [len(asked) for asked in source.asked] == [
-        *repeat(AT_ONCE, 150 // AT_ONCE),
-        150 % AT_ONCE,
+        *repeat(BATCH_LIMIT, 150 // BATCH_LIMIT),
+        150 % BATCH_LIMIT,
     ]
     assert [n for asked in source.asked for n in asked] == list(range(150))
 
@@ -55,15 +55,15 @@ async def test_who_comes_meanwhile_is_part_of_the_next(source: Source) -> None:
     batches = Batcher(source.ask_all)
     answers = [batches.ask(0)]
     await asyncio.sleep(0)
-    answers += map(batches.ask, range(1, AT_ONCE))
+    answers += map(batches.ask, range(1, BATCH_LIMIT))
     await asyncio.sleep(0)
     assert source.asked == [[0]]
-    answers += map(batches.ask, range(AT_ONCE, 3 * AT_ONCE))
+    answers += map(batches.ask, range(BATCH_LIMIT, 3 * BATCH_LIMIT))
     await asyncio.sleep(0)
-    assert source.asked == [[0], [*range(1, AT_ONCE + 1)]]
+    assert source.asked == [[0], [*range(1, BATCH_LIMIT + 1)]]
     source.free.set()
-    assert await asyncio.gather(*answers) == [n * n for n in range(3 * AT_ONCE)]
-    assert [n for asked in source.asked for n in asked] == list(range(3 * AT_ONCE))
+    assert await asyncio.gather(*answers) == [n * n for n in range(3 * BATCH_LIMIT)]
+    assert [n for asked in source.asked for n in asked] == list(range(3 * BATCH_LIMIT))
 
 
 async def test_one_after_the_other(source: Source) -> None:
@@ -96,7 +96,7 @@ async def test_who_has_given_up_is_passed_over(source: Source) -> None:
     assert [await answers[0], await answers[2]] == [0, 4]
 
 
-@pytest.mark.parametrize("last", [AT_ONCE, -1], ids=["raised", "nothing said"])
+@pytest.mark.parametrize("last", [BATCH_LIMIT, -1], ids=["raised", "nothing said"])
 async def test_a_fault_is_told_to_those_whom_it_strikes(source: Source, last: int) -> None:
     """A question that ends in a fault nobody thought of leaves nobody waiting, then or later."""
     batches = Batcher(source.ask_all)

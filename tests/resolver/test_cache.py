@@ -109,9 +109,9 @@ async def bytes_each(around: Surroundings, keys: Iterable[str]) -> float:
     tracemalloc.start()
     try:
         for each in requests:
-            reply = answers.answer(bytes(bytearray(each)))  # its own bytes, as from a socket
+            reply = answers.reply(bytes(bytearray(each)))  # its own bytes, as from a socket
             assert not isinstance(reply, bytes)
-            reply.reply(await reply.found)
+            reply.reply(await reply.result)
         await resolver.close()
         gc.collect()
         assert answers.entries == resolver.entries == len(requests)

@@ -92,7 +92,7 @@ async def test_lives_of_their_own(around: Surroundings) -> None:
     made = resolver(around)
     await made.look_up(GOOD)
     around.now += 590
-    assert made.recall(GOOD)
+    assert made.cached(GOOD)
     await around.judged.reached(GOOD, 2)
     await ended(made)
     assert (around.judged[GOOD], around.queries[GOOD]) == (2, 1)
@@ -102,7 +102,7 @@ async def test_lives_of_their_own(around: Surroundings) -> None:
     await around.judged.reached(GOOD, 3)
     await ended(made)
     around.now += 2450
-    assert made.recall(GOOD)
+    assert made.cached(GOOD)
     await around.queries.reached(GOOD, 2)
     await ended(made)
     assert (around.judged[GOOD], around.queries[GOOD]) == (3, 2)
@@ -117,7 +117,7 @@ async def test_a_verdict_that_has_run_out_is_waited_for(around: Surroundings) ->
     around.now += 2 * HOUR
     around.verdicts[GOOD] = signed(HostState.SKIPPED)
     around.dns.hold()
-    assert made.recall(GOOD) is None
+    assert made.cached(GOOD) is None
     assert kind(await made.look_up(GOOD)) is DaneKind.NONE
     around.dns.release()
     await ended(made)
@@ -132,7 +132,7 @@ async def test_a_failure_takes_nothing_back(around: Surroundings) -> None:
     await made.look_up(GOOD)
     around.verdicts[GOOD] = SILENT
     around.now += 3500
-    assert made.recall(GOOD)
+    assert made.cached(GOOD)
     await around.judged.reached(GOOD, 2)
     await ended(made)
     assert kind(await made.look_up(GOOD)) is DaneKind.ALL
@@ -205,7 +205,7 @@ async def test_on_and_off(around: Surroundings) -> None:
     made.use_dane(None)
     assert kind(await made.look_up(OTHER)) is None
     made.use_dane(around.look_up_dane)
-    assert made.recall(OTHER) is None
+    assert made.cached(OTHER) is None
     assert kind(await made.look_up(OTHER)) is DaneKind.ALL
     assert (around.judged[OTHER], around.queries[OTHER]) == (2, 1)
     await made.close()

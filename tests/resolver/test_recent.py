@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.resolver.recent import drop_oldest
+from postfix_mta_sts.resolver.cache import evict_oldest
 
 
 def test_nothing_to_drop() -> None:
     """Up to its size a memory keeps everything."""
     memory = {1: "a", 2: "b"}
-    assert drop_oldest(memory, 2) == []
+    assert evict_oldest(memory, 2) == []
     assert memory == {1: "a", 2: "b"}
 
 
@@ -17,7 +17,7 @@ def test_oldest_first() -> None:
     """What was put in first goes first, unless it was put in again."""
     memory = {1: "a", 2: "b", 3: "c"}
     memory[1] = memory.pop(1)
-    assert drop_oldest(memory, 2) == ["b"]
+    assert evict_oldest(memory, 2) == ["b"]
     assert list(memory) == [3, 1]
 
 
@@ -28,7 +28,7 @@ def test_bounded(uses: list[int], most: int) -> None:
     for key in uses:
         memory.pop(key, None)
         memory[key] = None
-        drop_oldest(memory, most)
+        evict_oldest(memory, most)
         assert len(memory) <= most
     latest = list(dict.fromkeys(reversed(uses)))
     assert set(latest[: most - most // 64]) <= set(memory)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.resolver.recheck_queue import DUE_MOST, SPARED, UNDER_WAY, RecheckQueue
+from postfix_mta_sts.resolver.recheck_queue import BURST, CONCURRENCY, QUEUE_LIMIT, RecheckQueue
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -28,7 +28,7 @@ async def test_in_their_order() -> None:
     queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
     for domain in domains(30):
         queue.add(domain)
-    assert len(begun) <= 1 + SPARED
+    assert len(begun) <= 1 + BURST
     await until(begun, 30)
     assert begun == domains(30)
     queue.close()
@@ -38,14 +38,14 @@ async def test_no_more_than_so_many_under_way() -> None:
     """What is over makes room for the next."""
     begun: list[Domain] = []
     queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
-    for domain in domains(UNDER_WAY + 1):
+    for domain in domains(CONCURRENCY + 1):
         queue.add(domain)
-    await until(begun, UNDER_WAY)
-    queue.go_on()
-    assert (len(begun), len(queue)) == (UNDER_WAY, 1)
+    await until(begun, CONCURRENCY)
+    queue.resume()
+    assert (len(begun), len(queue)) == (CONCURRENCY, 1)
     queue.ended()
-    queue.go_on()
-    await until(begun, UNDER_WAY + 1)
+    queue.resume()
+    await until(begun, CONCURRENCY + 1)
     queue.close()
 
 
@@ -67,10 +67,10 @@ async def test_bounded_and_ended() -> None:
     """A full queue takes no more; what is discarded, or waits at the end, never begins."""
     begun: list[Domain] = []
     queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
-    for domain in domains(DUE_MOST + 100):
+    for domain in domains(QUEUE_LIMIT + 100):
         queue.add(domain)
-    assert len(queue) <= DUE_MOST
-    waiting = next(domain for domain in domains(DUE_MOST) if domain in queue)
+    assert len(queue) <= QUEUE_LIMIT
+    waiting = next(domain for domain in domains(QUEUE_LIMIT) if domain in queue)
     queue.discard(waiting)
     assert waiting not in queue
     queue.close()

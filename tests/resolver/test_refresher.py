@@ -45,7 +45,7 @@ class Kept:
         self.pass_time(seconds)
         await asyncio.sleep(0)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """As `ReplyCaches`."""
         self.jumps += 1
 
@@ -61,7 +61,7 @@ async def kept(around: Surroundings, domains: list[Domain]) -> Kept:
     for domain in domains:
         around.publish(domain)
         await parts.resolver.look_up(domain)
-    await parts.refresher.keep_house()
+    await parts.refresher.do_housekeeping()
     return parts
 
 
@@ -93,9 +93,9 @@ async def test_whatever_the_record_says() -> None:
 async def test_next_look() -> None:
     """When it is next looked for what is due can be told, once it was looked for."""
     parts = await kept(Surroundings(), [])
-    assert parts.refresher.next_look_at is None
+    assert parts.refresher.next_renewal_at is None
     await parts.refresher.renew_due()
-    assert parts.refresher.next_look_at == START + TICK
+    assert parts.refresher.next_renewal_at == START + TICK
 
 
 async def test_what_is_idle_is_not_renewed() -> None:
@@ -166,7 +166,7 @@ async def test_no_warning_for_mode_none(caplog: pytest.LogCaptureFixture) -> Non
     parts = Kept(around)
     around.publish(mode="none")
     await parts.resolver.look_up(GOOD)
-    await parts.refresher.keep_house()
+    await parts.refresher.do_housekeeping()
     around.policies[GOOD] = StatusError("HTTP 404")
     parts.pass_time(DAY)
     await parts.refresher.renew_due()
@@ -181,11 +181,11 @@ async def test_a_jump_of_the_clock_is_noticed(
     """Once, within a tick; replies are forgotten."""
     parts = Kept(Surroundings())
     parts.pass_time(TICK)
-    await parts.refresher.keep_house()
+    await parts.refresher.do_housekeeping()
     assert parts.jumps == 0
     parts.around.now += jump
     for _ in range(2):
-        await parts.refresher.keep_house()
+        await parts.refresher.do_housekeeping()
         parts.pass_time(TICK)
     assert parts.jumps == 1
     assert f"clock was set seconds={jump:.0f}" in caplog.text
@@ -197,14 +197,14 @@ async def test_housekeeping() -> None:
     parts = Kept(around)
     around.publish(max_age=600)
     await parts.resolver.look_up(GOOD)
-    await parts.refresher.keep_house()
+    await parts.refresher.do_housekeeping()
     assert parts.resolver.usage.take() == {}
     assert await around.store.due(around.now + 301, START, 9) == [GOOD]
     parts.pass_time(600 + EXPIRED_KEPT)
-    await parts.refresher.keep_house()
+    await parts.refresher.do_housekeeping()
     assert await around.store.load(GOOD)
     parts.pass_time(1)
-    await parts.refresher.keep_house()
+    await parts.refresher.do_housekeeping()
     assert await around.store.load(GOOD) is None
 
 

@@ -10,9 +10,9 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, OwnFaultError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.resolver.flight import NO_RESULT
-from postfix_mta_sts.resolver.recheck_queue import DUE_MOST, UNDER_WAY
+from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, QUEUE_LIMIT
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.single_flight import NO_RESULT
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.store import LastAsked
 from postfix_mta_sts.store.memory import MemoryStore
@@ -36,9 +36,8 @@ async def looked_up(resolver: Resolver, domain: Domain = GOOD) -> State:
 
 async def settled(resolver: Resolver, domain: Domain = GOOD) -> None:
     """Wait for the end of the attempt under way, if there is one."""
-    attempt = resolver._attempts.of(domain)
-    if attempt and attempt.task:
-        await asyncio.wait([attempt.task])
+    if flight := resolver._flights.get(domain):
+        await asyncio.wait([flight.task])
 
 
 async def test_a_new_domain() -> None:
@@ -46,11 +45,11 @@ async def test_a_new_domain() -> None:
     around = Surroundings()
     around.publish()
     resolver = resolver_in(around)
-    assert resolver.recall(GOOD) is None
+    assert resolver.cached(GOOD) is None
     state = await looked_up(resolver)
     assert state.policy == policy()
     assert await around.store.load(GOOD) is not None
-    known = resolver.recall(GOOD)
+    known = resolver.cached(GOOD)
     assert known
     assert known.state is state
     assert (around.queries.total, around.gets.total) == (1, 1)
@@ -61,7 +60,7 @@ async def test_a_domain_without_policy() -> None:
     around = Surroundings()
     resolver = resolver_in(around)
     assert (await looked_up(resolver)).policy is None
-    assert resolver.recall(GOOD)
+    assert resolver.cached(GOOD)
     assert await around.store.load(GOOD) is None
     assert (around.queries.total, around.gets.total) == (1, 0)
 
@@ -85,9 +84,9 @@ async def test_look_up_recheck_and_refresh_share_an_attempt() -> None:
     await looked_up(resolver)
     around.now += HOUR
     around.dns.hold()
-    assert resolver.recall(GOOD)
+    assert resolver.cached(GOOD)
     renewal = asyncio.create_task(resolver.renew(GOOD))
-    assert resolver.recall(GOOD)
+    assert resolver.cached(GOOD)
     await around.queries.reached(GOOD, 2)
     around.dns.release()
     await renewal
@@ -119,7 +118,7 @@ async def test_a_look_up_waits_only_so_long_and_the_attempt_goes_on() -> None:
     assert await resolver.look_up(GOOD) is None  # its time counts from the attempt's beginning
     around.https.release()
     await settled(resolver)
-    assert resolver.recall(GOOD)
+    assert resolver.cached(GOOD)
     assert around.gets[GOOD] == 1
 
 
@@ -145,7 +144,7 @@ async def test_recheck_behind_the_reply() -> None:
     first = await looked_up(resolver)
     around.publish(policy_id="b", mx="mx9.good.test")
     around.now += 300
-    known = resolver.recall(GOOD)
+    known = resolver.cached(GOOD)
     assert known
     assert known.state is first
     await settled(resolver)
@@ -201,7 +200,7 @@ async def test_an_absence_in_memory_hides_no_policy_on_file() -> None:
     await looked_up(resolver)
     await around.store.save(GOOD, restored(policy(), PolicyId("a"), START, START + DAY), START)
     around.now += ABSENCE_RECHECK
-    resolver.recall(GOOD)
+    resolver.cached(GOOD)
     await settled(resolver)
     assert (await looked_up(resolver)).policy == policy()
 
@@ -228,7 +227,7 @@ async def test_downgrade_by_silent_dns() -> None:
     around.records[GOOD] = DnsFailureError("no answer")
     for _ in range(50):
         around.now += HOUR
-        known = resolver.recall(GOOD)
+        known = resolver.cached(GOOD)
         assert known
         assert known.state
         assert known.state.policy == policy()
@@ -244,7 +243,7 @@ async def test_downgrade_by_a_broken_policy_under_a_new_id() -> None:
     around.records[GOOD] = found("b")
     around.policies[GOOD] = StatusError("HTTP 404")
     around.now += 300
-    resolver.recall(GOOD)
+    resolver.cached(GOOD)
     await settled(resolver)
     assert (await looked_up(resolver)).policy == policy()
     on_file = await around.store.load(GOOD)
@@ -260,11 +259,11 @@ async def test_downgrade_by_an_older_policy() -> None:
     await looked_up(resolver)
     around.publish(policy_id="new", mode="enforce")
     around.now += 300
-    resolver.recall(GOOD)
+    resolver.cached(GOOD)
     await settled(resolver)
     around.records[GOOD] = found("old")
     around.now += 300
-    resolver.recall(GOOD)
+    resolver.cached(GOOD)
     await settled(resolver)
     assert (await looked_up(resolver)).policy == policy("enforce")
 
@@ -276,11 +275,11 @@ async def test_memory_is_bounded() -> None:
     domains = [parse_domain(f"d{n}.test") for n in range(3)]
     await looked_up(resolver, domains[0])
     await looked_up(resolver, domains[1])
-    dropped = resolver.known(domains[1])
-    resolver.recall(domains[0])
+    dropped = resolver.entry(domains[1])
+    resolver.cached(domains[0])
     await looked_up(resolver, domains[2])
-    assert resolver.recall(domains[0])
-    assert resolver.recall(domains[1]) is None
+    assert resolver.cached(domains[0])
+    assert resolver.cached(domains[1]) is None
     assert dropped
     assert dropped.state is None
 
@@ -291,7 +290,7 @@ async def test_a_renewal_takes_no_room_in_memory() -> None:
     around.publish()
     resolver = resolver_in(around)
     await resolver.renew(GOOD)
-    assert resolver.known(GOOD) is None
+    assert resolver.entry(GOOD) is None
     assert await around.store.load(GOOD) is not None
 
 
@@ -304,7 +303,7 @@ async def test_last_asked_times() -> None:
     await looked_up(resolver, OTHER)
     assert resolver.usage.take() == {GOOD: LastAsked(START, 1)}
     around.now += 60
-    resolver.recall(GOOD)
+    resolver.cached(GOOD)
     resolver.usage.note(GOOD, 5, around.now)
     assert resolver.usage.take() == {GOOD: LastAsked(START + 60, 6)}
     assert resolver.usage.take() == {}
@@ -317,7 +316,7 @@ async def test_where_an_answer_came_from() -> None:
     resolver = resolver_in(around)
     found = await resolver.find(GOOD)
     assert found.source is Source.NETWORK
-    known = resolver.recall(GOOD)
+    known = resolver.cached(GOOD)
     assert known
     assert known.state is found.state
     assert (await resolver_in(around).find(GOOD)).source is Source.STORE
@@ -406,7 +405,7 @@ async def test_forget() -> None:
     around.publish()
     resolver = resolver_in(around)
     await looked_up(resolver)
-    known = resolver.known(GOOD)
+    known = resolver.entry(GOOD)
     assert await resolver.forget(GOOD)
     assert known
     assert known.state is None
@@ -416,22 +415,6 @@ async def test_forget() -> None:
     assert not await resolver.forget(GOOD)
     await looked_up(resolver)
     assert around.gets[GOOD] == 2
-
-
-async def test_unlearn() -> None:
-    """What is no more in memory is read from the file by the next look-up."""
-    around = Surroundings()
-    around.publish()
-    resolver = resolver_in(around)
-    await looked_up(resolver)
-    known = resolver.known(GOOD)
-    assert resolver.unlearn(GOOD)
-    assert known
-    assert known.state is None
-    assert not resolver.unlearn(GOOD)
-    found = await resolver.find(GOOD)
-    assert found.state
-    assert (found.source, around.gets[GOOD]) == (Source.STORE, 1)
 
 
 class SlowFile(MemoryStore):
@@ -523,8 +506,8 @@ async def test_too_many_attempts(caplog: pytest.LogCaptureFixture) -> None:
     assert around.queries[OTHER] == 0
     assert await resolver.look_up(OTHER) is not None
     assert caplog.messages == [
-        "too many attempts, domains go unlooked limit=1",
-        "room for attempts again under_way=0",
+        "attempt limit reached, look-ups answered as unknown limit=1",
+        "below the attempt limit again under_way=0",
     ]
 
 
@@ -569,7 +552,7 @@ async def test_what_is_on_file_is_rechecked_one_after_the_other() -> None:
     assert resolver.under_way < 20
     await around.queries.total_reached(20)
     assert [around.queries[domain] for domain in domains] == [1] * 20
-    assert not resolver._attempts.rechecks
+    assert not resolver._rechecks
     await settled(resolver, domains[-1])
     await resolver.close()
 
@@ -578,14 +561,14 @@ async def test_rechecks_under_way_are_bounded() -> None:
     """Silent name servers hold up to so many; when one is done, the next begins."""
     around = Surroundings()
     around.dns.hold()
-    domains = await holding(around, UNDER_WAY + 2)
+    domains = await holding(around, CONCURRENCY + 2)
     resolver = resolver_in(around, entries=1_000)
     for domain in domains:
         await looked_up(resolver, domain)
-    await around.queries.total_reached(UNDER_WAY)
-    assert (resolver.under_way, len(resolver._attempts.rechecks)) == (UNDER_WAY, 2)
+    await around.queries.total_reached(CONCURRENCY)
+    assert (resolver.under_way, len(resolver._rechecks)) == (CONCURRENCY, 2)
     around.dns.release()
-    await around.queries.total_reached(UNDER_WAY + 2)
+    await around.queries.total_reached(CONCURRENCY + 2)
     await resolver.close()
 
 
@@ -610,7 +593,7 @@ async def test_what_was_evicted_is_not_rechecked() -> None:
     for domain in domains:
         await looked_up(resolver, domain)
     await around.queries.reached(domains[19])
-    assert not resolver._attempts.rechecks
+    assert not resolver._rechecks
     assert around.queries[domains[17]] == 0
     await looked_up(resolver, domains[17])
     await around.queries.reached(domains[17])
@@ -625,7 +608,7 @@ async def test_what_is_fresh_again_is_not_rechecked() -> None:
     for domain in domains:
         await looked_up(resolver, domain)
     await resolver.renew(domains[18])
-    assert domains[18] in resolver._attempts.rechecks
+    assert domains[18] in resolver._rechecks
     await around.queries.reached(domains[19])
     assert around.queries[domains[18]] == 1
     await resolver.close()
@@ -634,11 +617,11 @@ async def test_what_is_fresh_again_is_not_rechecked() -> None:
 async def test_the_queue_is_bounded() -> None:
     """Who finds no room in it is served all the same."""
     around = Surroundings()
-    resolver = resolver_in(around, entries=DUE_MOST * 2)
+    resolver = resolver_in(around, entries=QUEUE_LIMIT * 2)
     state = restored(policy(), PolicyId("a"), START, START + DAY)
-    for n in range(DUE_MOST + 2):
+    for n in range(QUEUE_LIMIT + 2):
         domain = parse_domain(f"d{n}.test")
         await around.store.save(domain, state, 0)
         assert await resolver.look_up(domain)
-    assert len(resolver._attempts.rechecks) <= DUE_MOST
+    assert len(resolver._rechecks) <= QUEUE_LIMIT
     await resolver.close()

@@ -1,101 +1,115 @@
-"""One attempt a domain at a time, and those who wait for it."""
+"""At most one attempt per domain, shared by the look-ups that wait for it."""
 
 import asyncio
 
 import pytest
 
-from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.resolver.cache import StateCache
-from postfix_mta_sts.resolver.flight import NO_RESULT, LookupResult
-from postfix_mta_sts.resolver.single_flight import SingleFlight
-from postfix_mta_sts.resolver.usage import Usage
-from postfix_mta_sts.stats import Counters, Source
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.resolver.single_flight import (
+    NO_RESULT,
+    USUAL,
+    Flight,
+    LookupResult,
+    Order,
+    SingleFlight,
+)
+from postfix_mta_sts.stats import Source
 from tests.support.states import a_state
-from tests.support.surroundings import GOOD, Surroundings
+from tests.support.surroundings import GOOD
 
 OTHER = parse_domain("other.test")
+FOUND = LookupResult(a_state(), Source.NETWORK)
 
 
-@pytest.fixture
-def around() -> Surroundings:
-    """Surroundings in which good.test has a policy, and no DNS answers yet."""
-    around = Surroundings()
-    around.publish()
-    around.dns.hold()
-    return around
+class Runs:
+    """Attempts that publish a state when they are released."""
+
+    def __init__(self, *, timeout: float = 30, limit: int = 10) -> None:
+        self.released = asyncio.Event()
+        self.started: list[tuple[Domain, Order]] = []
+        self.ended: list[Flight] = []
+        self.flights = SingleFlight(
+            self._run, self.ended.append, lookup_timeout=timeout, limit=limit
+        )
+
+    async def _run(self, domain: Domain, flight: Flight) -> None:
+        self.started.append((domain, flight.order))
+        await self.released.wait()
+        flight.publish(a_state(), Source.NETWORK)
 
 
-def attempts_in(around: Surroundings, *, timeout: float = 30, limit: int = 10) -> SingleFlight:
-    """SingleFlight in these surroundings, with a memory of their own."""
-    memory = StateCache(10, lambda _: None)
-    return SingleFlight(
-        around.sources(), memory, Usage(), Counters(), lookup_timeout=timeout, limit=limit
-    )
+def started(flight: Flight | None) -> Flight:
+    """The flight that was started."""
+    assert flight
+    return flight
 
 
-async def test_one_a_domain(around: Surroundings) -> None:
-    """Whoever begins one joins the one under way; all who wait have its answer."""
-    attempts = attempts_in(around)
-    first = attempts.begin(GOOD)
-    assert first
-    assert attempts.begin(GOOD) is attempts.of(GOOD) is first
-    assert attempts.awaited(first) is attempts.awaited(first)
-    around.dns.release()
-    found = await attempts.awaited(first)
-    assert found.state
-    assert found.state.policy == around.policies[GOOD]
-    assert found.source is Source.NETWORK
-    await attempts.ended(GOOD)
-    assert (attempts.of(GOOD), len(attempts)) == (None, 0)
+async def test_one_attempt_per_domain() -> None:
+    """A second start shares the attempt under way; all look-ups get its result."""
+    runs = Runs()
+    first = started(runs.flights.start(GOOD))
+    assert runs.flights.start(GOOD, Order(force_fetch=True)) is runs.flights.get(GOOD) is first
+    assert first.wait() is first.wait()
+    runs.released.set()
+    assert await first.wait() == FOUND
+    await runs.flights.wait_for_end(GOOD)
+    assert (runs.flights.get(GOOD), len(runs.flights), runs.ended) == (None, 0, [first])
+    assert runs.started == [(GOOD, USUAL)]
 
 
-async def test_no_more_than_so_many(around: Surroundings) -> None:
-    """One more is not begun; the one under way is there for all."""
-    attempts = attempts_in(around, limit=1)
-    first = attempts.begin(GOOD)
-    assert attempts.begin(OTHER) is None
-    assert attempts.begin(GOOD) is first
-    await attempts.close()
+async def test_the_limit() -> None:
+    """At the limit no further attempt starts; the one under way is still shared."""
+    runs = Runs(limit=1)
+    first = runs.flights.start(GOOD)
+    assert runs.flights.start(OTHER) is None
+    assert runs.flights.start(GOOD) is first
+    await runs.flights.close()
 
 
-async def test_nobody_waits_longer_than_that(around: Surroundings) -> None:
-    """Nor does who comes later, while the attempt goes on and is remembered in the end."""
-    attempts = attempts_in(around, timeout=0.01)
-    attempt = attempts.begin(GOOD)
-    assert attempt
-    assert await attempts.awaited(attempt) == NO_RESULT
-    late = attempts.awaited(attempt)
+async def test_the_lookup_timeout() -> None:
+    """Early and late look-ups get the fallback; the attempt goes on to its end."""
+    runs = Runs(timeout=0.01)
+    flight = started(runs.flights.start(GOOD))
+    assert await flight.wait() == NO_RESULT
+    late = flight.wait()
     assert late.done()
-    attempt.kept = a_state()  # of which only DANE's verdict is missing
-    assert await attempts.awaited(attempt) == LookupResult(a_state(), Source.STORE)
-    around.dns.release()
-    await attempts.ended(GOOD)
-    assert (around.queries.total, around.gets.total) == (1, 1)
+    fallback = LookupResult(a_state(), Source.STORE)
+    flight.offer(fallback)
+    assert await flight.wait() == fallback
+    runs.released.set()
+    await runs.flights.wait_for_end(GOOD)
+    assert flight.state == a_state()
 
 
-async def test_where_nobody_waits_there_is_no_timer(around: Surroundings) -> None:
+async def test_a_fallback_is_given_at_the_timeout() -> None:
+    """A result offered before the timeout is what waiting look-ups get then."""
+    runs = Runs(timeout=0.01)
+    flight = started(runs.flights.start(GOOD))
+    fallback = LookupResult(a_state(), Source.STORE)
+    flight.offer(fallback)
+    assert await flight.wait() == fallback
+    await runs.flights.close()
+
+
+async def test_without_look_ups_there_is_no_timeout() -> None:
     """A renewal takes as long as it takes."""
-    attempts = attempts_in(around, timeout=0)
-    attempt = attempts.begin(GOOD)
-    assert attempt
+    runs = Runs(timeout=0)
+    flight = started(runs.flights.start(GOOD))
     await asyncio.sleep(0.01)
-    assert (attempt.waited_for, attempt.answer.done()) == (None, False)
-    around.dns.release()
-    assert (await attempt.answer).source is Source.NETWORK
-    await attempts.close()
+    assert not flight.result.done()
+    assert not flight.wanted
+    runs.released.set()
+    assert await flight.result == FOUND
 
 
 @pytest.mark.parametrize("steps", range(3))
-async def test_closed(around: Surroundings, steps: int) -> None:
-    """Those who wait are told that nothing is known, however far the attempt has come."""
-    attempts = attempts_in(around)
-    attempt = attempts.begin(GOOD)
-    assert attempt
-    waiting = attempts.awaited(attempt)
+async def test_close(steps: int) -> None:
+    """Waiting look-ups get no result, however far the attempt has come."""
+    runs = Runs()
+    waiting = started(runs.flights.start(GOOD)).wait()
     for _ in range(steps):
         await asyncio.sleep(0)
-    await attempts.close()
+    await runs.flights.close()
     assert waiting.done()
     assert await waiting == NO_RESULT
-    assert attempt.waited_for
-    assert attempt.waited_for.cancelled()
+    assert len(runs.ended) == 1

@@ -13,9 +13,9 @@ def test_when_last_and_how_often() -> None:
     usage.note(A, 1, 10.0)
     usage.note(A, 5, 70.0)
     usage.note(B, 0, 80.0)
-    assert usage.of(A) == LastAsked(70.0, 6)
+    assert usage.get(A) == LastAsked(70.0, 6)
     assert usage.take() == {A: LastAsked(70.0, 6), B: LastAsked(80.0, 0)}
-    assert usage.of(A) is None
+    assert usage.get(A) is None
     assert usage.take() == {}
 
 
@@ -24,11 +24,11 @@ def test_those_asked_for_once_in_a_second_share_a_note() -> None:
     usage = Usage()
     usage.note(A, 1, 10.0)
     usage.note(B, 1, 10.9)
-    assert usage.of(B) is usage.of(A)
+    assert usage.get(B) is usage.get(A)
     usage.note(B, 1, 11.0)
-    assert usage.of(B) == LastAsked(11.0, 2)
+    assert usage.get(B) == LastAsked(11.0, 2)
     usage.note(A, 1, 5.0)
-    assert usage.of(A) == LastAsked(5.0, 2)
+    assert usage.get(A) == LastAsked(5.0, 2)
     usage.drop(A)
     usage.note(A, 1, 5.0)
     assert usage.take() == {A: LastAsked(5.0, 1), B: LastAsked(11.0, 2)}

@@ -1,1 +1,1 @@
-"""What Postfix asks and is told, as pure functions."""
+"""What Postfix asks and how it is answered, as pure functions of bytes and states."""

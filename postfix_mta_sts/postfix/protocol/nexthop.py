@@ -1,7 +1,7 @@
-"""A `smtp_tls_policy_maps` key → the Policy Domain, or none; and whether DANE's verdict is on it.
+"""Turn a `smtp_tls_policy_maps` key, as bytes, into a Policy Domain, or none.
 
-Border: what Postfix asks, as bytes. Keys for which there can be no policy end here: they cause
-no look-up of any kind.
+Keys for which there can be no policy cause no look-up of any kind. `applicable_verdict` says if a
+DANE verdict applies to a key.
 """
 
 import re
@@ -10,21 +10,21 @@ from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 
-# host, host:port, [host], [host]:port; a port is a number or a service's name (RFC 6335 §5.1).
+# host, host:port, [host], [host]:port; a port is a number or a service name (RFC 6335 §5.1).
 _NEXTHOP = re.compile(
     r"(?:\[(?P<bracketed>[^\[\]]*)\]|(?P<plain>[^\[\]:]+))(?::(?P<port>[A-Za-z0-9-]+))?"
 )
-_SMTP = (None, "25", "smtp")
+_SMTP_PORTS = (None, "25", "smtp")
 
-_LONGEST = MAX_LENGTH - len("_mta-sts.")
+_LENGTH_LIMIT = MAX_LENGTH - len("_mta-sts.")
 
 
 def policy_domain(key: bytes) -> Domain | None:
-    """The Policy Domain that a next-hop names (RFC 8461 §3.4); None where there can be none.
+    """The Policy Domain that a next-hop names (RFC 8461 §3.4); None if there can be none.
 
-    None for parent domains (a leading dot: §3.4 forbids the parent's policy), address literals
-    (§3.4), single labels (a local name is nobody else's business), names too long for their
-    `_mta-sts` record, and whatever is malformed.
+    There is none for parent domains (a leading dot: §3.4 forbids the parent's policy), address
+    literals (§3.4), single labels (local names are not published), names too long for their
+    `_mta-sts` record, and malformed keys.
     """
     if key.startswith(b"."):
         return None
@@ -35,18 +35,18 @@ def policy_domain(key: bytes) -> Domain | None:
         domain = parse_domain(nexthop["bracketed"] or nexthop["plain"] or "")
     except (UnicodeDecodeError, InvalidDomainError):
         return None
-    return domain if "." in domain and len(domain) <= _LONGEST else None
+    return domain if "." in domain and len(domain) <= _LENGTH_LIMIT else None
 
 
-def verdict_on(key: bytes, domain: Domain, verdict: Verdict) -> Verdict | None:
-    """A domain's verdict, if it is about the hosts and the port to which this next-hop leads.
+def applicable_verdict(key: bytes, domain: Domain, verdict: Verdict) -> Verdict | None:
+    """The domain's verdict, if it applies to the hosts and the port of this next-hop.
 
-    It is about the MX hosts and port 25. Postfix takes a name in brackets for the host itself, and
-    asks for TLSA records at the port in the key: to be told `dane-only` for those would hold mail
-    back for want of records that nobody has to publish.
+    A verdict applies to the MX hosts and port 25. Postfix takes a name in brackets for the host
+    itself, and queries TLSA records at the port in the key: `dane-only` for such a key would defer
+    mail for lack of records that the domain need not publish.
     """
     nexthop = _NEXTHOP.fullmatch(key.decode("utf-8", "replace"))
-    if not nexthop or nexthop["port"] not in _SMTP:
+    if not nexthop or nexthop["port"] not in _SMTP_PORTS:
         return None
-    itself = [host.name for host in verdict.outcome.hosts] == [domain]
-    return verdict if nexthop["bracketed"] is None or itself else None
+    is_own_mx = [host.name for host in verdict.outcome.hosts] == [domain]
+    return verdict if nexthop["bracketed"] is None or is_own_mx else None

@@ -1,7 +1,7 @@
-"""State → what Postfix is told, whatever the wire.
+"""Compose the reply for a state, independent of the protocol.
 
-Border: the text is made of validated values only: names that passed the host-name grammar, and
-lines of a valid policy without braces or control characters. The wires encode it.
+The text is made of validated values only: names that passed the host-name grammar, and lines of a
+valid policy without braces or control characters. `socketmap` and `tcp_table` encode it.
 """
 
 import re
@@ -18,12 +18,12 @@ from postfix_mta_sts.values import Value
 
 @dataclass(frozen=True, slots=True)
 class ReplyFormat:
-    """How answers are given to those who ask under one map name."""
+    """The format of replies under one map name."""
 
     tlsrpt: bool = False
-    """With the TLSRPT attributes; Postfix before 3.10 defers mail on them."""
+    """Add the TLSRPT attributes; Postfix before 3.10 defers mail on them."""
     servername: bool = True
-    """With `servername=hostname`; Postfix before 3.4 defers mail on it."""
+    """Add `servername=hostname`; Postfix before 3.4 defers mail on it."""
     enforce_testing: bool = False
     """Treat mode testing as enforce."""
 
@@ -33,25 +33,25 @@ PLAIN = ReplyFormat()
 
 @dataclass(frozen=True, slots=True)
 class DaneRule:
-    """What the administrator wants to be answered where DANE has a say."""
+    """How DANE verdicts are answered, as the administrator configured it."""
 
     answer: Literal["dane-only", "dane", "yield"] = "dane-only"
-    """The strictest level that is told; yield: none, for main.cf has level dane."""
+    """The strictest level in a reply; yield: none, because main.cf has level dane."""
     defer: bool = True
-    """Try again where the MX RRset is signed and the DNS does not say more."""
+    """Answer "try again" if the MX RRset is signed and later DNS queries fail."""
 
 
 STRICT = DaneRule()
 
 
 class Found(Value, frozen=True):
-    """A TLS policy; the variants say the same in fewer words, fullest first, the last is enough."""
+    """A TLS policy; the variants are ordered from the most complete to the shortest."""
 
     variants: tuple[str, ...]
 
 
 class NotFound(Value, frozen=True):
-    """No policy of ours: the administrator's own level stays in force."""
+    """No policy: the security level of main.cf stays in force."""
 
 
 class TryAgain(Value, frozen=True):
@@ -65,9 +65,9 @@ Reply: TypeAlias = Found | NotFound | TryAgain
 NOT_FOUND = NotFound()
 
 TOO_LONG = TryAgain("the TLS policy is too long for this protocol")
-"""Deferring is what an enforced policy asks for where it cannot be told."""
+"""An enforced policy that cannot be sent to Postfix must defer mail."""
 
-# Braces would end the attribute; C0 and C1 controls and DEL are not for one line of text.
+# Braces would end the attribute; C0 and C1 controls and DEL do not belong in a line of text.
 _UNSAFE_LINE = re.compile(r"[{}\x00-\x1f\x7f-\x9f]")
 
 
@@ -78,37 +78,37 @@ def compose(
     verdict: Verdict | None = None,
     rule: DaneRule = STRICT,
 ) -> Reply:
-    """What Postfix is told of a domain in this state (RFC 8461 §5; postconf(5)).
+    """The reply for a domain in this state (RFC 8461 §5; postconf(5)).
 
-    Testing and none are not found: the administrator's own level, and DANE, stay in force. So is
-    a domain about which the DNS said nothing; whether to defer instead is the caller's to know.
+    Modes testing and none are "not found": the security level of main.cf, and DANE, stay in force.
+    So is a domain for which the DNS did not answer; the caller decides whether to defer instead.
 
-    A `verdict` of DANE goes before the policy, which must not override it (RFC 8461 §2); without
-    one the domain is answered as though there were no DANE.
+    A DANE `verdict` takes precedence over the policy, which must not override it (RFC 8461 §2);
+    without a verdict the policy alone decides.
     """
     match verdict.kind if verdict else None:
         case DaneKind.ALL:
             return _dane(rule.answer)
         case DaneKind.SOME:
-            return _dane(_for_some(rule))
+            return _dane(_level_for_some(rule))
         case DaneKind.UNUSABLE:
-            # TLS is a must and cannot be authenticated by DANE (RFC 7672 §2.2): a policy asks
-            # for more, and there is nothing in DANE that it could override. Without one, level
-            # dane encrypts, where dane-only would hold the mail back.
+            # DANE requires TLS but cannot authenticate it (RFC 7672 §2.2): a policy asks for more,
+            # and there is no DANE authentication that it could override. Without a policy, level
+            # dane encrypts, where dane-only would defer mail.
             enforced = _by_policy(domain, state, reply_format)
-            return _dane(_for_some(rule)) if enforced is NOT_FOUND else enforced
+            return _dane(_level_for_some(rule)) if enforced is NOT_FOUND else enforced
         case DaneKind.FAILURE if verdict and verdict.mx_is_secure and rule.defer:
             return TryAgain(printable(f"DANE: DNS failure for {domain}: {verdict.reason}", 500))
     return _by_policy(domain, state, reply_format)
 
 
-def _for_some(rule: DaneRule) -> Literal["dane", "yield"]:
-    """What is told where not every MX host can be authenticated: dane-only would defer there."""
+def _level_for_some(rule: DaneRule) -> Literal["dane", "yield"]:
+    """The level if not every MX host can be authenticated: dane-only would defer there."""
     return "dane" if rule.answer == "dane-only" else rule.answer
 
 
 def _dane(level: Literal["dane-only", "dane", "yield"]) -> Reply:
-    # Without the attributes of any dress: Postfix reports its TLSA records by itself.
+    # Without TLSRPT attributes: Postfix reports its TLSA records by itself.
     return NOT_FOUND if level == "yield" else Found((level,))
 
 
@@ -130,12 +130,12 @@ def _is_enforced(mode: Mode, reply_format: ReplyFormat) -> bool:
 
 
 def _secure(policy: Policy, reply_format: ReplyFormat) -> str:
-    # Postfix writes a domain with all below it as .example.com; no other "*" is in a pattern.
+    # Postfix writes "all subdomains" as .example.com; a pattern has no other "*".
     match = ":".join(policy.mx).replace("*", "")
     return f"secure match={match}" + (" servername=hostname" if reply_format.servername else "")
 
 
 def _sts_attributes(domain: Domain, policy: Policy) -> list[str]:
-    # policy_failure= is never among them: smtp(8) of Postfix 3.10 and 3.11 panics on it.
+    # Never policy_failure=: smtp(8) of Postfix 3.10 and 3.11 panics on it.
     patterns = [f"mx_host_pattern={pattern}" for pattern in policy.mx]
     return ["policy_type=sts", f"policy_domain={domain}", *patterns]

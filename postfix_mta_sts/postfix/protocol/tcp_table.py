@@ -1,7 +1,7 @@
-"""The tcp_table protocol, sans I/O: bytes → requests, reply → bytes (tcp_table(5)).
+"""The tcp_table protocol without I/O: bytes → requests, reply → bytes (tcp_table(5)).
 
 A request is `get SP <key> LF`; a reply a status number, a space, text and LF; keys and texts are
-%XX-encoded. After a `WireError` nothing more can be understood: close the connection.
+%XX-encoded. After a `WireError` the stream is out of step: close the connection.
 """
 
 from typing import Final
@@ -13,30 +13,28 @@ from postfix_mta_sts.values import Value
 
 REQUEST_LIMIT: Final = 4096
 REPLY_LIMIT: Final = 4096
-"""Bytes of a line, its end included (tcp_table(5))."""
+"""Bytes of a line with its line end (tcp_table(5))."""
 
 _GET: Final = b"get "
 
-# What an encoded text may hold unchanged: printable ASCII but "%" and space. Letters, digits and
-# "_.-~" are safe in quote_from_bytes anyway.
+# Characters that stay as they are in encoded text: printable ASCII without "%" and space. Letters,
+# digits and "_.-~" are always safe in quote_from_bytes.
 _SAFE: Final = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
 
-END: Final = b"\n"
-
 CLOSED_WHEN_IDLE: Final = False
-"""Whether an idle connection may be closed. Its client never closes one, and
-takes a second and more to come back."""
+"""Whether an idle connection may be closed. Postfix never closes one, and takes a second or more to
+reconnect."""
 
 
 class Request(Value, frozen=True):
-    """One look-up; this wire knows no map name, its listener chooses the dress."""
+    """One look-up; the protocol has no map name, the listener selects the reply format."""
 
     key: bytes
     map_name: str = ""
 
 
-def cut(stream: bytes) -> tuple[list[bytes], bytes]:
-    """The requests that a stream begins with, line ends and all, and the rest of it.
+def split(stream: bytes) -> tuple[list[bytes], bytes]:
+    """The complete requests at the start of a stream, with their line ends, and the rest.
 
     Raises `WireError` for a line longer than `REQUEST_LIMIT`.
     """
@@ -47,14 +45,14 @@ def cut(stream: bytes) -> tuple[list[bytes], bytes]:
 
 
 def parse_request(frame: bytes) -> Request:
-    """The request in one of the frames that `cut` gave; `WireError` if there is none."""
+    """The request in a frame of `split`; raises `WireError` if it holds none."""
     if not frame.startswith(_GET):
         raise WireError("not a get request")
     return Request(unquote_to_bytes(frame[len(_GET) : -1]))
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """The bytes that tell Postfix: the first of the reply's variants within `REPLY_LIMIT`."""
+    """The reply as bytes, with the first variant that fits `REPLY_LIMIT`."""
     if isinstance(reply, Found):
         for text in reply.variants:
             line = _line(b"200 ", text)

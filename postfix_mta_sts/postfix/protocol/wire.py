@@ -1,4 +1,4 @@
-"""What the two wires have in common: the shape of a wire, and the error of one."""
+"""What the two protocols share: their interface, their error, and the splitting of a stream."""
 
 from typing import Protocol
 
@@ -6,15 +6,15 @@ from postfix_mta_sts.postfix.protocol.reply import Reply
 
 
 class WireError(Exception):
-    """The bytes are not the protocol's. `str()` is the reason, without a byte of theirs."""
+    """The bytes do not follow the protocol. `str()` is the reason, without any of the bytes."""
 
 
 class Request(Protocol):
-    """One look-up, whichever wire it came on."""
+    """One look-up, in either protocol."""
 
     @property
     def map_name(self) -> str:
-        """The map that was asked for; empty on a wire that knows none."""
+        """The map name in the request; empty in a protocol that has none."""
 
     @property
     def key(self) -> bytes:
@@ -22,28 +22,24 @@ class Request(Protocol):
 
 
 class Wire(Protocol):
-    """`socketmap` or `tcp_table`: both modules have this shape."""
+    """A protocol; the modules `socketmap` and `tcp_table` implement it."""
 
     @property
-    def CLOSED_WHEN_IDLE(self) -> bool:  # noqa: N802 (a module's constant is its attribute)
+    def CLOSED_WHEN_IDLE(self) -> bool:  # noqa: N802 (a constant of the module)
         """Whether an idle connection may be closed."""
 
-    @property
-    def END(self) -> bytes:  # noqa: N802 (the same)
-        """The byte with which every frame ends; a key may hold it as well."""
-
-    def cut(self, stream: bytes) -> tuple[list[bytes], bytes]:
-        """The requests that a stream begins with, frames and all, and the rest of it."""
+    def split(self, stream: bytes) -> tuple[list[bytes], bytes]:
+        """The complete requests at the start of a stream, with their frames, and the rest."""
 
     def parse_request(self, frame: bytes) -> Request:
         """The request in a frame."""
 
     def encode_reply(self, reply: Reply) -> bytes:
-        """The bytes that tell Postfix."""
+        """The reply as bytes."""
 
 
 class Frames:
-    """Cuts a stream into whole requests, however it comes in; keeps what is not yet whole."""
+    """Splits a stream into complete requests and keeps the incomplete rest."""
 
     __slots__ = ("_rest", "_wire")
 
@@ -53,14 +49,14 @@ class Frames:
 
     @property
     def partial(self) -> bool:
-        """Whether a request has begun and not ended."""
+        """Whether a request has begun and is not complete."""
         return bool(self._rest)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The requests that are whole by now, each with its frame.
+        """The requests that are complete now, each with its frame.
 
-        Raises `WireError` where the bytes cannot be a request. The requests before it are lost
-        with it: so is their sender.
+        Raises `WireError` if the bytes cannot be a request. The requests before it are lost, as is
+        the connection.
         """
-        frames, self._rest = self._wire.cut(self._rest + data)
+        frames, self._rest = self._wire.split(self._rest + data)
         return frames

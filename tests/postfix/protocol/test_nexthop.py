@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.postfix.protocol.nexthop import policy_domain, verdict_on
+from postfix_mta_sts.postfix.protocol.nexthop import applicable_verdict, policy_domain
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_what_a_verdict_is_on(key: bytes, host: str, *, applies: bool) -> None:
     """DANE's verdict is on the MX hosts and port 25, and holds for no other way (T10)."""
     hosts = (Host(host, HostState.USABLE, "TLSA"),)
     verdict = after_verdict(None, DaneOutcome(MxState.SECURE, "MX", hosts, 300), 0)
-    assert verdict_on(key, GOOD, verdict) == (verdict if applies else None)
+    assert applicable_verdict(key, GOOD, verdict) == (verdict if applies else None)
