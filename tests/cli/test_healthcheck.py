@@ -80,7 +80,8 @@ async def test_port_0(
     """A listener on any free port cannot be found from outside, and that is what is said."""
     assert await run(written(tmp_path, socketmap="127.0.0.1:0"), *domain) == 2
     assert capsys.readouterr().err == (
-        "postfix-mta-sts: socketmap 127.0.0.1:0: 127.0.0.1:0: port 0 is another one each time\n"
+        "postfix-mta-sts: socketmap 127.0.0.1:0: 127.0.0.1:0: "
+        "port 0 stands for any free port, so it cannot be asked\n"
     )
 
 
