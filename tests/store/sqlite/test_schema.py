@@ -14,19 +14,13 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.store import DamagedStoreError, Overview, Row, StoreError
-from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID, SCHEMA, identity, set_aside
+from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID, SCHEMA, file_identity, set_aside
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.states import a_policy, a_state, policies
 
 GOOD = Domain("good.test")
 NOW = 1_700_000_000.0
 ASIDE = "policies.db.set-aside-20231114T221320"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where a store is to be."""
-    return tmp_path / "policies.db"
 
 
 async def opened_once(path: Path, schema: Sequence[Sequence[str]] = SCHEMA) -> None:
@@ -160,7 +154,7 @@ def test_mode_is_read_from_the_policy(policies: list[Policy]) -> None:
         (["CREATE TABLE mail (id INTEGER)"], "another program's database"),
         (
             [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 99"],
-            f"schema 99 is newer than {len(SCHEMA)}, the newest known",
+            f"schema 99 is newer than {len(SCHEMA)}, the newest supported",
         ),
         (
             [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"],
@@ -200,7 +194,7 @@ def test_companions(path: Path) -> None:
     """What SQLite keeps beside a file keeps belonging to it under its new name."""
     for end in ("", "-wal", "-shm", "-journal"):
         path.with_name(f"policies.db{end}").write_text(f"text{end}")
-    set_aside(path, identity(path), "damaged", NOW)
+    set_aside(path, file_identity(path), "damaged", NOW)
     contents = {entry.name: entry.read_text() for entry in path.parent.iterdir()}
     assert contents == {f"{ASIDE}{e}": f"text{e}" for e in ("", "-wal", "-shm", "-journal")}
 
@@ -224,7 +218,7 @@ async def test_empty_file_is_begun(path: Path) -> None:
 async def test_not_a_file(path: Path) -> None:
     """A folder in the file's place is an error, and stays where it is."""
     path.mkdir()
-    with pytest.raises(StoreError, match="not a file"):
+    with pytest.raises(StoreError, match="not a regular file"):
         await SqliteStore.open(path)
     assert path.is_dir()
 
@@ -239,7 +233,7 @@ async def test_no_folder(path: Path) -> None:
 async def test_faster_process(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A file that another process has just replaced is not set aside in its stead."""
     path.write_bytes(b"garbage")
-    found = identity(path)
+    found = file_identity(path)
     set_aside(path, found, "damaged", NOW)
     await opened_once(path)
     set_aside(path, found, "damaged", NOW)
