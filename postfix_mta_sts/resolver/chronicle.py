@@ -16,4 +16,4 @@ _LEVELS: Final = {
 
 def record(logger: logging.Logger, domain: Domain, change: Change) -> None:
     """Log a change."""
-    event(logger, _LEVELS[change.weight], change.what, domain, exc_info=None, **change.fields)
+    event(logger, _LEVELS[change.severity], change.what, domain, exc_info=None, **change.fields)
