@@ -101,7 +101,7 @@ def test_verbose(case: Case) -> None:
     _, lines, _ = case.run("-v")
     assert lines[:2] == [
         r"row 1, a..\x1b[2J: invalid domain name: a..\x1b[2J",
-        "row 2, bad.test: invalid policy: line 2: mx: a single label: 'hostname'",
+        "row 2, bad.test: invalid policy: line 2: mx: not a fully qualified host name: 'hostname'",
     ]
 
 
