@@ -94,9 +94,12 @@ def _failed(before: State | None, after: State, failure: Failure, now: float) ->
     # Only the 1st, 2nd, 4th, 8th … failure in a row is more than a detail.
     is_power_of_two = not failure.count & (failure.count - 1)
     severity = Severity.NOTE if is_power_of_two else Severity.DETAIL
-    if (kept := live(after, now)) and kept.policy:
-        left = {**_policy_fields(kept, kept.policy), "expires_in": round(kept.expires_at - now)}
-        severity = _warn_unless_mode_none(severity, kept)
+    if (cached := live(after, now)) and cached.policy:
+        left = {
+            **_policy_fields(cached, cached.policy),
+            "expires_in": round(cached.expires_at - now),
+        }
+        severity = _warn_unless_mode_none(severity, cached)
         if failure.code == NoRecordError.code:
             return Change("TXT record missing", severity, {**left, **reportable})
         return Change("renewal failed", severity, {**left, **reportable})

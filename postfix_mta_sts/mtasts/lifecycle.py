@@ -5,8 +5,8 @@ are seconds since the epoch, passed in by the caller. A timer of one part of the
 module of that part.
 
 A `State` is all that is known of one Policy Domain: a policy or its absence, and when to do what
-about it. A look-up asks `standing` what the state is good for. FRESH: reply from it; DUE: reply from
-it and start an attempt in the background; UNKNOWN: start an attempt and reply when it ends.
+about it. A look-up asks `standing` what the state is good for. FRESH: reply from it; DUE: reply
+from it and start an attempt in the background; UNKNOWN: start an attempt and reply when it ends.
 
 An attempt (rechecks and renewals are attempts, too) takes these steps:
 
@@ -64,7 +64,7 @@ REFETCH_JITTER: Final = 0.1
 BACKOFF_FIRST: Final = 5 * MINUTE
 BACKOFF_MOST: Final = HOUR
 """Pause after a failed GET of an id; it doubles with each failure, up to the second (§3.3)."""
-BACKOFFS_KEPT: Final = 4
+BACKOFFS_MOST: Final = 4
 """Failing ids remembered per domain; more than one, because name servers may disagree."""
 
 
@@ -189,15 +189,16 @@ def after_discovery(
 
     `forced`: fetch in any case in which there is an id, because an administrator asked for it.
     """
-    kept = live(state, now)
     if isinstance(outcome, Discovered):
         recheck_in = min(max(outcome.ttl, RECHECK_LEAST), RECHECK_MOST)
         step = Fetch(outcome.policy_id, recheck_in)
-        must_fetch = forced or _must_fetch(state, kept, step.policy_id, now)
+        must_fetch = forced or _must_fetch(state, step.policy_id, now)
         return step if must_fetch else _confirmed(state, step, now)
-    if kept and kept.policy_id and (forced or _must_fetch(state, kept, kept.policy_id, now)):
+    cached = live(state, now)
+    known_id = cached.policy_id if cached else None
+    if known_id and (forced or _must_fetch(state, known_id, now)):
         # §10.2: renew "regardless of the state of the _mta-sts TXT record".
-        return Fetch(kept.policy_id, ABSENCE_RECHECK)
+        return Fetch(known_id, ABSENCE_RECHECK)
     unanswered = isinstance(outcome, DnsFailureError)
     retry = DNS_FAILURE_BELIEVED if unanswered else ABSENCE_RECHECK
     if state and _is_no_news(state, now, unanswered=unanswered):
@@ -228,7 +229,7 @@ def after_fetch(
     return replace(
         failed,
         refetch_at=max(failed.refetch_at, backoff.until),
-        backoffs=(*others, backoff)[-BACKOFFS_KEPT:],
+        backoffs=(*others, backoff)[-BACKOFFS_MOST:],
     )
 
 
@@ -257,13 +258,15 @@ def restored(
     )
 
 
-def _must_fetch(state: State | None, kept: State | None, policy_id: PolicyId, now: float) -> bool:
+def _must_fetch(state: State | None, policy_id: PolicyId, now: float) -> bool:
     """Whether to fetch the policy with this id now."""
     if any(b.policy_id == policy_id and _blocks(b, now) for b in _backoffs(state)):
         return False
-    if kept is None or kept.policy_id != policy_id or now >= kept.refetch_at:
+    cached = live(state, now)
+    if cached is None or cached.policy_id != policy_id or now >= cached.refetch_at:
         return True
-    return now < kept.fetched_at or now < kept.refetch_at - REFETCH_MOST  # the clock was set back
+    # Fetch it, too, if the clock was set back.
+    return now < cached.fetched_at or now < cached.refetch_at - REFETCH_MOST
 
 
 def _blocks(backoff: Backoff, now: float) -> bool:
@@ -299,20 +302,20 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
     recheck_at = now + step.recheck_in
     if pending and _blocks(pending, now):
         recheck_at = min(recheck_at, pending.until)
-    kept = live(state, now)
-    if kept:
-        failure = kept.failure if pending else None
-        return replace(kept, checked_at=now, recheck_at=recheck_at, failure=failure)
+    cached = live(state, now)
+    if cached:
+        failure = cached.failure if pending else None
+        return replace(cached, checked_at=now, recheck_at=recheck_at, failure=failure)
     absence = _absence(state, now, ABSENCE_BELIEVED)
     return replace(absence, recheck_at=recheck_at, failure=state.failure if state else None)
 
 
 def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float) -> State:
     """Return the state after a failed attempt: a live policy stays, whatever failed."""
-    kept = live(state, now)
-    if kept:
-        failure = _failure(kept.failure, error, now)
-        return replace(kept, checked_at=now, recheck_at=now + retry_in, failure=failure)
+    cached = live(state, now)
+    if cached:
+        failure = _failure(cached.failure, error, now)
+        return replace(cached, checked_at=now, recheck_at=now + retry_in, failure=failure)
     unanswered = isinstance(error, DnsFailureError)
     absence = _absence(state, now, DNS_FAILURE_BELIEVED if unanswered else ABSENCE_BELIEVED)
     failure = _failure(state.failure if state else None, error, now)

@@ -13,7 +13,7 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.lifecycle import (
     ABSENCE_BELIEVED,
     ABSENCE_RECHECK,
-    BACKOFFS_KEPT,
+    BACKOFFS_MOST,
     DAY,
     DNS_FAILURE_BELIEVED,
     HOUR,
@@ -34,7 +34,7 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.values import replace
 from tests.support.attempts import (
     ABSENT,
-    KEPT,
+    CACHED,
     NO_RECORD,
     NOT_FOUND_404,
     SERVFAIL,
@@ -53,13 +53,13 @@ from tests.support.attempts import (
     ("state", "at", "expected"),
     [
         (None, T, Standing.UNKNOWN),
-        (KEPT, T, Standing.FRESH),
-        (KEPT, T + 5 * MINUTE - 1, Standing.FRESH),
-        (KEPT, T + 5 * MINUTE, Standing.DUE),
-        (KEPT, T + WEEK - 1, Standing.DUE),
-        (KEPT, T + WEEK, Standing.UNKNOWN),
-        (KEPT, T - 1, Standing.DUE),  # the clock was set back
-        (KEPT, T - 10 * WEEK, Standing.DUE),
+        (CACHED, T, Standing.FRESH),
+        (CACHED, T + 5 * MINUTE - 1, Standing.FRESH),
+        (CACHED, T + 5 * MINUTE, Standing.DUE),
+        (CACHED, T + WEEK - 1, Standing.DUE),
+        (CACHED, T + WEEK, Standing.UNKNOWN),
+        (CACHED, T - 1, Standing.DUE),  # the clock was set back
+        (CACHED, T - 10 * WEEK, Standing.DUE),
         (ABSENT, T, Standing.FRESH),
         (ABSENT, T + ABSENCE_RECHECK - 1, Standing.FRESH),
         (ABSENT, T + ABSENCE_RECHECK, Standing.DUE),
@@ -86,23 +86,23 @@ def test_the_record_is_rechecked_after_its_ttl(ttl: int, recheck_in: float) -> N
     """The recheck comes after the TTL, but within a minute and an hour (C12)."""
     step = after_discovery(None, Discovered(A, ttl), T)
     assert step == Fetch(A, recheck_in)
-    confirmed = after_txt(KEPT, Discovered(A, ttl), T + HOUR)
+    confirmed = after_txt(CACHED, Discovered(A, ttl), T + HOUR)
     assert confirmed.recheck_at == T + HOUR + recheck_in
 
 
 def test_a_fetched_policy() -> None:
     """Its age counts from the fetch; a reply made from it is valid until its recheck (C1, C2)."""
-    assert KEPT.policy_id == A
-    assert (KEPT.fetched_at, KEPT.expires_at) == (T, T + WEEK)
-    assert fresh_until(KEPT) == T + 5 * MINUTE
+    assert CACHED.policy_id == A
+    assert (CACHED.fetched_at, CACHED.expires_at) == (T, T + WEEK)
+    assert fresh_until(CACHED) == T + 5 * MINUTE
     assert fresh_until(fetched(max_age=60)) == T + 60
-    assert KEPT.failure is None
+    assert CACHED.failure is None
 
 
 def test_the_same_id_needs_no_https_and_renews_no_age() -> None:
     """A TXT record with the same id moves the recheck and nothing else (D16, C2)."""
-    confirmed = after_txt(KEPT, Discovered(A, 300), T + HOUR)
-    assert confirmed == replace(KEPT, checked_at=T + HOUR, recheck_at=T + HOUR + 300)
+    confirmed = after_txt(CACHED, Discovered(A, 300), T + HOUR)
+    assert confirmed == replace(CACHED, checked_at=T + HOUR, recheck_at=T + HOUR + 300)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_a_due_refetch_ignores_the_record(
     outcome: Discovered | DiscoveryError,
 ) -> None:
     """After a day a policy is fetched again under its id, whatever the DNS says (C8, §10.2)."""
-    step = after_discovery(KEPT, outcome, T + DAY)
+    step = after_discovery(CACHED, outcome, T + DAY)
     assert isinstance(step, Fetch)
     assert step.policy_id == A
-    assert after_fetch(KEPT, step, policy(), T + DAY, 0.0).expires_at == T + DAY + WEEK
+    assert after_fetch(CACHED, step, policy(), T + DAY, 0.0).expires_at == T + DAY + WEEK
 
 
 def test_a_forced_fetch_ignores_age_and_back_off() -> None:
@@ -154,13 +154,13 @@ def test_a_forced_fetch_ignores_age_and_back_off() -> None:
 
 def test_a_policy_from_the_future_is_fetched_again() -> None:
     """If the clock was set back, the age of the policy is unknown, and it is fetched again."""
-    assert isinstance(after_discovery(KEPT, Discovered(A, 300), T - DAY), Fetch)
+    assert isinstance(after_discovery(CACHED, Discovered(A, 300), T - DAY), Fetch)
 
 
 @pytest.mark.parametrize("new_id", [B, PolicyId("A"), PolicyId("0")])
 def test_any_other_id_is_a_change(new_id: PolicyId) -> None:
     """Ids have no order: any id that differs is fetched at once (D15)."""
-    step = after_discovery(KEPT, Discovered(new_id, 300), T + 1)
+    step = after_discovery(CACHED, Discovered(new_id, 300), T + 1)
     assert step == Fetch(new_id, 300)
 
 
@@ -170,7 +170,7 @@ def test_any_other_id_is_a_change(new_id: PolicyId) -> None:
 )
 def test_a_newer_policy_replaces_the_older_one(newer: Policy) -> None:
     """It replaces it completely, also with a shorter max_age or mode none (C10)."""
-    after = after_fetch(KEPT, Fetch(B, 300), newer, T + HOUR, 0.0)
+    after = after_fetch(CACHED, Fetch(B, 300), newer, T + HOUR, 0.0)
     assert (after.policy, after.policy_id) == (newer, B)
     assert after.expires_at == T + HOUR + newer.max_age
     gone = after_txt(after, NO_RECORD, after.expires_at)
@@ -211,5 +211,5 @@ def test_any_life(
             assert after.policy is None
         assert after.recheck_at > now
         assert after.checked_at == now
-        assert len(after.backoffs) <= BACKOFFS_KEPT
+        assert len(after.backoffs) <= BACKOFFS_MOST
         state = after

@@ -16,7 +16,7 @@ from postfix_mta_sts.mtasts.lifecycle import (
     ABSENCE_RECHECK,
     BACKOFF_FIRST,
     BACKOFF_MOST,
-    BACKOFFS_KEPT,
+    BACKOFFS_MOST,
     DAY,
     DNS_FAILURE_BELIEVED,
     HOUR,
@@ -34,7 +34,7 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.values import replace
 from tests.support.attempts import (
     ABSENT,
-    KEPT,
+    CACHED,
     NO_RECORD,
     NOT_FOUND_404,
     SERVFAIL,
@@ -52,7 +52,8 @@ from tests.support.attempts import (
 
 
 @pytest.mark.parametrize(
-    "state", [after_failed_get(None, NOT_FOUND_404, T), after_failed_get(KEPT, NOT_FOUND_404, T, B)]
+    "state",
+    [after_failed_get(None, NOT_FOUND_404, T), after_failed_get(CACHED, NOT_FOUND_404, T, B)],
 )
 def test_a_back_off_from_the_future_is_void(state: State) -> None:
     """A wrong clock, with which every certificate had expired, prevents no later fetch."""
@@ -71,9 +72,9 @@ def test_a_renewal_postponed_into_the_future_is_due() -> None:
 @pytest.mark.parametrize("age", [1.0, HOUR, DAY - 1])
 def test_a_live_policy_outlives_the_record(error: DiscoveryError, age: float) -> None:
     """If the DNS has no valid record, the policy stays as it is, with its age (C3, D14)."""
-    after = after_txt(KEPT, error, T + age)
+    after = after_txt(CACHED, error, T + age)
     assert live(after, T + age) is after
-    assert (after.policy, after.policy_id, after.expires_at) == (KEPT.policy, A, T + WEEK)
+    assert (after.policy, after.policy_id, after.expires_at) == (CACHED.policy, A, T + WEEK)
     assert after.failure
     assert after.failure.reason == str(error)
     assert T + age < after.recheck_at <= T + age + ABSENCE_RECHECK
@@ -91,19 +92,19 @@ def test_a_live_policy_outlives_the_record(error: DiscoveryError, age: float) ->
 @pytest.mark.parametrize("policy_id", [A, B])
 def test_a_live_policy_outlives_a_failed_fetch(error: FetchError, policy_id: PolicyId) -> None:
     """A policy stays until it expires, whatever id and error the failed GET had (C3)."""
-    after = after_fetch(KEPT, Fetch(policy_id, 300), error, T + DAY, 0.0)
+    after = after_fetch(CACHED, Fetch(policy_id, 300), error, T + DAY, 0.0)
     assert live(after, T + WEEK - 1) is after
-    assert (after.policy, after.policy_id, after.fetched_at) == (KEPT.policy, A, T)
+    assert (after.policy, after.policy_id, after.fetched_at) == (CACHED.policy, A, T)
     assert after.refetch_at == T + DAY + BACKOFF_FIRST
     assert live(after, T + WEEK) is None
 
 
 def test_a_policy_is_served_until_it_expires() -> None:
     """With DNS and Policy Host down it is served to the last second and no longer (C3, C4)."""
-    state, now, gets = KEPT, T, 0
+    state, now, gets = CACHED, T, 0
     while now < T + WEEK:
         assert standing(state, now) is not Standing.UNKNOWN
-        assert state.policy == KEPT.policy
+        assert state.policy == CACHED.policy
         step = after_discovery(state, SERVFAIL, now)
         if isinstance(step, Fetch):
             gets += 1
@@ -150,11 +151,11 @@ def test_backing_off_survives_other_failures() -> None:
 
 def test_the_record_is_rechecked_during_back_off() -> None:
     """So that a new id is noticed; the recheck is never later than the next fetch."""
-    state = after_failed_get(KEPT, NOT_FOUND_404, T + 10, B)
+    state = after_failed_get(CACHED, NOT_FOUND_404, T + 10, B)
     waiting = after_txt(state, Discovered(B, 3600), T + 70)
     assert waiting.recheck_at == T + 10 + BACKOFF_FIRST
     assert waiting.failure == state.failure
-    assert waiting.policy == KEPT.policy
+    assert waiting.policy == CACHED.policy
     back = after_txt(waiting, Discovered(A, 60), T + 130)  # the new id was withdrawn
     assert back.failure is None
 
@@ -165,12 +166,12 @@ def test_the_number_of_failing_ids_is_limited() -> None:
     for n in range(10):
         state = after_failed_get(state, NOT_FOUND_404, T + 60 * n, PolicyId(str(n)))
     assert state
-    assert [b.policy_id for b in state.backoffs] == [str(n) for n in range(10 - BACKOFFS_KEPT, 10)]
+    assert [b.policy_id for b in state.backoffs] == [str(n) for n in range(10 - BACKOFFS_MOST, 10)]
 
 
 def test_a_success_clears_failures() -> None:
     """A fetched policy has no failure and no back-offs."""
-    state = after_failed_get(KEPT, NOT_FOUND_404, T + 10, B)
+    state = after_failed_get(CACHED, NOT_FOUND_404, T + 10, B)
     after = after_fetch(state, Fetch(C, 60), policy(), T + 20, 0.0)
     assert (after.failure, after.backoffs) == (None, ())
 
@@ -201,7 +202,7 @@ def test_dns_failure_without_a_cached_policy() -> None:
     assert not after_txt(UNDECIDED, NO_RECORD, T + 31).undecided
 
 
-@pytest.mark.parametrize("state", [ABSENT, KEPT, after_failed_get(KEPT, NOT_FOUND_404, T, B)])
+@pytest.mark.parametrize("state", [ABSENT, CACHED, after_failed_get(CACHED, NOT_FOUND_404, T, B)])
 def test_an_unanswered_query_changes_only_the_recheck(state: State) -> None:
     """A policy or an absence stays as long as it is believed."""
     after = after_txt(state, SERVFAIL, T + 600)
@@ -216,13 +217,13 @@ def test_an_expired_absence_with_an_unanswered_query_is_undecided() -> None:
 def test_an_error_of_this_program_keeps_the_policy() -> None:
     """A live policy stays; without one the domain has none."""
     fault = OwnFaultError("see the log")
-    assert after_fault(KEPT, fault, T + 60).policy == KEPT.policy
+    assert after_fault(CACHED, fault, T + 60).policy == CACHED.policy
     assert after_fault(None, fault, T).policy is None
 
 
 def test_failures_in_a_row_are_counted() -> None:
     """They are counted by code, with the time of the first one and the last reason."""
-    state = after_txt(KEPT, NO_RECORD, T + 60)
+    state = after_txt(CACHED, NO_RECORD, T + 60)
     state = after_txt(state, NO_RECORD, T + 400)
     assert state.failure
     assert (state.failure.count, state.failure.since) == (2, T + 60)
@@ -235,6 +236,6 @@ def test_failures_in_a_row_are_counted() -> None:
 
 def test_a_missing_record_is_no_news_while_a_renewal_fails() -> None:
     """The failed GET remains the failure, and is what is counted."""
-    state = after_failed_get(replace(KEPT, refetch_at=T), CertificateError("expired"), T + 60)
+    state = after_failed_get(replace(CACHED, refetch_at=T), CertificateError("expired"), T + 60)
     after = after_txt(state, NO_RECORD, T + 120)
     assert after == replace(state, checked_at=T + 120, recheck_at=T + 120 + ABSENCE_RECHECK)

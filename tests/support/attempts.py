@@ -56,6 +56,6 @@ def after_failed_get(
     return after_fetch(state, step, error, now, 0.0)
 
 
-KEPT = fetched()
+CACHED = fetched()
 ABSENT = after_txt(None, NO_RECORD, T)
 UNDECIDED = after_txt(None, SERVFAIL, T)
