@@ -67,7 +67,7 @@ class DaneKind(enum.StrEnum):
     UNUSABLE = "unusable"
     """No MX host has usable TLSA records, but those of at least one require TLS."""
     NONE = "none"
-    """The MX RRset is signed, and no MX host has TLSA records."""
+    """The MX RRset is signed, and no MX host has secure TLSA records."""
     INSECURE = "insecure"
     """The MX RRset is not signed, so that DANE does not apply (§2.2.1)."""
     FAILURE = "failure"

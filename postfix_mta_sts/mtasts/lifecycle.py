@@ -84,10 +84,7 @@ class Discovered(Value, frozen=True):
 
 
 class Failure(Value, frozen=True):
-    """Why the last attempt failed.
-
-    An attempt that gives no news (see `_is_no_news`) leaves the failure before it in place.
-    """
+    """Why the last attempt failed; an attempt without news (`_is_no_news`) does not replace it."""
 
     code: str
     """The stable name of the `MtaStsError`."""
