@@ -36,7 +36,7 @@ def add(commands: Commands) -> None:
 def _import(args: argparse.Namespace) -> int:
     path = store_path(settings(args), os.environ)
     try:
-        with sts_resolver.opened(args.file) as rows:
+        with sts_resolver.open_cache(args.file) as rows:
             become_owner_of(path.parent)
             counters = asyncio.run(_take_over(path, rows, verbose=args.verbose))
     except sts_resolver.ForeignCacheError as error:
@@ -68,7 +68,7 @@ def _judged(
         except sts_resolver.RefusedError as error:
             counters[f"refused: {error.refusal}"] += 1
             if verbose:
-                print(f"row {row.number}, {sts_resolver.shown(row.domain)}: {error}")
+                print(f"row {row.number}, {sts_resolver.show_value(row.domain)}: {error}")
 
 
 async def _file(store: Store, domain: Domain, state: State) -> str:

@@ -88,8 +88,8 @@ def test_refused(case: Case) -> None:
     assert (code, err) == (0, "")
     assert lines[:2] == [f"       1 taken into {case.store}", "       2 refused: expired"]
     assert set(lines[2:]) == {
-        "       1 refused: no domain name",
-        "       1 refused: no valid policy",
+        "       1 refused: invalid domain name",
+        "       1 refused: invalid policy",
     }
 
 
@@ -100,8 +100,8 @@ def test_verbose(case: Case) -> None:
         peer.put("bad.test", NOW - 3600, "id1", body(mx=["hostname"]))
     _, lines, _ = case.run("-v")
     assert lines[:2] == [
-        r"row 1, a..\x1b[2J: no domain name: a..\x1b[2J",
-        "row 2, bad.test: no valid policy: line 2: mx: a single label: 'hostname'",
+        r"row 1, a..\x1b[2J: invalid domain name: a..\x1b[2J",
+        "row 2, bad.test: invalid policy: line 2: mx: not a fully qualified host name: 'hostname'",
     ]
 
 

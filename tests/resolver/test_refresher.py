@@ -156,7 +156,9 @@ async def test_a_failed_renewal_is_a_warning_at_growing_intervals(
     caplog.set_level(logging.INFO)
     around.publish()
     await parts.refresher.renew_due()
-    (recovered,) = [m for m in caplog.messages if m.startswith("good.test: recovered id=a ")]
+    (recovered,) = [
+        m for m in caplog.messages if m.startswith("good.test: renewal recovered id=a ")
+    ]
     assert " failures=10 " in recovered
 
 

@@ -1,4 +1,4 @@
-"""Policies and states to keep, of every shape that a Policy Host can make them."""
+"""Policies and states for the store, in every form that a Policy Host can give them."""
 
 from hypothesis import strategies as st
 
@@ -11,7 +11,7 @@ TEXT = f"version: STSv1\nmode: enforce\nmx: mx.good.test\nmax_age: {WEEK}\n"
 
 
 def a_policy(max_age: int = WEEK, note: str = "none") -> Policy:
-    """A valid policy; `note` tells it from others, and makes it long."""
+    """Return a valid policy; `note` makes it differ from others, or long."""
     return parse_policy(TEXT.replace(str(WEEK), str(max_age)).encode() + f"note: {note}\n".encode())
 
 
@@ -21,7 +21,7 @@ def a_state(
     policy_id: str = "id1",
     policy: Policy | None = None,
 ) -> State:
-    """A state as a store gives it back."""
+    """Return a state as a store loads it."""
     return restored(policy or a_policy(), PolicyId(policy_id), fetched_at, refetch_at)
 
 
@@ -49,4 +49,4 @@ STATES = st.builds(
     fetched_at=TIMES,
     refetch_at=TIMES,
 )
-"""States as a store gives them back."""
+"""States as a store loads them."""
