@@ -6,8 +6,6 @@ is opened or looked up, except the CA file: a wrong one is refused before the da
 """
 
 import errno
-import ipaddress
-import os
 import re
 import ssl
 from collections.abc import Callable
@@ -16,36 +14,19 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
-_HOST_NAME = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.)*(?![0-9]+\Z)[A-Za-z0-9-]{1,63}")
+from postfix_mta_sts.config.address import (
+    TcpAddress,
+    UnixAddress,
+    check_nameserver,
+    parse_address,
+)
+
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MODE = re.compile(r"0?[0-7]{3}")
 _ID = re.compile(r"[0-9]{1,10}")
 _ID_NONE: Final = 2**32 - 1  # chown(2): "leave it as it is"
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}")
-_SOCKET_PATH_MOST: Final = 107  # unix(7): sun_path has 108 bytes, the last of them null
-
-
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """A host, without brackets, and a port; port 0 stands for any that is free."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    """The absolute path of a UNIX socket."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,47 +54,12 @@ def _word(value: object) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
-
-
-def _host_port(text: str) -> TcpAddress:
-    match = _HOST_PORT.fullmatch(text)
-    if not match or int(match[3]) > 65535:
-        raise ValueError
-    host = str(ipaddress.IPv6Address(match[1])) if match[1] else match[2].lower()
-    return TcpAddress(host, int(match[3]))
-
-
 def _address(value: object) -> TcpAddress | UnixAddress:
-    text = _text(value)
-    if text.startswith("unix:"):
-        return UnixAddress(_socket_path(text.removeprefix("unix:")))
-    address = _host_port(text)
-    if not _is_ip(address.host) and not _HOST_NAME.fullmatch(address.host):
-        raise ValueError
-    return address
-
-
-def _socket_path(text: str) -> Path:
-    if not text.startswith("/"):
-        raise ValueError("the path is not absolute")
-    if len(os.fsencode(text)) > _SOCKET_PATH_MOST:
-        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_MOST} bytes")
-    return Path(text)
+    return parse_address(_text(value))
 
 
 def _nameserver(value: object) -> str:
-    text = _text(value)
-    if not _is_ip(text):
-        server = _host_port(text)
-        if not _is_ip(server.host) or not server.port:
-            raise ValueError
-    return text
+    return check_nameserver(_text(value))
 
 
 def _mode(value: object) -> int:

@@ -14,8 +14,9 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct, field
 
 from postfix_mta_sts.config import decode, environment, field_types, yaml_document
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.decode import ConflictError
-from postfix_mta_sts.config.field_types import FieldType, TcpAddress, UnixAddress
+from postfix_mta_sts.config.field_types import FieldType
 from postfix_mta_sts.errors import UserError
 
 __all__ = [
@@ -32,8 +33,6 @@ __all__ = [
     "MetricsSettings",
     "RefreshSettings",
     "Settings",
-    "TcpAddress",
-    "UnixAddress",
     "default_cache_path",
     "default_control_path",
     "load",

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import fields
 
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.environment import PREFIX, overlaid
 from postfix_mta_sts.config.settings import (
     ConfigError,
     MapSettings,
     Settings,
-    TcpAddress,
-    UnixAddress,
     load,
     parse,
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import fields
 
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import (
     CacheSettings,
     ConfigError,
@@ -24,8 +25,6 @@ from postfix_mta_sts.config.settings import (
     MapSettings,
     RefreshSettings,
     Settings,
-    TcpAddress,
-    UnixAddress,
     default_cache_path,
     load,
     parse,
