@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.cli.locate import become_owner_of, opened_store, store_path
+from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
 from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, settings
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
@@ -52,7 +52,7 @@ async def _take_over(
 ) -> Counter[str]:
     counters: Counter[str] = Counter()
     judged = _judged(rows, counters, verbose=verbose)
-    async with opened_store(path) as store:
+    async with open_store(path) as store:
         while some := list(islice(judged, _AT_ONCE)):
             counters.update(await asyncio.gather(*(_file(store, *each) for each in some)))
     return counters

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
-from postfix_mta_sts.cli.reaching import control_client
 from postfix_mta_sts.cli.times import NEVER, ago, ahead, dated, moment, span
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.mtasts.domain import parse_domain

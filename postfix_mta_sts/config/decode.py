@@ -29,7 +29,7 @@ class ConflictError(ValueError):
         self.reason = reason
 
 
-def struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
+def decode_struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
     """The struct that `node` holds. Raises `DocumentError` at the first thing that is wrong."""
     known = {f.name: f for f in fields(cls)}
     allowed = f"allowed: {', '.join(known)}"
@@ -60,7 +60,7 @@ def _attribute(attribute: FieldInfo, node: Node, where: str) -> object:
 def _read(kind: object, node: Node, where: str) -> object:
     """The value that `node` is, as one of the type `kind`."""
     if isinstance(kind, type) and issubclass(kind, Struct):
-        return struct(kind, node, where)
+        return decode_struct(kind, node, where)
     if get_origin(kind) is tuple:
         if not isinstance(node.value, tuple):
             _refuse(node, where, f"found {_shown(node)}; allowed: a list")

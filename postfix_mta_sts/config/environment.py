@@ -21,7 +21,7 @@ PREFIX: Final = "POSTFIX_MTA_STS__"
 _PLAIN = re.compile(r"[!-~]{1,200}")
 
 
-def overlaid(root: Node, environ: Mapping[str, str]) -> Node:
+def apply_environment(root: Node, environ: Mapping[str, str]) -> Node:
     """The document, with each variable's value in the place of what stood at its key.
 
     A variable for one key wins over one for the section around it. Raises `DocumentError`, which

@@ -13,9 +13,10 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from postfix_mta_sts.config import decode, environment, field_types, yaml_document
+from postfix_mta_sts.config import field_types, yaml_document
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
-from postfix_mta_sts.config.decode import ConflictError
+from postfix_mta_sts.config.decode import ConflictError, decode_struct
+from postfix_mta_sts.config.environment import apply_environment
 from postfix_mta_sts.config.field_types import FieldType
 from postfix_mta_sts.errors import UserError
 
@@ -258,7 +259,7 @@ def parse(text: str, source: str, environ: Mapping[str, str] = _NOTHING) -> Sett
     `environ` says wins, and is named by its variable.
     """
     try:
-        return decode.struct(Settings, environment.overlaid(yaml_document.read(text), environ))
+        return decode_struct(Settings, apply_environment(yaml_document.read(text), environ))
     except yaml_document.DocumentError as error:
         place = error.source or f"{source}:{error.line}"
         raise ConfigError(f"{place}: {error}") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.cli.locate import become_owner_of, opened_store, store_path
+from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
 from postfix_mta_sts.cli.parser import CommandError
 from postfix_mta_sts.config.settings import Settings, parse
 
@@ -47,8 +47,8 @@ class TestBecomeOwnerOf:
     """`become_owner_of`, in processes of their own."""
 
     SCRIPT = (
-        "import os, sys, pathlib; from postfix_mta_sts.cli import locate as filing;"
-        "filing.become_owner_of(pathlib.Path(sys.argv[1]));"
+        "import os, sys, pathlib; from postfix_mta_sts.cli import locate;"
+        "locate.become_owner_of(pathlib.Path(sys.argv[1]));"
         "print(os.getresuid(), os.getresgid(), os.getgroups())"
     )
 
@@ -87,7 +87,7 @@ async def test_what_a_store_says(tmp_path: Path) -> None:
     path = tmp_path / "policies.db"
 
     async def write() -> None:
-        async with opened_store(path) as store:
+        async with open_store(path) as store:
             with closing(sqlite3.connect(path, isolation_level=None)) as db:
                 db.execute("BEGIN IMMEDIATE")
                 await store.remove_expired(0.0)

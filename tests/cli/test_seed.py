@@ -116,13 +116,13 @@ async def test_bad_lines(net: Internet, tmp_path: Path) -> None:
     net.publish("good.test")
     done = await run(net, tmp_path, "good.test\nx y\n\x1b[2J\n" + "-\n" * 30)
     assert done.code == 0
-    assert done.lines == ["       1 enforce", "      32 bad lines"]
+    assert done.lines == ["       1 enforce", "      32 lines without a valid domain"]
     told = done.err.splitlines()
     assert told[:2] == [
         "-:2: not a domain name: 'x y'",
         r"-:3: not a domain name: '\x1b[2J'",
     ]
-    assert (len(told), told[-1]) == (21, "-: 12 more lines that name no domain")
+    assert (len(told), told[-1]) == (21, "-: 12 more lines without a valid domain")
 
 
 async def test_verbose(net: Internet, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ async def test_interrupted(net: Internet, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert (process.returncode, err) == (2, b"")
-    assert out.decode().splitlines() == ["       1 enforce", "       1 not asked for any more"]
+    assert out.decode().splitlines() == ["       1 enforce", "       1 not looked up: interrupted"]
 
 
 async def test_progress(net: Internet, tmp_path: Path) -> None:

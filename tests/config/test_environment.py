@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
-from postfix_mta_sts.config.environment import PREFIX, overlaid
+from postfix_mta_sts.config.environment import PREFIX, apply_environment
 from postfix_mta_sts.config.settings import (
     ConfigError,
     MapSettings,
@@ -175,7 +175,7 @@ def test_any_variables(environ: dict[str, str]) -> None:
 def test_what_the_document_said_is_not_changed() -> None:
     """The document as it was read stays as it is."""
     root = Node({"https": Node({"timeout": Node(1, 2)}, 1)}, 1)
-    made = overlaid(root, {f"{PREFIX}HTTPS__TIMEOUT": "2"})
+    made = apply_environment(root, {f"{PREFIX}HTTPS__TIMEOUT": "2"})
     assert made == Node(
         {"https": Node({"timeout": Node(2, 1, f"{PREFIX}HTTPS__TIMEOUT")}, 1)},
         1,
