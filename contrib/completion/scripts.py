@@ -12,7 +12,7 @@ from typing import Final
 
 import shtab
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import build_parser
 
 NAMES: Final = {
     "bash": "postfix-mta-sts",
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     """Write all of them."""
     folder.mkdir(parents=True, exist_ok=True)
     for shell, name in NAMES.items():
-        parser = cli.parser()
+        parser = build_parser()
         for action in _actions(parser):
             if "FILE" in str(action.metavar):
                 action.complete = shtab.FILE  # type: ignore[attr-defined] # where shtab looks for it

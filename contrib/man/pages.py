@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import build_parser
 
 HERE: Final = Path(__file__).parent
 EXAMPLE: Final = HERE.parents[1] / "config.example.yml"
@@ -36,7 +36,7 @@ _ESCAPES: Final = {
 def main(folder: Path) -> None:
     """Write both pages."""
     folder.mkdir(parents=True, exist_ok=True)
-    parser = cli.parser()
+    parser = build_parser()
     lines = EXAMPLE.read_text("utf-8").splitlines()
     # https://reproducible-builds.org/specs/source-date-epoch/
     when = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())))

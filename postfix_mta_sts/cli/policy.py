@@ -73,9 +73,9 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _print_list(entries: Iterator[Mapping[str, Any]]) -> None:
-    from postfix_mta_sts.cli import terminal as tables  # noqa: PLC0415 (rich: see there)
+    from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
-    table = tables.Columns(
+    table = terminal.Columns(
         "domain", "mode", "id", "fetched", "expires", "asked", "times", "failure"
     )
     while some := list(islice(entries, _ROWS_AT_ONCE)):
@@ -124,15 +124,15 @@ def _forget(args: argparse.Namespace) -> int:
 
 
 def _print_known(known: Mapping[str, Any]) -> None:
-    from postfix_mta_sts.cli import terminal as tables  # noqa: PLC0415 (rich: see there)
+    from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
     print(known["domain"])
     if not known["known"]:
         print("nothing is known")
     else:
-        print(tables.pairs(_facts(known, time.time())))
+        print(terminal.pairs(_facts(known, time.time())))
     if known["history"]:
-        history = tables.Columns("accepted", "last fetched", "mode", "id", "mx")
+        history = terminal.Columns("accepted", "last fetched", "mode", "id", "mx")
         print()
         print(history.block(map(_accepted, known["history"])))
 

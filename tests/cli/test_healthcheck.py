@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import main
 from tests.support.daemons import daemon
 from tests.support.internet import SOCKETMAP, Internet, internet
 
 
 async def run(config: Path, *words: str) -> int:
     """The command's exit code, while the servers in this event loop answer it."""
-    return await asyncio.to_thread(cli.main, ["healthcheck", "--config", str(config), *words])
+    return await asyncio.to_thread(main, ["healthcheck", "--config", str(config), *words])
 
 
 def config(net: Internet, folder: Path) -> Path:
@@ -96,11 +96,11 @@ def test_environment(
     """Where to ask may be said by the environment, as for the daemon itself."""
     monkeypatch.setenv("POSTFIX_MTA_STS__LISTEN", f"[{{socketmap: 'unix:{tmp_path / 'none'}'}}]")
     path = written(tmp_path, socketmap="127.0.0.1:1")
-    assert cli.main(["healthcheck", "--config", str(path)]) == 2
+    assert main(["healthcheck", "--config", str(path)]) == 2
     said = f"postfix-mta-sts: socketmap unix:{tmp_path / 'none'}: No such file or directory\n"
     assert capsys.readouterr().err == said
     monkeypatch.setenv("POSTFIX_MTA_STS__LOG__LEVLE", "info")
-    assert cli.main(["healthcheck", "--config", str(path)]) == 2
+    assert main(["healthcheck", "--config", str(path)]) == 2
     assert capsys.readouterr().err.startswith(
         "postfix-mta-sts: POSTFIX_MTA_STS__LOG__LEVLE: log.levle: unknown key; allowed: level, "
     )

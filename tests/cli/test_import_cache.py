@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import Row
@@ -31,7 +31,7 @@ class Case:
 
     def run(self, *options: str) -> tuple[int, list[str], str]:
         """The exit code, the lines on standard output, and what is on standard error."""
-        code = cli.main(["import", str(self.peer), "--config", str(self._config), *options])
+        code = main(["import", str(self.peer), "--config", str(self._config), *options])
         out, err = self._capsys.readouterr()
         return code, out.splitlines(), err
 

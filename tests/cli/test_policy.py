@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
@@ -110,7 +110,7 @@ class TestList:
     async def test_no_time(self, word: str, capsys: pytest.CaptureFixture[str]) -> None:
         """What is no length of time is refused before anybody is asked."""
         with pytest.raises(SystemExit) as end:
-            cli.main(["policy", "list", f"--expiring={word}"])
+            main(["policy", "list", f"--expiring={word}"])
         assert end.value.code == 2
         assert "not a number of seconds" in capsys.readouterr().err
 

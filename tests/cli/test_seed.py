@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,17 +18,10 @@ from postfix_mta_sts.store import Row
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.daemons import PATIENCE
 from tests.support.dns import Fault
-from tests.support.internet import Internet, internet
+from tests.support.internet import Internet
 from tests.support.policy_host import ok, policy_text
 
 GOOD = Domain("good.test")
-
-
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet on loopback."""
-    async with internet(tmp_path) as net:
-        yield net
 
 
 @dataclass

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import build_parser
 from postfix_mta_sts.config.settings import Settings
 from tests.support.programs import program
 
@@ -53,7 +53,9 @@ def keys() -> Iterator[tuple[str, str]]:
                 yield section.name, key.name
 
 
-@pytest.mark.parametrize("command", list(commands(cli.parser())), ids=lambda command: command.prog)
+@pytest.mark.parametrize(
+    "command", list(commands(build_parser())), ids=lambda command: command.prog
+)
 def test_command(pages: Path, command: argparse.ArgumentParser) -> None:
     """Each command has its part in (1), with all its arguments."""
     text = plain(pages / "postfix-mta-sts.1")
