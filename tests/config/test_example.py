@@ -10,19 +10,19 @@ from tests.support.config import keys
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
 
 
-def test_says_the_defaults() -> None:
-    """The example file, as it stands, says what holds without it."""
+def test_equals_the_defaults() -> None:
+    """The example file, unchanged, sets every key to its default."""
     assert load(EXAMPLE) == Settings()
 
 
 def test_names_every_key() -> None:
-    """Every key that there is stands in the example file, be it as a comment."""
+    """The example file contains every key, if only in a comment."""
     text = EXAMPLE.read_text("utf-8")
     assert {k for k in keys(Settings) if not re.search(rf"\b{k}:", text)} == set()
 
 
-def test_comments_hold() -> None:
-    """What the example shows as comments can be used as it stands there."""
+def test_commented_examples_are_valid() -> None:
+    """The examples in comments are valid once the comment sign is removed."""
     text = EXAMPLE.read_text("utf-8")
     shown = re.sub(r"^  # (?=[ -] |\w+:)", "  ", text, flags=re.MULTILINE)
     settings = parse(shown, "example")

@@ -17,18 +17,18 @@ from tests.support.tls import Authority
 
 
 class TestDurations:
-    """Numbers of seconds."""
+    """Durations."""
 
     @pytest.mark.parametrize(
         ("written", "seconds"),
         [("1", 1), ("0.5", 0.5), ("'2'", 2), ("30s", 30), ("1.5m", 90), ("0.001s", 0.001)],
     )
     def test_read(self, written: str, seconds: float) -> None:
-        """A duration is a number of seconds, or has its unit with it."""
+        """A duration is a number of seconds, or a number with a unit."""
         assert parse(f"lookup: {{timeout: {written}}}", "x").lookup.timeout == seconds
 
     def test_units(self) -> None:
-        """Hours and days are read too."""
+        """Hours and days are units too."""
         assert parse("refresh: {idle_after: 1h}", "x").refresh.idle_after == 3600
         assert parse("refresh: {idle_after: 2d}", "x").refresh.idle_after == 172800
 
@@ -51,19 +51,19 @@ class TestDurations:
         ],
     )
     def test_refused(self, written: str) -> None:
-        """What is no duration, or none that makes sense, is refused with what is allowed."""
-        said = refused(f"lookup:\n  timeout: {written}")
-        assert said.startswith("x.yml:2: lookup.timeout: found ")
-        assert said.endswith(
+        """The error for a wrong duration names the allowed forms and limits."""
+        error = refused(f"lookup:\n  timeout: {written}")
+        assert error.startswith("x.yml:2: lookup.timeout: found ")
+        assert error.endswith(
             "; allowed: a number of seconds, or 30s, 5m, 1h, 30d, from 0.001s to 90s"
         )
 
 
 class TestValues:
-    """The other values."""
+    """The other types."""
 
     def test_read(self, tmp_path: Path) -> None:
-        """What is allowed is read."""
+        """Allowed values are read."""
         certificate_file = Authority().write(tmp_path)
         settings = parse(
             f"""
@@ -114,39 +114,39 @@ class TestValues:
                 "/no/such",
                 "found '/no/such': No such file or directory; allowed: ",
             ),
-            ("https", "ca_file", __file__, ": it holds no certificate in PEM form; allowed: "),
+            ("https", "ca_file", __file__, ": it contains no certificate in PEM format; allowed: "),
             ("https", "proxy", "socks5://a:1", "found 'socks5://a:1'; allowed: http://host:port"),
             ("https", "proxy", "http://a:0", "found 'http://a:0'; allowed: http://host:port"),
             ("https", "proxy", "http://", "found 'http://'; allowed: http://host:port"),
             ("https", "proxy", "'http://a b'", "found 'http://a b'; allowed: http://host:port"),
             ("https", "proxy", "http://a:x", "allowed: http://host:port, or null"),
-            ("https", "proxy", "http://a/b", ": there is more in it than a host and a port; allow"),
+            ("https", "proxy", "http://a/b", ": only a host and a port are supported; allowed: "),
             ("https", "proxy", "{a: 1}", "found a mapping; allowed: http://host:port, or null"),
             ("log", "level", "INFO", "found 'INFO'; allowed: debug, info, warning or error"),
             ("log", "format", "[text]", "found a list; allowed: text or json"),
         ],
     )
     def test_refused(self, section: str, key: str, written: str, rest: str) -> None:
-        """What is not allowed is refused with its line, its key, itself and what is allowed."""
-        said = refused(f"{section}:\n  {key}: {written}\n")
-        assert said.startswith(f"x.yml:2: {section}.{key}: found ")
-        assert rest in said
+        """An error names the line, the key, the value and the allowed values."""
+        error = refused(f"{section}:\n  {key}: {written}\n")
+        assert error.startswith(f"x.yml:2: {section}.{key}: found ")
+        assert rest in error
 
     @pytest.mark.parametrize(
         "written",
         ["dns.test", "dns.test:53", "192.0.2.1:0", "fe80::1%eth0", "192.0.2.1:99999", "", "1.1"],
     )
-    def test_no_nameserver(self, written: str) -> None:
-        """A nameserver is an address: a name would need another to be found."""
-        said = refused(f"dns: {{nameservers: [192.0.2.1, '{written}']}}")
-        assert said.startswith(
+    def test_invalid_nameserver(self, written: str) -> None:
+        """A name server is an IP address: a host name would need another name server."""
+        error = refused(f"dns: {{nameservers: [192.0.2.1, '{written}']}}")
+        assert error.startswith(
             f"x.yml:1: dns.nameservers[1]: found '{written}'; allowed: 192.0.2.1,"
         )
 
     def test_password_is_not_shown(self) -> None:
-        """A refused proxy does not bring its password into the log."""
+        """The error for a wrong proxy URL does not contain its password."""
         assert "secret" not in refused("https: {proxy: 'http://u:secret@h:0'}")
 
     def test_long_value_is_cut(self) -> None:
-        """A refused value is shown so far as to be known again."""
+        """The error shows only the beginning of a long value."""
         assert len(refused(f"log: {{level: {'x' * 5000}}}")) < 200

@@ -10,7 +10,7 @@ from tests.support.config import refused
 
 
 class TestListen:
-    """The addresses."""
+    """The key `listen`."""
 
     @pytest.mark.parametrize(
         ("written", "address"),
@@ -24,14 +24,14 @@ class TestListen:
         ],
     )
     def test_address(self, written: str, address: TcpAddress | UnixAddress) -> None:
-        """An address is read in its one form, over the wire that the key names."""
+        """An address is parsed into its normal form, for either protocol."""
         for wire in ("socketmap", "tcp_table"):
             (listener,) = parse(f"listen: [{{{wire}: '{written}'}}]", "x").listen
             assert (listener.wire, listener.address) == (wire, address)
 
     @pytest.mark.parametrize("written", ["127.0.0.1:1", "[::1]:1", "a.test:1", "unix:/run/x"])
     def test_address_as_text(self, written: str) -> None:
-        """An address reads as it is written."""
+        """The text of an address is what the configuration wrote."""
         assert str(parse(f"listen: [{{socketmap: '{written}'}}]", "x").listen[0].address) == written
 
     @pytest.mark.parametrize(
@@ -42,34 +42,34 @@ class TestListen:
             "::1:8461", "[a]:1", "[127.0.0.1]:1", "inet:127.0.0.1:1", "*:1", "unix:", "unix:/\\0",
         ],
     )  # fmt: skip
-    def test_no_address(self, written: str) -> None:
-        """What is no address is refused with the forms that are."""
-        said = refused(f'listen:\n  - socketmap: "{written}"')
-        assert said.startswith("x.yml:2: listen[0].socketmap: found '")
-        assert said.endswith("; allowed: host:port, [v6]:port or unix:/path, or null")
+    def test_invalid_address(self, written: str) -> None:
+        """The error for an invalid address names the allowed forms."""
+        error = refused(f'listen:\n  - socketmap: "{written}"')
+        assert error.startswith("x.yml:2: listen[0].socketmap: found '")
+        assert error.endswith("; allowed: host:port, [v6]:port or unix:/path, or null")
 
     @pytest.mark.parametrize(
         ("path", "reason"),
         [("run/x", "the path is not absolute"), ("/" + 107 * "ü", "at most 107 bytes")],
     )
-    def test_no_socket_path(self, path: str, reason: str) -> None:
-        """A path that no socket can have is refused."""
+    def test_invalid_socket_path(self, path: str, reason: str) -> None:
+        """A path that a socket cannot have is refused."""
         assert reason in refused(f"listen: [{{socketmap: 'unix:{path}'}}]")
 
     @pytest.mark.parametrize("written", ['"0660"', "0660", "660", "'660'"])
-    def test_mode_is_octal_however_written(self, written: str) -> None:
-        """A mode is octal, in quotes or without: YAML 1.1 would make 432 of 0660."""
+    def test_mode_is_octal_with_or_without_quotes(self, written: str) -> None:
+        """A mode is octal, with or without quotes; YAML 1.1 would read 0660 as 432."""
         text = f"listen: [{{socketmap: 'unix:/x', mode: {written}}}]"
         assert parse(text, "x").listen[0].mode == 0o660
 
     @pytest.mark.parametrize(
         "written", ["'0860'", "0o660", "1777", "66", "true", "6.6", "[6]", "rw"]
     )
-    def test_no_mode(self, written: str) -> None:
-        """What is not three octal digits is no mode."""
-        said = refused(f"listen: [{{socketmap: 'unix:/x', mode: {written}}}]")
-        assert said.startswith("x.yml:1: listen[0].mode: found ")
-        assert said.endswith('; allowed: octal digits in quotes, like "0660", or null')
+    def test_invalid_mode(self, written: str) -> None:
+        """Only three octal digits are a mode."""
+        error = refused(f"listen: [{{socketmap: 'unix:/x', mode: {written}}}]")
+        assert error.startswith("x.yml:1: listen[0].mode: found ")
+        assert error.endswith('; allowed: octal digits in quotes, like "0660", or null')
 
     @pytest.mark.parametrize(
         ("written", "account"),
@@ -79,52 +79,52 @@ class TestListen:
         ],
     )  # fmt: skip
     def test_owner_and_group(self, written: str, account: str | int) -> None:
-        """Accounts are names or ids."""
+        """Owner and group are names or ids."""
         text = f"listen: [{{socketmap: 'unix:/x', owner: {written}, group: {written}}}]"
         (listener,) = parse(text, "x").listen
         assert (listener.owner, listener.group) == (account, account)
 
     @pytest.mark.parametrize("written", ["4294967295", "-1", "a b", "true", "a:b", "''"])
-    def test_no_account(self, written: str) -> None:
-        """What can be neither a name nor an id is refused."""
-        said = refused(f"listen: [{{socketmap: 'unix:/x', group: {written}}}]")
-        assert said.startswith("x.yml:1: listen[0].group: found ")
+    def test_invalid_account(self, written: str) -> None:
+        """A value that can be neither a name nor an id is refused."""
+        error = refused(f"listen: [{{socketmap: 'unix:/x', group: {written}}}]")
+        assert error.startswith("x.yml:1: listen[0].group: found ")
 
     @pytest.mark.parametrize(
-        ("listener", "said"),
+        ("listener", "error"),
         [
-            ("{}", "2: listen[0].socketmap: either it or tcp_table is needed, and not both"),
-            ("null", "2: listen[0].socketmap: either it or tcp_table is needed, and not both"),
-            ("{socketmap: 'a:1', tcp_table: 'a:2'}", "2: listen[0].socketmap: either it or"),
-            ("{socketmap: 'a:1',\n tlsrpt: true}", "3: listen[0].tlsrpt: goes with tcp_table only"),
-            ("{socketmap: 'a:1',\n mode: '0660'}", "3: listen[0].mode: goes with unix:/path only"),
-            ("{tcp_table: 'a:1',\n owner: 0}", "3: listen[0].owner: goes with unix:/path only"),
-            ("{tcp_table: 'a:1',\n group: x}", "3: listen[0].group: goes with unix:/path only"),
+            ("{}", "2: listen[0].socketmap: a listener needs either socketmap or tcp_table"),
+            ("null", "2: listen[0].socketmap: a listener needs either socketmap or tcp_table"),
+            ("{socketmap: 'a:1', tcp_table: 'a:2'}", "2: listen[0].socketmap: a listener needs"),
+            ("{socketmap: 'a:1',\n tlsrpt: true}", "3: listen[0].tlsrpt: only for tcp_table"),
+            ("{socketmap: 'a:1',\n mode: '0660'}", "3: listen[0].mode: only for a UNIX socket"),
+            ("{tcp_table: 'a:1',\n owner: 0}", "3: listen[0].owner: only for a UNIX socket"),
+            ("{tcp_table: 'a:1',\n group: x}", "3: listen[0].group: only for a UNIX socket"),
         ],
     )
-    def test_keys_that_do_not_fit(self, listener: str, said: str) -> None:
-        """Keys that make no sense together are refused."""
-        assert refused(f"listen:\n - {listener}").startswith(f"x.yml:{said}")
+    def test_conflicting_keys(self, listener: str, error: str) -> None:
+        """Keys that exclude each other are refused."""
+        assert refused(f"listen:\n - {listener}").startswith(f"x.yml:{error}")
 
     @pytest.mark.parametrize(
         ("first", "second"),
         [("A.test:1", "a.test:1"), ("[::1]:1", "[0:0::1]:1"), ("unix:/x", "unix:/x")],
     )
     def test_twice(self, first: str, second: str) -> None:
-        """One address is listened on once, however it is written and whatever is spoken there."""
+        """An address may be given once, in whatever form and for whichever protocol."""
         text = f"\nlisten: [{{socketmap: '{first}'}}, {{tcp_table: '{second}'}}]"
-        assert refused(text) == f"x.yml:2: listen: {first.lower()} stands there twice"
+        assert refused(text) == f"x.yml:2: listen: {first.lower()} is given twice"
 
     def test_any_free_port_twice(self) -> None:
-        """Port 0 is another port each time."""
+        """Port 0 may be given twice: the system chooses another port each time."""
         text = "listen: [{socketmap: '127.0.0.1:0'}, {tcp_table: '127.0.0.1:0', tlsrpt: true}]"
         assert parse(text, "x").listen[1].tlsrpt
 
     def test_null_is_the_default(self) -> None:
-        """A key of a listener that is null is as though it were not there."""
+        """A key of a listener that is null keeps its default."""
         text = "listen: [{socketmap: 'a:1', tcp_table: null, mode: null, owner: , group: ~}]"
         assert parse(text, "x").listen == (ListenerSettings(socketmap=TcpAddress("a", 1)),)
 
-    def test_nowhere(self) -> None:
-        """A daemon that listens nowhere is no use."""
+    def test_no_listener(self) -> None:
+        """At least one listener is needed."""
         assert refused("listen: []") == "x.yml:1: listen: at least one address is needed"

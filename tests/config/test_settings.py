@@ -1,4 +1,4 @@
-"""What may be said is read; what may not is refused, with the key and what is allowed."""
+"""Defaults, sections and files; errors name the key and the allowed values."""
 
 import json
 import re
@@ -31,15 +31,15 @@ from tests.support.config import keys, refused
 
 
 class TestDefaults:
-    """What holds where nothing is said."""
+    """The defaults."""
 
     @pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "https:\nlisten:\nmaps:\n", "---\n"])
-    def test_nothing_said(self, text: str) -> None:
-        """An empty file and empty sections are the defaults."""
+    def test_empty_file(self, text: str) -> None:
+        """An empty file and empty sections give the defaults."""
         assert parse(text, "x.yml") == Settings()
 
     def test_values(self) -> None:
-        """The defaults are those that the project has promised."""
+        """The defaults are those that the project has documented."""
         assert Settings() == Settings(
             listen=(ListenerSettings(socketmap=TcpAddress("127.0.0.1", 8461)),),
             maps={
@@ -66,8 +66,8 @@ class TestDefaults:
 class TestMaps:
     """The map names."""
 
-    def test_added_to_the_known_ones(self) -> None:
-        """Names of one's own are added; one that is known already is replaced."""
+    def test_added_to_the_defaults(self) -> None:
+        """New map names are added; a built-in name is replaced."""
         maps = parse("maps: {mine: {servername: false}, QUERYwithTLSRPT: , 1: {}}", "x").maps
         assert maps == {
             "postfix": MapSettings(),
@@ -78,35 +78,38 @@ class TestMaps:
         }
 
     @pytest.mark.parametrize("name", ["a b", "", "ü", "a\n"])
-    def test_no_map_name(self, name: str) -> None:
-        """A name that no request can bear is refused."""
-        said = refused(f"\nmaps: {{{json.dumps(name)}: {{}}}}")
-        assert said == f"x.yml:2: maps: {name!r} is not printable ASCII without blanks"
+    def test_invalid_map_name(self, name: str) -> None:
+        """A name that a request cannot contain is refused."""
+        error = refused(f"\nmaps: {{{json.dumps(name)}: {{}}}}")
+        assert error == (
+            f"x.yml:2: maps: {name!r};"
+            " allowed: names of 1 to 100 printable ASCII characters, no spaces"
+        )
 
 
 class TestShape:
     """Keys and sections."""
 
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "error"),
         [
             ("- 1", "x.yml:1: found a list; allowed: the keys listen, maps, cache, lookup, dns, "),
             ("hello", "x.yml:1: found 'hello'; allowed: the keys listen, "),
             ("log: 3", "x.yml:1: log: found 3; allowed: the keys level, format"),
-            ("maps: [a]", "x.yml:1: maps: found a list; allowed: map names and their dress"),
+            ("maps: [a]", "x.yml:1: maps: found a list; allowed: map names with their settings"),
             ("maps: {a: {b: 1}}", "x.yml:1: maps.a.b: unknown key; allowed: tlsrpt, servername, "),
             ("maps: {'a.b': 1}", "x.yml:1: maps.'a.b': found 1; allowed: the keys tlsrpt, "),
             ("\nlsten: 1", "x.yml:2: lsten: unknown key; allowed: listen, maps, "),
             ("log:\n  levle: info", "x.yml:2: log.levle: unknown key; allowed: level, format"),
             ("listen: {a: 1}", "x.yml:1: listen: found a mapping; allowed: a list"),
             ("listen: [{port: 1}]", "x.yml:1: listen[0].port: unknown key; allowed: socketmap, "),
-            ("a: 1\na: 2", "x.yml:2: the key 'a' stands in line 1 too"),
+            ("a: 1\na: 2", "x.yml:2: duplicate key 'a'; it is already set in line 1"),
             ("a: b: c", "x.yml:1: not YAML: mapping values are not allowed here"),
         ],
     )
-    def test_refused(self, text: str, said: str) -> None:
-        """What is at the wrong place is refused with its path and what belongs there."""
-        assert refused(text).startswith(said)
+    def test_refused(self, text: str, error: str) -> None:
+        """An error names the path of the key, and what is allowed there."""
+        assert refused(text).startswith(error)
 
 
 class TestLoad:
@@ -118,15 +121,15 @@ class TestLoad:
         path.write_text("log: {level: error}  # ü", "utf-8")
         assert load(path).log.level == "error"
 
-    def test_refused_with_its_name(self, tmp_path: Path) -> None:
-        """What is refused names its file."""
+    def test_error_names_the_file(self, tmp_path: Path) -> None:
+        """An error names the file."""
         path = tmp_path / "x.yml"
         path.write_text("log: 1", "utf-8")
         with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}:1: log: found 1"):
             load(path)
 
-    def test_no_file(self, tmp_path: Path) -> None:
-        """A file that is not there is refused, not taken for an empty one."""
+    def test_missing_file(self, tmp_path: Path) -> None:
+        """A missing file is an error, and not an empty configuration."""
         with pytest.raises(
             ConfigError, match=r"x\.yml: cannot be read: No such file or directory$"
         ):
@@ -141,7 +144,7 @@ class TestLoad:
 
 
 class TestDefaultCachePath:
-    """Where policies are kept if nobody says."""
+    """The path of the store if the configuration does not set it."""
 
     @pytest.mark.parametrize(
         ("environ", "path"),
@@ -160,11 +163,11 @@ class TestDefaultCachePath:
         ],
     )
     def test_by_environment(self, environ: dict[str, str], path: str) -> None:
-        """The state directory of systemd comes first, then the user's own."""
+        """The state directory of systemd comes first, then that of the user."""
         assert default_cache_path(environ) == Path(path)
 
-    def test_without_any(self) -> None:
-        """Without an environment the user's home is still found."""
+    def test_empty_environment(self) -> None:
+        """Without variables the home folder of the user is used."""
         path = default_cache_path({})
         assert path == Path.home() / ".local/state/postfix-mta-sts/policies.db"
 
@@ -179,11 +182,11 @@ _junk = st.recursive(
 
 
 class TestProperty:
-    """Whatever stands in the text."""
+    """Any text."""
 
     @given(st.dictionaries(st.sampled_from([f.name for f in fields(Settings)]), _junk))
     def test_any_values(self, document: dict[str, object]) -> None:
-        """Any document under the known keys is read or refused, in one printable line."""
+        """Any values of known keys are accepted, or refused with an error of one line."""
         try:
             parse(yaml.safe_dump(document, allow_unicode=True), "x.yml")
         except ConfigError as error:
@@ -192,7 +195,7 @@ class TestProperty:
 
     @given(st.text())
     def test_any_text(self, text: str) -> None:
-        """Any text is read or refused."""
+        """Any text is accepted or refused."""
         try:
             parse(text, "x.yml")
         except ConfigError as error:
