@@ -36,16 +36,17 @@ class Commands:
         self, name: str, run: Callable[[argparse.Namespace], int], text: str
     ) -> argparse.ArgumentParser:
         """Add a command; return its parser, to which the caller adds arguments."""
-        command = self._parsers.add_parser(
-            name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
-        )
+        command = self._add_parser(name, text)
         command.set_defaults(command=run)
         return command
 
     def group(self, name: str, text: str) -> "Commands":
         """Add a command that has commands of its own."""
-        parser = self._parsers.add_parser(name, help=text, allow_abbrev=False)
-        return add_commands(parser)
+        return add_commands(self._add_parser(name, text))
+
+    def _add_parser(self, name: str, text: str) -> argparse.ArgumentParser:
+        sentence = f"{text[0].upper()}{text[1:]}."
+        return self._parsers.add_parser(name, help=text, description=sentence, allow_abbrev=False)
 
 
 def add_commands(parser: argparse.ArgumentParser) -> Commands:

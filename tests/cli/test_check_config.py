@@ -8,14 +8,14 @@ from tests.support.commands import Commands, Done
 
 
 def test_good(commands: Commands, tmp_path: Path) -> None:
-    """A valid file is called so; exit code 0."""
+    """For a valid file the command says so; exit code 0."""
     path = tmp_path / "c.yml"
     path.write_text("lookup: {timeout: 5s}\n")
     assert commands.run("check-config", path) == Done(0, f"{path}: valid\n", "")
 
 
 def test_bad(commands: Commands, tmp_path: Path) -> None:
-    """What is wrong is one line on stderr: file, line, key, what was found, what is allowed."""
+    """An error is one line on standard error: file, line, key, value, allowed values."""
     path = tmp_path / "c.yml"
     path.write_text("lookup:\n  timeout: soon\n")
     done = commands.run("check-config", path)
@@ -27,7 +27,7 @@ def test_bad(commands: Commands, tmp_path: Path) -> None:
     "command", [["check-config"], ["serve", "--config"], ["query", "a.test", "--config"]]
 )
 def test_missing_file(commands: Commands, tmp_path: Path, command: list[str]) -> None:
-    """A file that is not there is named, by every command that wants one."""
+    """Every command that reads a configuration names a missing file."""
     path = tmp_path / "none.yml"
     done = commands.run(*command, path)
     expected = f"postfix-mta-sts: {path}: cannot be read: No such file or directory\n"

@@ -1,4 +1,4 @@
-"""The commands: what they print, where, and with which exit code."""
+"""The command line: wrong arguments, help, version, and which modules are imported."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ from tests.support.commands import Commands, Done
 
 
 def child(*argv: str | Path) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own, as a shell runs it."""
+    """Run a command in a child process, as a shell does."""
     words = [sys.executable, "-m", "postfix_mta_sts", *argv]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
@@ -28,16 +28,16 @@ class TestVersion:
 
     @pytest.mark.parametrize("word", ["version", "--version"])
     def test_version(self, commands: Commands, word: str) -> None:
-        """Both print the package's version, and nothing else."""
+        """Both print the version of the package, and nothing else."""
         assert commands.run(word) == Done(0, f"postfix-mta-sts {__version__}\n", "")
 
 
 class TestServe:
-    """`serve`, as far as it does not come to serving: that is in test_daemon."""
+    """`serve` when it cannot start; tests/daemon has the tests of a running daemon."""
 
     @pytest.fixture
     def logging_restored(self) -> Iterator[None]:
-        """The test runner's own logging, after a command has set up its."""
+        """Restore the logging of the test runner after a command has set up its own."""
         handlers, level = list(logging.root.handlers), logging.root.level
         yield
         logging.root.handlers[:] = handlers
@@ -45,7 +45,7 @@ class TestServe:
 
     @pytest.mark.usefixtures("logging_restored")
     def test_address_in_use(self, commands: Commands, tmp_path: Path) -> None:
-        """An address that cannot be had is a short message, not a traceback."""
+        """For an address in use the command prints a short message, without a traceback."""
         with socket.create_server(("127.0.0.1", 0)) as other:
             address = f"127.0.0.1:{other.getsockname()[1]}"
             path = tmp_path / "c.yml"
@@ -60,7 +60,7 @@ class TestServe:
             )
             done = commands.run("serve", "--config", path)
         assert done.code == 2
-        assert "DANE is off" in done.err  # what the log has said before
+        assert "DANE is off" in done.err  # a log line from before the error
         assert done.err.splitlines()[1:] == [
             f"postfix-mta-sts: cannot listen on {address}: [Errno 98] Address already in use"
         ]
@@ -73,8 +73,8 @@ class TestServe:
         assert "not a whole number from 1 to" in done.err
 
 
-class TestTyping:
-    """Typing errors, in a process of its own."""
+class TestArguments:
+    """Wrong arguments, in a child process."""
 
     @pytest.mark.parametrize(
         "argv",
@@ -92,7 +92,7 @@ class TestTyping:
         ids=" ".join,
     )
     def test_no_traceback(self, argv: list[str]) -> None:
-        """A typing error is a short message on stderr and exit code 2."""
+        """A wrong argument gives a short message on standard error and exit code 2."""
         done = child(*argv)
         assert (done.returncode, done.stdout) == (2, "")
         assert "postfix-mta-sts" in done.stderr
@@ -100,14 +100,14 @@ class TestTyping:
         assert len(done.stderr.splitlines()) <= 5
 
     def test_help(self) -> None:
-        """Every command is in the help, with a word of what it does."""
+        """The help lists every command with a description."""
         done = child("--help")
         assert done.returncode == 0
         for command in ("serve", "query", "check-config", "version"):
             assert re.search(rf"^ +{command}\s+\w", done.stdout, re.MULTILINE)
 
-    def test_reader_gone(self, tmp_path: Path) -> None:
-        """Who has seen enough, as `head` has, is not shown a traceback."""
+    def test_broken_pipe(self, tmp_path: Path) -> None:
+        """If the reader of the output ends, as `head` does, no traceback is printed."""
         path = tmp_path / "c.yml"
         path.touch()
         process = subprocess.Popen(
@@ -119,27 +119,29 @@ class TestTyping:
         process.stdout.close()
         assert process.stderr
         with process.stderr:
-            said = process.stderr.read()
-        assert (process.wait(30), said) == (2, b"")
+            errors = process.stderr.read()
+        assert (process.wait(30), errors) == (2, b"")
 
 
 class TestImports:
-    """A command is imported when it is asked for, and no other with it."""
+    """Only the modules of the command that runs are imported."""
 
     @pytest.mark.parametrize("word", list(MODULES))
-    def test_each_by_itself(self, word: str) -> None:
-        """A command's own parser says the same, be it made with all others or not."""
-        alone, among = (_choices(parser)[word] for parser in (build_parser(word), build_parser()))
-        assert alone.format_help() == among.format_help()
+    def test_parser_of_one_command(self, word: str) -> None:
+        """A command has the same parser alone and among all commands."""
+        alone, among_all = (
+            _choices(parser)[word] for parser in (build_parser(word), build_parser())
+        )
+        assert alone.format_help() == among_all.format_help()
         assert set(_choices(build_parser(word))) == {word, "version"}
 
     @pytest.mark.parametrize("word", ["query", "nonsense", "--help"])
     def test_usage(self, word: str) -> None:
-        """The program says the same of itself, whatever it is asked."""
+        """The usage of the program is the same for every first argument."""
         assert build_parser(word).format_usage() == build_parser().format_usage()
 
     @pytest.mark.parametrize(
-        ("word", "spared"),
+        ("word", "unneeded"),
         [
             ("healthcheck", {"aiohttp", "aiodns", "aiosqlite", "http", "rich", "uvloop"}),
             ("status", {"aiohttp", "aiodns", "aiosqlite", "asyncio", "rich", "uvloop"}),
@@ -149,10 +151,10 @@ class TestImports:
             ),
         ],
     )
-    def test_spared(self, word: str, spared: set[str]) -> None:
-        """Who asks for health each half minute, or begins the daemon, does without the rest."""
+    def test_unneeded_libraries(self, word: str, unneeded: set[str]) -> None:
+        """Health checks, twice a minute, and the start of the daemon import only what they need."""
         script = f"import sys; from postfix_mta_sts.cli import main; main.build_parser({word!r})"
-        script += f"; print(*set(sys.modules) & {spared})"
+        script += f"; print(*set(sys.modules) & {unneeded})"
         done = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
         )

@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Tables: plain text for a pipe, and drawn for a terminal."""
 
 import io
 import re
@@ -17,59 +17,59 @@ def terminal() -> Console:
 
 
 def test_block() -> None:
-    """Columns stand under their heads; None is an empty cell."""
+    """Columns are aligned with their headers; None is an empty cell."""
     text = Columns("name", "number").block([("a", 1), ("bcdef", None)])
     assert text == "NAME   NUMBER\na      1\nbcdef"
 
 
 def test_further_blocks() -> None:
-    """The head comes once, and no column gets narrower than it was."""
+    """The header is printed once, and no column becomes narrower."""
     table = Columns("a", "b")
     assert table.block([("xxxx", "y")]) == "A     B\nxxxx  y"
     assert table.block([("x", "y")]) == "x     y"
 
 
-def test_nothing() -> None:
-    """A table of nothing is its head."""
+def test_no_rows() -> None:
+    """A table without rows is its header."""
     assert Columns("a").block([]) == "A"
 
 
 def test_pairs() -> None:
-    """Names, and what stands behind them."""
+    """Names and values are aligned."""
     assert pairs([("one", 1), ("three", "3 4")]) == "one    1\nthree  3 4"
 
 
-def test_no_line_is_broken() -> None:
-    """What is no terminal gets a row a line, however long it is."""
+def test_long_lines_are_not_broken() -> None:
+    """Without a terminal each row is one line, however long."""
     assert pairs([("a", "x y " * 400)]).count("\n") == 0
 
 
 @pytest.mark.parametrize("text", ["[red]a[/]", "[/]", "[link=x]", ":smile:", "\\[b]", "a[0]"])
 def test_markup_is_text(text: str) -> None:
-    """Nothing in a cell means anything to rich."""
+    """Markup of rich in a cell is printed as text."""
     assert text in pairs([("a", text)])
     assert text in Columns("a").block([(text,)])
 
 
 @given(st.text())
 def test_printable(text: str) -> None:
-    """Whatever is in a cell, what is drawn is one line of printable ASCII."""
+    """Any cell is printed as one line of printable ASCII."""
     drawn = pairs([("a", text)])
     assert drawn.isascii()
     assert not drawn.strip() or drawn.isprintable()
 
 
 class TestTerminal:
-    """What rich draws where there is a terminal."""
+    """Output for a terminal, drawn by rich."""
 
-    def test_head(self) -> None:
-        """The head stands out."""
+    def test_header(self) -> None:
+        """The header is bold."""
         text = Columns("name", console=terminal()).block([("a",)])
         assert re.sub(r"\x1b\[[0-9;]*m", "", text).split() == ["NAME", "a"]
         assert "\x1b[1m" in text
 
     def test_narrow(self) -> None:
-        """What does not fit is broken, and nothing of it is lost."""
+        """Cells that do not fit are wrapped, and no text is lost."""
         row = ("a" * 50, "x" * 100, "o" * 30)
         text = Columns("", "", "", console=terminal()).block([row])
         assert [text.count(letter) for letter in "axo"] == [50, 100, 30]
@@ -77,7 +77,7 @@ class TestTerminal:
 
     @given(st.text())
     def test_printable(self, text: str) -> None:
-        """No cell moves the cursor there either."""
+        """No cell can move the cursor."""
         drawn = pairs([("a", text)], terminal()) + Columns("a", console=terminal()).block([(text,)])
         plain = re.sub(r"\x1b\[[0-9;]*m", "", drawn).replace("\n", "")
         assert plain.isascii()
@@ -85,6 +85,6 @@ class TestTerminal:
 
     @pytest.mark.parametrize("text", ["[red]a[/]", ":smile:", "a[0]"])
     def test_markup_is_text(self, text: str) -> None:
-        """Nothing in a cell means anything to rich."""
+        """Markup of rich in a cell is printed as text."""
         assert text in pairs([("a", text)], terminal())
         assert text in Columns("a", console=terminal()).block([(text,)])
