@@ -259,7 +259,7 @@ class TestSetUp:
         assert lines("text", lambda log: event(log, 20, "x", v=value), level="warning") == []
 
     def test_debug_of_other_libraries(self) -> None:
-        """DEBUG lines of other libraries are dropped, and lines of higher levels kept."""
+        """DEBUG lines of other libraries are dropped, but not lines of higher levels."""
         stream = io.StringIO()
         other = logging.Logger("aiosqlite")  # noqa: LOG001 - separate from the loggers of the process
         set_up("debug", "text", stream, journal=True, root=other)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
-from postfix_mta_sts.cli.times import NEVER, ago, ahead, dated, moment, span
+from postfix_mta_sts.cli.times import NEVER, ago, ahead, dated, moment
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.policy import Mode
@@ -174,7 +174,7 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
 def _failures(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     if failure := known["failure"]:
         yield "failure", f"{failure['code']} ({failure['stage']}): {failure['reason']}"
-        yield "", f"failed {_times(failure['count'])} in a row, for {span(now - failure['since'])}"
+        yield "", f"failures in a row: {failure['count']}, first {ago(failure['since'], now)}"
     for backoff in known["backoffs"]:
         until = ahead(backoff["until"], now)
         failures = _times(backoff["count"])

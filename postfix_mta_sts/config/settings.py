@@ -228,10 +228,8 @@ class Settings(Struct, frozen=True, kw_only=True):
             seen.add(address)
         for name in self.maps:
             if not _MAP_NAME.fullmatch(name):
-                raise ConflictError(
-                    "maps",
-                    f"{name!r}; allowed: names of 1 to 100 printable ASCII characters, no spaces",
-                )
+                reason = f"found {name!r}; allowed: 1 to 100 printable ASCII characters, no spaces"
+                raise ConflictError("maps", reason)
 
 
 def _is_any_port(address: TcpAddress | UnixAddress) -> bool:

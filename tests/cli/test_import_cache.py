@@ -118,7 +118,7 @@ def test_second_import(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fetched_at", "policy_id", "kept"),
+    ("fetched_at", "policy_id", "stays"),
     [
         (NOW - 60, "id2", True),
         (NOW - 7200, "id2", False),
@@ -128,7 +128,7 @@ def test_second_import(case: Case) -> None:
     ],
     ids=["newer", "older", "older, same id", "expired, same id", "from the future"],
 )
-def test_stored_policy(case: Case, fetched_at: int, policy_id: str, kept: bool) -> None:  # noqa: FBT001 (a parameter of the table)
+def test_stored_policy(case: Case, fetched_at: int, policy_id: str, stays: bool) -> None:  # noqa: FBT001 (a parameter of the table)
     """A stored policy stays if it was fetched later, or is valid and has the same id."""
     case.save(a_state(float(fetched_at), float(fetched_at), policy_id))
     with peer_file(case.peer) as peer:
@@ -138,7 +138,7 @@ def test_stored_policy(case: Case, fetched_at: int, policy_id: str, kept: bool) 
     assert row
     assert row.state.policy
     assert (row.state.policy.text.startswith(TEXT), row.state.fetched_at) == (
-        (True, fetched_at) if kept else (False, NOW - 3600)
+        (True, fetched_at) if stays else (False, NOW - 3600)
     )
 
 

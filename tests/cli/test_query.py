@@ -19,7 +19,7 @@ UNSAFE = re.compile(r"[^\n -~]")
 
 
 async def test_enforce(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """Each step is a line, up to what Postfix would get; exit code 0."""
+    """Each step is a line, up to the reply to Postfix; exit code 0."""
     net.publish("good.test", policy_id="20260101", ttl=77)
     done = await commands.query(net, tmp_path, "good.test")
     assert (done.code, done.err, done.lines[0]) == (0, "", "good.test")
@@ -45,44 +45,44 @@ async def test_enforce(commands: Commands, net: Internet, tmp_path: Path) -> Non
 
 
 async def test_json(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """The same as one object, with the same keys whatever was reached."""
+    """`--json` prints one object, with the same keys for every result."""
     net.publish("good.test")
     done = await commands.query(net, tmp_path, "good.test", "--json")
     none = await commands.query(net, tmp_path, "other.test", "--json")
-    seen, absent = json.loads(done.out), json.loads(none.out)
-    assert seen.keys() == absent.keys()
-    assert seen["record"] == {
+    found, absent = json.loads(done.out), json.loads(none.out)
+    assert found.keys() == absent.keys()
+    assert found["record"] == {
         "name": "_mta-sts.good.test",
         "ttl": 300,
         "texts": ["v=STSv1; id=id1;"],
     }
-    assert seen["policy"] == {"mode": "enforce", "mx": ["mx1.good.test"], "max_age": 604800}
-    assert seen["body"] == policy_text().decode()
-    assert seen["https"]["status"] == 200
-    assert seen["https"]["certificate"]["names"] == ["DNS:mta-sts.good.test"]
-    assert seen["reply"]["plain"] == "OK secure match=mx1.good.test servername=hostname"
-    assert seen["error"] is None
+    assert found["policy"] == {"mode": "enforce", "mx": ["mx1.good.test"], "max_age": 604800}
+    assert found["body"] == policy_text().decode()
+    assert found["https"]["status"] == 200
+    assert found["https"]["certificate"]["names"] == ["DNS:mta-sts.good.test"]
+    assert found["reply"]["plain"] == "OK secure match=mx1.good.test servername=hostname"
+    assert found["error"] is None
     assert (absent["id"], absent["https"], absent["body"], absent["policy"]) == (None,) * 4
     assert absent["error"]["code"] == "no-record"
     assert absent["reply"] == {"plain": "NOTFOUND", "tlsrpt": "NOTFOUND"}
-    unasked: dict[str, object]
-    unasked = {"kind": None, "reason": "dane.mode is off", "mx": None, "hosts": [], "ttl": None}
-    assert seen["dane"] == absent["dane"] == unasked
+    not_asked: dict[str, object]
+    not_asked = {"kind": None, "reason": "dane.mode is off", "mx": None, "hosts": [], "ttl": None}
+    assert found["dane"] == absent["dane"] == not_asked
 
 
 @pytest.mark.parametrize("mode", ["testing", "none"])
 async def test_not_enforced(commands: Commands, net: Internet, tmp_path: Path, mode: str) -> None:
-    """A policy that is not enforced is a policy, of which Postfix is told nothing."""
+    """A policy that is not enforced has exit code 0; the reply to Postfix is NOTFOUND."""
     net.publish("soft.test", ok(policy_text(mode, mx=["*.soft.test"])))
     done = await commands.query(net, tmp_path, "soft.test")
     assert done.code == 0
     assert done.steps("Postfix") == done.steps("TLSRPT") == ["NOTFOUND"]
-    seen = json.loads((await commands.query(net, tmp_path, "soft.test", "--json")).out)
-    assert seen["policy"] == {"mode": mode, "mx": ["*.soft.test"], "max_age": 604800}
+    found = json.loads((await commands.query(net, tmp_path, "soft.test", "--json")).out)
+    assert found["policy"] == {"mode": mode, "mx": ["*.soft.test"], "max_age": 604800}
 
 
-async def test_none_at_all(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """A domain without a record has exit code 1, and no GET is sent."""
+async def test_no_record(commands: Commands, net: Internet, tmp_path: Path) -> None:
+    """For a domain without a record the exit code is 1, and no GET is sent."""
     done = await commands.query(net, tmp_path, "other.test")
     assert done.code == 1
     assert done.lines == [
@@ -96,7 +96,7 @@ async def test_none_at_all(commands: Commands, net: Internet, tmp_path: Path) ->
 
 
 async def test_dane(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """Where DANE is on, its verdict is a step, and goes before the policy."""
+    """If DANE is on, its verdict is a step, and overrides the policy."""
     net.publish("good.test")
     net.vouch("good.test")
     config = net.config(tmp_path, {"dane": {"mode": "on"}})
@@ -107,15 +107,15 @@ async def test_dane(commands: Commands, net: Internet, tmp_path: Path) -> None:
     assert done.steps("Postfix") == done.steps("TLSRPT") == ["OK dane-only"]
     net.dns.signed.clear()
     done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", config)
-    (unasked,) = done.steps("DANE")
+    (dane,) = done.steps("DANE")
     not_validating = f"does not validate: name server {net.dns.address}"
-    assert unasked.startswith(f"not looked at: {not_validating}; have a resolver that validates")
+    assert dane.startswith(f"not looked at: {not_validating}; have a resolver that validates")
     assert done.steps("Postfix") == ["OK secure match=mx1.good.test servername=hostname"]
     assert done.code == 0
 
 
 async def test_invalid_record(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """A record that is there but wrong is a failure: exit code 2, the record and the reason."""
+    """An invalid record is a failure: exit code 2, with the record and the reason."""
     net.record("bad.test", "v=STSv1; id=a-b;")
     done = await commands.query(net, tmp_path, "bad.test")
     assert done.code == 2
@@ -126,8 +126,8 @@ async def test_invalid_record(commands: Commands, net: Internet, tmp_path: Path)
     assert not done.steps("policy")
 
 
-async def test_silent_dns(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """A DNS that does not say is a failure, not an absence."""
+async def test_dns_failure(commands: Commands, net: Internet, tmp_path: Path) -> None:
+    """A failed DNS query is a failure, and not a missing record."""
     net.vanish(Fault.SERVFAIL)
     done = await commands.query(net, tmp_path, "good.test", "--json")
     error = json.loads(done.out)["error"]
@@ -155,7 +155,7 @@ async def test_certificate(
     days: tuple[int, int],
     reason: str,
 ) -> None:
-    """A certificate that does not fit is told apart, with OpenSSL's reason."""
+    """A bad certificate is a failure of its own type, with the reason of OpenSSL."""
     net.publish("good.test")
     wrong = net.hosts.authority.issue(*names, valid=days)
     net.hosts.credentials["mta-sts.good.test"] = wrong
@@ -168,7 +168,7 @@ async def test_certificate(
 
 
 async def test_404(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """Another status than 200 is a failure that names it."""
+    """An HTTP status other than 200 is a failure, which names the status."""
     net.publish("good.test", reply(404, b"<html>", content_type="text/html"))
     done = await commands.query(net, tmp_path, "good.test")
     assert done.code == 2
@@ -178,7 +178,7 @@ async def test_404(commands: Commands, net: Internet, tmp_path: Path) -> None:
 
 
 async def test_invalid_policy(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """Of an invalid policy every line is shown, and the wrong one marked."""
+    """Every line of an invalid policy is printed, and the invalid one marked."""
     text = policy_text(mx=["mx1.good.test", "under_score.good.test"])
     net.publish("good.test", ok(text))
     done = await commands.query(net, tmp_path, "good.test")
@@ -196,7 +196,7 @@ async def test_invalid_policy(commands: Commands, net: Internet, tmp_path: Path)
 async def test_escape_sequences(
     commands: Commands, net: Internet, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    """Nothing that somebody publishes can write on the terminal but what it is."""
+    """Text from the network cannot control the terminal."""
     evil = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e\r\x08"
     net.publish("evil.test", ok(policy_text() + b"note: " + evil.encode() + b"\n"))
     net.record("evil.test", r"v=STSv1; id=1; n=\027[2J")
@@ -214,7 +214,7 @@ async def test_escape_sequences(
 
 
 async def test_any_script(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """A valid policy may speak in any script, and cannot turn the terminal's writing round."""
+    """A valid policy may contain any script, and cannot change the direction of text."""
     words = "b\u00fccher \u202etset.live\u202c \u2028"
     net.publish("good.test", ok(policy_text() + f"note: {words}x\n".encode()))
     done = await commands.query(net, tmp_path, "good.test")
@@ -223,10 +223,8 @@ async def test_any_script(commands: Commands, net: Internet, tmp_path: Path) -> 
     assert r"{ policy_string = note: b\xfccher \u202etset.live" in done.steps("TLSRPT")[0]
 
 
-async def test_what_no_frame_has_room_for(
-    commands: Commands, net: Internet, tmp_path: Path
-) -> None:
-    """What would be left out towards Postfix is left out here."""
+async def test_reply_limit(commands: Commands, net: Internet, tmp_path: Path) -> None:
+    """Attributes that do not fit in a reply to Postfix are not printed either."""
     net.publish("good.test", ok(policy_text() + b"x: y\n" * 10_000))
     done = await commands.query(net, tmp_path, "good.test")
     (tlsrpt,) = done.steps("TLSRPT")
@@ -237,11 +235,11 @@ async def test_what_no_frame_has_room_for(
 
 
 async def test_no_connection(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """Where there is no connection, the last line before the failure is where it was tried."""
+    """Without a connection the address is the last step before the failure."""
     net.publish("good.test")
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
-        https = {"https": {"proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}"}}
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # not listening
+        https = {"https": {"proxy": f"http://127.0.0.1:{unused.getsockname()[1]}"}}
         path = net.config(tmp_path, https)
         done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", path)
     assert done.code == 2
@@ -250,8 +248,8 @@ async def test_no_connection(commands: Commands, net: Internet, tmp_path: Path) 
     assert not done.steps("TLS") + done.steps("status")
 
 
-async def test_nothing_is_kept(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """Every query asks the network anew, and writes no file."""
+async def test_nothing_is_cached(commands: Commands, net: Internet, tmp_path: Path) -> None:
+    """Every query uses the network, and writes no file."""
     net.publish("good.test")
     for _ in range(2):
         assert (await commands.query(net, tmp_path, "good.test")).code == 0
@@ -260,14 +258,14 @@ async def test_nothing_is_kept(commands: Commands, net: Internet, tmp_path: Path
 
 
 async def test_idn(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """A domain may be given as people write it."""
+    """A domain may be given in any spelling."""
     net.publish("xn--bcher-kva.test")
     done = await commands.query(net, tmp_path, "Bücher.test.")
     assert (done.code, done.lines[0]) == (0, "xn--bcher-kva.test")
 
 
 async def test_long_policy(commands: Commands, net: Internet, tmp_path: Path) -> None:
-    """A policy file of 64 KiB of line ends does not flood the terminal."""
+    """A policy of 64 KiB of line ends does not flood the terminal."""
     net.publish("long.test", ok(policy_text() + b"\n" * 60_000))
     done = await commands.query(net, tmp_path, "long.test")
     assert done.code == 0
@@ -277,8 +275,8 @@ async def test_long_policy(commands: Commands, net: Internet, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "domain", ["[192.0.2.1]", "192.0.2.1", "a..test", "", "a" * 300, "\x1b[2J"]
 )
-def test_no_domain(commands: Commands, domain: str, tmp_path: Path) -> None:
-    """What names no domain is a typing error, told in one printable line."""
+def test_invalid_domain(commands: Commands, domain: str, tmp_path: Path) -> None:
+    """An invalid domain is an error of one printable line."""
     config = tmp_path / "c.yml"
     config.touch()
     done = commands.run("query", domain, "--config", config)

@@ -82,8 +82,8 @@ class TestMaps:
         """A name that a request cannot contain is refused."""
         error = refused(f"\nmaps: {{{json.dumps(name)}: {{}}}}")
         assert error == (
-            f"x.yml:2: maps: {name!r};"
-            " allowed: names of 1 to 100 printable ASCII characters, no spaces"
+            f"x.yml:2: maps: found {name!r};"
+            " allowed: 1 to 100 printable ASCII characters, no spaces"
         )
 
 
