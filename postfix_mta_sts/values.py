@@ -1,9 +1,8 @@
-"""Values that never change, and entries that do, of which there may be hundreds of thousands.
+"""Base classes of immutable values and mutable entries that exist by the hundred thousand.
 
-Border: how their classes are made, and written as JSON, by msgspec; what they say is the matter of
-the files that have them. Python's collector of cycles does not look at them, which held all else up
-for 10 to 50 ms each time. So none may ever be part of a cycle: a value holds nothing but values
-made before it.
+Both are msgspec structs that Python's cyclic garbage collector does not track: each of its passes
+over them blocked everything else for 10 to 50 ms. An instance must therefore never be part of a
+reference cycle: a value holds only values that were created before it.
 """
 
 from msgspec import Struct
@@ -14,13 +13,13 @@ __all__ = ["Entry", "Value", "replace", "to_json"]
 
 
 class Value(Struct, frozen=True, gc=False):
-    """Equal to those that say the same; `replace` makes one that says something else besides."""
+    """An immutable struct, compared by its attributes; `replace` makes a changed copy."""
 
 
 class Entry(Struct, eq=False, gc=False):
-    """May change; equal to nothing but itself."""
+    """A mutable struct, compared by identity."""
 
 
-def to_json(of: object) -> str:
-    """Values, and what is made of them, as JSON; a tenth of what it takes `json.dumps`."""
-    return encode(of).decode()
+def to_json(value: object) -> str:
+    """Encode values, and collections of values, as JSON; ten times as fast as `json.dumps`."""
+    return encode(value).decode()

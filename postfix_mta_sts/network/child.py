@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from postfix_mta_sts import logs, runtime
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.network import ipc

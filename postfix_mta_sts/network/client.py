@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain

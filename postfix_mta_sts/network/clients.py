@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.settings import NetworkSettings

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, Literal, TypeVar
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import (
     NOERROR,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from postfix_mta_sts.config.field_types import TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 
 NOBODY: Final = "[127.0.0.1]"
 """A key without a domain (RFC 8461 §3.4 excludes address literals): it gets "not found" at once,

@@ -9,7 +9,7 @@ import dns.flags
 import dns.message
 import pytest
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import Mx, RecordType, Tlsa
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient, trusted

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.config.field_types import TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.postfix.probe import Place, ProbeError, ask, askable, bound
 from tests.support.daemons import PATIENCE, daemon
 from tests.support.internet import SOCKETMAP, TCP_TABLE_TLSRPT, internet
