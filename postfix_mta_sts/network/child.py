@@ -19,11 +19,10 @@ from postfix_mta_sts.config.field_types import TcpAddress
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.network import ipc
-from postfix_mta_sts.network.clients import LazyDaneClient
+from postfix_mta_sts.network.clients import LazyDaneClient, network
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.ipc import Channel, Message
-from postfix_mta_sts.network.outside import network
 from postfix_mta_sts.network.settings import NetworkSettings
 
 TIDIED_AFTER: Final = 1_000

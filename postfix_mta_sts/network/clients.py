@@ -4,18 +4,40 @@ Border: which name servers count, and who asks them; the questions are those of 
 `dnssec`. Those two, and dnspython with them, are imported here alone, and only by who looks.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from postfix_mta_sts.config.field_types import TcpAddress
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.network.dns import DnsClient
+from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.settings import NetworkSettings
 
 if TYPE_CHECKING:
     from postfix_mta_sts.network.dane import DaneClient
     from postfix_mta_sts.network.dnssec import DnssecClient
+
+
+@asynccontextmanager
+async def network(terms: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
+    """Who asks the DNS, and who asks the Policy Hosts, on the running loop."""
+    async with AsyncExitStack() as stack:
+        dns = DnsClient(terms.nameservers, terms.dns_timeout)
+        stack.push_async_callback(dns.close)
+        fetcher = PolicyFetcher(
+            dns.addresses,
+            timeout=terms.https_timeout,
+            authorities=terms.authorities,
+            proxy=terms.proxy,
+            allow_private_addresses=terms.allow_private_addresses,
+            concurrency=terms.concurrency,
+            port=terms.https_port,
+        )
+        stack.push_async_callback(fetcher.close)
+        yield dns, fetcher
 
 
 class LazyDaneClient:

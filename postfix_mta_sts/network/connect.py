@@ -6,6 +6,7 @@ why it was not to be had, stand here too; what is spoken there is for others.
 """
 
 import asyncio
+import ipaddress
 import os
 import socket
 import ssl
@@ -29,9 +30,27 @@ ADDRESSES_MOST: Final = 4
 NEXT_AFTER: Final = 0.25
 """Seconds for which an address is tried alone (RFC 8305 §5)."""
 
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4 and IANA's registry
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+
 
 class NotAdmittedError(OSError):
     """An address may not be connected to; an OSError, which counts as one that does not answer."""
+
+
+def is_public(text: str) -> bool:
+    """Whether an address is global and unicast; of an IPv4 one wrapped in IPv6, whether that is.
+
+    Wrapped: IPv4-mapped (RFC 4291 §2.5.5.2), 6to4 (RFC 3056 §2) and NAT64 (RFC 6052 §2.1).
+    Raises `ValueError` where the text is no address.
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        wrapped = address.ipv4_mapped or address.sixtofour or _behind_nat64(address)
+        if wrapped is None:
+            return address.is_global and address in _GLOBAL_UNICAST
+        address = wrapped
+    return address.is_global and not address.is_multicast
 
 
 def few(addresses: Sequence[str]) -> list[str]:
@@ -118,3 +137,7 @@ def _info(address: str, port: int) -> AddrInfoType:
     if ":" in address:
         return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
+
+
+def _behind_nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    return ipaddress.IPv4Address(address.packed[-4:]) if address in _NAT64 else None

@@ -38,7 +38,6 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.response import Head, check_head, check_size
-from postfix_mta_sts.network.address import is_public
 from postfix_mta_sts.network.connect import (
     NotAdmittedError,
     client_context,
@@ -46,6 +45,7 @@ from postfix_mta_sts.network.connect import (
     failure,
     few,
     forbidden,
+    is_public,
     system_addresses,
     words,
 )

@@ -13,9 +13,8 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.network import ipc
 from postfix_mta_sts.network.child import _Child
-from postfix_mta_sts.network.clients import LazyDaneClient
+from postfix_mta_sts.network.clients import LazyDaneClient, network
 from postfix_mta_sts.network.ipc import Channel, Message
-from postfix_mta_sts.network.outside import network
 from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.dns import Fault
 from tests.support.internet import Internet
