@@ -53,7 +53,7 @@ def is_public(text: str) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def few(addresses: Sequence[str]) -> list[str]:
+def limit_addresses(addresses: Sequence[str]) -> list[str]:
     """The addresses that are tried: some of each family, IPv6 first."""
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
@@ -105,25 +105,25 @@ def client_context(authorities: str | None) -> ssl.SSLContext:
     return context
 
 
-def failure(error: OSError, address: str | None) -> FetchError:
+def fetch_error(error: OSError, address: str | None) -> FetchError:
     """What an error on the way to TLS with an address is to those who wait for the policy."""
     match error:
         case NotAdmittedError():
-            return forbidden(str(error))
+            return forbidden_address(str(error))
         case ssl.SSLCertVerificationError():
             return CertificateError(printable(error.verify_message).removesuffix("."))
         case ssl.SSLError():
-            return TlsError(f"the TLS handshake failed: {words(error)}")
+            return TlsError(f"the TLS handshake failed: {describe(error)}")
         case _:
-            return UnreachableError(f"{address}: {words(error)}")
+            return UnreachableError(f"{address}: {describe(error)}")
 
 
-def forbidden(addresses: str) -> ForbiddenAddressError:
+def forbidden_address(addresses: str) -> ForbiddenAddressError:
     """Where no address may be connected to."""
     return ForbiddenAddressError(f"not a public address: {printable(addresses)}")
 
 
-def words(error: OSError) -> str:
+def describe(error: OSError) -> str:
     """Why something was not to be had of the system, or of OpenSSL: printable, and short."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return printable(error.reason).replace("_", " ").lower()
