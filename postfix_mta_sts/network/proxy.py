@@ -17,8 +17,8 @@ async def open_tunnel(
     proxy: SplitResult, host: str, port: int, trace: FetchTrace
 ) -> asyncio.Transport:
     """Open a tunnel to `host`, which the proxy resolves; raises `UnreachableError`."""
-    reader = await _connect_to_proxy(proxy, trace)
-    transport, target = reader.transport, f"{host}:{port}"
+    transport, reader = await _connect_to_proxy(proxy, trace)
+    target = f"{host}:{port}"
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_credentials(proxy)}\r\n"
     transport.write(request.encode())
     status = 0
@@ -34,7 +34,9 @@ async def open_tunnel(
     return transport
 
 
-async def _connect_to_proxy(proxy: SplitResult, trace: FetchTrace) -> ResponseReader:
+async def _connect_to_proxy(
+    proxy: SplitResult, trace: FetchTrace
+) -> tuple[asyncio.Transport, ResponseReader]:
     host, port = proxy.hostname or "", proxy.port or 80
     try:
         # The administrator chose this name; it may be in /etc/hosts.
@@ -46,13 +48,13 @@ async def _connect_to_proxy(proxy: SplitResult, trace: FetchTrace) -> ResponseRe
         trace.address = address
 
     reader = ResponseReader(trace)
+    loop = asyncio.get_running_loop()
     try:
         trace.address, sock = await connect(addresses, port, note)
-        loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: reader.protocol, sock=sock)
+        transport, _ = await loop.create_connection(lambda: reader.protocol, sock=sock)
     except OSError as error:
         raise UnreachableError(f"the proxy: {describe(error)}") from error
-    return reader
+    return transport, reader
 
 
 def _credentials(proxy: SplitResult) -> str:
