@@ -58,7 +58,7 @@ async def test_proof(net: Internet, tmp_path: Path) -> None:
         assert [str(each) for each in await network.not_validating()] == [net.dns.address]
         assert (await network.look_up_dane(GOOD)).kind is DaneKind.INSECURE
         await network.reconfigure(net.settings(tmp_path, {"dns": {"nameservers": [other.address]}}))
-        assert (await network.not_validating(), network.untrusted) == ([], [])
+        assert (await network.not_validating(), network.untrusted) == ((), ())
         assert (await network.look_up_dane(GOOD)).kind is DaneKind.NONE
 
 
