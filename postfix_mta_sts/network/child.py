@@ -63,8 +63,13 @@ def main(descriptor: int) -> None:
         return
     except ValueError as error:
         _set_up_logs("info", "text")  # the settings of another version cannot be read
-        what = "network process exits, the daemon has another version"
-        event(_log, logging.ERROR, what, daemon=str(error), network_process=__version__)
+        event(
+            _log,
+            logging.ERROR,
+            "network process exits, the daemon has another version",
+            daemon=str(error),
+            network_process=__version__,
+        )
         sys.exit(1)
     _set_up_logs(start.settings.log_level, start.settings.log_format)
     runtime.set_up()
@@ -164,8 +169,14 @@ class _Child:
             answer = failed(call.number, error)
         except Exception as error:  # noqa: BLE001 (the top of a task: the caller gets an error)
             domain = None if isinstance(call, NotValidating) else call.domain
-            what = "internal error in network process"
-            event(_log, logging.ERROR, what, domain, call=type(call).__name__, exc_info=error)
+            event(
+                _log,
+                logging.ERROR,
+                "internal error in network process",
+                domain,
+                call=type(call).__name__,
+                exc_info=error,
+            )
             answer = failed(call.number, OwnFaultError("internal error; see the log"))
         if self._unanswered != self._dns.unanswered:
             self._unanswered = self._dns.unanswered

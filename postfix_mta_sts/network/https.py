@@ -3,7 +3,7 @@
 The caller provides the resolver of host names. `connect` opens connections, `proxy` tunnels,
 `http_response` reads the response, and `mtasts.policy` parses the body.
 
-Whoever publishes a TXT record chooses the Policy Host, so none of its input is trusted: not its
+The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
 address (`is_public`), its headers, its size or its speed. No connection is reused or closed
 politely: each is aborted as soon as the response is complete, or cannot be completed.
 """

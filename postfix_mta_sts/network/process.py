@@ -150,8 +150,13 @@ class NetworkProcess:
         if version == __version__:
             return
         self._other_version = version
-        what = "network process has another version; restart the daemon"
-        event(_log, logging.ERROR, what, daemon=__version__, network_process=version)
+        event(
+            _log,
+            logging.ERROR,
+            "network process has another version; restart the daemon",
+            daemon=__version__,
+            network_process=version,
+        )
 
     def _finish(self, answer: Result | Failed) -> None:
         done = self._calls.get(answer.number)

@@ -301,7 +301,7 @@ async def test_too_many_hosts(dane: DaneClient, server: DnsServer) -> None:
         server.zone |= {f"{name} A": ["192.0.2.1"], f"_25._tcp.{name} TLSA": [TLSA]}
     outcome = await dane.look_up_dane(GOOD)
     assert outcome.kind is DaneKind.SOME
-    assert outcome.reason == f"5 more MX hosts than {HOSTS_MOST} are not asked about"
+    assert outcome.reason == f"5 more MX hosts than {HOSTS_MOST} are not looked up"
     assert server.queries.total == 1 + 2 * HOSTS_MOST
 
 

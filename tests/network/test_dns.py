@@ -145,8 +145,8 @@ class TestTxt:
     async def test_reasons_of_c_ares_that_have_no_words_here(self) -> None:
         """An unknown code keeps the library's words; its own timeout is told as ours."""
         dns = DnsClient(timeout=3)
-        assert str(dns._failure(12, "Timeout while contacting")) == "no answer within 3 s"
-        assert str(dns._failure(15, "Out of\nmemory")) == r"Out of\nmemory"
+        assert str(dns._error(12, "Timeout while contacting")) == "no answer within 3 s"
+        assert str(dns._error(15, "Out of\nmemory")) == r"Out of\nmemory"
 
 
 class TestDiscover:
