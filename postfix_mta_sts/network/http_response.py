@@ -3,8 +3,8 @@
 This is the only file that imports the client side of aiohttp. It does not open connections
 (`connect` and `proxy` do) and does not judge a response (`mtasts.response` does).
 
-aiohttp's `ClientSession` is not used: it prepares for each GET what is the same for all of them,
-and it repeats a request whose connection closed without a response.
+aiohttp's `ClientSession` is not used: it builds for each GET objects that are the same for all of
+them, and it repeats a request whose connection was closed without a response.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from aiohttp import ClientError, ClientOSError, ClientPayloadError, StreamReader
 #   client_proto.ResponseHandler          connection_made, read, set_response_params, transport
 #   http_exceptions.HttpProcessingError   message: what the parser raises
 #   http_parser.RawResponseMessage        code, headers: what the parser returns
-# Reason: `ClientSession`, the documented way, does what the docstring above says.
+# Reason: the documented way is `ClientSession`; see the docstring above.
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawResponseMessage
@@ -89,7 +89,7 @@ class ResponseReader:
                 text = f"{self._trace.address}: connection lost: {describe(error)}"
                 return UnreachableError(text)
             case HttpProcessingError():
-                # aiohttp's text goes on with a picture of the place of the error.
+                # The further lines of the text point at the place of the error.
                 phrase = error.message.partition("\n")[0].rstrip(":")
                 return IncompleteError(f"malformed HTTP: {printable(phrase)}")
             case ClientPayloadError():

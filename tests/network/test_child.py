@@ -35,7 +35,7 @@ from tests.support.policy_host import Script, ok, reply, silence, then_abort, th
 from tests.support.tls import Authority
 
 ENDS_WITHIN: Final = 10.0
-"""Seconds after which a task is taken to be there for ever."""
+"""Seconds after which a task counts as left over."""
 TIMES: Final = 10
 NO_DOMAIN = Domain("ü" * 70)
 """No parser makes this, so that no part of the program expects it."""

@@ -26,24 +26,26 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
 class TestNameServers:
-    """Where queries go."""
+    """The name servers that get the queries."""
 
-    async def test_a_silent_server_leaves_time_for_the_second(self, server: DnsServer) -> None:
-        """The first server never answers: the second one does, within the same timeout."""
+    async def test_a_server_that_does_not_answer_leaves_time_for_the_second(
+        self, server: DnsServer
+    ) -> None:
+        """If the first server does not answer, the second does, within the same timeout."""
         async with DnsServer(default=Fault.SILENCE) as unanswered:
             async with open_client(unanswered.address, server.address, timeout=5.0) as dns:
                 assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
             assert unanswered.queries[QUERY] >= 1
 
-    async def test_a_failing_server_leaves_it_to_the_second(self, server: DnsServer) -> None:
-        """SERVFAIL of the first server is not the end."""
+    async def test_after_a_failing_server_the_second_is_queried(self, server: DnsServer) -> None:
+        """After SERVFAIL from the first server the second is queried."""
         async with DnsServer(default=Fault.SERVFAIL) as failing:
             async with open_client(failing.address, server.address) as dns:
                 assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
             assert failing.queries[QUERY] >= 1
 
     async def test_ipv6_server_with_a_port(self) -> None:
-        """`[::1]:port` is understood."""
+        """`[::1]:port` is accepted."""
         zone = {f"{NAME} TXT": [RECORD]}
         async with DnsServer(zone, host="::1") as server, open_client(server.address) as dns:
             assert (await dns.txt(GOOD)).ttl == 300
@@ -57,33 +59,33 @@ class TestNameServers:
             ("[2001:db8::1]:5353", "[2001:db8::1]:5353"),
         ],
     )
-    async def test_ways_to_write_a_server(self, written: str, understood: str) -> None:
-        """With and without a port, IPv4 and IPv6."""
+    async def test_notations_of_a_server(self, written: str, understood: str) -> None:
+        """Addresses are accepted with and without a port, IPv4 and IPv6."""
         resolver = DnsClient([written])._new_resolver()
         assert resolver._channel.servers == [understood]
         await resolver.close()
 
-    async def test_none_means_those_of_the_system(self) -> None:
-        """Without name servers the system's are taken."""
+    async def test_servers_of_the_system(self) -> None:
+        """Without configured name servers those of the system are used."""
         resolver = DnsClient()._new_resolver()
         assert resolver._channel.servers
         await resolver.close()
 
 
 class TestCache:
-    """c-ares keeps answers; no recheck may be served from them."""
+    """c-ares caches answers; no recheck may be answered from its cache."""
 
-    async def test_no_recheck_is_sooner_than_a_channel_is_old(self) -> None:
-        """What the lifecycle waits between two checks is never less than a channel's life."""
+    async def test_rechecks_are_further_apart_than_a_channel_lives(self) -> None:
+        """The time between two checks is never shorter than the life of a channel."""
         least = min(
             lifecycle.RECHECK_LEAST, lifecycle.ABSENCE_RECHECK, lifecycle.DNS_FAILURE_BELIEVED
         )
         assert least >= CHANNEL_LIFE
 
-    async def test_a_recheck_asks_the_name_server(
+    async def test_a_recheck_queries_the_name_server(
         self, dns: DnsClient, server: DnsServer, clock: Clock
     ) -> None:
-        """A changed record is seen at the next check, long before its TTL is over."""
+        """A changed record is found by the next check, long before its TTL is over."""
         server.zone[f"{NAME} TXT"] = Records([RECORD], ttl=86400)
         await dns.txt(GOOD)
         server.zone[f"{NAME} TXT"] = Records(['"v=STSv1; id=2;"'], ttl=86400)
@@ -92,10 +94,10 @@ class TestCache:
         assert server.queries[QUERY] == 2
 
     @pytest.mark.parametrize("absent", [Fault.NXDOMAIN, Fault.NODATA], ids=lambda f: f.name)
-    async def test_an_absence_is_asked_again(
+    async def test_an_absence_is_queried_again(
         self, dns: DnsClient, server: DnsServer, clock: Clock, absent: Fault
     ) -> None:
-        """A record that appears is seen at the next check, whatever the SOA says."""
+        """A new record is found by the next check, whatever the TTL of the negative answer."""
         server.zone[f"{NAME} TXT"] = absent
         with pytest.raises(NoRecordError):
             await dns.txt(GOOD)
@@ -103,10 +105,10 @@ class TestCache:
         clock.now += CHANNEL_LIFE
         assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
 
-    async def test_a_channel_is_for_so_many_queries(
+    async def test_a_channel_has_a_limited_number_of_queries(
         self, dns: DnsClient, server: DnsServer
     ) -> None:
-        """What the cache has kept is given up after so many, and not only after a time."""
+        """A new channel with an empty cache follows after a number of queries too."""
         for _ in range(CHANNEL_QUERIES):
             await dns.txt(GOOD)
         assert server.queries[QUERY] == 1
@@ -116,7 +118,7 @@ class TestCache:
     async def test_a_query_outlives_its_channel(
         self, dns: DnsClient, server: DnsServer, clock: Clock
     ) -> None:
-        """A query under way when the channel is replaced still gets its answer."""
+        """A query that runs while the channel is replaced still gets its answer."""
         server.hold()
         first = asyncio.create_task(dns.txt(GOOD))
         await server.queries.reached(QUERY, 1)
@@ -131,7 +133,7 @@ class TestCache:
     async def test_a_channel_waits_for_its_last_query(
         self, dns: DnsClient, server: DnsServer, clock: Clock
     ) -> None:
-        """An old channel is closed when its last query is over, however that ends."""
+        """An old channel is closed when its last query has ended, also by cancellation."""
         server.zone["_mta-sts.slow.test TXT"] = Fault.SILENCE
         slow = asyncio.create_task(dns.txt(Domain("slow.test")))
         await server.queries.reached(("_mta-sts.slow.test", "TXT"))
@@ -144,11 +146,11 @@ class TestCache:
         assert len(dns._channels) == 1
 
 
-class TestEnd:
-    """Giving up."""
+class TestCloseAndCancel:
+    """Closing the client and cancelling queries."""
 
-    async def test_close_ends_what_is_under_way(self, dns: DnsClient, server: DnsServer) -> None:
-        """A query that waits is told at once."""
+    async def test_close_cancels_running_queries(self, dns: DnsClient, server: DnsServer) -> None:
+        """A running query fails at once."""
         server.hold()
         query = asyncio.create_task(dns.txt(GOOD))
         await server.queries.reached(QUERY)
@@ -157,17 +159,17 @@ class TestEnd:
             await query
 
     async def test_close_before_the_first_query(self) -> None:
-        """A client that asked nothing closes too, and needs no event loop to be made."""
+        """A client that sent no query can be closed."""
         await DnsClient().close()
 
     @pytest.mark.parametrize("ask", [DnsClient.txt, DnsClient.addresses])
-    async def test_a_cancelled_query_leaves_the_others(
+    async def test_cancelling_one_query(
         self,
         dns: DnsClient,
         server: DnsServer,
         ask: Callable[[DnsClient, Domain], Awaitable[object]],
     ) -> None:
-        """Whoever is cancelled gives nothing up but its own waiting."""
+        """Cancelling one query does not affect others."""
         server.zone["good.test A"] = ["192.0.2.1"]
         server.hold()
         other = asyncio.create_task(dns.txt(GOOD))
@@ -180,11 +182,11 @@ class TestEnd:
             await query
 
 
-class TestTheLoopDrivesIt:
-    """c-ares does its work on the event loop."""
+class TestEventLoop:
+    """c-ares runs on the event loop."""
 
     async def test_no_thread(self, server: DnsServer) -> None:
-        """No channel has a thread of its own, and yet it answers."""
+        """Queries are answered though no channel has a thread."""
         threads = Path("/proc/self/task")
         async with open_client(server.address) as dns:
             await dns.txt(GOOD)  # pycares has one thread for all channels that are closed
@@ -196,24 +198,24 @@ class TestTheLoopDrivesIt:
             await dns.close()
         assert [answer.ttl for answer in answers] == [300] * len(clients)
 
-    async def test_a_datagram_that_is_lost_is_asked_for_again(self, server: DnsServer) -> None:
-        """c-ares is told when a try is over: the next one follows long before the end."""
+    async def test_a_lost_datagram_is_sent_again(self, server: DnsServer) -> None:
+        """The timer runs the retries of c-ares: the next try starts long before the timeout."""
         original = server._response
         lost: list[object] = []
 
-        def but_the_first(*args: object, **kwargs: object) -> bytes | None:
+        def all_but_the_first(*args: object, **kwargs: object) -> bytes | None:
             if not lost:
                 lost.append(args)
                 return None
-            return original(*args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+            return original(*args, **kwargs)  # type: ignore[arg-type] # passed on unchanged
 
-        server._response = but_the_first  # type: ignore[method-assign] # this server only
+        server._response = all_but_the_first  # type: ignore[method-assign] # this server only
         async with open_client(server.address, timeout=5.0) as dns:
             assert (await dns.txt(GOOD)).ttl == 300
         assert server.queries[QUERY] == 2
 
-    async def test_nothing_is_watched_afterwards(self, dns: DnsClient, server: DnsServer) -> None:
-        """When all is answered or given up, no descriptor and no timer is left with the loop."""
+    async def test_nothing_is_left_in_the_loop(self, dns: DnsClient, server: DnsServer) -> None:
+        """After the last query no descriptor and no timer is left in the event loop."""
         server.zone["_mta-sts.long.test TXT"] = Records([RECORD], truncated=True)
         await asyncio.gather(dns.txt(GOOD), dns.txt(Domain("long.test")))
         (channel,) = dns._channels
@@ -222,18 +224,18 @@ class TestTheLoopDrivesIt:
         assert (resolver._read_fds, resolver._write_fds, resolver._timer) == (set(), set(), None)
 
 
-async def test_a_dns_that_never_answers_is_told_once(
+async def test_a_dns_that_does_not_answer_is_logged_once(
     server: DnsServer, dns: DnsClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Many failures in a row are the DNS's own: a warning, and a line when it answers again."""
+    """Many failures in a row cause one warning, and the next answer an info."""
     caplog.set_level(logging.INFO)
     server.zone["_mta-sts.ill.test TXT"] = Fault.SERVFAIL
     for _ in range(2 * FAILURES_TOLD):
         with pytest.raises(DnsFailureError):
             await dns.txt(Domain("ill.test"))
-    (told,) = caplog.records
-    assert told.levelno == logging.WARNING
-    assert 'DNS does not answer reason="SERVFAIL from the name server"' in told.getMessage()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert 'DNS does not answer reason="SERVFAIL from the name server"' in record.getMessage()
     assert dns.unanswered
     with pytest.raises(NoRecordError):
         await dns.txt(Domain("absent.test"))
@@ -241,10 +243,10 @@ async def test_a_dns_that_never_answers_is_told_once(
     assert not dns.unanswered
 
 
-async def test_failures_between_answers_are_those_of_their_domains(
+async def test_failures_between_answers_are_not_logged(
     server: DnsServer, dns: DnsClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A DNS that answers for others is not called ill."""
+    """Failures between answers cause no warning."""
     server.zone["_mta-sts.ill.test TXT"] = Fault.SERVFAIL
     for _ in range(3):
         for _ in range(FAILURES_TOLD - 1):

@@ -34,11 +34,11 @@ from tests.support.tls import Authority
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
-class TestReaching:
-    """From the name to a connection."""
+class TestConnecting:
+    """From the host name to a connection."""
 
     async def test_name_not_found(self, fetchers: Fetchers) -> None:
-        """The reason that the DNS gave stays as it is."""
+        """The reason of the resolver is passed on."""
 
         async def none(_: str) -> Sequence[str]:
             raise HostNotFoundError("NXDOMAIN")
@@ -46,20 +46,20 @@ class TestReaching:
         assert await failure(fetchers(addresses=none), HostNotFoundError) == "NXDOMAIN"
 
     async def test_no_addresses(self, fetchers: Fetchers) -> None:
-        """A name without addresses is not found either."""
+        """A name without addresses is an error."""
         assert (
             await failure(fetchers(addresses=FixedAddresses()), HostNotFoundError) == "no address"
         )
 
     async def test_refused(self, fetchers: Fetchers) -> None:
-        """Nobody listens at port 443."""
+        """A port on which nothing listens is an error."""
         with black_hole() as port:
             pass
         reason = await failure(fetchers(port=port), UnreachableError)
         assert reason == "127.0.0.1: Connection refused"
 
     async def test_all_addresses_refused(self, fetchers: Fetchers) -> None:
-        """The reason is told of several addresses too."""
+        """The reason is given for several addresses too."""
         with black_hole() as port:
             pass
         fetcher = fetchers(port=port, addresses=FixedAddresses("127.0.0.2", "127.0.0.3"))
@@ -67,25 +67,25 @@ class TestReaching:
 
     @pytest.mark.parametrize("first", ["127.0.0.2", "::1"])
     async def test_the_next_address_is_tried(self, fetchers: Fetchers, first: str) -> None:
-        """One address that does not answer does not hide the other."""
+        """If one address refuses, the other is tried."""
         fetcher = fetchers(addresses=FixedAddresses(first, "127.0.0.1"))
         seen = FetchTrace()
         assert await fetcher.body(GOOD, seen) == POLICY
 
-    async def test_the_next_address_is_tried_where_one_hangs(
+    async def test_the_next_address_is_tried_if_one_hangs(
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
-        """An address that drops every SYN holds up the others for a moment only."""
+        """An address that drops every SYN delays the next one only a little."""
         fetcher = fetchers(addresses=FixedAddresses(HOLE, "127.0.0.1"))
         with dropping_port(HOLE, host.port):
             seen = FetchTrace()
             assert await fetcher.body(GOOD, seen) == POLICY
         assert seen.address == "127.0.0.1"
 
-    async def test_the_next_address_is_tried_where_one_has_no_tls(
+    async def test_the_next_address_is_tried_if_tls_fails(
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
-        """An address where TLS fails does not hide another; the GET is sent once all the same."""
+        """If TLS fails at one address, the next is tried; still only one GET is sent."""
         async with plain_server(reply(400), HOLE, host.port):
             fetcher = fetchers(addresses=FixedAddresses(HOLE, "127.0.0.1"), concurrency=1)
             seen = FetchTrace()
@@ -93,13 +93,13 @@ class TestReaching:
         assert (seen.address, host.gets.total) == ("127.0.0.1", 1)
 
     async def test_no_address_is_tried_twice(self, fetchers: Fetchers, host: PolicyHost) -> None:
-        """Where TLS fails at all addresses, the reason of the last one is told."""
+        """If TLS fails at all addresses, the reason is that of the last one."""
         async with plain_server(reply(400), HOLE, host.port) as port:
             fetcher = fetchers(addresses=FixedAddresses(HOLE, HOLE), port=port)
             await failure(fetcher, TlsError)
 
     async def test_ipv6(self, authority: Authority, ca_file: Path) -> None:
-        """A Policy Host on IPv6 alone."""
+        """A Policy Host with only an IPv6 address works."""
         async with PolicyHost(authority, host="::1") as six:
             six.answers[HOST] = ok(POLICY)
             fetchers = Fetchers(six, ca_file)
@@ -108,17 +108,17 @@ class TestReaching:
             await fetchers.close()
         assert seen.address == "::1"
 
-    async def test_a_few_addresses_are_tried_of_many(
+    async def test_at_most_four_addresses_are_tried(
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
-        """A name with hundreds of addresses cannot send us around: the fifth is not tried."""
+        """A name with many addresses causes few connections: the fifth address is not tried."""
         fetcher = fetchers(addresses=FixedAddresses(*(f"127.0.0.{n}" for n in (2, 3, 4, 5, 1))))
         await failure(fetcher, UnreachableError)
         assert host.connections.total == 0
 
 
 class TestPrivateAddresses:
-    """Whoever publishes a record cannot make the relay speak to its neighbours."""
+    """The publisher of a record cannot make the relay connect to its neighbours."""
 
     @pytest.mark.parametrize(
         "addresses",
@@ -127,14 +127,14 @@ class TestPrivateAddresses:
     async def test_refused_without_a_packet(
         self, fetchers: Fetchers, host: PolicyHost, addresses: tuple[str, ...]
     ) -> None:
-        """Loopback and private addresses are refused by name, before any connection."""
+        """Private addresses are refused before any connection; the reason names them."""
         fetcher = fetchers(addresses=FixedAddresses(*addresses), allow_private_addresses=False)
         reason = await failure(fetcher, ForbiddenAddressError)
         assert reason == f"not a public address: {', '.join(addresses)}"
         assert host.connections.total == 0
 
-    async def test_only_the_public_ones_of_several(self, fetchers: Fetchers) -> None:
-        """Of mixed addresses the private ones are left out."""
+    async def test_only_public_addresses_are_tried(self, fetchers: Fetchers) -> None:
+        """Private addresses among public ones are skipped."""
         mixed = FixedAddresses("127.0.0.1", "2606:4700::1", "10.0.0.1", "8.8.8.8")
         fetcher = fetchers(addresses=mixed, allow_private_addresses=False)
         assert await fetcher._public_addresses(HOST) == ["2606:4700::1", "8.8.8.8"]
@@ -143,9 +143,9 @@ class TestPrivateAddresses:
     async def test_rebinding(
         self, fetchers: Fetchers, host: PolicyHost, others: tuple[str, ...]
     ) -> None:
-        """An address that is public when asked for and private when connected to is refused."""
+        """An address that turns private between look-up and connection is refused."""
         fetcher = fetchers(addresses=FixedAddresses("127.0.0.1", *others))
-        verdicts = iter([True] * (1 + len(others)) + [False] * 10)
-        fetcher._is_allowed = lambda _: next(verdicts)  # type: ignore[assignment, method-assign] # changes its mind
+        allowed = iter([True] * (1 + len(others)) + [False] * 10)
+        fetcher._is_allowed = lambda _: next(allowed)  # type: ignore[assignment, method-assign] # public only at first
         assert await failure(fetcher, ForbiddenAddressError) == "not a public address: 127.0.0.1"
         assert host.connections.total == 0

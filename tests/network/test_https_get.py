@@ -38,19 +38,19 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
 class TestGet:
-    """The one request, and an answer that is as it should be."""
+    """The request, and responses that are accepted."""
 
     async def test_url(self) -> None:
-        """The well-known place, at port 443 without saying so."""
+        """The URL is the well-known one; port 443 is not written."""
         assert policy_url(GOOD) == "https://mta-sts.good.test/.well-known/mta-sts.txt"
 
     async def test_policy(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """A good policy is had by one connection, one look-up and one GET."""
+        """A policy takes one connection, one look-up of the address and one GET."""
         assert await fetcher.fetch(GOOD) == parse_policy(POLICY)
         assert (host.connections.total, host.lookups[HOST], host.gets.total) == (1, 1, 1)
 
-    async def test_request_to_the_letter(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """It says what is wanted and who asks, and not a word more."""
+    async def test_exact_request(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """The request has exactly these fields."""
         await fetcher.body(GOOD)
         (request,) = host.requests
         assert request.line == "GET /.well-known/mta-sts.txt HTTP/1.1"
@@ -62,8 +62,8 @@ class TestGet:
             "connection": "close",
         }
 
-    async def test_a_labels_everywhere(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Of an IDN domain the A-labels stand in SNI, Host and certificate."""
+    async def test_a_labels(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """SNI, Host and certificate of an internationalized domain have A-labels."""
         host.answers["mta-sts.xn--bcher-kva.test"] = ok(POLICY)
         await fetcher.body(Domain("xn--bcher-kva.test"))
         (request,) = host.requests
@@ -71,41 +71,41 @@ class TestGet:
         assert request.fields["host"].startswith("mta-sts.xn--bcher-kva.test:")
 
     async def test_chunked_body(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Chunks are put together."""
+        """The chunks of a body are joined."""
         host.answers[HOST] = chunked(POLICY[:5], POLICY[5:])
         assert await fetcher.body(GOOD) == POLICY
 
     async def test_body_of_exactly_64_kib(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """The limit itself is allowed."""
+        """A body as long as the limit is accepted."""
         host.answers[HOST] = ok(b"x" * SIZE_MOST)
         assert len(await fetcher.body(GOOD)) == SIZE_MOST
 
     async def test_empty_body(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """An empty file is retrieved, and is no policy."""
+        """An empty file is retrieved, but is not a valid policy."""
         host.answers[HOST] = ok(b"", content_length="0")
         assert await failure(fetcher, InvalidPolicyError) == "no version field"
 
     async def test_invalid_policy(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """What the parser says of a policy is what fetch raises."""
+        """`fetch` raises the error of the parser."""
         host.answers[HOST] = ok(b"version: STSv1\nmode: enforce\nmx: *\nmax_age: 1\n")
         assert (await failure(fetcher, InvalidPolicyError)).startswith("line 3: mx:")
 
-    async def test_informational_responses_are_passed_over(
+    async def test_informational_responses_are_skipped(
         self, fetcher: PolicyFetcher, host: PolicyHost
     ) -> None:
-        """103 Early Hints before the response change nothing."""
+        """103 Early Hints before the response are skipped."""
         host.answers[HOST] = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ok(POLICY)
         assert await fetcher.body(GOOD) == POLICY
 
     async def test_http_1_0(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """An old server will do, if it says how long its body is."""
+        """A response in HTTP/1.0 is accepted if it has a Content-Length."""
         host.answers[HOST] = ok(POLICY).replace(b"HTTP/1.1", b"HTTP/1.0")
         assert await fetcher.body(GOOD) == POLICY
 
-    async def test_what_was_seen(
+    async def test_trace(
         self, fetcher: PolicyFetcher, host: PolicyHost, authority: Authority
     ) -> None:
-        """Each step of a GET can be told afterwards."""
+        """The trace records each step of a GET."""
         host.credentials[HOST] = authority.issue(HOST, "*.good.test")
         seen = FetchTrace()
         await fetcher.body(GOOD, seen)
@@ -118,18 +118,16 @@ class TestGet:
         assert seen.certificate.not_after.endswith(" GMT")
         assert (seen.status, seen.media_type, seen.size) == (200, "text/plain", len(POLICY))
 
-    async def test_what_was_seen_before_it_failed(
-        self, fetcher: PolicyFetcher, host: PolicyHost
-    ) -> None:
-        """A failed GET leaves what was seen until then."""
+    async def test_trace_of_a_failed_get(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """The trace of a failed GET has the steps that were reached."""
         host.answers[HOST] = reply(404, content_type="text/html")
         seen = FetchTrace()
         with pytest.raises(StatusError):
             await fetcher.body(GOOD, seen)
         assert (seen.status, seen.media_type, seen.size) == (404, "text/html", None)
 
-    async def test_many_at_once(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """GETs do not mix: each gets its own answer."""
+    async def test_many_in_parallel(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """Each of many parallel GETs gets its own response."""
         domains = [Domain(f"d{n}.test") for n in range(30)]
         for domain in domains:
             host.answers[f"mta-sts.{domain}"] = ok(domain.encode())
@@ -137,11 +135,11 @@ class TestGet:
         assert bodies == [domain.encode() for domain in domains]
 
 
-class TestNothingIsRemembered:
-    """No GET knows of another."""
+class TestNothingIsReused:
+    """No GET depends on an earlier one."""
 
     async def test_no_http_cache(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Whatever the answer said of caching, the next GET is as the first (RFC 8461 §3.3)."""
+        """Fields about caching in a response do not change the next GET (RFC 8461 §3.3)."""
         host.answers[HOST] = ok(POLICY, cache_control="max-age=9999", etag='"1"', age="1")
         await fetcher.body(GOOD)
         host.answers[HOST] = ok(policy_text("none"))
@@ -149,14 +147,14 @@ class TestNothingIsRemembered:
         assert host.requests[0] == host.requests[1]
 
     async def test_no_cookies(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """A cookie does not come back."""
+        """A cookie is not sent back."""
         host.answers[HOST] = ok(POLICY, set_cookie="id=1; Path=/")
         await fetcher.body(GOOD)
         await fetcher.body(GOOD)
         assert "cookie" not in host.requests[1].fields
 
-    async def test_no_connection_is_kept(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Keep-alive is not taken up, so that no GET is lost with an old connection."""
+    async def test_no_connection_is_reused(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """No connection is reused, so no GET fails because an old connection was closed."""
         host.answers[HOST] = then_silence(ok(POLICY, connection="keep-alive"))
         await fetcher.body(GOOD)
         await host.closed.reached(HOST)
@@ -166,7 +164,7 @@ class TestNothingIsRemembered:
     async def test_no_environment(
         self, fetchers: Fetchers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """Proxy variables, .netrc and key logging of the environment are not for us."""
+        """Proxy variables, .netrc and key logging of the environment have no effect."""
         netrc = tmp_path / "netrc"
         netrc.write_text("default login user password secret")
         key_log = tmp_path / "keys"
@@ -179,13 +177,13 @@ class TestNothingIsRemembered:
 
 
 class TestHead:
-    """Answers that are refused by their head."""
+    """Responses that are refused for their head."""
 
     @pytest.mark.parametrize("status", [204, 206, 304, 400, 404, 410, 429, 500, 503])
-    async def test_only_200_will_do(
+    async def test_only_status_200_is_accepted(
         self, fetcher: PolicyFetcher, host: PolicyHost, status: int
     ) -> None:
-        """A body that looks like a policy does not matter (RFC 8461 §3.3)."""
+        """Any other status is an error, also with a policy as the body (RFC 8461 §3.3)."""
         body = b"" if status in {204, 304} else POLICY
         host.answers[HOST] = reply(status, body, content_type="text/plain")
         assert await failure(fetcher, StatusError) == f"HTTP {status}"
@@ -194,7 +192,7 @@ class TestHead:
     async def test_redirects_are_never_followed(
         self, fetcher: PolicyFetcher, host: PolicyHost, status: int
     ) -> None:
-        """Neither to another path of the same host nor anywhere else."""
+        """A redirect is an error, also to another path of the same host."""
         location = f"https://{HOST}:{host.port}/policy\x1b[31m"
         host.answers[HOST] = reply(status, POLICY, content_type="text/plain", location=location)
         reason = await failure(fetcher, StatusError)
@@ -207,7 +205,7 @@ class TestHead:
     async def test_plain_text(
         self, fetcher: PolicyFetcher, host: PolicyHost, media_type: str
     ) -> None:
-        """text/plain counts in any case and with any parameters."""
+        """text/plain is accepted in any case and with any parameters."""
         host.answers[HOST] = ok(POLICY, media_type)
         assert await fetcher.body(GOOD) == POLICY
 
@@ -215,20 +213,20 @@ class TestHead:
     async def test_other_media_types(
         self, fetcher: PolicyFetcher, host: PolicyHost, media_type: str
     ) -> None:
-        """A policy of another media type is none, as on shared web hosts of users."""
+        """Any other media type is refused: on shared web hosts, users upload such files."""
         host.answers[HOST] = ok(POLICY, media_type)
         reason = await failure(fetcher, MediaTypeError)
         assert reason == f"Content-Type is not text/plain: '{media_type}'"
 
     async def test_no_media_type(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Nor is one without a media type."""
+        """A response without a media type is refused."""
         host.answers[HOST] = reply(200, POLICY)
         assert await failure(fetcher, MediaTypeError) == "no Content-Type"
 
     async def test_control_characters_of_a_head_are_not_repeated(
         self, fetcher: PolicyFetcher, host: PolicyHost
     ) -> None:
-        """A reason is printable whatever the Policy Host says."""
+        """A reason is printable ASCII whatever the Policy Host sends."""
         host.answers[HOST] = ok(POLICY, "text/\x9bhtml\xe9")
         with pytest.raises(FetchError) as caught:
             await fetcher.fetch(GOOD)
@@ -237,19 +235,19 @@ class TestHead:
 
 
 class TestCharsetSmuggling:
-    """A body's meaning is not the server's to choose."""
+    """The server cannot choose how a body is decoded."""
 
     @pytest.mark.parametrize("charset", ["utf-16", "utf-7", "cp037", "rot13", "no-such-codec"])
     async def test_the_charset_selects_no_codec(
         self, fetcher: PolicyFetcher, host: PolicyHost, charset: str
     ) -> None:
-        """The body is UTF-8, whatever the charset parameter names."""
+        """The body is decoded as UTF-8, whatever the charset parameter says."""
         host.answers[HOST] = ok(POLICY, f"text/plain; charset={charset}")
         assert await fetcher.fetch(GOOD) == parse_policy(POLICY)
 
-    async def test_a_policy_in_utf_16_is_none(
+    async def test_a_policy_in_utf_16_is_invalid(
         self, fetcher: PolicyFetcher, host: PolicyHost
     ) -> None:
-        """Even if its charset is told truly."""
+        """A policy in UTF-16 is invalid, also with the right charset parameter."""
         host.answers[HOST] = ok(POLICY.decode().encode("utf-16"), "text/plain; charset=utf-16")
         assert "not UTF-8" in await failure(fetcher, InvalidPolicyError)

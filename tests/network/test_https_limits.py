@@ -40,39 +40,37 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
 class TestDecompression:
-    """Nothing is ever unpacked, so that no bomb goes off."""
+    """Nothing is decompressed, so a decompression bomb has no effect."""
 
-    async def test_gzip_is_refused_unread(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Nobody asked for a content coding."""
+    async def test_gzip_is_refused(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """A content coding is refused: the request did not offer any."""
         host.answers[HOST] = ok(gzip.compress(POLICY), content_encoding="gzip")
         assert await failure(fetcher, MediaTypeError) == "content coding 'gzip'"
 
-    async def test_identity_is_none(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """The name for no coding is no coding."""
+    async def test_identity(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """`identity` is not a coding."""
         host.answers[HOST] = ok(POLICY, content_encoding="Identity")
         assert await fetcher.body(GOOD) == POLICY
 
     async def test_gzip_as_transfer_coding(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Nor a transfer coding beside chunked."""
+        """A transfer coding besides chunked is refused."""
         body = gzip.compress(POLICY)
         answer = chunked(body).replace(b"chunked", b"gzip, chunked")
         host.answers[HOST] = answer
         assert "gzip" in await failure(fetcher, MediaTypeError)
 
     async def test_bomb(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """64 MiB of spaces packed into 64 KiB stay packed."""
+        """64 MiB of spaces in 64 KiB of gzip are not decompressed."""
         bomb = gzip.compress(b" " * 2**26)
         host.answers[HOST] = ok(bomb[:SIZE_MOST], content_encoding="gzip")
         await failure(fetcher, MediaTypeError)
 
 
 class TestEndlessBodies:
-    """Bounded in size and in time, whatever is sent."""
+    """Size and time are limited, whatever the server sends."""
 
-    async def test_too_large_by_its_own_word(
-        self, fetcher: PolicyFetcher, host: PolicyHost
-    ) -> None:
-        """A Content-Length over the limit is enough; the body is not waited for."""
+    async def test_too_large_content_length(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """A Content-Length above the limit is an error; the body is not read."""
         head = ok(b"", content_length=str(SIZE_MOST + 1))
         host.answers[HOST] = then_silence(head)
         assert await failure(fetcher, TooLargeError) == "more than 65536 bytes"
@@ -87,17 +85,17 @@ class TestEndlessBodies:
         ],
         ids=["endless", "one too many", "one byte a chunk"],
     )
-    async def test_too_large_in_the_end(
+    async def test_too_large_chunked_body(
         self, fetcher: PolicyFetcher, host: PolicyHost, answer: bytes | Script
     ) -> None:
-        """A chunked body over the limit is a failure, never a silent cut."""
+        """A chunked body above the limit is an error and never truncated."""
         host.answers[HOST] = answer
         assert await failure(fetcher, TooLargeError) == "more than 65536 bytes"
 
-    async def test_the_connection_is_dropped(
+    async def test_the_connection_is_aborted(
         self, fetcher: PolicyFetcher, host: PolicyHost
     ) -> None:
-        """An endless body is cut off, not read on to the end of a polite TLS shutdown."""
+        """The connection of an endless body is aborted; a TLS shutdown would read on."""
         host.answers[HOST] = endless(chunked(end=b""), b"400\r\n" + b"x" * 1024 + b"\r\n")
         await failure(fetcher, TooLargeError)
         await host.closed.reached(HOST)
@@ -110,7 +108,7 @@ class TestEndlessBodies:
     async def test_endless_head(
         self, fetcher: PolicyFetcher, host: PolicyHost, flood: bytes
     ) -> None:
-        """A head without end is no HTTP response."""
+        """An endless head is malformed."""
         host.answers[HOST] = endless(b"HTTP/1.1 200 OK\r\nX-First: 1", flood)
         assert (await failure(fetcher, IncompleteError)).startswith("malformed HTTP: ")
 
@@ -128,10 +126,10 @@ class TestEndlessBodies:
         ],
         ids=["silence", "head", "body", "chunk", "none", "head drips", "body drips", "hints"],
     )
-    async def test_one_deadline_for_all(
+    async def test_one_deadline_for_the_whole_get(
         self, host: PolicyHost, fetchers: Fetchers, answer: Script, phase: str
     ) -> None:
-        """However slowly it comes, the whole GET has one deadline, and the reason says where."""
+        """A slow response cannot extend the deadline of the GET; the reason says how far it got."""
         host.answers[HOST] = answer
         reason = await failure(fetchers(timeout=0.5), DeadlineError)
         assert reason.startswith("timed out after 0.5 s: ")
@@ -139,13 +137,13 @@ class TestEndlessBodies:
         await host.closed.reached(HOST)
 
     async def test_deadline_in_the_handshake(self, fetchers: Fetchers) -> None:
-        """A port that takes the connection and says nothing."""
+        """A server that accepts the connection and sends nothing times out."""
         with black_hole() as port:
             reason = await failure(fetchers(port=port, timeout=0.2), DeadlineError)
         assert reason == "timed out after 0.2 s: no TLS connection to 127.0.0.1"
 
     async def test_deadline_in_the_look_up(self, fetchers: Fetchers) -> None:
-        """A name server that is slow takes of the same time."""
+        """The look-up of the address counts towards the same deadline."""
 
         async def never(_: str) -> Sequence[str]:
             return await asyncio.Future()
@@ -155,7 +153,7 @@ class TestEndlessBodies:
 
 
 class TestIncomplete:
-    """A message that does not come to its end is a failure, never a shorter policy."""
+    """An incomplete message is an error, never a shorter policy."""
 
     @pytest.mark.parametrize(
         "answer",
@@ -180,19 +178,17 @@ class TestIncomplete:
             "negative chunk size",
         ],
     )
-    async def test_the_body_breaks_off(
+    async def test_incomplete_body(
         self, fetcher: PolicyFetcher, host: PolicyHost, answer: bytes | Script
     ) -> None:
-        """Short Content-Length, unfinished and broken chunks (RFC 9112 §8)."""
+        """Bodies shorter than announced and broken chunks are errors (RFC 9112 §8)."""
         host.answers[HOST] = answer
         reason = await failure(fetcher, IncompleteError)
         assert reason.startswith(("the body broke off after ", "malformed HTTP: "))
         assert host.gets.total == 1
 
-    async def test_body_that_only_the_connection_ends(
-        self, fetcher: PolicyFetcher, host: PolicyHost
-    ) -> None:
-        """Whoever cuts the connection would choose the policy: refused, though HTTP allows it."""
+    async def test_body_without_a_length(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
+        """Refused, though HTTP allows it: an attacker who cuts the connection could shorten it."""
         host.answers[HOST] = ok(POLICY, content_length="")
         reason = await failure(fetcher, IncompleteError)
         assert reason == "neither Content-Length nor chunked: no telling where it ends"
@@ -202,10 +198,10 @@ class TestIncomplete:
         [b"", then_abort(b""), b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"],
         ids=["closed", "reset", "half a head"],
     )
-    async def test_a_dropped_connection_is_not_tried_again(
+    async def test_a_lost_connection_is_not_retried(
         self, fetcher: PolicyFetcher, host: PolicyHost, answer: bytes | Script
     ) -> None:
-        """The HTTP library would send the GET once more: exactly one is sent."""
+        """Exactly one GET is sent; the session of the HTTP library would send a second one."""
         host.answers[HOST] = answer
         with pytest.raises((IncompleteError, UnreachableError)):
             await fetcher.fetch(GOOD)
@@ -234,20 +230,20 @@ class TestIncomplete:
             "space in a name",
         ],
     )
-    async def test_no_http_response(
+    async def test_malformed_response(
         self, fetcher: PolicyFetcher, host: PolicyHost, answer: bytes
     ) -> None:
-        """What is not HTTP, or says twice where it ends, is refused (RFC 9112 §6.3)."""
+        """Responses that are not HTTP or have contradictory lengths are refused (RFC 9112 §6.3)."""
         host.answers[HOST] = answer
         reason = await failure(fetcher, IncompleteError)
         assert reason.isprintable()
         assert host.gets.total == 1
 
     @pytest.mark.parametrize("more", [b"mx: evil.test\r\n", b"\r\n", ok(b"mx: evil.test\r\n")])
-    async def test_what_follows_the_body_is_not_part_of_it(
+    async def test_bytes_after_the_body(
         self, fetcher: PolicyFetcher, host: PolicyHost, more: bytes
     ) -> None:
-        """Bytes behind the announced end are left alone or refused, never read as policy."""
+        """Bytes after the announced end are ignored or an error, never part of the policy."""
         host.answers[HOST] = ok(POLICY) + more
         with contextlib.suppress(IncompleteError):
             assert await fetcher.body(GOOD) == POLICY

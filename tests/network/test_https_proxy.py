@@ -29,10 +29,10 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
 class TestProxy:
-    """Where the administrator wants all to go by a proxy."""
+    """Fetches with `https.proxy` set."""
 
-    async def test_by_a_proxy(self, fetchers: Fetchers, host: PolicyHost) -> None:
-        """The proxy is told the name; TLS goes through it to the Policy Host."""
+    async def test_tunnel(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """The proxy resolves the name; TLS is with the Policy Host through the tunnel."""
         async with ConnectProxy(host.port) as proxy:
             fetcher = fetchers(proxy=proxy.url, allow_private_addresses=False)
             seen = FetchTrace()
@@ -43,7 +43,7 @@ class TestProxy:
         assert seen.tls_version == "TLSv1.3"
 
     async def test_proxy_by_name(self, fetchers: Fetchers, host: PolicyHost) -> None:
-        """The proxy's own name is the system's to find, /etc/hosts included."""
+        """The name of the proxy is resolved by the system, with /etc/hosts."""
         async with ConnectProxy(host.port) as proxy:
             fetcher = fetchers(proxy=proxy.url.replace("127.0.0.1", "localhost"))
             assert await fetcher.body(GOOD) == POLICY
@@ -51,29 +51,27 @@ class TestProxy:
     async def test_certificate_behind_a_proxy(
         self, fetchers: Fetchers, host: PolicyHost, authority: Authority
     ) -> None:
-        """A proxy does not soften what is asked of the certificate."""
+        """The certificate of the Policy Host is checked behind a proxy too."""
         host.credentials[HOST] = authority.issue("other.test")
         async with ConnectProxy(host.port) as proxy:
             reason = await failure(fetchers(proxy=proxy.url), CertificateError)
         assert reason.startswith("Hostname mismatch")
 
     async def test_proxy_refuses(self, fetchers: Fetchers, host: PolicyHost) -> None:
-        """Its status is told."""
+        """The reason has the status of the proxy."""
         async with ConnectProxy(host.port, refusal=reply(403)) as proxy:
             reason = await failure(fetchers(proxy=proxy.url), UnreachableError)
         assert reason == "the proxy answered HTTP 403"
 
-    async def test_proxy_is_not_there(self, fetchers: Fetchers) -> None:
-        """That it is the proxy that cannot be reached is told."""
+    async def test_proxy_is_down(self, fetchers: Fetchers) -> None:
+        """The reason says that the proxy cannot be reached."""
         with black_hole() as port:
             pass
         fetcher = fetchers(proxy=f"http://127.0.0.1:{port}")
         assert await failure(fetcher, UnreachableError) == "the proxy: Connection refused"
 
-    async def test_proxy_that_wants_to_know_who_asks(
-        self, fetchers: Fetchers, host: PolicyHost
-    ) -> None:
-        """A name and a password in its URL are shown to it, decoded, and to nobody else."""
+    async def test_proxy_credentials(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """User name and password of the URL are sent to the proxy only, decoded."""
         async with ConnectProxy(host.port) as proxy:
             fetcher = fetchers(proxy=proxy.url.replace("//", "//relay:a%2Fb@"))
             assert await fetcher.body(GOOD) == POLICY
@@ -82,17 +80,17 @@ class TestProxy:
         assert "proxy-authorization" not in host.requests[0].fields
 
     @pytest.mark.parametrize("answer", [b"HTTP/1.1 2", b"SSH-2.0-x\r\n\r\n"], ids=["cut", "ssh"])
-    async def test_proxy_that_speaks_no_http(
+    async def test_proxy_without_http(
         self, fetchers: Fetchers, host: PolicyHost, answer: bytes
     ) -> None:
-        """That it is the proxy that is at fault is told."""
+        """The reason names the proxy."""
         async with ConnectProxy(host.port, refusal=answer) as proxy:
             reason = await failure(fetchers(proxy=proxy.url), UnreachableError)
         assert reason.startswith("the proxy: ")
         assert host.connections.total == 0
 
-    async def test_proxy_that_is_silent(self, fetchers: Fetchers) -> None:
-        """A proxy that never answers takes no slot: both end with their own deadline."""
+    async def test_proxy_that_does_not_answer(self, fetchers: Fetchers) -> None:
+        """A fetch that waits for its proxy holds no slot; both fetches time out in parallel."""
         with black_hole() as port:
             fetcher = fetchers(proxy=f"http://127.0.0.1:{port}", timeout=0.2, concurrency=1)
             reasons = await asyncio.gather(*(failure(fetcher, DeadlineError) for _ in range(2)))

@@ -1,4 +1,4 @@
-"""Slots limit the fetches that run at a time; a fetch that is given up leaves nothing behind."""
+"""Slots limit the parallel fetches; a cancelled fetch leaves nothing behind."""
 
 import asyncio
 import contextlib
@@ -39,13 +39,13 @@ from tests.support.tls import Authority
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
-class TestGivingUp:
-    """Nothing is left behind by a GET that is not wanted any more."""
+class TestCancel:
+    """A cancelled fetch frees its connection and its slot."""
 
-    async def test_cancelled_while_waiting_for_the_answer(
+    async def test_cancelled_while_waiting_for_the_response(
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
-        """The connection is closed and the slot is free."""
+        """The connection is closed and the slot is free again."""
         fetcher = fetchers(concurrency=1, slot_time=3600.0)
         host.hold()
         fetch = asyncio.create_task(fetcher.fetch(GOOD))
@@ -58,20 +58,20 @@ class TestGivingUp:
         assert await fetcher.body(OTHER) == POLICY
 
     async def test_cancelled_in_the_handshake(self, fetchers: Fetchers) -> None:
-        """A connection that has no TLS yet is closed as well."""
-        begun, ended = asyncio.Event(), asyncio.Event()
+        """A connection in its TLS handshake is closed."""
+        started, ended = asyncio.Event(), asyncio.Event()
 
         async def watch(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.closing(writer), contextlib.suppress(ConnectionError):
                 await reader.read(1)
-                begun.set()
+                started.set()
                 await reader.read()
             ended.set()
 
         server = await asyncio.start_server(watch, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         fetch = asyncio.create_task(fetchers(port=port).fetch(GOOD))
-        await begun.wait()
+        await started.wait()
         fetch.cancel()
         await ended.wait()
         with pytest.raises(asyncio.CancelledError):
@@ -81,23 +81,23 @@ class TestGivingUp:
 
     async def test_cancelled_in_the_look_up(self, fetchers: Fetchers) -> None:
         """The look-up of the address is cancelled with it."""
-        begun, ended = asyncio.Event(), asyncio.Event()
+        started, ended = asyncio.Event(), asyncio.Event()
 
         async def never(_: str) -> Sequence[str]:
-            begun.set()
+            started.set()
             try:
                 return await asyncio.Future()
             finally:
                 ended.set()
 
         fetch = asyncio.create_task(fetchers(addresses=never).fetch(GOOD))
-        await begun.wait()
+        await started.wait()
         fetch.cancel()
         with pytest.raises(asyncio.CancelledError):
             await fetch
         assert ended.is_set()
 
-    async def test_close_aborts_what_is_under_way(
+    async def test_close_aborts_running_fetches(
         self, fetcher: PolicyFetcher, host: PolicyHost
     ) -> None:
         """Shutdown does not wait for a Policy Host."""
@@ -109,29 +109,31 @@ class TestGivingUp:
             await fetch
 
     async def test_close_before_the_first_get(self, fetchers: Fetchers) -> None:
-        """A fetcher that was never used closes too."""
+        """A fetcher that was never used can be closed."""
         await fetchers().close()
 
 
 class TestSlots:
-    """How many at a time."""
+    """The number of fetches that hold a slot is limited."""
 
-    async def test_no_more_than_so_many(self, fetchers: Fetchers, host: PolicyHost) -> None:
-        """With one slot the second handshake begins when the first GET is over."""
+    async def test_no_more_fetches_than_slots(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """With one slot the second handshake starts when the first GET has ended."""
         fetcher = fetchers(concurrency=1, slot_time=3600.0)
         host.hold()
         first = asyncio.create_task(fetcher.fetch(GOOD))
         await host.gets.reached(HOST)
-        asked = slot_requested(fetcher)
+        requested = slot_requested(fetcher)
         second = asyncio.create_task(fetcher.fetch(OTHER))
-        await asked.wait()
+        await requested.wait()
         assert host.connections["mta-sts.other.test"] == 0
         host.release()
         await asyncio.gather(first, second)
         assert host.gets["mta-sts.other.test"] == 1
 
-    async def test_a_black_hole_holds_no_slot(self, fetchers: Fetchers, host: PolicyHost) -> None:
-        """A host that is not even reached keeps nobody else from the only slot."""
+    async def test_an_unreachable_host_holds_no_slot(
+        self, fetchers: Fetchers, host: PolicyHost
+    ) -> None:
+        """A host that does not accept connections does not occupy the only slot."""
 
         async def addresses(name: str) -> Sequence[str]:
             return [HOLE if name == HOST else host.host]
@@ -139,13 +141,13 @@ class TestSlots:
         fetcher = fetchers(addresses=addresses, concurrency=1, slot_time=3600.0)
         with dropping_port(HOLE, host.port):
             seen = FetchTrace()
-            lost = asyncio.create_task(fetcher.body(GOOD, seen))
+            waiting = asyncio.create_task(fetcher.body(GOOD, seen))
             for _ in range(2):
                 assert await fetcher.body(OTHER) == POLICY
-            assert (seen.address, seen.tls_version, lost.done()) == (HOLE, None, False)
-            lost.cancel()
+            assert (seen.address, seen.tls_version, waiting.done()) == (HOLE, None, False)
+            waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await lost
+                await waiting
 
     @pytest.mark.parametrize(
         "answer",
@@ -160,20 +162,20 @@ class TestSlots:
         ],
         ids=["policy", "status", "reset", "no http", "cut", "too large", "deadline"],
     )
-    async def test_a_slot_is_free_again_whatever_came(
+    async def test_every_outcome_frees_the_slot(
         self, fetchers: Fetchers, host: PolicyHost, answer: bytes | Script
     ) -> None:
-        """The only slot serves the next GET, however the one before it has ended."""
+        """The next GET gets the only slot, however the one before ended."""
         fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=0.5)
         host.answers[HOST] = answer
         with contextlib.suppress(FetchError):
             await fetcher.body(GOOD)
         assert await fetcher.body(OTHER) == POLICY
 
-    async def test_a_slot_is_free_again_where_there_was_no_tls(
+    async def test_a_failed_handshake_frees_the_slot(
         self, fetchers: Fetchers, host: PolicyHost, authority: Authority
     ) -> None:
-        """Nor does a handshake that failed keep it."""
+        """A failed handshake frees the slot."""
         host.credentials[HOST] = authority.issue("else.test")
         fetcher = fetchers(concurrency=1, slot_time=3600.0)
         await failure(fetcher, CertificateError)
@@ -182,14 +184,14 @@ class TestSlots:
     async def test_cancelled_while_waiting_for_a_slot(
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
-        """Whoever is given up while it waits leaves no connection, and the slot to the next."""
+        """A fetch cancelled while it waits for a slot closes its connection and takes no slot."""
         fetcher = fetchers(concurrency=1, slot_time=3600.0)
         host.hold()
         first = asyncio.create_task(fetcher.body(OTHER))
         await host.gets.reached("mta-sts.other.test")
-        asked = slot_requested(fetcher)
+        requested = slot_requested(fetcher)
         second = asyncio.create_task(fetcher.body(GOOD))
-        await asked.wait()
+        await requested.wait()
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
@@ -198,10 +200,10 @@ class TestSlots:
         assert await fetcher.body(OTHER) == POLICY
         assert host.connections[HOST] == 0
 
-    async def test_a_slow_host_does_not_hold_up_the_others(
+    async def test_a_slow_host_does_not_block_others(
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
-        """A GET that takes long stands aside, and still ends well."""
+        """A slow GET gives up its slot and still succeeds."""
         fetcher = fetchers(concurrency=1, slot_time=0.0)
         never = asyncio.Event()
 
@@ -216,10 +218,10 @@ class TestSlots:
         never.set()
         assert await first == POLICY
 
-    async def test_waiting_for_a_slot_is_not_the_host_s_fault(
+    async def test_the_deadline_excludes_the_wait_for_a_slot(
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
-        """The deadline is the GET's: it begins with the slot."""
+        """Waiting for a slot does not count towards the deadline."""
         fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=0.4)
         host.answers[HOST] = silence
         slow = [asyncio.create_task(failure(fetcher, DeadlineError)) for _ in range(2)]

@@ -32,13 +32,13 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
 class TestCertificate:
-    """Whom we speak with (RFC 8461 §3.3)."""
+    """The certificate must be valid for the Policy Host (RFC 8461 §3.3)."""
 
     @pytest.mark.parametrize("name", [HOST, "*.good.test", "MTA-STS.good.TEST"])
-    async def test_names_that_fit(
+    async def test_matching_names(
         self, fetcher: PolicyFetcher, host: PolicyHost, authority: Authority, name: str
     ) -> None:
-        """The name itself, in any case, or a wildcard for its left-most label."""
+        """The host name in any case is accepted, and a wildcard for its left-most label."""
         host.credentials[HOST] = authority.issue(name)
         assert await fetcher.body(GOOD) == POLICY
 
@@ -67,7 +67,7 @@ class TestCertificate:
             "IP address",
         ],
     )
-    async def test_names_that_do_not_fit(
+    async def test_names_that_do_not_match(
         self,
         fetcher: PolicyFetcher,
         host: PolicyHost,
@@ -76,7 +76,7 @@ class TestCertificate:
         addresses: tuple[str, ...],
         common_name: str,
     ) -> None:
-        """Only a DNS-ID counts, and `*` only for the whole left-most label."""
+        """Only a DNS-ID is accepted, with `*` only for the whole left-most label."""
         host.credentials[HOST] = authority.issue(
             *names, addresses=addresses, common_name=common_name
         )
@@ -94,7 +94,7 @@ class TestCertificate:
         ],
         ids=["expired", "not yet valid", "self-signed", "unknown authority"],
     )
-    async def test_not_to_be_trusted(
+    async def test_untrusted_certificates(
         self,
         fetcher: PolicyFetcher,
         host: PolicyHost,
@@ -102,24 +102,24 @@ class TestCertificate:
         credential: Callable[[Authority], Credential],
         reason: str,
     ) -> None:
-        """OpenSSL's reason is told, and the result is sts-webpki-invalid."""
+        """The reason is that of OpenSSL, and the result type is sts-webpki-invalid."""
         host.credentials[HOST] = credential(authority)
         assert await failure(fetcher, CertificateError) == reason
         assert host.gets.total == 0
         assert CertificateError.result is ResultType.WEBPKI_INVALID
 
     async def test_authorities_of_the_system(self, fetchers: Fetchers) -> None:
-        """Where none are given the system's authorities count, and ours is none of them."""
+        """Without configured authorities those of the system are used; ours is not among them."""
         reason = await failure(fetchers(authorities=None), CertificateError)
         assert "certificate" in reason
 
 
 class TestTls:
-    """No TLS session at all."""
+    """Handshakes that fail."""
 
     @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
     async def test_old_tls(self, authority: Authority, ca_file: Path) -> None:
-        """Below TLS 1.2 there is no policy (RFC 8461 §7.2)."""
+        """TLS below 1.2 is refused (RFC 8461 §7.2)."""
         async with PolicyHost(authority, maximum=ssl.TLSVersion.TLSv1_1) as old:
             fetchers = Fetchers(old, ca_file)
             with pytest.raises((TlsError, UnreachableError)):  # asyncio sends no alert
@@ -128,14 +128,14 @@ class TestTls:
         assert old.gets.total == 0
 
     async def test_alert(self, fetchers: Fetchers) -> None:
-        """What the server's alert says is told."""
+        """The reason has the text of the server's alert."""
         protocol_version = b"\x15\x03\x01\x00\x02\x02\x46"  # RFC 8446 §6
         async with plain_server(protocol_version) as port:
             reason = await failure(fetchers(port=port), TlsError)
         assert reason == "the TLS handshake failed: tlsv1 alert protocol version"
 
     async def test_tls_1_2(self, authority: Authority, ca_file: Path) -> None:
-        """TLS 1.2 is enough."""
+        """TLS 1.2 is accepted."""
         async with PolicyHost(authority, maximum=ssl.TLSVersion.TLSv1_2) as old:
             old.answers[HOST] = ok(POLICY)
             fetchers = Fetchers(old, ca_file)
@@ -143,7 +143,7 @@ class TestTls:
             await fetchers.close()
 
     async def test_no_tls(self, fetchers: Fetchers) -> None:
-        """A server that answers in the clear is not heard."""
+        """A response without TLS is an error."""
         async with plain_server(reply(400)) as port:
             reason = await failure(fetchers(port=port), TlsError)
         assert reason.startswith("the TLS handshake failed: ")

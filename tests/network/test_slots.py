@@ -23,7 +23,7 @@ class Work:
             await self.end.wait()
 
 
-async def test_so_many_at_a_time() -> None:
+async def test_limited_number() -> None:
     """With two slots the third task waits until one of the first two ends."""
     slots = Slots(2, LONG)
     first, second, third = (Work(slots) for _ in range(3))
@@ -37,7 +37,7 @@ async def test_so_many_at_a_time() -> None:
     await asyncio.gather(second.task, third.task)
 
 
-async def test_what_takes_long_stands_aside() -> None:
+async def test_limited_time() -> None:
     """When the hold time is over, the next task starts while the first continues."""
     slots = Slots(1, 0.0)
     first, second = Work(slots), Work(slots)
@@ -48,7 +48,7 @@ async def test_what_takes_long_stands_aside() -> None:
     await asyncio.gather(first.task, second.task)
 
 
-async def test_a_slot_is_given_back_once() -> None:
+async def test_a_slot_is_freed_once() -> None:
     """A task that has lost its slot frees nothing at its end: there is still one slot."""
     slots = Slots(1, 0.0)
     first, second = Work(slots), Work(slots)
