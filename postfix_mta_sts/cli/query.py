@@ -9,8 +9,7 @@ from postfix_mta_sts.admin.explain import Explanation, explain
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, Commands, add_config, settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.network.clients import LazyDaneClient
-from postfix_mta_sts.network.outside import network
+from postfix_mta_sts.network.clients import LazyDaneClient, network
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
 from postfix_mta_sts.postfix.postconf import ask

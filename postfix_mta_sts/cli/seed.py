@@ -25,7 +25,7 @@ from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
-from postfix_mta_sts.network.outside import network
+from postfix_mta_sts.network.clients import network
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.resolver.resolver import Resolver

@@ -146,7 +146,7 @@ def test_in_order() -> None:
 
 GOOD: Final = (
     "| D1 | 3.1 | R | The record is queried | `mtasts.record.record_name` "
-    "| `mtasts/test_record.py::test_name`, `network/test_https.py::TestGet::test_url` |"
+    "| `mtasts/test_record.py::test_name`, `network/test_https_get.py::TestGet::test_url` |"
 )
 DONE: Final = GOOD.split(" | `")[0]
 SYMBOL: Final = "`mtasts.record.record_name`"
@@ -178,8 +178,8 @@ def test_a_good_row() -> None:
         (f"{DONE} | {SYMBOL} | {TEST[:-1]}x` |", "D1: no test mtasts/test_record.py::test_namex"),
         (f"{DONE} | {SYMBOL} | `mtasts/test_record.py` |", "D1: no test mtasts/test_record.py"),
         (
-            f"{DONE} | {SYMBOL} | `network/test_https.py::test_url` |",
-            "D1: no test network/test_https.py::test_url",
+            f"{DONE} | {SYMBOL} | `network/test_https_get.py::test_url` |",
+            "D1: no test network/test_https_get.py::test_url",
         ),
         (GOOD.replace("The record", f"{MARK}:** the record"), "D1: implemented or not"),
         (GOOD.replace("D1", "F16"), "F16: implemented or not"),
