@@ -18,7 +18,7 @@ from postfix_mta_sts.mtasts.policy import Mode
 _BLOCK: Final = 500
 """Rows per block of a table."""
 _ATTEMPT_TIMEOUT: Final = 900.0
-"""Seconds to wait for an attempt; `dns.timeout` and `https.timeout` allow less in total."""
+"""Seconds to wait for an attempt; with the defaults it takes at most 65 s of DNS and HTTPS."""
 _LINES_LIMIT: Final = 200
 """Lines of a policy that are printed: a policy may be 64 KiB of line ends."""
 _EXITS: Final = {"fetched": OK, "no-policy": NO_POLICY}
