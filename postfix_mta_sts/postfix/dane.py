@@ -40,7 +40,6 @@ _VALIDATE: Final = (
 _TRUST: Final = f"{_VALIDATE}; or set dns.trust_ad: true if nobody can change packets on the way"
 
 _LEVELS: Final = (logging.INFO, logging.WARNING)
-_QUIET: Final = (logging.DEBUG, logging.DEBUG)
 
 _log = logging.getLogger(__name__)
 
@@ -141,8 +140,8 @@ def rule(settings: Settings) -> DaneRule:
 class DaneSupport:
     """Keeps DANE on or off; `settle` before anybody is answered, then `run` as a task.
 
-    `use_dane` is called with whom to ask and how to answer, or with None; `ask`: Postfix; `tells`:
-    whether the log is told as well, or another process does that. The seconds are for tests.
+    `use_dane` is called with whom to ask and how to answer, or with None; `ask`: Postfix. The
+    seconds are for tests.
     """
 
     def __init__(
@@ -152,7 +151,6 @@ class DaneSupport:
         use_dane: Callable[[DaneLookup | None, DaneRule | None], None],
         ask: Callable[[], Awaitable[Postfix | None]] = postconf.ask,
         *,
-        tells: bool = True,
         every: float = EVERY,
         again: float = AGAIN,
     ) -> None:
@@ -161,7 +159,6 @@ class DaneSupport:
         self._dane_resolver = dane_resolver
         self._do_dane = use_dane
         self._ask = ask
-        self._levels = _LEVELS if tells else _QUIET
         self._every = every
         self._again = again
         self._postfix: Postfix | None = None
@@ -214,7 +211,7 @@ class DaneSupport:
 
     def _tell(self) -> None:
         what = f"DANE is {'on' if self.dane_status.on else 'off'}"
-        level = self._levels[self.dane_status.is_trouble]
+        level = _LEVELS[self.dane_status.is_trouble]
         event(_log, level, what, reason=self.dane_status.reason, advice=self.dane_status.advice)
 
 

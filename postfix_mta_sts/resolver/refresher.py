@@ -45,8 +45,7 @@ class Refresher:
     """Two tasks under `run`: one renews, one keeps house.
 
     `idle_after`: seconds after which a policy that nobody asked for is not renewed any more.
-    `renews`: whether that is this process's part, should several share the store. `monotonic`
-    and `sleep` measure real time.
+    `monotonic` and `sleep` measure real time.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Refresher:
         *,
         idle_after: float,
         replies: ReplyCaches,
-        renews: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -66,7 +64,6 @@ class Refresher:
         self._random = sources.random
         self.idle_after = idle_after
         self._replies = replies
-        self._renews = renews
         self._looked_at: float | None = None
         self._monotonic = monotonic
         self._sleep = sleep
@@ -75,15 +72,14 @@ class Refresher:
 
     @property
     def next_look_at(self) -> float | None:
-        """When it is next looked for what is due, at the earliest; None where others do that."""
+        """When it is next looked for what is due, at the earliest; None before the first time."""
         return None if self._looked_at is None else self._looked_at + TICK
 
     async def run(self) -> None:
         """Renew and keep house until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every_tick(self.keep_house), name="housekeeping")
-            if self._renews:
-                group.create_task(self._every_tick(self.renew_due), name="renewal")
+            group.create_task(self._every_tick(self.renew_due), name="renewal")
 
     async def keep_house(self) -> None:
         """Notice a jump of the clock, write last-asked times, remove what has expired."""

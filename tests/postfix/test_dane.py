@@ -54,7 +54,6 @@ class Parts:
         settings: Settings = ON,
         postfix: Postfix | None = None,
         *,
-        tells: bool = True,
         every: float = EVERY,
         again: float = AGAIN,
     ) -> None:
@@ -68,7 +67,6 @@ class Parts:
             self.dane_resolver,
             self._do_dane,
             self._ask,
-            tells=tells,
             every=every,
             again=again,
         )
@@ -178,12 +176,6 @@ class TestSettle:
         said = [(r.levelname, r.getMessage().partition(" reason=")[0]) for r in caplog.records]
         assert said == [("WARNING", "DANE is off"), ("INFO", "DANE is on")]
         assert parts.rule == RULE
-
-    async def test_quiet(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A process whose sibling tells it does not, and does the same."""
-        parts = Parts(tells=False)
-        await parts.dane_support.settle()
-        assert (parts.rule, caplog.messages) == (RULE, [])
 
     async def test_postconf_is_asked_for_auto_only(self) -> None:
         """Who has said on or off, has said it."""
