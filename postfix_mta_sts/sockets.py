@@ -50,7 +50,7 @@ class Access(Protocol):
 
 
 class Binding(NamedTuple):
-    """An address, and who may connect there."""
+    """An address, and the permissions there."""
 
     address: Address
     access: Access
@@ -103,7 +103,7 @@ class Sockets:
             return None
 
     def permit(self, binding: Binding, undo: ExitStack) -> None:
-        """Change who may connect to an open UNIX socket; `undo` restores the old permissions.
+        """Change the permissions of an open UNIX socket; `undo` restores the old ones.
 
         Raises `ListenError`.
         """

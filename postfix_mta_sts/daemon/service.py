@@ -107,8 +107,7 @@ class _Service:
         self.notify("READY=1", f"STATUS={await self._status()}")
 
     async def _look_up(self, seconds: float) -> None:
-        sockets = self._daemon.listeners.sockets
-        places = [probe.bound(listener.wire, sock) for listener, sock in sockets]
+        places = [probe.bound(wire, sock) for wire, sock in self._daemon.listeners.sockets]
         await watchdog.look_up(places, seconds)
 
     async def _status(self) -> str:

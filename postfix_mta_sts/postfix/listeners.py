@@ -1,13 +1,14 @@
 """Opens the listeners of the settings, and changes them while the others go on.
 
-A listener that stays keeps its socket, its clients and its cached replies. `server` serves the
-clients; `sockets` opens the sockets.
+A listener that stays keeps its socket, its clients and its cached replies, also if its
+permissions change. `server` serves the clients; `sockets` opens the sockets.
 """
 
 import logging
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from socket import socket
+from typing import Literal, NamedTuple, TypeAlias
 
 from postfix_mta_sts.config.settings import ListenerSettings, TcpAddress
 from postfix_mta_sts.logs import event
@@ -15,23 +16,33 @@ from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.server import Listener, Server
 from postfix_mta_sts.sockets import Binding, Change, Sockets, SocketSet
 
+WireName: TypeAlias = Literal["socketmap", "tcp_table"]
+
 _log = logging.getLogger(__name__)
 
 
+class _Service(NamedTuple):
+    """What makes a listener the same listener before and after a reload."""
+
+    key: Hashable
+    wire: WireName
+    tlsrpt: bool
+
+
 class Listeners:
-    """All open listeners, by their settings."""
+    """All open listeners."""
 
     def __init__(self, server: Server, maps: Maps, sockets: Sockets) -> None:
         self._server = server
         self._maps = maps
         self._sockets = SocketSet[Hashable](sockets)
-        self._serving: dict[ListenerSettings, Listener] = {}
+        self._serving: dict[_Service, Listener] = {}
 
     @property
-    def sockets(self) -> Sequence[tuple[ListenerSettings, socket]]:
-        """Each listener and its socket."""
-        pairs = ((each, self._sockets.get(_key(each))) for each in self._serving)
-        return [(listener, sock) for listener, sock in pairs if sock]
+    def sockets(self) -> Sequence[tuple[WireName, socket]]:
+        """The protocol and the socket of each listener."""
+        pairs = ((each.wire, self._sockets.get(each.key)) for each in self._serving)
+        return [(wire, sock) for wire, sock in pairs if sock]
 
     def prepare(
         self, listeners: Sequence[ListenerSettings]
@@ -41,8 +52,9 @@ class Listeners:
         Raises `ListenError` if the daemon cannot listen on an address. This, and any error in the
         context, leaves everything as it was.
         """
-        wanted = {_key(each): Binding(each.address, each) for each in listeners}
-        return self._sockets.prepare(wanted)
+        return self._sockets.prepare(
+            {_key(each): Binding(each.address, each) for each in listeners}
+        )
 
     async def reconfigure(
         self, listeners: Sequence[ListenerSettings], change: Change[Hashable]
@@ -51,24 +63,29 @@ class Listeners:
 
         Requests that arrived through a listener that is now closed are answered first.
         """
+        wanted = {_service(each): each for each in listeners}
         # Before another listener uses the socket: of two servers on one socket, either may accept.
-        for listener in [each for each in self._serving if each not in listeners]:
-            self._server.shut(self._serving.pop(listener))
+        for service in [each for each in self._serving if each not in wanted]:
+            self._server.shut(self._serving.pop(service))
         for address, _ in change.plan.close.values():
             event(_log, logging.INFO, "stopped listening", address=address)
         self._sockets.commit(change)
-        for listener in [each for each in listeners if each not in self._serving]:
-            await self._serve(listener)
+        for service in [each for each in wanted if each not in self._serving]:
+            await self._serve(service, wanted[service])
 
     def close(self) -> None:
         """Close the sockets and remove the files that were made for them."""
         self._sockets.close()
 
-    async def _serve(self, listener: ListenerSettings) -> None:
+    async def _serve(self, service: _Service, listener: ListenerSettings) -> None:
         event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
-        if sock := self._sockets.get(_key(listener)):
+        if sock := self._sockets.get(service.key):
             answers = self._maps.answers(listener)
-            self._serving[listener] = await self._server.listen(sock.dup(), answers)
+            self._serving[service] = await self._server.listen(sock.dup(), answers)
+
+
+def _service(listener: ListenerSettings) -> _Service:
+    return _Service(_key(listener), listener.wire, bool(listener.tlsrpt))
 
 
 def _key(listener: ListenerSettings) -> Hashable:
