@@ -50,6 +50,12 @@ class Endpoints:
         self._routes = routes
         self._serving: dict[EndpointName, tuple[Binding, AsyncExitStack]] = {}
 
+    async def open(self, wanted: EndpointBindings) -> None:
+        """Serve these endpoints and no others. Raises `ListenError`; nothing has changed then."""
+        with self.prepare(wanted) as change:
+            pass
+        await self.reconfigure(wanted, change)
+
     def prepare(self, wanted: EndpointBindings) -> AbstractContextManager[Change[Address]]:
         """Open the sockets that `reconfigure` needs.
 

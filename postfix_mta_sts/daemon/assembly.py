@@ -11,7 +11,7 @@ import random
 import resource
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +25,7 @@ from postfix_mta_sts.admin.endpoints import (
     Endpoints,
     endpoint_bindings,
 )
-from postfix_mta_sts.config.settings import (
-    ListenerSettings,
-    Settings,
-    default_cache_path,
-    default_control_path,
-)
+from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
@@ -129,13 +124,10 @@ class Daemon:
 
     async def open(self) -> None:
         """Start to serve Postfix, commands and Prometheus. Raises `ListenError`."""
-        await self._open_listeners(self.settings.listen)
+        await self.listeners.open(self.settings.listen)
         for address in self.frontend.sockets.close_unclaimed():
             event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
-        wanted = self._endpoint_bindings(self.settings)
-        with self.endpoints.prepare(wanted) as change:
-            pass
-        await self.endpoints.reconfigure(wanted, change)
+        await self.endpoints.open(self._endpoint_bindings(self.settings))
 
     async def reload(self, settings: Settings) -> None:
         """Apply these settings; parts whose settings are unchanged are not disturbed.
@@ -194,11 +186,6 @@ class Daemon:
             pid=os.getpid(),
         )
 
-    async def _open_listeners(self, listeners: Sequence[ListenerSettings]) -> None:
-        with self.listeners.prepare(listeners) as change:
-            pass
-        await self.listeners.reconfigure(listeners, change)
-
     async def _apply(self, settings: Settings) -> None:
         """Give the settings to the parts that no longer can fail to use them."""
         self.backend.resolver.reconfigure(
@@ -245,8 +232,7 @@ async def running(
     # The stack stops the parts in reverse order.
     async with AsyncExitStack() as stack:
         backend = await _start_backend(stack, settings, constants)
-        sockets = Sockets(systemd.inherited(environ, os.getpid()))
-        frontend = await _start_frontend(stack, settings, constants, backend, sockets)
+        frontend = await _start_frontend(stack, settings, constants, backend, environ)
         daemon = Daemon(settings, constants, backend, frontend)
         stack.push_async_callback(daemon.endpoints.close)
         await frontend.dane_support.settle()
@@ -286,7 +272,7 @@ async def _start_frontend(
     settings: Settings,
     constants: Constants,
     backend: Backend,
-    sockets: Sockets,
+    environ: MutableMapping[str, str],
 ) -> Frontend:
     """Open the store, and make the parts that answer Postfix; no listener is open yet."""
     maps = Maps(settings, backend.resolver, constants.clock, backend.counters)
@@ -297,6 +283,7 @@ async def _start_frontend(
     await _open_store(stack, backend, refresher)
     server = Server(limit=constants.files // 2, counters=backend.counters)
     stack.push_async_callback(server.drain)
+    sockets = Sockets(systemd.inherited(environ, os.getpid()))
     listeners = Listeners(server, maps, sockets)
     # Before the server drains: the next daemon may already have made its own socket files by then.
     stack.callback(sockets.close)

@@ -44,6 +44,12 @@ class Listeners:
         pairs = ((each.wire, self._sockets.get(each.key)) for each in self._serving)
         return [(wire, sock) for wire, sock in pairs if sock]
 
+    async def open(self, listeners: Sequence[ListenerSettings]) -> None:
+        """Serve these listeners and no others. Raises `ListenError`; nothing has changed then."""
+        with self.prepare(listeners) as change:
+            pass
+        await self.reconfigure(listeners, change)
+
     def prepare(
         self, listeners: Sequence[ListenerSettings]
     ) -> AbstractContextManager[Change[Hashable]]:

@@ -31,19 +31,12 @@ def control_at(path: Path) -> EndpointBindings:
     return {EndpointName.CONTROL: Binding(UnixAddress(path), ControlSettings())}
 
 
-async def change(endpoints: Endpoints, wanted: EndpointBindings) -> None:
-    """Serve these endpoints and no others."""
-    with endpoints.prepare(wanted) as prepared:
-        pass
-    await endpoints.reconfigure(wanted, prepared)
-
-
 @asynccontextmanager
 async def endpoint(path: Path) -> AsyncIterator[Endpoints]:
     """A control socket with one route."""
     route = Route("GET", "/hello", partial(_say, b'"hello"'))
     endpoints = Endpoints(Sockets([]), {EndpointName.CONTROL: [route]})
-    await change(endpoints, control_at(path))
+    await endpoints.open(control_at(path))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(endpoints.close)
         yield endpoints
@@ -118,14 +111,14 @@ async def test_exchanged_addresses(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         endpoints = Endpoints(Sockets([]), routes)
         stack.push_async_callback(endpoints.close)
-        await change(endpoints, {EndpointName.CONTROL: one, EndpointName.METRICS: two})
+        await endpoints.open({EndpointName.CONTROL: one, EndpointName.METRICS: two})
         inodes = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
         assert (await asked(tmp_path / "a")).endswith(b'"control"')
-        await change(endpoints, {EndpointName.CONTROL: two, EndpointName.METRICS: one})
+        await endpoints.open({EndpointName.CONTROL: two, EndpointName.METRICS: one})
         assert {path.name: path.stat().st_ino for path in tmp_path.iterdir()} == inodes
         assert (await asked(tmp_path / "a")).endswith(b'"metrics"')
         assert (await asked(tmp_path / "b")).endswith(b'"control"')
-        await change(endpoints, {EndpointName.CONTROL: two})
+        await endpoints.open({EndpointName.CONTROL: two})
         assert not (tmp_path / "a").exists()
         assert (await asked(tmp_path / "b")).endswith(b'"control"')
 
@@ -136,5 +129,5 @@ async def test_control_socket_is_tried_again(tmp_path: Path) -> None:
     path.mkdir()
     async with endpoint(path) as endpoints:
         path.rmdir()
-        await change(endpoints, control_at(path))
+        await endpoints.open(control_at(path))
         assert (await asked(path)).endswith(b'"hello"')

@@ -37,9 +37,7 @@ def with_listeners(
 
 async def change(daemon: Daemon, *listeners: ListenerSettings) -> None:
     """Serve these listeners and no others."""
-    with daemon.listeners.prepare(listeners) as prepared:
-        pass
-    await daemon.listeners.reconfigure(listeners, prepared)
+    await daemon.listeners.open(listeners)
 
 
 async def test_one_more(served: tuple[RunningDaemon, Daemon], tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What the tests of attacks check: the replies that Postfix gets, byte by byte."""
 
-import asyncio
 import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -54,9 +53,3 @@ def check_attributes(text: bytes, domain: str) -> None:
         (b"mx_host_pattern", host),
     ]
     assert not re.search(rb"[\x00-\x1f\x7f]|\xc2[\x80-\x9f]", text)
-
-
-async def finish_attempts() -> None:
-    """Wait until no attempt is under way."""
-    while tasks := [t for t in asyncio.all_tasks() if t.get_name().startswith("attempt")]:
-        await asyncio.wait(tasks)

@@ -49,6 +49,12 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def finish_attempts() -> None:
+    """Wait until no attempt is under way."""
+    while tasks := [t for t in asyncio.all_tasks() if t.get_name().startswith("attempt")]:
+        await asyncio.wait(tasks)
+
+
 class Clock:
     """The wall clock of a daemon; it stands still until a test changes `now`."""
 

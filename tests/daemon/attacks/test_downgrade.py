@@ -7,10 +7,9 @@ import pytest
 from tests.support.attacks import (
     HOUR,
     SECURE,
-    finish_attempts,
     replies_to,
 )
-from tests.support.daemons import Clock, RunningDaemon, daemon
+from tests.support.daemons import Clock, RunningDaemon, daemon, finish_attempts
 from tests.support.dns import Fault, Records
 from tests.support.internet import Internet
 from tests.support.policy_host import (
