@@ -98,8 +98,12 @@ class _Service:
             await self._daemon.reload(settings)
         except (ConfigError, ListenError, OSError) as error:
             self._error = f"reload failed: {error}"
-            what = "reload failed, keeping the previous configuration"
-            event(_log, logging.ERROR, what, reason=str(error))
+            event(
+                _log,
+                logging.ERROR,
+                "reload failed, keeping the previous configuration",
+                reason=str(error),
+            )
         else:
             self._error = ""
             self._settings_source.apply(settings)
