@@ -1,86 +1,88 @@
-"""An address of the configuration → a listening socket.
+"""Opens listening sockets at the addresses of the configuration, and changes them as a whole.
 
-Border: only sockets; who serves them is `server`'s. A socket that was handed to this process
-(systemd, or a parent that outlives a restart) is taken before one is made.
+`Sockets` opens single sockets: an inherited one (systemd socket activation) is used before a new
+one is made. `SocketSet` holds the sockets of one purpose; a reload carries out one `Plan`: which
+addresses to open, which to keep, where to change permissions and which to close.
+
+This module does not serve clients: `postfix.server` and `admin.http_server` do.
 """
 
-import contextlib
 import grp
 import logging
 import os
 import pwd
 import socket
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
-from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.logs import event
+
+Address: TypeAlias = TcpAddress | UnixAddress
+_K = TypeVar("_K", bound=Hashable)
 
 _log = logging.getLogger(__name__)
 
 
 class ListenError(UserError):
-    """An address cannot be listened on. `str()` says which, and why."""
+    """The daemon cannot listen on an address. `str()` names the address and the reason."""
 
 
 class Access(Protocol):
-    """Who may connect to a UNIX socket; an account that is None is that of the process."""
+    """The permissions of a UNIX socket; an owner or group of None leaves that of the process."""
 
     @property
     def mode(self) -> int | None:
-        """Its permissions; None: what the umask leaves."""
+        """Permission bits; None: what the umask leaves."""
 
     @property
     def owner(self) -> str | int | None:
-        """A name or an id, as is the group."""
+        """User name or id."""
 
     @property
     def group(self) -> str | int | None:
-        """See `owner`."""
+        """Group name or id."""
+
+
+class Binding(NamedTuple):
+    """An address, and the permissions there."""
+
+    address: Address
+    access: Access
+
+    @property
+    def permissions(self) -> tuple[object, ...]:
+        """The part of `access` that matters at this address; TCP has no permissions."""
+        if isinstance(self.address, TcpAddress):
+            return ()
+        return (self.access.mode, self.access.owner, self.access.group)
+
+
+Bindings: TypeAlias = Mapping[_K, Binding]
+"""Bindings by key. The same key always stands for the same address."""
 
 
 class Sockets:
-    """The listening sockets of one process; `close` removes the socket files that it made.
+    """Opens the sockets of one process; `close` removes the socket files that it made.
 
-    `inherited`: sockets handed over, each used for the listener that has its address.
+    `inherited`: sockets from systemd, each used for the listener that has its address.
     """
 
     def __init__(self, inherited: list[socket.socket]) -> None:
         self._inherited = inherited
-        self._claimed: list[socket.socket] = []  # of those: systemd has them open all the while
-        self._made: list[tuple[Path, int]] = []
+        self._claimed: list[socket.socket] = []  # inherited ones in use; systemd holds them open
+        self._made: list[tuple[Path, int]] = []  # path and inode
 
-    def open_all(self, listeners: Iterable[ListenerSettings]) -> list[socket.socket]:
-        """A socket for each listener, as `open` gives them, or none for any.
-
-        An inherited socket that fits no listener is closed, with a warning.
-        """
-        opened: list[socket.socket] = []
+    def open(self, binding: Binding) -> socket.socket:
+        """Return a socket that is bound but does not listen yet. Raises `ListenError`."""
+        address, access = binding
         try:
-            for listener in listeners:
-                opened.append(self.open(listener))
-                wire, address = listener.wire, listener.address
-                event(_log, logging.INFO, "listening", wire=wire, address=address)
-        except ListenError:
-            for sock in opened:
-                sock.close()
-            raise
-        for name in self.unclaimed():
-            event(_log, logging.WARNING, "inherited socket fits no listener", address=name)
-        return opened
-
-    def open(self, listener: ListenerSettings) -> socket.socket:
-        """The socket for a listener, as `open_at` gives it."""
-        return self.open_at(listener.address, listener)
-
-    def open_at(self, address: TcpAddress | UnixAddress, access: Access) -> socket.socket:
-        """The socket at an address: bound, not yet listening. Raises `ListenError`."""
-        try:
-            if inherited := self._inherited_at(address):
+            if inherited := self._claim_inherited(address):
                 return inherited.dup()
             if isinstance(address, UnixAddress):
                 return self._open_unix(access, address.path)
@@ -89,27 +91,36 @@ class Sockets:
             raise ListenError(f"cannot listen on {address}: {error}") from error
 
     def open_control(self, path: Path, access: Access) -> socket.socket | None:
-        """The control socket, in a folder that is made if need be, for this user alone.
+        """Return the control socket; create its directory, with mode 0700, if it is missing.
 
-        Where it cannot be had, that is logged, and None: mail does not depend on it.
+        On failure log a warning and return None: mail does not depend on this socket.
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return self.open_at(UnixAddress(path), access)
+            return self.open(Binding(UnixAddress(path), access))
         except (OSError, ListenError) as error:
-            event(_log, logging.WARNING, "no control socket", path=path, reason=str(error))
+            event(_log, logging.WARNING, "control socket unavailable", path=path, reason=str(error))
             return None
 
-    def permit(self, address: TcpAddress | UnixAddress, access: Access) -> None:
-        """Let others than before connect to a UNIX socket that is open. Raises `ListenError`."""
-        if isinstance(address, UnixAddress):
-            try:
-                _permit(address.path, access, _umask())
-            except (OSError, LookupError) as error:
-                raise ListenError(f"cannot change {address}: {error}") from error
+    def permit(self, binding: Binding, undo: ExitStack) -> None:
+        """Change the permissions of an open UNIX socket; `undo` restores the old ones.
 
-    def drop(self, address: TcpAddress | UnixAddress) -> None:
-        """Remove the socket file that was made for an address, or let an inherited one be."""
+        Raises `ListenError`.
+        """
+        if not isinstance(binding.address, UnixAddress):
+            return
+        path = binding.address.path
+        try:
+            undo.callback(_restore_permissions, path, path.stat())
+            _set_permissions(path, binding.access, _umask())
+        except (OSError, LookupError) as error:
+            raise ListenError(f"cannot change {binding.address}: {error}") from error
+
+    def release(self, address: Address) -> None:
+        """Remove the socket file that was made for an address; make an inherited socket free.
+
+        Call this while the socket is open: a closed socket's inode may be reused.
+        """
         for sock in [sock for sock in self._claimed if _is_bound_to(sock, address)]:
             self._claimed.remove(sock)
             self._inherited.append(sock)
@@ -117,8 +128,8 @@ class Sockets:
             self._made.remove(made)
             _remove_own(*made)
 
-    def unclaimed(self) -> list[str]:
-        """The addresses of inherited sockets that no listener has claimed; they are closed."""
+    def close_unclaimed(self) -> list[str]:
+        """Close the inherited sockets that no listener uses, and return their addresses."""
         names = [_name(sock) for sock in self._inherited]
         for sock in self._inherited:
             sock.close()
@@ -126,16 +137,13 @@ class Sockets:
         return names
 
     def close(self) -> None:
-        """Remove the socket files that are still those made here.
-
-        To be called while their sockets are open: an inode may be another's after that.
-        """
+        """Remove the remaining socket files, unless another process has replaced them."""
         for made in self._made:
             _remove_own(*made)
         for sock in [*self._claimed, *self._inherited]:
             sock.close()
 
-    def _inherited_at(self, address: TcpAddress | UnixAddress) -> socket.socket | None:
+    def _claim_inherited(self, address: Address) -> socket.socket | None:
         for sock in self._inherited:
             if _is_bound_to(sock, address):
                 self._inherited.remove(sock)
@@ -147,20 +155,120 @@ class Sockets:
         _remove_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with _closed_on_error(sock):
-            previous = os.umask(0o177)  # nobody gets in before owner and mode are set
+            previous = os.umask(0o177)  # nobody can connect before owner and mode are set
             try:
                 sock.bind(str(path))
             finally:
                 os.umask(previous)
             self._made.append((path, path.stat().st_ino))
-            _permit(path, access, previous)
+            _set_permissions(path, access, previous)
         return sock
 
 
-def _permit(path: Path, access: Access, umask: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[_K]):
+    """What a change does with each socket."""
+
+    open: Bindings[_K]
+    keep: Bindings[_K]
+    permit: Bindings[_K]
+    """Sockets that stay open with other permissions."""
+    close: Bindings[_K]
+
+
+def make_plan(current: Bindings[_K], wanted: Bindings[_K]) -> Plan[_K]:
+    """Compare the open sockets with the wanted ones."""
+    both = {key: binding for key, binding in wanted.items() if key in current}
+    permit = {
+        key: binding
+        for key, binding in both.items()
+        if binding.permissions != current[key].permissions
+    }
+    return Plan(
+        open={key: binding for key, binding in wanted.items() if key not in current},
+        keep={key: binding for key, binding in both.items() if key not in permit},
+        permit=permit,
+        close={key: binding for key, binding in current.items() if key not in wanted},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[_K]):
+    """A plan whose new sockets are open; `SocketSet.commit` completes it."""
+
+    plan: Plan[_K]
+    opened: Mapping[_K, socket.socket]
+
+
+class SocketSet(Generic[_K]):
+    """The open sockets of one purpose by key; a socket that stays is never replaced."""
+
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
+        self._open: dict[_K, tuple[Binding, socket.socket]] = {}
+
+    def get(self, key: _K) -> socket.socket | None:
+        """Return the socket, if it is open."""
+        binding_and_socket = self._open.get(key)
+        return binding_and_socket and binding_and_socket[1]
+
+    @contextmanager
+    def prepare(
+        self,
+        wanted: Bindings[_K],
+        open_socket: Callable[[Binding], socket.socket | None] | None = None,
+    ) -> Iterator[Change[_K]]:
+        """Open the new sockets and change permissions; on an error undo both.
+
+        `open_socket` replaces `Sockets.open` and may return None for a socket that the daemon can
+        do without. Raises `ListenError`.
+        """
+        open_socket = open_socket or self._sockets.open
+        plan = make_plan({key: binding for key, (binding, _) in self._open.items()}, wanted)
+        opened: dict[_K, socket.socket] = {}
+        with ExitStack() as undo:
+            for key, binding in plan.open.items():
+                if sock := open_socket(binding):
+                    opened[key] = sock
+                    undo.callback(self._close, binding, sock)
+            for binding in plan.permit.values():
+                self._sockets.permit(binding, undo)
+            yield Change(plan, opened)
+            undo.pop_all()
+
+    def commit(self, change: Change[_K]) -> None:
+        """Close the sockets that are no longer wanted, and take over the new ones."""
+        for key in change.plan.close:
+            self._close(*self._open.pop(key))
+        for key, binding in change.plan.permit.items():
+            self._open[key] = (binding, self._open[key][1])
+        for key, sock in change.opened.items():
+            self._open[key] = (change.plan.open[key], sock)
+
+    def close(self) -> None:
+        """Close all sockets and remove the files that were made for them."""
+        for binding, sock in self._open.values():
+            self._close(binding, sock)
+        self._open.clear()
+
+    def _close(self, binding: Binding, sock: socket.socket) -> None:
+        self._sockets.release(binding.address)
+        sock.close()
+
+
+def _set_permissions(path: Path, access: Access, umask: int) -> None:
     if access.owner is not None or access.group is not None:  # the unit forbids chown otherwise
-        os.chown(path, _user(access.owner), _group(access.group))
+        owner = _id(access.owner, lambda name: pwd.getpwnam(name).pw_uid)
+        os.chown(path, owner, _id(access.group, lambda name: grp.getgrnam(name).gr_gid))
     path.chmod(0o777 & ~umask if access.mode is None else access.mode)
+
+
+def _restore_permissions(path: Path, before: os.stat_result) -> None:
+    with suppress(OSError):
+        now = path.stat()
+        if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+            os.chown(path, before.st_uid, before.st_gid)
+        path.chmod(stat.S_IMODE(before.st_mode))
 
 
 def _umask() -> int:
@@ -169,8 +277,8 @@ def _umask() -> int:
 
 
 def _remove_own(path: Path, inode: int) -> None:
-    """Remove a socket file, unless another has taken its place."""
-    with contextlib.suppress(OSError):
+    """Remove a socket file, unless another process has replaced it."""
+    with suppress(OSError):
         if path.stat().st_ino == inode:
             path.unlink()
 
@@ -189,14 +297,14 @@ def _open_tcp(address: TcpAddress) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket file that nobody listens on; a living one is left, and refused."""
+    """Remove a socket file that no process listens on. Raises `FileExistsError` for any other."""
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise FileExistsError(f"{path} exists and is not a socket")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(0)  # a full backlog is a living one too
+        probe.settimeout(0)  # a socket with a full backlog is in use, too
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
@@ -207,7 +315,7 @@ def _remove_stale(path: Path) -> None:
     raise FileExistsError("another process is listening on it")
 
 
-def _is_bound_to(sock: socket.socket, address: TcpAddress | UnixAddress) -> bool:
+def _is_bound_to(sock: socket.socket, address: Address) -> bool:
     name = sock.getsockname()
     if isinstance(address, UnixAddress):
         return sock.family == socket.AF_UNIX and name == str(address.path)
@@ -218,26 +326,20 @@ def _is_bound_to(sock: socket.socket, address: TcpAddress | UnixAddress) -> bool
 
 
 def _name(sock: socket.socket) -> str:
-    """Where a socket is bound, as the configuration writes it."""
+    """The address of a socket in the notation of the configuration."""
     name = sock.getsockname()
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         return str(TcpAddress(*name[:2]))
     return f"unix:{name}" if sock.family == socket.AF_UNIX else str(name)
 
 
-def _user(name: str | int | None) -> int:
+def _id(name: str | int | None, look_up: Callable[[str], int]) -> int:
     if name is None:
         return -1
-    return name if isinstance(name, int) else pwd.getpwnam(name).pw_uid
+    return name if isinstance(name, int) else look_up(name)
 
 
-def _group(name: str | int | None) -> int:
-    if name is None:
-        return -1
-    return name if isinstance(name, int) else grp.getgrnam(name).gr_gid
-
-
-@contextlib.contextmanager
+@contextmanager
 def _closed_on_error(sock: socket.socket) -> Iterator[None]:
     try:
         yield

@@ -1,140 +1,109 @@
-"""Where a daemon shows itself to others than Postfix: to commands, to Prometheus, to its siblings.
+"""Opens the endpoints for commands (control socket) and for Prometheus (metrics), and serves them.
 
-Border: which sockets there are and what is served on each; what is said there, `control` and
-`scrape` know. Mail depends on none of them: only where the settings ask for the numbers at an
-address that cannot be had is that an error.
+`routes` and `monitoring` say what is served. Mail does not depend on an endpoint: only a
+`metrics.listen` address that the daemon cannot listen on is an error.
 """
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from socket import socket
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from postfix_mta_sts.admin.http import Route
-from postfix_mta_sts.admin.routes import private_path
-from postfix_mta_sts.config.address import TcpAddress, UnixAddress
-from postfix_mta_sts.config.settings import ControlSettings, Settings
-from postfix_mta_sts.sockets import Access, Sockets
+from postfix_mta_sts.config.address import UnixAddress
+from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.sockets import Address, Binding, Change, ListenError, Sockets, SocketSet
 
 
 class EndpointName(StrEnum):
-    """What is served at an endpoint."""
+    """The endpoints."""
 
     CONTROL = "control"
     METRICS = "metrics"
-    SIBLINGS = "siblings"
-    """What one worker has to say to the others."""
-
-
-class EndpointAddress(NamedTuple):
-    """Where an endpoint is, and who may connect."""
-
-    address: TcpAddress | UnixAddress
-    access: Access
 
 
 BACKLOG: Final = 128
-WEB: Final = "postfix_mta_sts.admin.http_server"
+HTTP_SERVER: Final = "postfix_mta_sts.admin.http_server"
 
-Where: TypeAlias = Mapping[EndpointName, EndpointAddress]
+EndpointBindings: TypeAlias = Mapping[EndpointName, Binding]
 
 
-def public(settings: Settings, default_path: Path) -> Where:
-    """The endpoints of a daemon; `default_path`: of the control socket that has none."""
+def endpoint_bindings(settings: Settings, default_path: Path) -> EndpointBindings:
+    """The endpoints that the settings ask for; `default_path` of the control socket."""
     control = UnixAddress(settings.control.path or default_path)
-    where = {EndpointName.CONTROL: EndpointAddress(control, settings.control)}
+    wanted = {EndpointName.CONTROL: Binding(control, settings.control)}
     if settings.metrics.listen:
-        where[EndpointName.METRICS] = EndpointAddress(settings.metrics.listen, settings.metrics)
-    return where
-
-
-def sibling(settings: Settings, default_path: Path, index: int) -> Path:
-    """Where the worker with this index is asked by the others."""
-    return private_path(settings.control.path or default_path, index)
-
-
-def only_sibling(path: Path) -> Where:
-    """The endpoint at which a worker is asked by the others."""
-    return {EndpointName.SIBLINGS: EndpointAddress(UnixAddress(path), ControlSettings())}
-
-
-def opened(listening: Sockets, where: Where) -> dict[EndpointName, socket]:
-    """A socket for each endpoint that can be had. Raises `ListenError` for the metrics."""
-    sockets = {}
-    with ExitStack() as undo:
-        for name, (address, access) in where.items():
-            if name is EndpointName.METRICS or isinstance(address, TcpAddress):
-                sock: socket | None = listening.open_at(address, access)
-            else:
-                if (
-                    name is EndpointName.SIBLINGS
-                ):  # at a reload the new worker has the place of the old one
-                    address.path.unlink(missing_ok=True)
-                sock = listening.open_control(address.path, access)
-            if sock:
-                sockets[name] = undo.enter_context(sock)
-        undo.pop_all()
-    return sockets
+        wanted[EndpointName.METRICS] = Binding(settings.metrics.listen, settings.metrics)
+    return wanted
 
 
 class Endpoints:
-    """The endpoints of one process, and what is served at each."""
+    """The endpoints of the daemon, and the routes that each serves."""
 
-    def __init__(self, listening: Sockets, routes: Mapping[EndpointName, Sequence[Route]]) -> None:
-        self._listening = listening
+    def __init__(self, sockets: Sockets, routes: Mapping[EndpointName, Sequence[Route]]) -> None:
+        self._opener = sockets
+        self._sockets = SocketSet[Address](sockets)
         self._routes = routes
-        self._where: dict[EndpointName, EndpointAddress] = {}
-        self._serving: dict[EndpointName, AsyncExitStack] = {}
+        self._serving: dict[EndpointName, tuple[Binding, AsyncExitStack]] = {}
 
-    @contextmanager
-    def opened(self, where: Where) -> Iterator[Mapping[EndpointName, socket]]:
-        """The sockets that `reconfigure` needs; closed again on an error.
+    async def open(self, wanted: EndpointBindings) -> None:
+        """Serve these endpoints and no others. Raises `ListenError`; nothing has changed then."""
+        with self.prepare(wanted) as change:
+            pass
+        await self.reconfigure(wanted, change)
 
-        Raises `ListenError`.
+    def prepare(self, wanted: EndpointBindings) -> AbstractContextManager[Change[Address]]:
+        """Open the sockets that `reconfigure` needs.
+
+        Raises `ListenError`, but not for the control socket. This, and any error in the context,
+        leaves everything as it was.
         """
-        with ExitStack() as undo:
-            new = {name: at for name, at in where.items() if self._where.get(name) != at}
-            moved = {n: at for n, at in new.items() if not self._is_there(n, at)}
-            for at in (at for name, at in new.items() if name not in moved):
-                self._listening.permit(at.address, at.access)
-            sockets = opened(self._listening, moved)
-            for sock in sockets.values():
-                undo.enter_context(sock)
-            yield sockets
-            undo.pop_all()
+        by_address = {binding.address: binding for binding in wanted.values()}
+        if len(by_address) < len(wanted):
+            raise ListenError("control.path and metrics.listen are the same address")
+        control = wanted.get(EndpointName.CONTROL)
 
-    async def reconfigure(self, where: Where, fresh: Mapping[EndpointName, socket]) -> None:
-        """Serve at these and no others; `fresh` as `opened` gave them."""
-        for name, at in self._where.items():
-            if name in fresh or name not in where:
-                await self._leave(name, at)
-        for name, sock in fresh.items():
-            stack = self._serving[name] = AsyncExitStack()
-            await stack.enter_async_context(_serving(sock, self._routes[name]))
-        self._where = dict(where)
+        def open_socket(binding: Binding) -> socket | None:
+            if binding is control and isinstance(binding.address, UnixAddress):
+                return self._opener.open_control(binding.address.path, binding.access)
+            return self._opener.open(binding)
+
+        return self._sockets.prepare(by_address, open_socket)
+
+    async def reconfigure(self, wanted: EndpointBindings, change: Change[Address]) -> None:
+        """Serve these endpoints and no others; `change` is the result of `prepare`."""
+        self._sockets.commit(change)
+        for name, (binding, _) in list(self._serving.items()):
+            if name not in wanted or wanted[name].address != binding.address:
+                await self._stop(name)
+        for name in [name for name in wanted if name not in self._serving]:
+            await self._start(name, wanted[name])
 
     async def close(self) -> None:
-        """Serve no more; requests under way have a moment to end."""
-        for name, at in self._where.items():
-            await self._leave(name, at)
+        """Stop serving; requests under way have a moment to end."""
+        self._sockets.close()
+        for name in list(self._serving):
+            await self._stop(name)
 
-    def _is_there(self, name: EndpointName, at: EndpointAddress) -> bool:
-        return name in self._serving and self._where[name].address == at.address
+    async def _start(self, name: EndpointName, binding: Binding) -> None:
+        if sock := self._sockets.get(binding.address):
+            stack = AsyncExitStack()
+            self._serving[name] = (binding, stack)
+            await stack.enter_async_context(_serving(sock.dup(), self._routes[name]))
 
-    async def _leave(self, name: EndpointName, at: EndpointAddress) -> None:
-        if stack := self._serving.pop(name, None):
-            self._listening.drop(at.address)
-            await stack.aclose()
+    async def _stop(self, name: EndpointName) -> None:
+        _, stack = self._serving.pop(name)
+        await stack.aclose()
 
 
 @asynccontextmanager
 async def _serving(sock: socket, routes: Sequence[Route]) -> AsyncIterator[None]:
-    """Answer on a bound socket while this is entered; see `web.serving`."""
+    """Answer HTTP on a bound socket inside the context, and close it at the end."""
     sock.listen(BACKLOG)
     task = asyncio.create_task(_serve(sock, routes), name="endpoint")
     try:
@@ -146,20 +115,20 @@ async def _serving(sock: socket, routes: Sequence[Route]) -> AsyncIterator[None]
 
 
 async def _serve(sock: socket, routes: Sequence[Route]) -> None:
-    await _somebody_came(sock)
-    # Imported only now, and aside: a start that Postfix waits for does without aiohttp's 200 ms,
-    # and who asks nothing but look-ups without its 16 MiB.
-    if WEB not in sys.modules:
-        await asyncio.to_thread(import_module, WEB)
-    async with import_module(WEB).serving(sock, routes):
+    await _first_client(sock)
+    # Imported only now, and in a thread: a start that Postfix waits for does without aiohttp's
+    # 200 ms, and a daemon that only answers look-ups does without its 16 MiB.
+    if HTTP_SERVER not in sys.modules:
+        await asyncio.to_thread(import_module, HTTP_SERVER)
+    async with import_module(HTTP_SERVER).serving(sock, routes):
         await asyncio.Event().wait()  # until this is cancelled
 
 
-async def _somebody_came(sock: socket) -> None:
-    """Wait until a client connects; it is not accepted yet."""
-    loop, came = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(sock, came.set)
+async def _first_client(sock: socket) -> None:
+    """Wait until a client connects, without accepting it."""
+    loop, connected = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, connected.set)
     try:
-        await came.wait()
+        await connected.wait()
     finally:
         loop.remove_reader(sock)

@@ -22,7 +22,7 @@ _AT_ONCE: Final = 65_536
 """Bytes of lines that are sent together, or a little more."""
 
 
-def public(control: Control) -> Sequence[Route]:
+def routes(control: Control) -> Sequence[Route]:
     """What is served on the control socket."""
 
     async def status(_: Asked) -> Reply:

@@ -1,6 +1,7 @@
-"""`postfix-mta-sts serve`: the daemon itself."""
+"""`postfix-mta-sts serve`: the daemon."""
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -12,42 +13,56 @@ from postfix_mta_sts import logs, runtime
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, OK, Commands, add_config, settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import service
-from postfix_mta_sts.daemon.multiprocess import serve_together
 from postfix_mta_sts.daemon.service import SettingsSource
+from postfix_mta_sts.logs import event
 
-WORKERS_MOST: Final = 64
+WORKERS_LIMIT: Final = 64
+
+_log = logging.getLogger(__name__)
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    command = commands.add("serve", _serve, "answer Postfix's look-ups until told to stop")
-    text = "serve in N processes, should one core not be enough (default: 1)"
-    command.add_argument("--workers", metavar="N", type=_count, default=1, help=text)
+    command = commands.add(
+        "serve", _serve, "answer the look-ups of Postfix until SIGTERM or SIGINT"
+    )
+    text = "ignored: the daemon serves in one process; a later release refuses this option"
+    command.add_argument("--workers", metavar="N", type=_workers, default=1, help=text)
     add_config(command)
 
 
 def _serve(args: argparse.Namespace) -> int:
     chosen = settings(args)
-    journal = logs.to_journal(os.environ, sys.stderr)
+    to_journal = logs.to_journal(os.environ, sys.stderr)
 
     def load() -> Settings:
         return settings(args)
 
     def apply(chosen: Settings) -> None:
-        logs.set_up(chosen.log.level, chosen.log.format, sys.stderr, journal=journal)
+        logs.set_up(chosen.log.level, chosen.log.format, sys.stderr, journal=to_journal)
 
     apply(chosen)
     config = args.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     settings_source = SettingsSource(str(config) if config else None, load, apply)
+    if args.workers != 1:
+        _warn_of_workers(args.workers)
     runtime.set_up()
-    if args.workers == 1:
-        uvloop.run(service.serve(chosen, os.environ, settings_source))
-    else:
-        serve_together(chosen, os.environ, settings_source, args.workers, uvloop.run)
+    uvloop.run(service.serve(chosen, os.environ, settings_source))
     return OK
 
 
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= WORKERS_MOST:
-        raise argparse.ArgumentTypeError(f"not a whole number from 1 to {WORKERS_MOST}")
+def _warn_of_workers(workers: int) -> None:
+    event(
+        _log,
+        logging.WARNING,
+        "serve --workers is ignored",
+        workers=workers,
+        reason="the daemon serves in one process",
+        advice="remove --workers from the unit",
+    )
+
+
+def _workers(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= WORKERS_LIMIT:
+        raise argparse.ArgumentTypeError(f"not a whole number from 1 to {WORKERS_LIMIT}")
     return int(text)

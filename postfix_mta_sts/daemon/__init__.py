@@ -1,1 +1,1 @@
-"""The process: assembly, reload, signals, systemd, watchdog."""
+"""The daemon process: assembly, reload, signals, systemd, watchdog."""

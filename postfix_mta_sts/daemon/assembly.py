@@ -1,36 +1,30 @@
-"""Puts the parts together: start in order, stop in reverse.
+"""Builds the daemon from its parts: starts them in order, stops them in reverse, reloads them.
 
-Border: the only place where the parts meet their real surroundings: clock, sockets, files,
-signals. Each part is handed what it needs and knows nothing of the others' making.
+This is the only module that gives the parts the real clock, sockets, files and process limits.
+Each part receives what it needs and does not build other parts.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
 import resource
-import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from postfix_mta_sts.admin import monitoring
-from postfix_mta_sts.admin import routes as routes_of
+from postfix_mta_sts.admin import monitoring, routes
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.endpoints import (
+    EndpointBindings,
     EndpointName,
     Endpoints,
-    Where,
-    only_sibling,
-    public,
-    sibling,
+    endpoint_bindings,
 )
-from postfix_mta_sts.admin.processes import Sibling
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.logs import event
@@ -54,155 +48,163 @@ from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 
 Clock: TypeAlias = Callable[[], float]
+"""Returns epoch seconds."""
 
-FILES_MOST: Final = 65_536
-"""File descriptors of one process: half are for clients, a quarter for attempts."""
+FILES_LIMIT: Final = 65_536
+"""File descriptors of the process: half are for clients, a quarter for attempts."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What part a process has among those that serve together."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constants:
+    """Values that a reload does not change."""
 
-    index: int = 0
-    """The first has what there must be only one of."""
-    processes: int = 1
-    listeners: Sequence[socket.socket] = ()
-    """One for each of `settings.listen`, from the parent, as are the next."""
-    endpoints: Mapping[EndpointName, socket.socket] = field(default_factory=dict)
-
-
-ALONE: Final = Share()
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Daemon:
-    """A daemon that runs; made by `running`."""
-
-    settings: Settings
     config: str | None
-    """The file that was read; None: the defaults."""
+    """The configuration file; None: the defaults."""
     control_path: Path
-    """Where the control socket is if the settings do not say."""
-    share: Share
-    clock: Clock
-    started_at: float
+    """Path of the control socket if the settings name none."""
     store_path: Path
+    clock: Clock
+    files: int
+    """File descriptors that the process may open."""
+    https_port: int
+    """Port of the Policy Hosts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The parts that find policies: in memory, in the store, in the network."""
+
     counters: Counters
     store: FailsafeStore
     network: NetworkClient
+    sources: Sources
     resolver: Resolver
-    refresher: Refresher
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """The parts that answer Postfix."""
+
     maps: Maps
     dane_support: DaneSupport
+    refresher: Refresher
     server: Server
-    listening: Sockets
+    sockets: Sockets
     listeners: Listeners
+
+
+@dataclass(eq=False, slots=True)
+class Daemon:
+    """A running daemon, built by `running`."""
+
+    settings: Settings
+    constants: Constants
+    backend: Backend
+    frontend: Frontend
+    started_at: float = field(init=False)
     control: Control = field(init=False)
     endpoints: Endpoints = field(init=False)
 
     def __post_init__(self) -> None:
-        others = [i for i in range(self.share.processes) if i != self.share.index]
-        self.control = Control(
-            self.resolver,
-            self.store,
-            self.clock,
-            self.snapshot,
-            self.about,
-            index=self.share.index,
-            siblings={index: Sibling(self._sibling(index)) for index in others},
-        )
-        routes = {
-            EndpointName.CONTROL: routes_of.public(self.control),
-            EndpointName.METRICS: monitoring.routes(
-                self.control.snapshot, self.overview, self.share.processes
-            ),
-            EndpointName.SIBLINGS: routes_of.private(self.control.own),
+        backend, clock = self.backend, self.constants.clock
+        self.started_at = clock()
+        self.control = Control(backend.resolver, backend.store, clock, self.snapshot, self.info)
+        served = {
+            EndpointName.CONTROL: routes.routes(self.control),
+            EndpointName.METRICS: monitoring.routes(self.snapshot, self.overview),
         }
-        self.endpoints = Endpoints(self.listening, routes)
+        self.endpoints = Endpoints(self.frontend.sockets, served)
+
+    @property
+    def listeners(self) -> Listeners:
+        """The listeners for Postfix."""
+        return self.frontend.listeners
 
     async def open(self) -> None:
-        """Let Postfix and others in. Raises `ListenError`."""
-        listeners = self.share.listeners or self.listening.open_all(self.settings.listen)
-        await self.listeners.open(self.settings.listen, listeners)
-        alone, shared = self.share.processes == 1, self._public(self.settings)
-        own = shared if alone else only_sibling(self._sibling(self.share.index))
-        with self.endpoints.opened(own) as fresh:
-            pass
-        await self.endpoints.reconfigure({**shared, **own}, {**fresh, **self.share.endpoints})
+        """Start to serve Postfix, commands and Prometheus. Raises `ListenError`."""
+        await self.listeners.open(self.settings.listen)
+        for address in self.frontend.sockets.close_unclaimed():
+            event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
+        await self.endpoints.open(self._endpoint_bindings(self.settings))
 
     async def reload(self, settings: Settings) -> None:
-        """Go on as these settings have it; what they leave as it was is not touched.
+        """Apply these settings; parts whose settings are unchanged are not disturbed.
 
-        Raises `ListenError` or `OSError` for what cannot be had; nothing has changed then. The
-        place of the store is the one thing that takes a restart.
+        Raises `ListenError` for an address and `OSError` for a file that cannot be used; nothing
+        has changed then. Only `cache.path` needs a restart.
         """
-        where = self._public(settings)
+        wanted = self._endpoint_bindings(settings)
         with (
-            self.listeners.opened(settings.listen) as listeners,
-            self.endpoints.opened(where) as shown,
+            self.listeners.prepare(settings.listen) as listeners_change,
+            self.endpoints.prepare(wanted) as endpoints_change,
         ):
-            await self.network.reconfigure(settings)  # in any case: the CA file may have changed
-        self.resolver.reconfigure(
-            lookup_timeout=settings.lookup.timeout, entries=settings.cache.memory_entries
-        )
-        self.refresher.idle_after = settings.refresh.idle_after
-        self.maps.reconfigure(settings)
-        await self.dane_support.reconfigure(settings)
-        await self.listeners.reconfigure(settings.listen, listeners)
-        await self.endpoints.reconfigure(where, shown)
+            # Even if no setting has changed: the content of the CA file may have.
+            await self.backend.network.reconfigure(settings)
+        await self._apply(settings)
+        await self.listeners.reconfigure(settings.listen, listeners_change)
+        await self.endpoints.reconfigure(wanted, endpoints_change)
         if settings.cache.path != self.settings.cache.path:
-            event(_log, logging.WARNING, "cache.path takes a restart", path=settings.cache.path)
+            event(_log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path)
         self.settings = settings
 
     async def snapshot(self) -> Snapshot:
-        """What this process says of itself in numbers."""
-        await self.maps.count()
-        works = {
-            Part.DNS: not self.network.unanswered,
-            Part.STORE_READING: self.store.readable,
-            Part.STORE_WRITING: self.store.writable,
-        }
+        """Return the counters and gauges of this moment."""
+        backend, frontend = self.backend, self.frontend
+        await frontend.maps.count()
         return Snapshot.taken(
-            self.counters,
+            backend.counters,
             os.getpid(),
-            store_failures=self.store.failures,
-            policies_lost=self.store.dropped,
-            asked_lost=self.store.asked_lost,
-            domains=self.resolver.entries,
-            replies=self.maps.entries,
-            under_way=self.resolver.under_way,
+            store_failures=backend.store.failures,
+            policies_lost=backend.store.dropped,
+            asked_lost=backend.store.asked_lost,
+            domains=backend.resolver.entries,
+            replies=frontend.maps.entries,
+            under_way=backend.resolver.under_way,
             tasks=len(asyncio.all_tasks()),
-            connections=self.server.connections,
-            unwritten=self.store.unwritten,
-            failing=Counter(part for part, does in works.items() if not does),
+            connections=frontend.server.connections,
+            unwritten=backend.store.unwritten,
+            failing=Counter(self._failing_parts()),
         )
 
     async def overview(self) -> Overview:
-        """What is on file, in numbers."""
-        now = self.clock()
-        return await self.store.overview(now, now - self.settings.refresh.idle_after)
+        """Return the numbers of policies in the store."""
+        now = self.constants.clock()
+        return await self.backend.store.overview(now, now - self.settings.refresh.idle_after)
 
-    def about(self) -> DaemonInfo:
-        """What this daemon can say of itself without asking anybody."""
+    def info(self) -> DaemonInfo:
+        """Return the facts about this daemon that need no I/O."""
         return DaemonInfo(
             started_at=self.started_at,
-            config=self.config,
+            config=self.constants.config,
             listening=[f"{each.wire} {each.address}" for each in self.settings.listen],
-            store=str(self.store_path),
+            store=str(self.constants.store_path),
             idle_after=self.settings.refresh.idle_after,
-            next_tick=self.refresher.next_renewal_at,
-            dane=self.dane_support.status,
-            workers=self.share.processes,
-            pid=os.getpid() if self.share.processes == 1 else os.getppid(),
+            next_tick=self.frontend.refresher.next_renewal_at,
+            dane=self.frontend.dane_support.status,
+            pid=os.getpid(),
         )
 
-    def _public(self, settings: Settings) -> Where:
-        return public(settings, self.control_path)
+    async def _apply(self, settings: Settings) -> None:
+        """Give the settings to the parts that no longer can fail to use them."""
+        self.backend.resolver.reconfigure(
+            lookup_timeout=settings.lookup.timeout, entries=settings.cache.memory_entries
+        )
+        self.frontend.refresher.idle_after = settings.refresh.idle_after
+        self.frontend.maps.reconfigure(settings)
+        await self.frontend.dane_support.reconfigure(settings)
 
-    def _sibling(self, index: int) -> Path:
-        return sibling(self.settings, self.control_path, index)
+    def _endpoint_bindings(self, settings: Settings) -> EndpointBindings:
+        return endpoint_bindings(settings, self.constants.control_path)
+
+    def _failing_parts(self) -> list[Part]:
+        works = {
+            Part.DNS: not self.backend.network.unanswered,
+            Part.STORE_READING: self.backend.store.readable,
+            Part.STORE_WRITING: self.backend.store.writable,
+        }
+        return [part for part, does in works.items() if not does]
 
 
 @asynccontextmanager
@@ -213,93 +215,109 @@ async def running(
     https_port: int = 443,
     *,
     config: str | None = None,
-    share: Share = ALONE,
 ) -> AsyncIterator[Daemon]:
-    """The whole daemon, from its first listener to its last answer.
+    """Run the whole daemon inside the context; at its end, answer pending requests and stop.
 
-    Raises `ListenError`. What it logs goes where `logs.set_up` has said. `https_port`, that of
-    the Policy Hosts, is for tests.
+    `config`: the file of the settings, if there is one. `https_port`, the port of the Policy
+    Hosts, is for tests. Raises `ListenError`. Call `logs.set_up` first.
     """
+    constants = Constants(
+        config=config,
+        control_path=default_control_path(environ),
+        store_path=settings.cache.path or default_cache_path(environ),
+        clock=clock,
+        files=_raise_files_limit(),
+        https_port=https_port,
+    )
+    # The stack stops the parts in reverse order.
     async with AsyncExitStack() as stack:
-        files = _raise_files_limit()
-        path = settings.cache.path or default_cache_path(environ)
-        counters = Counters()
-
-        def in_memory() -> list[tuple[Domain, State]]:
-            return resolver.policies()  # made below, of this very store
-
-        store = FailsafeStore(lambda: SqliteStore.open(path), in_memory=in_memory)
-        stack.push_async_callback(store.close)  # after all others
-        network = NetworkClient(https_port)
-        stack.push_async_callback(network.close)
-        await network.reconfigure(settings)
-        sources = Sources(network.discover, network.fetch, store, clock, random.random)
-        resolver = Resolver(
-            sources,
-            lookup_timeout=settings.lookup.timeout,
-            entries=settings.cache.memory_entries,
-            attempts=min(ATTEMPTS_LIMIT, files // 4),
-            counters=counters,
-        )
-        maps = Maps(settings, resolver, clock, counters)
-
-        def use_dane(dane_lookup: DaneLookup | None, rule: DaneRule | None) -> None:
-            maps.use_dane(rule)
-            resolver.use_dane(dane_lookup)
-
-        dane_support = DaneSupport(settings, network, use_dane)
-        refresher = Refresher(
-            resolver,
-            sources,
-            idle_after=settings.refresh.idle_after,
-            replies=maps,
-            renews=share.index == 0,
-        )
-        await store.open()
-        stack.push_async_callback(refresher.write_usage)
-        stack.push_async_callback(resolver.close)
-        server = Server(limit=files // 2, counters=counters)
-        stack.push_async_callback(server.drain)
-        listening = Sockets(systemd.inherited(environ, os.getpid()))
-        listeners = Listeners(server, maps, listening)
-        # Before the server drains: who comes after us may already have a file there by then.
-        stack.callback(listeners.close)
-        daemon = Daemon(
-            settings=settings,
-            config=config,
-            control_path=default_control_path(environ),
-            share=share,
-            clock=clock,
-            started_at=clock(),
-            store_path=path,
-            counters=counters,
-            store=store,
-            network=network,
-            resolver=resolver,
-            refresher=refresher,
-            maps=maps,
-            dane_support=dane_support,
-            server=server,
-            listening=listening,
-            listeners=listeners,
-        )
+        backend = await _start_backend(stack, settings, constants)
+        frontend = await _start_frontend(stack, settings, constants, backend, environ)
+        daemon = Daemon(settings, constants, backend, frontend)
         stack.push_async_callback(daemon.endpoints.close)
-        await dane_support.update()
+        await frontend.dane_support.update()
         await daemon.open()
-        for work, name in ((refresher.run(), "refresher"), (dane_support.run(), "judging")):
-            stack.push_async_callback(_end, asyncio.create_task(work, name=name))
+        _start_task(stack, frontend.refresher.run(), "refresher")
+        _start_task(stack, frontend.dane_support.run(), "DANE support")
         yield daemon
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _start_backend(
+    stack: AsyncExitStack, settings: Settings, constants: Constants
+) -> Backend:
+    """Start the network process; the store is not open yet (`_open_store`)."""
+
+    def in_memory() -> list[tuple[Domain, State]]:
+        return resolver.policies()  # the resolver is made below, with this store
+
+    store = FailsafeStore(lambda: SqliteStore.open(constants.store_path), in_memory=in_memory)
+    stack.push_async_callback(store.close)  # last: the other parts still write when they stop
+    network = NetworkClient(constants.https_port)
+    stack.push_async_callback(network.close)
+    await network.reconfigure(settings)
+    sources = Sources(network.discover, network.fetch, store, constants.clock, random.random)
+    counters = Counters()
+    resolver = Resolver(
+        sources,
+        lookup_timeout=settings.lookup.timeout,
+        entries=settings.cache.memory_entries,
+        attempts=min(ATTEMPTS_LIMIT, constants.files // 4),
+        counters=counters,
+    )
+    return Backend(counters, store, network, sources, resolver)
+
+
+async def _start_frontend(
+    stack: AsyncExitStack,
+    settings: Settings,
+    constants: Constants,
+    backend: Backend,
+    environ: MutableMapping[str, str],
+) -> Frontend:
+    """Open the store, and make the parts that answer Postfix; no listener is open yet."""
+    maps = Maps(settings, backend.resolver, constants.clock, backend.counters)
+    dane_support = _make_dane_support(settings, backend, maps)
+    refresher = Refresher(
+        backend.resolver, backend.sources, idle_after=settings.refresh.idle_after, replies=maps
+    )
+    await _open_store(stack, backend, refresher)
+    server = Server(limit=constants.files // 2, counters=backend.counters)
+    stack.push_async_callback(server.drain)
+    sockets = Sockets(systemd.inherited(environ, os.getpid()))
+    listeners = Listeners(server, maps, sockets)
+    # Before the server drains: the next daemon may already have made its own socket files by then.
+    stack.callback(sockets.close)
+    stack.callback(listeners.close)
+    return Frontend(maps, dane_support, refresher, server, sockets, listeners)
+
+
+def _make_dane_support(settings: Settings, backend: Backend, maps: Maps) -> DaneSupport:
+    def use_dane(dane_lookup: DaneLookup | None, rule: DaneRule | None) -> None:
+        maps.use_dane(rule)
+        backend.resolver.use_dane(dane_lookup)
+
+    return DaneSupport(settings, backend.network, use_dane)
+
+
+async def _open_store(stack: AsyncExitStack, backend: Backend, refresher: Refresher) -> None:
+    await backend.store.open()
+    stack.push_async_callback(refresher.write_usage)
+    stack.push_async_callback(backend.resolver.close)
+
+
+def _start_task(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
+    stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+    with suppress(asyncio.CancelledError):
         await task
 
 
 def _raise_files_limit() -> int:
-    """Let this process open as many files as it may; how many that is."""
+    """Raise the limit of open files as far as allowed, and return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = FILES_MOST if hard == resource.RLIM_INFINITY else min(hard, FILES_MOST)
+    files = FILES_LIMIT if hard == resource.RLIM_INFINITY else min(hard, FILES_LIMIT)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     return files

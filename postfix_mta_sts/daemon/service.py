@@ -1,6 +1,6 @@
-"""One process as a service: what it is told by signals, and what it tells systemd.
+"""Runs the daemon as a service: handles signals, and reports to systemd.
 
-Border: what the signals lead to is the daemon's; the form of what systemd is told, `systemd`'s.
+`assembly` builds, reloads and stops the daemon; `systemd` knows the notification protocol.
 """
 
 import asyncio
@@ -8,12 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +19,8 @@ from postfix_mta_sts.daemon.assembly import Daemon, running
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.sockets import ListenError
-from postfix_mta_sts.stats import Snapshot
 
 _log = logging.getLogger(__name__)
-
-
-def stop_signal() -> asyncio.Event:
-    """What is set when this process gets SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
-    return stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +30,36 @@ class SettingsSource:
     config: str | None
     """The file; None: the defaults."""
     load: Callable[[], Settings]
-    """Raises `ConfigError`."""
+    """Read the settings. Raises `ConfigError`."""
     apply: Callable[[Settings], None]
-    """Is called with settings that have come to hold, for what is not the daemon's."""
+    """Called after a reload, to apply the settings that do not belong to the daemon (logging)."""
 
 
 async def serve(
     settings: Settings, environ: MutableMapping[str, str], settings_source: SettingsSource
 ) -> None:
-    """Serve until SIGTERM or SIGINT; at SIGHUP go on with the settings as they are then.
+    """Serve until SIGTERM or SIGINT; reload the settings at SIGHUP.
 
-    Raises `ListenError` where an address cannot be had.
+    Raises `ListenError` if the daemon cannot listen on an address.
     """
-    stop, hangup = stop_signal(), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    stop = _event_set_by(signal.SIGTERM, signal.SIGINT)
+    hangup = _event_set_by(signal.SIGHUP)
     async with (
         running(settings, environ, config=settings_source.config) as daemon,
         AsyncExitStack() as stack,
     ):
         service = _Service(daemon, environ, settings_source)
         event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
-        service.tell("READY=1")
-        await stack.enter_async_context(service.watched())
-        await stack.enter_async_context(_task(service.heed(hangup), "reload"))
+        service.notify("READY=1")
+        for work, name in service.tasks(hangup):
+            await stack.enter_async_context(_task(work, name))
         await stop.wait()
         event(_log, logging.INFO, "stopping")
-        service.tell("STOPPING=1")
+        service.notify("STOPPING=1")
 
 
 class _Service:
-    """A daemon that is alone, and systemd."""
+    """A running daemon, and its connection to systemd."""
 
     def __init__(
         self, daemon: Daemon, environ: Mapping[str, str], settings_source: SettingsSource
@@ -81,82 +67,70 @@ class _Service:
         self._daemon = daemon
         self._environ = environ
         self._settings_source = settings_source
-        self._trouble = ""
+        self._error = ""
 
-    def watched(self) -> AbstractAsyncContextManager[None]:
-        """While this is entered, systemd hears from us."""
-        interval = systemd.watchdog(self._environ, os.getpid())
-        return watched(self._daemon, interval, self.tell, lambda: self._trouble)
+    def tasks(self, hangup: asyncio.Event) -> list[tuple[Coroutine[Any, Any, None], str]]:
+        """The tasks of the service, and their names: watchdog, status, reload."""
+        tasks = [
+            (watchdog.show_status(self._status, self.notify), "status"),
+            (self._reload_at(hangup), "reload"),
+        ]
+        if interval := systemd.watchdog(self._environ, os.getpid()):
+            watch = watchdog.watch(self._look_up, interval, lambda: self.notify("WATCHDOG=1"))
+            tasks.insert(0, (watch, "watchdog"))
+        return tasks
 
-    async def heed(self, hangup: asyncio.Event) -> None:
-        """Reload whenever this is set; never returns."""
+    def notify(self, *lines: str) -> None:
+        """Notify systemd."""
+        systemd.notify(self._environ, *lines)
+
+    async def _reload_at(self, hangup: asyncio.Event) -> None:
         while True:
             await hangup.wait()
             hangup.clear()
             await self._reload()
 
-    def tell(self, *lines: str) -> None:
-        """Tell systemd."""
-        systemd.notify(self._environ, *lines)
-
     async def _reload(self) -> None:
-        """Go on with the settings as they are now; where they cannot be used, as before."""
-        self.tell(*systemd.reloading())
+        """Load and apply the settings; keep the previous ones if that fails."""
+        self.notify(*systemd.reloading())
         try:
             settings = await asyncio.to_thread(self._settings_source.load)
             await self._daemon.reload(settings)
         except (ConfigError, ListenError, OSError) as error:
-            self._trouble = f"not reloaded: {error}"
-            event(_log, logging.ERROR, "not reloaded, all stays as it was", reason=str(error))
+            self._error = f"reload failed: {error}"
+            event(
+                _log,
+                logging.ERROR,
+                "reload failed, keeping the previous configuration",
+                reason=str(error),
+            )
         else:
-            self._trouble = ""
+            self._error = ""
             self._settings_source.apply(settings)
             event(_log, logging.INFO, "reloaded")
-        self.tell("READY=1", f"STATUS={await status(self._daemon, self._trouble)}")
+        self.notify("READY=1", f"STATUS={await self._status()}")
+
+    async def _look_up(self, seconds: float) -> None:
+        places = [probe.bound(wire, sock) for wire, sock in self._daemon.listeners.sockets]
+        await watchdog.look_up(places, seconds)
+
+    async def _status(self) -> str:
+        """Describe the daemon in one line."""
+        snapshot = await self._daemon.snapshot()
+        policies = len(self._daemon.backend.resolver.policies())
+        return watchdog.status_line(policies, snapshot, self._error)
 
 
-@asynccontextmanager
-async def watched(
-    daemon: Daemon,
-    interval: float | None,
-    tell: Callable[[str], None],
-    trouble: Callable[[], str] = str,
-    *feeds: Callable[[], None],
-) -> AsyncIterator[None]:
-    """While this is entered, systemd is told by `tell` that look-ups are answered, and how it is.
-
-    `interval`: seconds within which it wants to hear that; None: never. Whoever else is fed by
-    each look-up that is answered is in `feeds`.
-    """
-
-    async def look_up(deadline: float) -> None:
-        places = [probe.bound(each.wire, sock) for each, sock in daemon.listeners.sockets]
-        await watchdog.look_up(places, deadline)
-
-    def feed() -> None:
-        tell("WATCHDOG=1")
-        for each in feeds:
-            each()
-
-    async with AsyncExitStack() as stack:
-        if interval:
-            watch = watchdog.watch(look_up, interval, feed)
-            await stack.enter_async_context(_task(watch, "watchdog"))
-        show = watchdog.show_status(lambda: status(daemon, trouble()), tell)
-        await stack.enter_async_context(_task(show, "status"))
-        yield
-
-
-async def status(daemon: Daemon, trouble: str = "") -> str:
-    """How all processes of the daemon fare, in one line."""
-    snapshot = (await daemon.control.snapshot()).values()
-    policies = len(daemon.resolver.policies())
-    return watchdog.status_line(policies, sum(snapshot, Snapshot(pids=frozenset())), trouble)
+def _event_set_by(*signums: signal.Signals) -> asyncio.Event:
+    received = asyncio.Event()
+    for signum in signums:
+        asyncio.get_running_loop().add_signal_handler(signum, received.set)
+    return received
 
 
 @asynccontextmanager
 async def _task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """What runs while this is entered."""
+    """Run a task inside the context."""
     task = asyncio.create_task(work, name=name)
     try:
         yield

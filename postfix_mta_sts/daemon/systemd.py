@@ -1,7 +1,7 @@
-"""What systemd and this process say to each other: sd_notify(3), sd_listen_fds(3) and its watchdog.
+"""The interfaces of systemd: sd_notify(3), sd_listen_fds(3) and sd_watchdog_enabled(3).
 
-Border: the environment and sockets, no event loop. Outside systemd nothing is said and nothing
-is inherited. Whether and when to speak is the daemon's matter.
+This module uses the environment and sockets, and no event loop. Outside systemd it sends nothing
+and inherits nothing. `service` decides when to notify.
 """
 
 import logging
@@ -24,32 +24,34 @@ _log = logging.getLogger(__name__)
 
 
 def notify(environ: Mapping[str, str], *lines: str) -> None:
-    """Tell systemd, in one datagram: `READY=1`, `STOPPING=1`, `WATCHDOG=1`, `STATUS=…`.
+    """Send lines to systemd in one datagram: `READY=1`, `STOPPING=1`, `WATCHDOG=1`, `STATUS=…`.
 
-    A fault is logged at DEBUG and is nobody else's trouble: the service runs all the same.
+    An error is only logged, at DEBUG: the service runs without notifications, too.
     """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    if address.startswith("@"):  # an abstract socket: unix(7) has a null there
+    if address.startswith("@"):  # an abstract socket, which begins with a null byte (unix(7))
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.settimeout(0)  # that is: do not block
+            sock.settimeout(0)  # do not block
             sock.sendto("\n".join(lines).encode(), address)
     except OSError as error:
-        event(_log, logging.DEBUG, "systemd not told", lines=lines, reason=error.strerror)
+        event(
+            _log, logging.DEBUG, "systemd notification failed", lines=lines, reason=error.strerror
+        )
 
 
 def reloading() -> tuple[str, str]:
-    """What systemd is told when a reload begins; `READY=1` ends it (systemd.service(5))."""
+    """Return the lines that announce a reload; `READY=1` ends it (systemd.service(5))."""
     return "RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
-    """Seconds within which systemd wants to hear `WATCHDOG=1` again (sd_watchdog_enabled(3)).
+    """Return the seconds within which systemd expects `WATCHDOG=1` (sd_watchdog_enabled(3)).
 
-    None: it does not, or not from the process `pid`.
+    None: the watchdog is off, or expects another process than `pid`.
     """
     if environ.get("WATCHDOG_PID", str(pid)) != str(pid):
         return None
@@ -60,24 +62,30 @@ def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
 def inherited(
     environ: MutableMapping[str, str], pid: int, first: int = FIRST_FD
 ) -> list[socket.socket]:
-    """The sockets that systemd has opened for this process, in its order.
+    """Return the sockets that systemd has opened for this process, in its order.
 
-    They do not block and are not passed on to children; the variables that announce them are
-    taken out of `environ`, so that no child takes them for its own.
+    They do not block, and children do not inherit them. The variables that announce them are
+    removed from `environ`, so that no child mistakes them for its own.
     """
     announced = {name: environ.pop(name, "") for name in _VARIABLES}
     if announced["LISTEN_PID"] != str(pid) or not _COUNT.fullmatch(announced["LISTEN_FDS"]):
         return []
     fds = range(first, first + int(announced["LISTEN_FDS"]))
-    return [sock for fd in fds if (sock := _adopted(fd)) is not None]
+    return [sock for fd in fds if (sock := _adopt(fd)) is not None]
 
 
-def _adopted(fd: int) -> socket.socket | None:
+def _adopt(fd: int) -> socket.socket | None:
     try:
         sock = socket.socket(fileno=fd)
     except OSError as error:
-        event(_log, logging.WARNING, "inherited file is no socket", fd=fd, reason=error.strerror)
+        event(
+            _log,
+            logging.WARNING,
+            "inherited file descriptor is not a socket",
+            fd=fd,
+            reason=error.strerror,
+        )
         return None
-    sock.settimeout(0)  # that is: do not block
+    sock.settimeout(0)  # do not block
     sock.set_inheritable(False)
     return sock

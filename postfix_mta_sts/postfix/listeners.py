@@ -1,110 +1,101 @@
-"""The listeners of the settings: opened, and changed while others go on.
+"""Opens the listeners of the settings, and changes them while the others go on.
 
-Border: between the settings and `server`, which serves those who come, and `listening`, which
-makes sockets. A listener that stays keeps its socket, its clients and what they were answered.
+A listener that stays keeps its socket, its clients and its cached replies, also if its
+permissions change. `server` serves the clients; `sockets` opens the sockets.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
 from socket import socket
-from typing import TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.server import Listener, Server
-from postfix_mta_sts.sockets import Sockets
+from postfix_mta_sts.sockets import Binding, Change, Sockets, SocketSet
 
-_Address: TypeAlias = TcpAddress | UnixAddress
+WireName: TypeAlias = Literal["socketmap", "tcp_table"]
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenListener:
-    door: Listener
-    sock: socket
-    """The same socket again: what is served goes with its door."""
+class _Service(NamedTuple):
+    """What makes a listener the same listener before and after a reload."""
+
+    key: Hashable
+    wire: WireName
+    tlsrpt: bool
 
 
 class Listeners:
-    """All listeners that are open, by what the settings say of each."""
+    """All open listeners."""
 
-    def __init__(self, server: Server, maps: Maps, listening: Sockets) -> None:
+    def __init__(self, server: Server, maps: Maps, sockets: Sockets) -> None:
         self._server = server
         self._maps = maps
-        self._listening = listening
-        self._open: dict[ListenerSettings, _OpenListener] = {}
+        self._sockets = SocketSet[Hashable](sockets)
+        self._serving: dict[_Service, Listener] = {}
 
     @property
-    def sockets(self) -> Sequence[tuple[ListenerSettings, socket]]:
-        """Each listener and its socket."""
-        return [(listener, opened.sock) for listener, opened in self._open.items()]
+    def sockets(self) -> Sequence[tuple[WireName, socket]]:
+        """The protocol and the socket of each listener."""
+        pairs = ((each.wire, self._sockets.get(each.key)) for each in self._serving)
+        return [(wire, sock) for wire, sock in pairs if sock]
 
-    async def open(self, listeners: Iterable[ListenerSettings], sockets: Iterable[socket]) -> None:
-        """Serve at these sockets, one for each listener."""
-        for listener, sock in zip(listeners, sockets, strict=True):
-            await self._serve(listener, sock)
+    async def open(self, listeners: Sequence[ListenerSettings]) -> None:
+        """Serve these listeners and no others. Raises `ListenError`; nothing has changed then."""
+        with self.prepare(listeners) as change:
+            pass
+        await self.reconfigure(listeners, change)
 
-    @contextmanager
-    def opened(
-        self, listeners: Iterable[ListenerSettings]
-    ) -> Iterator[Mapping[ListenerSettings, socket]]:
-        """A socket for each listener that is not open yet, for `reconfigure`.
+    def prepare(
+        self, listeners: Sequence[ListenerSettings]
+    ) -> AbstractContextManager[Change[Hashable]]:
+        """Open the sockets that `reconfigure` needs.
 
-        Raises `ListenError` where an address cannot be had. Nothing has changed then, nor if the
-        context is left by an error.
+        Raises `ListenError` if the daemon cannot listen on an address. This, and any error in the
+        context, leaves everything as it was.
         """
-        with ExitStack() as undo:
-            fresh = [each for each in listeners if each not in self._open]
-            sockets = {each: self._socket(each, undo) for each in fresh}
-            for listener in fresh:
-                self._listening.permit(listener.address, listener)
-            yield sockets
-            undo.pop_all()
+        return self._sockets.prepare(
+            {_key(each): Binding(each.address, each) for each in listeners}
+        )
 
     async def reconfigure(
-        self, listeners: Sequence[ListenerSettings], fresh: Mapping[ListenerSettings, socket]
+        self, listeners: Sequence[ListenerSettings], change: Change[Hashable]
     ) -> None:
-        """Serve these and no others; `fresh` as `opened` gave them.
+        """Serve these listeners and no others; `change` is the result of `prepare`.
 
-        Whoever has come by a listener that goes is answered first.
+        Requests that arrived through a listener that is now closed are answered first.
         """
-        staying = {each.address for each in listeners}
-        for listener in [each for each in self._open if each not in listeners]:
-            self._shut(listener.address, self._open.pop(listener), staying)
-        for listener, sock in fresh.items():
-            event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
-            await self._serve(listener, sock)
+        wanted = {_service(each): each for each in listeners}
+        # Before another listener uses the socket: of two servers on one socket, either may accept.
+        for service in [each for each in self._serving if each not in wanted]:
+            self._server.stop_listening(self._serving.pop(service))
+        for address, _ in change.plan.close.values():
+            event(_log, logging.INFO, "stopped listening", address=address)
+        self._sockets.commit(change)
+        for service in [each for each in wanted if each not in self._serving]:
+            await self._serve(service, wanted[service])
 
     def close(self) -> None:
-        """Let go of the sockets, and remove the files that were made for them."""
-        self._listening.close()
-        for opened in self._open.values():
-            opened.sock.close()
+        """Close the sockets and remove the files that were made for them."""
+        self._sockets.close()
 
-    def _socket(self, listener: ListenerSettings, undo: ExitStack) -> socket:
-        """A socket for a new listener: that of another one with its address, if there is any."""
-        for other, opened in self._open.items():
-            if other.address == listener.address:
-                return undo.enter_context(opened.sock.dup())
-        return undo.enter_context(self._listening.open(listener))
+    async def _serve(self, service: _Service, listener: ListenerSettings) -> None:
+        event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
+        if sock := self._sockets.get(service.key):
+            replies = self._maps.replies(listener)
+            self._serving[service] = await self._server.listen(sock.dup(), replies)
 
-    async def _serve(self, listener: ListenerSettings, sock: socket) -> None:
-        kept = sock.dup()
-        door = await self._server.listen(sock, self._maps.replies(listener))
-        self._open[listener] = _OpenListener(door, kept)
 
-    def _shut(
-        self, address: _Address, opened: _OpenListener, staying: AbstractSet[_Address]
-    ) -> None:
-        # Before another takes its address: of two that listen at one socket, either may be asked.
-        self._server.stop_listening(opened.door)
-        opened.sock.close()
-        if address not in staying:
-            event(_log, logging.INFO, "listens no more", address=address)
-            self._listening.drop(address)
+def _service(listener: ListenerSettings) -> _Service:
+    return _Service(_key(listener), listener.wire, bool(listener.tlsrpt))
+
+
+def _key(listener: ListenerSettings) -> Hashable:
+    """The address; the whole listener if its port is 0, for that names a new port each time."""
+    address = listener.address
+    return listener if isinstance(address, TcpAddress) and not address.port else address

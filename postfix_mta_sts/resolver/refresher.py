@@ -56,7 +56,6 @@ class Refresher:
         *,
         idle_after: float,
         replies: ReplyCaches,
-        renews: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -66,7 +65,6 @@ class Refresher:
         self._random = sources.random
         self.idle_after = idle_after
         self._replies = replies
-        self._renews = renews
         self._last_renewal_at: float | None = None
         self._monotonic = monotonic
         self._sleep = sleep
@@ -82,8 +80,7 @@ class Refresher:
         """Renew and do the housekeeping until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every_tick(self.do_housekeeping), name="housekeeping")
-            if self._renews:
-                group.create_task(self._every_tick(self.renew_due), name="renewal")
+            group.create_task(self._every_tick(self.renew_due), name="renewal")
 
     async def do_housekeeping(self) -> None:
         """Notice a jump of the clock, write last-asked times, remove expired rows."""

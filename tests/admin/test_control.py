@@ -62,41 +62,6 @@ async def forgotten(operator: Operator, net: Internet) -> None:
     assert [seen["mode"] for seen in known["history"]] == ["enforce"]
 
 
-async def test_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whichever worker is asked speaks for all, and what it is told reaches all."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        async with process(tmp_path, net.config(tmp_path), workers=3) as served:
-            await served.start()
-            async with served.clients(30) as clients:
-                for client in clients:
-                    await client.ask("good.test")
-            operator = Operator(tmp_path / SOCKET, capsys)
-            for _ in range(3):
-                status = (await operator.run("status", "--json")).json
-                assert len(status["processes"]["answering"]) == 3
-                assert sum(status["lookups"]["by_source"].values()) == 30
-            net.publish("good.test", policy_id="id2", answer=ok(policy_text(mode="testing")))
-            assert (await operator.run("policy", "refresh", "good.test")).code == 0
-            async with served.clients(30) as clients:
-                assert {await client.ask("good.test") for client in clients} == {b"NOTFOUND "}
-            assert (await operator.run("policy", "forget", "good.test")).code == 0
-            for _ in range(3):
-                assert (await operator.run("policy", "show", "good.test")).code == 1
-            assert await served.stop() == 0
-    assert not list(tmp_path.glob("control*.sock"))
-
-
-async def test_private_sockets(tmp_path: Path) -> None:
-    """The sockets between workers are for the daemon's own user alone."""
-    async with internet(tmp_path) as net:
-        config = net.config(tmp_path, {"control": {"mode": "0666"}})
-        async with process(tmp_path, config, workers=2) as served:
-            await served.start()
-            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.sock")}
-    assert modes == {SOCKET: 0o666, "control.0.sock": 0o600, "control.1.sock": 0o600}
-
-
 async def test_killed_daemon(tmp_path: Path) -> None:
     """What a daemon that was killed leaves behind hinders neither the next one nor a command."""
     async with internet(tmp_path) as net, process(tmp_path, net.config(tmp_path)) as served:

@@ -1,9 +1,8 @@
-"""/metrics, /healthz and /readyz: one answer for all workers."""
+"""/metrics, /healthz and /readyz."""
 
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,51 +16,48 @@ from postfix_mta_sts.store import Overview
 from tests.support.daemons import daemon
 from tests.support.internet import internet
 
-ONE = {0: Snapshot(pids=frozenset([101]), connections=3)}
-TWO = {**ONE, 1: Snapshot(pids=frozenset([102]), failing=Counter([Part.DNS]))}
+WELL = Snapshot(pids=frozenset([101]), connections=3)
+ILL = Snapshot(pids=frozenset([101]), connections=3, failing=Counter([Part.DNS]))
 
 
-async def get(path: str, workers: Mapping[int, Snapshot], processes: int = 1) -> Reply:
+async def get(path: str, numbers: Snapshot) -> Reply:
     """What is answered to GET of a path."""
 
-    async def snapshot() -> Mapping[int, Snapshot]:
-        return workers
+    async def snapshot() -> Snapshot:
+        return numbers
 
     async def overview() -> Overview:
         return Overview({Mode.ENFORCE: 5}, None)
 
-    (route,) = (r for r in routes(snapshot, overview, processes) if r.match(path) is not None)
+    (route,) = (r for r in routes(snapshot, overview) if r.match(path) is not None)
     assert route.method == "GET"
     return await route.answer(Asked({}, {}))
 
 
 async def test_metrics() -> None:
-    """What all workers and their store say is rendered for Prometheus."""
-    reply = await get("/metrics", TWO, 2)
+    """Counters and the store are rendered for Prometheus."""
+    reply = await get("/metrics", ILL)
     assert reply.status == 200
     assert reply.content_type.startswith("text/plain; version=")
     assert isinstance(reply.body, bytes)
     lines = reply.body.decode().splitlines()
     assert 'postfix_mta_sts_connections{worker="0"} 3.0' in lines
-    assert 'postfix_mta_sts_working{part="dns",worker="1"} 0.0' in lines
+    assert 'postfix_mta_sts_working{part="dns",worker="0"} 0.0' in lines
     assert 'postfix_mta_sts_policies{mode="enforce"} 5.0' in lines
 
 
 @pytest.mark.parametrize(
-    ("path", "workers", "processes", "status"),
+    ("path", "numbers", "status"),
     [
-        ("/healthz", ONE, 1, 200),
-        ("/healthz", TWO, 3, 200),
-        ("/readyz", ONE, 1, 200),
-        ("/readyz", TWO, 2, 503),
-        ("/readyz", ONE, 2, 503),
+        ("/healthz", WELL, 200),
+        ("/healthz", ILL, 200),
+        ("/readyz", WELL, 200),
+        ("/readyz", ILL, 503),
     ],
 )
-async def test_health(
-    path: str, workers: Mapping[int, Snapshot], processes: int, status: int
-) -> None:
-    """Alive is who answers; ready is only where all workers are, and 503 says that they are not."""
-    reply = await get(path, workers, processes)
+async def test_health(path: str, numbers: Snapshot, status: int) -> None:
+    """A daemon that answers is alive; it is ready, or else 503, only if all its parts work."""
+    reply = await get(path, numbers)
     assert reply.status == status
     assert reply.content_type == "application/json"
     assert isinstance(reply.body, bytes)

@@ -1,17 +1,15 @@
-"""Faults that last, and clocks that jump: the whole daemon through the life of a policy.
+"""Lasting failures and clock jumps: the whole daemon during the life of a policy.
 
-The clock is the test's own; DNS, HTTPS and the file are real, and are made to fail.
+The test sets the clock. DNS, HTTPS and the store file are real, and the test makes them fail.
 """
 
-import asyncio
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemons import Clock, RunningDaemon, daemon
+from tests.support.daemons import Clock, RunningDaemon, daemon, fetch_times, finish_attempts
 from tests.support.dns import Fault
 from tests.support.internet import Internet, internet
 from tests.support.policy_host import ok, policy_text, reply
@@ -29,7 +27,7 @@ QUICK = {"dns": {"timeout": "0.2s"}}
 
 @pytest.fixture
 async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy for a week; its record is asked for each time."""
+    """An Internet in which good.test has a policy for a week, and a record with TTL 0."""
     async with internet(tmp_path) as net:
         net.publish("good.test", ok(policy_text(max_age=MAX_AGE)), ttl=0)
         yield net
@@ -37,50 +35,41 @@ async def net(tmp_path: Path) -> AsyncIterator[Internet]:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The daemon's clock."""
+    """The clock of the daemon."""
     return Clock()
 
 
-def kill(net: Internet, *parts: str) -> None:
-    """Let parts of the network be dead from now on."""
+def fail(net: Internet, *parts: str) -> None:
+    """Let parts of the network fail from now on."""
     if "https" in parts:
         net.hosts.answers["mta-sts.good.test"] = reply(503)
     if "dns" in parts:
         net.vanish(Fault.SILENCE)
 
 
-async def behind() -> None:
-    """Wait for the attempts that go on behind a reply."""
-    while tasks := [t for t in asyncio.all_tasks() if t.get_name().startswith("attempt ")]:
-        await asyncio.wait(tasks)
-
-
 def fetched_at(running: RunningDaemon) -> float:
-    """When the policy on file was fetched."""
-    with contextlib.closing(sqlite3.connect(running.store)) as db:
-        [(found,)] = db.execute("SELECT fetched_at FROM policies WHERE domain = 'good.test'")
-    assert isinstance(found, float)
-    return found
+    """When the stored policy was fetched."""
+    return fetch_times(running.store)["good.test"]
 
 
-@pytest.mark.parametrize("dead", [("dns",), ("https",), ("dns", "https")], ids="+".join)
-async def test_dead_for_the_whole_life_of_a_policy(
-    net: Internet, tmp_path: Path, clock: Clock, dead: tuple[str, ...]
+@pytest.mark.parametrize("failing", [("dns",), ("https",), ("dns", "https")], ids="+".join)
+async def test_failure_for_the_whole_life_of_a_policy(
+    net: Internet, tmp_path: Path, clock: Clock, failing: tuple[str, ...]
 ) -> None:
-    """It is served to its last moment, restarts or not, and then as though there were none."""
+    """The policy is served until it expires, across restarts, and then no longer."""
     end = clock.now + MAX_AGE
     async with daemon(net, tmp_path, clock=clock) as running:
         assert await running.ask("good.test") == SECURE
-    kill(net, *dead)
+    fail(net, *failing)
     for _ in range(3):
         async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
             for _ in range(4):
                 clock.now += MAX_AGE / 13
                 assert await running.ask("good.test") == SECURE
-                await behind()
+                await finish_attempts()
     async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
         assert await running.ask("good.test") == SECURE
-        await behind()
+        await finish_attempts()
         clock.now = end - 0.001
         assert [await running.ask("good.test") for _ in range(2)] == [SECURE] * 2
         clock.now = end
@@ -88,8 +77,8 @@ async def test_dead_for_the_whole_life_of_a_policy(
     assert fetched_at(running) == end - MAX_AGE
 
 
-async def test_back_from_the_dead(net: Internet, tmp_path: Path, clock: Clock) -> None:
-    """A network that comes back is noticed within the time for which a silence is believed."""
+async def test_dns_works_again(net: Internet, tmp_path: Path, clock: Clock) -> None:
+    """A DNS that works again is queried after 30 seconds."""
     zone = dict(net.dns.zone)
     net.vanish(Fault.SERVFAIL)
     async with daemon(net, tmp_path, clock=clock) as running:
@@ -100,48 +89,48 @@ async def test_back_from_the_dead(net: Internet, tmp_path: Path, clock: Clock) -
         assert await running.ask("good.test") == SECURE
 
 
-async def test_policy_host_back_from_the_dead(net: Internet, tmp_path: Path, clock: Clock) -> None:
-    """A Policy Host that failed is left in peace for five minutes, then asked again."""
+async def test_policy_host_works_again(net: Internet, tmp_path: Path, clock: Clock) -> None:
+    """After a failed GET the Policy Host is asked again after five minutes."""
     good = net.hosts.answers["mta-sts.good.test"]
-    kill(net, "https")
+    fail(net, "https")
     async with daemon(net, tmp_path, clock=clock) as running:
         assert await running.ask("good.test") == NOT_FOUND
         net.hosts.answers["mta-sts.good.test"] = good
         clock.now += 299
         await running.ask("good.test")
-        await behind()
+        await finish_attempts()
         assert net.gets("good.test") == 1
         clock.now += 1
         await running.ask("good.test")
-        await behind()
+        await finish_attempts()
         assert await running.ask("good.test") == SECURE
     assert net.gets("good.test") == 2
 
 
 async def test_clock_a_day_ahead(net: Internet, tmp_path: Path, clock: Clock) -> None:
-    """After a jump within the policy's life it is served at once, and renewed behind the reply."""
+    """After a jump within max_age the policy is served at once, and renewed after the reply."""
     async with daemon(net, tmp_path, clock=clock) as running:
         await running.ask("good.test")
         clock.now += DAY
         net.hosts.hold()
         assert await running.ask("good.test") == SECURE
         net.hosts.release()
-        await behind()
+        await finish_attempts()
         assert fetched_at(running) == clock.now
     assert net.gets("good.test") == 2
 
 
 async def test_clock_a_year_ahead_for_a_while(net: Internet, tmp_path: Path, clock: Clock) -> None:
-    """A clock that is set wrong, and right again, costs no policy, be the network dead or not."""
+    """A clock that is wrong for a while costs no policy, even if the network fails meanwhile."""
     async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
         await running.ask("good.test")
-        kill(net, "dns", "https")
+        fail(net, "dns", "https")
         clock.now += YEAR
         assert await running.ask("good.test") == NOT_FOUND
-        await behind()
+        await finish_attempts()
         clock.now -= YEAR
-        # By another key: what was said under the first may be repeated until the refresher has
-        # noticed the jump, a minute at most.
+        # With another key: the reply to the first may come from the cache until the refresher
+        # notices the jump, within a minute.
         assert await running.ask("[good.test]") == SECURE
     async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
         assert await running.ask("good.test") == SECURE
@@ -151,7 +140,7 @@ async def test_clock_a_year_ahead_for_a_while(net: Internet, tmp_path: Path, clo
 async def test_clock_a_year_behind(
     net: Internet, tmp_path: Path, clock: Clock, *, restarted: bool
 ) -> None:
-    """A policy from the future is served, and fetched again, for its age cannot be told."""
+    """A policy from the future is served, and fetched again, because its age is unknown."""
     async with contextlib.AsyncExitStack() as stack:
         running = await stack.enter_async_context(daemon(net, tmp_path, clock=clock))
         await running.ask("good.test")
@@ -162,21 +151,21 @@ async def test_clock_a_year_behind(
         net.hosts.hold()
         assert await running.ask("[good.test]") == SECURE
         net.hosts.release()
-        await behind()
+        await finish_attempts()
         assert fetched_at(running) == clock.now
     assert net.gets("good.test") == 2
 
 
-async def test_clock_a_year_behind_while_all_is_dead(
+async def test_clock_a_year_behind_without_network(
     net: Internet, tmp_path: Path, clock: Clock
 ) -> None:
-    """A machine that starts in the past, without a network, still keeps its policies."""
+    """A machine that boots with an old date and without network keeps its policies."""
     async with daemon(net, tmp_path, clock=clock) as running:
         await running.ask("good.test")
-    kill(net, "dns", "https")
+    fail(net, "dns", "https")
     clock.now -= YEAR
     async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
         for _ in range(3):
             assert await running.ask("good.test") == SECURE
-            await behind()
+            await finish_attempts()
             clock.now += HOUR

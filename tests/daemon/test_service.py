@@ -1,4 +1,4 @@
-"""The process as a service: what it is told by signals, what it tells systemd, and reloads."""
+"""The service: signals, notifications to systemd, and reloads."""
 
 import asyncio
 import json
@@ -21,24 +21,25 @@ NOT_FOUND = b"NOTFOUND "
 
 @pytest.fixture
 async def served(net: Internet, tmp_path: Path) -> AsyncIterator[Process]:
-    """The daemon in a process of its own."""
+    """The daemon as a process."""
     async with process(tmp_path, net.config(tmp_path)) as made:
         await made.start()
         yield made
 
 
 async def reload(served: Process) -> str:
-    """SIGHUP, and what systemd is told in the end."""
+    """Send SIGHUP, and return the notification at the end of the reload."""
     served.signal(signal.SIGHUP)
-    while not (said := await served.told()).startswith(b"RELOADING=1\nMONOTONIC_USEC="):
-        assert said.startswith(b"STATUS=")
-    ready = (await served.told()).decode()
+    begin = b"RELOADING=1\nMONOTONIC_USEC="
+    while not (datagram := await served.next_datagram()).startswith(begin):
+        assert datagram.startswith(b"STATUS=")
+    ready = (await served.next_datagram()).decode()
     assert ready.startswith("READY=1\nSTATUS=")
     return ready
 
 
-async def asked_until(client: Client, end: asyncio.Event) -> int:
-    """Look-up after look-up over one connection; how many were answered, all of them well."""
+async def ask_until(client: Client, end: asyncio.Event) -> int:
+    """Repeat a look-up over one connection; return how many were answered with the policy."""
     number = 0
     while not end.is_set():
         assert await client.ask("good.test") == SECURE
@@ -47,7 +48,7 @@ async def asked_until(client: Client, end: asyncio.Event) -> int:
 
 
 async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
-    """Ready, served, reloaded, told to stop, ended."""
+    """The service becomes ready, answers, reloads at SIGHUP and ends at SIGTERM."""
     applied: list[object] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
@@ -58,8 +59,8 @@ async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
         serving = asyncio.create_task(service)
         assert await asyncio.to_thread(notified.recv, 99) == b"READY=1"
         assert await RunningDaemon(tmp_path).ask("other.test") == NOT_FOUND
-        told = (await asyncio.to_thread(notified.recv, 99)).decode()
-        assert told.startswith("STATUS=0 policies; 0 look-ups")
+        status = (await asyncio.to_thread(notified.recv, 99)).decode()
+        assert status.startswith("STATUS=0 policies; 0 look-ups")
         os.kill(os.getpid(), signal.SIGHUP)
         assert (await asyncio.to_thread(notified.recv, 99)).startswith(b"RELOADING=1\n")
         assert (await asyncio.to_thread(notified.recv, 99)).startswith(b"READY=1\n")
@@ -69,20 +70,42 @@ async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
     assert applied == [settings]
 
 
+async def test_workers_option_is_ignored(net: Internet, tmp_path: Path) -> None:
+    """`serve --workers 2` logs one warning, and one process answers."""
+    config = net.config(tmp_path)
+    async with process(tmp_path, config, options=["--workers", "2"]) as served:
+        await served.start()
+        assert await served.ask("good.test") == SECURE
+        assert await served.stop() == 0
+        warnings = [line for line in served.log.splitlines() if " WARNING " in line]
+        assert len(warnings) == 1
+        assert "serve --workers is ignored workers=2 reason=" in warnings[0]
+        assert served.log.count(" started version=") == 1
+
+
+async def test_one_worker_is_no_warning(net: Internet, tmp_path: Path) -> None:
+    """`serve --workers 1` asks for what the daemon does, and logs no warning."""
+    config = net.config(tmp_path)
+    async with process(tmp_path, config, options=["--workers", "1"]) as served:
+        await served.start()
+        assert await served.stop() == 0
+        assert " WARNING " not in served.log
+
+
 async def test_watchdog(net: Internet, tmp_path: Path) -> None:
-    """Where systemd wants to hear of us, it does, for as long as we answer."""
+    """While look-ups are answered, the watchdog of systemd is notified."""
     async with process(tmp_path, net.config(tmp_path)) as served:
         await served.start(WATCHDOG_USEC="400000")
-        heard = [await served.notified() for _ in range(3)]
-    assert heard == [b"WATCHDOG=1"] * 3
+        notified = [await served.notified() for _ in range(3)]
+    assert notified == [b"WATCHDOG=1"] * 3
 
 
 async def test_under_traffic(net: Internet, served: Process, tmp_path: Path) -> None:
-    """Reload after reload, 50 clients lose neither a look-up nor their connection."""
+    """During six reloads 50 clients lose neither a look-up nor their connection."""
     end = asyncio.Event()
     more = [*net.options(tmp_path)["listen"], {"socketmap": f"unix:{tmp_path / 'more'}"}]  # type: ignore[misc] # a list
     async with served.clients(50) as clients:
-        asking = [asyncio.create_task(asked_until(client, end)) for client in clients]
+        asking = [asyncio.create_task(ask_until(client, end)) for client in clients]
         for changes in ({"dns": {"timeout": "4s"}}, AS_IT_IS, {"https": {"timeout": "9s"}}):
             (tmp_path / "config.yml").write_text(_config(net, tmp_path, changes, more))
             await reload(served)
@@ -111,8 +134,10 @@ def _config(net: Internet, folder: Path, changes: Changes, listen: object) -> st
         (None, "cannot be read: No such file"),
     ],
 )
-async def test_a_bad_file(served: Process, tmp_path: Path, text: str | None, reason: str) -> None:
-    """It changes nothing, and both the log and systemd are told what is wrong with it."""
+async def test_bad_configuration(
+    served: Process, tmp_path: Path, text: str | None, reason: str
+) -> None:
+    """A file with an error changes nothing; the log and the status of systemd show the error."""
     path = tmp_path / "config.yml"
     good = path.read_text()
     path.unlink()
@@ -121,17 +146,21 @@ async def test_a_bad_file(served: Process, tmp_path: Path, text: str | None, rea
     async with connected(served.socketmap) as client:
         assert await client.ask("good.test") == SECURE
         status = await reload(served)
-        assert "STATUS=not reloaded: " in status
+        assert "STATUS=reload failed: " in status
         assert reason in status
         assert await client.ask("good.test") == SECURE
-        [line] = [line for line in served.log.splitlines() if "not reloaded" in line]
+        [line] = [
+            line
+            for line in served.log.splitlines()
+            if "reload failed, keeping the previous configuration" in line
+        ]
         assert reason in line
         path.write_text(good)
-        assert "not reloaded" not in await reload(served)
+        assert "reload failed" not in await reload(served)
 
 
-async def test_another_level_of_the_log(net: Internet, served: Process, tmp_path: Path) -> None:
-    """What the log shows is the settings' too."""
+async def test_log_settings_are_reloaded(net: Internet, served: Process, tmp_path: Path) -> None:
+    """A reload changes the log level and format."""
     assert await served.ask("one.test") == NOT_FOUND
     net.config(tmp_path, {"log": {"level": "debug", "format": "json"}})
     await reload(served)

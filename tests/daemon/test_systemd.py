@@ -1,4 +1,4 @@
-"""What systemd is told arrives; what it hands over is taken."""
+"""Notifications reach systemd; sockets from systemd are used."""
 
 import logging
 import os
@@ -13,18 +13,18 @@ import pytest
 from postfix_mta_sts.daemon.systemd import inherited, notify, watchdog
 
 FIRST = 700
-"""Descriptors from here on stand for those from 3 on, which are the test runner's."""
+"""Used in place of descriptor 3, which belongs to the test runner."""
 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A socket that listens on a port of its own."""
+    """A listening socket on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock
 
 
-def handed_over(sock: socket.socket, fd: int) -> int:
-    """The socket once more, under this descriptor, as exec leaves it to a child."""
+def duplicate(sock: socket.socket, fd: int) -> int:
+    """Duplicate the socket to this descriptor, as exec passes it to a child."""
     return os.dup2(sock.fileno(), fd, inheritable=True)
 
 
@@ -33,7 +33,7 @@ class TestNotify:
 
     @pytest.mark.parametrize("abstract", [False, True])
     def test_one_datagram(self, tmp_path: Path, *, abstract: bool) -> None:
-        """The lines come in one datagram, by a path or an abstract name."""
+        """The lines arrive in one datagram, at a path or an abstract name."""
         name = str(tmp_path / "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.bind("\0" + name if abstract else name)
@@ -47,19 +47,19 @@ class TestNotify:
     def test_outside_systemd(
         self, environ: dict[str, str], caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Without a socket nothing is said, and nothing is amiss."""
+        """Without a socket nothing is sent and nothing is logged."""
         caplog.set_level(logging.DEBUG)
         notify(environ, "READY=1")
         assert not caplog.records
 
-    def test_nobody_there(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        """A fault is logged, not raised."""
+    def test_no_receiver(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """An error is logged, not raised."""
         caplog.set_level(logging.DEBUG)
         notify({"NOTIFY_SOCKET": str(tmp_path / "none")}, "READY=1")
         (record,) = caplog.records
         assert record.levelno == logging.DEBUG
         assert record.getMessage() == (
-            'systemd not told lines="READY=1" reason="No such file or directory"'
+            'systemd notification failed lines="READY=1" reason="No such file or directory"'
         )
 
 
@@ -80,7 +80,7 @@ class TestWatchdog:
         ],
     )
     def test_interval(self, environ: dict[str, str], seconds: float | None) -> None:
-        """It is in seconds, and for the process that is meant."""
+        """The interval is in seconds, and only for the named process."""
         assert watchdog(environ, 42) == seconds
 
 
@@ -88,7 +88,7 @@ class TestInherited:
     """sd_listen_fds(3)."""
 
     def test_taken_in_order(self, listener: socket.socket, tmp_path: Path) -> None:
-        """The sockets are those that were handed over; they do not block and go no further."""
+        """The sockets come in order; they do not block, and children do not inherit them."""
         environ = {
             "LISTEN_PID": "42",
             "LISTEN_FDS": "2",
@@ -97,8 +97,8 @@ class TestInherited:
         }
         with socket.socket(socket.AF_UNIX) as unix:
             unix.bind(str(tmp_path / "s"))
-            handed_over(unix, FIRST + 1)
-        handed_over(listener, FIRST)
+            duplicate(unix, FIRST + 1)
+        duplicate(listener, FIRST)
         first, second = inherited(environ, 42, FIRST)
         with first, second:
             assert first.getsockname() == listener.getsockname()
@@ -122,19 +122,19 @@ class TestInherited:
         ],
     )
     def test_none(self, listener: socket.socket, environ: dict[str, str]) -> None:
-        """What is not announced to this very process is not taken, and not announced further."""
-        handed_over(listener, FIRST)
+        """Sockets for another process are not used; the variables are removed all the same."""
+        duplicate(listener, FIRST)
         assert inherited(environ, 42, FIRST) == []
         assert environ == {}
-        os.close(FIRST)  # still open: nobody has taken it
+        os.close(FIRST)  # still open: it was not used
 
     def test_no_socket(
         self, listener: socket.socket, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A file among the sockets is passed over with a warning."""
+        """A file among the sockets is skipped with a warning."""
         with (tmp_path / "f").open("w") as file:
             os.dup2(file.fileno(), FIRST)
-        handed_over(listener, FIRST + 1)
+        duplicate(listener, FIRST + 1)
         environ = {"LISTEN_PID": "42", "LISTEN_FDS": "2"}
         (sock,) = inherited(environ, 42, FIRST)
         with sock:
@@ -142,10 +142,12 @@ class TestInherited:
         os.close(FIRST)
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
-        assert record.getMessage().startswith("inherited file is no socket fd=700 reason=")
+        assert record.getMessage().startswith(
+            "inherited file descriptor is not a socket fd=700 reason="
+        )
 
     def test_in_a_process_of_its_own(self, listener: socket.socket) -> None:
-        """A process that is started as systemd starts it finds the socket at descriptor 3."""
+        """A process started as systemd does it finds the socket at descriptor 3."""
         child = (
             "import os; from postfix_mta_sts.daemon.systemd import inherited;"
             "print(inherited(os.environ, os.getpid())[0].getsockname()[1], *os.environ.keys())"

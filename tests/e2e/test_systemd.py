@@ -206,7 +206,7 @@ def test_reload(machine: Machine) -> None:
     try:
         (machine.root / CONFIG).write_text(json.dumps({"lookup": {"timeout": "soon"}}))
         machine.told("systemctl", "reload", UNIT)
-        bad = "not reloaded: /etc/postfix-mta-sts.yml:1: lookup.timeout: "
+        bad = "reload failed: /etc/postfix-mta-sts.yml:1: lookup.timeout: "
         eventually(lambda: machine.unit("StatusText").startswith(bad))
     finally:
         (machine.root / CONFIG).write_text(good)

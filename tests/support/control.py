@@ -18,7 +18,7 @@ import pytest
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.admin.http_server import serving
-from postfix_mta_sts.admin.routes import private, public
+from postfix_mta_sts.admin.routes import private, routes
 from postfix_mta_sts.admin.types import Witness
 from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.postfix.dane import DaneStatus
@@ -82,7 +82,7 @@ class Worker:
     @asynccontextmanager
     async def controlled(self, folder: Path) -> AsyncIterator[Path]:
         """Its control socket; where it is."""
-        async with listening(folder / "control.sock", public(self.control)) as path:
+        async with listening(folder / "control.sock", routes(self.control)) as path:
             yield path
 
     @asynccontextmanager
@@ -93,11 +93,11 @@ class Worker:
 
 
 @asynccontextmanager
-async def listening(path: Path, routes: Iterable[Route]) -> AsyncIterator[Path]:
+async def listening(path: Path, served: Iterable[Route]) -> AsyncIterator[Path]:
     """Routes on a UNIX socket; where it is."""
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))
-    async with serving(sock, routes):
+    async with serving(sock, served):
         yield path
 
 

@@ -1,17 +1,17 @@
-"""The whole daemon, in this process or in one of its own, and what is asked of it.
+"""Runs the whole daemon, in this process or as a process, and sends look-ups to it.
 
-Border: where it listens (UNIX sockets in a folder, see `Internet.options`), how it is started and
-ended. What it answers is for the tests to judge.
+The daemon listens on UNIX sockets in a folder (see `Internet.options`).
 """
 
 import asyncio
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Final
 
@@ -27,22 +27,47 @@ from tests.support.internet import (
 )
 
 PATIENCE: Final = 60.0
-"""Seconds that anything may take on a busy machine before a test gives up."""
+"""Seconds after which a test gives up; a step may be slow on a busy machine."""
+NOT_FOUND: Final = b"NOTFOUND "
+
+
+def secure(domain: str) -> bytes:
+    """The reply for a domain with the ordinary policy of `Internet.publish`."""
+    return f"OK secure match=mx1.{domain} servername=hostname".encode()
+
+
+def fetch_times(store: Path) -> dict[str, float]:
+    """The domains in a store, and when their policies were fetched."""
+    with closing(sqlite3.connect(store)) as db:
+        return dict(db.execute("SELECT domain, fetched_at FROM policies"))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for a change in another process that sends no event, such as a new file."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 (no event)
+            await asyncio.sleep(0.005)
+
+
+async def finish_attempts() -> None:
+    """Wait until no attempt is under way."""
+    while tasks := [t for t in asyncio.all_tasks() if t.get_name().startswith("attempt")]:
+        await asyncio.wait(tasks)
 
 
 class Clock:
-    """The wall clock of a daemon; it stands still but for what a test does to `now`."""
+    """The wall clock of a daemon; it stands still until a test changes `now`."""
 
     def __init__(self) -> None:
         self.now = time.time()
 
     def __call__(self) -> float:
-        """What time it is."""
+        """Return the time."""
         return self.now
 
 
 class RunningDaemon:
-    """Where a daemon whose sockets are in a folder can be asked."""
+    """A client of the daemon whose sockets are in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,19 +77,19 @@ class RunningDaemon:
         self.tcp_table_tlsrpt: Final = folder / TCP_TABLE_TLSRPT
 
     async def ask(self, key: str, map_name: str = "postfix") -> bytes:
-        """What a socketmap replies to one look-up, over a connection of its own."""
+        """Return the reply of the socketmap, over a new connection."""
         async with asyncio.timeout(PATIENCE), connected(self.socketmap) as client:
             return await client.ask(key, map_name)
 
     async def get(self, key: str, *, tlsrpt: bool = False) -> bytes:
-        """What a tcp_table replies to one look-up, over a connection of its own."""
+        """Return the reply of the tcp_table, over a new connection."""
         path = self.tcp_table_tlsrpt if tlsrpt else self.tcp_table
         async with asyncio.timeout(PATIENCE), connected(path) as client:
             return await client.get(key)
 
     @asynccontextmanager
     async def clients(self, number: int) -> AsyncIterator[list[Client]]:
-        """So many connections to the socketmap."""
+        """Open so many connections to the socketmap."""
         async with AsyncExitStack() as stack:
             yield [
                 await stack.enter_async_context(connected(self.socketmap)) for _ in range(number)
@@ -79,7 +104,7 @@ async def daemon(
     clock: Callable[[], float] = time.time,
     changes: Changes = AS_IT_IS,
 ) -> AsyncIterator[RunningDaemon]:
-    """The daemon in this process; `changes` to its configuration, section by section."""
+    """Run the daemon in this process; `changes` replace sections of its configuration."""
     settings = net.settings(folder, changes)
     async with running(settings, {}, clock, https_port=net.hosts.port):
         yield RunningDaemon(folder)
@@ -87,21 +112,25 @@ async def daemon(
 
 @asynccontextmanager
 async def reloading(net: Internet, folder: Path) -> AsyncIterator[tuple[RunningDaemon, Daemon]]:
-    """The daemon in this process, to be told of other settings while it runs."""
+    """Run the daemon in this process, for tests that reload it."""
     settings = net.settings(folder)
     async with running(settings, {}, https_port=net.hosts.port) as served:
         yield RunningDaemon(folder), served
 
 
 class Process(RunningDaemon):
-    """The daemon in a process of its own, as systemd runs it."""
+    """The daemon as a process, as systemd runs it."""
 
     def __init__(
-        self, folder: Path, config: Path | None, sock: socket.socket | None, workers: int
+        self,
+        folder: Path,
+        config: Path | None,
+        sock: socket.socket | None,
+        options: Sequence[str],
     ) -> None:
         super().__init__(folder)
         self._config = config
-        self._workers = workers
+        self._options = options
         self._sock = sock
         self._log = folder / "log"
         self._notified: socket.socket | None = None
@@ -109,20 +138,19 @@ class Process(RunningDaemon):
 
     @property
     def pid(self) -> int:
-        """Of the process, with workers that of their parent."""
+        """The process id."""
         assert self._process
         return self._process.pid
 
     @property
     def log(self) -> str:
-        """All that was logged so far."""
+        """The log so far."""
         return self._log.read_text()
 
     async def start(self, **environ: str) -> None:
-        """Start it, and wait until it says that it is ready (sd_notify(3))."""
-        address = self._listen_to_it()
-        words = [sys.executable, "-m", "postfix_mta_sts", "serve"]
-        words += ["--workers", str(self._workers)]
+        """Start it, and wait until it notifies that it is ready (sd_notify(3))."""
+        address = self._bind_notify_socket()
+        words = [sys.executable, "-m", "postfix_mta_sts", "serve", *self._options]
         if self._config:
             words += ["--config", str(self._config)]
         if self._sock:  # sd_listen_fds(3): the socket is descriptor 3
@@ -134,59 +162,57 @@ class Process(RunningDaemon):
                 stderr=log,
                 env={**os.environ, "NOTIFY_SOCKET": str(address), **environ},
             )
-        while (said := await self.notified()) == b"WATCHDOG=1":  # the first worker is ahead
-            pass
-        assert said == b"READY=1", self.log
+        assert await self.notified() == b"READY=1", self.log
 
     async def notified(self) -> bytes:
-        """What systemd is told next, but for how it goes; nothing if it ends before."""
-        while (said := await self.told()).startswith(b"STATUS="):
+        """Return the next notification except STATUS=; b"" if the process ends before."""
+        while (datagram := await self.next_datagram()).startswith(b"STATUS="):
             pass
-        return said
+        return datagram
 
-    async def told(self) -> bytes:
-        """What systemd is told next; nothing if it ends before."""
+    async def next_datagram(self) -> bytes:
+        """Return the next notification; b"" if the process ends before."""
         assert self._notified
         loop = asyncio.get_running_loop()
-        told = asyncio.create_task(loop.sock_recv(self._notified, 4096), name="daemon told")
+        received = asyncio.create_task(loop.sock_recv(self._notified, 4096), name="notification")
         ended = asyncio.create_task(self.ended(), name="daemon ended")
-        await asyncio.wait({told, ended}, return_when=asyncio.FIRST_COMPLETED)
-        said = told.result() if told.done() else b""
-        for task in (told, ended):
+        await asyncio.wait({received, ended}, return_when=asyncio.FIRST_COMPLETED)
+        datagram = received.result() if received.done() else b""
+        for task in (received, ended):
             task.cancel()
-        await asyncio.gather(told, ended, return_exceptions=True)
-        return said
+        await asyncio.gather(received, ended, return_exceptions=True)
+        return datagram
 
     def signal(self, signum: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal."""
         assert self._process
         self._process.send_signal(signum)
 
     async def ended(self) -> int:
-        """Wait for its end; its exit code, negative if it was killed."""
+        """Wait for the end; return the exit code, negative after a signal."""
         assert self._process
         async with asyncio.timeout(PATIENCE):
             return await self._process.wait()
 
     async def stop(self) -> int:
-        """SIGTERM, and its exit code."""
+        """Send SIGTERM, and return the exit code."""
         self.signal(signal.SIGTERM)
         return await self.ended()
 
     async def kill(self) -> None:
-        """`kill -9`."""
+        """Kill the process, as `kill -9` does."""
         self.signal(signal.SIGKILL)
         await self.ended()
 
-    async def away(self) -> None:
-        """See that it does not outlive its test."""
+    async def clean_up(self) -> None:
+        """Kill the process if it still runs."""
         if self._process and self._process.returncode is None:
             await self.kill()
         if self._notified:
             self._notified.close()
 
-    def _listen_to_it(self) -> Path:
-        """Take the place of systemd; where it is to be told."""
+    def _bind_notify_socket(self) -> Path:
+        """Receive notifications in place of systemd; return the address."""
         if self._notified:
             self._notified.close()
         address = self.folder / "notify"
@@ -198,14 +224,18 @@ class Process(RunningDaemon):
 
 @asynccontextmanager
 async def process(
-    folder: Path, config: Path | None, sock: socket.socket | None = None, workers: int = 1
+    folder: Path,
+    config: Path | None,
+    sock: socket.socket | None = None,
+    *,
+    options: Sequence[str] = (),
 ) -> AsyncIterator[Process]:
-    """A process that is not started yet, and is killed at the end if it still runs then.
+    """A process that is not started yet; at the end it is killed if it still runs.
 
-    `sock` is handed over as systemd does it.
+    The process inherits `sock` as systemd does it. `options`: more arguments of `serve`.
     """
-    made = Process(folder, config, sock, workers)
+    made = Process(folder, config, sock, options)
     try:
         yield made
     finally:
-        await made.away()
+        await made.clean_up()
