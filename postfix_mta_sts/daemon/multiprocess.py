@@ -150,7 +150,7 @@ class _Parent:
         self._sockets = sockets
         self._count = count
         self._run = run
-        self._what = "started"
+        self._reloaded = False
 
     def work(self, worker: Worker) -> int:
         """Be a worker, to its end; its exit code."""
@@ -168,12 +168,18 @@ class _Parent:
             systemd.notify(self._environ, "READY=1", f"STATUS=not reloaded: {error}")
             return False
         self._settings_source.apply(settings)
-        self._settings, self._what = settings, "reloaded"
+        self._settings, self._reloaded = settings, True
         return True
 
     def ready(self) -> None:
         """All workers serve."""
-        event(_log, logging.INFO, self._what, version=__version__, pid=os.getpid())
+        event(
+            _log,
+            logging.INFO,
+            "reloaded" if self._reloaded else "started",
+            version=__version__,
+            pid=os.getpid(),
+        )
         self.tell("READY=1")
 
     def stop(self) -> None:

@@ -74,7 +74,8 @@ def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Cha
 def _softened(old: Policy, new: Policy) -> Iterator[Change]:
     """Changes that an attacker who had got hold of the Policy Host would make (§10.2, §10.3)."""
     if old.mode is Mode.ENFORCE and new.mode is not Mode.ENFORCE:
-        yield Change(f"enforce became {new.mode}", Severity.NOTE)
+        to_none = new.mode is Mode.NONE
+        yield Change("enforce became none" if to_none else "enforce became testing", Severity.NOTE)
     if old.mx and new.mx and not set(old.mx) & set(new.mx):
         yield Change("mx set replaced", Severity.NOTE, {"mx": new.mx, "old_mx": old.mx})
 
@@ -85,12 +86,15 @@ def _failed(before: State | None, after: State, why: Failure, now: float) -> Ite
     # At growing intervals: the 1st, 2nd, 4th, 8th … failure in a row.
     rare = Severity.DETAIL if why.count & (why.count - 1) else Severity.NOTE
     if (kept := live(after, now)) and kept.policy:
-        what = "record vanished" if why.code == NoRecordError.code else "renewal failed"
         left = {**_described(kept, kept.policy), "expires_in": round(kept.expires_at - now)}
-        yield Change(what, _warned(rare, kept), {**left, **reportable})
+        yield Change(
+            "record vanished" if why.code == NoRecordError.code else "renewal failed",
+            _warned(rare, kept),
+            {**left, **reportable},
+        )
     elif before and before.policy:
-        fields = {**_described(before, before.policy), **reportable}
-        yield Change("policy expired", _warned(Severity.NOTE, before), fields)
+        expired = {**_described(before, before.policy), **reportable}
+        yield Change("policy expired", _warned(Severity.NOTE, before), expired)
     elif why.code in {NoRecordError.code, DnsFailureError.code}:
         yield Change("no policy", Severity.DETAIL, fields)
     else:

@@ -100,7 +100,7 @@ class _Child:
         except MtaStsError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 (the top of a task: who waits for it is told)
-            event(_log, logging.ERROR, f"{what} broken off", *args, exc_info=error)
+            event(_log, logging.ERROR, "network call broken off", *args, call=what, exc_info=error)
             outcome = OwnFaultError("a fault of this program; see the log")
         if self._silent != self._dns.unanswered:
             self._silent = self._dns.unanswered

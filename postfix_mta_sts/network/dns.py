@@ -152,8 +152,13 @@ class DnsClient:
             return
         self._failures += 1
         if self._failures == FAILURES_TOLD:
-            what = "DNS does not answer"
-            event(_log, logging.WARNING, what, reason=str(outcome), failures=self._failures)
+            event(
+                _log,
+                logging.WARNING,
+                "DNS does not answer",
+                reason=str(outcome),
+                failures=self._failures,
+            )
 
     def _answered(self) -> None:
         if self.unanswered:

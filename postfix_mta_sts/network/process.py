@@ -135,8 +135,13 @@ class NetworkProcess:
 
     async def _replace(self) -> None:
         status = await asyncio.to_thread(_reaped, self._child)
-        what = "the process that asks the network has ended"
-        event(_log, logging.ERROR, what, status=status, pid=self._child.pid)
+        event(
+            _log,
+            logging.ERROR,
+            "the process that asks the network has ended",
+            status=status,
+            pid=self._child.pid,
+        )
         self.unanswered = False
         while self._line is None:
             now = asyncio.get_running_loop().time()
@@ -144,8 +149,12 @@ class NetworkProcess:
             try:
                 await self.begin()
             except OSError as error:
-                what = "the process that asks the network cannot be begun"
-                event(_log, logging.ERROR, what, reason=str(error))
+                event(
+                    _log,
+                    logging.ERROR,
+                    "the process that asks the network cannot be begun",
+                    reason=str(error),
+                )
 
 
 def _begun(sock: socket.socket) -> subprocess.Popen[bytes]:

@@ -213,9 +213,13 @@ class DaneSupport:
             self._do_dane(None, None)
 
     def _tell(self) -> None:
-        what = f"DANE is {'on' if self.dane_status.on else 'off'}"
-        level = self._levels[self.dane_status.is_trouble]
-        event(_log, level, what, reason=self.dane_status.reason, advice=self.dane_status.advice)
+        event(
+            _log,
+            self._levels[self.dane_status.is_trouble],
+            "DANE is on" if self.dane_status.on else "DANE is off",
+            reason=self.dane_status.reason,
+            advice=self.dane_status.advice,
+        )
 
 
 def _listed(servers: Sequence[TcpAddress]) -> str:
