@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 
 PROGRAM: Final = Path(sys.executable).with_name("postfix-mta-sts")
 
@@ -61,7 +61,7 @@ class Daemon:
             self.log = Transcript(process.stderr, self._log)
             with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
                 fds = [notify.fileno(), end.fileno()]
-                while select.select(fds, [], [], PATIENCE)[0] == fds[:1]:
+                while select.select(fds, [], [], TIMEOUT)[0] == fds[:1]:
                     if b"READY=1" in notify.recv(4096).splitlines():
                         return
         self.stop()
@@ -104,7 +104,7 @@ class Daemon:
     def _end(self, how: signal.Signals) -> None:
         if self._process:
             self._process.send_signal(how)
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
             self.log.end()
             self._process = None
 

@@ -16,7 +16,7 @@ import dns.rrset
 
 from tests.support.tasks import Tasks
 
-_PATIENCE: Final = 5.0  # for the name server; then the question is left unanswered
+_TIMEOUT: Final = 5.0  # for the name server; then the question is left unanswered
 
 
 class Forger(asyncio.DatagramProtocol):
@@ -47,7 +47,7 @@ class Forger(asyncio.DatagramProtocol):
 
     async def _pass_on(self, data: bytes, addr: tuple[str, int]) -> None:
         query = dns.message.from_wire(data)
-        response = await dns.asyncquery.udp(query, self._real, _PATIENCE)
+        response = await dns.asyncquery.udp(query, self._real, _TIMEOUT)
         question = query.question[0]
         kind = dns.rdatatype.to_text(question.rdtype)
         key = f"{question.name.to_text(omit_final_dot=True)} {kind}"

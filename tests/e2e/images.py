@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.trees import NoTreeError
 
 BASE: Final = "debian:trixie-slim"
@@ -102,13 +102,13 @@ class Container:
             check=False,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
 
     def stop(self) -> int:
         """SIGTERM to the daemon, and its exit code (`docker stop`)."""
         os.kill(self.pid, signal.SIGTERM)
-        return self._process.wait(PATIENCE)
+        return self._process.wait(TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -151,4 +151,4 @@ def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         for pid in _children(process):
             os.kill(pid, signal.SIGKILL)
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)

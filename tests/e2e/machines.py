@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE
+from tests.e2e.transcript import TIMEOUT
 from tests.e2e.trees import NoTreeError, extended
 
 UNIT: Final = "postfix-mta-sts.service"
@@ -91,10 +91,10 @@ class Machine:
         if user:
             words = ("runuser", "-u", user, "--", *words)
         return subprocess.run(
-            [*command, *words], check=False, capture_output=True, text=True, timeout=PATIENCE
+            [*command, *words], check=False, capture_output=True, text=True, timeout=TIMEOUT
         )
 
-    def told(self, *words: str) -> str:
+    def output(self, *words: str) -> str:
         """What a command that must succeed prints."""
         done = self.run(*words)
         assert done.returncode == 0, done.stderr + self.journal()
@@ -102,11 +102,11 @@ class Machine:
 
     def unit(self, name: str, unit: str = UNIT) -> str:
         """A property of a unit (systemctl(1), show)."""
-        return self.told("systemctl", "show", "--value", "--property", name, unit)
+        return self.output("systemctl", "show", "--value", "--property", name, unit)
 
     def journal(self, unit: str = UNIT) -> str:
         """What a unit has logged, to the last line."""
-        self.told("journalctl", "--sync")  # else what it said a moment ago may be under way yet
+        self.output("journalctl", "--sync")  # else what it said a moment ago may be under way yet
         return self.run("journalctl", "--unit", unit, "--output=cat", "--no-pager").stdout
 
 
@@ -135,7 +135,7 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
         finally:
             process.terminate()
             try:
-                process.wait(PATIENCE)
+                process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -146,18 +146,20 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
 def _started(process: subprocess.Popen[bytes], notify: socket.socket) -> int:
     """The process that is the system's first; 0 if there is none."""
     key = "X_NSPAWN_LEADER_PID="
-    told = next((line for line in _told(process, notify) if line.startswith(key)), key + "0")
-    return int(told.removeprefix(key))
+    found = next(
+        (line for line in _notifications(process, notify) if line.startswith(key)), key + "0"
+    )
+    return int(found.removeprefix(key))
 
 
 def _ready(process: subprocess.Popen[bytes], notify: socket.socket) -> bool:
     """Whether the system has started all its units."""
-    return "READY=1" in _told(process, notify)
+    return "READY=1" in _notifications(process, notify)
 
 
-def _told(process: subprocess.Popen[bytes], notify: socket.socket) -> Iterator[str]:
-    """What nspawn tells (sd_notify(3)), until it ends or `PATIENCE` does."""
-    deadline = time.monotonic() + PATIENCE
+def _notifications(process: subprocess.Popen[bytes], notify: socket.socket) -> Iterator[str]:
+    """What nspawn tells (sd_notify(3)), until it ends or `TIMEOUT` does."""
+    deadline = time.monotonic() + TIMEOUT
     with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
         fds = [notify.fileno(), end.fileno()]
         while (left := deadline - time.monotonic()) > 0:

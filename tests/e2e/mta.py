@@ -19,7 +19,7 @@ from typing import IO, Final
 
 from tests.e2e.namespace import Namespace
 from tests.e2e.sinks import Receipt
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.world import World
 
 QUEUE: Final = "var/spool/postfix"
@@ -66,7 +66,7 @@ class Delivery:
     receipts: tuple[Receipt, ...]
     """What the sinks took."""
 
-    def said(self, text: str) -> bool:
+    def logged(self, text: str) -> bool:
         """Whether a line of the log has this text."""
         return any(text in line for line in self.log)
 
@@ -106,7 +106,7 @@ class Mta:
             self.log.wait(r"postfix/master.*reload -- version", mark)
             # Until it has ended, one that lives by the old main.cf may still be handed mail.
             for client in clients:
-                assert select.select([client], [], [], PATIENCE)[0]
+                assert select.select([client], [], [], TIMEOUT)[0]
 
     def resolve(self, resolver: str) -> None:
         """Have every program that starts from now on ask the name server at `resolver`."""

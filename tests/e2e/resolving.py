@@ -20,7 +20,7 @@ from tests.e2e.domains import FORGED, SERVER
 from tests.e2e.namespace import Namespace
 from tests.e2e.servers import AUTHORITATIVE_DNS, FORGED_DNS
 from tests.e2e.signed import Tree
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 
 VALIDATING_DNS: Final = "127.0.0.55"
 """Where unbound listens."""
@@ -81,7 +81,7 @@ class Resolver:
         return answer
 
     @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
+    def paused(self) -> Iterator[None]:
         """While entered, nobody gets an answer, nor a refusal."""
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -142,5 +142,5 @@ def _running(
             yield process
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
             log.end()

@@ -88,9 +88,9 @@ class Servers:
         """The TLSA data for what a sink shows under a name."""
         return self._sinks.tlsa(sink, host)
 
-    async def receipts(self, whom: str) -> list[dict[str, Any]]:
-        """What the sinks took for recipients that end in `whom`."""
-        return [asdict(each) for each in self._sinks.receipts if each.recipient.endswith(whom)]
+    async def receipts(self, suffix: str) -> list[dict[str, Any]]:
+        """What the sinks took for recipients that end in `suffix`."""
+        return [asdict(each) for each in self._sinks.receipts if each.recipient.endswith(suffix)]
 
 
 async def _serve(folder: Path) -> None:
@@ -98,13 +98,13 @@ async def _serve(folder: Path) -> None:
     authority.write(folder)
     servers = Servers(authority)
     async with servers.open():
-        _say("ready")
+        _send("ready")
         while line := await asyncio.to_thread(sys.stdin.readline):
             name, arguments = json.loads(line)
-            _say(await getattr(servers, name)(**arguments))
+            _send(await getattr(servers, name)(**arguments))
 
 
-def _say(answer: object) -> None:
+def _send(answer: object) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

@@ -83,10 +83,10 @@ class Sinks:
         return f"3 1 1 {hashlib.sha256(octets).hexdigest()}"
 
     def _welcome(self, sink: str) -> SMTP:
-        return _Visit(self, sink).protocol()
+        return _Session(self, sink).protocol()
 
 
-class _Visit:
+class _Session:
     """One connection to a sink; the handler object that aiosmtpd calls."""
 
     def __init__(self, sinks: Sinks, sink: str) -> None:

@@ -33,16 +33,16 @@ RULES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Sections `dane` of a configuration, to which `mode: on` is added where nothing else is said."""
 PORTS: Final = {rule: 8471 + n for n, rule in enumerate(RULES)}
-BLIND_PORT: Final = 8481
+NOT_VALIDATING_PORT: Final = 8481
 """Of a daemon whose name server does not validate."""
-KEEPING_PORT: Final = 8482
+UNANSWERED_PORT: Final = 8482
 """Of one whose name server falls silent."""
-ASKING_PORT: Final = 8483
+POSTCONF_PORT: Final = 8483
 """Of one that asks a Postfix whether there is to be DANE."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class Outcome:
     """What becomes of a message."""
 
     status: str
@@ -52,15 +52,15 @@ class Fate:
     """The sink that took it, and the name that it was asked for by SNI."""
 
 
-def _by_dane(host: str, base: str | None = None) -> Fate:
+def _by_dane(host: str, base: str | None = None) -> Outcome:
     """Sent to a server that DANE, by TLSA records at `base`, vouches for; the policy does not."""
     log = f"Verified TLS connection established to {host}["
-    return Fate("sent", log, ("self-signed", base or host))
+    return Outcome("sent", log, ("self-signed", base or host))
 
 
-def _by_policy(host: str) -> Fate:
+def _by_policy(host: str) -> Outcome:
     """Sent to a server as the policy wants it."""
-    return Fate("sent", f"Verified TLS connection established to {host}[", ("good", host))
+    return Outcome("sent", f"Verified TLS connection established to {host}[", ("good", host))
 
 
 DANE_ONLY: Final = "OK dane-only"
@@ -69,21 +69,23 @@ NOT_FOUND: Final = "NOTFOUND "
 TRY_AGAIN: Final = "TEMP "
 POLICY: Final = "OK secure match="
 
-UNVERIFIED: Final = Fate("deferred", "(Server certificate not verified)")
-UNANSWERED: Final = Fate("deferred", "TLS configuration problem)")
-NO_MX: Final = Fate("deferred", "(Host or domain name not found. Name service error for ")
-UNENCRYPTED: Final = Fate("deferred", "(TLS is required, but was not offered")
-ENCRYPTED: Final = Fate(
+UNVERIFIED: Final = Outcome("deferred", "(Server certificate not verified)")
+UNANSWERED: Final = Outcome("deferred", "TLS configuration problem)")
+NO_MX: Final = Outcome("deferred", "(Host or domain name not found. Name service error for ")
+UNENCRYPTED: Final = Outcome("deferred", "(TLS is required, but was not offered")
+ENCRYPTED: Final = Outcome(
     "sent",
     "TLS connection established to mx.short-free.test[",
     ("wrong name", "mx.short-free.test"),
 )
-SECOND: Final = Fate("sent", "Trusted TLS connection established to mx2.half.test[", ("good", None))
+SECOND: Final = Outcome(
+    "sent", "Trusted TLS connection established to mx2.half.test[", ("good", None)
+)
 
 GOOD: Final = _by_dane("mx.good.test")
 PARTLY: Final = _by_dane("mx.partly.test")
 
-CASES: Final[Mapping[str, Mapping[str, tuple[str, Fate]]]] = {
+CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
     "default": {
         "good.test": (DANE_ONLY, GOOD),
         "hashed.test": (DANE_ONLY, _by_dane("mx.hashed.test")),
@@ -184,11 +186,11 @@ def daemons(
 
 
 @pytest.fixture(scope="module")
-def under(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta]:
+def mta_with(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta]:
     """One Postfix after the other: rule → that Postfix, with the rule's daemon in its main.cf."""
     current = ""
 
-    def turned(rule: str) -> Mta:
+    def switch(rule: str) -> Mta:
         nonlocal current
         if rule != current:
             signed_mta.set(
@@ -198,11 +200,11 @@ def under(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta]:
             current = rule
         return signed_mta
 
-    return turned
+    return switch
 
 
 @pytest.mark.parametrize(("rule", "domain", "reply"), [row[:3] for row in ROWS])
-def test_what_is_answered(daemons: dict[str, Daemon], rule: str, domain: str, reply: str) -> None:
+def test_reply(daemons: dict[str, Daemon], rule: str, domain: str, reply: str) -> None:
     """DANE goes before the policy; no DANE, proven, and the policy stands; no proof, try again."""
     said = daemons[rule].ask(PORTS[rule], f"postfix {domain}")
 
@@ -212,7 +214,7 @@ def test_what_is_answered(daemons: dict[str, Daemon], rule: str, domain: str, re
         assert said == reply
 
 
-def test_dane_wears_no_dress(daemons: dict[str, Daemon]) -> None:
+def test_a_dane_reply_has_no_tlsrpt_attributes(daemons: dict[str, Daemon]) -> None:
     """The attributes for TLSRPT go with a policy, not with DANE."""
     port = PORTS["default"]
 
@@ -220,37 +222,37 @@ def test_dane_wears_no_dress(daemons: dict[str, Daemon]) -> None:
     assert "policy_type=sts" in daemons["default"].ask(port, "QUERYwithTLSRPT none.test")
 
 
-@pytest.mark.parametrize(("rule", "domain", "fate"), [(*row[:2], row[3]) for row in ROWS])
-def test_what_becomes_of_mail(
-    under: Callable[[str], Mta], rule: str, domain: str, fate: Fate
-) -> None:
+@pytest.mark.parametrize(("rule", "domain", "outcome"), [(*row[:2], row[3]) for row in ROWS])
+def test_delivery(mta_with: Callable[[str], Mta], rule: str, domain: str, outcome: Outcome) -> None:
     """Delivered as DANE wants it, else as the policy does; deferred where either fails."""
-    seen = under(rule).send(domain)
+    seen = mta_with(rule).send(domain)
 
-    assert (seen.status, seen.said(fate.log)) == (fate.status, True), seen
-    assert [(r.sink, r.sni) for r in seen.receipts] == ([fate.taken] if fate.taken else [])
+    assert (seen.status, seen.logged(outcome.log)) == (outcome.status, True), seen
+    assert [(r.sink, r.sni) for r in seen.receipts] == ([outcome.taken] if outcome.taken else [])
 
 
-def test_without_a_resolver_that_validates_there_is_no_dane(
+def test_dane_is_off_without_a_validating_resolver(
     inside: Namespace, settings: dict[str, object], world: World, folder: Path, logs: Path
 ) -> None:
     """DANE on, a name server that proves nothing: a warning, and the policy as before."""
-    domain = world.fresh("blind")
+    domain = world.fresh("not-validating")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
-    listen = [{"socketmap": f"127.0.0.1:{BLIND_PORT}"}]
-    blind = settings | {"listen": listen, "dane": {"mode": "on"}}
-    assert blind["dns"] == {"nameservers": [DAEMON_DNS], "timeout": "2s"}
+    listen = [{"socketmap": f"127.0.0.1:{NOT_VALIDATING_PORT}"}]
+    not_validating = settings | {"listen": listen, "dane": {"mode": "on"}}
+    assert not_validating["dns"] == {"nameservers": [DAEMON_DNS], "timeout": "2s"}
 
-    log = logs / "daemon-dane-blind.log"
-    with running(Daemon(inside, folder / "daemon-dane-blind", log, blind)) as daemon:
+    log = logs / "daemon-dane-not-validating.log"
+    with running(
+        Daemon(inside, folder / "daemon-dane-not-validating", log, not_validating)
+    ) as daemon:
         daemon.log.wait(r"(?i)\bdane\b")
-        said = daemon.ask(BLIND_PORT, f"postfix {domain}")
+        said = daemon.ask(NOT_VALIDATING_PORT, f"postfix {domain}")
 
     assert said == f"{POLICY}mx.{domain} servername=hostname"
 
 
-def test_a_verdict_is_kept_while_the_resolver_is_silent(
+def test_a_verdict_stays_while_the_resolver_does_not_answer(
     daemons: dict[str, Daemon],
     inside: Namespace,
     resolver: Resolver,
@@ -259,25 +261,25 @@ def test_a_verdict_is_kept_while_the_resolver_is_silent(
     logs: Path,
 ) -> None:
     """In memory, and on file for a daemon that begins then; of other domains nothing is known."""
-    alone = settings | {
-        "listen": [{"socketmap": f"127.0.0.1:{KEEPING_PORT}"}],
+    own_settings = settings | {
+        "listen": [{"socketmap": f"127.0.0.1:{UNANSWERED_PORT}"}],
         "dns": {"nameservers": [VALIDATING_DNS], "timeout": "1s"},
         "dane": {"mode": "on"},
     }
-    place, log = folder / "daemon-dane-keeping", logs / "daemon-dane-keeping.log"
-    with running(Daemon(inside, place, log, alone)) as daemon:
-        before = daemon.ask(KEEPING_PORT, "postfix good.test")
-        with resolver.silent():
-            in_memory = daemon.ask(KEEPING_PORT, "postfix good.test")
+    place, log = folder / "daemon-dane-unanswered", logs / "daemon-dane-unanswered.log"
+    with running(Daemon(inside, place, log, own_settings)) as daemon:
+        before = daemon.ask(UNANSWERED_PORT, "postfix good.test")
+        with resolver.paused():
+            in_memory = daemon.ask(UNANSWERED_PORT, "postfix good.test")
             daemon.stop()
             daemon.start()
-            on_file = daemon.ask(KEEPING_PORT, "postfix good.test")
-            unknown = daemon.ask(KEEPING_PORT, "postfix hashed.test")
+            on_file = daemon.ask(UNANSWERED_PORT, "postfix good.test")
+            unknown = daemon.ask(UNANSWERED_PORT, "postfix hashed.test")
 
     assert (before, in_memory, on_file, unknown) == (DANE_ONLY, DANE_ONLY, DANE_ONLY, NOT_FOUND)
 
 
-def test_what_postfix_does_decides(
+def test_auto_mode_follows_main_cf(
     daemons: dict[str, Daemon],
     inside: Namespace,
     signed_mta: Mta,
@@ -291,18 +293,18 @@ def test_what_postfix_does_decides(
     postconf = bin_ / "postconf"
     postconf.write_text(f'#!/bin/sh\nexec {shlex.join(signed_mta.command("postconf"))} "$@"\n')
     postconf.chmod(0o755)
-    asking = settings | {
-        "listen": [{"socketmap": f"127.0.0.1:{ASKING_PORT}"}],
+    own_settings = settings | {
+        "listen": [{"socketmap": f"127.0.0.1:{POSTCONF_PORT}"}],
         "dns": {"nameservers": [VALIDATING_DNS], "timeout": "2s"},
         "dane": {"mode": "auto"},
     }
-    name = f"daemon-dane-asking-{signed_mta.version}"
-    made = Daemon(inside, folder / name, logs / f"{name}.log", asking, path=bin_)
+    name = f"daemon-dane-postconf-{signed_mta.version}"
+    made = Daemon(inside, folder / name, logs / f"{name}.log", own_settings, path=bin_)
     said = {}
     for level in ("dnssec", "enabled"):
         signed_mta.set(f"smtp_dns_support_level = {level}")
         with running(made) as daemon:
-            said[level] = daemon.ask(ASKING_PORT, "postfix good.test")
+            said[level] = daemon.ask(POSTCONF_PORT, "postfix good.test")
     signed_mta.set("smtp_dns_support_level = dnssec")
 
     assert said["dnssec"] == DANE_ONLY

@@ -45,17 +45,17 @@ def config(images: Images) -> Any:  # noqa: ANN401 - JSON has any shape
 
 
 @pytest.fixture(scope="module")
-def apart(trees: dict[str, Path]) -> Iterator[Namespace]:
+def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
     """A network for this container alone."""
     with namespace("mta-sts-image", DAEMON_DNS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def around(apart: Namespace, folder: Path, logs: Path) -> Iterator[World]:
+def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
     """Name servers and Policy Host there."""
     (folder / "image-world").mkdir()
-    with running_world(apart, folder / "image-world", logs / "image-world.log") as made:
+    with running_world(own_namespace, folder / "image-world", logs / "image-world.log") as made:
         yield made
 
 
@@ -72,12 +72,12 @@ def root(images: Images, name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(folder: Path, config: Any, around: World) -> Path:  # noqa: ANN401 - JSON has any shape
+def data(folder: Path, config: Any, own_world: World) -> Path:  # noqa: ANN401 - JSON has any shape
     """The one volume, which belongs to the image's user; the CA's file lies in it."""
     uid, gid = config["User"].split(":")
     place = folder / "image-data"
     place.mkdir(exist_ok=True)
-    (place / "ca.pem").write_bytes(around.ca_file.read_bytes())
+    (place / "ca.pem").write_bytes(own_world.ca_file.read_bytes())
     subprocess.run(["chown", "--recursive", f"{uid}:{gid}", place], check=True)
     return place
 
@@ -87,7 +87,7 @@ def container(
     root: Path,
     config: Any,  # noqa: ANN401 - JSON has any shape
     data: Path,
-    apart: Namespace,
+    own_namespace: Namespace,
     logs: Path,
 ) -> Iterator[Container]:
     """The daemon in a container, told by the environment alone where its DNS and its CA are."""
@@ -97,14 +97,14 @@ def container(
         "POSTFIX_MTA_STS__HTTPS__CA_FILE": f"{volume}/ca.pem",
         "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
     }
-    with running(config, root, data, environ, apart, logs / "image.log") as (made, said):
+    with running(config, root, data, environ, own_namespace, logs / "image.log") as (made, log):
         yield made
-        assert_clean(said)
+        assert_clean(log)
 
 
-def assert_clean(said: Transcript) -> None:
+def assert_clean(log: Transcript) -> None:
     """Nothing went wrong in there."""
-    assert not [line for line in said.since(0) if "Traceback" in line or "cannot" in line]
+    assert not [line for line in log.since(0) if "Traceback" in line or "cannot" in line]
 
 
 def ask(inside: Namespace, domain: str) -> str:
@@ -115,7 +115,7 @@ def ask(inside: Namespace, domain: str) -> str:
         return connection.recv(4096).split(b":", 1)[1].rstrip(b",").decode()
 
 
-def test_who_it_is(config: Any) -> None:  # noqa: ANN401 - JSON has any shape
+def test_user_volume_and_port(config: Any) -> None:  # noqa: ANN401 - JSON has any shape
     """The user is a number other than root's; one volume, one port, a health check."""
     uid, gid = config["User"].split(":")
     assert uid.isdigit()
@@ -153,11 +153,13 @@ def test_a_wrong_variable(images: Images, name: str) -> None:
         images.buildah(*run, "postfix-mta-sts", "serve")
 
 
-def test_works(container: Container, apart: Namespace, around: World, data: Path) -> None:
+def test_works(
+    container: Container, own_namespace: Namespace, own_world: World, data: Path
+) -> None:
     """On a read-only root, without capabilities, a domain is looked up and kept in the volume."""
-    domain = around.fresh("image")
-    around.policy(domain, "enforce")
-    assert ask(apart, domain) == f"OK secure match=mx.{domain} servername=hostname"
+    domain = own_world.fresh("image")
+    own_world.policy(domain, "enforce")
+    assert ask(own_namespace, domain) == f"OK secure match=mx.{domain} servername=hostname"
     assert (data / "policies.db").exists()
     status = Path(f"/proc/{container.pid}/status").read_text()
     assert "\nUid:\t8461\t8461\t8461\t8461\n" in status

@@ -43,7 +43,7 @@ def test_enforced_mail_waits_while_the_mx_host_is_at_fault(
 
     assert (seen.status, seen.dsn) == ("deferred", dsn), seen
     assert why in seen.why
-    assert seen.said(logged), seen.log
+    assert seen.logged(logged), seen.log
     assert seen.delay_reason is not None
     assert why in seen.delay_reason
     assert seen.receipts == ()
@@ -77,7 +77,7 @@ def test_mail_does_not_follow_an_mx_record_away_from_the_policy(wired: Mta, worl
     seen = wired.send(domain)
 
     assert (seen.status, seen.dsn) == ("deferred", "4.7.5"), seen
-    assert seen.said("hostname mismatch"), seen.log
+    assert seen.logged("hostname mismatch"), seen.log
     assert seen.delay_reason is not None
     assert seen.receipts == ()
 

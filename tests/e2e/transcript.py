@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import IO
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds that a test waits for a line at most; only a failing test ever waits so long."""
 
 
@@ -33,7 +33,7 @@ class Transcript:
     def wait(self, pattern: str, mark: int = 0) -> re.Match[str]:
         """The first match of a regular expression from `mark` on, waited for.
 
-        Raises AssertionError when the program ends or `PATIENCE` does before it comes.
+        Raises AssertionError when the program ends or `TIMEOUT` does before it comes.
         """
         found: re.Match[str] | None = None
 
@@ -46,14 +46,14 @@ class Transcript:
             return self._ended
 
         with self._changed:
-            self._changed.wait_for(look, PATIENCE)
+            self._changed.wait_for(look, TIMEOUT)
             tail = "\n".join(self._lines[-40:])
         assert found, f"no line matches {pattern!r}; the last ones are:\n{tail}"
         return found
 
     def end(self) -> None:
         """Wait until everything is read."""
-        self._reader.join(PATIENCE)
+        self._reader.join(TIMEOUT)
 
     def _read(self, stream: IO[str], path: Path) -> None:
         with stream, path.open("a", buffering=1) as copy:

@@ -44,7 +44,7 @@ class World:
         lines = ["version: STSv1", f"mode: {mode}"]
         lines += [f"mx: {pattern}" for pattern in mx or [f"mx.{domain}"]]
         text = "\r\n".join([*lines, "max_age: 604800", ""])
-        self._tell("policy", host=f"mta-sts.{domain}", text=text)
+        self._send("policy", host=f"mta-sts.{domain}", text=text)
         self._records({
             f"_mta-sts.{domain} TXT": [f'"v=STSv1; id={policy_id};"'],
             f"mta-sts.{domain} A": [POLICY_HOST],
@@ -57,32 +57,32 @@ class World:
 
     def tlsa(self, sink: str, host: str) -> str:
         """The TLSA data for what a sink shows under a host's name."""
-        data: str = self._tell("tlsa", sink=sink, host=host)
+        data: str = self._send("tlsa", sink=sink, host=host)
         return data
 
     def forge(self, forged: Mapping[str, Sequence[str]]) -> None:
         """Let somebody lie on the way to the signed zones from now on; see `Forger`."""
-        self._tell("forge", forged=forged)
+        self._send("forge", forged=forged)
 
     @contextlib.contextmanager
     def without(self, *servers: str) -> Iterator[None]:
         """Let `dns` (the daemon's, not Postfix's) or `policy host` be dead while entered."""
         for server in servers:
-            self._tell("stop", server=server)
+            self._send("stop", server=server)
         try:
             yield
         finally:
             for server in servers:
-                self._tell("start", server=server)
+                self._send("start", server=server)
 
-    def receipts(self, whom: str) -> list[Receipt]:
+    def receipts(self, suffix: str) -> list[Receipt]:
         """What the sinks took for a recipient, or for everybody at `@DOMAIN`."""
-        return [Receipt(**each) for each in self._tell("receipts", whom=whom)]
+        return [Receipt(**each) for each in self._send("receipts", suffix=suffix)]
 
     def _records(self, zone: dict[str, list[str]]) -> None:
-        self._tell("records", zone=zone, ttl=TTL)
+        self._send("records", zone=zone, ttl=TTL)
 
-    def _tell(self, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON has any shape
+    def _send(self, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON has any shape
         assert self._process.stdin
         self._process.stdin.write(json.dumps([command, arguments]) + "\n")
         self._process.stdin.flush()

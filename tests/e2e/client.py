@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE
+from tests.e2e.transcript import TIMEOUT
 
 PORT = 8461
 
@@ -18,7 +18,7 @@ def ask(inside: Namespace, key: str) -> str:
     data = f"postfix {key}".encode()
     for last in (False, True):
         with inside.connect("127.0.0.1", PORT) as connection:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
             with contextlib.suppress(ConnectionError):
                 connection.sendall(b"%d:%b," % (len(data), data))
                 if reply := connection.recv(4096):
@@ -33,7 +33,7 @@ def secure(domain: str) -> str:
 
 
 @contextlib.contextmanager
-def asking(inside: Namespace, key: str) -> Iterator[list[str]]:
+def ask_repeatedly(inside: Namespace, key: str) -> Iterator[list[str]]:
     """All replies to a question that is asked without a pause, and once more at the end.
 
     An error, such as a connection that is refused, is a reply too.
