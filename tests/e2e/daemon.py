@@ -1,8 +1,7 @@
-"""The daemon under test, as systemd would run it: told where to listen, waited for, stopped.
+"""Runs the daemon under test as systemd does: start, wait until it is ready, stop.
 
-Border: one process and its files. With `sockets` the listening sockets are the harness's, and are
-handed over as sd_listen_fds(3) has it, so that connecting never fails while nobody runs. Programs
-are found in the folder `path` first.
+With `sockets` the harness owns the listening sockets and passes them on (sd_listen_fds(3)), so that
+clients can connect while no daemon runs. `path` is a folder that comes first in PATH.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ PROGRAM: Final = Path(sys.executable).with_name("postfix-mta-sts")
 
 
 class Daemon:
-    """A daemon with its own folder, configuration and policies; made by `daemon`."""
+    """A daemon with its own folder, configuration and policies."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class Daemon:
         self._config.write_text(json.dumps(files | dict(settings)))  # JSON is YAML
 
     def start(self) -> None:
-        """Start it, and wait until it says that it is ready (sd_notify(3))."""
+        """Start it, and wait until it notifies that it is ready (sd_notify(3))."""
         self._notify.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(self._notify))
@@ -68,15 +67,15 @@ class Daemon:
         raise AssertionError("the daemon is not ready; it said:\n" + "\n".join(self.log.since(0)))
 
     def stop(self) -> None:
-        """SIGTERM, and wait for its end; nothing if it does not run."""
+        """Send SIGTERM and wait for its end; do nothing if it does not run."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
+        """Send SIGKILL and wait for its end."""
         self._end(signal.SIGKILL)
 
     def ask(self, port: int, request: str) -> str:
-        """The reply to a socketmap request (`MAP KEY`), over a connection of its own."""
+        """Return the reply to a socketmap request (`MAP KEY`), over a new connection."""
         data = request.encode()
         with self._inside.connect("127.0.0.1", port) as connection:
             connection.sendall(b"%d:%s," % (len(data), data))
@@ -111,7 +110,7 @@ class Daemon:
 
 @contextlib.contextmanager
 def running(daemon: Daemon) -> Iterator[Daemon]:
-    """The daemon, started; it is ended in any case."""
+    """Start the daemon, and stop it at the end in any case."""
     try:
         daemon.start()
         yield daemon

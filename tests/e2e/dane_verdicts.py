@@ -1,8 +1,8 @@
-"""The daemon's own eyes for DANE, without the daemon: `judged` runs them in the namespace.
+"""Runs the daemon's DANE client in the namespace, without the daemon.
 
     python -m tests.e2e.dane_verdicts NAMESERVER DOMAIN...
 
-prints, as JSON, whether the name server validates, and what it says of each domain.
+prints, as JSON, whether the name server validates, and the verdict on each domain.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from tests.e2e.namespace import Namespace
 def dane_verdicts(
     inside: Namespace, nameserver: str, domains: Sequence[str]
 ) -> tuple[bool, dict[str, DaneKind]]:
-    """Whether a name server validates, and what it says of domains."""
+    """Return whether a name server validates, and its verdict on each domain."""
     command = inside.command(sys.executable, "-m", "tests.e2e.dane_verdicts", nameserver, *domains)
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     validates, kinds = json.loads(done.stdout)

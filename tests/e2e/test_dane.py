@@ -1,6 +1,6 @@
-"""The signed zones, the resolver that validates, what `Dane` sees there and what Postfix does.
+"""The signed zones, the validating resolver, the verdicts of `DaneClient`, and Postfix's own DANE.
 
-No daemon is in the way yet: what is proven here is what the tests with it build upon.
+No daemon takes part: these tests show that the environment of the others is right.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ SECURE: Final = (
     ("_25._tcp.mx.hashed.test", "TLSA"),
     ("mx.alias.test", "A"),
     ("_25._tcp.mx.many.test", "TLSA"),
-    # All but the one RRset.
+    # Only one RRset of these zones is wrong.
     ("bogus-tlsa.test", "MX"),
     ("mx.bogus-tlsa.test", "A"),
     ("stripped.test", "MX"),
@@ -71,14 +71,14 @@ VERDICTS: Final = {
 
 @pytest.fixture(scope="module")
 def dane_mta(signed_mta: Mta) -> Mta:
-    """One Postfix after the other, with level dane in main.cf."""
+    """Each version of Postfix, with level dane in main.cf."""
     signed_mta.set("smtp_tls_security_level = dane")
     return signed_mta
 
 
 @pytest.mark.parametrize(("name", "kind"), SECURE)
 def test_a_good_signature_is_secure(resolver: Resolver, name: str, kind: str) -> None:
-    """A good signature: the records, with AD."""
+    """A good signature: the answer has the records and AD."""
     answer = resolver.ask(name, kind)
 
     assert answer.rcode() == dns.rcode.NOERROR
@@ -88,7 +88,7 @@ def test_a_good_signature_is_secure(resolver: Resolver, name: str, kind: str) ->
 
 @pytest.mark.parametrize(("name", "kind"), INSECURE)
 def test_an_unsigned_zone_is_insecure(resolver: Resolver, name: str, kind: str) -> None:
-    """A delegation without DS: the records, without AD."""
+    """A delegation without DS: the answer has the records, without AD."""
     answer = resolver.ask(name, kind)
 
     assert answer.rcode() == dns.rcode.NOERROR
@@ -98,12 +98,12 @@ def test_an_unsigned_zone_is_insecure(resolver: Resolver, name: str, kind: str) 
 
 @pytest.mark.parametrize(("name", "kind"), BOGUS)
 def test_a_bad_signature_is_servfail(resolver: Resolver, name: str, kind: str) -> None:
-    """Records changed or signatures run out, in the zone or on the way: SERVFAIL."""
+    """Changed records or expired signatures, in the zone or on the way: SERVFAIL."""
     assert resolver.ask(name, kind).rcode() == dns.rcode.SERVFAIL
 
 
 def test_forged_answers_reach_the_resolver(resolver: Resolver) -> None:
-    """Without validation they would be believed: another MX host, and no TLSA records at all."""
+    """Without validation they are accepted: another MX host, and no TLSA records at all."""
     moved = resolver.ask("moved.test", "MX", unchecked=True)
     stripped = resolver.ask("_25._tcp.mx.stripped.test", "TLSA", unchecked=True)
 
@@ -125,14 +125,14 @@ def test_absence_is_proven(resolver: Resolver, domain: str, denial: str) -> None
 
 
 def test_the_daemon_finds_each_verdict(inside: Namespace, resolver: Resolver) -> None:
-    """`Dane`, asked without the daemon: each domain's verdict, through the same resolver."""
+    """`DaneClient`, without the daemon: the verdict on each domain, through the same resolver."""
     seen = dane_verdicts(inside, VALIDATING_DNS, list(VERDICTS))
 
     assert seen == (True, VERDICTS)
 
 
 def test_a_resolver_that_does_not_validate_is_recognized(inside: Namespace, world: World) -> None:
-    """A name server that serves the world without DNSSEC proves nothing."""
+    """A name server without DNSSEC proves nothing."""
     assert dane_verdicts(inside, POSTFIX_DNS, []) == (False, {})
 
 
@@ -151,7 +151,7 @@ def test_a_resolver_that_does_not_validate_is_recognized(inside: Namespace, worl
     ],
 )
 def test_dane_verifies_an_mx_host(dane_mta: Mta, domain: str, host: str) -> None:
-    """Right TLSA records: sent as Verified to a server for which no CA speaks, by SNI."""
+    """Right TLSA records: sent as Verified, with SNI, to a server without a CA's signature."""
     seen = dane_mta.send(domain)
 
     assert seen.status == "sent", seen
@@ -172,7 +172,7 @@ def test_dane_verifies_an_mx_host(dane_mta: Mta, domain: str, host: str) -> None
     ],
 )
 def test_mail_is_deferred_if_dane_fails(dane_mta: Mta, domain: str, why: str) -> None:
-    """TLSA records that it fails, or that nobody can have: deferred, though its CA would do."""
+    """TLSA records that do not match or cannot be had: deferred despite a good certificate."""
     seen = dane_mta.send(domain)
 
     assert seen.status == "deferred", seen
@@ -192,7 +192,7 @@ def test_mail_is_deferred_if_dane_fails(dane_mta: Mta, domain: str, why: str) ->
     ],
 )
 def test_mail_is_sent_if_dane_does_not_apply(dane_mta: Mta, domain: str, sink: str) -> None:
-    """No TLSA records that can be used, or another MX host without any: sent, and not Verified."""
+    """No usable TLSA records, or another MX host without any: sent, and not Verified."""
     seen = dane_mta.send(domain)
 
     assert seen.status == "sent", seen

@@ -1,8 +1,8 @@
-"""DANE with the daemon in the way: what it answers, and what becomes of the mail by that.
+"""DANE with the daemon: its reply, and the delivery that follows from it.
 
-In main.cf stands level `may`, so that DANE binds by the daemon's answer alone; where the daemon
-yields it is level `dane`, as it has to be there. Almost every domain has a policy of mode enforce,
-so that a wrong answer shows: in mail that goes by the policy where DANE forbids it, or the reverse.
+main.cf has level `may`, so that DANE applies only because of the daemon's reply; for `answer:
+yield` it has level `dane`, as that needs. Almost every domain has a policy in mode enforce, so that
+a wrong reply is visible: mail is sent by the policy where DANE forbids it, or the reverse.
 """
 
 import shlex
@@ -31,35 +31,35 @@ RULES: Final[Mapping[str, Mapping[str, str]]] = {
     "mta_sts": {"on_failure": "mta_sts"},
     "off": {"mode": "off"},
 }
-"""Sections `dane` of a configuration, to which `mode: on` is added where nothing else is said."""
+"""Rule → section `dane` of a configuration; `mode: on` is the default here."""
 PORTS: Final = {rule: 8471 + n for n, rule in enumerate(RULES)}
 NOT_VALIDATING_PORT: Final = 8481
-"""Of a daemon whose name server does not validate."""
+"""The port of a daemon whose name server does not validate."""
 UNANSWERED_PORT: Final = 8482
-"""Of one whose name server falls silent."""
+"""The port of a daemon whose name server stops answering."""
 POSTCONF_PORT: Final = 8483
-"""Of one that asks a Postfix whether there is to be DANE."""
+"""The port of a daemon that asks a Postfix whether to use DANE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of a message."""
+    """What happens to a message."""
 
     status: str
     log: str
-    """What Postfix says of it."""
+    """A text in Postfix's log."""
     taken: tuple[str, str | None] | None = None
-    """The sink that took it, and the name that it was asked for by SNI."""
+    """The sink that received it, and the name that Postfix sent as SNI."""
 
 
 def _by_dane(host: str, base: str | None = None) -> Outcome:
-    """Sent to a server that DANE, by TLSA records at `base`, vouches for; the policy does not."""
+    """Sent to a server that matches the TLSA records at `base`, but not the policy."""
     log = f"Verified TLS connection established to {host}["
     return Outcome("sent", log, ("self-signed", base or host))
 
 
 def _by_policy(host: str) -> Outcome:
-    """Sent to a server as the policy wants it."""
+    """Sent to a server that matches the policy."""
     return Outcome("sent", f"Verified TLS connection established to {host}[", ("good", host))
 
 
@@ -110,10 +110,10 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
         "insecure-wrong.test": (POLICY, UNVERIFIED),
         "bogus-tlsa.test": (TRY_AGAIN, UNANSWERED),
         "stripped.test": (TRY_AGAIN, UNANSWERED),
-        # Nobody can have these MX records; there is no delivery that a policy could weaken.
+        # These MX records cannot be validated, so there is no delivery that a policy could weaken.
         "bogus-mx.test": (POLICY, NO_MX),
         "moved.test": (POLICY, NO_MX),
-        # Nor is there an MTA-STS record to be had.
+        # The MTA-STS record cannot be validated either.
         "expired.test": (NOT_FOUND, NO_MX),
     },
     "dane": {
@@ -132,23 +132,25 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
         "none-wrong.test": (POLICY, UNVERIFIED),
         "stripped.test": (TRY_AGAIN, UNANSWERED),
     },
-    # The administrator's choice: the policy rather than no mail.
+    # The administrator prefers the policy to a deferral.
     "mta_sts": {
         "good.test": (DANE_ONLY, GOOD),
         "wrong.test": (DANE_ONLY, UNVERIFIED),
         "bogus-tlsa.test": (POLICY, _by_policy("mx.bogus-tlsa.test")),
         "stripped.test": (POLICY, _by_policy("mx.stripped.test")),
     },
-    # What RFC 8461 §2 forbids: so it was before.
+    # Without DANE in the daemon: what RFC 8461 §2 forbids.
     "off": {
         "good.test": (POLICY, UNVERIFIED),
         "wrong.test": (POLICY, _by_policy("mx.wrong.test")),
     },
 }
-"""Rule → domain → the reply, or how it begins, and what becomes of mail. By rule: each change of it
-is a reload."""
+"""Rule → domain → the reply or its beginning, and the outcome.
+
+Grouped by rule, because each change of the rule is a reload.
+"""
 WITHOUT_POLICY: Final = {"short-free.test", "short-plain.test"}
-"""Where DANE makes TLS a must without a name to verify, nothing else asks for more."""
+"""Domains where DANE requires TLS without a name to verify; a policy would require more."""
 ROWS: Final = [(r, domain, *case) for r, cases in CASES.items() for domain, case in cases.items()]
 
 
@@ -161,7 +163,7 @@ def daemons(
     folder: Path,
     logs: Path,
 ) -> Iterator[dict[str, Daemon]]:
-    """Rule → a daemon that has it; all policies are published."""
+    """Rule → a daemon with this rule; all policies are published."""
     for domain in CASES["default"].keys() - WITHOUT_POLICY:
         world.policy(domain, "enforce", mx=[f"mx.{domain}", f"mx2.{domain}"])
     with ExitStack() as stack:
@@ -187,7 +189,7 @@ def daemons(
 
 @pytest.fixture(scope="module")
 def mta_with(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta]:
-    """One Postfix after the other: rule → that Postfix, with the rule's daemon in its main.cf."""
+    """For each version: rule → the Postfix, with the rule's daemon in its main.cf."""
     current = ""
 
     def switch(rule: str) -> Mta:
@@ -205,7 +207,7 @@ def mta_with(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta
 
 @pytest.mark.parametrize(("rule", "domain", "reply"), [row[:3] for row in ROWS])
 def test_reply(daemons: dict[str, Daemon], rule: str, domain: str, reply: str) -> None:
-    """DANE goes before the policy; no DANE, proven, and the policy stands; no proof, try again."""
+    """DANE goes first; the policy applies if no DANE is proven; without proof, try again."""
     said = daemons[rule].ask(PORTS[rule], f"postfix {domain}")
 
     if reply in {POLICY, TRY_AGAIN}:
@@ -215,7 +217,7 @@ def test_reply(daemons: dict[str, Daemon], rule: str, domain: str, reply: str) -
 
 
 def test_a_dane_reply_has_no_tlsrpt_attributes(daemons: dict[str, Daemon]) -> None:
-    """The attributes for TLSRPT go with a policy, not with DANE."""
+    """The attributes for TLS reports belong to a policy, not to DANE."""
     port = PORTS["default"]
 
     assert daemons["default"].ask(port, "QUERYwithTLSRPT good.test") == DANE_ONLY
@@ -224,7 +226,7 @@ def test_a_dane_reply_has_no_tlsrpt_attributes(daemons: dict[str, Daemon]) -> No
 
 @pytest.mark.parametrize(("rule", "domain", "outcome"), [(*row[:2], row[3]) for row in ROWS])
 def test_delivery(mta_with: Callable[[str], Mta], rule: str, domain: str, outcome: Outcome) -> None:
-    """Delivered as DANE wants it, else as the policy does; deferred where either fails."""
+    """Delivered as DANE requires, else as the policy requires; deferred if that fails."""
     seen = mta_with(rule).send(domain)
 
     assert (seen.status, seen.logged(outcome.log)) == (outcome.status, True), seen
@@ -234,7 +236,7 @@ def test_delivery(mta_with: Callable[[str], Mta], rule: str, domain: str, outcom
 def test_dane_is_off_without_a_validating_resolver(
     inside: Namespace, settings: dict[str, object], world: World, folder: Path, logs: Path
 ) -> None:
-    """DANE on, a name server that proves nothing: a warning, and the policy as before."""
+    """DANE on, but a name server that proves nothing: a warning, and the reply by policy."""
     domain = world.fresh("not-validating")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
@@ -260,7 +262,7 @@ def test_a_verdict_stays_while_the_resolver_does_not_answer(
     folder: Path,
     logs: Path,
 ) -> None:
-    """In memory, and on file for a daemon that begins then; of other domains nothing is known."""
+    """In memory, and in the store after a restart; other domains are answered as unknown."""
     own_settings = settings | {
         "listen": [{"socketmap": f"127.0.0.1:{UNANSWERED_PORT}"}],
         "dns": {"nameservers": [VALIDATING_DNS], "timeout": "1s"},
@@ -287,7 +289,7 @@ def test_auto_mode_follows_main_cf(
     folder: Path,
     logs: Path,
 ) -> None:
-    """`dane.mode: auto`: as main.cf has it, asked of this Postfix's own postconf."""
+    """`dane.mode: auto` follows main.cf, through the postconf of this Postfix."""
     bin_ = folder / f"bin-{signed_mta.version}"
     bin_.mkdir()
     postconf = bin_ / "postconf"

@@ -1,4 +1,4 @@
-"""The image: built from the Dockerfile, run as its own user on a read-only root."""
+"""The image, built from the Dockerfile and run as its own user on a read-only root."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a 
 
 MEBIBYTE = 1 << 20
 SIZE_MOST = 120
-"""Mebibytes that the image may hold beyond its base: Python, the daemon and its libraries."""
+"""Mebibytes that the image may add to its base: Python, the daemon and its libraries."""
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +40,20 @@ def images(trees: dict[str, Path], folder: Path) -> Images:
 
 @pytest.fixture(scope="module")
 def config(images: Images) -> Any:  # noqa: ANN401 - JSON has any shape
-    """What the image says about running it."""
+    """The configuration of the image."""
     return images.config()
 
 
 @pytest.fixture(scope="module")
 def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network for this container alone."""
+    """A network namespace for this container."""
     with namespace("mta-sts-image", DAEMON_DNS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host there."""
+    """Name servers and Policy Host in it."""
     (folder / "image-world").mkdir()
     with running_world(own_namespace, folder / "image-world", logs / "image-world.log") as made:
         yield made
@@ -61,19 +61,19 @@ def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[Wo
 
 @pytest.fixture(scope="module")
 def name(images: Images) -> str:
-    """A container of the image; nothing in it is ever changed."""
+    """The name of a container of the image, in which nothing is changed."""
     return images.container()[0]
 
 
 @pytest.fixture(scope="module")
 def root(images: Images, name: str) -> Path:
-    """Its root."""
+    """The root of that container."""
     return Path(images.buildah("mount", name))
 
 
 @pytest.fixture(scope="module")
 def data(folder: Path, config: Any, own_world: World) -> Path:  # noqa: ANN401 - JSON has any shape
-    """The one volume, which belongs to the image's user; the CA's file lies in it."""
+    """The one volume, owned by the image's user, with the CA file in it."""
     uid, gid = config["User"].split(":")
     place = folder / "image-data"
     place.mkdir(exist_ok=True)
@@ -90,7 +90,7 @@ def container(
     own_namespace: Namespace,
     logs: Path,
 ) -> Iterator[Container]:
-    """The daemon in a container, told by the environment alone where its DNS and its CA are."""
+    """The daemon in a container, with DNS and CA set only by environment variables."""
     (volume,) = config["Volumes"]
     environ = {
         "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
@@ -103,12 +103,12 @@ def container(
 
 
 def assert_clean(log: Transcript) -> None:
-    """Nothing went wrong in there."""
+    """Assert that the log has no error."""
     assert not [line for line in log.since(0) if "Traceback" in line or "cannot" in line]
 
 
 def ask(inside: Namespace, domain: str) -> str:
-    """What the container replies over TCP."""
+    """Return the container's reply over TCP."""
     data = f"postfix {domain}".encode()
     with inside.connect("127.0.0.1", 8461) as connection:
         connection.sendall(b"%d:%b," % (len(data), data))
@@ -116,7 +116,7 @@ def ask(inside: Namespace, domain: str) -> str:
 
 
 def test_user_volume_and_port(config: Any) -> None:  # noqa: ANN401 - JSON has any shape
-    """The user is a number other than root's; one volume, one port, a health check."""
+    """The user is a number other than 0; there are one volume, one port and a health check."""
     uid, gid = config["User"].split(":")
     assert uid.isdigit()
     assert gid.isdigit()
@@ -127,7 +127,7 @@ def test_user_volume_and_port(config: Any) -> None:  # noqa: ANN401 - JSON has a
 
 
 def test_small(root: Path, trees: dict[str, Path]) -> None:
-    """It holds no more than it needs, and nothing to build with."""
+    """It is small, and has no build tools."""
     size, base = (
         int(subprocess.run(["du", "--summarize", "--bytes", place], check=True,
                            capture_output=True, text=True).stdout.split()[0])
@@ -139,14 +139,14 @@ def test_small(root: Path, trees: dict[str, Path]) -> None:
 
 
 def test_by_buildah_run(images: Images, name: str) -> None:
-    """The image's command works as its own user in a container of buildah's, too."""
+    """The image's command also works in a container of buildah, as its own user."""
     run = ("run", "--isolation=chroot", name, "--")
     assert images.buildah(*run, "id", "-u") == "8461"
     assert images.buildah(*run, "postfix-mta-sts", "version").startswith("postfix-mta-sts ")
 
 
 def test_a_wrong_variable(images: Images, name: str) -> None:
-    """A variable that sets nothing is an error that names it."""
+    """An unknown variable is an error that names it."""
     variable = "POSTFIX_MTA_STS__HTTPS__TIMOUT"
     run = ("run", "--isolation=chroot", f"--env={variable}=30s", name, "--")
     with pytest.raises(NoTreeError, match=f"{variable}: https.timout: unknown key; allowed: "):
@@ -156,7 +156,7 @@ def test_a_wrong_variable(images: Images, name: str) -> None:
 def test_works(
     container: Container, own_namespace: Namespace, own_world: World, data: Path
 ) -> None:
-    """On a read-only root, without capabilities, a domain is looked up and kept in the volume."""
+    """With a read-only root and no capabilities, a policy is looked up and stored in the volume."""
     domain = own_world.fresh("image")
     own_world.policy(domain, "enforce")
     assert ask(own_namespace, domain) == f"OK secure match=mx.{domain} servername=hostname"
@@ -171,15 +171,15 @@ def test_works(
 
 
 def test_health(container: Container, config: Any) -> None:  # noqa: ANN401 - JSON has any shape
-    """The health check of the image says that it answers."""
+    """The health check of the image succeeds."""
     done = container.run(config["Healthcheck"]["Test"][1:])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "socketmap 0.0.0.0:8461: answers\n"
 
 
 def test_stop(container: Container) -> None:
-    """SIGTERM, which is all that a container's first process is told, ends it with 0.
+    """SIGTERM, the signal for a container's first process, ends it with 0.
 
-    The last test, for there is one container for all.
+    This must be the last test, since all share one container.
     """
     assert container.stop() == 0

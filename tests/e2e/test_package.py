@@ -1,6 +1,6 @@
-"""The Debian package, on a Debian 13: built, installed, in use, upgraded, removed and purged.
+"""The Debian package on a Debian 13: build, install, use, upgrade, remove and purge.
 
-One machine is taken from each of these to the next by the fixtures; the tests stand in that order.
+The fixtures take one machine from each step to the next; the tests are in this order.
 """
 
 import json
@@ -32,14 +32,14 @@ STATE = "/var/lib/postfix-mta-sts"
 LIBRARIES = "/usr/lib/postfix-mta-sts"
 MAINTAINER_TAGS = "bogus-mail-host,bogus-mail-host-in-debian-changelog,root-in-contact"
 UNRELATED = ("/var/log", "/var/cache", "/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd")
-"""What changes on any system, whatever is installed."""
+"""Folders that change on any system, whatever is installed."""
 ACCOUNTS = ("passwd", "shadow", "group", "gshadow")
 OVERRIDES = (f"/etc/systemd/system/{UNIT}", "/usr/local/bin/postfix-mta-sts")
 
 
 @pytest.fixture(scope="module")
 def workshop(trees: dict[str, Path], folder: Path) -> Workshop:
-    """Where the package is built."""
+    """The environment for the build."""
     tree = trees[WITH_DNS.postfix]
     try:
         stock = wheels(WITH_DNS.suite, folder / "package-wheels", "shtab")
@@ -56,14 +56,14 @@ def package(workshop: Workshop) -> Path:
 
 @pytest.fixture(scope="module")
 def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network for this machine alone."""
+    """A network namespace for this machine."""
     with namespace("mta-sts-package", DAEMON_DNS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host there."""
+    """Name servers and Policy Host in it."""
     (folder / "package-world").mkdir()
     with running_world(own_namespace, folder / "package-world", logs / "package-world.log") as made:
         yield made
@@ -73,7 +73,7 @@ def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[Wo
 def machine(
     trees: dict[str, Path], own_namespace: Namespace, package: Path, folder: Path, logs: Path
 ) -> Iterator[Machine]:
-    """A Debian with Postfix, without the daemon; the packages lie in /root."""
+    """A Debian with Postfix, without the daemon; the packages are in /root."""
     place = folder / "package-system"
     place.mkdir()
     root = place / "root"
@@ -98,13 +98,13 @@ def before(machine: Machine) -> set[str]:
 
 @pytest.fixture(scope="module")
 def installed(machine: Machine, before: set[str]) -> str:
-    """What apt said when it installed the package."""
+    """The output of apt for the installation of the package."""
     return apt(machine, "install", "/root/first.deb")
 
 
 @pytest.fixture(scope="module")
 def domain(machine: Machine, installed: str, own_world: World) -> str:
-    """A domain with a policy; the daemon told of its DNS, its CA, and the socket in the chroot."""
+    """A domain with a policy; the daemon is configured with DNS, CA and the chroot's socket."""
     settings = {
         "listen": [{"socketmap": "127.0.0.1:8461"}, {"socketmap": f"unix:{QUEUE_SOCKET}"}],
         "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
@@ -123,7 +123,7 @@ def domain(machine: Machine, installed: str, own_world: World) -> str:
 
 @pytest.fixture(scope="module")
 def upgraded(machine: Machine, domain: str, own_namespace: Namespace) -> list[str]:
-    """The replies to who asked while a newer package was installed."""
+    """The replies to look-ups during the installation of a newer package."""
     with ask_repeatedly(own_namespace, domain) as replies:
         apt(machine, "install", "/root/newer.deb")
     return replies
@@ -133,7 +133,7 @@ def upgraded(machine: Machine, domain: str, own_namespace: Namespace) -> list[st
 def removed(
     machine: Machine, upgraded: list[str], domain: str, own_namespace: Namespace
 ) -> list[str]:
-    """The replies to who asked while the package was removed."""
+    """The replies to look-ups during the removal of the package."""
     with ask_repeatedly(own_namespace, domain) as replies:
         apt(machine, "remove", NAME)
     return replies
@@ -141,13 +141,13 @@ def removed(
 
 @pytest.fixture(scope="module")
 def purged(machine: Machine, removed: list[str]) -> None:
-    """The package is purged, and what the tests themselves have made is gone."""
+    """Purge the package, and remove what the tests have created."""
     apt(machine, "purge", NAME)
     (machine.root / "etc/mta-sts-ca.pem").unlink()
 
 
 def apt(machine: Machine, what: str, name: str) -> str:
-    """What apt-get has to say."""
+    """Run apt-get and return its output."""
     noninteractive = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet=2", "--yes")
     done = machine.run(*noninteractive, what, name)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -155,26 +155,26 @@ def apt(machine: Machine, what: str, name: str) -> str:
 
 
 def listing(machine: Machine) -> set[str]:
-    """Kind, mode, owner, path and target of all that is not `UNRELATED`."""
+    """Return type, mode, owner, path and target of all files that are not `UNRELATED`."""
     but = [word for folder in UNRELATED for word in ("-path", folder, "-prune", "-o")]
     shown = ("-printf", r"%y %m %u:%g %p %l\n")
     return set(machine.output("find", "/etc", "/usr", "/var", "-xdev", *but, *shown).splitlines())
 
 
 def process_users(machine: Machine) -> set[str]:
-    """The users of all processes."""
+    """Return the users of all processes."""
     return set(machine.output("sh", "-c", "stat --format=%U /proc/[0-9]*").splitlines())
 
 
 def test_lintian(workshop: Workshop, package: Path) -> None:
-    """Debian's own judge of packages finds nothing, but that nobody answers for this one."""
+    """Debian's lintian reports nothing, except that the maintainer is not a real one."""
     strict = ("--fail-on=error,warning", f"--suppress-tags={MAINTAINER_TAGS}")
     done = workshop.run("lintian", *strict, f"/mnt/out/{package.name}")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_dependencies(package: Path) -> None:
-    """It is bound to the Python that its libraries were built for, and asks for Postfix."""
+    """It depends on the Python that its libraries were built for, and recommends Postfix."""
     fields = subprocess.run(["dpkg-deb", "--field", package], check=True, capture_output=True)
     text = fields.stdout.decode()
     assert "python3 (>= 3.13~), python3 (<< 3.14~)" in text
@@ -183,12 +183,12 @@ def test_dependencies(package: Path) -> None:
 
 
 def test_installs_without_a_warning(installed: str) -> None:
-    """Nothing shadows it, and it does not say so."""
+    """Without overriding files there is no warning."""
     assert "WARNING" not in installed
 
 
 def test_runs(machine: Machine, installed: str) -> None:
-    """Installed it runs behind its socket, and will after a boot; not the one in the chroot."""
+    """It runs behind its socket and starts at boot; the chroot's socket is not enabled."""
     for unit in (UNIT, SOCKET):
         assert machine.unit("ActiveState", unit) == "active"
         assert machine.unit("UnitFileState", unit) == "enabled"
@@ -199,14 +199,14 @@ def test_runs(machine: Machine, installed: str) -> None:
 
 
 def test_units(machine: Machine, installed: str) -> None:
-    """Systemd has nothing to say against the units where they are."""
+    """systemd-analyze finds no fault in the installed units."""
     paths = [f"/usr/lib/systemd/system/{unit}" for unit in (UNIT, SOCKET, CHROOT_SOCKET)]
     done = machine.run("systemd-analyze", "verify", *paths)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_files(machine: Machine, installed: str) -> None:
-    """All are root's and for all to read, none has changed since; the state is the user's alone."""
+    """All files are root's, readable and unchanged; only the user can read the state."""
     names = machine.output("dpkg", "--listfiles", NAME).splitlines()
     shown = machine.output("stat", "--format=%U:%G %A %n", *names).splitlines()
     odd = [line for line in shown if not re.match(r"root:root [-d]r[w-][x-]r-[x-]r-[x-] ", line)]
@@ -226,14 +226,14 @@ def test_files(machine: Machine, installed: str) -> None:
 
 
 def test_configuration(machine: Machine, installed: str) -> None:
-    """A configuration is in place that dpkg will not overwrite, and it is valid."""
+    """There is a valid configuration, which dpkg does not overwrite."""
     fields = machine.output("dpkg-query", "--show", "--showformat=${Conffiles}", NAME)
     assert fields.split()[0] == f"/{CONFIG}"
     assert machine.output("postfix-mta-sts", "check-config", f"/{CONFIG}") == f"/{CONFIG}: valid"
 
 
 def test_runs_with_its_own_libraries(machine: Machine, installed: str) -> None:
-    """It runs with its own libraries, as bytecode, and with nothing that lies elsewhere."""
+    """It runs with its own libraries, compiled to bytecode, and no others."""
     pid = machine.unit("MainPID")
     maps = machine.output("cat", f"/proc/{pid}/maps")
     own = {line.split()[-1] for line in maps.splitlines() if ".cpython-313-" in line}
@@ -245,21 +245,21 @@ def test_runs_with_its_own_libraries(machine: Machine, installed: str) -> None:
 
 
 def test_looks_up(machine: Machine, domain: str, own_namespace: Namespace) -> None:
-    """With what was added to its configuration it looks a domain up, and keeps the policy."""
+    """With the added configuration it looks up a domain, and stores the policy."""
     assert ask(own_namespace, domain) == secure(domain)
     assert machine.output("stat", "--format=%U", f"{STATE}/policies.db") == NAME
 
 
 class TestUpgraded:
-    """A newer version was installed, under a steady stream of look-ups."""
+    """A newer version was installed during a steady stream of look-ups."""
 
     def test_no_look_up_lost(self, upgraded: list[str], domain: str) -> None:
-        """Everybody was answered, and rightly."""
+        """All look-ups got the right reply."""
         assert set(upgraded) == {secure(domain)}
 
     @pytest.mark.usefixtures("upgraded")
     def test_new_version_runs(self, machine: Machine) -> None:
-        """The running daemon is of the new version, with its sockets; so is the command."""
+        """The daemon runs the new version with its sockets; the command has it too."""
         *_, last = machine.journal().split("\nStarting ")
         assert "started version=9.9 " in last
         assert f"listening wire=socketmap address=unix:{QUEUE_SOCKET}" in last
@@ -268,15 +268,15 @@ class TestUpgraded:
 
     @pytest.mark.usefixtures("upgraded")
     def test_configuration_kept(self, machine: Machine) -> None:
-        """What the administrator wrote is in force still."""
+        """The administrator's configuration is still in force."""
         assert DAEMON_DNS in (machine.root / CONFIG).read_text()
 
 
 class TestRemoved:
-    """The package was removed, while Postfix still asked."""
+    """The package was removed while look-ups continued."""
 
     def test_nothing_runs(self, machine: Machine, removed: list[str], domain: str) -> None:
-        """Neither the daemon, nor a socket that would start it; before that all were answered."""
+        """Neither the daemon nor a socket is active; earlier look-ups were answered."""
         assert NAME not in process_users(machine)
         assert (
             machine.run("systemctl", "is-active", UNIT, SOCKET).stdout.split() == ["inactive"] * 2
@@ -286,7 +286,7 @@ class TestRemoved:
 
     @pytest.mark.usefixtures("removed")
     def test_what_is_kept(self, machine: Machine) -> None:
-        """Configuration and policies are there, should it come back; the program is not."""
+        """Configuration and policies are kept; the program is gone."""
         assert (machine.root / CONFIG).exists()
         assert (machine.root / STATE[1:] / "policies.db").exists()
         assert not (machine.root / LIBRARIES[1:]).exists()
@@ -297,7 +297,7 @@ class TestPurged:
 
     @pytest.mark.usefixtures("purged")
     def test_nothing_left(self, machine: Machine, before: set[str]) -> None:
-        """All files are as they were before it was installed, and its user is left."""
+        """All files are as before the installation; only the user remains."""
         after = listing(machine)
         assert before - after == set()
         backups = {f"/etc/{name}-" for name in ACCOUNTS}
@@ -308,7 +308,7 @@ class TestPurged:
 
     @pytest.mark.usefixtures("purged")
     def test_overriding_files_are_named(self, machine: Machine) -> None:
-        """Installed again where a unit or a command is in force instead, it says which."""
+        """Installed beside a unit or a command that overrides it, it names them."""
         for path in OVERRIDES:
             shadow = machine.root / path[1:]
             shadow.write_text("")

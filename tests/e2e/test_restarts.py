@@ -1,4 +1,4 @@
-"""A daemon that ends, in good order or not, and comes back: no mail and no policy is lost."""
+"""The daemon stops or is killed, and starts again: no mail and no policy is lost."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ from tests.e2e.world import World
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ACTIVATED_PORT = 8471
-"""Of the daemon whose listening sockets stay open while it is away."""
+"""The port of the daemon whose listening sockets stay open while it does not run."""
 KILLED_PORT = 8481
 RESTARTS = 3
 
@@ -31,7 +31,7 @@ def activated(
     folder: Path,
     logs: Path,
 ) -> Iterator[Daemon]:
-    """A daemon that is handed its sockets by whoever starts it, and so can be away unnoticed."""
+    """A daemon that inherits its sockets, so that clients do not notice a restart."""
     folders = [mta.sockets for mta in mtas.values()]
     with contextlib.ExitStack() as stack:
         sockets = [
@@ -59,7 +59,7 @@ def _listen_unix(path: Path) -> socket.socket:
 def killable(
     inside: Namespace, settings: dict[str, object], mta: Mta, folder: Path, logs: Path
 ) -> Iterator[Daemon]:
-    """A daemon of one test's own, to be killed."""
+    """A daemon for one test, which kills it."""
     own_settings = settings | {"listen": listeners(KILLED_PORT, [])}
     place = folder / f"killable-{mta.version}"
     with running(Daemon(inside, place, logs / f"daemon-{place.name}.log", own_settings)) as made:
@@ -68,7 +68,7 @@ def killable(
 
 @contextlib.contextmanager
 def _traffic(mta: Mta, domain: str) -> Iterator[list[str]]:
-    """Mail without pause while entered; the list of who it is for grows."""
+    """Submit mail without a pause; yield the growing list of recipients."""
     recipients: list[str] = []
     enough = threading.Event()
 
@@ -90,7 +90,7 @@ def _traffic(mta: Mta, domain: str) -> Iterator[list[str]]:
 def test_a_restart_under_traffic_defers_nothing(
     mta: Mta, activated: Daemon, world: World, wire: str, end: Callable[[Daemon], None]
 ) -> None:
-    """Ended and started again, with mail coming all the while: each message goes out Verified."""
+    """Restarted while mail is submitted: each message is sent as Verified."""
     domain = world.fresh("busy")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
@@ -102,7 +102,7 @@ def test_a_restart_under_traffic_defers_nothing(
             mta.log.wait(r"status=sent", mta.log.mark)
             end(activated)
             away = mta.log.mark
-            mta.log.wait(r"postfix/qmgr.*\(queue active\)", away)  # somebody is being waited for
+            mta.log.wait(r"postfix/qmgr.*\(queue active\)", away)  # a message waits for the daemon
             activated.start()
 
     for recipient in recipients:
@@ -117,7 +117,7 @@ def test_a_restart_under_traffic_defers_nothing(
 
 
 def test_a_policy_outlives_kill_9(mta: Mta, killable: Daemon, world: World) -> None:
-    """Killed, DNS and Policy Host dead: the policy is on file, no younger, and enforced."""
+    """Killed, DNS and Policy Host down: the policy is stored with its age, and enforced."""
     domain = world.fresh("survivor")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
@@ -142,7 +142,7 @@ def test_a_policy_outlives_kill_9(mta: Mta, killable: Daemon, world: World) -> N
 
 
 def _fetched_at(store: Path, domain: str) -> float:
-    """When the policy on file was fetched, in epoch seconds."""
+    """Return when the stored policy was fetched, in epoch seconds."""
     with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT fetched_at FROM policies WHERE domain = ?", [domain]).fetchall()
     (row,) = rows

@@ -26,7 +26,7 @@ QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
 EXPOSURE_MOST = 1.5
 TIMEOUT = 10.0
 CONFINED = "confined.service"
-"""A unit under the very restrictions of the daemon's, with a program that tries them."""
+"""A unit with the restrictions of the daemon's, and a program that tests them."""
 TRIES = """\
 import ctypes, errno, mmap, os, socket
 
@@ -70,14 +70,14 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network for these tests alone: the daemon has its usual port."""
+    """A network namespace for these tests: the daemon uses its default port."""
     with namespace("mta-sts-units", DAEMON_DNS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host there."""
+    """Name servers and Policy Host in it."""
     (folder / "units").mkdir()
     with running_world(own_namespace, folder / "units", logs / "units-world.log") as made:
         yield made
@@ -92,7 +92,7 @@ def machine(
     folder: Path,
     logs: Path,
 ) -> Iterator[Machine]:
-    """One Debian after the other, with the daemon installed and running."""
+    """Each Debian, with the daemon installed and running."""
     release: Release = request.param
     place = folder / f"{release.suite}-system"
     place.mkdir()
@@ -126,7 +126,7 @@ def _configure(root: Path, own_world: World) -> None:
 
 
 def test_started(machine: Machine) -> None:
-    """The unit and its sockets are up, and the daemon took both sockets."""
+    """The unit and its sockets are active, and the daemon uses both sockets."""
     assert machine.unit("ActiveState") == "active"
     journal = machine.journal()
     assert "listening wire=socketmap address=127.0.0.1:8461" in journal
@@ -137,7 +137,7 @@ def test_started(machine: Machine) -> None:
 
 
 def test_user_and_privileges(machine: Machine) -> None:
-    """The process is the static user, without capabilities, and with a filter of system calls."""
+    """The process has the static user, no capabilities, and a filter of system calls."""
     pid = machine.unit("MainPID")
     status = dict(
         line.split(":\t", 1) for line in machine.output("cat", f"/proc/{pid}/status").splitlines()
@@ -151,17 +151,17 @@ def test_user_and_privileges(machine: Machine) -> None:
 
 
 def test_restrictions_are_in_force(machine: Machine) -> None:
-    """The restrictions are at work: nothing but its two folders, no executable memory."""
+    """Only the two folders are writable, and memory cannot be made executable."""
     machine.output("systemctl", "start", CONFINED)
     said = re.findall(r"^(\w+) (done|E[A-Z]+)$", machine.journal(CONFINED), re.MULTILINE)
     assert dict(said) == REFUSED | {"executable": dict(said)["executable"]}
-    assert dict(said)["executable"] in {"EPERM", "EACCES"}  # by a filter, or by the kernel itself
+    assert dict(said)["executable"] in {"EPERM", "EACCES"}  # from a filter, or from the kernel
 
 
 def test_looks_up_under_the_restrictions(
     machine: Machine, own_namespace: Namespace, own_world: World
 ) -> None:
-    """Under these restrictions a domain is looked up over DNS and HTTPS, and kept on file."""
+    """Under the restrictions a domain is looked up over DNS and HTTPS, and stored."""
     domain = own_world.fresh("confined")
     own_world.policy(domain, "enforce")
     assert ask(own_namespace, domain) == secure(domain)
@@ -172,7 +172,7 @@ def test_looks_up_under_the_restrictions(
 
 
 def test_socket_in_the_chroot(machine: Machine, own_world: World) -> None:
-    """Postfix's own user may ask through the socket in its queue directory, and nobody else."""
+    """Only Postfix's user can use the socket in its queue directory."""
     domain = own_world.fresh("chroot")
     own_world.policy(domain, "enforce")
     table = f"socketmap:unix:{QUEUE_SOCKET}:postfix"
@@ -184,7 +184,7 @@ def test_socket_in_the_chroot(machine: Machine, own_world: World) -> None:
 def test_restart_loses_no_look_up(
     machine: Machine, own_namespace: Namespace, own_world: World
 ) -> None:
-    """Who asks while the service restarts is answered: systemd holds the socket."""
+    """Look-ups during a restart are answered: systemd holds the socket."""
     domain = own_world.fresh("restart")
     own_world.policy(domain, "enforce")
     before = machine.unit("MainPID")
@@ -196,7 +196,7 @@ def test_restart_loses_no_look_up(
 
 
 def eventually(holds: Callable[[], object]) -> None:
-    """Wait until this holds: for systemd a reload may be over when the signal has been sent."""
+    """Wait until this is true: systemd may report a reload as done after the signal."""
     deadline = time.monotonic() + TIMEOUT
     while not holds():
         assert time.monotonic() < deadline
@@ -204,7 +204,7 @@ def eventually(holds: Callable[[], object]) -> None:
 
 
 def test_reload(machine: Machine) -> None:
-    """The same process takes up a configuration, and refuses a bad one; STATUS= tells."""
+    """The same process applies a configuration, and refuses a bad one; STATUS= shows it."""
     pid = machine.unit("MainPID")
     good = (machine.root / CONFIG).read_text()
     try:
@@ -221,7 +221,7 @@ def test_reload(machine: Machine) -> None:
 
 
 def test_postconf_can_be_run(machine: Machine) -> None:
-    """Under these restrictions postconf can be run: `dane.mode: auto` goes by main.cf."""
+    """Under the restrictions postconf can be run: `dane.mode: auto` follows main.cf."""
     main_cf = machine.root / "etc/postfix/main.cf"
     before = main_cf.read_text() if main_cf.exists() else ""
     main_cf.write_text("compatibility_level = 3.6\nsmtp_dns_support_level = enabled\n")
@@ -233,7 +233,7 @@ def test_postconf_can_be_run(machine: Machine) -> None:
 
 
 def test_exposure(machine: Machine) -> None:
-    """systemd-analyze gives at most 1.5, and has nothing to say against the units."""
+    """systemd-analyze gives at most 1.5, and finds no fault in the units."""
     analyze = ("systemd-analyze", "security", "--no-pager", UNIT)
     verdict = re.search(rf"exposure level for {UNIT}: ([0-9.]+)", machine.output(*analyze))
     assert verdict
@@ -246,7 +246,7 @@ def test_exposure(machine: Machine) -> None:
 
 
 class TestWatchdog:
-    """A daemon that does not answer is killed and started anew."""
+    """A daemon that does not answer is killed and restarted."""
 
     @pytest.fixture
     def short_watchdog(self, machine: Machine) -> Iterator[None]:
@@ -267,7 +267,7 @@ class TestWatchdog:
     def test_a_stuck_daemon_is_replaced(
         self, machine: Machine, own_namespace: Namespace, own_world: World
     ) -> None:
-        """Fed it lives on; stuck it is killed, and who asks meanwhile is answered by the next."""
+        """While it notifies, it runs; when stuck, it is killed, and its successor answers."""
         domain = own_world.fresh("watchdog")
         own_world.policy(domain, "enforce")
         assert ask(own_namespace, domain) == secure(domain)

@@ -1,4 +1,4 @@
-"""The dress that only Postfix 3.10 takes: MX hosts held to the patterns, and words for TLSRPT."""
+"""The attributes of Postfix 3.10: MX hosts must match the patterns, and TLS reports."""
 
 import json
 import socket
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module", params=[SOCKETMAP_TCP, SOCKETMAP_UNIX])
 def tlsrpt_mta(request: pytest.FixtureRequest, mtas: dict[str, Mta], daemon: Daemon) -> Mta:
-    """Postfix 3.10, asking by the map name of TLSRPT."""
+    """Postfix 3.10 with the map name for TLS reports."""
     made = mtas["3.10"]
     made.use(policy_maps(request.param, PORT, "QUERYwithTLSRPT"))
     return made
@@ -26,7 +26,7 @@ def tlsrpt_mta(request: pytest.FixtureRequest, mtas: dict[str, Mta], daemon: Dae
 
 @pytest.fixture
 def collector(tlsrpt_mta: Mta) -> Iterator[socket.socket]:
-    """Where Postfix reports its TLS sessions, a datagram of JSON each."""
+    """The socket that receives Postfix's TLS sessions, one JSON datagram each."""
     path = tlsrpt_mta.sockets / "tlsrpt.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(str(path))
@@ -41,7 +41,7 @@ def collector(tlsrpt_mta: Mta) -> Iterator[socket.socket]:
 
 
 def test_the_attributes_are_accepted(tlsrpt_mta: Mta, world: World) -> None:
-    """Mode enforce, a fitting certificate: sent as Verified, without a word of complaint."""
+    """Mode enforce, a matching certificate: sent as Verified, without a warning."""
     domain = world.fresh("tlsrpt")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce", mx=[f"*.{domain}", f"mx.{domain}"])
@@ -49,7 +49,7 @@ def test_the_attributes_are_accepted(tlsrpt_mta: Mta, world: World) -> None:
     seen = tlsrpt_mta.send(domain)
 
     assert (seen.status, seen.tls(f"mx.{domain}")) == ("sent", "Verified"), seen
-    # Of smtp(8), that is: after a reload cleanup(8) may warn that rewrite has gone.
+    # Only of smtp(8): after a reload cleanup(8) may warn that rewrite has ended.
     assert not [line for line in seen.log if "postfix/smtp[" in line and "warning" in line]
     assert seen.delay_reason is None
 
@@ -58,7 +58,7 @@ def test_the_attributes_are_accepted(tlsrpt_mta: Mta, world: World) -> None:
 def test_an_mx_host_that_fails_the_policy_defers_mail(
     tlsrpt_mta: Mta, world: World, sink: str
 ) -> None:
-    """Mode enforce, an MX host that fails it: deferred."""
+    """Mode enforce, an MX host that fails the check: deferred."""
     domain = world.fresh("tlsrpt")
     world.mail_host(domain, sink)
     world.policy(domain, "enforce")
@@ -86,7 +86,7 @@ def test_mail_is_sent_if_the_policy_is_not_enforced(
 
 
 def test_a_foreign_mx_host_is_refused_by_its_name(tlsrpt_mta: Mta, world: World) -> None:
-    """An MX host outside the patterns is not even tried, though its certificate would fit."""
+    """An MX host that matches no pattern is not tried, although its certificate matches."""
     domain = world.fresh("foreign")
     world.mail_host(domain, "foreign", label="foreign")
     world.policy(domain, "enforce")
@@ -103,7 +103,7 @@ def test_a_foreign_mx_host_is_refused_by_its_name(tlsrpt_mta: Mta, world: World)
 def test_the_policy_is_reported_as_declared(
     tlsrpt_mta: Mta, collector: socket.socket, world: World
 ) -> None:
-    """What Postfix hands to TLSRPT has the policy's domain, its patterns and its very lines."""
+    """Postfix's datagram has the policy's domain, its patterns and its lines."""
     domain = world.fresh("report")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce", mx=[f"*.{domain}", f"mx.{domain}"])
