@@ -24,7 +24,7 @@ BASE: Final = "debian:trixie-slim"
 IMAGE: Final = "postfix-mta-sts"
 _CONTEXT: Final = Path(__file__).parents[2]
 _PIP: Final = "[global]\nno-index = true\nfind-links = /wheels\n"
-"""The CAs of the building machine, bound into the build but not part of any layer."""
+"""pip.conf of the build: mounted like a proxy of the machine, and not part of any layer."""
 
 # As `docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v DATA:VOLUME`.
 # /proc/self/fd/2 and the like belong to the container, so it needs its own /proc.
