@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "logs.md"
@@ -80,10 +80,9 @@ class _Module:
     """Reads the calls of one module."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self._tree = tree
-        self._functions = {
-            node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
-        }
+        assignments = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+        self._constants = ast.Module([*assignments], [])
+        self._functions = {node.name: node for node in ast.walk(tree) if _is_function(node)}
         self.events: list[LogEvent] = []
         self.errors: list[str] = []
         self._visit(tree, tree)
@@ -91,7 +90,7 @@ class _Module:
     def _visit(self, node: ast.AST, scope: ast.AST) -> None:
         """Read the calls below a node; `scope` is the innermost function around it."""
         for child in ast.iter_child_nodes(node):
-            inner = child if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else scope
+            inner = child if _is_function(child) else scope
             if isinstance(child, ast.Call):
                 self._read(child, scope)
             self._visit(child, inner)
@@ -160,14 +159,18 @@ class _Module:
                 yield from ((each, function) for each in function.body)
         elif isinstance(node, ast.Name):
             local = list(_assigned(node.id, scope))
-            where = scope if local else self._tree
-            yield from ((value, where) for value in local or _assigned(node.id, self._tree))
+            where = scope if local else self._constants
+            yield from ((value, where) for value in local or _assigned(node.id, where))
         elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith("self."):
             yield from (
                 (value, function)
                 for function in self._functions.values()
                 for value in _assigned(ast.unparse(node), function)
             )
+
+
+def _is_function(node: ast.AST) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 def _assigned(target: str, scope: ast.AST) -> Iterator[ast.expr]:
