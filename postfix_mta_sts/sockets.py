@@ -103,7 +103,7 @@ class Sockets:
             return None
 
     def permit(self, binding: Binding, undo: ExitStack) -> None:
-        """Change the permissions of an open UNIX socket; `undo` restores the old ones.
+        """PreparedChange the permissions of an open UNIX socket; `undo` restores the old ones.
 
         Raises `ListenError`.
         """
@@ -193,7 +193,7 @@ def make_plan(current: Bindings[_K], wanted: Bindings[_K]) -> Plan[_K]:
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Generic[_K]):
+class PreparedChange(Generic[_K]):
     """A plan whose new sockets are open; `SocketSet.commit` completes it."""
 
     plan: Plan[_K]
@@ -217,7 +217,7 @@ class SocketSet(Generic[_K]):
         self,
         wanted: Bindings[_K],
         open_socket: Callable[[Binding], socket.socket | None] | None = None,
-    ) -> Iterator[Change[_K]]:
+    ) -> Iterator[PreparedChange[_K]]:
         """Open the new sockets and change permissions; on an error undo both.
 
         `open_socket` replaces `Sockets.open` and may return None for a socket that the daemon can
@@ -233,10 +233,10 @@ class SocketSet(Generic[_K]):
                     undo.callback(self._close, binding, sock)
             for binding in plan.permit.values():
                 self._sockets.permit(binding, undo)
-            yield Change(plan, opened)
+            yield PreparedChange(plan, opened)
             undo.pop_all()
 
-    def commit(self, change: Change[_K]) -> None:
+    def commit(self, change: PreparedChange[_K]) -> None:
         """Close the sockets that are no longer wanted, and take over the new ones."""
         for key in change.plan.close:
             self._close(*self._open.pop(key))

@@ -17,7 +17,14 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import Settings
-from postfix_mta_sts.sockets import Address, Binding, Change, ListenError, Sockets, SocketSet
+from postfix_mta_sts.sockets import (
+    Address,
+    Binding,
+    ListenError,
+    PreparedChange,
+    Sockets,
+    SocketSet,
+)
 
 
 class EndpointName(StrEnum):
@@ -57,7 +64,7 @@ class Endpoints:
             pass
         await self.reconfigure(wanted, change)
 
-    def prepare(self, wanted: EndpointBindings) -> AbstractContextManager[Change[Address]]:
+    def prepare(self, wanted: EndpointBindings) -> AbstractContextManager[PreparedChange[Address]]:
         """Open the sockets that `reconfigure` needs.
 
         Raises `ListenError`, but not for the control socket. This, and any error in the context,
@@ -75,7 +82,7 @@ class Endpoints:
 
         return self._sockets.prepare(by_address, open_socket)
 
-    async def reconfigure(self, wanted: EndpointBindings, change: Change[Address]) -> None:
+    async def reconfigure(self, wanted: EndpointBindings, change: PreparedChange[Address]) -> None:
         """Serve these endpoints and no others; `change` is the result of `prepare`."""
         self._sockets.commit(change)
         for name, (binding, _) in list(self._serving.items()):

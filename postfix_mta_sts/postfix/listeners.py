@@ -15,7 +15,7 @@ from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.server import Listener, Server
-from postfix_mta_sts.sockets import Binding, Change, Sockets, SocketSet
+from postfix_mta_sts.sockets import Binding, PreparedChange, Sockets, SocketSet
 
 WireName: TypeAlias = Literal["socketmap", "tcp_table"]
 
@@ -53,7 +53,7 @@ class Listeners:
 
     def prepare(
         self, listeners: Sequence[ListenerSettings]
-    ) -> AbstractContextManager[Change[Hashable]]:
+    ) -> AbstractContextManager[PreparedChange[Hashable]]:
         """Open the sockets that `reconfigure` needs.
 
         Raises `ListenError` if the daemon cannot listen on an address. This, and any error in the
@@ -64,7 +64,7 @@ class Listeners:
         )
 
     async def reconfigure(
-        self, listeners: Sequence[ListenerSettings], change: Change[Hashable]
+        self, listeners: Sequence[ListenerSettings], change: PreparedChange[Hashable]
     ) -> None:
         """Serve these listeners and no others; `change` is the result of `prepare`.
 

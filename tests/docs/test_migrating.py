@@ -1,4 +1,4 @@
-"""docs/migrating.md: what it shows is valid, and both peers' lines of main.cf are answered."""
+"""docs/migrating.md: its examples are valid, and serve the lines of main.cf of both peers."""
 
 import json
 import re
@@ -17,47 +17,47 @@ from tests.support.clients import Address, connected
 from tests.support.internet import internet
 
 PAGE = (Path(__file__).parents[2] / "docs/migrating.md").read_text("utf-8")
-SHOWN = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 PLAIN = b"OK secure match=mx1.good.test servername=hostname"
 WITHOUT_SNI = b"OK secure match=mx1.good.test"
 TLSRPT = PLAIN + b" policy_type=sts policy_domain=good.test "
 
 
-def known(path: str, cls: type[Struct] = Settings) -> bool:
-    """Whether a key stands in the configuration, by its path; a map may have any name."""
+def is_key(path: str, cls: type[Struct] = Settings) -> bool:
+    """Return whether the configuration has a key with this path; a map may have any name."""
     head, _, rest = path.partition(".")
     if (cls, head) == (Settings, "maps"):
-        return not rest or known(rest.partition(".")[2], MapSettings)
+        return not rest or is_key(rest.partition(".")[2], MapSettings)
     kind = next((field.type for field in fields(cls) if field.name == head), None)
     if kind is None or not rest:
         return kind is not None
-    return isinstance(kind, type) and issubclass(kind, Struct) and known(rest, kind)
+    return isinstance(kind, type) and issubclass(kind, Struct) and is_key(rest, kind)
 
 
 def test_keys() -> None:
-    """Every key that the page names on our side is one of the configuration's."""
+    """Every key of this daemon that the page names exists in the configuration."""
     rows = [row.split("|")[2] for row in PAGE.splitlines() if row.startswith("| ")]
     named = [key for row in rows for key in re.findall(r"`([a-z_]+\.[\w.]+)", row)]
     assert len(named) > 10
-    assert [key for key in named if not known(key)] == []
+    assert [key for key in named if not is_key(key)] == []
 
 
-@pytest.mark.parametrize("text", SHOWN, ids=["postfix-mta-sts-resolver", "postfix-tlspol"])
-def test_shown(text: str) -> None:
-    """Each configuration that is shown can be used."""
+@pytest.mark.parametrize("text", EXAMPLES, ids=["postfix-mta-sts-resolver", "postfix-tlspol"])
+def test_examples(text: str) -> None:
+    """Each configuration in the page is valid."""
     assert parse(text, "docs/migrating.md").listen
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Return a port without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
     return port
 
 
-async def asked(text: str, folder: Path, maps: Mapping[str, bytes]) -> None:
-    """With this configuration a look-up through each map begins its reply with this."""
+async def check_replies(text: str, folder: Path, maps: Mapping[str, bytes]) -> None:
+    """Run a daemon with this configuration; the reply of each map begins with these bytes."""
     port, path = free_port(), folder / "mta-sts.sock"
     text = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", text)
     text = re.sub(r"unix:\S+", f"unix:{path}", text)
@@ -76,19 +76,19 @@ async def asked(text: str, folder: Path, maps: Mapping[str, bytes]) -> None:
 
 
 async def test_resolver_by_default(tmp_path: Path) -> None:
-    """At its default address any map name is answered without a configuration of ours."""
+    """Without a configuration, any map name is answered at the peer's default address."""
     (listener,) = Settings().listen
     assert (listener.wire, str(listener.address)) == ("socketmap", "127.0.0.1:8461")
     text = f"listen: [{{socketmap: {listener.address}}}]\n"
-    await asked(text, tmp_path, {"postfix": PLAIN, "myzone": PLAIN})
+    await check_replies(text, tmp_path, {"postfix": PLAIN, "myzone": PLAIN})
 
 
 async def test_resolver_over_unix(tmp_path: Path) -> None:
-    """Its UNIX socket and its zones, as the page has them."""
-    await asked(SHOWN[0], tmp_path, {"postfix": TLSRPT, "myzone": WITHOUT_SNI})
+    """The peer's UNIX socket and zones, configured as in the page."""
+    await check_replies(EXAMPLES[0], tmp_path, {"postfix": TLSRPT, "myzone": WITHOUT_SNI})
 
 
 async def test_tlspol(tmp_path: Path) -> None:
-    """The other peer's two map names, at the address that the page has."""
-    assert "127.0.0.1:8642" in SHOWN[1]
-    await asked(SHOWN[1], tmp_path, {"QUERY": PLAIN, "QUERYwithTLSRPT": TLSRPT})
+    """The other peer's two map names, at the address in the page."""
+    assert "127.0.0.1:8642" in EXAMPLES[1]
+    await check_replies(EXAMPLES[1], tmp_path, {"QUERY": PLAIN, "QUERYwithTLSRPT": TLSRPT})

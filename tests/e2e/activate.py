@@ -1,9 +1,9 @@
-"""What systemd does between fork and exec for a service with sockets (sd_listen_fds(3)).
+"""Passes listening sockets to a program, as systemd does (sd_listen_fds(3)).
 
     LISTEN_FDNAMES=... python -m tests.e2e.activate FD... -- PROGRAM ARGUMENT...
 
 The descriptors become 3 and up, in this order; LISTEN_FDS and LISTEN_PID are set; then PROGRAM
-takes this process's place.
+replaces this process.
 """
 
 import os
@@ -15,14 +15,14 @@ _FIRST: Final = 3  # SD_LISTEN_FDS_START
 
 
 def hand_over(fds: Sequence[int], command: Sequence[str]) -> None:
-    """Become `command`, with `fds` as its inherited sockets; does not return."""
-    # First away from where any of them shall go, then there.
+    """Execute `command` with `fds` as its inherited sockets; does not return."""
+    # First move them out of the target range, so that none is overwritten, then into it.
     spare = [os.dup2(fd, _FIRST + len(fds) + max(fds) + n) for n, fd in enumerate(fds)]
     for n, fd in enumerate(spare):
         os.dup2(fd, _FIRST + n, inheritable=True)
         os.close(fd)
     environment = os.environ | {"LISTEN_FDS": str(len(fds)), "LISTEN_PID": str(os.getpid())}
-    os.execve(command[0], list(command), environment)  # noqa: S606 - no shell is wanted
+    os.execve(command[0], list(command), environment)  # noqa: S606 - no shell is needed
 
 
 if __name__ == "__main__":

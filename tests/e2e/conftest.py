@@ -1,6 +1,6 @@
-"""The stage, set once a session: a namespace, the world in it, both Postfixes, one daemon.
+"""Fixtures of the session: a namespace, servers, both versions of Postfix, one daemon.
 
-Where a machine cannot have it the tests are skipped, and say why; with CI set they fail.
+If the machine lacks something, the tests are skipped with the reason; with CI set they fail.
 """
 
 import os
@@ -28,7 +28,7 @@ from tests.e2e.world import World
 from tests.e2e.world import world as running_world
 
 LOGS: Final = Path(__file__).parents[2] / "build/e2e"
-"""What everybody said in the last run."""
+"""The logs of the last run."""
 
 
 def _cannot(why: str) -> NoReturn:
@@ -39,7 +39,7 @@ def _cannot(why: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def trees() -> dict[str, Path]:
-    """Postfix version → a tree that has it."""
+    """Postfix version → a Debian tree with it."""
     if why := obstacle():
         _cannot(why)
     try:
@@ -60,13 +60,13 @@ def logs() -> Path:
 def folder() -> Iterator[Path]:
     """A folder with a short name: a UNIX socket's path has 107 characters at most."""
     with tempfile.TemporaryDirectory(prefix="e2e-") as made:
-        Path(made).chmod(0o755)  # the user postfix goes through it
+        Path(made).chmod(0o755)  # the user postfix must be able to enter it
         yield Path(made)
 
 
 @pytest.fixture(scope="session")
 def inside(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """The namespace in which everything happens."""
+    """The network namespace of all servers."""
     with namespace(f"mta-sts-{os.getpid()}", DAEMON_DNS) as made:
         yield made
 
@@ -82,7 +82,7 @@ def world(inside: Namespace, folder: Path, logs: Path) -> Iterator[World]:
 def mtas(
     inside: Namespace, trees: dict[str, Path], folder: Path, world: World, logs: Path
 ) -> Iterator[dict[str, Mta]]:
-    """Every Postfix by its version."""
+    """Postfix version → a running Postfix."""
     with ExitStack() as stack:
         yield {
             version: stack.enter_context(
@@ -102,17 +102,17 @@ def mtas(
 
 @pytest.fixture(scope="module", params=[release.postfix for release in RELEASES])
 def mta(request: pytest.FixtureRequest, mtas: dict[str, Mta]) -> Mta:
-    """One Postfix after the other."""
+    """Each version of Postfix in turn."""
     version: str = request.param
     return mtas[version]
 
 
 @pytest.fixture(scope="session")
 def settings(world: World) -> dict[str, object]:
-    """What every daemon here is told."""
+    """The settings that all daemons share."""
     return {
         "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
-        "dane": {"mode": "off"},  # else a Postfix of the machine itself would be asked
+        "dane": {"mode": "off"},  # otherwise a Postfix of the machine itself decides
         "https": {"ca_file": str(world.ca_file), "allow_private_addresses": True},
         "log": {"level": "debug"},
     }
@@ -126,7 +126,7 @@ def daemon(
     folder: Path,
     logs: Path,
 ) -> Iterator[Daemon]:
-    """The daemon that most tests share, on all wires."""
+    """The daemon that most tests share, with a listener for each protocol."""
     listen = listeners(PORT, [each.sockets for each in mtas.values()])
     made = Daemon(inside, folder / "daemon", logs / "daemon.log", settings | {"listen": listen})
     with running(made):
@@ -135,7 +135,7 @@ def daemon(
 
 @pytest.fixture(scope="module", params=WIRES)
 def wired(request: pytest.FixtureRequest, mta: Mta, daemon: Daemon) -> Mta:
-    """One Postfix after the other, over one wire after the other, plainly dressed."""
+    """Each version of Postfix over each protocol, with plain replies."""
     mta.use(policy_maps(request.param, PORT))
     return mta
 
@@ -144,7 +144,7 @@ def wired(request: pytest.FixtureRequest, mta: Mta, daemon: Daemon) -> Mta:
 def resolver(
     inside: Namespace, trees: dict[str, Path], folder: Path, world: World, logs: Path
 ) -> Iterator[Resolver]:
-    """The signed zones of `domains.py`, behind a resolver that validates."""
+    """A validating resolver in front of the signed zones of `domains.py`."""
     zones = signed_tree(domains.zones(world.tlsa), domains.SERVER)
     world.forge(domains.FORGED)
     place = trees[WITH_DNS.postfix]
@@ -154,7 +154,7 @@ def resolver(
 
 @pytest.fixture(scope="module")
 def signed_mta(mta: Mta, resolver: Resolver) -> Iterator[Mta]:
-    """One Postfix after the other, behind that resolver, and with no policy map yet."""
+    """Each version of Postfix with that resolver, and without a policy map."""
     mta.resolve(VALIDATING_DNS)
     mta.set("smtp_dns_support_level = dnssec", "smtp_tls_policy_maps =")
     yield mta

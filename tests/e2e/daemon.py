@@ -1,8 +1,7 @@
-"""The daemon under test, as systemd would run it: told where to listen, waited for, stopped.
+"""Runs the daemon under test as systemd does: start, wait until it is ready, stop.
 
-Border: one process and its files. With `sockets` the listening sockets are the harness's, and are
-handed over as sd_listen_fds(3) has it, so that connecting never fails while nobody runs. Programs
-are found in the folder `path` first.
+With `sockets` the harness owns the listening sockets and passes them on (sd_listen_fds(3)), so that
+clients can connect while no daemon runs. `path` is a folder that comes first in PATH.
 """
 
 import contextlib
@@ -18,13 +17,13 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 
 PROGRAM: Final = Path(sys.executable).with_name("postfix-mta-sts")
 
 
 class Daemon:
-    """A daemon with its own folder, configuration and policies; made by `daemon`."""
+    """A daemon with its own folder, configuration and policies."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class Daemon:
         self._config.write_text(json.dumps(files | dict(settings)))  # JSON is YAML
 
     def start(self) -> None:
-        """Start it, and wait until it says that it is ready (sd_notify(3))."""
+        """Start it, and wait until it notifies that it is ready (sd_notify(3))."""
         self._notify.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.bind(str(self._notify))
@@ -61,22 +60,22 @@ class Daemon:
             self.log = Transcript(process.stderr, self._log)
             with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
                 fds = [notify.fileno(), end.fileno()]
-                while select.select(fds, [], [], PATIENCE)[0] == fds[:1]:
+                while select.select(fds, [], [], TIMEOUT)[0] == fds[:1]:
                     if b"READY=1" in notify.recv(4096).splitlines():
                         return
         self.stop()
         raise AssertionError("the daemon is not ready; it said:\n" + "\n".join(self.log.since(0)))
 
     def stop(self) -> None:
-        """SIGTERM, and wait for its end; nothing if it does not run."""
+        """Send SIGTERM and wait for its end; do nothing if it does not run."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
+        """Send SIGKILL and wait for its end."""
         self._end(signal.SIGKILL)
 
     def ask(self, port: int, request: str) -> str:
-        """The reply to a socketmap request (`MAP KEY`), over a connection of its own."""
+        """Return the reply to a socketmap request (`MAP KEY`), over a new connection."""
         data = request.encode()
         with self._inside.connect("127.0.0.1", port) as connection:
             connection.sendall(b"%d:%s," % (len(data), data))
@@ -104,14 +103,14 @@ class Daemon:
     def _end(self, how: signal.Signals) -> None:
         if self._process:
             self._process.send_signal(how)
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
             self.log.end()
             self._process = None
 
 
 @contextlib.contextmanager
 def running(daemon: Daemon) -> Iterator[Daemon]:
-    """The daemon, started; it is ended in any case."""
+    """Start the daemon, and stop it at the end in any case."""
     try:
         daemon.start()
         yield daemon

@@ -1,7 +1,7 @@
-"""The signed part of the world: what each domain of the DANE tests publishes, right and wrong.
+"""The records of each domain of the DANE tests, right and wrong.
 
-Border: names and records; how a zone is signed is `signed.py`, who serves it `resolving.py`. Every
-domain also announces an MTA-STS policy, which the Policy Host has once a test calls `World.policy`.
+`signed.py` signs the zones and `resolving.py` serves them. Every domain also has an MTA-STS record;
+the Policy Host serves its policy once a test calls `World.policy`.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,13 +15,13 @@ SERVER: Final = "ns.test"
 """The one name server of all zones."""
 
 Tlsa = Callable[[str, str], str]
-"""A sink and a host → the TLSA data (3 1 1) for what the sink shows under that name."""
+"""A sink and a host → the TLSA data (3 1 1) of the certificate that the sink has for the host."""
 
 FORGED: Final = {
     "_25._tcp.mx.stripped.test TLSA": (),
     "moved.test MX": ("10 mx.insecure.test.",),
 }
-"""Questions that are answered with lies on the way to the resolver; nothing: taken away."""
+"""Queries whose answers are forged on the way to the resolver; empty: the records are removed."""
 
 _SHORT: Final = OPAQUE + "030101" + "ab" * 31  # octets, where SHA-256 has 32: not usable
 
@@ -33,12 +33,12 @@ def zones(tlsa: Tlsa) -> list[Zone]:
 
 
 def _right(tlsa: Tlsa) -> Iterator[Zone]:
-    """Zones whose TLSA records bind, each in another place."""
+    """Zones with usable TLSA records, each in another place."""
 
     def right(host: str) -> dict[str, list[str]]:
         return {f"_25._tcp.{host} TLSA": [tlsa("self-signed", host)]}
 
-    # No CA vouches for these MX hosts: whoever gives them mail has gone by DANE.
+    # No CA has signed these hosts' certificates: mail that they receive was sent by DANE.
     yield Zone("good.test", _mail("good.test", "self-signed") | right("mx.good.test"))
     yield Zone(
         "hashed.test", _mail("hashed.test", "self-signed") | right("mx.hashed.test"), Signing.NSEC3
@@ -58,7 +58,7 @@ def _right(tlsa: Tlsa) -> Iterator[Zone]:
         | {"mx.initial.test CNAME": ["mx.plain.test."]}
         | right("mx.initial.test"),
     )
-    # The proof ends behind the CNAME, which is proven itself (RFC 7672 §2.2.2).
+    # The CNAME is secure, and what it points to is not (RFC 7672 §2.2.2).
     yield Zone("loose.test", _address("mx.loose.test", "self-signed"), Signing.NONE)
     yield Zone(
         "outside.test",
@@ -73,7 +73,7 @@ def _right(tlsa: Tlsa) -> Iterator[Zone]:
 
 
 def _absent() -> Iterator[Zone]:
-    """Zones of which it is proven that no TLSA record of theirs binds anybody."""
+    """Zones for which it is proven that they have no usable TLSA record."""
     yield Zone("none.test", _mail("none.test", "good"))
     yield Zone("none-wrong.test", _mail("none-wrong.test", "wrong name"))
     yield Zone("none3.test", _mail("none3.test", "good"), Signing.NSEC3)
@@ -88,7 +88,7 @@ def _absent() -> Iterator[Zone]:
 
 
 def _wrong(tlsa: Tlsa) -> Iterator[Zone]:
-    """Zones in which something must not be believed, or not be delivered to."""
+    """Zones with records that must not be trusted, or hosts that must not receive mail."""
 
     def of_another(host: str) -> dict[str, list[str]]:
         return {f"_25._tcp.{host} TLSA": [tlsa("good", "another.test")]}
@@ -110,7 +110,7 @@ def _wrong(tlsa: Tlsa) -> Iterator[Zone]:
     bogus = "bogus-tlsa.test"
     tlsa_of_bogus = right(f"mx.{bogus}")
     yield Zone(bogus, _mail(bogus, "good") | tlsa_of_bogus, spoilt=of_another(f"mx.{bogus}"))
-    # What is signed is right, and it is forged on its way (`FORGED`).
+    # The zone is right; its answers are forged on the way (`FORGED`).
     yield Zone("stripped.test", _mail("stripped.test", "good") | of_another("mx.stripped.test"))
     yield Zone("moved.test", _mail("moved.test", "good") | right("mx.moved.test"))
 
@@ -133,7 +133,7 @@ def _two(domain: str) -> dict[str, list[str]]:
 
 
 def _many(tlsa: Tlsa, host: str) -> dict[str, list[str]]:
-    """More TLSA records than a datagram bears; one is right."""
+    """More TLSA records than fit into a datagram; one is right."""
     others = [tlsa("self-signed", f"{n}.another.test") for n in range(60)]
     return {f"_25._tcp.{host} TLSA": [*others, tlsa("self-signed", host)]}
 

@@ -1,7 +1,6 @@
-"""Somebody on the way between a resolver and a name server, who changes some answers.
+"""An attacker between a resolver and a name server, who changes some answers.
 
-Border: datagrams of DNS, passed on as they are unless their question is among the forged; nobody
-here can sign.
+It forwards DNS datagrams unchanged unless their question is among the forged ones. It cannot sign.
 """
 
 import asyncio
@@ -16,14 +15,14 @@ import dns.rrset
 
 from tests.support.tasks import Tasks
 
-_PATIENCE: Final = 5.0  # for the name server; then the question is left unanswered
+_TIMEOUT: Final = 5.0  # for the name server; then the query stays unanswered
 
 
 class Forger(asyncio.DatagramProtocol):
-    """Passes on while entered, from `host` to the name server at `real`.
+    """Forwards from `host` to the name server at `real` while the context is open.
 
-    `forged` is `"name TYPE"` → the data that take the place of the right ones; the signatures
-    stay as they were. Without data the whole answer is taken away, proof and all.
+    `forged` maps `"name TYPE"` to the data that replace the right ones; the signatures stay
+    unchanged. Without data the whole answer is removed, including its proof.
     """
 
     def __init__(self, host: str, real: str, forged: Mapping[str, Sequence[str]]) -> None:
@@ -42,12 +41,12 @@ class Forger(asyncio.DatagramProtocol):
         await self._tasks.stop()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Pass on one query, in a task of its own."""
+        """Forward one query in a task of its own."""
         self._tasks.start(self._pass_on(data, addr), "forger")
 
     async def _pass_on(self, data: bytes, addr: tuple[str, int]) -> None:
         query = dns.message.from_wire(data)
-        response = await dns.asyncquery.udp(query, self._real, _PATIENCE)
+        response = await dns.asyncquery.udp(query, self._real, _TIMEOUT)
         question = query.question[0]
         kind = dns.rdatatype.to_text(question.rdtype)
         key = f"{question.name.to_text(omit_final_dot=True)} {kind}"

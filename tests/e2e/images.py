@@ -1,9 +1,9 @@
-"""The Dockerfile, built, and its image run as Docker would: where there is no Docker.
+"""Builds the Dockerfile and runs its image as Docker does, on a machine without Docker.
 
-buildah(1) builds without a daemon and, isolated by chroot(2), without any right that a container
-might lack. The base image is a release's tree under the name that the Dockerfile gives it, and pip
-finds its wheels in a folder of this machine. A container is a mount namespace with a read-only
-root, a process namespace, and the user, environment and commands that the image names.
+buildah(1) builds without a daemon and, isolated by chroot(2), without rights that a container may
+lack. The base image is a release's tree under the name that the Dockerfile uses, and pip finds its
+wheels in a folder of this machine. A container is a mount namespace with a read-only root, a
+process namespace, and the user, environment and commands of the image.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.trees import NoTreeError
 
 BASE: Final = "debian:trixie-slim"
 IMAGE: Final = "postfix-mta-sts"
 _CONTEXT: Final = Path(__file__).parents[2]
 _PIP: Final = "[global]\nno-index = true\nfind-links = /wheels\n"
-"""Of the machine that builds, like its proxy: bound into the build, in no layer of the image."""
+"""pip.conf of the build: mounted like a proxy of the machine, and not part of any layer."""
 
-# What `docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v DATA:VOLUME` does.
-# /proc/self/fd/2 and the like belong to a container, so it gets its own /proc.
+# As `docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v DATA:VOLUME`.
+# /proc/self/fd/2 and the like belong to the container, so it needs its own /proc.
 _RUN: Final = """\
 root=$1 data=$2 volume=$3 user=$4 group=$5; shift 5
 mount --bind "$root" "$root" && mount -o remount,bind,ro "$root" &&
@@ -63,17 +63,17 @@ class Images:
         self.buildah("bud", *isolated, *volumes, "--tag", IMAGE, str(_CONTEXT))
 
     def config(self) -> Any:  # noqa: ANN401 - JSON has any shape
-        """What the image says about running it (`docker inspect`, Config)."""
+        """Return the configuration of the image (`docker inspect`, Config)."""
         said = json.loads(self.buildah("inspect", "--type", "image", IMAGE))
         return said["Docker"]["config"]
 
     def container(self) -> tuple[str, Path]:
-        """A new container: its name, and its root."""
+        """Create a container; return its name and its root."""
         name = self.buildah("from", "--pull-never", IMAGE)
         return name, Path(self.buildah("mount", name))
 
     def buildah(self, *words: str) -> str:
-        """What a buildah command that must succeed prints. Raises `NoTreeError`."""
+        """Return the output of a buildah command. Raises `NoTreeError` if it fails."""
         command = ["buildah", *self._options, *words]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
@@ -89,10 +89,10 @@ class Container:
         self._user = user
         # unshare(1) has one child, and lives as long as it does.
         (self.pid,) = _children(process)
-        """The daemon's, as this machine counts; in its container it is 1."""
+        """`pid` is the daemon's as seen by this machine; in its container it is 1."""
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        """A command in the container, as its user (`docker exec`)."""
+        """Run a command in the container, as its user (`docker exec`)."""
         uid, gid = self._user.split(":")
         enter = ["nsenter", f"--target={self.pid}", "--all", "--root", "--wdns=/"]
         as_user = ["setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs"]
@@ -102,13 +102,13 @@ class Container:
             check=False,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
         )
 
     def stop(self) -> int:
-        """SIGTERM to the daemon, and its exit code (`docker stop`)."""
+        """Send SIGTERM to the daemon; return its exit code (`docker stop`)."""
         os.kill(self.pid, signal.SIGTERM)
-        return self._process.wait(PATIENCE)
+        return self._process.wait(TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -120,7 +120,7 @@ def running(
     inside: Namespace,
     log: Path,
 ) -> Iterator[tuple[Container, Transcript]]:
-    """The image's own command in a container, with `data` for its volume, and what it says."""
+    """Run the image's command in a container with `data` as its volume; yield it and its log."""
     (volume,) = config["Volumes"]
     uid, gid = config["User"].split(":")
     command = [*config["Entrypoint"], *config["Cmd"]]
@@ -147,8 +147,8 @@ def _children(process: subprocess.Popen[str]) -> list[int]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """SIGKILL to the first process of the container, with which all of it ends."""
+    """Send SIGKILL to the first process of the container, which ends all others."""
     if process.poll() is None:
         for pid in _children(process):
             os.kill(pid, signal.SIGKILL)
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)

@@ -1,8 +1,8 @@
-"""A Debian system that its own systemd runs: started, told what to do, asked how it is.
+"""A Debian system that runs under its own systemd.
 
-A copy of a release's tree, with systemd and Python from Debian's packages and the daemon and its
-units as docs/systemd.md has them installed, booted by systemd-nspawn(1) in the network namespace of
-the test. No process of the machine's own systemd is touched; there need not be any.
+It is a copy of a release's tree, with systemd and Python from Debian's packages, and the daemon
+and its units installed as in docs/systemd.md. systemd-nspawn(1) boots it in the network namespace
+of the test. The systemd of the machine itself is not used, and need not exist.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE
+from tests.e2e.transcript import TIMEOUT
 from tests.e2e.trees import NoTreeError, extended
 
 UNIT: Final = "postfix-mta-sts.service"
@@ -26,10 +26,10 @@ CONFIG: Final = "etc/postfix-mta-sts.yml"
 _PACKAGES: Final = ("systemd", "python3", "python3-venv")
 _UNITS: Final = Path(__file__).parents[2] / "contrib/systemd"
 _MASKED: Final = ("postfix", "nsd", "unbound", "apt-daily.timer", "apt-daily-upgrade.timer")
-"""What else a tree has to start: the test has its own, in the same network."""
+"""Other services of a tree, which must not start: the test runs its own in the same network."""
 
-# nspawn puts a system into the kind of control groups that it finds, and today's systemd knows
-# only the second; that nothing here is shared with the machine, the namespace sees to.
+# nspawn uses the version of control groups that it finds, and today's systemd supports only the
+# second. The mount namespace keeps this change away from the machine.
 _BOOT: Final = """\
 [ "$(stat --file-system --format %T /sys/fs/cgroup)" = cgroup2fs ] ||
     { umount --recursive /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; } || exit
@@ -39,12 +39,12 @@ exec systemd-nspawn --quiet --register=no --keep-unit --notify-ready=yes --conso
 
 
 def with_systemd(tree: Path) -> Path:
-    """A release's tree with systemd and Python, kept beside it; copy it. Raises `NoTreeError`."""
+    """Return a release's tree with systemd and Python; copy it. Raises `NoTreeError`."""
     return extended(tree, "systemd", _PACKAGES)
 
 
 def alone(root: Path) -> None:
-    """Let nothing start in a tree but what the test is about."""
+    """Mask the services of a tree that the test does not need."""
     _run("systemctl", f"--root={root}", "mask", *_MASKED)
 
 
@@ -59,7 +59,7 @@ def _run(*words: str) -> None:
 
 
 def install(root: Path, wheels: Path) -> None:
-    """Install the daemon in a tree, as docs/systemd.md has it, and enable its units."""
+    """Install the daemon in a tree as in docs/systemd.md, and enable its units."""
     inside = root / "root/wheels"
     shutil.copytree(wheels, inside)
     venv = "/opt/postfix-mta-sts"
@@ -85,34 +85,34 @@ class Machine:
         self._leader = leader
 
     def run(self, *words: str, user: str = "") -> subprocess.CompletedProcess[str]:
-        """A command in the system, to its end, as root or as `user`."""
+        """Run a command in the system, as root or as `user`, and wait for its end."""
         command = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
         command += ["--pid", "--cgroup", "--root", "--wdns=/"]
         if user:
             words = ("runuser", "-u", user, "--", *words)
         return subprocess.run(
-            [*command, *words], check=False, capture_output=True, text=True, timeout=PATIENCE
+            [*command, *words], check=False, capture_output=True, text=True, timeout=TIMEOUT
         )
 
-    def told(self, *words: str) -> str:
-        """What a command that must succeed prints."""
+    def output(self, *words: str) -> str:
+        """Return the output of a command that must succeed."""
         done = self.run(*words)
         assert done.returncode == 0, done.stderr + self.journal()
         return done.stdout.strip()
 
     def unit(self, name: str, unit: str = UNIT) -> str:
-        """A property of a unit (systemctl(1), show)."""
-        return self.told("systemctl", "show", "--value", "--property", name, unit)
+        """Return a property of a unit (systemctl(1), show)."""
+        return self.output("systemctl", "show", "--value", "--property", name, unit)
 
     def journal(self, unit: str = UNIT) -> str:
-        """What a unit has logged, to the last line."""
-        self.told("journalctl", "--sync")  # else what it said a moment ago may be under way yet
+        """Return everything that a unit has logged."""
+        self.output("journalctl", "--sync")  # otherwise the last lines may be missing
         return self.run("journalctl", "--unit", unit, "--output=cat", "--no-pager").stdout
 
 
 @contextlib.contextmanager
 def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[Machine]:
-    """The system in a tree, once it has started all its units. Raises `NoTreeError`."""
+    """Boot the system in a tree, and wait until its units run. Raises `NoTreeError`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, log.open("w") as said:
         notify.bind(str(folder / "boot"))
         words = ["unshare", "--mount", "sh", "-c", _BOOT, "boot", str(root)]
@@ -130,34 +130,36 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
                 raise NoTreeError(f"systemd-nspawn starts nothing here: {log.read_text()[-2000:]}")
             machine = Machine(root, leader)
             assert _ready(process, notify), f"the system is not up; {machine.journal()[-4000:]}"
-            notify.close()  # nspawn goes on telling, and would stop once nobody reads
+            notify.close()  # nspawn continues to send, and would block if nobody reads
             yield machine
         finally:
             process.terminate()
             try:
-                process.wait(PATIENCE)
+                process.wait(TIMEOUT)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                if leader:  # it outlives nspawn, and with it goes all that it has started
+                if leader:  # it survives nspawn; all its children end with it
                     os.kill(leader, signal.SIGKILL)
 
 
 def _started(process: subprocess.Popen[bytes], notify: socket.socket) -> int:
-    """The process that is the system's first; 0 if there is none."""
+    """Return the first process of the system; 0 if there is none."""
     key = "X_NSPAWN_LEADER_PID="
-    told = next((line for line in _told(process, notify) if line.startswith(key)), key + "0")
-    return int(told.removeprefix(key))
+    found = next(
+        (line for line in _notifications(process, notify) if line.startswith(key)), key + "0"
+    )
+    return int(found.removeprefix(key))
 
 
 def _ready(process: subprocess.Popen[bytes], notify: socket.socket) -> bool:
-    """Whether the system has started all its units."""
-    return "READY=1" in _told(process, notify)
+    """Return whether the system has started all its units."""
+    return "READY=1" in _notifications(process, notify)
 
 
-def _told(process: subprocess.Popen[bytes], notify: socket.socket) -> Iterator[str]:
-    """What nspawn tells (sd_notify(3)), until it ends or `PATIENCE` does."""
-    deadline = time.monotonic() + PATIENCE
+def _notifications(process: subprocess.Popen[bytes], notify: socket.socket) -> Iterator[str]:
+    """Yield the notifications of nspawn (sd_notify(3)) until it ends, `TIMEOUT` seconds at most."""
+    deadline = time.monotonic() + TIMEOUT
     with os.fdopen(os.pidfd_open(process.pid), "rb", buffering=0) as end:
         fds = [notify.fileno(), end.fileno()]
         while (left := deadline - time.monotonic()) > 0:

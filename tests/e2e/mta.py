@@ -1,7 +1,7 @@
-"""One real Postfix: started, pointed at a policy map, given mail, and asked what became of it.
+"""Runs one real Postfix: set its policy map, submit mail, and read what happened to it.
 
-It runs in a copy of a release's tree, with that release's own master.cf: smtp(8) is chrooted to
-the queue directory as Debian has it. Its log comes out of `postfix start-fg` (maillog_file).
+It runs in a copy of a release's tree, with that release's master.cf: as on Debian, smtp(8) is
+chrooted to the queue directory. Its log is the output of `postfix start-fg` (maillog_file).
 """
 
 import contextlib
@@ -19,13 +19,13 @@ from typing import IO, Final
 
 from tests.e2e.namespace import Namespace
 from tests.e2e.sinks import Receipt
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.world import World
 
 QUEUE: Final = "var/spool/postfix"
-"""The queue directory, from the root of the tree."""
+"""The queue directory, relative to the root of the tree."""
 PUBLIC: Final = "run/mta-sts"
-"""Where a policy server's sockets are, from the queue directory."""
+"""The folder for a policy server's sockets, relative to the queue directory."""
 
 _MAIN_CF: Final = """\
 compatibility_level = 3.6
@@ -51,27 +51,27 @@ smtp_connection_cache_on_demand = no
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of one message for one recipient, as the mail log and the queue tell it."""
+    """What happened to one message for one recipient, from the mail log and the queue."""
 
     recipient: str
     status: str
     """`sent`, `deferred` or `bounced`."""
     dsn: str
     why: str
-    """What the log has in brackets behind the status."""
+    """The text in brackets after the status."""
     log: tuple[str, ...]
-    """The log from the message's coming to its status."""
+    """The log from the submission to the status."""
     delay_reason: str | None
-    """What the queue says of it; None: it is not in the queue any more."""
+    """The reason in the queue; None: the message is no longer in the queue."""
     receipts: tuple[Receipt, ...]
-    """What the sinks took."""
+    """The messages that the sinks received."""
 
-    def said(self, text: str) -> bool:
-        """Whether a line of the log has this text."""
+    def logged(self, text: str) -> bool:
+        """Return whether a line of the log contains this text."""
         return any(text in line for line in self.log)
 
     def tls(self, host: str) -> str | None:
-        """The first word on the TLS session with a host: `Verified`, `Trusted`, `Untrusted`..."""
+        """Return the level of the TLS session with a host: `Verified`, `Trusted`, `Untrusted`..."""
         pattern = rf"(\w+) TLS connection established to {re.escape(host)}\["
         return next((m[1] for line in self.log if (m := re.search(pattern, line))), None)
 
@@ -89,15 +89,15 @@ class Mta:
 
     @property
     def sockets(self) -> Path:
-        """A folder for UNIX sockets that the chrooted smtp(8) finds as `run/mta-sts`."""
+        """A folder for UNIX sockets, which is `run/mta-sts` for the chrooted smtp(8)."""
         return self.root / QUEUE / PUBLIC
 
     def use(self, policy_maps: str) -> None:
-        """Point `smtp_tls_policy_maps` there, as an administrator does it."""
+        """Set `smtp_tls_policy_maps`, as an administrator does."""
         self.set(f"smtp_tls_policy_maps = {policy_maps}")
 
     def set(self, *settings: str) -> None:
-        """Change main.cf and reload; suspended destinations are forgotten by that."""
+        """Change main.cf and reload, which also resumes suspended destinations."""
         mark = self.log.mark
         self.run("postconf", "-e", *settings)
         with contextlib.ExitStack() as stack:
@@ -106,7 +106,7 @@ class Mta:
             self.log.wait(r"postfix/master.*reload -- version", mark)
             # Until it has ended, one that lives by the old main.cf may still be handed mail.
             for client in clients:
-                assert select.select([client], [], [], PATIENCE)[0]
+                assert select.select([client], [], [], TIMEOUT)[0]
 
     def resolve(self, resolver: str) -> None:
         """Have every program that starts from now on ask the name server at `resolver`."""
@@ -123,19 +123,19 @@ class Mta:
                     yield os.fdopen(os.pidfd_open(int(pid)), "rb", buffering=0)
 
     def submit(self, domain: str) -> str:
-        """Hand in a message for somebody at a domain; who that is."""
+        """Submit a message for a new recipient at a domain; return the recipient."""
         recipient = f"user{next(self._numbers)}-{self.version}@{domain}"
         text = f"From: sender@relay.test\nTo: {recipient}\nSubject: test\n\nHello.\n"
         self.run("sendmail", "-f", "sender@relay.test", recipient, text=text)
         return recipient
 
     def send(self, domain: str) -> Delivery:
-        """Hand in a message for somebody at a domain, and wait for what becomes of it."""
+        """Submit a message for a new recipient at a domain, and wait for its outcome."""
         mark = self.log.mark
         return self.outcome(self.submit(domain), mark)
 
     def outcome(self, recipient: str, mark: int) -> Delivery:
-        """What becomes of a message handed in after `mark`, waited for."""
+        """Wait for the outcome of a message that was submitted after `mark`."""
         queue_id, dsn, status, why = self.log.wait(
             rf" (\w+): to=<{re.escape(recipient)}>,.* dsn=([\d.]+), status=(\w+) \((.*)\)", mark
         ).groups()
@@ -146,22 +146,22 @@ class Mta:
         return Delivery(recipient, status, dsn, why, log, self.queue().get(recipient), receipts)
 
     def queue(self) -> dict[str, str]:
-        """Who still waits for mail, and why (`postqueue -j`)."""
+        """Return recipients with queued mail → the reason (`postqueue -j`)."""
         messages = (json.loads(line) for line in self.run("postqueue", "-j").splitlines())
         every = itertools.chain.from_iterable(message["recipients"] for message in messages)
         return {each["address"]: each.get("delay_reason", "") for each in every}
 
     def command(self, *words: str) -> list[str]:
-        """The command line that runs `words` in the tree.
+        """Return the command line that runs `words` in the tree.
 
-        With /proc, for that is what /dev/stdout points into. Each `ip netns exec` has mounts of
-        its own, which go when its last process goes: none is ever to be undone.
+        It mounts /proc, because /dev/stdout points there. Each `ip netns exec` has its own mounts,
+        which end with its last process, so nothing is unmounted.
         """
         script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
         return self._inside.command("sh", "-c", script, self.root, *words)
 
     def run(self, *words: str, text: str = "") -> str:
-        """What one of Postfix's programs prints, run in the tree."""
+        """Run one of Postfix's programs in the tree, and return its output."""
         done = subprocess.run(
             self.command(*words), input=text, check=False, capture_output=True, text=True
         )
@@ -173,7 +173,7 @@ class Mta:
 def mta(
     inside: Namespace, tree: Path, root: Path, version: str, world: World, resolver: str, log: Path
 ) -> Iterator[Mta]:
-    """A Postfix that runs while entered, in the copy `root` of `tree`."""
+    """Run a Postfix in `root`, a copy of `tree`, while the context is open."""
     # Not shutil.copytree, which cannot copy devices.
     subprocess.run(["cp", "-a", "--reflink=auto", tree, root], check=True)
     made = Mta(inside, root, version, world)
@@ -191,7 +191,9 @@ def mta(
             made.log.wait("daemon started -- version")
             yield made
         finally:
-            made.run("postfix", "stop")  # a signal would end only the script that waits for master
+            made.run(
+                "postfix", "stop"
+            )  # a signal would end only the script that waits for master(8)
             process.wait()
             made.log.end()
 
@@ -206,4 +208,4 @@ def _configure(made: Mta, world: World, resolver: str) -> None:
         shutil.copy(etc / name, jail)
     made.resolve(resolver)
     made.sockets.mkdir(parents=True)
-    made.run("postconf", "-MX", "smtp/inet")  # nobody sends it mail over the network
+    made.run("postconf", "-MX", "smtp/inet")  # it receives no mail over the network

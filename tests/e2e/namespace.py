@@ -1,6 +1,6 @@
-"""A network with nothing but loopback: no packet of a test can leave it, and port 25 is free.
+"""A network namespace with only loopback: no packet leaves it, and port 25 is free.
 
-Border: the namespace itself, programs started in it, and sockets made in it. `ip` does the rest.
+It starts programs inside and creates sockets inside; `ip` does the rest.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 _CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
 _NAMESPACES: Final = Path("/run/netns")
 _SETTINGS: Final = Path("/etc/netns")
-"""What lies in a folder named as the namespace is bound over /etc there (ip-netns(8))."""
+"""Files in a folder with the name of the namespace are mounted over /etc there (ip-netns(8))."""
 
 Made = TypeVar("Made")
 
@@ -30,19 +30,19 @@ class Namespace:
     name: str
 
     def command(self, *words: str | Path) -> list[str]:
-        """The command line that runs `words` inside."""
+        """Return the command line that runs `words` inside."""
         return ["ip", "netns", "exec", self.name, *map(str, words)]
 
     def listen(self, host: str, port: int) -> socket.socket:
-        """A TCP socket that listens inside."""
+        """Return a TCP socket that listens inside."""
         return self._inside(lambda: socket.create_server((host, port), backlog=256))
 
     def connect(self, host: str, port: int) -> socket.socket:
-        """A TCP connection inside; it waits 30 seconds at most for whatever it waits for."""
+        """Return a TCP connection inside, with a timeout of 30 seconds."""
         return self._inside(lambda: socket.create_connection((host, port), timeout=30))
 
     def _inside(self, make: Callable[[], Made]) -> Made:
-        # A socket belongs to the namespace of the thread that makes it, so a thread goes there.
+        # A socket belongs to the namespace of the thread that creates it, so use a thread.
         with ThreadPoolExecutor(1) as pool:
             return pool.submit(self._enter_and, make).result()
 
@@ -56,9 +56,9 @@ class Namespace:
 
 @contextlib.contextmanager
 def namespace(name: str, resolver: str) -> Iterator[Namespace]:
-    """A namespace whose programs ask the name server at the address `resolver`.
+    """Create a namespace whose programs use the name server at the address `resolver`.
 
-    Raises `subprocess.CalledProcessError` where the machine does not allow one.
+    Raises `subprocess.CalledProcessError` if the machine does not allow one.
     """
     settings = _SETTINGS / name
     _ip("netns", "add", name)
@@ -73,7 +73,7 @@ def namespace(name: str, resolver: str) -> Iterator[Namespace]:
 
 
 def obstacle() -> str | None:
-    """Why this machine can have no namespace, or None if it can."""
+    """Return why this machine cannot create a namespace, or None if it can."""
     if os.geteuid() != 0:
         return "a network namespace needs root"
     if not shutil.which("ip"):

@@ -1,7 +1,7 @@
-"""The Debian package: built by its script in a Debian 13, and made newer for an upgrade.
+"""Builds the Debian package by its script in a Debian 13, and a newer version for an upgrade.
 
-The tree in which it is built has debhelper from Debian's packages. It is read-only there, the build
-has no network, is nobody, and finds the libraries among wheels that were fetched before.
+The tree for the build has debhelper from Debian's packages, and is read-only. The build runs as
+user nobody without a network, and finds the libraries among wheels that were downloaded before.
 """
 
 import os
@@ -30,7 +30,7 @@ exec chroot "$tree" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
 
 
 class Workshop:
-    """Where the package is built and judged, from `wheels`; what is built lies in `out`."""
+    """Builds the package from `wheels` into `out`, and checks it."""
 
     def __init__(self, tree: Path, wheels: Path, out: Path) -> None:
         self._folders = [extended(tree, "debhelper", _PACKAGES), ROOT, wheels, out]
@@ -39,7 +39,7 @@ class Workshop:
         os.chown(out, _NOBODY, _NOBODY)
 
     def build(self) -> Path:
-        """The package. Raises `NoTreeError`."""
+        """Build the package and return its path. Raises `NoTreeError`."""
         done = self.run("/mnt/source/contrib/debian/build", "/mnt/out", "/mnt/wheels")
         if done.returncode:
             raise NoTreeError(f"no package: {(done.stdout + done.stderr)[-3000:]}")
@@ -47,7 +47,7 @@ class Workshop:
         return package
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command in the tree, as nobody; the package's folder is /mnt/out there."""
+        """Run a command in the tree, as user nobody; the package's folder is /mnt/out there."""
         command = ["unshare", "--mount", "--net", "sh", "-c", _INSIDE, "inside"]
         return subprocess.run(
             [*command, *self._folders, *words],
@@ -59,7 +59,7 @@ class Workshop:
 
 
 def newer(package: Path, folder: Path) -> Path:
-    """The same package, of version 9.9 in all that tells a version."""
+    """Return the same package with version 9.9 wherever a version is stated."""
     _dpkg_deb("--raw-extract", package, folder)
     (metadata,) = folder.glob(f"usr/lib/{NAME}/postfix_mta_sts-*.dist-info/METADATA")
     code = folder / f"usr/lib/{NAME}/postfix_mta_sts/__init__.py"

@@ -1,7 +1,8 @@
-"""DNSSEC as it is really done: the zones behind nsd, and nsd behind a validating unbound.
+"""Real DNSSEC: nsd serves the zones, and a validating unbound asks nsd.
 
-Both are Debian's, run in the tree that has them, which is left as it is: their files are a folder
-of the harness's, bound over the tree's /mnt. unbound trusts the root key of these zones alone.
+Both are Debian's and run in the tree that has them. The tree is not changed: their files are in a
+folder of the harness that is mounted over the tree's /mnt. unbound trusts only the root key of
+these zones.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from tests.e2e.domains import FORGED, SERVER
 from tests.e2e.namespace import Namespace
 from tests.e2e.servers import AUTHORITATIVE_DNS, FORGED_DNS
 from tests.e2e.signed import Tree
-from tests.e2e.transcript import PATIENCE, Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 
 VALIDATING_DNS: Final = "127.0.0.55"
 """Where unbound listens."""
@@ -41,7 +42,7 @@ remote-control:
   control-enable: no
 """
 
-# "test." is among the names that unbound answers by itself, with no zone (RFC 6761 §6.2).
+# unbound answers "test." itself by default (RFC 6761 §6.2).
 _UNBOUND: Final = f"""\
 server:
   interface: {VALIDATING_DNS}
@@ -71,7 +72,7 @@ class Resolver:
     _process: subprocess.Popen[str]
 
     def ask(self, name: str, kind: str, *, unchecked: bool = False) -> dns.message.QueryMessage:
-        """What unbound answers to a question with DO, over TCP; `unchecked`: with CD as well."""
+        """Return unbound's answer to a query with DO, over TCP; `unchecked`: with CD as well."""
         query = dns.message.make_query(name, kind, want_dnssec=True)
         if unchecked:
             query.flags |= dns.flags.CD
@@ -81,8 +82,8 @@ class Resolver:
         return answer
 
     @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
-        """While entered, nobody gets an answer, nor a refusal."""
+    def paused(self) -> Iterator[None]:
+        """Stop unbound while the context is open: queries get neither an answer nor an error."""
         self._process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -94,7 +95,7 @@ class Resolver:
 def resolver(
     inside: Namespace, place: Path, folder: Path, zones: Tree, logs: Path
 ) -> Iterator[Resolver]:
-    """Both servers, out of the tree `place` and with their files in `folder`, while entered."""
+    """Run both servers from the tree `place`, with their files in `folder`."""
     folder.mkdir()
     _write(folder, zones)
     with (
@@ -119,7 +120,7 @@ def _write(folder: Path, zones: Tree) -> None:
 
 
 def _zone(key: str) -> str:
-    """The zone of a record, `"name TYPE"`: two labels, with us."""
+    """Return the zone of a record, `"name TYPE"`: always two labels here."""
     return ".".join(key.partition(" ")[0].split(".")[-2:])
 
 
@@ -127,7 +128,7 @@ def _zone(key: str) -> str:
 def _running(
     inside: Namespace, place: Path, folder: Path, program: str, ready: str, logs: Path
 ) -> Iterator[subprocess.Popen[str]]:
-    """A server in the foreground, from the moment that it says `ready`."""
+    """Run a server in the foreground; yield it when its log contains `ready`."""
     script = 'mount --bind "$1" "$0/mnt" && exec chroot "$0" "$2" -d -c "/mnt/$2.conf"'
     with subprocess.Popen(
         inside.command("sh", "-c", script, place, folder, program),
@@ -142,5 +143,5 @@ def _running(
             yield process
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
             log.end()

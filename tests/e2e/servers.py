@@ -1,10 +1,10 @@
-"""Everybody that Postfix and the daemon talk to, in one process inside the namespace.
+"""All servers that Postfix and the daemon talk to, in one process inside the namespace.
 
     python -m tests.e2e.servers FOLDER
 
-Name servers, the Policy Host and the SMTP sinks; FOLDER gets `ca.pem`. Commands come in on
-standard input and are answered on standard output, one JSON value a line; the end of the input
-is the end of the process. `world.py` is the other end.
+Name servers, the Policy Host and the SMTP sinks; it writes `ca.pem` to FOLDER. It reads commands
+from standard input and answers on standard output, one JSON value per line. It ends at the end of
+its input. `world.py` is the other end.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from tests.support.tls import Authority
 
 POSTFIX_DNS: Final = "127.0.0.53"
 DAEMON_DNS: Final = "127.0.0.54"
-"""The same zone at two addresses, so that the daemon's can die and mail still finds its way."""
+"""The same zone at two addresses, so that the daemon's can be stopped while mail still flows."""
 AUTHORITATIVE_DNS: Final = "127.0.0.61"
 FORGED_DNS: Final = "127.0.0.62"
-"""The signed zones (nsd, see `resolving.py`), and the way to them on which somebody lies."""
+"""The signed zones (nsd, see `resolving.py`), and the forger in front of them."""
 POLICY_HOST: Final = "127.0.0.21"
 
 
@@ -44,7 +44,7 @@ class Servers:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Everything serves while entered."""
+        """Run all servers while the context is open."""
         async with self._postfix_dns, self._sinks.open():
             await self.start("dns")
             await self.start("policy host")
@@ -55,7 +55,7 @@ class Servers:
                     await stack.aclose()
 
     async def start(self, server: str) -> None:
-        """Let `dns` (the daemon's) or `policy host` live again; nothing if it does."""
+        """Start `dns` (the daemon's) or `policy host` again, unless it runs."""
         if server not in self._open:
             stack = contextlib.AsyncExitStack()
             mortal = self._dns if server == "dns" else self._policy_host
@@ -63,12 +63,12 @@ class Servers:
             self._open[server] = stack
 
     async def stop(self, server: str) -> None:
-        """Let `dns` (the daemon's) or `policy host` die: its connections, its port, all."""
+        """Stop `dns` (the daemon's) or `policy host`: close its connections and its port."""
         if stack := self._open.pop(server, None):
             await stack.aclose()
 
     async def records(self, zone: dict[str, list[str]], ttl: int) -> None:
-        """Put records into the zone, `"name TYPE"` to data; no data removes."""
+        """Put records into the zone, `"name TYPE"` to data; empty data removes them."""
         for key, data in zone.items():
             self._dns.zone.pop(key, None)
             if data:
@@ -79,18 +79,18 @@ class Servers:
         self._policy_host.answers[host] = ok(text.encode())
 
     async def forge(self, forged: dict[str, Sequence[str]]) -> None:
-        """Let somebody lie from now on: `"name TYPE"` to data; no data takes the answer away."""
+        """Forge answers from now on: `"name TYPE"` to data; empty data removes the answer."""
         forger = Forger(FORGED_DNS, AUTHORITATIVE_DNS, forged)
         self._open["forger"] = contextlib.AsyncExitStack()
         await self._open["forger"].enter_async_context(forger)
 
     async def tlsa(self, sink: str, host: str) -> str:
-        """The TLSA data for what a sink shows under a name."""
+        """Return the TLSA data of a sink's certificate for a name."""
         return self._sinks.tlsa(sink, host)
 
-    async def receipts(self, whom: str) -> list[dict[str, Any]]:
-        """What the sinks took for recipients that end in `whom`."""
-        return [asdict(each) for each in self._sinks.receipts if each.recipient.endswith(whom)]
+    async def receipts(self, suffix: str) -> list[dict[str, Any]]:
+        """Return what the sinks received for recipients that end with `suffix`."""
+        return [asdict(each) for each in self._sinks.receipts if each.recipient.endswith(suffix)]
 
 
 async def _serve(folder: Path) -> None:
@@ -98,13 +98,13 @@ async def _serve(folder: Path) -> None:
     authority.write(folder)
     servers = Servers(authority)
     async with servers.open():
-        _say("ready")
+        _send("ready")
         while line := await asyncio.to_thread(sys.stdin.readline):
             name, arguments = json.loads(line)
-            _say(await getattr(servers, name)(**arguments))
+            _send(await getattr(servers, name)(**arguments))
 
 
-def _say(answer: object) -> None:
+def _send(answer: object) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

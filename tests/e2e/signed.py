@@ -1,7 +1,7 @@
-"""Zones as a name server loads them: signed and denied in either way, or wrong in a way of its own.
+"""Signs zones, with NSEC or NSEC3, right or wrong in one way.
 
-No I/O: records in, zone files and a trust anchor out. Every zone has one P-256 key (algorithm 13)
-for all its signatures, made on the spot, and hangs below the zone next above it among those given.
+No I/O: records in, zone files and a trust anchor out. Every zone has one new P-256 key (algorithm
+13) for all its signatures, and is delegated from the closest zone above it among those given.
 """
 
 import datetime as dt
@@ -29,11 +29,11 @@ TTL: Final = 60
 """Seconds, of every record and every denial."""
 
 _SIGNED: Final = (-dt.timedelta(days=1), dt.timedelta(days=30))
-# unbound forgives a tenth of a signature's life, but not over a day (val-sig-skew-max).
+# unbound accepts a tenth of a signature's life more, up to a day (val-sig-skew-max).
 _EXPIRED: Final = (-dt.timedelta(days=60), -dt.timedelta(days=30))
 
 OPAQUE: Final = r"\# "
-"""Data that begin so go on as octets in hexadecimal, right or wrong (cf. RFC 3597 §5)."""
+"""The prefix of data in hexadecimal, which may be malformed (cf. RFC 3597 §5)."""
 
 Records = Mapping[str, Sequence[str]]
 """`"name TYPE"`, the name without a final dot, → data in zone file notation."""
@@ -48,25 +48,25 @@ class Signing(enum.Enum):
     NSEC3 = enum.auto()
     """No opt-out, no salt, no further iterations (RFC 9276)."""
     EXPIRED = enum.auto()
-    """By NSEC, with signatures that ended a month ago."""
+    """By NSEC, with signatures that expired a month ago."""
     NONE = enum.auto()
-    """Not at all, and with no DS above it: an insecure delegation."""
+    """Unsigned, without a DS record in the parent: an insecure delegation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """One zone; SOA, NS, DNSKEY and what it delegates are not among its records."""
+    """One zone; its records do not include SOA, NS, DNSKEY and delegations."""
 
     name: str
     records: Records
     signing: Signing = Signing.NSEC
     spoilt: Records = field(default_factory=dict)
-    """What stands in the zone in place of the data that were signed."""
+    """Records that replace the signed ones after signing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Zones in the form in which they are served."""
+    """Signed zones, ready to be served."""
 
     files: Mapping[str, str]
     """Zone name without a final dot, "" for the root → master file."""
@@ -75,7 +75,7 @@ class Tree:
 
 
 def tree(zones: Sequence[Zone], server: str) -> Tree:
-    """The zones, the root among them, with the name server `server` for them all."""
+    """Sign the zones, which include the root; `server` is the name server of all of them."""
     keys = {zone.name: _Key.made() for zone in zones}
     files = {}
     for zone in zones:
@@ -109,7 +109,7 @@ def _split(key: str) -> tuple[dns.name.Name, str]:
 
 
 def _parent(zone: Zone, zones: Sequence[Zone]) -> Zone | None:
-    """The zone next above; None: it is the root."""
+    """Return the parent zone; None for the root."""
     name = _absolute(zone.name)
     above = [z for z in zones if z is not zone and name.is_subdomain(_absolute(z.name))]
     return max(above, key=lambda each: len(each.name), default=None)
@@ -141,7 +141,7 @@ def _put(changes: dns.transaction.Transaction, records: Records) -> None:
 def _rdata(kind: str, data: str) -> dns.rdata.Rdata:
     if not data.startswith(OPAQUE):
         return dns.rdata.from_text("IN", kind, data)
-    # As it is: dnspython itself would refuse what is wrong in it.
+    # Passed as opaque data, because dnspython would refuse malformed data.
     octets = bytes.fromhex(data.removeprefix(OPAQUE))
     return dns.rdata.GenericRdata(dns.rdataclass.IN, dns.rdatatype.from_text(kind), octets)
 
@@ -161,7 +161,7 @@ def _sign(zone: dns.zone.Zone, signing: Signing, key: _Key) -> None:
 def _sign_by_hash(
     zone: dns.zone.Zone, key: _Key, inception: dt.datetime, expiration: dt.datetime
 ) -> None:
-    """NSEC3 (RFC 5155 §7.1), which dnspython does not sign, for a zone without children."""
+    """Sign with NSEC3 (RFC 5155 §7.1), which dnspython cannot, a zone without delegations."""
     origin = zone.origin
     keys: list[_Pair] = [(key.private, key.public)]
     assert origin
@@ -180,7 +180,7 @@ def _sign_by_hash(
 def _hashed(
     changes: dns.transaction.Transaction, origin: dns.name.Name
 ) -> Iterator[tuple[dns.name.Name, dns.rdata.Rdata]]:
-    """The chain of NSEC3 records, each with its owner name."""
+    """Yield the chain of NSEC3 records, each with its owner name."""
     kinds: dict[dns.name.Name, set[str]] = {}
     for name, rdataset in changes.iterate_rdatasets():
         kinds.setdefault(name, set()).update({"RRSIG", dns.rdatatype.to_text(rdataset.rdtype)})
@@ -193,6 +193,6 @@ def _hashed(
 
 
 def _between(name: dns.name.Name, origin: dns.name.Name) -> Iterator[dns.name.Name]:
-    """The names above `name` and below the zone's: empty non-terminals, if nobody fills them."""
+    """Yield the names between `name` and the zone: empty non-terminals unless they have records."""
     while name != origin and (name := name.parent()) != origin:
         yield name

@@ -1,8 +1,8 @@
-"""The SMTP servers to which Postfix delivers: one for each state that a server's TLS can be in.
+"""SMTP servers that receive Postfix's mail, one for each state of a server's TLS.
 
-A sink shows a certificate made for the name that the client asks for (SNI), good or bad in the
-sink's own way, the same each time, so that a TLSA record can be made for it. It keeps nothing of a
-message but who it was for and how it came.
+A sink has a certificate for the name that the client requests (SNI), good or bad in the sink's
+way. The certificate of a name stays the same, so that a TLSA record can be created for it. Of a
+message a sink keeps only the recipient and how it was received.
 """
 
 import asyncio
@@ -33,20 +33,20 @@ SINKS: Final[dict[str, tuple[str, Shown | None]]] = {
     "expired": ("127.0.0.13", lambda authority, name: authority.issue(name, valid=EXPIRED)),
     "self-signed": ("127.0.0.14", lambda _, name: self_signed(name)),
     "no STARTTLS": ("127.0.0.15", None),
-    # For foreign.x.test it names mx.x.test as well: match= alone cannot tell the two apart.
+    # For foreign.x.test it also names mx.x.test: match= alone cannot distinguish the two.
     "foreign": ("127.0.0.16", _for_its_parent_too),
 }
-"""A sink's address, and the certificate that it shows for a name."""
+"""A sink's address, and the certificate that it has for a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One message, as a sink took it for one recipient."""
+    """One message that a sink received for one recipient."""
 
     recipient: str
     sink: str
     sni: str | None
-    """The name that the client asked for; None without one, or without TLS."""
+    """The name that the client requested; None without SNI or without TLS."""
 
 
 class Sinks:
@@ -59,7 +59,7 @@ class Sinks:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Every sink serves while entered."""
+        """Run all sinks while the context is open."""
         loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             for name, (address, _) in SINKS.items():
@@ -68,14 +68,14 @@ class Sinks:
             yield
 
     def shown(self, sink: str, name: str) -> Credential | None:
-        """What a sink shows for a name; None: it has no TLS."""
+        """Return a sink's certificate for a name; None: it has no TLS."""
         show = SINKS[sink][1]
         if show and (sink, name) not in self._shown:
             self._shown[sink, name] = show(self.authority, name)
         return self._shown.get((sink, name))
 
     def tlsa(self, sink: str, name: str) -> str:
-        """The TLSA data of the key that a sink shows for a name: DANE-EE, SPKI, SHA-256."""
+        """Return the TLSA data of a sink's key for a name: DANE-EE, SPKI, SHA-256."""
         shown = self.shown(sink, name)
         assert shown, f"the sink {sink!r} has no TLS"
         key = x509.load_pem_x509_certificate(shown.certificate).public_key()
@@ -83,10 +83,10 @@ class Sinks:
         return f"3 1 1 {hashlib.sha256(octets).hexdigest()}"
 
     def _welcome(self, sink: str) -> SMTP:
-        return _Visit(self, sink).protocol()
+        return _Session(self, sink).protocol()
 
 
-class _Visit:
+class _Session:
     """One connection to a sink; the handler object that aiosmtpd calls."""
 
     def __init__(self, sinks: Sinks, sink: str) -> None:
@@ -95,11 +95,11 @@ class _Visit:
         self._sni: str | None = None
 
     def protocol(self) -> SMTP:
-        """The server's side of the connection."""
+        """Return the server's side of the connection."""
         return SMTP(self, hostname="sink.test", enable_SMTPUTF8=True, tls_context=self._tls())
 
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Take the message."""
+        """Receive the message."""
         self._sinks.receipts.extend(
             Receipt(recipient, self._sink, self._sni) for recipient in envelope.rcpt_tos
         )

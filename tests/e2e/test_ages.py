@@ -1,7 +1,7 @@
-"""What happens to a policy that was fetched while the daemon goes on running.
+"""Changes and failures of a policy that was fetched before, while the daemon keeps running.
 
-One wait serves all of it: a record is asked for again after its TTL, which counts as a minute at
-least (lifecycle.RECHECK_LEAST). Nothing here is restarted.
+All tests share one wait: a record is queried again after its TTL, at least a minute
+(lifecycle.RECHECK_LEAST). Nothing is restarted.
 """
 
 import time
@@ -21,19 +21,19 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 @dataclass(frozen=True, slots=True)
 class Aged:
-    """Domains whose policies every Postfix has used before their time had come."""
+    """Domains whose policies each Postfix has used before the recheck."""
 
     moved: str
-    """Has since moved its mail to `new.DOMAIN`, with a policy for that alone."""
+    """Moved its mail to `new.DOMAIN`, with a policy that names only this host."""
     relaxed: str
-    """Has since gone from enforce to none."""
+    """Changed its policy from enforce to none."""
     cut_off: str
-    """Has since announced a new policy, and its Policy Host is dead."""
+    """Announced a new policy, but its Policy Host is down."""
 
 
 @pytest.fixture(scope="module")
 def aged(mtas: dict[str, Mta], daemon: Daemon, world: World) -> Iterator[Aged]:
-    """A minute in the lives of three policies; the Policy Host stays dead while entered."""
+    """Change three policies and wait for their rechecks; the Policy Host is down afterwards."""
     domains = Aged(world.fresh("moved"), world.fresh("relaxed"), world.fresh("cut-off"))
     for domain in (domains.moved, domains.relaxed, domains.cut_off):
         world.mail_host(domain, "good")
@@ -48,7 +48,7 @@ def aged(mtas: dict[str, Mta], daemon: Daemon, world: World) -> Iterator[Aged]:
     world.mail_host(domains.relaxed, "wrong name")
     world.policy(domains.relaxed, "none", policy_id="2")
     world.policy(domains.cut_off, "none", policy_id="2")
-    time.sleep(RECHECK_LEAST + 1)  # nothing announces that a TTL is over
+    time.sleep(RECHECK_LEAST + 1)  # no event signals that a TTL has passed
 
     _recheck(daemon, domains.moved, "policy changed")
     _recheck(daemon, domains.relaxed, "policy changed")
@@ -58,14 +58,14 @@ def aged(mtas: dict[str, Mta], daemon: Daemon, world: World) -> Iterator[Aged]:
 
 
 def _recheck(daemon: Daemon, domain: str, what: str) -> None:
-    """Ask once: the reply is the old one, and behind it comes what the log calls `what`."""
+    """Ask once: the reply is the old one, and the recheck behind it logs `what`."""
     mark = daemon.log.mark
     assert daemon.ask(PORT, f"postfix {domain}").startswith("OK secure match=")
     daemon.log.wait(rf"(?=.*\b{what}\b).*{domain}", mark)
 
 
 def test_a_new_policy_is_taken_up(aged: Aged, mta: Mta) -> None:
-    """Id changed: mail goes, Verified, to the host that only the new policy names."""
+    """Id changed: mail is sent, Verified, to the host that only the new policy names."""
     seen = mta.send(aged.moved)
 
     assert (seen.status, seen.tls(f"new.{aged.moved}")) == ("sent", "Verified"), seen
@@ -73,7 +73,7 @@ def test_a_new_policy_is_taken_up(aged: Aged, mta: Mta) -> None:
 
 
 def test_a_policy_of_mode_none_ends_the_old_one(aged: Aged, mta: Mta) -> None:
-    """Id changed, mode none: mail goes to a host that the old policy would have refused."""
+    """Id changed, mode none: mail is sent to a host that the old policy refused."""
     seen = mta.send(aged.relaxed)
 
     assert (seen.status, seen.tls(f"mx.{aged.relaxed}")) == ("sent", "Trusted"), seen
@@ -81,7 +81,7 @@ def test_a_policy_of_mode_none_ends_the_old_one(aged: Aged, mta: Mta) -> None:
 
 
 def test_a_dead_policy_host_weakens_nothing(aged: Aged, mta: Mta, world: World) -> None:
-    """Id changed, Policy Host dead: the policy that lives is enforced, as ever."""
+    """Id changed, Policy Host down: the cached policy is still enforced."""
     world.mail_host(aged.cut_off, "good")
     good = mta.send(aged.cut_off)
     world.mail_host(aged.cut_off, "wrong name")

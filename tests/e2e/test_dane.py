@@ -1,6 +1,6 @@
-"""The signed zones, the resolver that validates, what `Dane` sees there and what Postfix does.
+"""The signed zones, the validating resolver, the verdicts of `DaneClient`, and Postfix's own DANE.
 
-No daemon is in the way yet: what is proven here is what the tests with it build upon.
+No daemon takes part: these tests show that the environment of the others is right.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ import dns.rdatatype
 import pytest
 
 from postfix_mta_sts.mtasts.dane import DaneKind
-from tests.e2e.judge import judged
+from tests.e2e.dane_verdicts import dane_verdicts
 from tests.e2e.mta import Mta
 from tests.e2e.namespace import Namespace
 from tests.e2e.resolving import VALIDATING_DNS, Resolver
@@ -27,7 +27,7 @@ SECURE: Final = (
     ("_25._tcp.mx.hashed.test", "TLSA"),
     ("mx.alias.test", "A"),
     ("_25._tcp.mx.many.test", "TLSA"),
-    # All but the one RRset.
+    # Only one RRset of these zones is wrong.
     ("bogus-tlsa.test", "MX"),
     ("mx.bogus-tlsa.test", "A"),
     ("stripped.test", "MX"),
@@ -71,14 +71,14 @@ VERDICTS: Final = {
 
 @pytest.fixture(scope="module")
 def dane_mta(signed_mta: Mta) -> Mta:
-    """One Postfix after the other, with level dane in main.cf."""
+    """Each version of Postfix, with level dane in main.cf."""
     signed_mta.set("smtp_tls_security_level = dane")
     return signed_mta
 
 
 @pytest.mark.parametrize(("name", "kind"), SECURE)
-def test_what_is_signed_is_secure(resolver: Resolver, name: str, kind: str) -> None:
-    """A good signature: the records, with AD."""
+def test_a_good_signature_is_secure(resolver: Resolver, name: str, kind: str) -> None:
+    """A good signature: the answer has the records and AD."""
     answer = resolver.ask(name, kind)
 
     assert answer.rcode() == dns.rcode.NOERROR
@@ -87,8 +87,8 @@ def test_what_is_signed_is_secure(resolver: Resolver, name: str, kind: str) -> N
 
 
 @pytest.mark.parametrize(("name", "kind"), INSECURE)
-def test_what_is_not_signed_is_insecure(resolver: Resolver, name: str, kind: str) -> None:
-    """A delegation without DS: the records, without AD."""
+def test_an_unsigned_zone_is_insecure(resolver: Resolver, name: str, kind: str) -> None:
+    """A delegation without DS: the answer has the records, without AD."""
     answer = resolver.ask(name, kind)
 
     assert answer.rcode() == dns.rcode.NOERROR
@@ -97,13 +97,13 @@ def test_what_is_not_signed_is_insecure(resolver: Resolver, name: str, kind: str
 
 
 @pytest.mark.parametrize(("name", "kind"), BOGUS)
-def test_what_is_signed_wrongly_is_no_answer(resolver: Resolver, name: str, kind: str) -> None:
-    """Records changed or signatures run out, in the zone or on the way: SERVFAIL."""
+def test_a_bad_signature_is_servfail(resolver: Resolver, name: str, kind: str) -> None:
+    """Changed records or expired signatures, in the zone or on the way: SERVFAIL."""
     assert resolver.ask(name, kind).rcode() == dns.rcode.SERVFAIL
 
 
-def test_lies_reach_the_resolver(resolver: Resolver) -> None:
-    """Without validation they would be believed: another MX host, and no TLSA records at all."""
+def test_forged_answers_reach_the_resolver(resolver: Resolver) -> None:
+    """Without validation they are accepted: another MX host, and no TLSA records at all."""
     moved = resolver.ask("moved.test", "MX", unchecked=True)
     stripped = resolver.ask("_25._tcp.mx.stripped.test", "TLSA", unchecked=True)
 
@@ -124,16 +124,16 @@ def test_absence_is_proven(resolver: Resolver, domain: str, denial: str) -> None
     assert answer.flags & dns.flags.AD
 
 
-def test_the_daemon_s_own_eyes_see_it(inside: Namespace, resolver: Resolver) -> None:
-    """`Dane`, asked without the daemon: each domain's verdict, through the same resolver."""
-    seen = judged(inside, VALIDATING_DNS, list(VERDICTS))
+def test_the_daemon_finds_each_verdict(inside: Namespace, resolver: Resolver) -> None:
+    """`DaneClient`, without the daemon: the verdict on each domain, through the same resolver."""
+    seen = dane_verdicts(inside, VALIDATING_DNS, list(VERDICTS))
 
     assert seen == (True, VERDICTS)
 
 
-def test_a_resolver_that_does_not_validate_is_known(inside: Namespace, world: World) -> None:
-    """A name server that serves the world without DNSSEC proves nothing."""
-    assert judged(inside, POSTFIX_DNS, []) == (False, {})
+def test_a_resolver_that_does_not_validate_is_recognized(inside: Namespace, world: World) -> None:
+    """A name server without DNSSEC proves nothing."""
+    assert dane_verdicts(inside, POSTFIX_DNS, []) == (False, {})
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_a_resolver_that_does_not_validate_is_known(inside: Namespace, world: Wo
         ("partly.test", "mx.partly.test"),
     ],
 )
-def test_dane_vouches_for_an_mx_host(dane_mta: Mta, domain: str, host: str) -> None:
-    """Right TLSA records: sent as Verified to a server for which no CA speaks, by SNI."""
+def test_dane_verifies_an_mx_host(dane_mta: Mta, domain: str, host: str) -> None:
+    """Right TLSA records: sent as Verified, with SNI, to a server without a CA's signature."""
     seen = dane_mta.send(domain)
 
     assert seen.status == "sent", seen
@@ -171,8 +171,8 @@ def test_dane_vouches_for_an_mx_host(dane_mta: Mta, domain: str, host: str) -> N
         ("expired.test", "Host or domain name not found"),
     ],
 )
-def test_what_dane_does_not_vouch_for_waits(dane_mta: Mta, domain: str, why: str) -> None:
-    """TLSA records that it fails, or that nobody can have: deferred, though its CA would do."""
+def test_mail_is_deferred_if_dane_fails(dane_mta: Mta, domain: str, why: str) -> None:
+    """TLSA records that do not match or cannot be had: deferred despite a good certificate."""
     seen = dane_mta.send(domain)
 
     assert seen.status == "deferred", seen
@@ -191,10 +191,10 @@ def test_what_dane_does_not_vouch_for_waits(dane_mta: Mta, domain: str, why: str
         ("half.test", "good"),
     ],
 )
-def test_where_dane_does_not_bind_mail_goes_out(dane_mta: Mta, domain: str, sink: str) -> None:
-    """No TLSA records that can be used, or another MX host without any: sent, and not Verified."""
+def test_mail_is_sent_if_dane_does_not_apply(dane_mta: Mta, domain: str, sink: str) -> None:
+    """No usable TLSA records, or another MX host without any: sent, and not Verified."""
     seen = dane_mta.send(domain)
 
     assert seen.status == "sent", seen
-    assert not seen.said("Verified TLS connection"), seen.log
+    assert not seen.logged("Verified TLS connection"), seen.log
     assert [r.sink for r in seen.receipts] == [sink]

@@ -1,8 +1,8 @@
-"""DANE with the daemon in the way: what it answers, and what becomes of the mail by that.
+"""DANE with the daemon: its reply, and the delivery that follows from it.
 
-In main.cf stands level `may`, so that DANE binds by the daemon's answer alone; where the daemon
-yields it is level `dane`, as it has to be there. Almost every domain has a policy of mode enforce,
-so that a wrong answer shows: in mail that goes by the policy where DANE forbids it, or the reverse.
+main.cf has level `may`, so that DANE applies only because of the daemon's reply; for `answer:
+yield` it has level `dane`, as that needs. Almost every domain has a policy in mode enforce, so that
+a wrong reply is visible: mail is sent by the policy where DANE forbids it, or the reverse.
 """
 
 import shlex
@@ -31,36 +31,36 @@ RULES: Final[Mapping[str, Mapping[str, str]]] = {
     "mta_sts": {"on_failure": "mta_sts"},
     "off": {"mode": "off"},
 }
-"""Sections `dane` of a configuration, to which `mode: on` is added where nothing else is said."""
+"""Rule → section `dane` of a configuration; `mode: on` is the default here."""
 PORTS: Final = {rule: 8471 + n for n, rule in enumerate(RULES)}
-BLIND_PORT: Final = 8481
-"""Of a daemon whose name server does not validate."""
-KEEPING_PORT: Final = 8482
-"""Of one whose name server falls silent."""
-ASKING_PORT: Final = 8483
-"""Of one that asks a Postfix whether there is to be DANE."""
+NOT_VALIDATING_PORT: Final = 8481
+"""The port of a daemon whose name server does not validate."""
+UNANSWERED_PORT: Final = 8482
+"""The port of a daemon whose name server stops answering."""
+POSTCONF_PORT: Final = 8483
+"""The port of a daemon that asks a Postfix whether to use DANE."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What becomes of a message."""
+class Outcome:
+    """What happens to a message."""
 
     status: str
     log: str
-    """What Postfix says of it."""
+    """A text in Postfix's log."""
     taken: tuple[str, str | None] | None = None
-    """The sink that took it, and the name that it was asked for by SNI."""
+    """The sink that received it, and the name that Postfix sent as SNI."""
 
 
-def _by_dane(host: str, base: str | None = None) -> Fate:
-    """Sent to a server that DANE, by TLSA records at `base`, vouches for; the policy does not."""
+def _by_dane(host: str, base: str | None = None) -> Outcome:
+    """Sent to a server that matches the TLSA records at `base`, but not the policy."""
     log = f"Verified TLS connection established to {host}["
-    return Fate("sent", log, ("self-signed", base or host))
+    return Outcome("sent", log, ("self-signed", base or host))
 
 
-def _by_policy(host: str) -> Fate:
-    """Sent to a server as the policy wants it."""
-    return Fate("sent", f"Verified TLS connection established to {host}[", ("good", host))
+def _by_policy(host: str) -> Outcome:
+    """Sent to a server that matches the policy."""
+    return Outcome("sent", f"Verified TLS connection established to {host}[", ("good", host))
 
 
 DANE_ONLY: Final = "OK dane-only"
@@ -69,21 +69,23 @@ NOT_FOUND: Final = "NOTFOUND "
 TRY_AGAIN: Final = "TEMP "
 POLICY: Final = "OK secure match="
 
-UNVERIFIED: Final = Fate("deferred", "(Server certificate not verified)")
-UNANSWERED: Final = Fate("deferred", "TLS configuration problem)")
-NO_MX: Final = Fate("deferred", "(Host or domain name not found. Name service error for ")
-UNENCRYPTED: Final = Fate("deferred", "(TLS is required, but was not offered")
-ENCRYPTED: Final = Fate(
+UNVERIFIED: Final = Outcome("deferred", "(Server certificate not verified)")
+UNANSWERED: Final = Outcome("deferred", "TLS configuration problem)")
+NO_MX: Final = Outcome("deferred", "(Host or domain name not found. Name service error for ")
+UNENCRYPTED: Final = Outcome("deferred", "(TLS is required, but was not offered")
+ENCRYPTED: Final = Outcome(
     "sent",
     "TLS connection established to mx.short-free.test[",
     ("wrong name", "mx.short-free.test"),
 )
-SECOND: Final = Fate("sent", "Trusted TLS connection established to mx2.half.test[", ("good", None))
+SECOND: Final = Outcome(
+    "sent", "Trusted TLS connection established to mx2.half.test[", ("good", None)
+)
 
 GOOD: Final = _by_dane("mx.good.test")
 PARTLY: Final = _by_dane("mx.partly.test")
 
-CASES: Final[Mapping[str, Mapping[str, tuple[str, Fate]]]] = {
+CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
     "default": {
         "good.test": (DANE_ONLY, GOOD),
         "hashed.test": (DANE_ONLY, _by_dane("mx.hashed.test")),
@@ -108,10 +110,10 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Fate]]]] = {
         "insecure-wrong.test": (POLICY, UNVERIFIED),
         "bogus-tlsa.test": (TRY_AGAIN, UNANSWERED),
         "stripped.test": (TRY_AGAIN, UNANSWERED),
-        # Nobody can have these MX records; there is no delivery that a policy could weaken.
+        # These MX records cannot be validated, so there is no delivery that a policy could weaken.
         "bogus-mx.test": (POLICY, NO_MX),
         "moved.test": (POLICY, NO_MX),
-        # Nor is there an MTA-STS record to be had.
+        # The MTA-STS record cannot be validated either.
         "expired.test": (NOT_FOUND, NO_MX),
     },
     "dane": {
@@ -130,23 +132,25 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Fate]]]] = {
         "none-wrong.test": (POLICY, UNVERIFIED),
         "stripped.test": (TRY_AGAIN, UNANSWERED),
     },
-    # The administrator's choice: the policy rather than no mail.
+    # The administrator prefers the policy to a deferral.
     "mta_sts": {
         "good.test": (DANE_ONLY, GOOD),
         "wrong.test": (DANE_ONLY, UNVERIFIED),
         "bogus-tlsa.test": (POLICY, _by_policy("mx.bogus-tlsa.test")),
         "stripped.test": (POLICY, _by_policy("mx.stripped.test")),
     },
-    # What RFC 8461 §2 forbids: so it was before.
+    # Without DANE in the daemon: what RFC 8461 §2 forbids.
     "off": {
         "good.test": (POLICY, UNVERIFIED),
         "wrong.test": (POLICY, _by_policy("mx.wrong.test")),
     },
 }
-"""Rule → domain → the reply, or how it begins, and what becomes of mail. By rule: each change of it
-is a reload."""
+"""Rule → domain → the reply or its beginning, and the outcome.
+
+Grouped by rule, because each change of the rule is a reload.
+"""
 WITHOUT_POLICY: Final = {"short-free.test", "short-plain.test"}
-"""Where DANE makes TLS a must without a name to verify, nothing else asks for more."""
+"""Domains where DANE requires TLS without a name to verify; a policy would require more."""
 ROWS: Final = [(r, domain, *case) for r, cases in CASES.items() for domain, case in cases.items()]
 
 
@@ -159,7 +163,7 @@ def daemons(
     folder: Path,
     logs: Path,
 ) -> Iterator[dict[str, Daemon]]:
-    """Rule → a daemon that has it; all policies are published."""
+    """Rule → a daemon with this rule; all policies are published."""
     for domain in CASES["default"].keys() - WITHOUT_POLICY:
         world.policy(domain, "enforce", mx=[f"mx.{domain}", f"mx2.{domain}"])
     with ExitStack() as stack:
@@ -184,11 +188,11 @@ def daemons(
 
 
 @pytest.fixture(scope="module")
-def under(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta]:
-    """One Postfix after the other: rule → that Postfix, with the rule's daemon in its main.cf."""
+def mta_with(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta]:
+    """For each version: rule → the Postfix, with the rule's daemon in its main.cf."""
     current = ""
 
-    def turned(rule: str) -> Mta:
+    def switch(rule: str) -> Mta:
         nonlocal current
         if rule != current:
             signed_mta.set(
@@ -198,12 +202,12 @@ def under(signed_mta: Mta, daemons: dict[str, Daemon]) -> Callable[[str], Mta]:
             current = rule
         return signed_mta
 
-    return turned
+    return switch
 
 
 @pytest.mark.parametrize(("rule", "domain", "reply"), [row[:3] for row in ROWS])
-def test_what_is_answered(daemons: dict[str, Daemon], rule: str, domain: str, reply: str) -> None:
-    """DANE goes before the policy; no DANE, proven, and the policy stands; no proof, try again."""
+def test_reply(daemons: dict[str, Daemon], rule: str, domain: str, reply: str) -> None:
+    """DANE goes first; the policy applies if no DANE is proven; without proof, try again."""
     said = daemons[rule].ask(PORTS[rule], f"postfix {domain}")
 
     if reply in {POLICY, TRY_AGAIN}:
@@ -212,45 +216,45 @@ def test_what_is_answered(daemons: dict[str, Daemon], rule: str, domain: str, re
         assert said == reply
 
 
-def test_dane_wears_no_dress(daemons: dict[str, Daemon]) -> None:
-    """The attributes for TLSRPT go with a policy, not with DANE."""
+def test_a_dane_reply_has_no_tlsrpt_attributes(daemons: dict[str, Daemon]) -> None:
+    """The attributes for TLS reports belong to a policy, not to DANE."""
     port = PORTS["default"]
 
     assert daemons["default"].ask(port, "QUERYwithTLSRPT good.test") == DANE_ONLY
     assert "policy_type=sts" in daemons["default"].ask(port, "QUERYwithTLSRPT none.test")
 
 
-@pytest.mark.parametrize(("rule", "domain", "fate"), [(*row[:2], row[3]) for row in ROWS])
-def test_what_becomes_of_mail(
-    under: Callable[[str], Mta], rule: str, domain: str, fate: Fate
-) -> None:
-    """Delivered as DANE wants it, else as the policy does; deferred where either fails."""
-    seen = under(rule).send(domain)
+@pytest.mark.parametrize(("rule", "domain", "outcome"), [(*row[:2], row[3]) for row in ROWS])
+def test_delivery(mta_with: Callable[[str], Mta], rule: str, domain: str, outcome: Outcome) -> None:
+    """Delivered as DANE requires, else as the policy requires; deferred if that fails."""
+    seen = mta_with(rule).send(domain)
 
-    assert (seen.status, seen.said(fate.log)) == (fate.status, True), seen
-    assert [(r.sink, r.sni) for r in seen.receipts] == ([fate.taken] if fate.taken else [])
+    assert (seen.status, seen.logged(outcome.log)) == (outcome.status, True), seen
+    assert [(r.sink, r.sni) for r in seen.receipts] == ([outcome.taken] if outcome.taken else [])
 
 
-def test_without_a_resolver_that_validates_there_is_no_dane(
+def test_dane_is_off_without_a_validating_resolver(
     inside: Namespace, settings: dict[str, object], world: World, folder: Path, logs: Path
 ) -> None:
-    """DANE on, a name server that proves nothing: a warning, and the policy as before."""
-    domain = world.fresh("blind")
+    """DANE on, but a name server that proves nothing: a warning, and the reply by policy."""
+    domain = world.fresh("not-validating")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
-    listen = [{"socketmap": f"127.0.0.1:{BLIND_PORT}"}]
-    blind = settings | {"listen": listen, "dane": {"mode": "on"}}
-    assert blind["dns"] == {"nameservers": [DAEMON_DNS], "timeout": "2s"}
+    listen = [{"socketmap": f"127.0.0.1:{NOT_VALIDATING_PORT}"}]
+    not_validating = settings | {"listen": listen, "dane": {"mode": "on"}}
+    assert not_validating["dns"] == {"nameservers": [DAEMON_DNS], "timeout": "2s"}
 
-    log = logs / "daemon-dane-blind.log"
-    with running(Daemon(inside, folder / "daemon-dane-blind", log, blind)) as daemon:
+    log = logs / "daemon-dane-not-validating.log"
+    with running(
+        Daemon(inside, folder / "daemon-dane-not-validating", log, not_validating)
+    ) as daemon:
         daemon.log.wait(r"(?i)\bdane\b")
-        said = daemon.ask(BLIND_PORT, f"postfix {domain}")
+        said = daemon.ask(NOT_VALIDATING_PORT, f"postfix {domain}")
 
     assert said == f"{POLICY}mx.{domain} servername=hostname"
 
 
-def test_a_verdict_is_kept_while_the_resolver_is_silent(
+def test_a_verdict_stays_while_the_resolver_does_not_answer(
     daemons: dict[str, Daemon],
     inside: Namespace,
     resolver: Resolver,
@@ -258,26 +262,26 @@ def test_a_verdict_is_kept_while_the_resolver_is_silent(
     folder: Path,
     logs: Path,
 ) -> None:
-    """In memory, and on file for a daemon that begins then; of other domains nothing is known."""
-    alone = settings | {
-        "listen": [{"socketmap": f"127.0.0.1:{KEEPING_PORT}"}],
+    """In memory, and in the store after a restart; other domains are answered as unknown."""
+    own_settings = settings | {
+        "listen": [{"socketmap": f"127.0.0.1:{UNANSWERED_PORT}"}],
         "dns": {"nameservers": [VALIDATING_DNS], "timeout": "1s"},
         "dane": {"mode": "on"},
     }
-    place, log = folder / "daemon-dane-keeping", logs / "daemon-dane-keeping.log"
-    with running(Daemon(inside, place, log, alone)) as daemon:
-        before = daemon.ask(KEEPING_PORT, "postfix good.test")
-        with resolver.silent():
-            in_memory = daemon.ask(KEEPING_PORT, "postfix good.test")
+    place, log = folder / "daemon-dane-unanswered", logs / "daemon-dane-unanswered.log"
+    with running(Daemon(inside, place, log, own_settings)) as daemon:
+        before = daemon.ask(UNANSWERED_PORT, "postfix good.test")
+        with resolver.paused():
+            in_memory = daemon.ask(UNANSWERED_PORT, "postfix good.test")
             daemon.stop()
             daemon.start()
-            on_file = daemon.ask(KEEPING_PORT, "postfix good.test")
-            unknown = daemon.ask(KEEPING_PORT, "postfix hashed.test")
+            on_file = daemon.ask(UNANSWERED_PORT, "postfix good.test")
+            unknown = daemon.ask(UNANSWERED_PORT, "postfix hashed.test")
 
     assert (before, in_memory, on_file, unknown) == (DANE_ONLY, DANE_ONLY, DANE_ONLY, NOT_FOUND)
 
 
-def test_what_postfix_does_decides(
+def test_auto_mode_follows_main_cf(
     daemons: dict[str, Daemon],
     inside: Namespace,
     signed_mta: Mta,
@@ -285,24 +289,24 @@ def test_what_postfix_does_decides(
     folder: Path,
     logs: Path,
 ) -> None:
-    """`dane.mode: auto`: as main.cf has it, asked of this Postfix's own postconf."""
+    """`dane.mode: auto` follows main.cf, through the postconf of this Postfix."""
     bin_ = folder / f"bin-{signed_mta.version}"
     bin_.mkdir()
     postconf = bin_ / "postconf"
     postconf.write_text(f'#!/bin/sh\nexec {shlex.join(signed_mta.command("postconf"))} "$@"\n')
     postconf.chmod(0o755)
-    asking = settings | {
-        "listen": [{"socketmap": f"127.0.0.1:{ASKING_PORT}"}],
+    own_settings = settings | {
+        "listen": [{"socketmap": f"127.0.0.1:{POSTCONF_PORT}"}],
         "dns": {"nameservers": [VALIDATING_DNS], "timeout": "2s"},
         "dane": {"mode": "auto"},
     }
-    name = f"daemon-dane-asking-{signed_mta.version}"
-    made = Daemon(inside, folder / name, logs / f"{name}.log", asking, path=bin_)
+    name = f"daemon-dane-postconf-{signed_mta.version}"
+    made = Daemon(inside, folder / name, logs / f"{name}.log", own_settings, path=bin_)
     said = {}
     for level in ("dnssec", "enabled"):
         signed_mta.set(f"smtp_dns_support_level = {level}")
         with running(made) as daemon:
-            said[level] = daemon.ask(ASKING_PORT, "postfix good.test")
+            said[level] = daemon.ask(POSTCONF_PORT, "postfix good.test")
     signed_mta.set("smtp_dns_support_level = dnssec")
 
     assert said["dnssec"] == DANE_ONLY

@@ -1,4 +1,4 @@
-"""The image: built from the Dockerfile, run as its own user on a read-only root."""
+"""The image, built from the Dockerfile and run as its own user on a read-only root."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a 
 
 MEBIBYTE = 1 << 20
 SIZE_MOST = 120
-"""Mebibytes that the image may hold beyond its base: Python, the daemon and its libraries."""
+"""Mebibytes that the image may add to its base: Python, the daemon and its libraries."""
 
 
 @pytest.fixture(scope="module")
@@ -40,44 +40,44 @@ def images(trees: dict[str, Path], folder: Path) -> Images:
 
 @pytest.fixture(scope="module")
 def config(images: Images) -> Any:  # noqa: ANN401 - JSON has any shape
-    """What the image says about running it."""
+    """The configuration of the image."""
     return images.config()
 
 
 @pytest.fixture(scope="module")
-def apart(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network for this container alone."""
+def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
+    """A network namespace for this container."""
     with namespace("mta-sts-image", DAEMON_DNS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def around(apart: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host there."""
+def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
+    """Name servers and Policy Host in it."""
     (folder / "image-world").mkdir()
-    with running_world(apart, folder / "image-world", logs / "image-world.log") as made:
+    with running_world(own_namespace, folder / "image-world", logs / "image-world.log") as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def name(images: Images) -> str:
-    """A container of the image; nothing in it is ever changed."""
+    """The name of a container of the image, in which nothing is changed."""
     return images.container()[0]
 
 
 @pytest.fixture(scope="module")
 def root(images: Images, name: str) -> Path:
-    """Its root."""
+    """The root of that container."""
     return Path(images.buildah("mount", name))
 
 
 @pytest.fixture(scope="module")
-def data(folder: Path, config: Any, around: World) -> Path:  # noqa: ANN401 - JSON has any shape
-    """The one volume, which belongs to the image's user; the CA's file lies in it."""
+def data(folder: Path, config: Any, own_world: World) -> Path:  # noqa: ANN401 - JSON has any shape
+    """The one volume, owned by the image's user, with the CA file in it."""
     uid, gid = config["User"].split(":")
     place = folder / "image-data"
     place.mkdir(exist_ok=True)
-    (place / "ca.pem").write_bytes(around.ca_file.read_bytes())
+    (place / "ca.pem").write_bytes(own_world.ca_file.read_bytes())
     subprocess.run(["chown", "--recursive", f"{uid}:{gid}", place], check=True)
     return place
 
@@ -87,36 +87,36 @@ def container(
     root: Path,
     config: Any,  # noqa: ANN401 - JSON has any shape
     data: Path,
-    apart: Namespace,
+    own_namespace: Namespace,
     logs: Path,
 ) -> Iterator[Container]:
-    """The daemon in a container, told by the environment alone where its DNS and its CA are."""
+    """The daemon in a container, with DNS and CA set only by environment variables."""
     (volume,) = config["Volumes"]
     environ = {
         "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
         "POSTFIX_MTA_STS__HTTPS__CA_FILE": f"{volume}/ca.pem",
         "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
     }
-    with running(config, root, data, environ, apart, logs / "image.log") as (made, said):
+    with running(config, root, data, environ, own_namespace, logs / "image.log") as (made, log):
         yield made
-        assert_clean(said)
+        assert_clean(log)
 
 
-def assert_clean(said: Transcript) -> None:
-    """Nothing went wrong in there."""
-    assert not [line for line in said.since(0) if "Traceback" in line or "cannot" in line]
+def assert_clean(log: Transcript) -> None:
+    """Assert that the log has no error."""
+    assert not [line for line in log.since(0) if "Traceback" in line or "cannot" in line]
 
 
 def ask(inside: Namespace, domain: str) -> str:
-    """What the container replies over TCP."""
+    """Return the container's reply over TCP."""
     data = f"postfix {domain}".encode()
     with inside.connect("127.0.0.1", 8461) as connection:
         connection.sendall(b"%d:%b," % (len(data), data))
         return connection.recv(4096).split(b":", 1)[1].rstrip(b",").decode()
 
 
-def test_who_it_is(config: Any) -> None:  # noqa: ANN401 - JSON has any shape
-    """The user is a number other than root's; one volume, one port, a health check."""
+def test_user_volume_and_port(config: Any) -> None:  # noqa: ANN401 - JSON has any shape
+    """The user is a number other than 0; there are one volume, one port and a health check."""
     uid, gid = config["User"].split(":")
     assert uid.isdigit()
     assert gid.isdigit()
@@ -127,7 +127,7 @@ def test_who_it_is(config: Any) -> None:  # noqa: ANN401 - JSON has any shape
 
 
 def test_small(root: Path, trees: dict[str, Path]) -> None:
-    """It holds no more than it needs, and nothing to build with."""
+    """It is small, and has no build tools."""
     size, base = (
         int(subprocess.run(["du", "--summarize", "--bytes", place], check=True,
                            capture_output=True, text=True).stdout.split()[0])
@@ -139,25 +139,27 @@ def test_small(root: Path, trees: dict[str, Path]) -> None:
 
 
 def test_by_buildah_run(images: Images, name: str) -> None:
-    """The image's command works as its own user in a container of buildah's, too."""
+    """The image's command also works in a container of buildah, as its own user."""
     run = ("run", "--isolation=chroot", name, "--")
     assert images.buildah(*run, "id", "-u") == "8461"
     assert images.buildah(*run, "postfix-mta-sts", "version").startswith("postfix-mta-sts ")
 
 
 def test_a_wrong_variable(images: Images, name: str) -> None:
-    """A variable that sets nothing is an error that names it."""
+    """An unknown variable is an error that names it."""
     variable = "POSTFIX_MTA_STS__HTTPS__TIMOUT"
     run = ("run", "--isolation=chroot", f"--env={variable}=30s", name, "--")
     with pytest.raises(NoTreeError, match=f"{variable}: https.timout: unknown key; allowed: "):
         images.buildah(*run, "postfix-mta-sts", "serve")
 
 
-def test_works(container: Container, apart: Namespace, around: World, data: Path) -> None:
-    """On a read-only root, without capabilities, a domain is looked up and kept in the volume."""
-    domain = around.fresh("image")
-    around.policy(domain, "enforce")
-    assert ask(apart, domain) == f"OK secure match=mx.{domain} servername=hostname"
+def test_works(
+    container: Container, own_namespace: Namespace, own_world: World, data: Path
+) -> None:
+    """With a read-only root and no capabilities, a policy is looked up and stored in the volume."""
+    domain = own_world.fresh("image")
+    own_world.policy(domain, "enforce")
+    assert ask(own_namespace, domain) == f"OK secure match=mx.{domain} servername=hostname"
     assert (data / "policies.db").exists()
     status = Path(f"/proc/{container.pid}/status").read_text()
     assert "\nUid:\t8461\t8461\t8461\t8461\n" in status
@@ -169,15 +171,15 @@ def test_works(container: Container, apart: Namespace, around: World, data: Path
 
 
 def test_health(container: Container, config: Any) -> None:  # noqa: ANN401 - JSON has any shape
-    """The health check of the image says that it answers."""
+    """The health check of the image succeeds."""
     done = container.run(config["Healthcheck"]["Test"][1:])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "socketmap 0.0.0.0:8461: answers\n"
 
 
 def test_stop(container: Container) -> None:
-    """SIGTERM, which is all that a container's first process is told, ends it with 0.
+    """SIGTERM, the signal for a container's first process, ends it with 0.
 
-    The last test, for there is one container for all.
+    This must be the last test, since all share one container.
     """
     assert container.stop() == 0

@@ -1,4 +1,4 @@
-"""What a policy does to mail: every mode, every fault of an MX host, over every wire."""
+"""The effect of a policy on mail: each mode, each fault of an MX host, over each protocol."""
 
 import pytest
 
@@ -13,11 +13,11 @@ FAULTS = {
     "self-signed": ("4.7.5", "Server certificate not verified", "self-signed certificate"),
     "no STARTTLS": ("4.7.4", "TLS is required, but was not offered", "TLS is required"),
 }
-"""A sink → how Postfix defers, and what else its log says."""
+"""Sink → status code, reason, and another text in Postfix's log."""
 
 
 def test_enforced_mail_goes_out_verified(wired: Mta, world: World) -> None:
-    """Mode enforce, a fitting certificate: sent as Verified, by SNI of the MX host's name."""
+    """Mode enforce, a matching certificate: sent as Verified, with the MX host as SNI."""
     domain = world.fresh("good")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
@@ -33,7 +33,7 @@ def test_enforced_mail_goes_out_verified(wired: Mta, world: World) -> None:
 def test_enforced_mail_waits_while_the_mx_host_is_at_fault(
     wired: Mta, world: World, sink: str
 ) -> None:
-    """Mode enforce, an MX host that fails it: deferred for that reason, and nothing is given."""
+    """Mode enforce, an MX host that fails the check: deferred, and nothing is delivered."""
     domain = world.fresh("fault")
     world.mail_host(domain, sink)
     world.policy(domain, "enforce")
@@ -43,7 +43,7 @@ def test_enforced_mail_waits_while_the_mx_host_is_at_fault(
 
     assert (seen.status, seen.dsn) == ("deferred", dsn), seen
     assert why in seen.why
-    assert seen.said(logged), seen.log
+    assert seen.logged(logged), seen.log
     assert seen.delay_reason is not None
     assert why in seen.delay_reason
     assert seen.receipts == ()
@@ -54,7 +54,7 @@ def test_enforced_mail_waits_while_the_mx_host_is_at_fault(
 def test_unenforced_mail_goes_out_as_before(
     wired: Mta, world: World, mode: str | None, sink: str
 ) -> None:
-    """Mode testing, mode none, no policy: sent with whatever TLS there is, or none."""
+    """Mode testing, mode none, no policy: sent with any TLS, or none."""
     domain = world.fresh("free")
     world.mail_host(domain, sink)
     if mode:
@@ -77,13 +77,13 @@ def test_mail_does_not_follow_an_mx_record_away_from_the_policy(wired: Mta, worl
     seen = wired.send(domain)
 
     assert (seen.status, seen.dsn) == ("deferred", "4.7.5"), seen
-    assert seen.said("hostname mismatch"), seen.log
+    assert seen.logged("hostname mismatch"), seen.log
     assert seen.delay_reason is not None
     assert seen.receipts == ()
 
 
 def test_a_wildcard_stands_for_one_label(wired: Mta, world: World) -> None:
-    """`mx: *.DOMAIN` takes mx.DOMAIN."""
+    """`mx: *.DOMAIN` matches mx.DOMAIN."""
     domain = world.fresh("wild")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce", mx=[f"*.{domain}"])

@@ -1,4 +1,4 @@
-"""A daemon that ends, in good order or not, and comes back: no mail and no policy is lost."""
+"""The daemon stops or is killed, and starts again: no mail and no policy is lost."""
 
 import contextlib
 import socket
@@ -17,29 +17,33 @@ from tests.e2e.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-HELD_PORT = 8471
-"""Of the daemon whose listening sockets stay open while it is away."""
-MORTAL_PORT = 8481
+ACTIVATED_PORT = 8471
+"""The port of the daemon whose listening sockets stay open while it does not run."""
+KILLED_PORT = 8481
 RESTARTS = 3
 
 
 @pytest.fixture(scope="module")
-def held(
+def activated(
     inside: Namespace,
     mtas: dict[str, Mta],
     settings: dict[str, object],
     folder: Path,
     logs: Path,
 ) -> Iterator[Daemon]:
-    """A daemon that is handed its sockets by whoever starts it, and so can be away unnoticed."""
+    """A daemon that inherits its sockets, so that clients do not notice a restart."""
     folders = [mta.sockets for mta in mtas.values()]
     with contextlib.ExitStack() as stack:
-        sockets = [inside.listen("127.0.0.1", port) for port in (HELD_PORT, HELD_PORT + 1)]
-        sockets += [_listen_unix(unix_path(HELD_PORT, each)) for each in folders]
+        sockets = [
+            inside.listen("127.0.0.1", port) for port in (ACTIVATED_PORT, ACTIVATED_PORT + 1)
+        ]
+        sockets += [_listen_unix(unix_path(ACTIVATED_PORT, each)) for each in folders]
         for each in sockets:
             stack.enter_context(each)
-        told = settings | {"listen": listeners(HELD_PORT, folders)}
-        made = Daemon(inside, folder / "held", logs / "daemon-held.log", told, sockets)
+        own_settings = settings | {"listen": listeners(ACTIVATED_PORT, folders)}
+        made = Daemon(
+            inside, folder / "activated", logs / "daemon-activated.log", own_settings, sockets
+        )
         yield stack.enter_context(running(made))
 
 
@@ -52,19 +56,19 @@ def _listen_unix(path: Path) -> socket.socket:
 
 
 @pytest.fixture
-def mortal(
+def killable(
     inside: Namespace, settings: dict[str, object], mta: Mta, folder: Path, logs: Path
 ) -> Iterator[Daemon]:
-    """A daemon of one test's own, to be killed."""
-    told = settings | {"listen": listeners(MORTAL_PORT, [])}
-    place = folder / f"mortal-{mta.version}"
-    with running(Daemon(inside, place, logs / f"daemon-{place.name}.log", told)) as made:
+    """A daemon for one test, which kills it."""
+    own_settings = settings | {"listen": listeners(KILLED_PORT, [])}
+    place = folder / f"killable-{mta.version}"
+    with running(Daemon(inside, place, logs / f"daemon-{place.name}.log", own_settings)) as made:
         yield made
 
 
 @contextlib.contextmanager
 def _traffic(mta: Mta, domain: str) -> Iterator[list[str]]:
-    """Mail without pause while entered; the list of who it is for grows."""
+    """Submit mail without a pause; yield the growing list of recipients."""
     recipients: list[str] = []
     enough = threading.Event()
 
@@ -84,22 +88,22 @@ def _traffic(mta: Mta, domain: str) -> Iterator[list[str]]:
 @pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("end", [Daemon.stop, Daemon.kill])
 def test_a_restart_under_traffic_defers_nothing(
-    mta: Mta, held: Daemon, world: World, wire: str, end: Callable[[Daemon], None]
+    mta: Mta, activated: Daemon, world: World, wire: str, end: Callable[[Daemon], None]
 ) -> None:
-    """Ended and started again, with mail coming all the while: each message goes out Verified."""
+    """Restarted while mail is submitted: each message is sent as Verified."""
     domain = world.fresh("busy")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
-    mta.use(policy_maps(wire, HELD_PORT))
+    mta.use(policy_maps(wire, ACTIVATED_PORT))
     start = mta.log.mark
 
     with _traffic(mta, domain) as recipients:
         for _ in range(RESTARTS):
             mta.log.wait(r"status=sent", mta.log.mark)
-            end(held)
+            end(activated)
             away = mta.log.mark
-            mta.log.wait(r"postfix/qmgr.*\(queue active\)", away)  # somebody is being waited for
-            held.start()
+            mta.log.wait(r"postfix/qmgr.*\(queue active\)", away)  # a message waits for the daemon
+            activated.start()
 
     for recipient in recipients:
         mta.log.wait(rf"to=<{recipient}>.* status=sent", start)
@@ -112,19 +116,19 @@ def test_a_restart_under_traffic_defers_nothing(
     assert {receipt.sni for receipt in taken} == {f"mx.{domain}"}
 
 
-def test_a_policy_outlives_kill_9(mta: Mta, mortal: Daemon, world: World) -> None:
-    """Killed, DNS and Policy Host dead: the policy is on file, no younger, and enforced."""
+def test_a_policy_outlives_kill_9(mta: Mta, killable: Daemon, world: World) -> None:
+    """Killed, DNS and Policy Host down: the policy is stored with its age, and enforced."""
     domain = world.fresh("survivor")
     world.mail_host(domain, "good")
     world.policy(domain, "enforce")
-    mta.use(policy_maps(SOCKETMAP_TCP, MORTAL_PORT))
+    mta.use(policy_maps(SOCKETMAP_TCP, KILLED_PORT))
     first = mta.send(domain)
     assert (first.status, first.tls(f"mx.{domain}")) == ("sent", "Verified"), first
-    mortal.kill()
-    fetched_at = _fetched_at(mortal.store, domain)
+    killable.kill()
+    fetched_at = _fetched_at(killable.store, domain)
 
     with world.without("dns", "policy host"):
-        mortal.start()
+        killable.start()
         good = mta.send(domain)
         world.mail_host(domain, "wrong name")
         bad = mta.send(domain)
@@ -134,11 +138,11 @@ def test_a_policy_outlives_kill_9(mta: Mta, mortal: Daemon, world: World) -> Non
     assert (bad.status, bad.dsn) == ("deferred", "4.7.5"), bad
     assert bad.delay_reason is not None
     assert bad.receipts == ()
-    assert _fetched_at(mortal.store, domain) == fetched_at
+    assert _fetched_at(killable.store, domain) == fetched_at
 
 
 def _fetched_at(store: Path, domain: str) -> float:
-    """When the policy on file was fetched, in epoch seconds."""
+    """Return when the stored policy was fetched, in epoch seconds."""
     with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
         rows = db.execute("SELECT fetched_at FROM policies WHERE domain = ?", [domain]).fetchall()
     (row,) = rows

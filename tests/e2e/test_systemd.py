@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.asking import ask, asking, secure
+from tests.e2e.client import ask, ask_repeatedly, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, booted, install, with_systemd
 from tests.e2e.namespace import Namespace, namespace
 from tests.e2e.servers import DAEMON_DNS
@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a 
 
 QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
 EXPOSURE_MOST = 1.5
-PATIENCE = 10.0
+TIMEOUT = 10.0
 CONFINED = "confined.service"
-"""A unit under the very restrictions of the daemon's, with a program that tries them."""
+"""A unit with the restrictions of the daemon's, and a program that tests them."""
 TRIES = """\
 import ctypes, errno, mmap, os, socket
 
@@ -69,17 +69,17 @@ REFUSED = {
 
 
 @pytest.fixture(scope="module")
-def apart(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network for these tests alone: the daemon has its usual port."""
+def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
+    """A network namespace for these tests: the daemon uses its default port."""
     with namespace("mta-sts-units", DAEMON_DNS) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def around(apart: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host there."""
+def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
+    """Name servers and Policy Host in it."""
     (folder / "units").mkdir()
-    with running_world(apart, folder / "units", logs / "units-world.log") as made:
+    with running_world(own_namespace, folder / "units", logs / "units-world.log") as made:
         yield made
 
 
@@ -87,12 +87,12 @@ def around(apart: Namespace, folder: Path, logs: Path) -> Iterator[World]:
 def machine(
     request: pytest.FixtureRequest,
     trees: dict[str, Path],
-    apart: Namespace,
-    around: World,
+    own_namespace: Namespace,
+    own_world: World,
     folder: Path,
     logs: Path,
 ) -> Iterator[Machine]:
-    """One Debian after the other, with the daemon installed and running."""
+    """Each Debian, with the daemon installed and running."""
     release: Release = request.param
     place = folder / f"{release.suite}-system"
     place.mkdir()
@@ -100,16 +100,16 @@ def machine(
     try:
         subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
         install(root, wheels(release.suite, place / "wheels"))
-        _configure(root, around)
-        with booted(root, apart, place, logs / f"{release.suite}-boot.log") as made:
+        _configure(root, own_world)
+        with booted(root, own_namespace, place, logs / f"{release.suite}-boot.log") as made:
             yield made
             (logs / f"{release.suite}-unit.log").write_text(made.journal())
     except NoTreeError as error:
         cannot(str(error))
 
 
-def _configure(root: Path, around: World) -> None:
-    shutil.copy(around.ca_file, root / "etc/mta-sts-ca.pem")
+def _configure(root: Path, own_world: World) -> None:
+    shutil.copy(own_world.ca_file, root / "etc/mta-sts-ca.pem")
     listeners = [{"socketmap": "127.0.0.1:8461"}, {"socketmap": f"unix:{QUEUE_SOCKET}"}]
     settings = {
         "listen": listeners,
@@ -126,7 +126,7 @@ def _configure(root: Path, around: World) -> None:
 
 
 def test_started(machine: Machine) -> None:
-    """The unit and its sockets are up, and the daemon took both sockets."""
+    """The unit and its sockets are active, and the daemon uses both sockets."""
     assert machine.unit("ActiveState") == "active"
     journal = machine.journal()
     assert "listening wire=socketmap address=127.0.0.1:8461" in journal
@@ -136,13 +136,13 @@ def test_started(machine: Machine) -> None:
     assert "postfix.service" in order
 
 
-def test_who_it_is(machine: Machine) -> None:
-    """The process is the static user, without capabilities, and with a filter of system calls."""
+def test_user_and_privileges(machine: Machine) -> None:
+    """The process has the static user, no capabilities, and a filter of system calls."""
     pid = machine.unit("MainPID")
     status = dict(
-        line.split(":\t", 1) for line in machine.told("cat", f"/proc/{pid}/status").splitlines()
+        line.split(":\t", 1) for line in machine.output("cat", f"/proc/{pid}/status").splitlines()
     )
-    uid = machine.told("id", "--user", "postfix-mta-sts")
+    uid = machine.output("id", "--user", "postfix-mta-sts")
     assert uid != "0"
     assert status["Uid"].split() == [uid] * 4
     for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -150,88 +150,92 @@ def test_who_it_is(machine: Machine) -> None:
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
-def test_what_is_refused(machine: Machine) -> None:
-    """The restrictions are at work: nothing but its two folders, no executable memory."""
-    machine.told("systemctl", "start", CONFINED)
+def test_restrictions_are_in_force(machine: Machine) -> None:
+    """Only the two folders are writable, and memory cannot be made executable."""
+    machine.output("systemctl", "start", CONFINED)
     said = re.findall(r"^(\w+) (done|E[A-Z]+)$", machine.journal(CONFINED), re.MULTILINE)
     assert dict(said) == REFUSED | {"executable": dict(said)["executable"]}
-    assert dict(said)["executable"] in {"EPERM", "EACCES"}  # by a filter, or by the kernel itself
+    assert dict(said)["executable"] in {"EPERM", "EACCES"}  # from a filter, or from the kernel
 
 
-def test_works_under_it(machine: Machine, apart: Namespace, around: World) -> None:
-    """Under these restrictions a domain is looked up over DNS and HTTPS, and kept on file."""
-    domain = around.fresh("confined")
-    around.policy(domain, "enforce")
-    assert ask(apart, domain) == secure(domain)
-    assert ask(apart, around.fresh("none")) == "NOTFOUND "
-    listing = machine.told("stat", "--format=%U %a", "/var/lib/postfix-mta-sts/policies.db")
+def test_looks_up_under_the_restrictions(
+    machine: Machine, own_namespace: Namespace, own_world: World
+) -> None:
+    """Under the restrictions a domain is looked up over DNS and HTTPS, and stored."""
+    domain = own_world.fresh("confined")
+    own_world.policy(domain, "enforce")
+    assert ask(own_namespace, domain) == secure(domain)
+    assert ask(own_namespace, own_world.fresh("none")) == "NOTFOUND "
+    listing = machine.output("stat", "--format=%U %a", "/var/lib/postfix-mta-sts/policies.db")
     assert listing.split()[0] == "postfix-mta-sts"
-    assert machine.told("postfix-mta-sts", "healthcheck") == "socketmap 127.0.0.1:8461: answers"
+    assert machine.output("postfix-mta-sts", "healthcheck") == "socketmap 127.0.0.1:8461: answers"
 
 
-def test_socket_in_the_chroot(machine: Machine, around: World) -> None:
-    """Postfix's own user may ask through the socket in its queue directory, and nobody else."""
-    domain = around.fresh("chroot")
-    around.policy(domain, "enforce")
+def test_socket_in_the_chroot(machine: Machine, own_world: World) -> None:
+    """Only Postfix's user can use the socket in its queue directory."""
+    domain = own_world.fresh("chroot")
+    own_world.policy(domain, "enforce")
     table = f"socketmap:unix:{QUEUE_SOCKET}:postfix"
     done = machine.run("postmap", "-q", domain, table, user="postfix")
     assert done.stdout.strip() == secure(domain).removeprefix("OK ")
     assert machine.run("postmap", "-q", domain, table, user="nobody").returncode != 0
 
 
-def test_restart_loses_no_look_up(machine: Machine, apart: Namespace, around: World) -> None:
-    """Who asks while the service restarts is answered: systemd holds the socket."""
-    domain = around.fresh("restart")
-    around.policy(domain, "enforce")
+def test_restart_loses_no_look_up(
+    machine: Machine, own_namespace: Namespace, own_world: World
+) -> None:
+    """Look-ups during a restart are answered: systemd holds the socket."""
+    domain = own_world.fresh("restart")
+    own_world.policy(domain, "enforce")
     before = machine.unit("MainPID")
-    with asking(apart, domain) as replies:
+    with ask_repeatedly(own_namespace, domain) as replies:
         for _ in range(2):
-            machine.told("systemctl", "restart", UNIT)
+            machine.output("systemctl", "restart", UNIT)
     assert set(replies) == {secure(domain)}
     assert machine.unit("MainPID") != before
 
 
 def eventually(holds: Callable[[], object]) -> None:
-    """Wait until this holds: for systemd a reload may be over when the signal has been sent."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until this is true: systemd may report a reload as done after the signal."""
+    deadline = time.monotonic() + TIMEOUT
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
 def test_reload(machine: Machine) -> None:
-    """The same process takes up a configuration, and refuses a bad one; STATUS= tells."""
+    """The same process applies a configuration, and refuses a bad one; STATUS= shows it."""
     pid = machine.unit("MainPID")
     good = (machine.root / CONFIG).read_text()
     try:
         (machine.root / CONFIG).write_text(json.dumps({"lookup": {"timeout": "soon"}}))
-        machine.told("systemctl", "reload", UNIT)
+        machine.output("systemctl", "reload", UNIT)
         bad = "reload failed: /etc/postfix-mta-sts.yml:1: lookup.timeout: "
         eventually(lambda: machine.unit("StatusText").startswith(bad))
     finally:
         (machine.root / CONFIG).write_text(good)
-    machine.told("systemctl", "reload", UNIT)
+    machine.output("systemctl", "reload", UNIT)
     counted = re.compile("[0-9]+ polic(y|ies); [0-9]+ look-ups?")
     eventually(lambda: counted.match(machine.unit("StatusText")))
     assert machine.unit("MainPID") == pid
 
 
-def test_what_postfix_does_is_seen(machine: Machine) -> None:
-    """Under these restrictions postconf can be run: `dane.mode: auto` goes by main.cf."""
+def test_postconf_can_be_run(machine: Machine) -> None:
+    """Under the restrictions postconf can be run: `dane.mode: auto` follows main.cf."""
     main_cf = machine.root / "etc/postfix/main.cf"
     before = main_cf.read_text() if main_cf.exists() else ""
     main_cf.write_text("compatibility_level = 3.6\nsmtp_dns_support_level = enabled\n")
     try:
-        machine.told("systemctl", "reload", UNIT)
+        machine.output("systemctl", "reload", UNIT)
         eventually(lambda: "smtp_dns_support_level is enabled in Postfix" in machine.journal())
     finally:
         main_cf.write_text(before)
 
 
 def test_exposure(machine: Machine) -> None:
-    """systemd-analyze gives at most 1.5, and has nothing to say against the units."""
+    """systemd-analyze gives at most 1.5, and finds no fault in the units."""
     analyze = ("systemd-analyze", "security", "--no-pager", UNIT)
-    verdict = re.search(rf"exposure level for {UNIT}: ([0-9.]+)", machine.told(*analyze))
+    verdict = re.search(rf"exposure level for {UNIT}: ([0-9.]+)", machine.output(*analyze))
     assert verdict
     assert float(verdict[1]) <= EXPOSURE_MOST
     units = [UNIT, "postfix-mta-sts.socket", "postfix-mta-sts-chroot.socket"]
@@ -242,33 +246,37 @@ def test_exposure(machine: Machine) -> None:
 
 
 class TestWatchdog:
-    """A daemon that does not answer is killed and started anew."""
+    """A daemon that does not answer is killed and restarted."""
 
     @pytest.fixture
-    def quick(self, machine: Machine) -> Iterator[None]:
+    def short_watchdog(self, machine: Machine) -> Iterator[None]:
         """A watchdog of two seconds."""
         folder = f"/run/systemd/system/{UNIT}.d"
         text = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\n"
-        machine.told("sh", "-c", f"mkdir -p {folder}; printf '{text}' > {folder}/quick.conf")
-        machine.told("systemctl", "daemon-reload")
-        machine.told("systemctl", "restart", UNIT)
+        machine.output(
+            "sh", "-c", f"mkdir -p {folder}; printf '{text}' > {folder}/short_watchdog.conf"
+        )
+        machine.output("systemctl", "daemon-reload")
+        machine.output("systemctl", "restart", UNIT)
         yield
-        machine.told("rm", "-r", folder)
-        machine.told("systemctl", "daemon-reload")
-        machine.told("systemctl", "restart", UNIT)
+        machine.output("rm", "-r", folder)
+        machine.output("systemctl", "daemon-reload")
+        machine.output("systemctl", "restart", UNIT)
 
-    @pytest.mark.usefixtures("quick")
-    def test_stuck(self, machine: Machine, apart: Namespace, around: World) -> None:
-        """Fed it lives on; stuck it is killed, and who asks meanwhile is answered by the next."""
-        domain = around.fresh("watchdog")
-        around.policy(domain, "enforce")
-        assert ask(apart, domain) == secure(domain)
+    @pytest.mark.usefixtures("short_watchdog")
+    def test_a_stuck_daemon_is_replaced(
+        self, machine: Machine, own_namespace: Namespace, own_world: World
+    ) -> None:
+        """While it notifies, it runs; when stuck, it is killed, and its successor answers."""
+        domain = own_world.fresh("watchdog")
+        own_world.policy(domain, "enforce")
+        assert ask(own_namespace, domain) == secure(domain)
         pid = machine.unit("MainPID")
         until = time.monotonic() + 3  # one and a half of its intervals
         while time.monotonic() < until:
-            assert ask(apart, domain) == secure(domain)
+            assert ask(own_namespace, domain) == secure(domain)
         assert machine.unit("MainPID") == pid
-        machine.told("sh", "-c", f"kill -STOP {pid}")
-        assert ask(apart, domain) == secure(domain)
+        machine.output("sh", "-c", f"kill -STOP {pid}")
+        assert ask(own_namespace, domain) == secure(domain)
         assert machine.unit("MainPID") != pid
         assert "Watchdog timeout" in machine.journal()

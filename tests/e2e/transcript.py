@@ -1,16 +1,16 @@
-"""What a program says, line by line: kept in a file for people, waited for by tests."""
+"""Reads the output of a program: a copy for people, lines to wait for by tests."""
 
 import re
 import threading
 from pathlib import Path
 from typing import IO
 
-PATIENCE = 60.0
-"""Seconds that a test waits for a line at most; only a failing test ever waits so long."""
+TIMEOUT = 60.0
+"""Seconds that a test waits for a line at most; only a failing test waits that long."""
 
 
 class Transcript:
-    """Reads `stream` to its end in a thread of its own; `path` gets a copy."""
+    """Reads `stream` to its end in a thread of its own, and writes a copy to `path`."""
 
     def __init__(self, stream: IO[str], path: Path) -> None:
         self._lines: list[str] = []
@@ -21,19 +21,19 @@ class Transcript:
 
     @property
     def mark(self) -> int:
-        """Where the next line will be."""
+        """The index of the next line."""
         with self._changed:
             return len(self._lines)
 
     def since(self, mark: int) -> list[str]:
-        """The lines from `mark` on."""
+        """Return the lines from `mark` on."""
         with self._changed:
             return self._lines[mark:]
 
     def wait(self, pattern: str, mark: int = 0) -> re.Match[str]:
-        """The first match of a regular expression from `mark` on, waited for.
+        """Wait for the first match of a regular expression from `mark` on, and return it.
 
-        Raises AssertionError when the program ends or `PATIENCE` does before it comes.
+        Raises AssertionError if the program ends first, or after `TIMEOUT` seconds.
         """
         found: re.Match[str] | None = None
 
@@ -46,14 +46,14 @@ class Transcript:
             return self._ended
 
         with self._changed:
-            self._changed.wait_for(look, PATIENCE)
+            self._changed.wait_for(look, TIMEOUT)
             tail = "\n".join(self._lines[-40:])
         assert found, f"no line matches {pattern!r}; the last ones are:\n{tail}"
         return found
 
     def end(self) -> None:
         """Wait until everything is read."""
-        self._reader.join(PATIENCE)
+        self._reader.join(TIMEOUT)
 
     def _read(self, stream: IO[str], path: Path) -> None:
         with stream, path.open("a", buffering=1) as copy:

@@ -1,10 +1,10 @@
-"""Two Debian systems in folders, each with its own Postfix: 12 has 3.7, 13 has 3.10 and the DNS.
+"""Two Debian systems in folders: 12 with Postfix 3.7, 13 with Postfix 3.10 and DNS servers.
 
-Built once with debootstrap, from the mirror that this machine's apt uses, and kept in
-${XDG_CACHE_HOME:-~/.cache}/postfix-mta-sts; a tree that does not work is built anew. Nothing is
-started in a tree here, and nothing of the machine's own Postfix is touched.
+debootstrap builds them once, from the mirror that this machine's apt uses, in
+${XDG_CACHE_HOME:-~/.cache}/postfix-mta-sts; a tree that does not work is built again. This module
+starts nothing in a tree. The machine's own Postfix is not touched.
 
-`python -m tests.e2e.trees` builds what is missing and prints where it is.
+`python -m tests.e2e.trees` builds missing trees and prints their paths.
 """
 
 import fcntl
@@ -20,28 +20,28 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A Debian release and the Postfix that it must have."""
+    """A Debian release and the version of its Postfix."""
 
     suite: str
     postfix: str
     servers: tuple[str, ...] = ()
-    """Packages besides, each with a program of its name in /usr/sbin."""
+    """Additional packages, each with a program of its name in /usr/sbin."""
 
 
-# The DNS servers come this way, and not by the machine's apt, since they would be started there.
+# The machine's apt would start the DNS servers, so they are installed here.
 WITH_DNS: Final = Release("trixie", "3.10", ("nsd", "unbound"))
 RELEASES: Final = (Release("bookworm", "3.7"), WITH_DNS)
 
 _UNNEEDED: Final = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man")
-"""Removed, so that copies of a tree are small."""
+"""Removed to keep copies of a tree small."""
 
 
 class NoTreeError(Exception):
-    """This machine cannot build a tree; `str()` says why."""
+    """This machine cannot build a tree; `str()` is the reason."""
 
 
 def tree(release: Release) -> Path:
-    """The folder of a release's tree, built if need be; copy it, it is kept as it is.
+    """Return the folder of a release's tree, built if it is missing; copy it before a change.
 
     Raises `NoTreeError`.
     """
@@ -55,7 +55,7 @@ def tree(release: Release) -> Path:
 
 
 def extended(place: Path, suffix: str, packages: Sequence[str]) -> Path:
-    """A tree with further packages of its Debian, kept beside it; copy it. Raises `NoTreeError`."""
+    """Return a copy of a tree with more of its Debian's packages. Raises `NoTreeError`."""
     more = place.with_name(f"{place.name}-{suffix}")
     with more.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -99,7 +99,7 @@ def _build(place: Path, release: Release) -> None:
     packages = ",".join(("postfix", *release.servers))
     options = ("--variant=minbase", f"--include={packages}")
     _run("debootstrap", "--foreign", *options, release.suite, str(new), _mirror())
-    # Before anything is configured: no package may start what it brings (invoke-rc.d(8)).
+    # Set before any package is configured: packages must not start services (invoke-rc.d(8)).
     no_start = new / "usr/sbin/policy-rc.d"
     no_start.write_text("#!/bin/sh\nexit 101\n")
     no_start.chmod(0o755)
@@ -113,7 +113,7 @@ def _build(place: Path, release: Release) -> None:
 
 
 def _mirror() -> str:
-    """The address from which apt has this machine's own Debian packages."""
+    """Return the mirror from which apt gets this machine's Debian packages."""
     fields = "$(ORIGIN)|$(LABEL)|$(CODENAME)|$(REPO_URI)"
     for line in _run("apt-get", "indextargets", "--format", fields).splitlines():
         origin, label, codename, address = line.split("|")

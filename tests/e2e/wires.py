@@ -1,6 +1,6 @@
-"""Where a daemon listens and how main.cf says so: the same three ways for every test.
+"""The listeners of a daemon and the matching lines of main.cf, the same three for every test.
 
-A port number is a daemon's own; the port after it is its tcp_table's.
+Each daemon has its own port for socketmap; the next port is for tcp_table.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Final
 from tests.e2e.mta import PUBLIC
 
 PORT: Final = 8461
-"""Of the daemon that most tests share."""
+"""The port of the daemon that most tests share."""
 
 SOCKETMAP_TCP: Final = "socketmap TCP"
 SOCKETMAP_UNIX: Final = "socketmap UNIX"
@@ -19,7 +19,7 @@ WIRES: Final = (SOCKETMAP_TCP, SOCKETMAP_UNIX, TCP_TABLE)
 
 
 def listeners(port: int, folders: Iterable[Path]) -> list[dict[str, str]]:
-    """`listen` of a configuration; each folder gets a socket for the Postfix that sees it."""
+    """Return `listen` of a configuration, with a UNIX socket in each folder."""
     return [
         {"socketmap": f"127.0.0.1:{port}"},
         {"tcp_table": f"127.0.0.1:{port + 1}"},
@@ -28,12 +28,12 @@ def listeners(port: int, folders: Iterable[Path]) -> list[dict[str, str]]:
 
 
 def unix_path(port: int, folder: Path) -> Path:
-    """The socket of a daemon in a Postfix's folder."""
+    """Return the path of a daemon's socket in a folder."""
     return folder / f"{port}.sock"
 
 
 def policy_maps(wire: str, port: int, map_name: str = "postfix") -> str:
-    """`smtp_tls_policy_maps` of main.cf for a wire."""
+    """Return `smtp_tls_policy_maps` of main.cf for a protocol."""
     return {
         SOCKETMAP_TCP: f"socketmap:inet:127.0.0.1:{port}:{map_name}",
         SOCKETMAP_UNIX: f"socketmap:unix:{PUBLIC}/{port}.sock:{map_name}",

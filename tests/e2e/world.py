@@ -1,6 +1,6 @@
-"""The world as a test arranges it: who publishes what, which servers live, what they received.
+"""Controls the servers of a test: their records, policies, outages and received mail.
 
-Border: the servers themselves are `servers.py`, in a process of their own.
+The servers themselves run in a process of their own, see `servers.py`.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from tests.e2e.servers import POLICY_HOST
 from tests.e2e.sinks import SINKS, Receipt
 
 TTL: Final = 60
-"""Seconds, of every record. Less would change nothing: lifecycle.RECHECK_LEAST."""
+"""Seconds, for every record. A smaller one has no effect: lifecycle.RECHECK_LEAST."""
 
 
 class World:
-    """A handle on the running servers; made by `world`."""
+    """The running servers; created by `world`."""
 
     def __init__(self, process: subprocess.Popen[str], ca_file: Path) -> None:
         self._process = process
@@ -29,67 +29,67 @@ class World:
         self.ca_file: Final = ca_file
 
     def fresh(self, label: str) -> str:
-        """A domain name that nobody has used before: one test's trouble is not the next one's."""
+        """Return an unused domain name, so that a deferral in one test does not affect another."""
         return f"{label}-{next(self._names)}.test"
 
     def mail_host(self, domain: str, sink: str, *, label: str = "mx") -> None:
-        """Let the domain's only MX host be `LABEL.DOMAIN`, which is the sink of that name."""
+        """Set the domain's only MX host, `LABEL.DOMAIN`, to the sink of that name."""
         host = f"{label}.{domain}"
         self._records({f"{domain} MX": [f"10 {host}."], f"{host} A": [SINKS[sink][0]]})
 
     def policy(
         self, domain: str, mode: str, *, mx: Sequence[str] = (), policy_id: str = "1"
     ) -> None:
-        """Let the domain publish a policy; without `mx` it is for `mx.DOMAIN`."""
+        """Publish a policy for the domain; without `mx` it names `mx.DOMAIN`."""
         lines = ["version: STSv1", f"mode: {mode}"]
         lines += [f"mx: {pattern}" for pattern in mx or [f"mx.{domain}"]]
         text = "\r\n".join([*lines, "max_age: 604800", ""])
-        self._tell("policy", host=f"mta-sts.{domain}", text=text)
+        self._send("policy", host=f"mta-sts.{domain}", text=text)
         self._records({
             f"_mta-sts.{domain} TXT": [f'"v=STSv1; id={policy_id};"'],
             f"mta-sts.{domain} A": [POLICY_HOST],
         })  # fmt: skip
 
     def wants_reports(self, domain: str) -> None:
-        """Let the domain ask for TLS reports (RFC 8460 §3): only then Postfix makes any."""
+        """Publish a record for TLS reports (RFC 8460 §3), without which Postfix creates none."""
         record = f'"v=TLSRPTv1; rua=mailto:reports@{domain}"'
         self._records({f"_smtp._tls.{domain} TXT": [record]})
 
     def tlsa(self, sink: str, host: str) -> str:
-        """The TLSA data for what a sink shows under a host's name."""
-        data: str = self._tell("tlsa", sink=sink, host=host)
+        """Return the TLSA data of a sink's certificate for a host."""
+        data: str = self._send("tlsa", sink=sink, host=host)
         return data
 
     def forge(self, forged: Mapping[str, Sequence[str]]) -> None:
-        """Let somebody lie on the way to the signed zones from now on; see `Forger`."""
-        self._tell("forge", forged=forged)
+        """Forge answers on the way to the signed zones from now on; see `Forger`."""
+        self._send("forge", forged=forged)
 
     @contextlib.contextmanager
     def without(self, *servers: str) -> Iterator[None]:
-        """Let `dns` (the daemon's, not Postfix's) or `policy host` be dead while entered."""
+        """Stop `dns` (the daemon's, not Postfix's) or `policy host` while the context is open."""
         for server in servers:
-            self._tell("stop", server=server)
+            self._send("stop", server=server)
         try:
             yield
         finally:
             for server in servers:
-                self._tell("start", server=server)
+                self._send("start", server=server)
 
-    def receipts(self, whom: str) -> list[Receipt]:
-        """What the sinks took for a recipient, or for everybody at `@DOMAIN`."""
-        return [Receipt(**each) for each in self._tell("receipts", whom=whom)]
+    def receipts(self, suffix: str) -> list[Receipt]:
+        """Return what the sinks received for a recipient, or for all at `@DOMAIN`."""
+        return [Receipt(**each) for each in self._send("receipts", suffix=suffix)]
 
     def _records(self, zone: dict[str, list[str]]) -> None:
-        self._tell("records", zone=zone, ttl=TTL)
+        self._send("records", zone=zone, ttl=TTL)
 
-    def _tell(self, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON has any shape
+    def _send(self, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON has any shape
         assert self._process.stdin
         self._process.stdin.write(json.dumps([command, arguments]) + "\n")
         self._process.stdin.flush()
         return self.answer()
 
     def answer(self) -> Any:  # noqa: ANN401 - JSON has any shape
-        """The next line from the servers."""
+        """Return the next line from the servers."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         assert line, "the servers have ended: see their log"
@@ -98,7 +98,7 @@ class World:
 
 @contextlib.contextmanager
 def world(inside: Namespace, folder: Path, log: Path) -> Iterator[World]:
-    """A world that lives while entered; `folder` gets its CA, `log` its troubles."""
+    """Run the servers while the context is open; write their CA to `folder`, errors to `log`."""
     command = inside.command(sys.executable, "-m", "tests.e2e.servers", folder)
     with (
         log.open("w") as stderr,

@@ -1,8 +1,8 @@
-"""The daemon's own eyes for DANE, without the daemon: `judged` runs them in the namespace.
+"""Runs the daemon's DANE client in the namespace, without the daemon.
 
-    python -m tests.e2e.judge NAMESERVER DOMAIN...
+    python -m tests.e2e.dane_verdicts NAMESERVER DOMAIN...
 
-prints, as JSON, whether the name server validates, and what it says of each domain.
+prints, as JSON, whether the name server validates, and the verdict on each domain.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from postfix_mta_sts.network.dnssec import DnssecClient
 from tests.e2e.namespace import Namespace
 
 
-def judged(
+def dane_verdicts(
     inside: Namespace, nameserver: str, domains: Sequence[str]
 ) -> tuple[bool, dict[str, DaneKind]]:
-    """Whether a name server validates, and what it says of domains."""
-    command = inside.command(sys.executable, "-m", "tests.e2e.judge", nameserver, *domains)
+    """Return whether a name server validates, and its verdict on each domain."""
+    command = inside.command(sys.executable, "-m", "tests.e2e.dane_verdicts", nameserver, *domains)
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     validates, kinds = json.loads(done.stdout)
     return validates, {domain: DaneKind(kind) for domain, kind in kinds.items()}
 
 
-async def _judge(nameserver: str, domains: Sequence[str]) -> tuple[bool, dict[str, DaneKind]]:
+async def _look_up(nameserver: str, domains: Sequence[str]) -> tuple[bool, dict[str, DaneKind]]:
     dns = DnssecClient([nameserver])
     dane = DaneClient(dns)
     kinds = {domain: (await dane.look_up_dane(parse_domain(domain))).kind for domain in domains}
@@ -36,4 +36,4 @@ async def _judge(nameserver: str, domains: Sequence[str]) -> tuple[bool, dict[st
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(_judge(sys.argv[1], sys.argv[2:]))))
+    sys.stdout.write(json.dumps(asyncio.run(_look_up(sys.argv[1], sys.argv[2:]))))

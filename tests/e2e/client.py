@@ -1,24 +1,21 @@
-"""Postfix's part, on a machine with the daemon at its usual port: one question, or many.
-
-Border: the wire as a client sees it, without Postfix; in the network namespace of the test.
-"""
+"""A socketmap client for a daemon at its default port, in the network namespace of the test."""
 
 import contextlib
 import threading
 from collections.abc import Iterator
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.transcript import PATIENCE
+from tests.e2e.transcript import TIMEOUT
 
 PORT = 8461
 
 
 def ask(inside: Namespace, key: str) -> str:
-    """What the daemon replies over TCP; a connection that is closed is tried again, once."""
+    """Return the reply over TCP; retry once if the connection is closed, as Postfix does."""
     data = f"postfix {key}".encode()
     for last in (False, True):
         with inside.connect("127.0.0.1", PORT) as connection:
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT)
             with contextlib.suppress(ConnectionError):
                 connection.sendall(b"%d:%b," % (len(data), data))
                 if reply := connection.recv(4096):
@@ -33,10 +30,10 @@ def secure(domain: str) -> str:
 
 
 @contextlib.contextmanager
-def asking(inside: Namespace, key: str) -> Iterator[list[str]]:
-    """All replies to a question that is asked without a pause, and once more at the end.
+def ask_repeatedly(inside: Namespace, key: str) -> Iterator[list[str]]:
+    """Ask without a pause, and once more at the end; yield the list of replies.
 
-    An error, such as a connection that is refused, is a reply too.
+    An error, such as a refused connection, counts as a reply.
     """
     replies: list[str] = []
     over = threading.Event()
