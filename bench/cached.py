@@ -1,4 +1,4 @@
-"""Shapes in which every answer is in memory: at Postfix's pace, alone, pipelined, by tcp_table.
+"""Shapes in which every answer is in memory: at Postfix's pace, alone, by tcp_table.
 
 Border: the keys are few and were all asked for before. The floor's answer is as long as the
 daemon's.
@@ -22,7 +22,7 @@ _FLOOR_REPLIES = {
     "policy": "OK secure match=mx1.d500.bench.test:mx2.d500.bench.test servername=hostname",
     "absence": "NOTFOUND ",
 }
-_TRANSPORTS = ("TCP", "UNIX")
+TRANSPORTS: Final = ("TCP", "UNIX")
 
 
 def warm(server: Serving, key: str, numbers: int) -> None:
@@ -37,7 +37,7 @@ def _warmed(servers: Servers, keys: int, *, sqlite: bool = False) -> Iterator[li
     """This daemon and the peers, one for each transport, with everything in memory."""
     with contextlib.ExitStack() as stack:
         warmed = [stack.enter_context(servers.daemon())]
-        warmed += [stack.enter_context(servers.peer(transport)) for transport in _TRANSPORTS]
+        warmed += [stack.enter_context(servers.peer(transport)) for transport in TRANSPORTS]
         if sqlite:
             warmed.append(stack.enter_context(servers.peer(sqlite=True)))
         for server in warmed:
@@ -46,7 +46,7 @@ def _warmed(servers: Servers, keys: int, *, sqlite: bool = False) -> Iterator[li
         yield warmed
 
 
-def _compare(bench: Bench, name: str, clients: int, depth: int, kinds: tuple[str, ...]) -> None:
+def _compare(bench: Bench, name: str, clients: int, kinds: tuple[str, ...]) -> None:
     """Every server by every transport, in turn, round after round."""
     keys = bench.scaled(KEYS)
     with contextlib.ExitStack() as stack:
@@ -55,40 +55,35 @@ def _compare(bench: Bench, name: str, clients: int, depth: int, kinds: tuple[str
         for round_ in range(bench.rounds):
             progress(f"{name}: round {round_ + 1}")
             for kind in kinds:
-                for transport in _TRANSPORTS:
+                for transport in TRANSPORTS:
                     for server in (floors[kind], *servers):
                         if address := server.at.get(transport):
                             load = Load(
                                 _KINDS[kind],
                                 numbers=keys,
                                 clients=clients,
-                                depth=depth,
                                 seconds=bench.seconds,
                             )
-                            _warm_up(load, server, transport)
+                            warm_up(load, server, transport)
                             bench.measure(_shape(name, kind, transport), server, address, load)
 
 
-def _warm_up(load: Load, server: Serving, transport: str) -> None:
+def warm_up(load: Load, server: Serving, transport: str) -> None:
+    """Run the load for a short time before it is measured."""
     Load(
         load.key,
         numbers=load.numbers,
         clients=load.clients,
-        depth=load.depth,
         seconds=_WARMING,
     ).run(server.at[transport])
 
 
 def _at_postfix_pace(bench: Bench) -> None:
-    _compare(bench, "50 clients", clients=50, depth=1, kinds=("policy", "absence"))
+    _compare(bench, "50 clients", clients=50, kinds=("policy", "absence"))
 
 
 def _alone(bench: Bench) -> None:
-    _compare(bench, "1 client", clients=1, depth=1, kinds=("policy",))
-
-
-def _pipelined(bench: Bench) -> None:
-    _compare(bench, "50 clients, 16 in flight", clients=50, depth=16, kinds=("policy",))
+    _compare(bench, "1 client", clients=1, kinds=("policy",))
 
 
 def _tcp_table(bench: Bench) -> None:
@@ -112,7 +107,7 @@ def _of_floor(shape: str, figure: str, factor: float) -> Mark:
 
 def _paced_lines() -> Iterator[Line]:
     for kind in _KINDS:
-        for transport in _TRANSPORTS:
+        for transport in TRANSPORTS:
             shape = _shape("50 clients", kind, transport)
             of_peer = Mark(0.25, Cell(shape, CPU, PEER), PEER)
             yield Line(shape, CPU, (_of_floor(shape, CPU, 2.0), of_peer), go="20.8")
@@ -121,16 +116,10 @@ def _paced_lines() -> Iterator[Line]:
 
 
 def _alone_lines() -> Iterator[Line]:
-    for transport in _TRANSPORTS:
+    for transport in TRANSPORTS:
         shape = _shape("1 client", "policy", transport)
         yield Line(shape, P50, (_of_floor(shape, P50, 2.0),))
         yield Line(shape, CPU, go="26.3")
-
-
-def _pipelined_lines() -> Iterator[Line]:
-    for transport in _TRANSPORTS:
-        shape = _shape("50 clients, 16 in flight", "policy", transport)
-        yield Line(shape, CPU, (_of_floor(shape, CPU, 5.0),), go="14.8")
 
 
 _SOCKETMAP = Cell("socketmap, 50 clients", CPU, DAEMON)
@@ -138,7 +127,6 @@ _SOCKETMAP = Cell("socketmap, 50 clients", CPU, DAEMON)
 SHAPES: Final = (
     Shape("cached", _at_postfix_pace, tuple(_paced_lines())),
     Shape("alone", _alone, tuple(_alone_lines())),
-    Shape("pipelined", _pipelined, tuple(_pipelined_lines())),
     Shape(
         "tcp_table",
         _tcp_table,

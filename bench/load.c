@@ -1,23 +1,24 @@
-/* Asks, counts and times: N connections, D requests in flight on each.
+/* Load generator: N connections, one request in flight on each, as Postfix does it.
  *
- * Border: one thread, epoll, socketmap or tcp_table, TCP or UNIX. It does not judge; it prints
- * one JSON object. Latencies are kept in a histogram whose steps are below 1 %.
+ * One thread, epoll, socketmap or tcp_table over TCP or UNIX. It counts and times the replies and
+ * prints one JSON object; it does not judge them. Latencies are stored in a histogram whose steps
+ * are below 1 %.
  *
  *     load [OPTION VALUE]... ADDRESS     ADDRESS: tcp:PORT of 127.0.0.1, or unix:PATH
  *
  *     -w wire        socketmap (default) or tcp_table
  *     -c clients     connections (50)
- *     -d depth       requests in flight on each (1: Postfix's way)
- *     -k key         '%' in it becomes a number
- *     -f first       the least number (0)
+ *     -k key         '%' in it is replaced by a number
+ *     -f first       the lowest number (0)
  *     -m numbers     how many numbers; each request takes one at random; 0: each number once, in
  *                    order (0)
- *     -n count       requests in all (as many as time allows)
- *     -t seconds     in which it asks (10); what is unanswered then is waited for 5 seconds more
- *     -r rate        requests a second in all, at even distances, each timed from when it was
- *                    due (0: the next follows the reply)
+ *     -n count       requests in total (as many as time allows)
+ *     -t seconds     time during which requests are sent (10); replies that are outstanding then
+ *                    are awaited for 5 more seconds
+ *     -r rate        requests per second in total, evenly spaced, each timed from when it was
+ *                    due (0: the next request follows the reply)
  *
- * Without -r a client asks again as soon as it is answered.
+ * Without -r a client sends its next request as soon as it receives a reply.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,28 +37,27 @@
 #include <unistd.h>
 
 enum { KEY_MOST = 256, REQUEST_MOST = KEY_MOST + 32, IN_MOST = 65536, EVENTS = 256 };
-enum { PATIENCE = 5 };
+enum { TIMEOUT = 5 };
 enum { STEPS_BITS = 8, STEPS = 1 << STEPS_BITS, OCTAVES = 40 };
 
 static const uint64_t SECOND = 1000000000u;
 
 struct client {
     int fd;
-    unsigned in_flight;
-    uint64_t *sent; /* when, a ring of `depth` */
-    unsigned oldest;
-    char *out;
+    bool waiting;  /* for a reply */
+    uint64_t sent; /* when its request was sent or due */
+    char out[REQUEST_MOST];
     size_t out_size;
     size_t got;
     char *in;
 };
 
 static bool tcp_table;
-static unsigned clients_count = 50, depth = 1;
+static unsigned clients_count = 50;
 static const char *key = "example.test";
 static uint64_t first, numbers, most = UINT64_MAX, rate;
 static double seconds = 10;
-static uint64_t last; /* when it asks no more */
+static uint64_t last; /* no request is sent from this time on */
 
 static uint64_t asked, found, absent, errors, lost;
 static uint64_t histogram[OCTAVES * STEPS], longest;
@@ -76,7 +76,7 @@ static uint64_t now(void)
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-/* Latencies: below STEPS exactly, from there on STEPS / 2 steps to each octave. */
+/* Latencies: exact below STEPS, then STEPS / 2 steps for each octave. */
 
 static unsigned step_of(uint64_t ns)
 {
@@ -153,11 +153,11 @@ static size_t put_request(char *to)
 
 static void lose(struct client *client)
 {
-    lost += client->in_flight;
-    errors += client->in_flight == 0;
+    lost += client->waiting;
+    errors += !client->waiting;
     close(client->fd);
     client->fd = -1;
-    client->in_flight = depth; /* nothing more is asked here */
+    client->waiting = true; /* so that no more requests are sent here */
 }
 
 static void watch(int epoll, int how, struct client *client, bool writable)
@@ -188,9 +188,10 @@ static void flush(int epoll, struct client *client)
 
 static bool ask(struct client *client, uint64_t at)
 {
-    if (asked >= most || at >= last || client->in_flight >= depth)
+    if (asked >= most || at >= last || client->waiting)
         return false;
-    client->sent[(client->oldest + client->in_flight++) % depth] = at;
+    client->waiting = true;
+    client->sent = at;
     client->out_size += put_request(client->out + client->out_size);
     asked++;
     return true;
@@ -198,7 +199,7 @@ static bool ask(struct client *client, uint64_t at)
 
 /* Replies */
 
-/* The size of the reply at the front, its frame included; 0: not all of it; -1: none is. */
+/* The size of the first reply with its frame; 0: incomplete; -1: not a netstring. */
 static ssize_t reply_size(const char *in, size_t got, const char **text)
 {
     if (tcp_table) {
@@ -233,14 +234,13 @@ static void take_replies(struct client *client)
     ssize_t size;
     uint64_t came = now();
     while ((size = reply_size(client->in + at, client->got - at, &text)) > 0) {
-        if (!client->in_flight) {
+        if (!client->waiting) {
             lose(client);
             return;
         }
         count_reply(text);
-        note(came - client->sent[client->oldest]);
-        client->oldest = (client->oldest + 1) % depth;
-        client->in_flight--;
+        note(came - client->sent);
+        client->waiting = false;
         at += (size_t)size;
     }
     client->got -= at;
@@ -261,9 +261,7 @@ static void receive(int epoll, struct client *client)
     take_replies(client);
     if (rate || client->fd < 0)
         return;
-    uint64_t at = now();
-    while (ask(client, at))
-        ;
+    ask(client, now());
     flush(epoll, client);
 }
 
@@ -296,16 +294,14 @@ static void connect_all(int epoll, const char *address)
     for (unsigned i = 0; clients && i < clients_count; i++) {
         struct client *client = &clients[i];
         client->fd = connected(address);
-        client->sent = calloc(depth, sizeof *client->sent);
-        client->out = malloc((size_t)depth * REQUEST_MOST);
         client->in = malloc(IN_MOST);
-        if (!client->sent || !client->out || !client->in)
+        if (!client->in)
             die("malloc");
         watch(epoll, EPOLL_CTL_ADD, client, false);
     }
 }
 
-/* Ask what is due by now, of whoever is free; whether somebody was for all of it. */
+/* Send the requests that are due, from clients that are free; false if too few are free. */
 static bool ask_due(int epoll, uint64_t *due)
 {
     static unsigned turn;
@@ -330,7 +326,7 @@ static bool is_over(uint64_t end)
     return done >= most || at >= end || (at >= last && done >= asked);
 }
 
-/* How long there is nothing to do but wait for replies, in ns; `due` is when to ask again. */
+/* Nanoseconds until something else than a reply needs attention; `due` is the next request. */
 static uint64_t time_left(uint64_t due, uint64_t end)
 {
     uint64_t at = now(), until = at < last ? last : end;
@@ -342,10 +338,9 @@ static uint64_t time_left(uint64_t due, uint64_t end)
 static void run(int epoll, uint64_t start)
 {
     last = start + (uint64_t)(seconds * 1e9);
-    uint64_t end = last + PATIENCE * SECOND, due = start;
+    uint64_t end = last + TIMEOUT * SECOND, due = start;
     for (unsigned i = 0; i < clients_count && !rate; i++) {
-        while (ask(&clients[i], start))
-            ;
+        ask(&clients[i], start);
         flush(epoll, &clients[i]);
     }
     while (!is_over(end)) {
@@ -380,7 +375,6 @@ static void set(char option, const char *value)
     switch (option) {
     case 'w': tcp_table = !strcmp(value, "tcp_table"); break;
     case 'c': clients_count = (unsigned)atoi(value); break;
-    case 'd': depth = (unsigned)atoi(value); break;
     case 'k': key = value; break;
     case 'f': first = strtoull(value, NULL, 10); break;
     case 'm': numbers = strtoull(value, NULL, 10); break;
@@ -393,9 +387,9 @@ static void set(char option, const char *value)
 
 int main(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "w:c:d:k:f:m:n:t:r:")) >= 0;)
+    for (int option; (option = getopt(argc, argv, "w:c:k:f:m:n:t:r:")) >= 0;)
         set((char)option, optarg);
-    if (optind + 1 != argc || !clients_count || !depth || strlen(key) > KEY_MOST - 24) {
+    if (optind + 1 != argc || !clients_count || strlen(key) > KEY_MOST - 24) {
         fprintf(stderr, "usage: load [OPTION VALUE]... tcp:PORT|unix:PATH\n");
         return 2;
     }

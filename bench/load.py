@@ -48,7 +48,6 @@ class Load:
     numbers: int = 0
     """Keys at random out of so many; 0: each once."""
     clients: int = 50
-    depth: int = 1
     count: int | None = None
     seconds: float = 60.0
     rate: int = 0
@@ -73,7 +72,6 @@ class Load:
         options = {
             "-w": self.wire,
             "-c": self.clients,
-            "-d": self.depth,
             "-k": self.key,
             "-f": self.first,
             "-m": self.numbers,

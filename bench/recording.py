@@ -107,7 +107,7 @@ async def inside(folder: Path, draw: Sequence[str] | None) -> None:
 
 
 def _start(servers: ExitStack, folder: Path, ca_file: Path) -> None:
-    """The daemon with two workers, and Prometheus."""
+    """Start the daemon and Prometheus."""
     config = {
         "cache": {"path": str(folder / "disk/policies.db"), "memory_entries": 1200},
         "control": {"path": str(folder / "control.sock")},
@@ -117,7 +117,7 @@ def _start(servers: ExitStack, folder: Path, ca_file: Path) -> None:
         "metrics": {"listen": METRICS},
     }
     (folder / "daemon.yml").write_text(json.dumps(config))  # JSON is YAML
-    daemon: list[str | Path] = [sys.executable, "-m", "postfix_mta_sts", "serve", "--workers", "2"]
+    daemon: list[str | Path] = [sys.executable, "-m", "postfix_mta_sts", "serve"]
     daemon += ["--config", folder / "daemon.yml"]
     servers.enter_context(running(daemon, folder / "daemon.log", answers_at(LISTENER)))
     target = {"job_name": "postfix-mta-sts", "static_configs": [{"targets": [METRICS]}]}

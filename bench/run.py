@@ -1,6 +1,7 @@
 """Measures, and prints the table.
 
-    python -m bench.run [--quick] [--only SHAPE]... [--rounds N] [--soak MINUTES] [--results FILE]
+    python -m bench.run [--quick] [--only SHAPE]... [--rounds N] [--soak MINUTES]
+                        [--against CHECKOUT] [--results FILE]
 
 Border: the command line, and the order of things. README.md says what is measured and how.
 """
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import cached, cold, dane, on_file, programs, soak, space, standing, workers
+from bench import against, cached, cold, dane, on_file, programs, soak, space, standing
 from bench.process import BenchError
 from bench.servers import Servers
 from bench.shape import Bench, Shape, progress
@@ -25,7 +26,7 @@ from bench.sheet import Sheet
 
 SHAPES: Final[dict[str, Shape]] = {
     shape.name: shape
-    for module in (cached, workers, on_file, cold, dane, standing, soak)
+    for module in (cached, on_file, cold, dane, standing, soak)
     for shape in module.SHAPES
 }
 _FILES: Final = 16_384
@@ -55,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=SHAPES,
         help=f"one of {', '.join(SHAPES)}; may be given again",
     )
+    parser.add_argument(
+        "--against",
+        metavar="CHECKOUT",
+        type=Path,
+        help="measure only this checkout and that one, in turns; it needs a .venv of its own",
+    )
     parser.add_argument("--rounds", type=int, help="5; quick: 1")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="10; quick: 0.5")
     parser.add_argument(
@@ -69,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shapes(arguments: argparse.Namespace) -> list[Shape]:
+    if arguments.against:
+        return [against.compare(arguments.against.resolve())]
     return [SHAPES[name] for name in arguments.only or SHAPES]
 
 

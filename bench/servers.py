@@ -20,6 +20,7 @@ FLOOR: Final = "floor"
 DAEMON: Final = "daemon"
 PEER: Final = "peer"
 PEER_SQLITE: Final = "peer, SQLite"
+OTHER: Final = "other checkout"
 
 _ELSEWHERE: Final = 10
 """The niceness of what is on other machines in the world, and has processors of its own there."""
@@ -75,13 +76,14 @@ class Servers:
         entries: int = 100_000,
         lookup_timeout: float = 10.0,
         https_timeout: float = 60.0,
-        workers: int = 1,
         dane: str = "off",
         metrics: bool = False,
+        checkout: Path | None = None,
     ) -> Iterator[Serving]:
-        """This daemon, as its virtual environment has it; without `store` its file is new.
+        """This daemon, from its virtual environment; without `store` it begins with an empty one.
 
-        With `metrics` it shows them at one more address, of that name.
+        `metrics`: serve them on one more address, of that name. `checkout`: the daemon of another
+        checkout instead, from the virtual environment in its folder `.venv`.
         """
         at = {"TCP": self._tcp(), "UNIX": self._unix(), "tcp_table": self._tcp()}
         if metrics:
@@ -106,14 +108,14 @@ class Servers:
         file = self._new("daemon.yml")
         file.write_text(yaml.safe_dump(config))
         command: Command = [
-            Path(sys.executable).with_name("postfix-mta-sts"),
+            _program(checkout),
             "serve",
             "--config",
             file,
-            *(["--workers", str(workers)] if workers > 1 else []),
         ]
-        with running(command, self._log(DAEMON), answers_at(at["tcp_table"])) as process:
-            yield Serving(DAEMON, process, at)
+        name = OTHER if checkout else DAEMON
+        with running(command, self._log(name), answers_at(at["tcp_table"])) as process:
+            yield Serving(name, process, at)
 
     @contextlib.contextmanager
     def peer(self, transport: str = "TCP", *, sqlite: bool = False) -> Iterator[Serving]:
@@ -148,6 +150,12 @@ class Servers:
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
+
+
+def _program(checkout: Path | None) -> Path:
+    if checkout:
+        return checkout / ".venv/bin/postfix-mta-sts"
+    return Path(sys.executable).with_name("postfix-mta-sts")
 
 
 def _written(address: Address) -> str:

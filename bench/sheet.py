@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from bench.servers import DAEMON, FLOOR, PEER, PEER_SQLITE
+from bench.servers import DAEMON, FLOOR, OTHER, PEER, PEER_SQLITE
 
 _NO: Final = "no"
 _NOT_MEASURED: Final = "unmeasured"
 
-COLUMNS: Final = (DAEMON, FLOOR, PEER, PEER_SQLITE)
+COLUMNS: Final = (DAEMON, OTHER, FLOOR, PEER, PEER_SQLITE)
+"""Servers, in the order of the table; it omits those of which it has no value."""
 
 
 class Cell(NamedTuple):
@@ -79,9 +80,10 @@ class Sheet:
         return [{**cell._asdict(), "values": values} for cell, values in self._values.items()]
 
     def table(self, lines: Iterable[Line]) -> str:
-        """Markdown."""
-        head = ("shape", "figure", *COLUMNS, "Go peer, elsewhere", "mark", "held")
-        rows = [head, ("---",) * len(head), *(self._row(line) for line in lines)]
+        """Return the table as Markdown."""
+        columns = [name for name in COLUMNS if name in self._servers()]
+        head = ("shape", "figure", *columns, "Go peer, elsewhere", "mark", "held")
+        rows = [head, ("---",) * len(head), *(self._row(line, columns) for line in lines)]
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
     def failed(self, lines: Iterable[Line]) -> list[str]:
@@ -92,8 +94,11 @@ class Sheet:
             if any(verdict.split()[0] == _NO for verdict in self._verdicts(line))
         ]
 
-    def _row(self, line: Line) -> tuple[str, ...]:
-        cells = [self._cell(Cell(line.shape, line.figure, server)) for server in COLUMNS]
+    def _servers(self) -> set[str]:
+        return {cell.server for cell in (*self._values, *self._reasons)}
+
+    def _row(self, line: Line, columns: Iterable[str]) -> tuple[str, ...]:
+        cells = [self._cell(Cell(line.shape, line.figure, server)) for server in columns]
         marks = ", ".join(str(mark) for mark in line.marks)
         return (line.shape, line.figure, *cells, line.go, marks, ", ".join(self._verdicts(line)))
 

@@ -126,7 +126,8 @@ def _metrics(address: Address) -> str:
 
 
 def _gauge(metrics: str, name: str) -> int:
-    found = re.search(rf'^postfix_mta_sts_{name}{{worker="0"}} ([\d.]+)$', metrics, re.MULTILINE)
+    pattern = rf"^postfix_mta_sts_{name}(?:{{[^}}]*}})? ([\d.]+)$"
+    found = re.search(pattern, metrics, re.MULTILINE)
     if not found:
         raise BenchError(f"the daemon does not say its {name}")
     return int(float(found[1]))
