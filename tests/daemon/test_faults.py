@@ -133,7 +133,7 @@ async def test_clock_a_day_ahead(net: Internet, tmp_path: Path, clock: Clock) ->
 
 async def test_clock_a_year_ahead_for_a_while(net: Internet, tmp_path: Path, clock: Clock) -> None:
     """A clock that is set wrong, and right again, costs no policy, be the network dead or not."""
-    async with daemon(net, tmp_path, clock=clock, changes=QUICK) as running:
+    async with daemon(net, tmp_path, clock=clock, changes={"dns": {"timeout": "2s"}}) as running:
         await running.ask("good.test")
         kill(net, "dns", "https")
         clock.now += YEAR
