@@ -1,4 +1,4 @@
-"""Compare this checkout with another one: remembered look-ups, new policies and new absences.
+"""Compare this checkout with another one: cached look-ups, new policies and new absences.
 
 Each round starts both daemons afresh, because two processes of the same code may differ by some per
 cent for as long as they run. The checkout that is measured first alternates from round to round.
@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.cached import KEYS, TRANSPORTS, warm, warm_up
 from bench.load import ABSENCE, POLICY, Load
-from bench.servers import OTHER, Serving
+from bench.servers import OTHER, RunningServer
 from bench.shape import CPU, P50, P99, Bench, Shape, progress
 from bench.sheet import Cell, Line, Mark
 
@@ -44,7 +44,7 @@ def _run(bench: Bench, other: Path) -> None:
             _measure_new(bench, in_turn)
 
 
-def _measure_remembered(bench: Bench, servers: list[Serving]) -> None:
+def _measure_remembered(bench: Bench, servers: list[RunningServer]) -> None:
     keys = bench.scaled(KEYS)
     for kind, key in _REMEMBERED.items():
         for server in servers:
@@ -57,7 +57,7 @@ def _measure_remembered(bench: Bench, servers: list[Serving]) -> None:
                 bench.measure(_remembered(kind, transport), server, address, load)
 
 
-def _measure_new(bench: Bench, servers: list[Serving]) -> None:
+def _measure_new(bench: Bench, servers: list[RunningServer]) -> None:
     for shape, key, number in ((_NEW_POLICIES, POLICY, 2_000), (_NEW_ABSENCES, ABSENCE, 10_000)):
         count = bench.scaled(number)
         for server in servers:

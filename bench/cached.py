@@ -1,7 +1,7 @@
-"""Shapes in which every answer is in memory: at Postfix's pace, alone, by tcp_table.
+"""Shapes in which all replies come from memory: 50 clients, one client, tcp_table.
 
-Border: the keys are few and were all asked for before. The floor's answer is as long as the
-daemon's.
+There are few keys, and each was looked up before the measurement. The floor's reply is as long as
+the daemon's.
 """
 
 import contextlib
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.load import ABSENCE, POLICY, Load
-from bench.servers import DAEMON, FLOOR, PEER, Servers, Serving
+from bench.servers import DAEMON, FLOOR, PEER, RunningServer, Servers
 from bench.shape import CPU, P50, P99, Bench, Shape, progress
 from bench.sheet import Cell, Line, Mark
 
 KEYS: Final = 1_000
 _WARMING: Final = 0.2
-"""Seconds of the same load before each that is measured."""
+"""Seconds for which the same load runs before each measurement."""
 
 _KINDS = {"policy": POLICY, "absence": ABSENCE}
 _FLOOR_REPLIES = {
@@ -25,16 +25,16 @@ _FLOOR_REPLIES = {
 TRANSPORTS: Final = ("TCP", "UNIX")
 
 
-def warm(server: Serving, key: str, numbers: int) -> None:
-    """Have every one of the keys answered once."""
+def warm(server: RunningServer, key: str, numbers: int) -> None:
+    """Look up each of the keys once, at each address of the server."""
     for address in server.at.values():
         wire = "tcp_table" if address is server.at.get("tcp_table") else "socketmap"
         Load(key, count=numbers, wire=wire).run(address)
 
 
 @contextlib.contextmanager
-def _warmed(servers: Servers, keys: int, *, sqlite: bool = False) -> Iterator[list[Serving]]:
-    """This daemon and the peers, one for each transport, with everything in memory."""
+def _warmed(servers: Servers, keys: int, *, sqlite: bool = False) -> Iterator[list[RunningServer]]:
+    """Run this daemon, and a peer for each transport, with all keys in memory."""
     with contextlib.ExitStack() as stack:
         warmed = [stack.enter_context(servers.daemon())]
         warmed += [stack.enter_context(servers.peer(transport)) for transport in TRANSPORTS]
@@ -47,7 +47,7 @@ def _warmed(servers: Servers, keys: int, *, sqlite: bool = False) -> Iterator[li
 
 
 def _compare(bench: Bench, name: str, clients: int, kinds: tuple[str, ...]) -> None:
-    """Every server by every transport, in turn, round after round."""
+    """Measure each server over each transport, in turns, round after round."""
     keys = bench.scaled(KEYS)
     with contextlib.ExitStack() as stack:
         servers = stack.enter_context(_warmed(bench.servers, keys, sqlite=clients > 1))
@@ -68,7 +68,7 @@ def _compare(bench: Bench, name: str, clients: int, kinds: tuple[str, ...]) -> N
                             bench.measure(_shape(name, kind, transport), server, address, load)
 
 
-def warm_up(load: Load, server: Serving, transport: str) -> None:
+def warm_up(load: Load, server: RunningServer, transport: str) -> None:
     """Run the load for a short time before it is measured."""
     Load(
         load.key,
@@ -78,11 +78,11 @@ def warm_up(load: Load, server: Serving, transport: str) -> None:
     ).run(server.at[transport])
 
 
-def _at_postfix_pace(bench: Bench) -> None:
+def _many_clients(bench: Bench) -> None:
     _compare(bench, "50 clients", clients=50, kinds=("policy", "absence"))
 
 
-def _alone(bench: Bench) -> None:
+def _one_client(bench: Bench) -> None:
     _compare(bench, "1 client", clients=1, kinds=("policy",))
 
 
@@ -105,7 +105,7 @@ def _of_floor(shape: str, figure: str, factor: float) -> Mark:
     return Mark(factor, Cell(shape, figure, FLOOR), FLOOR)
 
 
-def _paced_lines() -> Iterator[Line]:
+def _many_clients_lines() -> Iterator[Line]:
     for kind in _KINDS:
         for transport in TRANSPORTS:
             shape = _shape("50 clients", kind, transport)
@@ -115,7 +115,7 @@ def _paced_lines() -> Iterator[Line]:
             yield Line(shape, P99, (_of_floor(shape, P99, 2.0),), go="5,100")
 
 
-def _alone_lines() -> Iterator[Line]:
+def _one_client_lines() -> Iterator[Line]:
     for transport in TRANSPORTS:
         shape = _shape("1 client", "policy", transport)
         yield Line(shape, P50, (_of_floor(shape, P50, 2.0),))
@@ -125,8 +125,8 @@ def _alone_lines() -> Iterator[Line]:
 _SOCKETMAP = Cell("socketmap, 50 clients", CPU, DAEMON)
 
 SHAPES: Final = (
-    Shape("cached", _at_postfix_pace, tuple(_paced_lines())),
-    Shape("alone", _alone, tuple(_alone_lines())),
+    Shape("cached", _many_clients, tuple(_many_clients_lines())),
+    Shape("alone", _one_client, tuple(_one_client_lines())),
     Shape(
         "tcp_table",
         _tcp_table,

@@ -1,14 +1,14 @@
-/* A Policy Host for every name: it signs a certificate for whatever name it is asked.
+/* A Policy Host for every name: it signs a certificate for the name that the client sends.
  *
- * Border: one thread, epoll, OpenSSL. TLS 1.2 and 1.3, ECDSA P-256, no session is resumed; each
- * connection gets one answer. Three addresses, port 443:
+ * One thread, epoll, OpenSSL. TLS 1.2 and 1.3, ECDSA P-256, no session is resumed; each connection
+ * gets one response. Three addresses, port 443:
  *
  *     ADDRESS   serves a policy; in the zone `wrong` the certificate is for another name, in the
- *               zone `gone` the answer is 404
- *     HOLE      drops every SYN: its queue of connections is full, and nobody accepts
- *     STALL     accepts and never says a word
+ *               zone `gone` the response is 404
+ *     HOLE      drops every SYN: its queue of connections is full, and nothing accepts them
+ *     STALL     accepts connections and sends nothing
  *
- *     policy_host CA_FILE ADDRESS HOLE STALL     CA_FILE is written when all of them are ready
+ *     policy_host CA_FILE ADDRESS HOLE STALL     CA_FILE is written when all three are ready
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,7 +31,7 @@ enum { PORT = 443, BACKLOG = 4096, EVENTS = 256, TEXT_MOST = 2048, DAY = 86400 }
 
 struct client {
     int fd;
-    SSL *tls; /* NULL: one of those who are never answered, or a listener */
+    SSL *tls; /* NULL: a connection to STALL, or a listener */
     bool answered;
     size_t got;
     char text[TEXT_MOST];
@@ -146,7 +146,7 @@ static int listening(const char *address, int backlog)
     return fd;
 }
 
-/* Linux drops SYNs for a socket whose queue of connections is full: two fill one of size 0. */
+/* Linux drops SYNs for a socket whose queue is full: two connections fill a queue of size 0. */
 static void make_hole(const char *address)
 {
     int hole = listening(address, 0);
@@ -202,11 +202,11 @@ static void send_policy(struct client *client)
     int all = snprintf(answer, sizeof answer,
                        "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
                        status, size, body);
-    SSL_write(client->tls, answer, all); /* far less than a socket takes at once */
+    SSL_write(client->tls, answer, all); /* far less than the send buffer of a socket */
     client->answered = true;
 }
 
-/* Go on with one client as far as its bytes reach; false when it is done. */
+/* Process the bytes received from a client; false when it is done. */
 static bool proceed(struct client *client)
 {
     if (!client->tls) {
@@ -256,19 +256,19 @@ int main(int argc, char **argv)
     make_authority();
     SSL_CTX *context = server_context();
     int epoll = epoll_create1(0);
-    struct client *speaking = make_client(listening(argv[2], BACKLOG), NULL);
-    struct client *silent = make_client(listening(argv[4], BACKLOG), NULL);
+    struct client *answering = make_client(listening(argv[2], BACKLOG), NULL);
+    struct client *stalling = make_client(listening(argv[4], BACKLOG), NULL);
     make_hole(argv[3]);
-    watch(epoll, speaking);
-    watch(epoll, silent);
+    watch(epoll, answering);
+    watch(epoll, stalling);
     write_authority(argv[1]);
     for (;;) {
         struct epoll_event events[EVENTS];
         int ready = epoll_wait(epoll, events, EVENTS, -1);
         for (int i = 0; i < ready; i++) {
             struct client *client = events[i].data.ptr;
-            if (client == speaking || client == silent)
-                welcome(epoll, client->fd, client == speaking ? context : NULL);
+            if (client == answering || client == stalling)
+                welcome(epoll, client->fd, client == answering ? context : NULL);
             else if (!proceed(client))
                 leave(client);
         }
