@@ -19,6 +19,8 @@ _WALL = "wall time, s"
 _HITS_P99 = "p99 of hits, µs"
 _HEALTHY_P99 = "p99 of new healthy domains, ms"
 
+_POLICIES: Final = "2,000 new policies, 100 clients"
+_ABSENCES: Final = "10,000 new domains without a record, 100 clients"
 _STORM = "hits while 100 clients look up new domains"
 _HOLES = "500 look-ups wait for black-holed hosts"
 _NO_HOLES = "the same without"
@@ -36,15 +38,14 @@ _GO_PEER_CPU: Final = 2.2e-3
 
 
 def _policies(bench: Bench) -> None:
-    _each_once(bench, f"{bench.scaled(2_000):,} new policies, 100 clients", POLICY, 2_000)
+    _each_once(bench, _POLICIES, POLICY, 2_000)
 
 
 def _absences(bench: Bench) -> None:
-    _each_once(bench, "new domains without a record, 100 clients", ABSENCE, 10_000)
+    _each_once(bench, _ABSENCES, ABSENCE, 10_000)
 
 
 def _each_once(bench: Bench, shape: str, key: str, number: int) -> None:
-    shape = _POLICIES if key == POLICY else _ABSENCES
     count = bench.scaled(number)
     with contextlib.ExitStack() as stack:
         make = bench.servers
@@ -125,9 +126,6 @@ def _both(bench: Bench, address: Address) -> tuple[Result, Result]:
         hits = _hits(bench).run(address)
         return hits, healthy.result()
 
-
-_POLICIES: Final = "2,000 new policies, 100 clients"
-_ABSENCES: Final = "10,000 new domains without a record, 100 clients"
 
 SHAPES: Final = (
     Shape(
