@@ -106,8 +106,8 @@ def _hit_beside_holes(bench: Bench, server: RunningServer, holes: int) -> None:
     address, shape = server.at["TCP"], _HOLES if holes else _NO_HOLES
     with contextlib.ExitStack() as stack:
         if holes:
-            asked = Load(BLACK_HOLE, first=bench.fresh(holes), clients=holes, count=holes)
-            stack.enter_context(asked.start(address))
+            load = Load(BLACK_HOLE, first=bench.fresh(holes), clients=holes, count=holes)
+            stack.enter_context(load.start(address))
             time.sleep(_UNTIL_HOSTS_ARE_AWAITED)
         hits, healthy = _both(bench, address)
     right = bench.is_right(hits, server, absent=0), bench.is_right(healthy, server, found=_HEALTHY)

@@ -22,7 +22,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HEADER = 12, TYPE_A = 1, TYPE_SOA = 6, TYPE_TXT = 16, AD = 0x20, NXDOMAIN = 3, SERVFAIL = 2, TTL = 3600 };
+enum { HEADER = 12, TYPE_A = 1, TYPE_SOA = 6, TYPE_TXT = 16, AD = 0x20 };
+enum { NXDOMAIN = 3, SERVFAIL = 2 };
+enum { TTL = 3600 };
 enum { BATCH = 64, WIRE_MOST = 512, LABELS_MOST = 32, BUFFER = 1 << 22 };
 
 static const char record[] = "v=STSv1; id=20260101;";
@@ -117,7 +119,7 @@ static size_t answer(uint8_t *wire, size_t size)
     return question.end + put_soa(at);
 }
 
-static int bound(const char *address, const char *port)
+static int bind_to(const char *address, const char *port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
     int fd = socket(AF_INET, SOCK_DGRAM, 0), room = BUFFER;
@@ -141,10 +143,11 @@ int main(int argc, char **argv)
     static struct sockaddr_in peers[BATCH];
     static struct iovec blocks[BATCH];
     static struct mmsghdr in[BATCH], out[BATCH];
-    int fd = bound(argv[1], argv[2]);
+    int fd = bind_to(argv[1], argv[2]);
     for (;;) {
         for (int i = 0; i < BATCH; i++) {
-            blocks[i] = (struct iovec){wires[i], WIRE_MOST / 2}; /* the rest of the buffer is for the answer */
+            /* The second half of the buffer is for the answer. */
+            blocks[i] = (struct iovec){wires[i], WIRE_MOST / 2};
             in[i].msg_hdr = (struct msghdr){.msg_name = &peers[i], .msg_namelen = sizeof peers[i],
                                             .msg_iov = &blocks[i], .msg_iovlen = 1};
         }

@@ -35,7 +35,7 @@ static void die(const char *what)
     exit(1);
 }
 
-static int listening(int family, const struct sockaddr *address, socklen_t size)
+static int listen_on(int family, const struct sockaddr *address, socklen_t size)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
@@ -44,19 +44,19 @@ static int listening(int family, const struct sockaddr *address, socklen_t size)
     return fd;
 }
 
-static int listening_tcp(int port)
+static int listen_on_tcp(int port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return listening(AF_INET, (struct sockaddr *)&at, sizeof at);
+    return listen_on(AF_INET, (struct sockaddr *)&at, sizeof at);
 }
 
-static int listening_unix(const char *path)
+static int listen_on_unix(const char *path)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
     unlink(path);
-    return listening(AF_UNIX, (struct sockaddr *)&at, sizeof at);
+    return listen_on(AF_UNIX, (struct sockaddr *)&at, sizeof at);
 }
 
 static void watch(int epoll, struct client *client)
@@ -75,7 +75,7 @@ static struct client *make_client(int fd)
     return client;
 }
 
-static void welcome(int epoll, int listener)
+static void accept_clients(int epoll, int listener)
 {
     int fd, on = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
@@ -139,8 +139,8 @@ int main(int argc, char **argv)
     }
     make_reply(argv[3]);
     int epoll = epoll_create1(0);
-    struct client *tcp = make_client(listening_tcp(atoi(argv[1])));
-    struct client *local = make_client(listening_unix(argv[2]));
+    struct client *tcp = make_client(listen_on_tcp(atoi(argv[1])));
+    struct client *local = make_client(listen_on_unix(argv[2]));
     watch(epoll, tcp);
     watch(epoll, local);
     for (;;) {
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
         for (int i = 0; i < ready; i++) {
             struct client *client = events[i].data.ptr;
             if (client == tcp || client == local)
-                welcome(epoll, client->fd);
+                accept_clients(epoll, client->fd);
             else
                 serve(client);
         }

@@ -55,11 +55,11 @@ struct client {
 static bool tcp_table;
 static unsigned clients_count = 50;
 static const char *key = "example.test";
-static uint64_t first, numbers, most = UINT64_MAX, rate;
+static uint64_t first, numbers, count_limit = UINT64_MAX, rate;
 static double seconds = 10;
 static uint64_t last; /* no request is sent from this time on */
 
-static uint64_t asked, found, absent, errors, lost;
+static uint64_t sent_count, found, absent, errors, lost;
 static uint64_t histogram[OCTAVES * STEPS], longest;
 static struct client *clients;
 
@@ -114,7 +114,7 @@ static uint64_t next_number(void)
 {
     static uint64_t seed = 88172645463325252u; /* xorshift64: the same sequence every time */
     if (!numbers)
-        return first + asked;
+        return first + sent_count;
     seed ^= seed << 13;
     seed ^= seed >> 7;
     seed ^= seed << 17;
@@ -151,7 +151,7 @@ static size_t put_request(char *to)
     return (size_t)(at - to);
 }
 
-static void lose(struct client *client)
+static void drop(struct client *client)
 {
     lost += client->waiting;
     errors += !client->waiting;
@@ -174,7 +174,7 @@ static void flush(int epoll, struct client *client)
         return;
     ssize_t size = write(client->fd, client->out, client->out_size);
     if (size < 0 && errno != EAGAIN) {
-        lose(client);
+        drop(client);
         return;
     }
     if (size < 0)
@@ -186,14 +186,14 @@ static void flush(int epoll, struct client *client)
         watch(epoll, EPOLL_CTL_MOD, client, true);
 }
 
-static bool ask(struct client *client, uint64_t at)
+static bool send_request(struct client *client, uint64_t at)
 {
-    if (asked >= most || at >= last || client->waiting)
+    if (sent_count >= count_limit || at >= last || client->waiting)
         return false;
     client->waiting = true;
     client->sent = at;
     client->out_size += put_request(client->out + client->out_size);
-    asked++;
+    sent_count++;
     return true;
 }
 
@@ -235,7 +235,7 @@ static void take_replies(struct client *client)
     uint64_t came = now();
     while ((size = reply_size(client->in + at, client->got - at, &text)) > 0) {
         if (!client->waiting) {
-            lose(client);
+            drop(client);
             return;
         }
         count_reply(text);
@@ -246,7 +246,7 @@ static void take_replies(struct client *client)
     client->got -= at;
     memmove(client->in, client->in + at, client->got);
     if (size < 0)
-        lose(client);
+        drop(client);
 }
 
 static void receive(int epoll, struct client *client)
@@ -254,20 +254,20 @@ static void receive(int epoll, struct client *client)
     ssize_t size = read(client->fd, client->in + client->got, IN_MOST - client->got);
     if (size <= 0) {
         if (size == 0 || errno != EAGAIN)
-            lose(client);
+            drop(client);
         return;
     }
     client->got += (size_t)size;
     take_replies(client);
     if (rate || client->fd < 0)
         return;
-    ask(client, now());
+    send_request(client, now());
     flush(epoll, client);
 }
 
 /* The run */
 
-static int connected(const char *address)
+static int connect_to(const char *address)
 {
     int fd, on = 1;
     if (!strncmp(address, "unix:", 5)) {
@@ -293,7 +293,7 @@ static void connect_all(int epoll, const char *address)
     clients = calloc(clients_count, sizeof *clients);
     for (unsigned i = 0; clients && i < clients_count; i++) {
         struct client *client = &clients[i];
-        client->fd = connected(address);
+        client->fd = connect_to(address);
         client->in = malloc(IN_MOST);
         if (!client->in)
             die("malloc");
@@ -302,14 +302,14 @@ static void connect_all(int epoll, const char *address)
 }
 
 /* Send the requests that are due, from clients that are free; false if too few are free. */
-static bool ask_due(int epoll, uint64_t *due)
+static bool send_due(int epoll, uint64_t *due)
 {
     static unsigned turn;
     uint64_t at = now();
     unsigned busy = 0;
     for (; *due <= at && busy < clients_count; turn++) {
         struct client *client = &clients[turn % clients_count];
-        if (!ask(client, *due)) {
+        if (!send_request(client, *due)) {
             busy++;
             continue;
         }
@@ -323,14 +323,14 @@ static bool ask_due(int epoll, uint64_t *due)
 static bool is_over(uint64_t end)
 {
     uint64_t done = found + absent + errors + lost, at = now();
-    return done >= most || at >= end || (at >= last && done >= asked);
+    return done >= count_limit || at >= end || (at >= last && done >= sent_count);
 }
 
 /* Nanoseconds until something else than a reply needs attention; `due` is the next request. */
 static uint64_t time_left(uint64_t due, uint64_t end)
 {
     uint64_t at = now(), until = at < last ? last : end;
-    if (due < until && asked < most)
+    if (due < until && sent_count < count_limit)
         until = due;
     return until > at ? until - at : 0;
 }
@@ -340,11 +340,11 @@ static void run(int epoll, uint64_t start)
     last = start + (uint64_t)(seconds * 1e9);
     uint64_t end = last + TIMEOUT * SECOND, due = start;
     for (unsigned i = 0; i < clients_count && !rate; i++) {
-        ask(&clients[i], start);
+        send_request(&clients[i], start);
         flush(epoll, &clients[i]);
     }
     while (!is_over(end)) {
-        bool free = rate && ask_due(epoll, &due);
+        bool free = rate && send_due(epoll, &due);
         uint64_t left = time_left(free ? due : UINT64_MAX, end);
         struct timespec wait = {.tv_sec = (time_t)(left / SECOND),
                                 .tv_nsec = (long)(left % SECOND)};
@@ -366,7 +366,8 @@ static void report(double took)
 {
     printf("{\"count\": %lu, \"found\": %lu, \"absent\": %lu, \"errors\": %lu, "
            "\"unanswered\": %lu, \"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}\n",
-           found + absent + errors, found, absent, errors, asked - found - absent - errors, took,
+           found + absent + errors, found, absent, errors,
+           sent_count - found - absent - errors, took,
            microseconds_at(0.5), microseconds_at(0.99), (double)longest / 1000);
 }
 
@@ -378,7 +379,7 @@ static void set(char option, const char *value)
     case 'k': key = value; break;
     case 'f': first = strtoull(value, NULL, 10); break;
     case 'm': numbers = strtoull(value, NULL, 10); break;
-    case 'n': most = strtoull(value, NULL, 10); break;
+    case 'n': count_limit = strtoull(value, NULL, 10); break;
     case 't': seconds = atof(value); break;
     case 'r': rate = strtoull(value, NULL, 10); break;
     default: exit(2);

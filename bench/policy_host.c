@@ -135,7 +135,7 @@ static SSL_CTX *server_context(void)
     return context;
 }
 
-static int listening(const char *address, int backlog)
+static int listen_on(const char *address, int backlog)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(PORT)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
@@ -149,7 +149,7 @@ static int listening(const char *address, int backlog)
 /* Linux drops SYNs for a socket whose queue is full: two connections fill a queue of size 0. */
 static void make_hole(const char *address)
 {
-    int hole = listening(address, 0);
+    int hole = listen_on(address, 0);
     struct sockaddr_in at;
     socklen_t size = sizeof at;
     getsockname(hole, (struct sockaddr *)&at, &size);
@@ -181,7 +181,7 @@ static struct client *make_client(int fd, SSL_CTX *context)
     return client;
 }
 
-static void leave(struct client *client)
+static void close_client(struct client *client)
 {
     SSL_free(client->tls);
     close(client->fd);
@@ -207,7 +207,7 @@ static void send_policy(struct client *client)
 }
 
 /* Process the bytes received from a client; false when it is done. */
-static bool proceed(struct client *client)
+static bool process(struct client *client)
 {
     if (!client->tls) {
         ssize_t size = read(client->fd, client->text, sizeof client->text);
@@ -226,7 +226,7 @@ static bool proceed(struct client *client)
     }
 }
 
-static void welcome(int epoll, int listener, SSL_CTX *context)
+static void accept_clients(int epoll, int listener, SSL_CTX *context)
 {
     int fd;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0)
@@ -256,8 +256,8 @@ int main(int argc, char **argv)
     make_authority();
     SSL_CTX *context = server_context();
     int epoll = epoll_create1(0);
-    struct client *answering = make_client(listening(argv[2], BACKLOG), NULL);
-    struct client *stalling = make_client(listening(argv[4], BACKLOG), NULL);
+    struct client *answering = make_client(listen_on(argv[2], BACKLOG), NULL);
+    struct client *stalling = make_client(listen_on(argv[4], BACKLOG), NULL);
     make_hole(argv[3]);
     watch(epoll, answering);
     watch(epoll, stalling);
@@ -268,9 +268,9 @@ int main(int argc, char **argv)
         for (int i = 0; i < ready; i++) {
             struct client *client = events[i].data.ptr;
             if (client == answering || client == stalling)
-                welcome(epoll, client->fd, client == answering ? context : NULL);
-            else if (!proceed(client))
-                leave(client);
+                accept_clients(epoll, client->fd, client == answering ? context : NULL);
+            else if (!process(client))
+                close_client(client);
         }
     }
 }

@@ -132,37 +132,37 @@ def _start(servers: ExitStack, folder: Path, ca_file: Path) -> None:
 async def _run_events(world: World, disk: Path) -> None:
     """Send look-ups and cause the events, second by second."""
     known = [world.new_domain() for _ in range(KNOWN)]
-    fresh: asyncio.Queue[str] = asyncio.Queue()
+    new: asyncio.Queue[str] = asyncio.Queue()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_ask_known(known)) for _ in range(CLIENTS)]
-        tasks += [group.create_task(_ask_fresh(fresh)) for _ in range(CLIENTS)]
-        tasks.append(group.create_task(_create_domains(world, fresh)))
+        tasks = [group.create_task(_look_up_known(known)) for _ in range(CLIENTS)]
+        tasks += [group.create_task(_look_up_new(new)) for _ in range(CLIENTS)]
+        tasks.append(group.create_task(_create_domains(world, new)))
         for second in range(SECONDS):
             world.fail_dns(failing=second in DNS_DOWN)
             for _ in range(60 if second in BURST else 0):
-                fresh.put_nowait(world.new_domain())
+                new.put_nowait(world.new_domain())
             _fill(disk / "filler", full=second in DISK_FULL)
             await asyncio.sleep(1)
         for task in tasks:
             task.cancel()
 
 
-async def _ask_known(known: list[str]) -> None:
+async def _look_up_known(known: list[str]) -> None:
     async with connected(("127.0.0.1", 8461)) as client:
         while True:
             await client.ask(known[int(len(known) * random.random() ** 3)])  # noqa: S311 (traffic)
             await asyncio.sleep(PAUSE)
 
 
-async def _ask_fresh(fresh: asyncio.Queue[str]) -> None:
+async def _look_up_new(new: asyncio.Queue[str]) -> None:
     async with connected(("127.0.0.1", 8461)) as client:
         while True:
-            await client.ask(await fresh.get())
+            await client.ask(await new.get())
 
 
-async def _create_domains(world: World, fresh: asyncio.Queue[str]) -> None:
+async def _create_domains(world: World, new: asyncio.Queue[str]) -> None:
     for number in itertools.count():
-        fresh.put_nowait(world.new_domain(HANGING if number % 40 == 0 else ""))
+        new.put_nowait(world.new_domain(HANGING if number % 40 == 0 else ""))
         await asyncio.sleep(NEW_EACH)
 
 
