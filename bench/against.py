@@ -12,7 +12,7 @@ from typing import Final
 from bench.cached import KEYS, TRANSPORTS, warm, warm_up
 from bench.load import ABSENCE, POLICY, Load
 from bench.servers import OTHER, RunningServer
-from bench.shape import CPU, P50, P99, Bench, Shape, progress
+from bench.shape import CPU, P50, P99, Bench, Shape, progress, settle
 from bench.sheet import Cell, Line, Mark
 
 _REMEMBERED: Final = {"policy": POLICY, "absence": ABSENCE}
@@ -49,6 +49,7 @@ def _measure_remembered(bench: Bench, servers: list[RunningServer]) -> None:
     for kind, key in _REMEMBERED.items():
         for server in servers:
             warm(server, key, keys)
+            settle(server.process)
         for transport in TRANSPORTS:
             load = Load(key, numbers=keys, seconds=bench.seconds)
             for server in servers:
