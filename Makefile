@@ -1,26 +1,40 @@
-# The commands of this project. On a fresh machine with Python 3.11 and make, each target sets up
-# what it needs: a virtual environment in .venv, with the versions of constraints.txt.
+# The commands of this project. Each target first creates the virtual environment that it needs, with
+# the versions of constraints.txt. A fresh Debian needs make, python3 and python3-venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# What the daemon needs, and what the developers' tools need in addition.
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 
-.PHONY: serve test check e2e bench man completion build format lock clean
+.PHONY: serve test check check-lowest check-newest e2e bench man completion build format lock clean
 
-$(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+# pip reads dependency groups from release 25.1 on.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11); import ensurepip, venv' 2>/dev/null || { \
+		echo 'This needs Python 3.11 or later with the module ensurepip.' >&2; \
+		echo 'On Debian and Ubuntu: apt install python3 python3-venv' >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/pip
+	$(PIP) install --constraint constraints.txt --editable .
 	touch $@
+
+$(READY_DEV): pyproject.toml constraints.txt | $(BIN)/pip
+	$(PIP) install --constraint constraints.txt --group dev --editable .
+	touch $(READY) $@
 
 serve: $(READY)
 	$(BIN)/postfix-mta-sts serve
 
-test: $(READY)
+test: $(READY_DEV)
 	$(BIN)/pytest -m 'not e2e'
 
-check: $(READY)
+check: $(READY_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -28,35 +42,45 @@ check: $(READY)
 	$(BIN)/pytest -m 'not e2e' --cov --cov-report=term
 	$(BIN)/pytest -m e2e tests/e2e
 
-e2e: $(READY)
+# The unit tests with the lowest, or the newest, versions that pyproject.toml admits, in a virtual
+# environment of its own. uv chooses the versions: pip cannot choose the lowest.
+check-lowest: RESOLUTION := lowest-direct
+check-newest: RESOLUTION := highest
+check-lowest check-newest: check-%: $(READY_DEV)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-$*
+	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) \
+		--group test --editable .
+	$(BIN)/uv pip list --python .venv-$*/bin/python
+	.venv-$*/bin/pytest -m 'not e2e'
+
+e2e: $(READY_DEV)
 	$(BIN)/pytest -m e2e tests/e2e
 
 # OPTIONS, for example: --quick, or --only cold; see bench/README.md
-bench: $(READY)
+bench: $(READY_DEV)
 	$(BIN)/python -m bench.run $(OPTIONS)
 
 # Man pages, and completion for bash, zsh and fish, into build/.
-man: $(READY)
+man: $(READY_DEV)
 	$(BIN)/python contrib/man/pages.py build/man
 
-completion: $(READY)
+completion: $(READY_DEV)
 	$(BIN)/python contrib/completion/scripts.py build/completion
 
-# Wheel and sdist, into dist/, without another look at the network.
-build: $(READY)
+# Wheel and sdist, into dist/. The build backend comes from the virtual environment, not from PyPI.
+build: $(READY_DEV)
 	$(BIN)/python -m build --no-isolation
 
-format: $(READY)
+format: $(READY_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Take the newest versions that pyproject.toml admits, and write them down.
+# Write the newest versions that pyproject.toml admits into constraints.txt.
 lock:
 	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --group dev --editable .
-	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+	$(MAKE) $(BIN)/pip
+	$(PIP) install --group dev --editable .
+	$(PIP) freeze --exclude-editable > constraints.txt
 
 clean:
-	rm -rf $(VENV) dist build .coverage
+	rm -rf $(VENV) .venv-lowest .venv-newest dist build .coverage

@@ -1,1 +1,1 @@
-"""What the daemon costs, beside the least that any server must do and beside a peer."""
+"""Measure the cost of the daemon, compared with the least that any server must do and a peer."""

@@ -1,6 +1,6 @@
-"""Shapes in which the network is asked: new domains, and what others notice of them.
+"""Shapes that need the network: new domains, and how they affect other look-ups.
 
-Border: name server and Policy Host are on this machine and answer at once; what they cost is not
+The name server and the Policy Host are on this machine and reply at once; their cost is not
 counted. TLS 1.3, ECDSA P-256 certificates, no session is resumed.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 from bench.cached import warm
 from bench.load import ABSENCE, BLACK_HOLE, POLICY, Load, Result
 from bench.process import Address
-from bench.servers import PEER, PEER_SQLITE, Serving
+from bench.servers import PEER, PEER_SQLITE, RunningServer
 from bench.shape import CPU, P99, Bench, Shape, progress
 from bench.sheet import Cell, Line, Mark
 
@@ -19,32 +19,33 @@ _WALL = "wall time, s"
 _HITS_P99 = "p99 of hits, µs"
 _HEALTHY_P99 = "p99 of new healthy domains, ms"
 
-_STORM = "hits while 100 clients ask for new domains"
+_POLICIES: Final = "2,000 new policies, 100 clients"
+_ABSENCES: Final = "10,000 new domains without a record, 100 clients"
+_STORM = "hits while 100 clients look up new domains"
 _HOLES = "500 look-ups wait for black-holed hosts"
 _NO_HOLES = "the same without"
 
 _KEYS: Final = 200
 _HIT_RATE: Final = 2_000
-"""Hits a second where they are not to be the load, timed from when each was due."""
-_UNTIL_THEY_WAIT: Final = 0.5
-"""Seconds in which 500 look-ups have come so far that they wait for nothing but their hosts."""
+"""Hits per second where hits are not the load, timed from when each was due."""
+_UNTIL_HOSTS_ARE_AWAITED: Final = 0.5
+"""Seconds after which 500 look-ups wait only for their Policy Hosts."""
 _HEALTHY: Final = 400
-"""So many that their p99 does not hang on one or two of them."""
+"""Enough that the p99 does not depend on one or two of them."""
 _HEALTHY_RATE: Final = 50
-_GOES_CPU: Final = 2.2e-3
-"""Seconds for a cold policy: the Go peer's, and what it takes of a wall at least."""
+_GO_PEER_CPU: Final = 2.2e-3
+"""Seconds of CPU that the Go peer needs for a new policy, hence its least wall time."""
 
 
 def _policies(bench: Bench) -> None:
-    _each_once(bench, f"{bench.scaled(2_000):,} new policies, 100 clients", POLICY, 2_000)
+    _each_once(bench, _POLICIES, POLICY, 2_000)
 
 
 def _absences(bench: Bench) -> None:
-    _each_once(bench, "new domains without a record, 100 clients", ABSENCE, 10_000)
+    _each_once(bench, _ABSENCES, ABSENCE, 10_000)
 
 
 def _each_once(bench: Bench, shape: str, key: str, number: int) -> None:
-    shape = _POLICIES if key == POLICY else _ABSENCES
     count = bench.scaled(number)
     with contextlib.ExitStack() as stack:
         make = bench.servers
@@ -77,11 +78,11 @@ def _storm(bench: Bench) -> None:
                 _hit_in_storm(bench, server)
 
 
-def _hit_in_storm(bench: Bench, server: Serving) -> None:
+def _hit_in_storm(bench: Bench, server: RunningServer) -> None:
     first = bench.fresh(100_000)
     storm = Load(POLICY, first=first, clients=100, seconds=bench.seconds + 5)
     address = server.at["TCP"]
-    with storm.begun(address):
+    with storm.start(address):
         time.sleep(0.2)
         result = _hits(bench).run(address)
     if bench.is_right(result, server, absent=0):
@@ -94,20 +95,20 @@ def _black_holes(bench: Bench) -> None:
     for round_ in range(bench.rounds):
         progress(f"{_HOLES}: round {round_ + 1}")
         for holes in (0, 500):
-            # Each time a new server: the holes of the last round hold its sockets for a minute.
+            # A new server each time: the holes of the last round occupy its sockets for a minute.
             with bench.servers.daemon(lookup_timeout=30) as daemon, bench.servers.peer() as peer:
                 for server in (daemon, peer):
                     warm(server, POLICY, _KEYS)
                     _hit_beside_holes(bench, server, holes)
 
 
-def _hit_beside_holes(bench: Bench, server: Serving, holes: int) -> None:
+def _hit_beside_holes(bench: Bench, server: RunningServer, holes: int) -> None:
     address, shape = server.at["TCP"], _HOLES if holes else _NO_HOLES
     with contextlib.ExitStack() as stack:
         if holes:
-            asked = Load(BLACK_HOLE, first=bench.fresh(holes), clients=holes, count=holes)
-            stack.enter_context(asked.begun(address))
-            time.sleep(_UNTIL_THEY_WAIT)
+            load = Load(BLACK_HOLE, first=bench.fresh(holes), clients=holes, count=holes)
+            stack.enter_context(load.start(address))
+            time.sleep(_UNTIL_HOSTS_ARE_AWAITED)
         hits, healthy = _both(bench, address)
     right = bench.is_right(hits, server, absent=0), bench.is_right(healthy, server, found=_HEALTHY)
     notes = (_HITS_P99, hits.p99), (_HEALTHY_P99, healthy.p99 / 1000)
@@ -119,15 +120,12 @@ def _hit_beside_holes(bench: Bench, server: Serving, holes: int) -> None:
 
 
 def _both(bench: Bench, address: Address) -> tuple[Result, Result]:
-    """Hits, and new healthy domains, at the same time."""
+    """Return the results of hits and of new healthy domains, measured at the same time."""
     new = Load(POLICY, first=bench.fresh(_HEALTHY), count=_HEALTHY, rate=_HEALTHY_RATE, seconds=30)
-    with new.begun(address) as healthy:
+    with new.start(address) as healthy:
         hits = _hits(bench).run(address)
         return hits, healthy.result()
 
-
-_POLICIES: Final = "2,000 new policies, 100 clients"
-_ABSENCES: Final = "10,000 new domains without a record, 100 clients"
 
 SHAPES: Final = (
     Shape(
@@ -143,7 +141,7 @@ SHAPES: Final = (
             Line(
                 _POLICIES,
                 _WALL,
-                (Mark(1, Cell(_POLICIES, _WALL, PEER), PEER), Mark(2_000 * _GOES_CPU)),
+                (Mark(1, Cell(_POLICIES, _WALL, PEER), PEER), Mark(2_000 * _GO_PEER_CPU)),
             ),
             Line(_POLICIES, P99),
         ),

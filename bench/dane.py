@@ -1,7 +1,7 @@
-"""What DANE costs: new policies and remembered ones, with it and without.
+"""The cost of DANE: new policies and remembered ones, with DANE and without.
 
-Border: no zone of the name server is signed but the root, so that each new domain costs the one
-query for its MX records; what signed ones cost is said by their number of queries.
+Only the root zone of the name server is signed, so each new domain costs one query for its MX
+records. The cost of signed zones follows from their number of queries.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ from typing import Final
 
 from bench.cached import warm
 from bench.load import POLICY, Load
-from bench.servers import DAEMON, Serving
+from bench.servers import DAEMON, RunningServer
 from bench.shape import CPU, P99, Bench, Shape, progress
 from bench.sheet import Cell, Line, Mark
 
@@ -32,11 +32,11 @@ def _cost(bench: Bench) -> None:
                 _measure(bench, server, switch)
 
 
-def _measure(bench: Bench, server: Serving, switch: str) -> None:
+def _measure(bench: Bench, server: RunningServer, switch: str) -> None:
     address, count = server.at["TCP"], bench.scaled(1_000)
     load = Load(POLICY, first=bench.fresh(count), clients=100, count=count, seconds=120)
     bench.measure(_NEW.format(switch), server, address, load)
-    warm(server, POLICY, _KEYS)  # which the new ones may have pushed out of the processor's cache
+    warm(server, POLICY, _KEYS)  # the new policies may have evicted them from the CPU's cache
     hits = Load(POLICY, numbers=_KEYS, seconds=bench.seconds)
     bench.measure(_CACHED.format(switch), server, address, hits)
 

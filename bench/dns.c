@@ -1,14 +1,15 @@
-/* A name server whose zone is a rule: what a name means stands in the name.
+/* A name server that derives each answer from the name in the query.
  *
- * Border: UDP, one thread, nothing looked up. The second label from the right is the zone:
+ * UDP, one thread, no zone data. The second label from the right selects the answer:
  *
- *     none    no such name                      fail    SERVFAIL
- *     quiet   no answer at all                  hole    a Policy Host that drops every SYN
- *     stall   one that accepts and is silent    any     TXT, A, and no AAAA
+ *     none    no such name                           fail    SERVFAIL
+ *     quiet   no answer                              hole    a Policy Host that drops every SYN
+ *     stall   a Policy Host that accepts a           any     TXT, A, and no AAAA
+ *             connection and sends nothing
  *
- * The root alone is called proven (AD), as by a resolver that validates; no MX record is there.
+ * Only the root has the AD bit, as from a validating resolver; there are no MX records.
  *
- *     dns ADDRESS PORT POLICY_HOST HOLE STALL     the last three: IPv4 addresses to give
+ *     dns ADDRESS PORT POLICY_HOST HOLE STALL     the last three are the IPv4 addresses in answers
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,13 +22,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HEADER = 12, TYPE_A = 1, TYPE_SOA = 6, TYPE_TXT = 16, AD = 0x20, NXDOMAIN = 3, SERVFAIL = 2, TTL = 3600 };
+enum { HEADER = 12, TYPE_A = 1, TYPE_SOA = 6, TYPE_TXT = 16, AD = 0x20 };
+enum { NXDOMAIN = 3, SERVFAIL = 2 };
+enum { TTL = 3600 };
 enum { BATCH = 64, WIRE_MOST = 512, LABELS_MOST = 32, BUFFER = 1 << 22 };
 
 static const char record[] = "v=STSv1; id=20260101;";
 static struct in_addr policy_host, hole, stall;
 
-/* A question: its labels from the left, where it ends, and its type. */
+/* A question: its labels from the left, its end, and its type. */
 struct question {
     const char *labels[LABELS_MOST];
     size_t sizes[LABELS_MOST];
@@ -73,14 +76,14 @@ static size_t put_record(uint8_t *at, int type, const void *data, size_t size)
 
 static size_t put_soa(uint8_t *at)
 {
-    /* The names are the root; serial, refresh, retry and expire do not matter, the minimum does. */
+    /* The names are the root. Of the numbers only the minimum matters (RFC 2308). */
     uint8_t data[22] = {0};
     data[20] = TTL >> 8;
     data[21] = TTL & 255;
     return put_record(at, 6, data, sizeof data);
 }
 
-/* Make the answer in place; its size, or 0 for none. */
+/* Write the answer over the query; return its size, or 0 for no answer. */
 static size_t answer(uint8_t *wire, size_t size)
 {
     struct question question;
@@ -88,12 +91,12 @@ static size_t answer(uint8_t *wire, size_t size)
         return 0;
     bool absent = is(&question, -2, "none"), failing = is(&question, -2, "fail");
     uint8_t *at = wire + question.end;
-    wire[2] = 0x84 | (wire[2] & 1); /* a response, authoritative, RD as it came */
+    wire[2] = 0x84 | (wire[2] & 1); /* a response, authoritative, RD copied */
     wire[3] = 0x80 | (absent ? NXDOMAIN : failing ? SERVFAIL : 0);
-    memset(wire + 6, 0, 6); /* no EDNS of ours */
+    memset(wire + 6, 0, 6); /* no EDNS */
     if (failing)
         return question.end;
-    if (!question.count) { /* so that whoever wants to know takes us for one who validates */
+    if (!question.count) { /* the daemon takes this for a validating resolver */
         wire[3] |= AD;
         wire[7] = 1;
         return question.end + put_soa(at);
@@ -116,7 +119,7 @@ static size_t answer(uint8_t *wire, size_t size)
     return question.end + put_soa(at);
 }
 
-static int bound(const char *address, const char *port)
+static int bind_to(const char *address, const char *port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
     int fd = socket(AF_INET, SOCK_DGRAM, 0), room = BUFFER;
@@ -140,10 +143,11 @@ int main(int argc, char **argv)
     static struct sockaddr_in peers[BATCH];
     static struct iovec blocks[BATCH];
     static struct mmsghdr in[BATCH], out[BATCH];
-    int fd = bound(argv[1], argv[2]);
+    int fd = bind_to(argv[1], argv[2]);
     for (;;) {
         for (int i = 0; i < BATCH; i++) {
-            blocks[i] = (struct iovec){wires[i], WIRE_MOST / 2}; /* the rest is for the answer */
+            /* The second half of the buffer is for the answer. */
+            blocks[i] = (struct iovec){wires[i], WIRE_MOST / 2};
             in[i].msg_hdr = (struct msghdr){.msg_name = &peers[i], .msg_namelen = sizeof peers[i],
                                             .msg_iov = &blocks[i], .msg_iovlen = 1};
         }
@@ -153,7 +157,7 @@ int main(int argc, char **argv)
                 out[ready++] = in[i];
         for (int sent = 0; sent < ready;) {
             int more = sendmmsg(fd, out + sent, (unsigned)(ready - sent), 0);
-            sent += more > 0 ? more : 1; /* who is gone is left out */
+            sent += more > 0 ? more : 1; /* skip a client that is gone */
         }
     }
 }

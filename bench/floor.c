@@ -1,9 +1,9 @@
-/* The least that any server must do: find the end of each request, write a reply made ready.
+/* The least that any server must do: find the end of each request and write a prepared reply.
  *
- * Border: one thread, epoll, socketmap over TCP and UNIX. It knows no key and no policy; what a
- * server costs beyond this is what it costs to know them.
+ * One thread, epoll, socketmap over TCP and UNIX. It looks at no key and stores no policy: what a
+ * real server costs beyond this is the cost of its answers.
  *
- *     floor PORT PATH REPLY     the reply's text, which is sent as a netstring
+ *     floor PORT PATH REPLY     REPLY is the text, which is sent as a netstring
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -17,16 +17,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 512, BLOCK = 65536, EVENTS = 256, BACKLOG = 1024 };
+enum { BLOCK = 65536, EVENTS = 256, BACKLOG = 1024, REPLY_MOST = 512 };
 
-/* Where a connection stands within a netstring. */
+/* A connection and its position within a netstring. */
 struct client {
     int fd;
-    size_t length; /* as far as its digits have come */
-    size_t left;   /* bytes to skip, the comma included; 0: among the digits */
+    size_t length; /* from the digits read so far */
+    size_t left;   /* bytes to skip, including the comma; 0: reading digits */
 };
 
-static char replies[BLOCK * 4];
+static char reply[REPLY_MOST];
 static size_t reply_size;
 
 static void die(const char *what)
@@ -35,7 +35,7 @@ static void die(const char *what)
     exit(1);
 }
 
-static int listening(int family, const struct sockaddr *address, socklen_t size)
+static int listen_on(int family, const struct sockaddr *address, socklen_t size)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) ||
@@ -44,19 +44,19 @@ static int listening(int family, const struct sockaddr *address, socklen_t size)
     return fd;
 }
 
-static int listening_tcp(int port)
+static int listen_on_tcp(int port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return listening(AF_INET, (struct sockaddr *)&at, sizeof at);
+    return listen_on(AF_INET, (struct sockaddr *)&at, sizeof at);
 }
 
-static int listening_unix(const char *path)
+static int listen_on_unix(const char *path)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
     unlink(path);
-    return listening(AF_UNIX, (struct sockaddr *)&at, sizeof at);
+    return listen_on(AF_UNIX, (struct sockaddr *)&at, sizeof at);
 }
 
 static void watch(int epoll, struct client *client)
@@ -75,16 +75,16 @@ static struct client *make_client(int fd)
     return client;
 }
 
-static void welcome(int epoll, int listener)
+static void accept_clients(int epoll, int listener)
 {
     int fd, on = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* no matter on UNIX */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on UNIX, harmless */
         watch(epoll, make_client(fd));
     }
 }
 
-/* How many requests end in this block; -1 if it is not made of netstrings. */
+/* The number of requests that end in this block; -1 if it does not consist of netstrings. */
 static int requests(struct client *client, const char *block, size_t size)
 {
     int ended = 0;
@@ -114,26 +114,21 @@ static void serve(struct client *client)
     if (size < 0 && errno == EAGAIN)
         return;
     int ended = size > 0 ? requests(client, block, (size_t)size) : -1;
-    for (int left = ended; left > 0; left -= AT_ONCE) {
-        size_t bytes = reply_size * (size_t)(left < AT_ONCE ? left : AT_ONCE);
-        if (write(client->fd, replies, bytes) != (ssize_t)bytes)
-            ended = -1; /* who does not read is not worth more code here */
-    }
+    for (int left = ended; left > 0; left--)
+        if (write(client->fd, reply, reply_size) != (ssize_t)reply_size)
+            ended = -1; /* a client that does not read is closed: enough for the load generator */
     if (ended < 0) {
         close(client->fd);
         free(client);
     }
 }
 
-static void make_replies(const char *text)
+static void make_reply(const char *text)
 {
-    char reply[BLOCK / AT_ONCE * 4];
     int size = snprintf(reply, sizeof reply, "%zu:%s,", strlen(text), text);
     if (size < 0 || (size_t)size >= sizeof reply)
         die("reply too long");
     reply_size = (size_t)size;
-    for (int i = 0; i < AT_ONCE; i++)
-        memcpy(replies + (size_t)i * reply_size, reply, reply_size);
 }
 
 int main(int argc, char **argv)
@@ -142,10 +137,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: floor PORT PATH REPLY\n");
         return 2;
     }
-    make_replies(argv[3]);
+    make_reply(argv[3]);
     int epoll = epoll_create1(0);
-    struct client *tcp = make_client(listening_tcp(atoi(argv[1])));
-    struct client *local = make_client(listening_unix(argv[2]));
+    struct client *tcp = make_client(listen_on_tcp(atoi(argv[1])));
+    struct client *local = make_client(listen_on_unix(argv[2]));
     watch(epoll, tcp);
     watch(epoll, local);
     for (;;) {
@@ -154,7 +149,7 @@ int main(int argc, char **argv)
         for (int i = 0; i < ready; i++) {
             struct client *client = events[i].data.ptr;
             if (client == tcp || client == local)
-                welcome(epoll, client->fd);
+                accept_clients(epoll, client->fd);
             else
                 serve(client);
         }

@@ -1,23 +1,24 @@
-/* Asks, counts and times: N connections, D requests in flight on each.
+/* Load generator: N connections, one request in flight on each, as Postfix does it.
  *
- * Border: one thread, epoll, socketmap or tcp_table, TCP or UNIX. It does not judge; it prints
- * one JSON object. Latencies are kept in a histogram whose steps are below 1 %.
+ * One thread, epoll, socketmap or tcp_table over TCP or UNIX. It counts and times the replies and
+ * prints one JSON object; it does not judge them. Latencies are stored in a histogram whose steps
+ * are below 1 %.
  *
  *     load [OPTION VALUE]... ADDRESS     ADDRESS: tcp:PORT of 127.0.0.1, or unix:PATH
  *
  *     -w wire        socketmap (default) or tcp_table
  *     -c clients     connections (50)
- *     -d depth       requests in flight on each (1: Postfix's way)
- *     -k key         '%' in it becomes a number
- *     -f first       the least number (0)
+ *     -k key         '%' in it is replaced by a number
+ *     -f first       the lowest number (0)
  *     -m numbers     how many numbers; each request takes one at random; 0: each number once, in
  *                    order (0)
- *     -n count       requests in all (as many as time allows)
- *     -t seconds     in which it asks (10); what is unanswered then is waited for 5 seconds more
- *     -r rate        requests a second in all, at even distances, each timed from when it was
- *                    due (0: the next follows the reply)
+ *     -n count       requests in total (as many as time allows)
+ *     -t seconds     time during which requests are sent (10); replies that are outstanding then
+ *                    are awaited for 5 more seconds
+ *     -r rate        requests per second in total, evenly spaced, each timed from when it was
+ *                    due (0: the next request follows the reply)
  *
- * Without -r a client asks again as soon as it is answered.
+ * Without -r a client sends its next request as soon as it receives a reply.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,30 +37,29 @@
 #include <unistd.h>
 
 enum { KEY_MOST = 256, REQUEST_MOST = KEY_MOST + 32, IN_MOST = 65536, EVENTS = 256 };
-enum { PATIENCE = 5 };
+enum { TIMEOUT = 5 };
 enum { STEPS_BITS = 8, STEPS = 1 << STEPS_BITS, OCTAVES = 40 };
 
 static const uint64_t SECOND = 1000000000u;
 
 struct client {
     int fd;
-    unsigned in_flight;
-    uint64_t *sent; /* when, a ring of `depth` */
-    unsigned oldest;
-    char *out;
+    bool waiting;  /* for a reply */
+    uint64_t sent; /* when its request was sent or due */
+    char out[REQUEST_MOST];
     size_t out_size;
     size_t got;
     char *in;
 };
 
 static bool tcp_table;
-static unsigned clients_count = 50, depth = 1;
+static unsigned clients_count = 50;
 static const char *key = "example.test";
-static uint64_t first, numbers, most = UINT64_MAX, rate;
+static uint64_t first, numbers, count_limit = UINT64_MAX, rate;
 static double seconds = 10;
-static uint64_t last; /* when it asks no more */
+static uint64_t last; /* no request is sent from this time on */
 
-static uint64_t asked, found, absent, errors, lost;
+static uint64_t sent_count, found, absent, errors, lost;
 static uint64_t histogram[OCTAVES * STEPS], longest;
 static struct client *clients;
 
@@ -76,7 +76,7 @@ static uint64_t now(void)
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-/* Latencies: below STEPS exactly, from there on STEPS / 2 steps to each octave. */
+/* Latencies: exact below STEPS, then STEPS / 2 steps for each octave. */
 
 static unsigned step_of(uint64_t ns)
 {
@@ -114,7 +114,7 @@ static uint64_t next_number(void)
 {
     static uint64_t seed = 88172645463325252u; /* xorshift64: the same sequence every time */
     if (!numbers)
-        return first + asked;
+        return first + sent_count;
     seed ^= seed << 13;
     seed ^= seed >> 7;
     seed ^= seed << 17;
@@ -151,13 +151,13 @@ static size_t put_request(char *to)
     return (size_t)(at - to);
 }
 
-static void lose(struct client *client)
+static void drop(struct client *client)
 {
-    lost += client->in_flight;
-    errors += client->in_flight == 0;
+    lost += client->waiting;
+    errors += !client->waiting;
     close(client->fd);
     client->fd = -1;
-    client->in_flight = depth; /* nothing more is asked here */
+    client->waiting = true; /* so that no more requests are sent here */
 }
 
 static void watch(int epoll, int how, struct client *client, bool writable)
@@ -174,7 +174,7 @@ static void flush(int epoll, struct client *client)
         return;
     ssize_t size = write(client->fd, client->out, client->out_size);
     if (size < 0 && errno != EAGAIN) {
-        lose(client);
+        drop(client);
         return;
     }
     if (size < 0)
@@ -186,19 +186,20 @@ static void flush(int epoll, struct client *client)
         watch(epoll, EPOLL_CTL_MOD, client, true);
 }
 
-static bool ask(struct client *client, uint64_t at)
+static bool send_request(struct client *client, uint64_t at)
 {
-    if (asked >= most || at >= last || client->in_flight >= depth)
+    if (sent_count >= count_limit || at >= last || client->waiting)
         return false;
-    client->sent[(client->oldest + client->in_flight++) % depth] = at;
+    client->waiting = true;
+    client->sent = at;
     client->out_size += put_request(client->out + client->out_size);
-    asked++;
+    sent_count++;
     return true;
 }
 
 /* Replies */
 
-/* The size of the reply at the front, its frame included; 0: not all of it; -1: none is. */
+/* The size of the first reply with its frame; 0: incomplete; -1: not a netstring. */
 static ssize_t reply_size(const char *in, size_t got, const char **text)
 {
     if (tcp_table) {
@@ -233,20 +234,19 @@ static void take_replies(struct client *client)
     ssize_t size;
     uint64_t came = now();
     while ((size = reply_size(client->in + at, client->got - at, &text)) > 0) {
-        if (!client->in_flight) {
-            lose(client);
+        if (!client->waiting) {
+            drop(client);
             return;
         }
         count_reply(text);
-        note(came - client->sent[client->oldest]);
-        client->oldest = (client->oldest + 1) % depth;
-        client->in_flight--;
+        note(came - client->sent);
+        client->waiting = false;
         at += (size_t)size;
     }
     client->got -= at;
     memmove(client->in, client->in + at, client->got);
     if (size < 0)
-        lose(client);
+        drop(client);
 }
 
 static void receive(int epoll, struct client *client)
@@ -254,22 +254,20 @@ static void receive(int epoll, struct client *client)
     ssize_t size = read(client->fd, client->in + client->got, IN_MOST - client->got);
     if (size <= 0) {
         if (size == 0 || errno != EAGAIN)
-            lose(client);
+            drop(client);
         return;
     }
     client->got += (size_t)size;
     take_replies(client);
     if (rate || client->fd < 0)
         return;
-    uint64_t at = now();
-    while (ask(client, at))
-        ;
+    send_request(client, now());
     flush(epoll, client);
 }
 
 /* The run */
 
-static int connected(const char *address)
+static int connect_to(const char *address)
 {
     int fd, on = 1;
     if (!strncmp(address, "unix:", 5)) {
@@ -295,25 +293,23 @@ static void connect_all(int epoll, const char *address)
     clients = calloc(clients_count, sizeof *clients);
     for (unsigned i = 0; clients && i < clients_count; i++) {
         struct client *client = &clients[i];
-        client->fd = connected(address);
-        client->sent = calloc(depth, sizeof *client->sent);
-        client->out = malloc((size_t)depth * REQUEST_MOST);
+        client->fd = connect_to(address);
         client->in = malloc(IN_MOST);
-        if (!client->sent || !client->out || !client->in)
+        if (!client->in)
             die("malloc");
         watch(epoll, EPOLL_CTL_ADD, client, false);
     }
 }
 
-/* Ask what is due by now, of whoever is free; whether somebody was for all of it. */
-static bool ask_due(int epoll, uint64_t *due)
+/* Send the requests that are due, from clients that are free; false if too few are free. */
+static bool send_due(int epoll, uint64_t *due)
 {
     static unsigned turn;
     uint64_t at = now();
     unsigned busy = 0;
     for (; *due <= at && busy < clients_count; turn++) {
         struct client *client = &clients[turn % clients_count];
-        if (!ask(client, *due)) {
+        if (!send_request(client, *due)) {
             busy++;
             continue;
         }
@@ -327,14 +323,14 @@ static bool ask_due(int epoll, uint64_t *due)
 static bool is_over(uint64_t end)
 {
     uint64_t done = found + absent + errors + lost, at = now();
-    return done >= most || at >= end || (at >= last && done >= asked);
+    return done >= count_limit || at >= end || (at >= last && done >= sent_count);
 }
 
-/* How long there is nothing to do but wait for replies, in ns; `due` is when to ask again. */
+/* Nanoseconds until something else than a reply needs attention; `due` is the next request. */
 static uint64_t time_left(uint64_t due, uint64_t end)
 {
     uint64_t at = now(), until = at < last ? last : end;
-    if (due < until && asked < most)
+    if (due < until && sent_count < count_limit)
         until = due;
     return until > at ? until - at : 0;
 }
@@ -342,14 +338,13 @@ static uint64_t time_left(uint64_t due, uint64_t end)
 static void run(int epoll, uint64_t start)
 {
     last = start + (uint64_t)(seconds * 1e9);
-    uint64_t end = last + PATIENCE * SECOND, due = start;
+    uint64_t end = last + TIMEOUT * SECOND, due = start;
     for (unsigned i = 0; i < clients_count && !rate; i++) {
-        while (ask(&clients[i], start))
-            ;
+        send_request(&clients[i], start);
         flush(epoll, &clients[i]);
     }
     while (!is_over(end)) {
-        bool free = rate && ask_due(epoll, &due);
+        bool free = rate && send_due(epoll, &due);
         uint64_t left = time_left(free ? due : UINT64_MAX, end);
         struct timespec wait = {.tv_sec = (time_t)(left / SECOND),
                                 .tv_nsec = (long)(left % SECOND)};
@@ -371,7 +366,8 @@ static void report(double took)
 {
     printf("{\"count\": %lu, \"found\": %lu, \"absent\": %lu, \"errors\": %lu, "
            "\"unanswered\": %lu, \"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}\n",
-           found + absent + errors, found, absent, errors, asked - found - absent - errors, took,
+           found + absent + errors, found, absent, errors,
+           sent_count - found - absent - errors, took,
            microseconds_at(0.5), microseconds_at(0.99), (double)longest / 1000);
 }
 
@@ -380,11 +376,10 @@ static void set(char option, const char *value)
     switch (option) {
     case 'w': tcp_table = !strcmp(value, "tcp_table"); break;
     case 'c': clients_count = (unsigned)atoi(value); break;
-    case 'd': depth = (unsigned)atoi(value); break;
     case 'k': key = value; break;
     case 'f': first = strtoull(value, NULL, 10); break;
     case 'm': numbers = strtoull(value, NULL, 10); break;
-    case 'n': most = strtoull(value, NULL, 10); break;
+    case 'n': count_limit = strtoull(value, NULL, 10); break;
     case 't': seconds = atof(value); break;
     case 'r': rate = strtoull(value, NULL, 10); break;
     default: exit(2);
@@ -393,9 +388,9 @@ static void set(char option, const char *value)
 
 int main(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "w:c:d:k:f:m:n:t:r:")) >= 0;)
+    for (int option; (option = getopt(argc, argv, "w:c:k:f:m:n:t:r:")) >= 0;)
         set((char)option, optarg);
-    if (optind + 1 != argc || !clients_count || !depth || strlen(key) > KEY_MOST - 24) {
+    if (optind + 1 != argc || !clients_count || strlen(key) > KEY_MOST - 24) {
         fprintf(stderr, "usage: load [OPTION VALUE]... tcp:PORT|unix:PATH\n");
         return 2;
     }

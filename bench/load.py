@@ -1,6 +1,6 @@
-"""The load generator's command line, and what it prints.
+"""Run the load generator and parse its output.
 
-Border: `load.c` does the work. The zones of the keys are those of `dns.c`.
+`load.c` does the work. The zones of the keys are those of `dns.c`.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ BLACK_HOLE = "b%.hole.test"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came back; latencies in microseconds."""
+    """Numbers of replies by kind; latencies in microseconds."""
 
     count: int
     found: int
@@ -32,7 +32,7 @@ class Result:
     max: float
 
     def expect(self, found: int | None = None, absent: int | None = None) -> "Result":
-        """This, if it holds as many of these and all is answered; raises `BenchError`."""
+        """Return this result; raise `BenchError` if a number differs or a reply is missing."""
         wrong = found not in {None, self.found} or absent not in {None, self.absent}
         if wrong or self.errors or self.unanswered:
             raise BenchError(f"expected {found} found, {absent} absent: {self}")
@@ -41,31 +41,30 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One run of the load generator; see the head of `load.c`."""
+    """Options for one run of the load generator; `load.c` describes them."""
 
     key: str
     first: int = 0
     numbers: int = 0
-    """Keys at random out of so many; 0: each once."""
+    """Take keys at random from this many; 0: each key once."""
     clients: int = 50
-    depth: int = 1
     count: int | None = None
     seconds: float = 60.0
     rate: int = 0
     wire: str = "socketmap"
 
     def run(self, address: Address) -> Result:
-        """Ask, and wait for the end."""
-        with self.begun(address) as asking:
-            return asking.result()
+        """Run the load to its end."""
+        with self.start(address) as running:
+            return running.result()
 
     @contextlib.contextmanager
-    def begun(self, address: Address) -> Iterator["Asking"]:
-        """Ask while entered; what is not over at the end is ended."""
+    def start(self, address: Address) -> Iterator["RunningLoad"]:
+        """Run the load while the context is entered; kill it if it has not ended by then."""
         command = self._command(address)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             try:
-                yield Asking(child)
+                yield RunningLoad(child)
             finally:
                 child.kill()
 
@@ -73,7 +72,6 @@ class Load:
         options = {
             "-w": self.wire,
             "-c": self.clients,
-            "-d": self.depth,
             "-k": self.key,
             "-f": self.first,
             "-m": self.numbers,
@@ -86,13 +84,13 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """A load generator at work."""
+class RunningLoad:
+    """A load generator that runs."""
 
     child: subprocess.Popen[str]
 
     def result(self) -> Result:
-        """What it has to say at its end; raises `BenchError`."""
+        """Wait for its end and return what it measured; raise `BenchError` if it failed."""
         out, _ = self.child.communicate()
         if self.child.returncode:
             raise BenchError(f"{self.child.args!r} ended with {self.child.returncode}")

@@ -1,14 +1,14 @@
-/* A Policy Host for every name: it signs a certificate for whatever name it is asked.
+/* A Policy Host for every name: it signs a certificate for the name that the client sends.
  *
- * Border: one thread, epoll, OpenSSL. TLS 1.2 and 1.3, ECDSA P-256, no session is resumed; each
- * connection gets one answer. Three addresses, port 443:
+ * One thread, epoll, OpenSSL. TLS 1.2 and 1.3, ECDSA P-256, no session is resumed; each connection
+ * gets one response. Three addresses, port 443:
  *
  *     ADDRESS   serves a policy; in the zone `wrong` the certificate is for another name, in the
- *               zone `gone` the answer is 404
- *     HOLE      drops every SYN: its queue of connections is full, and nobody accepts
- *     STALL     accepts and never says a word
+ *               zone `gone` the response is 404
+ *     HOLE      drops every SYN: its queue of connections is full, and nothing accepts them
+ *     STALL     accepts connections and sends nothing
  *
- *     policy_host CA_FILE ADDRESS HOLE STALL     CA_FILE is written when all of them are ready
+ *     policy_host CA_FILE ADDRESS HOLE STALL     CA_FILE is written when all three are ready
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,7 +31,7 @@ enum { PORT = 443, BACKLOG = 4096, EVENTS = 256, TEXT_MOST = 2048, DAY = 86400 }
 
 struct client {
     int fd;
-    SSL *tls; /* NULL: one of those who are never answered, or a listener */
+    SSL *tls; /* NULL: a connection to STALL, or a listener */
     bool answered;
     size_t got;
     char text[TEXT_MOST];
@@ -135,7 +135,7 @@ static SSL_CTX *server_context(void)
     return context;
 }
 
-static int listening(const char *address, int backlog)
+static int listen_on(const char *address, int backlog)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(PORT)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
@@ -146,10 +146,10 @@ static int listening(const char *address, int backlog)
     return fd;
 }
 
-/* Linux drops SYNs for a socket whose queue of connections is full: two fill one of size 0. */
+/* Linux drops SYNs for a socket whose queue is full: two connections fill a queue of size 0. */
 static void make_hole(const char *address)
 {
-    int hole = listening(address, 0);
+    int hole = listen_on(address, 0);
     struct sockaddr_in at;
     socklen_t size = sizeof at;
     getsockname(hole, (struct sockaddr *)&at, &size);
@@ -181,7 +181,7 @@ static struct client *make_client(int fd, SSL_CTX *context)
     return client;
 }
 
-static void leave(struct client *client)
+static void close_client(struct client *client)
 {
     SSL_free(client->tls);
     close(client->fd);
@@ -202,12 +202,12 @@ static void send_policy(struct client *client)
     int all = snprintf(answer, sizeof answer,
                        "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s",
                        status, size, body);
-    SSL_write(client->tls, answer, all); /* far less than a socket takes at once */
+    SSL_write(client->tls, answer, all); /* far less than the send buffer of a socket */
     client->answered = true;
 }
 
-/* Go on with one client as far as its bytes reach; false when it is done. */
-static bool proceed(struct client *client)
+/* Process the bytes received from a client; false when it is done. */
+static bool process(struct client *client)
 {
     if (!client->tls) {
         ssize_t size = read(client->fd, client->text, sizeof client->text);
@@ -226,7 +226,7 @@ static bool proceed(struct client *client)
     }
 }
 
-static void welcome(int epoll, int listener, SSL_CTX *context)
+static void accept_clients(int epoll, int listener, SSL_CTX *context)
 {
     int fd;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0)
@@ -256,21 +256,21 @@ int main(int argc, char **argv)
     make_authority();
     SSL_CTX *context = server_context();
     int epoll = epoll_create1(0);
-    struct client *speaking = make_client(listening(argv[2], BACKLOG), NULL);
-    struct client *silent = make_client(listening(argv[4], BACKLOG), NULL);
+    struct client *answering = make_client(listen_on(argv[2], BACKLOG), NULL);
+    struct client *stalling = make_client(listen_on(argv[4], BACKLOG), NULL);
     make_hole(argv[3]);
-    watch(epoll, speaking);
-    watch(epoll, silent);
+    watch(epoll, answering);
+    watch(epoll, stalling);
     write_authority(argv[1]);
     for (;;) {
         struct epoll_event events[EVENTS];
         int ready = epoll_wait(epoll, events, EVENTS, -1);
         for (int i = 0; i < ready; i++) {
             struct client *client = events[i].data.ptr;
-            if (client == speaking || client == silent)
-                welcome(epoll, client->fd, client == speaking ? context : NULL);
-            else if (!proceed(client))
-                leave(client);
+            if (client == answering || client == stalling)
+                accept_clients(epoll, client->fd, client == answering ? context : NULL);
+            else if (!process(client))
+                close_client(client);
         }
     }
 }

@@ -1,8 +1,8 @@
-"""A server under measurement: started, waited for, weighed, ended.
+"""Start a server, wait until it is ready, read its CPU time and memory, and stop it.
 
-Border: what the kernel says of a process. CPU is user and system time of all its threads, those
-that have ended included, in nanoseconds (clock_getcpuclockid(3)); memory is Pss, its own pages
-and its share of those it has in common with others, or only what nobody else can change.
+All figures come from the kernel. CPU is the user and system time of all threads, including those
+that have ended, in nanoseconds (clock_getcpuclockid(3)). Memory is Pss, the pages of the process
+and its share of common pages, or only heaps and stacks.
 """
 
 import contextlib
@@ -23,18 +23,18 @@ Command: TypeAlias = Sequence[str | Path]
 
 
 class BenchError(Exception):
-    """The run cannot go on; `str()` says why."""
+    """The run cannot continue; `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is asked: a TCP port of 127.0.0.1, or a UNIX socket."""
+    """The address of a server: a TCP port of 127.0.0.1, or a UNIX socket."""
 
     text: str
     """`tcp:PORT` or `unix:PATH`."""
 
     def connect(self) -> socket.socket:
-        """A connection, with a deadline for all that it waits for; raises `OSError`."""
+        """Connect, with a timeout for each operation; raise `OSError`."""
         kind, _, where = self.text.partition(":")
         if kind == "tcp":
             return socket.create_connection(("127.0.0.1", int(where)), READY_WITHIN)
@@ -44,7 +44,7 @@ class Address:
         return sock
 
     def ask(self, key: str) -> bytes:
-        """One socketmap look-up over a connection of its own; the reply as it came."""
+        """Do one socketmap look-up over a new connection; return the reply as received."""
         request = f"postfix {key}".encode()
         with self.connect() as sock:
             sock.sendall(b"%d:%s," % (len(request), request))
@@ -53,35 +53,34 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A running program, and those that it began."""
+    """A running program and its child processes."""
 
     pid: int
 
     def cpu(self) -> float:
-        """Seconds of CPU so far."""
-        # The clock's number is made as clock_getcpuclockid(3) makes it.
+        """Return the CPU time so far, in seconds."""
+        # The formula of clock_getcpuclockid(3).
         return sum(time.clock_gettime((~pid << 3) | 2) for pid in self._family())
 
     def memory(self) -> float:
-        """MiB: what it takes of the machine while those run with which it shares pages."""
+        """Return the memory in MiB, with a share of the pages that other processes use, too."""
         return sum(_sizes(pid)["Pss"] for pid in self._family())
 
     def own_memory(self) -> list[float]:
-        """MiB of each process, first the program itself, then what it began: heap and stacks.
+        """Return heaps and stacks of each process in MiB, first the program's, then its children's.
 
-        Files that are mapped, libraries among them, are left out: what of them is there depends
-        on who else has them mapped, and on what the kernel likes to keep. What it has put on swap
-        is in it.
+        Pages in swap are included. Mapped files, such as libraries, are not: their share depends on
+        the other processes that map them, and on the page cache of the kernel.
         """
         each = [_sizes(pid) for pid in self._family()]
         return [sizes["Pss_Anon"] + sizes["SwapPss"] for sizes in each]
 
     def descriptors(self) -> int:
-        """Open files, sockets and the like."""
+        """Return the number of open descriptors."""
         return self._count("fd")
 
     def threads(self) -> int:
-        """Threads."""
+        """Return the number of threads."""
         return self._count("task")
 
     def _count(self, folder: str) -> int:
@@ -90,14 +89,14 @@ class Process:
 
     def _family(self) -> list[int]:
         family = [self.pid]
-        for pid in family:  # which grows meanwhile
+        for pid in family:  # the list grows in the loop
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
                 family += map(int, children.read_text("ascii").split())
         return family
 
 
 def _sizes(pid: int) -> dict[str, float]:
-    """MiB by the names of proc_pid_smaps(5)."""
+    """Return sizes in MiB by their names in proc_pid_smaps(5)."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
     return {name.rstrip(":"): int(size) / 1024 for name, size, _ in map(str.split, lines[1:])}
 
@@ -111,9 +110,9 @@ def running(
     *,
     niceness: int = 0,
 ) -> Iterator[Process]:
-    """A program, from the moment it is ready; what it says goes to `log`. Raises `BenchError`.
+    """Run a program; enter when it is ready. Its output is appended to `log`.
 
-    `niceness`: how much it gives way to the others (nice(2)).
+    `niceness`: added to the niceness of this process (nice(2)). Raises `BenchError`.
     """
     with log.open("ab") as out:
         child = subprocess.Popen(
@@ -133,7 +132,7 @@ def running(
 
 
 def answers_at(address: Address) -> Callable[[], bool]:
-    """Whether a server takes connections."""
+    """Return a function that tells whether a server accepts connections."""
 
     def is_ready() -> bool:
         try:
@@ -149,8 +148,8 @@ def _wait_until(is_ready: Callable[[], bool], child: subprocess.Popen[bytes], lo
     end = time.monotonic() + READY_WITHIN
     while not is_ready():
         if child.poll() is not None or time.monotonic() > end:
-            said = log.read_text("utf-8", "replace")[-2000:]
-            raise BenchError(f"{child.args!r} does not get ready:\n{said}")
+            output = log.read_text("utf-8", "replace")[-2000:]
+            raise BenchError(f"{child.args!r} did not become ready:\n{output}")
         time.sleep(_TRY_EVERY)
 
 

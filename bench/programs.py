@@ -1,7 +1,7 @@
-"""The programs that a run needs: those in C are compiled, the peer is installed.
+"""Compile the C programs that a run needs, and install the peer.
 
-Border: nothing is started here but a compiler and pip. What is built lies in `build/bench`, which
-git does not see; what is fetched lies in ${XDG_CACHE_HOME:-~/.cache}/postfix-mta-sts/bench.
+Compiled programs are in `build/bench`, which git ignores; downloads are in
+${XDG_CACHE_HOME:-~/.cache}/postfix-mta-sts/bench. This module does not run the programs.
 """
 
 import os
@@ -21,7 +21,7 @@ _LIBRARIES = {"policy_host": ("-lssl", "-lcrypto")}
 
 
 def cache() -> Path:
-    """The folder of what is made once and kept between runs."""
+    """Return the folder for files that later runs use again."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(home) / "postfix-mta-sts" / "bench"
     folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def cache() -> Path:
 
 
 def compile_all() -> None:
-    """Make every program of C that is older than its source. Raises `BenchError`."""
+    """Compile each C program that is older than its source. Raises `BenchError`."""
     BUILD.mkdir(parents=True, exist_ok=True)
     for source in HERE.glob("*.c"):
         target = BUILD / source.stem
@@ -39,7 +39,7 @@ def compile_all() -> None:
 
 
 def install_peer() -> Path:
-    """The folder with the peer's commands, in a virtual environment of its own."""
+    """Install the peer in its own virtual environment; return the folder of its commands."""
     venv = cache() / "peer"
     program = venv / "bin" / "mta-sts-daemon"
     if not program.exists():
@@ -49,7 +49,7 @@ def install_peer() -> Path:
 
 
 def peer_version() -> str:
-    """The release of the peer that is installed."""
+    """Return the version of the installed peer."""
     python = cache() / "peer" / "bin" / "python"
     question = "import importlib.metadata as m; print(m.version('postfix-mta-sts-resolver'))"
     return _run(str(python), "-c", question).strip()

@@ -1,10 +1,10 @@
-"""A few minutes of a daemon's life, good and bad, as a real Prometheus scrapes it each second.
+"""Record some minutes of a daemon's life, with faults, with a Prometheus that scrapes each second.
 
-    python -m bench.recording build/recording                        leaves Prometheus' data there
-    python -m bench.recording build/recording --draw PYTHON PICTURE  and draws the dashboard
+    python -m bench.recording build/recording                        store the data of Prometheus
+    python -m bench.recording build/recording --draw PYTHON PICTURE  and draw the dashboard
 
-Border: what happens, and when, for the picture in `docs/metrics.md`; nothing is measured here. The
-network is that of the tests, in this process; PYTHON is one that has matplotlib.
+This module scripts the events in the picture of `docs/metrics.md`; it measures nothing. The
+network is that of the tests, in this process. PYTHON is an interpreter with matplotlib.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.process import Address, answers_at, running
-from bench.space import NAMESERVER, furnish, run_inside
+from bench.space import NAMESERVER, run_inside, set_up
 from tests.support.clients import connected
 from tests.support.dns import DnsServer, Fault, Records
 from tests.support.policy_host import PolicyHost, ok, policy_text, reply, silence
@@ -28,14 +28,14 @@ from tests.support.tls import Authority, self_signed
 
 SECONDS: Final = 300
 KNOWN: Final = 400
-"""Domains that are asked for again and again; the first are asked for most."""
+"""Domains that are looked up repeatedly, the first ones most often."""
 CLIENTS: Final = 20
 PAUSE: Final = 0.04
 """Seconds between two look-ups of a client."""
 NEW_EACH: Final = 0.15
-"""Seconds between two domains that nobody has asked for before."""
+"""Seconds between two new domains."""
 BURST: Final = range(60, 65)
-"""The seconds in which new domains come by the hundreds."""
+"""The seconds in which many new domains are looked up."""
 DNS_DOWN: Final = range(120, 165)
 DISK_FULL: Final = range(200, 240)
 DISK: Final = "6m"
@@ -51,7 +51,7 @@ _KINDS: Final = (
 
 
 class World:
-    """What the DNS and the Policy Hosts say."""
+    """The zone of the DNS and the answers of the Policy Hosts."""
 
     def __init__(self, dns: DnsServer, hosts: PolicyHost) -> None:
         self._dns = dns
@@ -62,16 +62,16 @@ class World:
         self._kinds = itertools.cycle(_KINDS)
 
     def new_domain(self, kind: str = "") -> str:
-        """A domain that was not there before; most have no policy, and some a broken one."""
+        """Create a new domain; most have no policy, and some a broken one."""
         domain, kind = f"d{next(self._numbers)}.test", kind or next(self._kinds)
         if kind != ABSENT:
             self._publish(domain, kind)
         return domain
 
-    def darken(self, *, dark: bool) -> None:
-        """Let the DNS know nothing any more, or all again."""
-        self._dns.zone = {} if dark else self._zone
-        self._dns.default = Fault.SERVFAIL if dark else Fault.NXDOMAIN
+    def fail_dns(self, *, failing: bool) -> None:
+        """Answer all queries with SERVFAIL, or normally again."""
+        self._dns.zone = {} if failing else self._zone
+        self._dns.default = Fault.SERVFAIL if failing else Fault.NXDOMAIN
 
     def _publish(self, domain: str, kind: str) -> None:
         host = f"mta-sts.{domain}"
@@ -91,7 +91,7 @@ class World:
 
 
 async def inside(folder: Path, draw: Sequence[str] | None) -> None:
-    """All of it: network, daemon, Prometheus, traffic."""
+    """Run network, daemon, Prometheus and traffic."""
     authority = Authority()
     async with AsyncExitStack() as stack:
         dns = await stack.enter_async_context(DnsServer(host=NAMESERVER, port=53))
@@ -99,7 +99,7 @@ async def inside(folder: Path, draw: Sequence[str] | None) -> None:
         await stack.enter_async_context(hosts)
         servers = stack.enter_context(ExitStack())
         await asyncio.to_thread(_start, servers, folder, authority.write(folder))
-        await _live(World(dns, hosts), folder / "disk")
+        await _run_events(World(dns, hosts), folder / "disk")
         if draw:
             python, picture = draw
             drawing = [python, "contrib/grafana/draw.py", PROMETHEUS, str(SECONDS), picture]
@@ -107,7 +107,7 @@ async def inside(folder: Path, draw: Sequence[str] | None) -> None:
 
 
 def _start(servers: ExitStack, folder: Path, ca_file: Path) -> None:
-    """The daemon with two workers, and Prometheus."""
+    """Start the daemon and Prometheus."""
     config = {
         "cache": {"path": str(folder / "disk/policies.db"), "memory_entries": 1200},
         "control": {"path": str(folder / "control.sock")},
@@ -117,7 +117,7 @@ def _start(servers: ExitStack, folder: Path, ca_file: Path) -> None:
         "metrics": {"listen": METRICS},
     }
     (folder / "daemon.yml").write_text(json.dumps(config))  # JSON is YAML
-    daemon: list[str | Path] = [sys.executable, "-m", "postfix_mta_sts", "serve", "--workers", "2"]
+    daemon: list[str | Path] = [sys.executable, "-m", "postfix_mta_sts", "serve"]
     daemon += ["--config", folder / "daemon.yml"]
     servers.enter_context(running(daemon, folder / "daemon.log", answers_at(LISTENER)))
     target = {"job_name": "postfix-mta-sts", "static_configs": [{"targets": [METRICS]}]}
@@ -129,45 +129,45 @@ def _start(servers: ExitStack, folder: Path, ca_file: Path) -> None:
     servers.enter_context(running(prometheus, folder / "prometheus.log", ready))
 
 
-async def _live(world: World, disk: Path) -> None:
-    """Ask, and let happen what is to happen, second by second."""
+async def _run_events(world: World, disk: Path) -> None:
+    """Send look-ups and cause the events, second by second."""
     known = [world.new_domain() for _ in range(KNOWN)]
-    fresh: asyncio.Queue[str] = asyncio.Queue()
+    new: asyncio.Queue[str] = asyncio.Queue()
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_ask_known(known)) for _ in range(CLIENTS)]
-        tasks += [group.create_task(_ask_fresh(fresh)) for _ in range(CLIENTS)]
-        tasks.append(group.create_task(_invent(world, fresh)))
+        tasks = [group.create_task(_look_up_known(known)) for _ in range(CLIENTS)]
+        tasks += [group.create_task(_look_up_new(new)) for _ in range(CLIENTS)]
+        tasks.append(group.create_task(_create_domains(world, new)))
         for second in range(SECONDS):
-            world.darken(dark=second in DNS_DOWN)
+            world.fail_dns(failing=second in DNS_DOWN)
             for _ in range(60 if second in BURST else 0):
-                fresh.put_nowait(world.new_domain())
+                new.put_nowait(world.new_domain())
             _fill(disk / "filler", full=second in DISK_FULL)
             await asyncio.sleep(1)
         for task in tasks:
             task.cancel()
 
 
-async def _ask_known(known: list[str]) -> None:
+async def _look_up_known(known: list[str]) -> None:
     async with connected(("127.0.0.1", 8461)) as client:
         while True:
             await client.ask(known[int(len(known) * random.random() ** 3)])  # noqa: S311 (traffic)
             await asyncio.sleep(PAUSE)
 
 
-async def _ask_fresh(fresh: asyncio.Queue[str]) -> None:
+async def _look_up_new(new: asyncio.Queue[str]) -> None:
     async with connected(("127.0.0.1", 8461)) as client:
         while True:
-            await client.ask(await fresh.get())
+            await client.ask(await new.get())
 
 
-async def _invent(world: World, fresh: asyncio.Queue[str]) -> None:
+async def _create_domains(world: World, new: asyncio.Queue[str]) -> None:
     for number in itertools.count():
-        fresh.put_nowait(world.new_domain(HANGING if number % 40 == 0 else ""))
+        new.put_nowait(world.new_domain(HANGING if number % 40 == 0 else ""))
         await asyncio.sleep(NEW_EACH)
 
 
 def _fill(filler: Path, *, full: bool) -> None:
-    """Leave no room on a disk, or give it back."""
+    """Fill a disk, or free it again."""
     if not full:
         filler.unlink(missing_ok=True)
         return
@@ -177,7 +177,7 @@ def _fill(filler: Path, *, full: bool) -> None:
 
 
 def main() -> int:
-    """Read the command line, and record; inside a space of its own."""
+    """Read the command line and record, inside new namespaces."""
     parser = argparse.ArgumentParser(prog="bench.recording")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--draw", nargs=2, metavar=("PYTHON", "PICTURE"))
@@ -187,7 +187,7 @@ def main() -> int:
         given.folder.mkdir(parents=True)
         return run_inside("bench.recording", [*sys.argv[1:], "--inside"])
     folder = given.folder.resolve()
-    furnish(folder)
+    set_up(folder)
     (folder / "disk").mkdir()
     disk = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder / "disk"]
     subprocess.run(disk, check=True)

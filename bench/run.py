@@ -1,8 +1,9 @@
-"""Measures, and prints the table.
+"""Measure the shapes and print the table.
 
-    python -m bench.run [--quick] [--only SHAPE]... [--rounds N] [--soak MINUTES] [--results FILE]
+    python -m bench.run [--quick] [--only SHAPE]... [--rounds N] [--soak MINUTES]
+                        [--against CHECKOUT] [--results FILE]
 
-Border: the command line, and the order of things. README.md says what is measured and how.
+README.md says what is measured and how.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import cached, cold, dane, on_file, programs, soak, space, standing, workers
+from bench import against, cached, cold, dane, programs, soak, space, standing, stored
 from bench.process import BenchError
 from bench.servers import Servers
 from bench.shape import Bench, Shape, progress
@@ -25,14 +26,14 @@ from bench.sheet import Sheet
 
 SHAPES: Final[dict[str, Shape]] = {
     shape.name: shape
-    for module in (cached, workers, on_file, cold, dane, standing, soak)
+    for module in (cached, stored, cold, dane, standing, soak)
     for shape in module.SHAPES
 }
 _FILES: Final = 16_384
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the bench; 0 if every mark is kept, 1 if one is not, 2 if it cannot be run."""
+    """Run the bench; return 0 if all marks are kept, 1 if one is missed, 2 if it cannot run."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.inside:
@@ -46,14 +47,20 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.run", allow_abbrev=False)
     parser.add_argument(
-        "--quick", action="store_true", help="see that it works: figures mean little"
+        "--quick", action="store_true", help="check that everything works; ignore the figures"
     )
     parser.add_argument(
         "--only",
         metavar="SHAPE",
         action="append",
         choices=SHAPES,
-        help=f"one of {', '.join(SHAPES)}; may be given again",
+        help=f"one of {', '.join(SHAPES)}; may be repeated",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="CHECKOUT",
+        type=Path,
+        help="measure only this checkout and that one, in turns; it needs a .venv of its own",
     )
     parser.add_argument("--rounds", type=int, help="5; quick: 1")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="10; quick: 0.5")
@@ -62,18 +69,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         type=Path,
         default=programs.BUILD / "results.json",
-        help="for every single value; build/bench/results.json",
+        help="write every single value to FILE; default: build/bench/results.json",
     )
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
 def _shapes(arguments: argparse.Namespace) -> list[Shape]:
+    if arguments.against:
+        return [against.compare(arguments.against.resolve())]
     return [SHAPES[name] for name in arguments.only or SHAPES]
 
 
 def _prepare(argv: Sequence[str], shapes: Sequence[Shape]) -> int:
-    """Make what is needed, then go where the network is ours; what a run writes goes with it."""
+    """Build what is needed, then run again in new namespaces, with a temporary folder."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     progress("preparing")
     programs.compile_all()
@@ -86,7 +95,7 @@ def _prepare(argv: Sequence[str], shapes: Sequence[Shape]) -> int:
 def _measure(arguments: argparse.Namespace, folder: Path) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, _FILES), hard))
-    space.furnish(folder)
+    space.set_up(folder)
     servers, sheet = Servers(folder), Sheet()
     quick = arguments.quick
     bench = Bench(
@@ -105,14 +114,14 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 def _completed(shape: Shape, bench: Bench, results: Path) -> bool:
-    """Measure one shape; whether it came to its end. The others are measured all the same.
+    """Measure one shape; return whether it was completed. The other shapes are measured anyway.
 
-    What is known so far is written to `results` each time: the last shape may take an hour.
+    All values so far are written to `results` each time: the last shape may take an hour.
     """
     try:
         shape.run(bench)
     except BenchError as error:
-        progress(f"{shape.name} broke off: {error}")
+        progress(f"{shape.name} failed: {error}")
         return False
     finally:
         results.write_text(json.dumps(bench.sheet.dump(), indent=1))
@@ -127,7 +136,7 @@ def _report(sheet: Sheet, shapes: Sequence[Shape], broken: Sequence[str]) -> int
     )
     failed = [*sheet.failed(lines), *broken]
     for line in failed:
-        sys.stderr.write(f"mark not kept: {line}\n")
+        sys.stderr.write(f"mark missed: {line}\n")
     return 1 if failed else 0
 
 

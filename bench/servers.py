@@ -1,6 +1,6 @@
-"""The servers that are compared, each with its configuration, and the network that they ask.
+"""Start the servers that are compared, each with its configuration, and the network they use.
 
-Border: how each is started, and where it is asked. None is tuned beyond what is said here.
+No server is tuned beyond the configuration in this file.
 """
 
 import contextlib
@@ -20,9 +20,10 @@ FLOOR: Final = "floor"
 DAEMON: Final = "daemon"
 PEER: Final = "peer"
 PEER_SQLITE: Final = "peer, SQLite"
+OTHER: Final = "other checkout"
 
-_ELSEWHERE: Final = 10
-"""The niceness of what is on other machines in the world, and has processors of its own there."""
+_OTHER_MACHINES: Final = 10
+"""The niceness of programs that run on other machines in reality, on their CPUs."""
 
 _POLICY_HOST = "127.0.0.21"
 _HOLE = "127.0.0.66"
@@ -30,8 +31,8 @@ _STALL = "127.0.0.67"
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """A server under measurement and its addresses, by transport: `TCP`, `UNIX`, `tcp_table`."""
+class RunningServer:
+    """A running server and its addresses, by transport: `TCP`, `UNIX`, `tcp_table`."""
 
     name: str
     process: Process
@@ -39,7 +40,7 @@ class Serving:
 
 
 class Servers:
-    """Starts servers; everything that they write lies in `folder`."""
+    """Starts servers; all their files are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,24 +49,26 @@ class Servers:
 
     @contextlib.contextmanager
     def network(self) -> Iterator[None]:
-        """The name server and the Policy Host: not measured, and what they cost is not counted."""
+        """Run the name server and the Policy Host; their cost is not counted."""
         hosts = (_POLICY_HOST, _HOLE, _STALL)
         dns: Command = [programs.BUILD / "dns", NAMESERVER, "53", *hosts]
         policy_host: Command = [programs.BUILD / "policy_host", self._ca, *hosts]
         with (
-            running(dns, self._log("dns"), lambda: True, niceness=_ELSEWHERE),
-            running(policy_host, self._log("policy_host"), self._ca.exists, niceness=_ELSEWHERE),
+            running(dns, self._log("dns"), lambda: True, niceness=_OTHER_MACHINES),
+            running(
+                policy_host, self._log("policy_host"), self._ca.exists, niceness=_OTHER_MACHINES
+            ),
         ):
             yield
 
     @contextlib.contextmanager
-    def floor(self, reply: str) -> Iterator[Serving]:
-        """The least; `reply` is the text of every answer."""
+    def floor(self, reply: str) -> Iterator[RunningServer]:
+        """Run the floor; `reply` is the text of each reply."""
         tcp, unix = self._tcp(), self._unix()
         port, path = (address.text.partition(":")[2] for address in (tcp, unix))
         command: Command = [programs.BUILD / "floor", port, path, reply]
         with running(command, self._log(FLOOR), answers_at(unix)) as process:
-            yield Serving(FLOOR, process, {"TCP": tcp, "UNIX": unix})
+            yield RunningServer(FLOOR, process, {"TCP": tcp, "UNIX": unix})
 
     @contextlib.contextmanager
     def daemon(
@@ -75,22 +78,23 @@ class Servers:
         entries: int = 100_000,
         lookup_timeout: float = 10.0,
         https_timeout: float = 60.0,
-        workers: int = 1,
         dane: str = "off",
         metrics: bool = False,
-    ) -> Iterator[Serving]:
-        """This daemon, as its virtual environment has it; without `store` its file is new.
+        checkout: Path | None = None,
+    ) -> Iterator[RunningServer]:
+        """Run the daemon of this virtual environment; without `store` it creates an empty one.
 
-        With `metrics` it shows them at one more address, of that name.
+        `metrics`: serve them on one more address, of that name. `checkout`: the daemon of another
+        checkout instead, from the virtual environment in its folder `.venv`.
         """
         at = {"TCP": self._tcp(), "UNIX": self._unix(), "tcp_table": self._tcp()}
         if metrics:
             at["metrics"] = self._unix()
         config = {
             "listen": [
-                {"socketmap": _written(at["TCP"])},
-                {"socketmap": _written(at["UNIX"])},
-                {"tcp_table": _written(at["tcp_table"])},
+                {"socketmap": _format(at["TCP"])},
+                {"socketmap": _format(at["UNIX"])},
+                {"tcp_table": _format(at["tcp_table"])},
             ],
             "cache": {"path": str(store or self._new("daemon.db")), "memory_entries": entries},
             "control": {"path": str(self._new("control.sock"))},
@@ -101,23 +105,23 @@ class Servers:
                 "timeout": f"{https_timeout:g}s",
             },
             "dane": {"mode": dane},
-            **({"metrics": {"listen": _written(at["metrics"])}} if metrics else {}),
+            **({"metrics": {"listen": _format(at["metrics"])}} if metrics else {}),
         }
         file = self._new("daemon.yml")
         file.write_text(yaml.safe_dump(config))
         command: Command = [
-            Path(sys.executable).with_name("postfix-mta-sts"),
+            _program(checkout),
             "serve",
             "--config",
             file,
-            *(["--workers", str(workers)] if workers > 1 else []),
         ]
-        with running(command, self._log(DAEMON), answers_at(at["tcp_table"])) as process:
-            yield Serving(DAEMON, process, at)
+        name = OTHER if checkout else DAEMON
+        with running(command, self._log(name), answers_at(at["tcp_table"])) as process:
+            yield RunningServer(name, process, at)
 
     @contextlib.contextmanager
-    def peer(self, transport: str = "TCP", *, sqlite: bool = False) -> Iterator[Serving]:
-        """The peer in Python. It does not check a policy again within a run: its best case."""
+    def peer(self, transport: str = "TCP", *, sqlite: bool = False) -> Iterator[RunningServer]:
+        """Run the peer. It does not check a policy again during a run: its best case."""
         at = self._unix() if transport == "UNIX" else self._tcp()
         kind, _, where = at.text.partition(":")
         options = {"filename": str(self._new("peer.db"))} if sqlite else {"cache_size": 100_000}
@@ -132,7 +136,7 @@ class Servers:
         command: Command = [programs.install_peer() / "mta-sts-daemon", "--config", file]
         trusted = {"SSL_CERT_FILE": str(self._ca)}
         with running(command, self._log(PEER), answers_at(at), trusted) as process:
-            yield Serving(PEER_SQLITE if sqlite else PEER, process, {transport: at})
+            yield RunningServer(PEER_SQLITE if sqlite else PEER, process, {transport: at})
 
     def _tcp(self) -> Address:
         self._port += 1
@@ -142,7 +146,7 @@ class Servers:
         return Address(f"unix:{self._new('sock')}")
 
     def _new(self, name: str) -> Path:
-        """A path that was not given before."""
+        """Return a new path."""
         self._port += 1
         return self._folder / f"{self._port}-{name}"
 
@@ -150,6 +154,12 @@ class Servers:
         return self._folder / f"{name}.log"
 
 
-def _written(address: Address) -> str:
-    """An address as the daemon's configuration has it."""
+def _program(checkout: Path | None) -> Path:
+    if checkout:
+        return checkout / ".venv/bin/postfix-mta-sts"
+    return Path(sys.executable).with_name("postfix-mta-sts")
+
+
+def _format(address: Address) -> str:
+    """Return an address in the notation of the daemon's configuration."""
     return address.text.replace("tcp:", "127.0.0.1:", 1)

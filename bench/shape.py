@@ -1,7 +1,7 @@
-"""What all shapes have in common: where they write, how long and how often they ask.
+"""The common parts of all shapes: the sheet, rounds, durations and numbers.
 
-Border: no shape itself. A shape starts the servers that it compares, and measures them in turn,
-round after round, so that what disturbs the machine disturbs all of them.
+A shape starts the servers that it compares, and measures them in turns, round after round, so that
+disturbances of the machine affect all of them.
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.load import Load, Result
 from bench.process import Address, BenchError, Process
-from bench.servers import PEER, PEER_SQLITE, Servers, Serving
+from bench.servers import PEER, PEER_SQLITE, RunningServer, Servers
 from bench.sheet import Line, Sheet
 
 CPU = "CPU, µs a look-up"
@@ -20,7 +20,7 @@ P50 = "p50, µs"
 P99 = "p99, µs"
 
 _QUIET = 0.01
-"""The share of a CPU below which a server has settled: one of its threads looks in now and then."""
+"""The share of a CPU below which a server is idle: one of its threads wakes up periodically."""
 _SETTLED_WITHIN = 60.0
 
 
@@ -32,26 +32,28 @@ class Bench:
     sheet: Sheet
     rounds: int
     seconds: float
-    """How long a load lasts that is bounded by time."""
+    """Duration of a load that is limited by time."""
     scale: float
-    """The share of the issue's numbers that is asked: 1, or less for a short run."""
+    """Factor for all numbers of look-ups: 1, or less for a short run."""
     soak: float
-    """Seconds."""
+    """Duration in seconds."""
     folder: Path
-    """For what goes with the run."""
+    """For files that are deleted after the run."""
     _used: int = field(default=1_000_000, init=False)
 
     def scaled(self, number: int) -> int:
-        """A number of the issue, as this run has it."""
+        """Return a number times `scale`."""
         return max(1, round(number * self.scale))
 
     def fresh(self, count: int) -> int:
-        """The first of as many numbers for keys that nobody has asked for yet."""
+        """Reserve numbers for keys that were not looked up before; return the first."""
         self._used += count
         return self._used - count
 
-    def measure(self, shape: str, server: Serving, address: Address, load: Load) -> Result | None:
-        """Run a load, and note what it cost; None where a peer did not answer all of it."""
+    def measure(
+        self, shape: str, server: RunningServer, address: Address, load: Load
+    ) -> Result | None:
+        """Run a load and note its cost; return None if a peer replied wrongly."""
         before = server.process.cpu()
         result = load.run(address)
         cost = server.process.cpu() - before
@@ -65,8 +67,8 @@ class Bench:
         self.sheet.note(shape, P99, server.name, result.p99)
         return result
 
-    def is_right(self, result: Result, server: Serving, **expected: int) -> bool:
-        """Whether all was answered as expected; of all but the peers `BenchError` is raised."""
+    def is_right(self, result: Result, server: RunningServer, **expected: int) -> bool:
+        """Return whether all replies were as expected; raise `BenchError` except for peers."""
         try:
             result.expect(**expected)
         except BenchError as error:
@@ -79,28 +81,28 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Something to measure; `run` notes figures, `lines` says what they are held against."""
+    """Something to measure; `run` notes figures, `lines` has their marks."""
 
     name: str
     run: Callable[[Bench], None]
     lines: tuple[Line, ...]
     has_peer: bool = True
-    """Whether the peer must be installed for it."""
+    """Whether it needs the peer."""
 
 
 def settle(process: Process, watched: float = 0.5) -> None:
-    """Wait until a server has nothing more to do. Raises `BenchError`."""
+    """Wait until a server is idle. Raises `BenchError`."""
     end = time.monotonic() + _SETTLED_WITHIN
     while time.monotonic() < end:
         before = process.cpu()
         time.sleep(watched)
         if process.cpu() - before < _QUIET * watched:
             return
-    raise BenchError(f"process {process.pid} does not come to rest")
+    raise BenchError(f"process {process.pid} did not become idle")
 
 
 def progress(text: str) -> None:
-    """Tell whoever waits how far it is."""
+    """Write a line about the progress to standard error."""
     sys.stderr.write(f"{text}\n")
 
 

@@ -1,6 +1,6 @@
-"""What was measured, what it is held against, and the table of both.
+"""The measured figures, their marks, and the table of both in Markdown.
 
-Border: numbers in, Markdown out; nothing is measured here.
+This module does not measure anything.
 """
 
 import statistics
@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from bench.servers import DAEMON, FLOOR, PEER, PEER_SQLITE
+from bench.servers import DAEMON, FLOOR, OTHER, PEER, PEER_SQLITE
 
 _NO: Final = "no"
 _NOT_MEASURED: Final = "unmeasured"
 
-COLUMNS: Final = (DAEMON, FLOOR, PEER, PEER_SQLITE)
+COLUMNS: Final = (DAEMON, OTHER, FLOOR, PEER, PEER_SQLITE)
+"""Servers, in the order of the table; it omits those of which it has no value."""
 
 
 class Cell(NamedTuple):
@@ -28,12 +29,12 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a figure may be at most: `factor`, or `factor` times the median of another cell."""
+    """The upper limit of a figure: `factor`, or `factor` times the median of another cell."""
 
     factor: float
     of: Cell | None = None
     name: str = ""
-    """Of the other cell, as it is written in the table."""
+    """The name of the other cell in the table."""
 
     def __str__(self) -> str:
         return f"≤ {self.factor:g} x {self.name}" if self.of else f"≤ {self.factor:g}"
@@ -41,65 +42,65 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the table: a figure of all servers, and the marks that the daemon's must keep."""
+    """A line of the table: a figure of all servers, and the marks for the daemon."""
 
     shape: str
     figure: str
     marks: tuple[Mark, ...] = ()
     go: str = ""
-    """What postfix-tlspol needed, measured elsewhere on a machine with 2 cores."""
+    """The figure of postfix-tlspol, measured on another machine with 2 cores."""
 
 
 class Sheet:
-    """Figures, several for one cell; the median counts."""
+    """Figures, with several values for each cell, of which the median counts."""
 
     def __init__(self) -> None:
         self._values: defaultdict[Cell, list[float]] = defaultdict(list)
         self._reasons: dict[Cell, str] = {}
 
     def note(self, shape: str, figure: str, server: str, value: float) -> None:
-        """One more value."""
+        """Add a value."""
         self._values[Cell(shape, figure, server)].append(value)
 
     def note_missing(self, shape: str, figure: str, server: str, reason: str) -> None:
-        """Why there is no value."""
+        """Set the reason for a missing value."""
         self._reasons[Cell(shape, figure, server)] = reason
 
     def median(self, cell: Cell) -> float | None:
-        """The median of a cell's values, if there are any."""
+        """Return the median of a cell's values, if there are any."""
         values = self._values.get(cell)
         return statistics.median(values) if values else None
 
-    def shapes(self) -> set[str]:
-        """Of which shapes there is anything."""
-        return {cell.shape for cell in self._values}
-
     def dump(self) -> list[dict[str, object]]:
-        """All values, for `json`."""
+        """Return all values, for `json`."""
         return [{**cell._asdict(), "values": values} for cell, values in self._values.items()]
 
     def table(self, lines: Iterable[Line]) -> str:
-        """Markdown."""
-        head = ("shape", "figure", *COLUMNS, "Go peer, elsewhere", "mark", "held")
-        rows = [head, ("---",) * len(head), *(self._row(line) for line in lines)]
+        """Return the table as Markdown."""
+        columns = [name for name in COLUMNS if name in self._servers()]
+        head = ("shape", "figure", *columns, "Go peer, elsewhere", "mark", "held")
+        rows = [head, ("---",) * len(head), *(self._row(line, columns) for line in lines)]
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
     def failed(self, lines: Iterable[Line]) -> list[str]:
-        """The lines whose marks are not all kept."""
+        """Return the lines with a mark that is missed."""
         return [
             f"{line.shape}: {line.figure}"
             for line in lines
             if any(verdict.split()[0] == _NO for verdict in self._verdicts(line))
         ]
 
-    def _row(self, line: Line) -> tuple[str, ...]:
-        cells = [self._cell(Cell(line.shape, line.figure, server)) for server in COLUMNS]
+    def _servers(self) -> set[str]:
+        return {cell.server for cell in (*self._values, *self._reasons)}
+
+    def _row(self, line: Line, columns: Iterable[str]) -> tuple[str, ...]:
+        cells = [self._cell(Cell(line.shape, line.figure, server)) for server in columns]
         marks = ", ".join(str(mark) for mark in line.marks)
         return (line.shape, line.figure, *cells, line.go, marks, ", ".join(self._verdicts(line)))
 
     def _cell(self, cell: Cell) -> str:
         value = self.median(cell)
-        return self._reasons.get(cell, "") if value is None else _written(value)
+        return self._reasons.get(cell, "") if value is None else _format(value)
 
     def _verdicts(self, line: Line) -> list[str]:
         value = self.median(Cell(line.shape, line.figure))
@@ -113,7 +114,7 @@ class Sheet:
         return f"{kept} ({value / other:.2f} x)" if mark.of and other else kept
 
 
-def _written(value: float) -> str:
+def _format(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"

@@ -1,7 +1,7 @@
-"""The soak: an hour, or minutes, of mixed traffic with faults, after which nothing has grown.
+"""The soak: minutes or an hour of mixed traffic with faults, during which nothing may grow.
 
-Border: what is asked, when the process is looked at, and what of that is growth; the curves go to
-`results.json`, sample by sample.
+This module defines the traffic, the samples and the estimate of growth. It writes all samples to
+the results file.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from bench.load import ABSENCE, BLACK_HOLE, POLICY, Load
 from bench.process import Address, BenchError
-from bench.servers import DAEMON, Serving
+from bench.servers import DAEMON, RunningServer
 from bench.shape import Bench, Shape, progress
 from bench.sheet import Line, Mark
 
@@ -23,33 +23,35 @@ _SHAPE: Final = "soak: mixed traffic with faults"
 _SAMPLES: Final = 60
 
 _GROWTH: Final = {
-    "memory": "memory that grew, MiB",
-    "descriptors": "descriptors that grew",
-    "threads": "threads that grew",
-    "tasks": "tasks that grew",
+    "memory": "growth of memory, MiB",
+    "descriptors": "growth of descriptors",
+    "threads": "growth of threads",
+    "tasks": "growth of tasks",
 }
 
 
 class _Sample(NamedTuple):
-    """One look; its fields are the names of the curves."""
+    """One sample; its fields are the names of the curves."""
 
     daemon_memory: float
-    """MiB, as are the next two."""
-    outpost_memory: float
+    """MiB, like the next two."""
+    network_memory: float
+    """Of the network process."""
     memory: float
-    """Of both."""
+    """The sum of both."""
     descriptors: int
     threads: int
     tasks: int
     attempts: int
-    """Under way; each is a task or two, a descriptor or more in the second process, and memory."""
+    """In progress; each needs one or two tasks, memory, and descriptors of the network process."""
 
 
 def growth(values: Sequence[float]) -> float:
-    """What a whole run adds, at the rate of its last two thirds.
+    """Return how much a run adds in total, at the rate of its last two thirds.
 
-    The rate is that of Theil and Sen, the median of the slopes between any two values: a spike, or
-    a quarter of the values gone astray, does not move it. In the first third what is bounded fills.
+    The rate is the estimator of Theil and Sen, the median of the slopes between any two values:
+    spikes, up to a quarter of the values, do not affect it. In the first third, bounded caches
+    fill.
     """
     settled = values[len(values) // 3 :]
     pairs = itertools.combinations(enumerate(settled), 2)
@@ -57,14 +59,14 @@ def growth(values: Sequence[float]) -> float:
 
 
 def _soak(bench: Bench) -> None:
-    """Everything at once."""
-    timeout = min(60.0, bench.soak / 10)  # the default; less where a third is too short for it
+    """Run all loads at the same time, and note samples and growth."""
+    timeout = min(60.0, bench.soak / 10)  # the default, or less for a short run
     daemon = bench.servers.daemon(
         entries=1_000, lookup_timeout=2, https_timeout=timeout, metrics=True
     )
     with daemon as server, contextlib.ExitStack() as loads:
         for load in _traffic(bench.soak + 10):
-            loads.enter_context(load.begun(server.at["TCP"]))
+            loads.enter_context(load.start(server.at["TCP"]))
         samples = list(_samples(server, bench.soak))
     for name, values in zip(_Sample._fields, zip(*samples, strict=True), strict=True):
         for value in values:
@@ -75,7 +77,7 @@ def _soak(bench: Bench) -> None:
 
 
 def _traffic(seconds: float) -> Iterator[Load]:
-    """Hits; policies evicted and found again; new domains of every kind, good and bad."""
+    """Return loads of hits, of evicted policies, and of new domains, good and faulty."""
     yield Load(POLICY, numbers=500, rate=500, seconds=seconds)
     yield Load(POLICY, first=10_000, numbers=5_000, clients=10, rate=20, seconds=seconds)
     yield Load(POLICY, first=1_000_000, clients=10, rate=10, seconds=seconds)
@@ -86,29 +88,29 @@ def _traffic(seconds: float) -> Iterator[Load]:
         yield Load(key, clients=5, rate=5, seconds=seconds)
 
 
-def _samples(server: Serving, seconds: float) -> Iterator[_Sample]:
+def _samples(server: RunningServer, seconds: float) -> Iterator[_Sample]:
     pause = seconds / _SAMPLES
     for number in range(_SAMPLES):
         if number % (_SAMPLES // 6) == 0:
             progress(f"{_SHAPE}: {number * pause / 60:.1f} minutes")
-        _misbehave(server.at["TCP"])
+        _send_faults(server.at["TCP"])
         time.sleep(pause)
         yield _sample(server)
 
 
-def _misbehave(address: Address) -> None:
-    """Say what is no request, end amid one, and leave without the answer."""
+def _send_faults(address: Address) -> None:
+    """Send no request, an incomplete one, and one whose reply is not read."""
     for words in (b"GET / HTTP/1.1\r\n\r\n", b"20:postfix", b"24:postfix x1.quiet.test123,"):
         with address.connect() as sock:
             sock.sendall(words)
 
 
-def _sample(server: Serving) -> _Sample:
+def _sample(server: RunningServer) -> _Sample:
     process, metrics = server.process, _metrics(server.at["metrics"])
     daemon, *others = process.own_memory()
     return _Sample(
         daemon_memory=daemon,
-        outpost_memory=sum(others),
+        network_memory=sum(others),
         memory=daemon + sum(others),
         descriptors=process.descriptors(),
         threads=process.threads(),
@@ -126,9 +128,10 @@ def _metrics(address: Address) -> str:
 
 
 def _gauge(metrics: str, name: str) -> int:
-    found = re.search(rf'^postfix_mta_sts_{name}{{worker="0"}} ([\d.]+)$', metrics, re.MULTILINE)
+    pattern = rf"^postfix_mta_sts_{name}(?:{{[^}}]*}})? ([\d.]+)$"
+    found = re.search(pattern, metrics, re.MULTILINE)
     if not found:
-        raise BenchError(f"the daemon does not say its {name}")
+        raise BenchError(f"the metrics contain no {name}")
     return int(float(found[1]))
 
 

@@ -1,8 +1,7 @@
-"""A place of its own for a run: processes that end with it, and a network of nothing but loopback.
+"""Run a module in new Linux namespaces, with unshare(1).
 
-Border: namespaces of Linux by way of unshare(1). Inside, port 53 and port 443 are free, the name
-server of resolv.conf is ours, and no packet gets out; when the run ends, however it ends, the
-kernel ends every process that it started.
+Inside there is only loopback, ports 53 and 443 are free, and resolv.conf names our name server.
+When the run ends, however it ends, the kernel kills all processes that it started.
 """
 
 import os
@@ -15,11 +14,11 @@ NAMESERVER = "127.0.0.1"
 
 
 class NoSpaceError(Exception):
-    """This machine allows no namespaces; `str()` says what it said."""
+    """This machine does not allow namespaces; `str()` is its error."""
 
 
 def run_inside(module: str, arguments: Sequence[str]) -> int:
-    """Run a Python module inside; its exit code. Raises `NoSpaceError`."""
+    """Run a Python module inside; return its exit code. Raises `NoSpaceError`."""
     words = _unshare()
     probe = subprocess.run([*words, "true"], check=False, capture_output=True, text=True)
     if probe.returncode:
@@ -28,8 +27,8 @@ def run_inside(module: str, arguments: Sequence[str]) -> int:
     return subprocess.run(command, check=False).returncode
 
 
-def furnish(folder: Path) -> None:
-    """Called inside, first: bring loopback up, and name our name server."""
+def set_up(folder: Path) -> None:
+    """Bring loopback up and set our name server. Call this first, inside."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     file = folder / "resolv.conf"
     file.write_text(f"nameserver {NAMESERVER}\n")

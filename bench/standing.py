@@ -1,6 +1,6 @@
-"""Shapes in which number weighs, not speed: memory, and idle clients.
+"""Shapes about memory: many cached domains, and many idle clients.
 
-Border: what the kernel says of the process is read; nothing is asked of the server but answers.
+All figures come from the kernel.
 """
 
 import contextlib
@@ -9,10 +9,10 @@ from typing import Final
 
 from bench.cached import warm
 from bench.load import ABSENCE, POLICY, Load
-from bench.on_file import copy_of_file
-from bench.servers import DAEMON, PEER, Serving
+from bench.servers import DAEMON, PEER, RunningServer
 from bench.shape import Bench, Shape, progress, settle
 from bench.sheet import Line, Mark
+from bench.stored import copy_of_file
 
 _IDLE = "idle, nothing in memory"
 _USED = "memory, MiB"
@@ -23,7 +23,7 @@ _IDLE_SHAPE = f"{_CONNECTIONS:,} idle connections"
 _EACH = "memory each, KiB"
 _CPU_IDLE = "CPU, % of one"
 _NEW_CLIENTS = "new clients' p99, µs"
-_WATCHED: Final = 5.0
+_OBSERVED_FOR: Final = 5.0
 
 
 def _in_memory(number: int) -> str:
@@ -39,12 +39,12 @@ def _memory(bench: Bench) -> None:
         bench.sheet.note(_IDLE, _USED, PEER, idle)
         Load(POLICY, count=number, clients=20, seconds=300).run(peer.at["TCP"]).expect(found=number)
         bench.sheet.note(_in_memory(10_000), _ABOVE, PEER, peer.process.memory() - idle)
-    reason = "remembers no absence; a fetch for each policy"
+    reason = "caches no absence; fetches each policy"
     bench.sheet.note_missing(_in_memory(100_000), _ABOVE, PEER, reason)
 
 
 def _daemon_memory(bench: Bench) -> None:
-    """Policies come from the file: they are remembered as those that were fetched are."""
+    """Policies come from the store: the daemon caches them like fetched ones."""
     store = copy_of_file(bench.scaled(100_000), bench.folder)
     with bench.servers.daemon(store=store, entries=250_000) as server:
         settle(server.process)
@@ -72,7 +72,7 @@ def _idle_connections(bench: Bench) -> None:
             _hold_connections(bench, server)
 
 
-def _hold_connections(bench: Bench, server: Serving) -> None:
+def _hold_connections(bench: Bench, server: RunningServer) -> None:
     count, address = bench.scaled(_CONNECTIONS), server.at["TCP"]
     before = server.process.memory()
     with contextlib.ExitStack() as stack:
@@ -81,12 +81,12 @@ def _hold_connections(bench: Bench, server: Serving) -> None:
         settle(server.process)
         each = (server.process.memory() - before) * 1024 / count
         cpu = server.process.cpu()
-        time.sleep(_WATCHED)
+        time.sleep(_OBSERVED_FOR)
         cpu = server.process.cpu() - cpu
-        asked = Load(POLICY, numbers=100, count=bench.scaled(20_000)).run(address)
+        result = Load(POLICY, numbers=100, count=bench.scaled(20_000)).run(address)
     bench.sheet.note(_IDLE_SHAPE, _EACH, server.name, each)
-    bench.sheet.note(_IDLE_SHAPE, _CPU_IDLE, server.name, cpu / _WATCHED * 100)
-    bench.sheet.note(_IDLE_SHAPE, _NEW_CLIENTS, server.name, asked.expect(absent=0).p99)
+    bench.sheet.note(_IDLE_SHAPE, _CPU_IDLE, server.name, cpu / _OBSERVED_FOR * 100)
+    bench.sheet.note(_IDLE_SHAPE, _NEW_CLIENTS, server.name, result.expect(absent=0).p99)
 
 
 SHAPES: Final = (

@@ -1,4 +1,4 @@
-"""What is shipped beside the package fits the package."""
+"""The files in contrib/ and the Dockerfile fit the package."""
 
 import re
 import shutil
@@ -14,11 +14,11 @@ from tests.support.obstacles import cannot
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "contrib/systemd"
-EXPOSURE_MOST = 1.5
+EXPOSURE_LIMIT = 1.5
 
 
 def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """What systemd-analyze(1) has to say."""
+    """Run systemd-analyze(1)."""
     if not shutil.which("systemd-analyze"):
         cannot("there is no systemd-analyze (package systemd)")
     command = ["systemd-analyze", "--no-pager", *words]
@@ -27,7 +27,7 @@ def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> list[Path]:
-    """The units, with a command that is there."""
+    """Return the units, with a command that exists."""
     (tmp_path / "postfix-mta-sts").symlink_to(sys.executable)
     for unit in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
         command = f"ExecStart={tmp_path}/postfix-mta-sts"
@@ -37,30 +37,30 @@ def installed(tmp_path: Path) -> list[Path]:
 
 
 def test_units_are_valid(installed: list[Path]) -> None:
-    """Systemd finds nothing to say against the units."""
+    """Systemd reports no errors in the units."""
     done = analyze("verify", *installed)
     assert len(installed) == 3
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_units_expose_little() -> None:
-    """Systemd's own measure of a service's rights stays where it is."""
+def test_unit_has_few_privileges() -> None:
+    """Systemd's measure of the privileges of the service stays below the limit."""
     done = analyze("security", "--offline=true", UNITS / "postfix-mta-sts.service")
     verdict = re.search(r"exposure level for .*: ([0-9.]+)", done.stdout)
     assert verdict, done.stderr
-    assert float(verdict[1]) <= EXPOSURE_MOST
+    assert float(verdict[1]) <= EXPOSURE_LIMIT
 
 
-def test_user_of_the_unit_is_made() -> None:
-    """The user as whom the service runs is the one that sysusers.d makes."""
+def test_sysusers_creates_the_user_of_the_unit() -> None:
+    """The service runs as the user that sysusers.d creates."""
     unit = (UNITS / "postfix-mta-sts.service").read_text("utf-8")
     made = (UNITS / "sysusers.d/postfix-mta-sts.conf").read_text("utf-8")
     (user,) = re.findall(r"^User=(.*)$", unit, re.MULTILINE)
     assert re.findall(r"^u (\S+)", made, re.MULTILINE) == [user]
 
 
-def test_socket_in_the_chroot_fits_its_own_words() -> None:
-    """The listener and the line of main.cf that the socket unit shows are for its socket."""
+def test_socket_in_the_chroot_matches_its_comments() -> None:
+    """The listener and the line for main.cf in the comments of the socket unit name its socket."""
     text = (UNITS / "postfix-mta-sts-chroot.socket").read_text("utf-8")
     (address,) = re.findall(r"^ListenStream=(.*)$", text, re.MULTILINE)
     shown = "\n".join(re.findall(r"^#   (listen:|  - .*)$", text, re.MULTILINE))
@@ -72,14 +72,14 @@ def test_socket_in_the_chroot_fits_its_own_words() -> None:
 
 
 def test_socket_unit_opens_the_default_address() -> None:
-    """The socket of systemd is the one that the daemon looks for without a configuration."""
+    """The socket unit has the address that the daemon opens by default."""
     unit = (ROOT / "contrib/systemd/postfix-mta-sts.socket").read_text("utf-8")
     addresses = re.findall(r"^ListenStream=(.*)$", unit, re.MULTILINE)
     assert addresses == [str(listener.address) for listener in Settings().listen]
 
 
-def test_image_listens_where_it_can_be_reached() -> None:
-    """The image's configuration is valid, and is not on the container's own loopback."""
+def test_image_accepts_connections_from_outside() -> None:
+    """The image's configuration is valid, and its listener is not on loopback."""
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     written = re.search(r"printf '(.*)' > /etc/postfix-mta-sts\.yml", dockerfile)
     assert written
@@ -90,7 +90,7 @@ def test_image_listens_where_it_can_be_reached() -> None:
 
 
 def test_compose() -> None:
-    """The variables of the composition are settings, and both containers meet where they say."""
+    """The variables in compose.yml are valid, and both containers use the same addresses."""
     text = (ROOT / "contrib/docker/compose.yml").read_text("utf-8")
     services = yaml.safe_load(text)["services"]
     ours, mta = services["mta-sts"], services["mta"]

@@ -1,4 +1,4 @@
-"""Wheel and sdist: they build, hold what they should, and the wheel runs where nothing else is."""
+"""Wheel and sdist: their build, their contents, and the wheel in a new virtual environment."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ BUILT = f"postfix_mta_sts-{__version__}"
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which both are, as `make build` makes them."""
+    """Return a folder with both, built as by `make build`."""
     folder = tmp_path_factory.mktemp("dist")
     words: list[str | Path] = [
         sys.executable,
@@ -35,7 +35,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sdist(dist: Path) -> None:
-    """The sdist has what tests, pages and packages are made of, and nothing that was made."""
+    """The sdist has all sources of tests, documents and packages, and no generated files."""
     with tarfile.open(dist / f"{BUILT}.tar.gz") as archive:
         names = {name.removeprefix(f"{BUILT}/") for name in archive.getnames()}
     assert names > {
@@ -53,12 +53,12 @@ def test_sdist(dist: Path) -> None:
         "postfix_mta_sts/cli/main.py",
         "tests/contrib/test_packages.py",
     }
-    made = (".venv/", "build/", "dist/", ".git/")
-    assert not [name for name in names if name.startswith(made) or "__pycache__" in name]
+    generated = (".venv", "build/", "dist/", ".git/")
+    assert not [name for name in names if name.startswith(generated) or "__pycache__" in name]
 
 
 def test_wheel(dist: Path) -> None:
-    """The wheel has the package, typed, with its licence, and nothing beside it."""
+    """The wheel has the package, its type marker and its licence, and nothing else."""
     with ZipFile(dist / f"{BUILT}-py3-none-any.whl") as archive:
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names} == {"postfix_mta_sts", f"{BUILT}.dist-info"}
@@ -68,7 +68,7 @@ def test_wheel(dist: Path) -> None:
 
 
 def test_installed(dist: Path, tmp_path: Path) -> None:
-    """Installed in a virtual environment, without a network, it says its version."""
+    """Installed in a virtual environment, without a network, the command prints its version."""
     venv.create(tmp_path / "venv", with_pip=True)
     binaries = tmp_path / "venv/bin"
     wheel = dist / f"{BUILT}-py3-none-any.whl"
@@ -83,10 +83,12 @@ def test_installed(dist: Path, tmp_path: Path) -> None:
         wheel,
     ]
     subprocess.run(pip, check=True)
-    # What it depends on is lent by this environment; a .pth there is not followed, so that the
-    # package itself is the wheel's.
-    lent = next((tmp_path / "venv/lib").glob("python*/site-packages")) / "lent.pth"
-    lent.write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    # The dependencies come from this environment. Python does not process its .pth files, so the
+    # package itself comes from the wheel.
+    dependencies = next((tmp_path / "venv/lib").glob("python*/site-packages")) / "dependencies.pth"
+    dependencies.write_text(
+        "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    )
     words: list[str | Path] = [binaries / "postfix-mta-sts", "version"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout == f"postfix-mta-sts {__version__}\n"
@@ -96,4 +98,4 @@ def test_installed(dist: Path, tmp_path: Path) -> None:
         "import postfix_mta_sts; print(postfix_mta_sts.__file__)",
     ]
     found = subprocess.run(where, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert found.stdout.startswith(str(lent.parent))
+    assert found.stdout.startswith(str(dependencies.parent))

@@ -314,4 +314,4 @@ class TestPurged:
             shadow.write_text("")
         said = apt(machine, "install", "/root/first.deb")
         for path in OVERRIDES:
-            assert f"WARNING: {path} is in force instead of this package's" in said
+            assert f"WARNING: {path} overrides the file of this package" in said

@@ -1,6 +1,6 @@
-"""The daemon and all that it is made of, as wheels for a Debian's own Python.
+"""Wheels of the daemon and of its dependencies, for the Python of a Debian release.
 
-Fetched by this machine's pip, so that within a tree or an image nothing needs a package index.
+The pip of this machine downloads them, so that a tree or an image needs no package index.
 """
 
 import subprocess
@@ -18,9 +18,9 @@ PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
 
 
 def wheels(suite: str, folder: Path, *others: str) -> Path:
-    """`folder`, with the wheels for a release: the daemon, what it needs, what builds it, `others`.
+    """Write wheels for a release into `folder`: the daemon, its dependencies, its build, `others`.
 
-    Raises `NoTreeError` where pip cannot have them.
+    Returns `folder`. Raises `NoTreeError` if pip cannot download them.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = project["project"]["dependencies"] + project["build-system"]["requires"] + [*others]

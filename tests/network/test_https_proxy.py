@@ -92,6 +92,6 @@ class TestProxy:
     async def test_proxy_that_does_not_answer(self, fetchers: Fetchers) -> None:
         """A fetch that waits for its proxy holds no slot; both fetches time out in parallel."""
         with black_hole() as port:
-            fetcher = fetchers(proxy=f"http://127.0.0.1:{port}", timeout=0.2, concurrency=1)
+            fetcher = fetchers(proxy=f"http://127.0.0.1:{port}", timeout=1, concurrency=1)
             reasons = await asyncio.gather(*(failure(fetcher, DeadlineError) for _ in range(2)))
-        assert set(reasons) == {"timed out after 0.2 s: no TLS connection to 127.0.0.1"}
+        assert set(reasons) == {"timed out after 1 s: no TLS connection to 127.0.0.1"}

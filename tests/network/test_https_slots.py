@@ -166,7 +166,7 @@ class TestSlots:
         self, fetchers: Fetchers, host: PolicyHost, answer: bytes | Script
     ) -> None:
         """The next GET gets the only slot, however the one before ended."""
-        fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=0.5)
+        fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=3)
         host.answers[HOST] = answer
         with contextlib.suppress(FetchError):
             await fetcher.body(GOOD)
@@ -222,7 +222,7 @@ class TestSlots:
         self, fetchers: Fetchers, host: PolicyHost
     ) -> None:
         """Waiting for a slot does not count towards the deadline."""
-        fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=0.4)
+        fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=2)
         host.answers[HOST] = silence
         slow = [asyncio.create_task(failure(fetcher, DeadlineError)) for _ in range(2)]
         assert await fetcher.body(OTHER) == POLICY

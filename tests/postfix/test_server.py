@@ -56,7 +56,7 @@ class Served:
 
     async def connections(self, number: int) -> None:
         """Return once there are so many connections."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.server.connections != number:  # noqa: ASYNC110 (nothing tells)
                 await asyncio.sleep(0.001)
 
@@ -198,7 +198,7 @@ async def test_what_is_asked_behind_a_look_up_waits(around: Surroundings) -> Non
         (connection,) = served.server._connections
         assert connection._transport.is_reading()
         client.send(request("good.test") * 100_000)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while connection._transport.is_reading():  # noqa: ASYNC110 (nothing tells)
                 await asyncio.sleep(0.001)
         waiting = len(connection._requests)
@@ -327,7 +327,7 @@ async def test_a_client_that_reads_late(around: Surroundings) -> None:
         (connection,) = served.server._connections
         client.reader._transport.pause_reading()  # type: ignore[attr-defined] # asyncio's own
         client.send(b"".join(map(request, keys)))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not connection._is_full:  # noqa: ASYNC110 (nothing tells)
                 await asyncio.sleep(0.001)
         client.reader._transport.resume_reading()  # type: ignore[attr-defined] # asyncio's own
@@ -399,7 +399,7 @@ async def test_out_of_files(around: Surroundings) -> None:
                 assert await client.ask("good.test") == SECURE
         for sock in waiting:
             sock.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     async with connected(served.address) as newcomer:

@@ -149,7 +149,7 @@ async def test_a_verdict_that_does_not_come(around: Surroundings) -> None:
     await before.close()
     around.now += DAY
     around.dane.hold()
-    made = resolver(around, timeout=0.01)
+    made = resolver(around, timeout=0.5)
     state = await made.look_up(GOOD)
     assert state
     assert (bool(state.policy), kind(state)) == (True, None)

@@ -100,6 +100,7 @@ class Internet:
             "dns": {"nameservers": [self.dns.address]},
             "dane": {"mode": "off"},  # otherwise the Postfix of this machine would be queried
             "https": {"ca_file": str(self.ca_file), "allow_private_addresses": True},
+            "lookup": {"timeout": "50s"},  # enough for a busy machine, less than a test waits
         }
         for name, section in changes.items():
             sections[name] = {**sections.get(name, {}), **section}

@@ -56,7 +56,7 @@ class TestBodies:
         """A slow body is dropped when the time for the GET is over."""
         head = ok(policy_text(mx=["mx1.evil.test"]), content_length="60000")
         net.publish("evil.test", drip(head, b"\n"))
-        async with daemon(net, tmp_path, changes={"https": {"timeout": "0.5s"}}) as running:
+        async with daemon(net, tmp_path, changes={"https": {"timeout": "3s"}}) as running:
             assert await replies_to(running, "evil.test") == NOT_FOUND
             await net.hosts.closed.reached("mta-sts.evil.test")
 

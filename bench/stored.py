@@ -1,7 +1,7 @@
-"""Shapes in which policies are on file: looked up at random there, and a start with many of them.
+"""Shapes with many policies in the store: random look-ups, and a start.
 
-Border: the files are laid out by the daemon's own schema, made once, kept half a day (older ones
-would be due to be fetched again), and copied for each server.
+The files have the schema of the daemon. They are written once, reused for half a day (after that
+their policies would be due for renewal), and copied for each server.
 """
 
 import contextlib
@@ -25,35 +25,35 @@ _FEWER_ROWS: Final = 100_000
 ENTRIES: Final = 10_000
 LOOKUPS: Final = 40_000
 _RATE: Final = 1_000
-_KEPT: Final = 12 * 3600.0
+_REUSED_FOR: Final = 12 * 3600.0
 _REFETCH_IN: Final = 23 * 3600.0
-"""Seconds, less than a day: a time further away is from a clock that was wrong (`lifecycle`)."""
+"""Seconds, less than a day: `lifecycle` takes a later time for the effect of a wrong clock."""
 
 _INSERT = """
     INSERT INTO policies
         (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at)
         VALUES (?, '20260101', ?, ?, ?, ?, 0)
 """
-"""asked_at is 0: nobody asked, so the refresher leaves them alone."""
+"""asked_at is 0, never, so that the refresher does not renew them."""
 
-_RANDOM = "1,000,000 policies on file, asked at random, 50 clients"
-_RANDOM_FEWER = "the same, 100,000 on file"
-_PACED = ", 1,000 a second"
-_START = "start with 1,000,000 policies on file"
-_GROWTH = "memory more than with 100,000 on file, MiB"
+_RANDOM = "1,000,000 policies in the store, random look-ups, 50 clients"
+_RANDOM_FEWER = "the same, 100,000 in the store"
+_PACED = ", 1,000 per second"
+_START = "start with 1,000,000 policies in the store"
+_GROWTH = "more memory than with 100,000 in the store, MiB"
 _FIRST_ANSWER = "to the first answer, s"
 
 
 def copy_of_file(rows: int, folder: Path) -> Path:
-    """A store with the policies of d0.bench.test and so on, for one server to write to."""
+    """Return a new store with the policies of d0.bench.test and so on, for one server."""
     made = programs.cache() / f"policies-{rows}-schema-{len(SCHEMA)}.db"
-    if not made.exists() or time.time() - made.stat().st_mtime > _KEPT:
+    if not made.exists() or time.time() - made.stat().st_mtime > _REUSED_FOR:
         progress(f"writing {rows:,} policies to a file")
         _write(made, rows)
     copy = folder / f"{time.monotonic_ns()}-{made.name}"
     shutil.copyfile(made, copy)
     with copy.open("rb") as written:
-        os.fsync(written.fileno())  # else the kernel writes 300 MiB while it is read
+        os.fsync(written.fileno())  # or the kernel would write 300 MiB during the measurement
     return copy
 
 
@@ -88,14 +88,14 @@ def _random(bench: Bench) -> None:
 
 
 def _memory_after(bench: Bench, rows: int, shape: str) -> float:
-    """MiB after as many look-ups as fill the memory several times; their cost is noted."""
+    """Measure look-ups that fill the cache several times; return the memory after them, MiB."""
     store = copy_of_file(rows, bench.folder)
     entries = bench.scaled(ENTRIES)
     with bench.servers.daemon(store=store, entries=entries) as server:
-        settle(server.process)  # the second process begins beside the first answers
+        settle(server.process)  # the network process starts at the same time as the server
         load = Load(POLICY, numbers=rows, count=bench.scaled(LOOKUPS))
         bench.measure(shape, server, server.at["TCP"], load)
-        # What was found on file is checked behind the replies, also while these are asked for.
+        # The daemon rechecks stored policies after their replies, also during this load.
         paced = Load(POLICY, numbers=rows, rate=_RATE, seconds=bench.seconds)
         bench.measure(f"{shape}{_PACED}", server, server.at["TCP"], paced)
         settle(server.process)
@@ -108,16 +108,16 @@ def _start(bench: Bench) -> None:
     store = copy_of_file(bench.scaled(ROWS), bench.folder)
     for round_ in range(bench.rounds):
         progress(f"{_START}: round {round_ + 1}")
-        begun = time.monotonic()
+        started = time.monotonic()
         with bench.servers.daemon(store=store) as server:
             server.at["TCP"].ask(POLICY.replace("%", str(round_)))
-            bench.sheet.note(_START, _FIRST_ANSWER, server.name, time.monotonic() - begun)
+            bench.sheet.note(_START, _FIRST_ANSWER, server.name, time.monotonic() - started)
     store.unlink()
 
 
 SHAPES: Final = (
     Shape(
-        "on-file",
+        "stored",
         _random,
         (
             Line(_RANDOM, P50),
