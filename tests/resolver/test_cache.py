@@ -4,13 +4,16 @@ import gc
 import tracemalloc
 from collections.abc import Iterable, Mapping, Sequence
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from postfix_mta_sts.mtasts.dane import DaneOutcome, HostState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN
 from postfix_mta_sts.postfix.replies import ReplyCache
-from postfix_mta_sts.resolver.cache import StateCache
+from postfix_mta_sts.resolver.cache import StateCache, evict_oldest
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.sqlite.rows import state_of
@@ -128,3 +131,31 @@ async def test_bytes_of_an_entry() -> None:
     policy = await bytes_each(around, (f"d{n}.bench.test" for n in numbers))
     assert 700 < policy < 1_150
     assert 300 < absence < 600
+
+
+def test_nothing_to_drop() -> None:
+    """Up to its size a memory keeps everything."""
+    memory = {1: "a", 2: "b"}
+    assert evict_oldest(memory, 2) == []
+    assert memory == {1: "a", 2: "b"}
+
+
+def test_oldest_first() -> None:
+    """What was put in first goes first, unless it was put in again."""
+    memory = {1: "a", 2: "b", 3: "c"}
+    memory[1] = memory.pop(1)
+    assert evict_oldest(memory, 2) == ["b"]
+    assert list(memory) == [3, 1]
+
+
+@given(st.lists(st.integers(0, 500), max_size=600), st.integers(1, 200))
+def test_bounded(uses: list[int], most: int) -> None:
+    """Never more than its size, and the last used are there: all but one in 64 of the size."""
+    memory: dict[int, None] = {}
+    for key in uses:
+        memory.pop(key, None)
+        memory[key] = None
+        evict_oldest(memory, most)
+        assert len(memory) <= most
+    latest = list(dict.fromkeys(reversed(uses)))
+    assert set(latest[: most - most // 64]) <= set(memory)
