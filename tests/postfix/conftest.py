@@ -1,4 +1,4 @@
-"""For the tests of Postfix's side."""
+"""For tests of the conversation with Postfix."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.surroundings import Surroundings
 
 @pytest.fixture
 def around() -> Surroundings:
-    """Surroundings in which good.test has a policy."""
+    """Fake sources in which good.test has a policy."""
     around = Surroundings()
     around.publish()
     return around

@@ -1,4 +1,4 @@
-"""What was answered before needs no second thought; and it is counted."""
+"""Cached replies: how long they are valid, and how their uses are counted."""
 
 import asyncio
 
@@ -6,111 +6,107 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
-from postfix_mta_sts.postfix.protocol import socketmap
-from postfix_mta_sts.postfix.protocol.reply import PLAIN
-from postfix_mta_sts.postfix.replies import ReplyCache
-from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Answer, Counters, Source
 from postfix_mta_sts.store import LastAsked
-from tests.support.replies import NOT_FOUND, REQUEST, SECURE, answered, answers_in
+from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
+from tests.support.resolvers import make_resolver
 from tests.support.surroundings import GOOD, Surroundings
 
 
-async def test_the_second_time_from_memory() -> None:
-    """The same request finds the same bytes, with neither parsing nor waiting."""
+async def test_the_second_reply_comes_from_the_cache() -> None:
+    """The same request gets the same object, without parsing or a look-up."""
     around = Surroundings()
     around.publish()
-    answers = answers_in(around)
-    assert answers.cached(REQUEST) is None
-    first = await answered(answers)
+    cache = make_reply_cache(around)
+    assert cache.cached(REQUEST) is None
+    first = await ask(cache)
     assert first == SECURE
-    assert answers.cached(REQUEST) is first
+    assert cache.cached(REQUEST) is first
     assert (around.queries.total, around.gets.total) == (1, 1)
 
 
 async def test_absences_share_one_reply() -> None:
-    """However many domains have none."""
-    answers = answers_in(Surroundings())
-    replies = {id(await answered(answers, b"15:postfix a%d.test," % n)) for n in range(9)}
+    """All "not found" replies are one object."""
+    cache = make_reply_cache(Surroundings())
+    replies = {id(await ask(cache, b"15:postfix a%d.test," % n)) for n in range(9)}
     assert len(replies) == 1
 
 
-async def test_memory_ends_with_the_recheck() -> None:
-    """From then on the state is looked at again, which checks behind the reply."""
+async def test_a_reply_is_valid_until_the_recheck() -> None:
+    """Then the state is judged again, and a recheck starts behind the reply."""
     around = Surroundings()
     around.publish()
-    answers = answers_in(around)
-    await answered(answers)
+    cache = make_reply_cache(around)
+    await ask(cache)
     around.now += 299
-    assert answers.cached(REQUEST)
+    assert cache.cached(REQUEST)
     around.now += 1
-    assert answers.cached(REQUEST) is None
-    assert answers.reply(REQUEST) == SECURE
+    assert cache.cached(REQUEST) is None
+    assert cache.reply(REQUEST) == SECURE
     await around.queries.reached(GOOD, 2)
 
 
-async def test_memory_ends_with_the_state() -> None:
-    """A policy that was replaced is told to no one any more, at once (C10)."""
+async def test_a_reply_is_valid_until_the_state_changes() -> None:
+    """The reply from a replaced policy is not given again (C10)."""
     around = Surroundings()
     around.publish()
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
-    await answered(answers)
+    resolver = make_resolver(around)
+    cache = make_reply_cache(around, resolver=resolver)
+    await ask(cache)
     around.now += 60
     around.publish(policy_id="b", mode="none")
-    assert answers.cached(REQUEST) == SECURE
+    assert cache.cached(REQUEST) == SECURE
     await resolver.renew(GOOD)
-    assert answers.cached(REQUEST) is None
-    assert await answered(answers) == NOT_FOUND
+    assert cache.cached(REQUEST) is None
+    assert await ask(cache) == NOT_FOUND
 
 
-async def test_memory_is_bounded() -> None:
-    """The least recently used reply goes first."""
-    around = Surroundings()
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=2)
-    requests = [b"15:postfix a%d.test," % n for n in range(3)]
-    await answered(answers, requests[0])
-    await answered(answers, requests[1])
-    await answered(answers, requests[0])
-    await answered(answers, requests[2])
-    assert [answers.cached(r) is not None for r in requests] == [True, False, True]
-
-
-async def test_forget() -> None:
-    """After a jump of the clock nothing is repeated unseen."""
-    answers = answers_in(Surroundings())
-    await answered(answers)
-    answers.clear()
-    assert answers.cached(REQUEST) is None
-
-
-async def test_evicted_from_the_resolver() -> None:
-    """A reply whose state is out of memory is looked up again: it could no longer be replaced."""
+async def test_a_reply_whose_state_was_evicted() -> None:
+    """It is looked up again: a new state could no longer replace it."""
     around = Surroundings()
     around.publish()
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=1)
-    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
-    await answered(answers)
+    resolver = make_resolver(around, entries=1)
+    cache = make_reply_cache(around, resolver=resolver)
+    await ask(cache)
     await resolver.look_up(parse_domain("other.test"))
-    assert answers.cached(REQUEST) is None
-    assert await answered(answers) == SECURE
+    assert cache.cached(REQUEST) is None
+    assert await ask(cache) == SECURE
     assert around.gets.total == 1
 
 
-async def test_answers_are_counted() -> None:
-    """By what was told and where it came from; those from memory as soon as they are counted."""
+async def test_the_cache_is_bounded() -> None:
+    """The least recently used reply is evicted first."""
+    around = Surroundings()
+    cache = make_reply_cache(around, entries=2)
+    requests = [b"15:postfix a%d.test," % n for n in range(3)]
+    await ask(cache, requests[0])
+    await ask(cache, requests[1])
+    await ask(cache, requests[0])
+    await ask(cache, requests[2])
+    assert [cache.cached(r) is not None for r in requests] == [True, False, True]
+
+
+async def test_clear() -> None:
+    """After a jump of the clock every reply is made again."""
+    cache = make_reply_cache(Surroundings())
+    await ask(cache)
+    cache.clear()
+    assert cache.cached(REQUEST) is None
+
+
+async def test_replies_are_counted() -> None:
+    """By kind and source; uses of cached replies are added by `count`."""
     around, counters = Surroundings(), Counters()
     around.publish()
-    around.records[parse_domain("silent.test")] = DnsFailureError("SERVFAIL")
-    answers = answers_in(around, counters=counters, defer=True)
-    for request in (REQUEST, REQUEST, b"18:postfix other.test,", b"19:postfix silent.test,"):
-        await answered(answers, request)
-    await answered(answers, b"22:postfix [GOOD.test]:25,")
-    await answered(answers, b"17:postfix localhost,")
+    around.records[parse_domain("unanswered.test")] = DnsFailureError("SERVFAIL")
+    cache = make_reply_cache(around, counters=counters, defer=True)
+    for request in (REQUEST, REQUEST, b"18:postfix other.test,", b"23:postfix unanswered.test,"):
+        await ask(cache, request)
+    await ask(cache, b"22:postfix [GOOD.test]:25,")
+    await ask(cache, b"17:postfix localhost,")
     for _ in range(3):
-        assert answers.cached(REQUEST)
-    await answers.count()
+        assert cache.cached(REQUEST)
+    await cache.count()
     assert counters.answers == {
         (Answer.FOUND, Source.NETWORK): 1,
         (Answer.FOUND, Source.MEMORY): 5,
@@ -119,66 +115,62 @@ async def test_answers_are_counted() -> None:
         (Answer.NOT_FOUND, Source.NONE): 1,
     }
     assert sum(counters.waited) == 3
-    assert answers.entries == 4
+    assert cache.entries == 4
 
 
-@pytest.mark.parametrize("end", ["recheck", "forget", "evicted", "replaced"])
-async def test_no_answer_is_lost_to_the_count(end: str) -> None:
-    """Whatever ends a reply's time in memory, how often it was given is counted, once."""
+@pytest.mark.parametrize("end", ["recheck", "cleared", "evicted", "replaced"])
+async def test_every_use_of_a_reply_is_counted_once(end: str) -> None:
+    """Also the uses since the last `count`, however the reply leaves the cache."""
     around, counters = Surroundings(), Counters()
     around.publish()
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = ReplyCache(
-        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=1, counters=counters
-    )
-    await answered(answers)
+    resolver = make_resolver(around)
+    cache = make_reply_cache(around, resolver=resolver, entries=1, counters=counters)
+    await ask(cache)
     resolver.usage.take()
     for _ in range(7):
-        assert answers.cached(REQUEST)
+        assert cache.cached(REQUEST)
     match end:
         case "recheck":
             around.now += 300
-            assert answers.cached(REQUEST) is None
-        case "forget":
-            answers.clear()
+            assert cache.cached(REQUEST) is None
+        case "cleared":
+            cache.clear()
         case "evicted":
-            await answered(answers, b"18:postfix other.test,")
+            await ask(cache, b"18:postfix other.test,")
         case "replaced":
-            answers.reply(REQUEST)
-    await answers.count()
+            cache.reply(REQUEST)
+    await cache.count()
     assert counters.answers[Answer.FOUND, Source.MEMORY] == 7 + (end == "replaced")
     assert resolver.usage.take()[GOOD].times == 7 + (end == "replaced")
 
 
-async def test_counting_gives_way() -> None:
-    """Between a thousand entries and the next, others have their turn."""
+async def test_counting_lets_other_tasks_run() -> None:
+    """After every thousand replies the event loop goes on with other tasks."""
     around, counters = Surroundings(), Counters()
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = ReplyCache(
-        socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9_999, counters=counters
-    )
+    resolver = make_resolver(around)
+    cache = make_reply_cache(around, resolver=resolver, entries=9_999, counters=counters)
     await resolver.look_up(GOOD)
     requests = [b"%d:m%d good.test," % (len(b"m%d good.test" % n), n) for n in range(2_000)]
     for request in requests:
-        answers.reply(request)
-        answers.cached(request)
-    counting = asyncio.create_task(answers.count())
+        cache.reply(request)
+        cache.cached(request)
+    counting = asyncio.create_task(cache.count())
     await asyncio.sleep(0)
     assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 1_000
     await counting
     assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 2_000
 
 
-async def test_times_asked_are_told_to_the_resolver() -> None:
-    """Of domains that have a policy, also of what it never saw."""
+async def test_uses_are_reported_to_the_resolver() -> None:
+    """`usage` of domains with a policy includes cached replies, which the resolver does not see."""
     around = Surroundings()
     around.publish()
-    resolver = Resolver(around.sources(), lookup_timeout=30, entries=9)
-    answers = ReplyCache(socketmap, lambda _: PLAIN, resolver, lambda: around.now, entries=9)
+    resolver = make_resolver(around)
+    cache = make_reply_cache(around, resolver=resolver)
     for request in (REQUEST, REQUEST, REQUEST, *[b"18:postfix other.test,"] * 2):
-        await answered(answers, request)
+        await ask(cache, request)
     around.now += 59
-    await answers.count()
+    await cache.count()
     assert resolver.usage.take() == {GOOD: LastAsked(around.now, 3)}
-    await answers.count()
+    await cache.count()
     assert resolver.usage.take() == {}

@@ -1,6 +1,5 @@
-"""Connections: order, frames, refusals; on asyncio's loop and on uvloop's."""
+"""Connections: order of replies, frames, refusals; on asyncio's loop and on uvloop's."""
 
-import asyncio
 import logging
 import socket
 from contextlib import AsyncExitStack
@@ -10,11 +9,11 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
-from postfix_mta_sts.postfix.protocol.reply import PLAIN, ReplyFormat
+from postfix_mta_sts.postfix.protocol.reply import ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
-from postfix_mta_sts.postfix.replies import ReplyCache
 from postfix_mta_sts.stats import Counters
 from tests.support.clients import connected, request
+from tests.support.replies import make_reply_cache
 from tests.support.server import NOT_FOUND, SECURE, serving
 from tests.support.surroundings import GOOD, Surroundings
 
@@ -22,14 +21,14 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
 async def test_one_request_at_a_time(around: Surroundings) -> None:
-    """Postfix's way: the same connection, look-up after look-up."""
+    """One look-up after the other on the same connection, as Postfix does it."""
     async with serving(around) as served, connected(served.address) as client:
         replies = [await client.ask(key) for key in ("good.test", ".good.test", "good.test")]
     assert replies == [SECURE, NOT_FOUND, SECURE]
 
 
 async def test_tcp_table(around: Surroundings) -> None:
-    """The other wire, with the same answers."""
+    """The other protocol, with the same policies."""
     async with serving(around, tcp_table) as served, connected(served.address) as client:
         assert await client.get("good.test") == (
             b"200 secure%20match=mx1.good.test%20servername=hostname"
@@ -38,7 +37,7 @@ async def test_tcp_table(around: Surroundings) -> None:
 
 
 async def test_pipelined_requests_are_answered_in_order(around: Surroundings) -> None:
-    """Known and unknown domains in one stream, cut anywhere: replies keep the order."""
+    """Cached and new domains in one stream, cut anywhere: the replies keep the order."""
     keys = [k for n in range(50) for k in ("good.test", f"new{n}.test", ".x", "good.test")]
     expected = [SECURE if key == "good.test" else NOT_FOUND for key in keys]
     stream = b"".join(map(request, keys))
@@ -49,8 +48,8 @@ async def test_pipelined_requests_are_answered_in_order(around: Surroundings) ->
         assert [await client.netstring() for _ in keys] == expected
 
 
-async def test_while_a_reply_is_found_nothing_is_answered_before_it(around: Surroundings) -> None:
-    """A remembered reply does not overtake one that is being looked for."""
+async def test_a_cached_reply_does_not_overtake_a_look_up(around: Surroundings) -> None:
+    """Requests behind a look-up wait, in the same read and in a later one."""
     async with serving(around) as served, connected(served.address) as client:
         await client.ask("good.test")
         around.dns.hold()
@@ -62,35 +61,31 @@ async def test_while_a_reply_is_found_nothing_is_answered_before_it(around: Surr
     assert replies == [NOT_FOUND, SECURE, SECURE]
 
 
-async def test_a_remembered_request_within_another_one(around: Surroundings) -> None:
-    """Bytes equal to a remembered request are not one in the middle of a frame (smuggling)."""
+async def test_a_cached_request_within_another_one(around: Surroundings) -> None:
+    """Bytes that equal a cached request do not count as one inside a frame (request smuggling)."""
     async with serving(around) as served, connected(served.address) as client:
         await client.ask("good.test")
         inner = request("good.test")
-        client.send(b"%d:postfix " % (8 + len(inner)))
-        await served.connections(1)
-        await asyncio.sleep(0.01)  # so that the inner bytes come in a read of their own
-        client.send(inner)
-        await asyncio.sleep(0.01)
-        client.send(b",")
+        for read in (b"%d:postfix " % (8 + len(inner)), inner, b","):
+            served.first_connection.data_received(read)
         assert await client.netstring() == NOT_FOUND
 
 
 @pytest.mark.parametrize(
-    ("wire", "known", "longer"),
+    ("wire", "short", "longer"),
     [
         (socketmap, b"17:postfix good.test,", b"20:postfix good.test.xy,"),
         (tcp_table, b"get good.test\n", b"get good.testing\n"),
     ],
 )
 async def test_a_request_cut_where_a_cached_one_ends(
-    around: Surroundings, wire: Wire, known: bytes, longer: bytes
+    around: Surroundings, wire: Wire, short: bytes, longer: bytes
 ) -> None:
     """A request split over two reads never gets the reply of a shorter, cached one."""
-    cut = len(longer) - 4 if wire is tcp_table else len(known) - 1
+    cut = len(longer) - 4 if wire is tcp_table else len(short) - 1
     async with serving(around, wire) as served, connected(served.address) as client:
         first = await (client.ask if wire is socketmap else client.get)("good.test")
-        client.send(known + known + longer[:cut])
+        client.send(short + short + longer[:cut])
         read = client.netstring if wire is socketmap else client.line
         assert [await read(), await read()] == [first, first]
         client.send(longer[cut:])
@@ -98,7 +93,7 @@ async def test_a_request_cut_where_a_cached_one_ends(
 
 
 async def test_a_slow_look_up_delays_no_other_client(around: Surroundings) -> None:
-    """Other connections are answered meanwhile."""
+    """Other connections are answered while it is under way."""
     async with serving(around) as served, AsyncExitStack() as stack:
         slow, fast = [await stack.enter_async_context(connected(served.address)) for _ in "ab"]
         await fast.ask("good.test")
@@ -110,36 +105,36 @@ async def test_a_slow_look_up_delays_no_other_client(around: Surroundings) -> No
         assert await slow.netstring() == NOT_FOUND
 
 
-async def test_a_client_that_goes_away(around: Surroundings) -> None:
-    """Its look-up is dropped; the attempt goes on, for those who ask next."""
+async def test_a_client_that_disconnects(around: Surroundings) -> None:
+    """Its look-up is dropped; the attempt goes on and serves the next client."""
     async with serving(around) as served:
         around.https.hold()
         async with connected(served.address) as client:
             client.send(request("good.test"))
             await around.gets.reached(GOOD)
         around.https.release()
-        await served.connections(0)
+        await served.wait_for_connections(0)
         async with connected(served.address) as client:
             assert await client.ask("good.test") == SECURE
     assert around.gets.total == 1
 
 
-async def test_a_fault_of_our_own(around: Surroundings, caplog: pytest.LogCaptureFixture) -> None:
-    """A bug in an answer costs its connection, not the others, and is in the log."""
+async def test_an_internal_error(around: Surroundings, caplog: pytest.LogCaptureFixture) -> None:
+    """A bug in a reply is logged and closes its connection; other connections stay."""
 
-    def faulty(name: str) -> ReplyFormat:
+    def broken_format(name: str) -> ReplyFormat:
         raise ZeroDivisionError(name)
 
-    async with serving(around, reply_format=faulty) as served, AsyncExitStack() as stack:
-        unlucky, other = [await stack.enter_async_context(connected(served.address)) for _ in "ab"]
-        unlucky.send(request("good.test"))
-        assert await unlucky.closed()
+    async with serving(around, reply_format=broken_format) as served, AsyncExitStack() as stack:
+        broken, other = [await stack.enter_async_context(connected(served.address)) for _ in "ab"]
+        broken.send(request("good.test"))
+        assert await broken.closed()
         assert await other.ask(".good.test") == NOT_FOUND
     assert [r.exc_info is not None for r in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(
-    ("wire", "garbage", "refusal"),
+    ("wire", "malformed", "refusal"),
     [
         (socketmap, b"GET / HTTP/1.0\r\n\r\n", b"20:TEMP not a netstring,"),
         (socketmap, b"7:postfix,", b"33:TEMP a request without a map name,"),
@@ -148,35 +143,35 @@ async def test_a_fault_of_our_own(around: Surroundings, caplog: pytest.LogCaptur
         (tcp_table, b"x" * 5000, b"400 a%20line%20of%20more%20than%204096%20bytes\n"),
     ],
 )
-async def test_garbage_is_refused(
+async def test_malformed_requests_are_refused(
     around: Surroundings,
     caplog: pytest.LogCaptureFixture,
     wire: Wire,
-    garbage: bytes,
+    malformed: bytes,
     refusal: bytes,
 ) -> None:
-    """With a word of what was wrong, and the end; counted, logged once a peer, without a byte."""
+    """The client gets the reason and is closed; logged once per peer, without any of the bytes."""
     caplog.set_level(logging.INFO)
     counters = Counters()
     async with serving(around, wire, counters=counters) as served:
         for _ in range(3):
             async with connected(served.address) as client:
-                await served.connections(1)
-                client.send(garbage)
+                await served.wait_for_connections(1)
+                client.send(malformed)
                 assert await client.reader.read() == refusal
-            await served.connections(0)
+            await served.wait_for_connections(0)
     assert counters.refused == 3
     assert sum("malformed request" in r.getMessage() for r in caplog.records) == 1
-    assert garbage.decode() not in caplog.text
+    assert malformed.decode() not in caplog.text
 
 
-async def test_10000_look_ups_of_silent_domains(around: Surroundings) -> None:
-    """All are answered when the DNS gives up."""
+async def test_10000_look_ups_of_unanswered_domains(around: Surroundings) -> None:
+    """All are answered when the DNS queries end."""
     async with serving(around) as served, AsyncExitStack() as stack:
         around.dns.hold()
         clients = [await stack.enter_async_context(connected(served.address)) for _ in range(50)]
         for n, client in enumerate(clients):
-            client.send(b"".join(request(f"silent{n}-{m}.test") for m in range(200)))
+            client.send(b"".join(request(f"unanswered{n}-{m}.test") for m in range(200)))
         await around.queries.total_reached(50)
         around.dns.release()
         for client in clients:
@@ -184,15 +179,12 @@ async def test_10000_look_ups_of_silent_domains(around: Surroundings) -> None:
 
 
 async def test_unix_socket(around: Surroundings, tmp_path: Path) -> None:
-    """The same over a UNIX socket."""
+    """Requests, refusals and replies over a UNIX socket."""
     async with serving(around) as served:
         path = tmp_path / "s"
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(str(path))
-        answers = ReplyCache(
-            socketmap, lambda _: PLAIN, served.resolver, lambda: around.now, entries=9
-        )
-        await served.server.listen(sock, answers)
+        await served.server.listen(sock, make_reply_cache(around, resolver=served.resolver))
         async with connected(path) as client:
             assert await client.ask("good.test") == SECURE
         async with connected(path) as client:
