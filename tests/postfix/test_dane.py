@@ -335,6 +335,6 @@ class TestRun:
         task.cancel()
 
     async def _next_checks(self, switch: DaneSwitch, number: int = 2) -> None:
-        """Return when so many more checks have begun; all but the last have been applied."""
+        """Return when this many more checks have started; all but the last are applied."""
         checks = switch.dane_resolver.checks
         await checks.total_reached(checks.total + number)

@@ -174,6 +174,16 @@ class TestPlaces:
         with pytest.raises(ProbeError, match=r"No such file|Connection refused"):
             await ask(Place("socketmap", UnixAddress(make(tmp_path))), deadline=PATIENCE)
 
+    async def test_an_unknown_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The reason is that of the name look-up, whose error numbers are not the system's."""
+
+        async def fail(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
+        with pytest.raises(ProbeError, match=r"^Name or service not known$"):
+            await ask(Place("socketmap", TcpAddress("mail.good.test", 1)), deadline=PATIENCE)
+
     def test_askable(self, tmp_path: Path) -> None:
         """The first TCP address, or UNIX socket that exists and is writable, is used."""
         none = Place("socketmap", UnixAddress(tmp_path / "none"))

@@ -75,7 +75,7 @@ async def test_questions_one_after_the_other(squares: Squares) -> None:
 
 
 async def test_a_late_answer_does_not_delay_others(squares: Squares) -> None:
-    """The rest of the batch is answered before; the late answer goes to all that wait for it."""
+    """The rest of the batch is answered first; all questions for the late key get its answer."""
     squares.released.set()
     batcher = Batcher(squares.ask_all)
     late = [batcher.ask(LATER), batcher.ask(LATER + 1), batcher.ask(LATER)]
