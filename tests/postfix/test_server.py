@@ -55,7 +55,7 @@ async def test_a_cached_reply_does_not_overtake_a_look_up(around: Surroundings) 
         around.dns.hold()
         client.send(request("slow.test") + request("good.test"))
         await around.queries.reached(parse_domain("slow.test"))
-        client.send(request("good.test"))
+        served.first_connection.data_received(request("good.test"))
         around.dns.release()
         replies = [await client.netstring() for _ in range(3)]
     assert replies == [NOT_FOUND, SECURE, SECURE]
