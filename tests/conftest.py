@@ -1,19 +1,24 @@
-"""For all tests: which event loop they run in, and an Internet for those that want one."""
+"""For all tests: the event loop, hypothesis without time limits, and the fixture `net`."""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
 from tests.support.internet import Internet, internet
 
-# A shell has what it begins in the background ignore SIGINT, and so would all that tests start.
+# A shell makes its background jobs ignore SIGINT; processes started by tests would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# An example may take long on a busy machine; that says nothing about the code.
+hypothesis.settings.register_profile("no deadline", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 # A busy machine is not an error: hypothesis checks how long an example takes by default.
 settings.register_profile(
@@ -27,7 +32,7 @@ BOTH_LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop
 def pytest_asyncio_loop_factories(
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The loop of asyncio; both, where marked `asyncio(loop_factories=["asyncio", "uvloop"])`."""
+    """The loop of asyncio; both loops if marked `asyncio(loop_factories=["asyncio", "uvloop"])`."""
     marks = item.iter_markers("asyncio")
     chosen = any("loop_factories" in mark.kwargs for mark in marks)
     return BOTH_LOOPS if chosen else {"asyncio": asyncio.new_event_loop}
@@ -35,7 +40,7 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture
 async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet in which good.test has a policy."""
+    """A local Internet in which good.test has a policy."""
     async with internet(tmp_path) as net:
         net.publish("good.test")
         yield net

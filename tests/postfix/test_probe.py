@@ -1,4 +1,4 @@
-"""A look-up as Postfix makes it: every reply is told, and whatever is none is refused."""
+"""A look-up as Postfix sends it: replies are decoded, and anything else is an error."""
 
 import asyncio
 import contextlib
@@ -23,62 +23,62 @@ SOON = 0.05
 
 
 @asynccontextmanager
-async def saying(wire: Wire, said: bytes, *, ends: bool = True) -> AsyncIterator[Place]:
-    """A listener that says these bytes whatever it is asked, and closes if it `ends`."""
+async def replying(wire: Wire, reply: bytes, *, closes: bool = True) -> AsyncIterator[Place]:
+    """A listener that sends these bytes to any request; `closes`: then closes the connection."""
     tasks = Tasks()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.read(1)
-            writer.write(said)
-            if not ends:
+            writer.write(reply)
+            if not closes:
                 await asyncio.Event().wait()
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.start(answer(reader, writer), "answer")
 
-    async with await asyncio.start_server(answered, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
         yield bound(wire, server.sockets[0])
         await tasks.stop()
 
 
-async def told(wire: Wire, said: bytes) -> str | None:
-    """What `ask` makes of these bytes."""
-    async with saying(wire, said) as place:
+async def ask_for(wire: Wire, reply: bytes) -> str | None:
+    """The result of `ask` if these bytes are the reply."""
+    async with replying(wire, reply) as place:
         return await ask(place, deadline=PATIENCE)
 
 
-async def refusal(wire: Wire, said: bytes) -> str:
-    """The reason for which these bytes are refused."""
+async def error_for(wire: Wire, reply: bytes) -> str:
+    """The reason of the error that `ask` raises if these bytes are the reply."""
     with pytest.raises(ProbeError) as caught:
-        await told(wire, said)
+        await ask_for(wire, reply)
     return str(caught.value)
 
 
-class TestTheDaemon:
-    """Asked of the real one."""
+class TestDaemon:
+    """Look-ups at a running daemon."""
 
     @pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
-    async def test_over_each_wire(self, tmp_path: Path) -> None:
-        """A policy, none, and a key that names no domain."""
+    async def test_each_protocol(self, tmp_path: Path) -> None:
+        """A domain with a policy and one without, over socketmap and tcp_table."""
         async with internet(tmp_path) as net, daemon(net, tmp_path):
             net.publish("good.test")
             socketmap = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
             tcp_table = Place("tcp_table", UnixAddress(tmp_path / TCP_TABLE_TLSRPT))
             secure = "secure match=mx1.good.test servername=hostname"
             assert await ask(socketmap, "good.test", deadline=PATIENCE) == secure
-            fuller = await ask(tcp_table, "good.test", deadline=PATIENCE)
-            assert fuller is not None
-            assert fuller.startswith(f"{secure} policy_type=sts policy_domain=good.test ")
+            with_tlsrpt = await ask(tcp_table, "good.test", deadline=PATIENCE)
+            assert with_tlsrpt is not None
+            assert with_tlsrpt.startswith(f"{secure} policy_type=sts policy_domain=good.test ")
             for place in (socketmap, tcp_table):
                 assert await ask(place, "other.test", deadline=PATIENCE) is None
 
-    async def test_nobody_needs_no_network(self, tmp_path: Path) -> None:
-        """The key that is asked by default causes no query, and is answered while DNS is silent."""
+    async def test_the_default_key_needs_no_network(self, tmp_path: Path) -> None:
+        """It causes no DNS query, so it is answered while no name server answers."""
         async with internet(tmp_path) as net, daemon(net, tmp_path):
             net.vanish()
             for place in (
@@ -90,10 +90,10 @@ class TestTheDaemon:
 
 
 class TestReplies:
-    """What is a reply, and what is none."""
+    """Valid and invalid replies."""
 
     @pytest.mark.parametrize(
-        ("wire", "said", "text"),
+        ("wire", "reply", "text"),
         [
             ("socketmap", b"19:OK secure match=a.b,", "secure match=a.b"),
             ("socketmap", b"9:NOTFOUND ,", None),
@@ -103,12 +103,12 @@ class TestReplies:
             ("tcp_table", b"500 not%20found\n", None),
         ],
     )
-    async def test_read(self, wire: Wire, said: bytes, text: str | None) -> None:
-        """A reply's text comes as one printable line; not found as None."""
-        assert await told(wire, said) == text
+    async def test_valid(self, wire: Wire, reply: bytes, text: str | None) -> None:
+        """The text of a reply comes as one printable line, "not found" as None."""
+        assert await ask_for(wire, reply) == text
 
     @pytest.mark.parametrize(
-        ("wire", "said", "reason"),
+        ("wire", "reply", "reason"),
         [
             ("socketmap", b"10:TEMP later,", "TEMP: later"),
             ("socketmap", b"8:PERM \x07no,", "PERM: ?no"),
@@ -127,39 +127,36 @@ class TestReplies:
             ("tcp_table", b"x" * 100_000, "not a reply of tcp_table"),
         ],
     )
-    async def test_refused(self, wire: Wire, said: bytes, reason: str) -> None:
-        """Try again, and what is no reply, are errors with a printable reason."""
-        assert await refusal(wire, said) == reason
+    async def test_errors(self, wire: Wire, reply: bytes, reason: str) -> None:
+        """The reply "try again", and invalid replies, are errors with a printable reason."""
+        assert await error_for(wire, reply) == reason
 
-    async def test_silence(self) -> None:
-        """Who takes the question and says nothing has until the deadline."""
-        async with saying("socketmap", b"9:NOT", ends=False) as place:
+    async def test_no_reply(self) -> None:
+        """If the rest of the reply does not come, `ask` raises an error at the deadline."""
+        async with replying("socketmap", b"9:NOT", closes=False) as place:
             with pytest.raises(ProbeError, match=r"^no reply within 0\.05 s$"):
                 await ask(place, deadline=SOON)
 
 
 class TestPlaces:
-    """Where can be asked."""
+    """Addresses at which a look-up can be sent."""
 
     def test_port_0(self) -> None:
-        """Port 0 is no place: it is another each time."""
-        with pytest.raises(
-            ValueError,
-            match=r"127\.0\.0\.1:0: port 0 stands for any free port, so it cannot be asked",
-        ):
+        """Port 0 is refused: the kernel chooses another port each time."""
+        with pytest.raises(ValueError, match=r"127\.0\.0\.1:0: port 0 is another one each time"):
             Place("socketmap", TcpAddress("127.0.0.1", 0))
 
     @pytest.mark.parametrize(
         ("host", "family"), [("0.0.0.0", socket.AF_INET), ("::", socket.AF_INET6)]
     )
     async def test_all_addresses(self, host: str, family: socket.AddressFamily) -> None:
-        """A listener on all addresses is asked on loopback."""
-        asked = asyncio.Event()
+        """A listener on all addresses is reached on loopback."""
+        asked_on_loopback = asyncio.Event()
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b",")
             if writer.get_extra_info("peername")[0] in {"127.0.0.1", "::1"}:
-                asked.set()
+                asked_on_loopback.set()
             writer.write(b"9:NOTFOUND ,")
             writer.close()
 
@@ -169,16 +166,26 @@ class TestPlaces:
             assert isinstance(place.address, TcpAddress)
             assert place.address.host == host
             assert await ask(place, deadline=PATIENCE) is None
-        assert asked.is_set()
+        assert asked_on_loopback.is_set()
 
     @pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p], ids=["none", "folder"])
-    async def test_nobody_there(self, tmp_path: Path, make: Callable[[Path], Path]) -> None:
-        """Where nobody listens the reason is the system's."""
+    async def test_no_listener(self, tmp_path: Path, make: Callable[[Path], Path]) -> None:
+        """The reason is the error text of the system."""
         with pytest.raises(ProbeError, match=r"No such file|Connection refused"):
             await ask(Place("socketmap", UnixAddress(make(tmp_path))), deadline=PATIENCE)
 
+    async def test_an_unknown_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The reason is that of the name look-up, whose error numbers are not the system's."""
+
+        async def fail(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
+        with pytest.raises(ProbeError, match=r"^Name or service not known$"):
+            await ask(Place("socketmap", TcpAddress("mail.good.test", 1)), deadline=PATIENCE)
+
     def test_askable(self, tmp_path: Path) -> None:
-        """The first that may be asked: one of TCP, or a socket that is there and may be written."""
+        """The first TCP address, or UNIX socket that exists and is writable, is used."""
         none = Place("socketmap", UnixAddress(tmp_path / "none"))
         tcp = Place("socketmap", TcpAddress("127.0.0.1", 1))
         (tmp_path / "there").touch()
@@ -188,18 +195,18 @@ class TestPlaces:
         assert askable([none]) is None
 
     def test_bound_to_a_file(self, tmp_path: Path) -> None:
-        """A UNIX socket's place is its file."""
+        """The address of a UNIX socket is its file."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(tmp_path / "s"))
             assert bound("tcp_table", sock) == Place("tcp_table", UnixAddress(tmp_path / "s"))
 
 
 @given(st.binary(max_size=40), st.sampled_from(["socketmap", "tcp_table"]))
-def test_any_bytes(said: bytes, wire: Wire) -> None:
-    """Whatever comes is told or refused, in printable ASCII."""
+def test_any_bytes(reply: bytes, wire: Wire) -> None:
+    """Any reply is decoded or an error, in printable ASCII."""
 
     async def run() -> str | None:
-        return await told(wire, said)
+        return await ask_for(wire, reply)
 
     try:
         text = asyncio.run(run())

@@ -1,4 +1,4 @@
-"""DANE's verdict beside the policy: what is asked when, what waits for what, what is kept."""
+"""DANE verdicts beside policies: when they are looked up, what waits for them, what is stored."""
 
 import asyncio
 import logging
@@ -6,248 +6,246 @@ import logging
 import pytest
 
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState
-from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State, standing
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
-from postfix_mta_sts.values import replace
-from tests.support.surroundings import GOOD, SILENT, Surroundings, signed
-
-OTHER = parse_domain("other.test")
+from tests.support.resolvers import OTHER, make_resolver
+from tests.support.surroundings import GOOD, UNANSWERED, Surroundings, found, signed
 
 
 @pytest.fixture
 def around() -> Surroundings:
-    """Surroundings in which good.test has a policy, and DANE."""
+    """Fake sources in which good.test has a policy and DANE."""
     around = Surroundings()
     around.publish()
     around.verdicts[GOOD] = signed()
     return around
 
 
-def resolver(
-    around: Surroundings, counters: Counters | None = None, timeout: float = 30
+def make_dane_resolver(
+    around: Surroundings, *, timeout: float = 30, counters: Counters | None = None
 ) -> Resolver:
-    """A resolver that does DANE."""
-    made = Resolver(around.sources(), lookup_timeout=timeout, entries=100, counters=counters)
-    made.use_dane(around.look_up_dane)
-    return made
+    """A resolver with DANE on."""
+    resolver = make_resolver(around, timeout=timeout, counters=counters)
+    resolver.use_dane(around.look_up_dane)
+    return resolver
 
 
 def kind(state: State | None) -> DaneKind | None:
-    """What DANE says in a state."""
+    """The kind of the verdict in a state."""
     return state.dane.kind if state and state.dane else None
 
 
-async def ended(made: Resolver) -> None:
+async def wait_for_all(resolver: Resolver) -> None:
     """Return when no attempt is under way."""
-    while made.under_way:  # noqa: ASYNC110 (nothing tells)
+    while resolver.under_way:  # noqa: ASYNC110 (no event to wait for)
         await asyncio.sleep(0)
 
 
-async def test_beside_the_policy(around: Surroundings) -> None:
-    """A new domain's verdict is asked for while the TXT record and the policy are."""
+async def test_dane_is_looked_up_beside_the_txt_query(around: Surroundings) -> None:
+    """For a new domain both start at once."""
     around.dns.hold()
-    made = resolver(around)
-    asked = asyncio.create_task(made.look_up(GOOD))
+    resolver = make_dane_resolver(around)
+    look_up = asyncio.create_task(resolver.look_up(GOOD))
     await around.queries.reached(GOOD)
-    await around.judged.reached(GOOD)
+    await around.dane_queries.reached(GOOD)
     around.dns.release()
-    state = await asked
+    state = await look_up
     assert kind(state) is DaneKind.ALL
     assert state
     assert state.policy
-    await made.close()
+    await resolver.close()
 
 
-async def test_nothing_is_served_without_a_verdict(around: Surroundings) -> None:
-    """A policy alone is no answer: it might override DANE (RFC 8461 §2)."""
+async def test_no_policy_is_served_without_a_verdict(around: Surroundings) -> None:
+    """It might override DANE, which RFC 8461 §2 forbids."""
     around.dane.hold()
-    made = resolver(around)
-    asked = asyncio.create_task(made.look_up(GOOD))
+    resolver = make_dane_resolver(around)
+    look_up = asyncio.create_task(resolver.look_up(GOOD))
     await around.gets.reached(GOOD)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert not asked.done()
+    assert not look_up.done()
     around.dane.release()
-    assert kind(await asked) is DaneKind.ALL
-    await made.close()
+    assert kind(await look_up) is DaneKind.ALL
+    await resolver.close()
 
 
 async def test_single_flight(around: Surroundings) -> None:
-    """However many ask, DANE is asked for once."""
-    made = resolver(around)
-    states = await asyncio.gather(*(made.look_up(GOOD) for _ in range(200)))
+    """200 look-ups cause one DANE look-up."""
+    resolver = make_dane_resolver(around)
+    states = await asyncio.gather(*(resolver.look_up(GOOD) for _ in range(200)))
     assert {kind(state) for state in states} == {DaneKind.ALL}
-    assert (around.judged[GOOD], around.queries[GOOD], around.gets[GOOD]) == (1, 1, 1)
-    await made.close()
+    assert (around.dane_queries[GOOD], around.queries[GOOD], around.gets[GOOD]) == (1, 1, 1)
+    await resolver.close()
 
 
-async def test_lives_of_their_own(around: Surroundings) -> None:
-    """When only the verdict is due, the record is not asked for; and the other way round."""
-    around.publish(GOOD, "a")
-    around.records[GOOD] = replace(around.records[GOOD], ttl=3600)  # type: ignore[type-var] # found
+async def test_verdict_and_txt_record_are_renewed_independently(around: Surroundings) -> None:
+    """When only the verdict is due, TXT is not queried, and the other way round."""
+    around.records[GOOD] = found(ttl=3600)
     around.verdicts[GOOD] = signed(ttl=600)
-    made = resolver(around)
-    await made.look_up(GOOD)
+    resolver = make_dane_resolver(around)
+    await resolver.look_up(GOOD)
     around.now += 590
-    assert made.cached(GOOD)
-    await around.judged.reached(GOOD, 2)
-    await ended(made)
-    assert (around.judged[GOOD], around.queries[GOOD]) == (2, 1)
+    assert resolver.cached(GOOD)
+    await around.dane_queries.reached(GOOD, 2)
+    await wait_for_all(resolver)
+    assert (around.dane_queries[GOOD], around.queries[GOOD]) == (2, 1)
     around.verdicts[GOOD] = signed(ttl=86_400)
     around.now += 590
-    await made.look_up(GOOD)
-    await around.judged.reached(GOOD, 3)
-    await ended(made)
+    await resolver.look_up(GOOD)
+    await around.dane_queries.reached(GOOD, 3)
+    await wait_for_all(resolver)
     around.now += 2450
-    assert made.cached(GOOD)
+    assert resolver.cached(GOOD)
     await around.queries.reached(GOOD, 2)
-    await ended(made)
-    assert (around.judged[GOOD], around.queries[GOOD]) == (3, 2)
-    await made.close()
+    await wait_for_all(resolver)
+    assert (around.dane_queries[GOOD], around.queries[GOOD]) == (3, 2)
+    await resolver.close()
 
 
-async def test_a_verdict_that_has_run_out_is_waited_for(around: Surroundings) -> None:
-    """But not the record, whose turn comes behind the reply."""
+async def test_a_look_up_waits_for_an_expired_verdict(around: Surroundings) -> None:
+    """It does not wait for the TXT query, which goes on behind the reply."""
     around.verdicts[GOOD] = signed(ttl=60)
-    made = resolver(around)
-    await made.look_up(GOOD)
+    resolver = make_dane_resolver(around)
+    await resolver.look_up(GOOD)
     around.now += 2 * HOUR
     around.verdicts[GOOD] = signed(HostState.SKIPPED)
     around.dns.hold()
-    assert made.cached(GOOD) is None
-    assert kind(await made.look_up(GOOD)) is DaneKind.NONE
+    assert resolver.cached(GOOD) is None
+    assert kind(await resolver.look_up(GOOD)) is DaneKind.NONE
     around.dns.release()
-    await ended(made)
+    await wait_for_all(resolver)
     assert around.queries[GOOD] == 2
-    await made.close()
+    await resolver.close()
 
 
-async def test_a_failure_takes_nothing_back(around: Surroundings) -> None:
-    """While the DNS is silent the verdict that there was stays, for its time."""
+async def test_a_dns_failure_does_not_replace_a_live_verdict(around: Surroundings) -> None:
+    """While the DNS does not answer, the verdict stays until it expires."""
     around.verdicts[GOOD] = signed(ttl=3600)
-    made = resolver(around)
-    await made.look_up(GOOD)
-    around.verdicts[GOOD] = SILENT
+    resolver = make_dane_resolver(around)
+    await resolver.look_up(GOOD)
+    around.verdicts[GOOD] = UNANSWERED
     around.now += 3500
-    assert made.cached(GOOD)
-    await around.judged.reached(GOOD, 2)
-    await ended(made)
-    assert kind(await made.look_up(GOOD)) is DaneKind.ALL
+    assert resolver.cached(GOOD)
+    await around.dane_queries.reached(GOOD, 2)
+    await wait_for_all(resolver)
+    assert kind(await resolver.look_up(GOOD)) is DaneKind.ALL
     around.now += 200
-    assert kind(await made.look_up(GOOD)) is DaneKind.FAILURE
-    await ended(made)
-    await made.close()
+    assert kind(await resolver.look_up(GOOD)) is DaneKind.FAILURE
+    await wait_for_all(resolver)
+    await resolver.close()
 
 
-async def test_a_verdict_that_does_not_come(around: Surroundings) -> None:
-    """In the end the policy on file is better than nothing; without one there is no answer."""
-    before = resolver(around)
+async def test_a_verdict_that_takes_too_long(around: Surroundings) -> None:
+    """After the lookup timeout a stored policy is served without it; else there is no result."""
+    before = make_dane_resolver(around)
     await before.look_up(GOOD)
     await before.close()
     around.now += DAY
     around.dane.hold()
-    made = resolver(around, timeout=0.5)
-    state = await made.look_up(GOOD)
+    resolver = make_dane_resolver(around, timeout=0.5)
+    state = await resolver.look_up(GOOD)
     assert state
     assert (bool(state.policy), kind(state)) == (True, None)
-    assert await made.look_up(OTHER) is None
+    assert await resolver.look_up(OTHER) is None
     around.dane.release()
-    await ended(made)
-    assert kind(await made.look_up(GOOD)) is DaneKind.ALL
-    await made.close()
+    await wait_for_all(resolver)
+    assert kind(await resolver.look_up(GOOD)) is DaneKind.ALL
+    await resolver.close()
 
 
 async def test_restart(around: Surroundings) -> None:
-    """What is on file is served at once while its verdict lives, whatever the DNS does."""
-    before = resolver(around)
+    """A stored policy with a live verdict is served at once, also if the DNS does not answer."""
+    before = make_dane_resolver(around)
     await before.look_up(GOOD)
     await before.close()
     around.dane.hold()
     around.dns.hold()
-    made = resolver(around)
-    found = await made.find(GOOD)
-    assert (kind(found.state), found.source) == (DaneKind.ALL, Source.STORE)
-    await made.close()
+    resolver = make_dane_resolver(around)
+    result = await resolver.find(GOOD)
+    assert (kind(result.state), result.source) == (DaneKind.ALL, Source.STORE)
+    await resolver.close()
 
 
-async def test_a_new_verdict_is_on_file(around: Surroundings) -> None:
-    """Also where the policy was not fetched again."""
+async def test_a_new_verdict_is_stored(around: Surroundings) -> None:
+    """The policy need not be fetched again for that."""
     around.verdicts[GOOD] = signed(ttl=600)
-    made = resolver(around)
-    await made.look_up(GOOD)
+    resolver = make_dane_resolver(around)
+    await resolver.look_up(GOOD)
     around.now += 700
     around.verdicts[GOOD] = signed(HostState.UNUSABLE)
-    await made.look_up(GOOD)
-    await ended(made)
+    await resolver.look_up(GOOD)
+    await wait_for_all(resolver)
     assert kind(await around.store.load(GOOD)) is DaneKind.UNUSABLE
     assert around.gets[GOOD] == 1
-    await made.close()
+    await resolver.close()
 
 
 async def test_a_domain_without_policy(around: Surroundings) -> None:
-    """Has a verdict all the same, which is asked for once while it lives."""
+    """It has a verdict too, which is looked up once in its lifetime."""
     around.verdicts[OTHER] = signed(HostState.USABLE, 86_400)
-    made = resolver(around)
+    resolver = make_dane_resolver(around)
     for _ in range(3):
-        assert kind(await made.look_up(OTHER)) is DaneKind.ALL
-    assert (around.judged[OTHER], around.queries[OTHER]) == (1, 1)
-    await made.close()
+        assert kind(await resolver.look_up(OTHER)) is DaneKind.ALL
+    assert (around.dane_queries[OTHER], around.queries[OTHER]) == (1, 1)
+    await resolver.close()
 
 
 async def test_on_and_off(around: Surroundings) -> None:
-    """Turned off, verdicts count no more; turned on, nothing known before is served without."""
+    """Off, states have no verdict; on again, no state is served without one."""
     around.verdicts[OTHER] = signed()
-    made = resolver(around)
-    await made.look_up(OTHER)
-    made.use_dane(None)
-    assert kind(await made.look_up(OTHER)) is None
-    made.use_dane(around.look_up_dane)
-    assert made.cached(OTHER) is None
-    assert kind(await made.look_up(OTHER)) is DaneKind.ALL
-    assert (around.judged[OTHER], around.queries[OTHER]) == (2, 1)
-    await made.close()
+    resolver = make_dane_resolver(around)
+    await resolver.look_up(OTHER)
+    resolver.use_dane(None)
+    assert kind(await resolver.look_up(OTHER)) is None
+    resolver.use_dane(around.look_up_dane)
+    assert resolver.cached(OTHER) is None
+    assert kind(await resolver.look_up(OTHER)) is DaneKind.ALL
+    assert (around.dane_queries[OTHER], around.queries[OTHER]) == (2, 1)
+    await resolver.close()
 
 
 async def test_verdicts_in_use_are_renewed(around: Surroundings) -> None:
-    """Those of DANE domains that were asked for; without DANE the next look-up will ask."""
+    """Only those of DANE domains; for other domains the next look-up looks up the verdict."""
     around.verdicts[GOOD] = signed(ttl=3600)
-    made = resolver(around)
-    await made.look_up(GOOD)
-    await made.look_up(OTHER)
+    resolver = make_dane_resolver(around)
+    await resolver.look_up(GOOD)
+    await resolver.look_up(OTHER)
     around.now += HOUR - MINUTE
-    made.renew_verdicts(asked_since=around.now)
-    await ended(made)
-    assert around.judged.total == 2
-    made.renew_verdicts(asked_since=0)
-    await around.judged.reached(GOOD, 2)
-    await ended(made)
-    assert around.judged[OTHER] == 1
-    await made.close()
+    resolver.renew_verdicts(asked_since=around.now)
+    await wait_for_all(resolver)
+    assert around.dane_queries.total == 2
+    resolver.renew_verdicts(asked_since=0)
+    await around.dane_queries.reached(GOOD, 2)
+    await wait_for_all(resolver)
+    assert around.dane_queries[OTHER] == 1
+    await resolver.close()
 
 
-async def test_refresh_asks_for_it_too(around: Surroundings) -> None:
-    """An administrator who wants to see a domain anew sees all of it anew."""
-    made = resolver(around)
-    await made.look_up(GOOD)
+async def test_refresh_looks_up_the_verdict(around: Surroundings) -> None:
+    """`refresh` renews everything that is known of a domain, whatever is due."""
+    resolver = make_dane_resolver(around)
+    await resolver.look_up(GOOD)
     around.verdicts[GOOD] = signed(HostState.UNUSABLE)
-    assert kind(await made.refresh(GOOD)) is DaneKind.UNUSABLE
-    await made.close()
+    assert kind(await resolver.refresh(GOOD)) is DaneKind.UNUSABLE
+    await resolver.close()
 
 
-async def test_counted_and_logged(around: Surroundings, caplog: pytest.LogCaptureFixture) -> None:
-    """Each verdict is counted; what it changes of how mail goes is a line of the log."""
+async def test_verdicts_are_counted_and_logged(
+    around: Surroundings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each look-up is counted; a verdict that changes how mail is delivered is logged."""
     caplog.set_level(logging.INFO)
     counters = Counters()
-    made = resolver(around, counters)
-    await made.look_up(GOOD)
-    await made.look_up(OTHER)
-    around.verdicts[GOOD] = SILENT
+    resolver = make_dane_resolver(around, counters=counters)
+    await resolver.look_up(GOOD)
+    await resolver.look_up(OTHER)
+    around.verdicts[GOOD] = UNANSWERED
     around.now += DAY
-    await made.look_up(GOOD)
-    await made.close()
+    await resolver.look_up(GOOD)
+    await resolver.close()
     assert counters.attempts[Stage.DANE, SUCCESS] == 2
     assert counters.attempts[Stage.DANE, DnsFailureError.code] == 1
     lines = [str(record.msg) for record in caplog.records if " DANE " in str(record.msg)]
@@ -257,8 +255,8 @@ async def test_counted_and_logged(around: Surroundings, caplog: pytest.LogCaptur
     ]
 
 
-def test_standing() -> None:
-    """A state is worth what the lesser of policy and verdict is."""
+def test_standing_of_a_state_without_verdict() -> None:
+    """The lower of the standings of policy and verdict counts: a missing verdict is unknown."""
     state = State(None, None, 0.0, 100.0, 0.0, 100.0, 0.0)
     assert standing(state, 50.0) is Standing.FRESH
     assert standing(state, 50.0, dane=True) is Standing.UNKNOWN

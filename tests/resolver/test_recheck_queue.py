@@ -1,77 +1,90 @@
-"""The queue of rechecks: first come, first served, few at a time, and none for nothing."""
+"""The recheck queue: first come, first served, at a limited rate, a limited number at once."""
 
 import asyncio
 
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.resolver.recheck_queue import BURST, CONCURRENCY, QUEUE_LIMIT, RecheckQueue
+from postfix_mta_sts.resolver.recheck_queue import (
+    BURST,
+    CONCURRENCY,
+    INTERVAL,
+    QUEUE_LIMIT,
+    RecheckQueue,
+)
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
-def domains(number: int) -> list[Domain]:
-    """So many domains."""
+class Rechecks:
+    """A queue, and the domains whose recheck it has started."""
+
+    def __init__(self, *, due: bool = True) -> None:
+        self.started: list[Domain] = []
+        self.queue = RecheckQueue(self._start)
+        self._due = due
+
+    def add(self, domains: list[Domain]) -> None:
+        """Queue these domains."""
+        for domain in domains:
+            self.queue.add(domain)
+
+    async def wait_for(self, number: int) -> None:
+        """Return when this many rechecks have started."""
+        async with asyncio.timeout(60):
+            while len(self.started) < number:  # noqa: ASYNC110 (no event to wait for)
+                await asyncio.sleep(0.001)
+
+    def _start(self, domain: Domain) -> bool:
+        self.started.append(domain)
+        return self._due
+
+
+def make_domains(number: int) -> list[Domain]:
+    """Distinct domains."""
     return [Domain(f"d{n}.test") for n in range(number)]
 
 
-async def until(begun: list[Domain], number: int) -> None:
-    """Return when so many have begun."""
-    async with asyncio.timeout(30):
-        while len(begun) < number:  # noqa: ASYNC110 (nothing tells)
-            await asyncio.sleep(0.001)
+async def test_rechecks_start_in_order_at_a_limited_rate() -> None:
+    """A burst at once, then one per interval, in the order of arrival."""
+    rechecks = Rechecks()
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    rechecks.add(make_domains(30))
+    allowed = 1 + BURST + (loop.time() - before) / INTERVAL  # whatever the time that `add` took
+    assert len(rechecks.started) <= allowed
+    await rechecks.wait_for(30)
+    assert rechecks.started == make_domains(30)
+    rechecks.queue.close()
 
 
-async def test_in_their_order() -> None:
-    """Some at once, the others later, all in the order in which they came."""
-    begun: list[Domain] = []
-    queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
-    for domain in domains(30):
-        queue.add(domain)
-    assert len(begun) <= 1 + BURST
-    await until(begun, 30)
-    assert begun == domains(30)
-    queue.close()
+async def test_rechecks_under_way_are_limited() -> None:
+    """When one ends, the next starts."""
+    rechecks = Rechecks()
+    rechecks.add(make_domains(CONCURRENCY + 1))
+    await rechecks.wait_for(CONCURRENCY)
+    rechecks.queue.resume()
+    assert (len(rechecks.started), len(rechecks.queue)) == (CONCURRENCY, 1)
+    rechecks.queue.ended()
+    rechecks.queue.resume()
+    await rechecks.wait_for(CONCURRENCY + 1)
+    rechecks.queue.close()
 
 
-async def test_no_more_than_so_many_under_way() -> None:
-    """What is over makes room for the next."""
-    begun: list[Domain] = []
-    queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
-    for domain in domains(CONCURRENCY + 1):
-        queue.add(domain)
-    await until(begun, CONCURRENCY)
-    queue.resume()
-    assert (len(begun), len(queue)) == (CONCURRENCY, 1)
-    queue.ended()
-    queue.resume()
-    await until(begun, CONCURRENCY + 1)
-    queue.close()
+async def test_rechecks_that_are_not_due_take_no_time() -> None:
+    """If a recheck is not started, the next domain is tried at once."""
+    rechecks = Rechecks(due=False)
+    rechecks.add(make_domains(1000))
+    assert rechecks.started == make_domains(1000)
 
 
-async def test_what_is_not_due_takes_no_time() -> None:
-    """Where there is no need, the next has the turn at once."""
-    looked_at: list[Domain] = []
-
-    def refuse(domain: Domain) -> bool:
-        looked_at.append(domain)
-        return False
-
-    queue = RecheckQueue(refuse)
-    for domain in domains(1000):
-        queue.add(domain)
-    assert looked_at == domains(1000)
-
-
-async def test_bounded_and_ended() -> None:
-    """A full queue takes no more; what is discarded, or waits at the end, never begins."""
-    begun: list[Domain] = []
-    queue = RecheckQueue(lambda domain: not begun.append(domain))  # type: ignore[func-returns-value] # it begins
-    for domain in domains(QUEUE_LIMIT + 100):
-        queue.add(domain)
-    assert len(queue) <= QUEUE_LIMIT
-    waiting = next(domain for domain in domains(QUEUE_LIMIT) if domain in queue)
-    queue.discard(waiting)
-    assert waiting not in queue
-    queue.close()
-    assert len(queue) == 0
+async def test_the_queue_is_bounded_and_can_be_closed() -> None:
+    """A full queue takes no more; discarded domains, and those queued at `close`, never start."""
+    rechecks = Rechecks()
+    rechecks.add(make_domains(QUEUE_LIMIT + CONCURRENCY + 100))
+    assert len(rechecks.queue) == QUEUE_LIMIT
+    queued = make_domains(QUEUE_LIMIT)[-1]
+    rechecks.queue.discard(queued)
+    assert queued not in rechecks.queue
+    rechecks.queue.close()
+    assert len(rechecks.queue) == 0

@@ -1,4 +1,4 @@
-"""What is in use is renewed before it runs out; the house is kept once a minute."""
+"""Policies in use are renewed before they expire; housekeeping runs once a minute."""
 
 import asyncio
 import contextlib
@@ -10,14 +10,14 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY
 from postfix_mta_sts.resolver.refresher import CONCURRENCY, EXPIRED_KEPT, TICK, Refresher
-from postfix_mta_sts.resolver.resolver import Resolver
+from tests.support.resolvers import make_resolver
 from tests.support.surroundings import GOOD, START, Surroundings
 
 MONTH = 30 * DAY
 
 
-class Kept:
-    """A refresher whose sleeps last no time and are written down."""
+class FakeTimeRefresher:
+    """A refresher with a manual clock; its sleeps are recorded and take no real time."""
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
@@ -25,7 +25,7 @@ class Kept:
         self.monotonic = 1000.0
         self.jumps = 0
         self.counted = 0
-        self.resolver = Resolver(around.sources(), lookup_timeout=30, entries=100)
+        self.resolver = make_resolver(around)
         self.refresher = Refresher(
             self.resolver,
             around.sources(),
@@ -36,7 +36,7 @@ class Kept:
         )
 
     def pass_time(self, seconds: float) -> None:
-        """Let both clocks go on."""
+        """Advance the wall clock and the monotonic clock."""
         self.monotonic += seconds
         self.around.now += seconds
 
@@ -46,116 +46,116 @@ class Kept:
         await asyncio.sleep(0)
 
     def clear(self) -> None:
-        """As `ReplyCaches`."""
+        """See `ReplyCaches`."""
         self.jumps += 1
 
     async def count(self) -> None:
-        """As `ReplyCaches`: an answer from memory a tick."""
+        """See `ReplyCaches`: one cached reply was used."""
         self.counted += 1
         self.resolver.usage.note(GOOD, 1, self.around.now)
 
 
-async def kept(around: Surroundings, domains: list[Domain]) -> Kept:
-    """A refresher, and domains whose policies were fetched and asked for just now."""
-    parts = Kept(around)
+async def refreshing(around: Surroundings, domains: list[Domain]) -> FakeTimeRefresher:
+    """A refresher, and domains whose policies were fetched just now."""
+    fake = FakeTimeRefresher(around)
     for domain in domains:
         around.publish(domain)
-        await parts.resolver.look_up(domain)
-    await parts.refresher.do_housekeeping()
-    return parts
+        await fake.resolver.look_up(domain)
+    await fake.refresher.do_housekeeping()
+    return fake
 
 
-async def test_what_is_in_use_is_renewed_daily() -> None:
-    """A day after its fetch a policy is fetched again, and its age begins anew (C7, C8)."""
+async def test_policies_in_use_are_renewed_daily() -> None:
+    """A day after its fetch a policy is fetched again, and its age is reset (C7, C8)."""
     around = Surroundings()
-    parts = await kept(around, [GOOD])
-    parts.pass_time(DAY - 1)
-    await parts.refresher.renew_due()
+    fake = await refreshing(around, [GOOD])
+    fake.pass_time(DAY - 1)
+    await fake.refresher.renew_due()
     assert around.gets[GOOD] == 1
-    parts.pass_time(1)
-    await parts.refresher.renew_due()
+    fake.pass_time(1)
+    await fake.refresher.renew_due()
     assert around.gets[GOOD] == 2
-    on_file = await around.store.load(GOOD)
-    assert on_file
-    assert on_file.fetched_at >= START + DAY
+    row = await around.store.load(GOOD)
+    assert row
+    assert row.fetched_at >= START + DAY
 
 
-async def test_whatever_the_record_says() -> None:
-    """A renewal does without the TXT record (§10.2)."""
+async def test_a_renewal_needs_no_txt_record() -> None:
+    """The policy is fetched even if the record is gone (§10.2)."""
     around = Surroundings()
-    parts = await kept(around, [GOOD])
+    fake = await refreshing(around, [GOOD])
     around.records[GOOD] = NoRecordError("NXDOMAIN")
-    parts.pass_time(DAY)
-    await parts.refresher.renew_due()
+    fake.pass_time(DAY)
+    await fake.refresher.renew_due()
     assert around.gets[GOOD] == 2
 
 
-async def test_next_look() -> None:
-    """When it is next looked for what is due can be told, once it was looked for."""
-    parts = await kept(Surroundings(), [])
-    assert parts.refresher.next_renewal_at is None
-    await parts.refresher.renew_due()
-    assert parts.refresher.next_renewal_at == START + TICK
+async def test_time_of_the_next_renewal() -> None:
+    """Known after the first renewal: one tick later."""
+    fake = await refreshing(Surroundings(), [])
+    assert fake.refresher.next_renewal_at is None
+    await fake.refresher.renew_due()
+    assert fake.refresher.next_renewal_at == START + TICK
 
 
-async def test_what_is_idle_is_not_renewed() -> None:
-    """A policy that nobody asked for in `idle_after` is left to its own end."""
+async def test_idle_policies_are_not_renewed() -> None:
+    """A policy that was not looked up for `idle_after` seconds expires."""
     around = Surroundings()
-    parts = await kept(around, [GOOD])
-    parts.pass_time(MONTH + 1)
+    fake = await refreshing(around, [GOOD])
+    fake.pass_time(MONTH + 1)
     around.publish(max_age=31_557_600)
-    await parts.refresher.renew_due()
+    await fake.refresher.renew_due()
     assert around.gets[GOOD] == 1
 
 
 async def test_renewals_are_spread_over_the_tick() -> None:
-    """Each after a pause of its own; on average they fill the tick and no more."""
+    """Each starts after a random pause; on average the pauses fill the tick."""
     around = Surroundings()
     domains = [parse_domain(f"d{n}.test") for n in range(20)]
-    parts = await kept(around, domains)
-    parts.pass_time(DAY)
-    parts.slept.clear()
-    await parts.refresher.renew_due()
-    assert len(parts.slept) == 20
-    assert all(0 <= pause <= 2 * TICK / 20 for pause in parts.slept)
+    fake = await refreshing(around, domains)
+    fake.pass_time(DAY)
+    fake.slept.clear()
+    await fake.refresher.renew_due()
+    assert len(fake.slept) == 20
+    assert all(0 <= pause <= 2 * TICK / 20 for pause in fake.slept)
     assert around.gets.total == 40
 
 
-async def test_renewals_are_bounded() -> None:
-    """No more than so many are under way at once, however slow the Policy Hosts."""
+async def test_renewals_under_way_are_limited() -> None:
+    """At most `CONCURRENCY` at once, however slow the Policy Hosts are."""
     around = Surroundings()
-    parts = await kept(around, [parse_domain(f"d{n}.test") for n in range(CONCURRENCY + 30)])
-    parts.pass_time(DAY)
+    fake = await refreshing(around, [parse_domain(f"d{n}.test") for n in range(CONCURRENCY + 30)])
+    fake.pass_time(DAY)
     around.https.hold()
     fetched = around.gets.total
-    renewing = asyncio.create_task(parts.refresher.renew_due())
+    renewal = asyncio.create_task(fake.refresher.renew_due())
     await around.gets.total_reached(fetched + CONCURRENCY)
     for _ in range(100):
         await asyncio.sleep(0)
     assert around.gets.total == fetched + CONCURRENCY
     around.https.release()
-    await renewing
+    await renewal
     assert around.gets.total == 2 * fetched
 
 
-async def test_a_failed_renewal_is_a_warning_at_growing_intervals(
+async def test_failed_renewals_are_logged_at_growing_intervals(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """With its reason, after 1, 2, 4, 8 … failures; and what recovered is told too (C9)."""
+    """A warning with the reason after 1, 2, 4, 8 … failures; a recovery is logged too (C9)."""
     around = Surroundings()
-    parts = await kept(around, [GOOD])
+    fake = await refreshing(around, [GOOD])
     around.policies[GOOD] = StatusError("HTTP 404")
-    parts.pass_time(DAY)
+    fake.pass_time(DAY)
     for _ in range(10):
-        await parts.refresher.renew_due()
-        parts.pass_time(3600)
-    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(warned) == 4
-    assert all(w.startswith("good.test: renewal failed ") for w in warned)
-    assert all('reason="HTTP 404"' in w for w in warned)
+        await fake.refresher.renew_due()
+        fake.pass_time(3600)
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 4
+    assert all(w.startswith("good.test: renewal failed ") for w in warnings)
+    assert all('reason="HTTP 404"' in w for w in warnings)
     caplog.set_level(logging.INFO)
     around.publish()
-    await parts.refresher.renew_due()
+    await fake.refresher.renew_due()
     (recovered,) = [
         m for m in caplog.messages if m.startswith("good.test: renewal recovered id=a ")
     ]
@@ -163,15 +163,15 @@ async def test_a_failed_renewal_is_a_warning_at_growing_intervals(
 
 
 async def test_no_warning_for_mode_none(caplog: pytest.LogCaptureFixture) -> None:
-    """A domain that is leaving MTA-STS may take its policy away (§8.3, C9)."""
+    """A domain that leaves MTA-STS may remove its policy (§8.3, C9)."""
     around = Surroundings()
-    parts = Kept(around)
+    fake = FakeTimeRefresher(around)
     around.publish(mode="none")
-    await parts.resolver.look_up(GOOD)
-    await parts.refresher.do_housekeeping()
+    await fake.resolver.look_up(GOOD)
+    await fake.refresher.do_housekeeping()
     around.policies[GOOD] = StatusError("HTTP 404")
-    parts.pass_time(DAY)
-    await parts.refresher.renew_due()
+    fake.pass_time(DAY)
+    await fake.refresher.renew_due()
     assert around.gets[GOOD] == 2
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
@@ -180,48 +180,48 @@ async def test_no_warning_for_mode_none(caplog: pytest.LogCaptureFixture) -> Non
 async def test_a_jump_of_the_clock_is_noticed(
     caplog: pytest.LogCaptureFixture, jump: float
 ) -> None:
-    """Once, within a tick; replies are forgotten."""
-    parts = Kept(Surroundings())
-    parts.pass_time(TICK)
-    await parts.refresher.do_housekeeping()
-    assert parts.jumps == 0
-    parts.around.now += jump
+    """Within one tick, and once; cached replies are removed."""
+    fake = FakeTimeRefresher(Surroundings())
+    fake.pass_time(TICK)
+    await fake.refresher.do_housekeeping()
+    assert fake.jumps == 0
+    fake.around.now += jump
     for _ in range(2):
-        await parts.refresher.do_housekeeping()
-        parts.pass_time(TICK)
-    assert parts.jumps == 1
+        await fake.refresher.do_housekeeping()
+        fake.pass_time(TICK)
+    assert fake.jumps == 1
     assert f"clock was set seconds={jump:.0f}" in caplog.text
 
 
 async def test_housekeeping() -> None:
-    """Last-asked times are written; what expired a day ago is removed."""
+    """Last-asked times are written; rows that expired a day ago are removed."""
     around = Surroundings()
-    parts = Kept(around)
+    fake = FakeTimeRefresher(around)
     around.publish(max_age=600)
-    await parts.resolver.look_up(GOOD)
-    await parts.refresher.do_housekeeping()
-    assert parts.resolver.usage.take() == {}
+    await fake.resolver.look_up(GOOD)
+    await fake.refresher.do_housekeeping()
+    assert fake.resolver.usage.take() == {}
     assert await around.store.due(around.now + 301, START, 9) == [GOOD]
-    parts.pass_time(600 + EXPIRED_KEPT)
-    await parts.refresher.do_housekeeping()
+    fake.pass_time(600 + EXPIRED_KEPT)
+    await fake.refresher.do_housekeeping()
     assert await around.store.load(GOOD)
-    parts.pass_time(1)
-    await parts.refresher.do_housekeeping()
+    fake.pass_time(1)
+    await fake.refresher.do_housekeeping()
     assert await around.store.load(GOOD) is None
 
 
 async def test_run() -> None:
-    """Both tasks go on tick after tick until cancelled, also after a fault of their own."""
+    """Both tasks run every tick until cancelled, also after an internal error."""
     around = Surroundings()
-    parts = await kept(around, [GOOD])
+    fake = await refreshing(around, [GOOD])
 
     async def broken(_: object) -> None:
         raise ZeroDivisionError
 
     around.store.touch = broken  # type: ignore[method-assign,assignment] # a store with a bug
-    running = asyncio.create_task(parts.refresher.run())
+    running = asyncio.create_task(fake.refresher.run())
     await around.gets.reached(GOOD, 4)
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
-    assert max(parts.slept) <= TICK
+    assert max(fake.slept) <= TICK

@@ -44,6 +44,11 @@ def started(flight: Flight | None) -> Flight:
     return flight
 
 
+async def later_than_the_timeout() -> None:
+    """Return after every timer of at most 10 ms, because timers run in the order of their times."""
+    await asyncio.sleep(0.01)
+
+
 async def test_one_attempt_per_domain() -> None:
     """A second start shares the attempt under way; all look-ups get its result."""
     runs = Runs()
@@ -57,7 +62,7 @@ async def test_one_attempt_per_domain() -> None:
     assert runs.started == [(GOOD, USUAL)]
 
 
-async def test_the_limit() -> None:
+async def test_the_attempt_limit() -> None:
     """At the limit no further attempt starts; the one under way is still shared."""
     runs = Runs(limit=1)
     first = runs.flights.start(GOOD)
@@ -66,8 +71,8 @@ async def test_the_limit() -> None:
     await runs.flights.close()
 
 
-async def test_the_lookup_timeout() -> None:
-    """Early and late look-ups get the fallback; the attempt goes on to its end."""
+async def test_late_look_ups_get_the_fallback() -> None:
+    """Look-ups that come after the lookup timeout do not wait; the attempt goes on to its end."""
     runs = Runs(timeout=0.01)
     flight = started(runs.flights.start(GOOD))
     assert await flight.wait() == NO_RESULT
@@ -92,14 +97,26 @@ async def test_a_fallback_is_given_at_the_timeout() -> None:
 
 
 async def test_without_look_ups_there_is_no_timeout() -> None:
-    """A renewal takes as long as it takes."""
+    """A renewal, for which no look-up waits, may take any time."""
     runs = Runs(timeout=0)
     flight = started(runs.flights.start(GOOD))
-    await asyncio.sleep(0.01)
+    await later_than_the_timeout()
     assert not flight.result.done()
     assert not flight.wanted
     runs.released.set()
     assert await flight.result == FOUND
+
+
+async def test_a_result_before_the_timeout_stays() -> None:
+    """Look-ups that come after the lookup timeout get the published state, not the fallback."""
+    runs = Runs(timeout=0)
+    flight = started(runs.flights.start(GOOD))
+    early = flight.wait()
+    flight.publish(a_state(), Source.NETWORK)
+    await later_than_the_timeout()
+    assert await early == FOUND
+    assert await flight.wait() == FOUND
+    await runs.flights.close()
 
 
 @pytest.mark.parametrize("steps", range(3))

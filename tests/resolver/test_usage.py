@@ -1,4 +1,4 @@
-"""What is noted of those who ask."""
+"""When domains were last asked for, and how often."""
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.resolver.usage import Usage
@@ -7,8 +7,8 @@ from postfix_mta_sts.store import LastAsked
 A, B = Domain("a.test"), Domain("b.test")
 
 
-def test_when_last_and_how_often() -> None:
-    """Since it was last taken."""
+def test_last_time_and_number() -> None:
+    """`take` returns the notes since the last `take`."""
     usage = Usage()
     usage.note(A, 1, 10.0)
     usage.note(A, 5, 70.0)
@@ -19,8 +19,8 @@ def test_when_last_and_how_often() -> None:
     assert usage.take() == {}
 
 
-def test_those_asked_for_once_in_a_second_share_a_note() -> None:
-    """There may be 100,000; a clock that was set back is believed."""
+def test_domains_asked_for_once_in_a_second_share_an_object() -> None:
+    """There may be 100,000 of them; a clock that was set back is followed."""
     usage = Usage()
     usage.note(A, 1, 10.0)
     usage.note(B, 1, 10.9)
@@ -34,8 +34,8 @@ def test_those_asked_for_once_in_a_second_share_a_note() -> None:
     assert usage.take() == {A: LastAsked(5.0, 1), B: LastAsked(11.0, 2)}
 
 
-def test_dropped() -> None:
-    """As though nobody had asked, also where nobody had."""
+def test_drop() -> None:
+    """Removes the note of a domain; a domain without a note is no error."""
     usage = Usage()
     usage.note(A, 3, 10.0)
     usage.drop(A)

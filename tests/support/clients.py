@@ -1,4 +1,4 @@
-"""Clients of the server: what Postfix's dict_socketmap and dict_tcp do, and what nobody should."""
+"""Clients that ask like Postfix's dict_socketmap and dict_tcp, or send malformed bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,14 +9,14 @@ Address = tuple[str, int] | Path
 
 
 class Client:
-    """One connection; `async with connected(address) as client`."""
+    """One connection: `async with connected(address) as client`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send these bytes unchanged."""
         self.writer.write(data)
 
     async def netstring(self) -> bytes:
@@ -30,17 +30,17 @@ class Client:
         return (await self.reader.readuntil(b"\n"))[:-1]
 
     async def ask(self, key: str, map_name: str = "postfix") -> bytes:
-        """What a socketmap replies to one look-up."""
+        """The reply of a socketmap to one look-up."""
         self.send(request(key, map_name))
         return await self.netstring()
 
     async def get(self, key: str) -> bytes:
-        """What a tcp_table replies to one look-up."""
+        """The reply of a tcp_table to one look-up."""
         self.send(f"get {key}\n".encode())
         return await self.line()
 
     async def closed(self) -> bool:
-        """Wait until the other side closes; whether it said nothing more before."""
+        """Wait until the server closes the connection; whether it sent nothing more."""
         try:
             return await self.reader.read() == b""
         except ConnectionResetError:
@@ -48,7 +48,7 @@ class Client:
 
 
 def request(key: str, map_name: str = "postfix") -> bytes:
-    """A socketmap request, framed."""
+    """A socketmap request with its frame."""
     data = f"{map_name} {key}".encode()
     return b"%d:%b," % (len(data), data)
 

@@ -1,6 +1,6 @@
-"""Programs of Debian's that judge what we ship; where there are none, their tests are skipped.
+"""Programs of Debian that check our files; a test is skipped if its program is not installed.
 
-Border: in CI, which installs them all, a program that is missing is a failure.
+In CI, which installs all of them, a missing program is a failure.
 """
 
 import os
@@ -10,7 +10,7 @@ import pytest
 
 
 def program(name: str) -> str:
-    """The path of a program."""
+    """The path of a program; skips or fails the test if there is none."""
     path = shutil.which(name)
     if path is None and os.environ.get("CI"):
         pytest.fail(f"{name} is not installed")

@@ -1,6 +1,6 @@
-"""What the resolver asks, as literals: ids, policies, failures, a clock that is set by hand.
+"""Fake sources for the resolver: records, policies and verdicts as literals, and a manual clock.
 
-Border: no network and no file; what was asked is counted, and an answer can be held back.
+Nothing here uses the network or a file. Each question is counted, and answers can be held back.
 """
 
 from dataclasses import dataclass, field
@@ -18,57 +18,61 @@ from tests.support.tally import Gate, Tally
 
 GOOD = parse_domain("good.test")
 START = 1_790_000_000.0
+"""Where the manual clock starts, in epoch seconds."""
 
 
 def policy(mode: str = "enforce", max_age: int = 604_800, mx: str = "mx1.good.test") -> Policy:
-    """A policy as it would be served."""
+    """A policy with these fields."""
     text = f"version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}\n"
     return parse_policy(text.encode())
 
 
 UNSIGNED = DaneOutcome(MxState.INSECURE, "MX: not signed", ttl=3600)
-SILENT = DaneOutcome(MxState.FAILED, "MX: no answer")
+UNANSWERED = DaneOutcome(MxState.FAILED, "MX: no answer")
 
 
 def signed(state: HostState = HostState.USABLE, ttl: int = 3600) -> DaneOutcome:
-    """What DANE says where the MX RRset is signed, and of its host this."""
+    """The outcome for a signed MX RRset with one host in this state."""
     return DaneOutcome(MxState.SECURE, "MX: signed", (Host("mx1.good.test", state, "TLSA"),), ttl)
 
 
 def found(policy_id: str = "a", ttl: int = 300) -> Discovered:
-    """A record that names this id."""
+    """A TXT record with this policy id."""
     return Discovered(PolicyId(policy_id), ttl)
 
 
 @dataclass
 class Surroundings:
-    """Records and policies by domain; a domain without an entry has no record."""
+    """Records and policies by domain; a domain without an entry has no TXT record."""
 
     records: dict[Domain, Discovered | DiscoveryError | Exception] = field(default_factory=dict)
     policies: dict[Domain, Policy | FetchError | OwnFaultError] = field(default_factory=dict)
     store: Store = field(default_factory=MemoryStore)
     now: float = START
     queries: Tally[Domain] = field(default_factory=Tally)
+    """TXT queries."""
     gets: Tally[Domain] = field(default_factory=Tally)
+    """Policy fetches."""
     verdicts: dict[Domain, DaneOutcome] = field(default_factory=dict)
-    """What DANE says; a domain without an entry is in a zone that is not signed."""
-    judged: Tally[Domain] = field(default_factory=Tally)
+    """DANE outcomes; a domain without an entry is in an unsigned zone."""
+    dane_queries: Tally[Domain] = field(default_factory=Tally)
+    """DANE look-ups."""
     dane: Gate = field(default_factory=Gate)
     dns: Gate = field(default_factory=Gate)
     https: Gate = field(default_factory=Gate)
 
     def sources(self) -> Sources:
-        """The same, as the resolver wants them."""
+        """The arguments of a resolver."""
         return Sources(self._discover, self._fetch, self.store, lambda: self.now, lambda: 0.0)
 
     def publish(self, domain: Domain = GOOD, policy_id: str = "a", **fields: str | int) -> None:
-        """Let a domain have a policy, under an id."""
+        """Publish a TXT record and a policy; `fields` are those of `policy`."""
         self.records[domain] = found(policy_id)
-        self.policies[domain] = policy(**fields)  # type: ignore[arg-type] # as `policy` has them
+        self.policies[domain] = policy(**fields)  # type: ignore[arg-type] # `policy` checks names
 
     async def look_up_dane(self, domain: Domain) -> DaneOutcome:
-        """What DANE says of a domain, as the resolver asks for it."""
-        await self.judged.add(domain)
+        """The DANE outcome of a domain; pass this method to `Resolver.use_dane`."""
+        await self.dane_queries.add(domain)
         await self.dane.passed()
         return self.verdicts.get(domain, UNSIGNED)
 

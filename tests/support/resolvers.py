@@ -1,0 +1,56 @@
+"""A resolver on fake sources, and what tests do with it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
+from postfix_mta_sts.stats import Counters
+from tests.support.surroundings import GOOD, Surroundings
+
+OTHER = parse_domain("other.test")
+
+
+def make_resolver(
+    around: Surroundings,
+    *,
+    timeout: float = 30,
+    entries: int = 100,
+    attempts: int = ATTEMPTS_LIMIT,
+    counters: Counters | None = None,
+) -> Resolver:
+    """A resolver on these sources; `timeout` is the lookup timeout."""
+    return Resolver(
+        around.sources(),
+        lookup_timeout=timeout,
+        entries=entries,
+        attempts=attempts,
+        counters=counters,
+    )
+
+
+async def look_up(resolver: Resolver, domain: Domain = GOOD) -> State:
+    """The state that a look-up gets; fails if there is none."""
+    state = await resolver.look_up(domain)
+    assert state is not None
+    return state
+
+
+async def wait_for_end(resolver: Resolver, domain: Domain = GOOD) -> None:
+    """Return when no attempt is under way for this domain."""
+    await resolver._flights.wait_for_end(domain)
+
+
+@contextmanager
+def rechecks_paused(resolver: Resolver) -> Iterator[None]:
+    """Start no recheck inside the block, as when the rate limit asks for a long pause."""
+    queue = resolver._rechecks
+    assert queue._timer is None
+    queue._timer = asyncio.get_running_loop().call_later(3600, lambda: None)
+    yield
+    queue._timer.cancel()
+    queue._timer = None
+    queue.resume()
