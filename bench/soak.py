@@ -126,7 +126,7 @@ def _metrics(address: Address) -> str:
 
 
 def _gauge(metrics: str, name: str) -> int:
-    found = re.search(rf'^postfix_mta_sts_{name}{{worker="0"}} ([\d.]+)$', metrics, re.MULTILINE)
+    found = re.search(rf"^postfix_mta_sts_{name} ([\d.]+)$", metrics, re.MULTILINE)
     if not found:
         raise BenchError(f"the daemon does not say its {name}")
     return int(float(found[1]))

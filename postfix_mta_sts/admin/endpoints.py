@@ -16,8 +16,7 @@ from socket import socket
 from typing import Final, NamedTuple, TypeAlias
 
 from postfix_mta_sts.admin.http import Route
-from postfix_mta_sts.admin.routes import private_path
-from postfix_mta_sts.config.settings import ControlSettings, Settings, TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import Settings, TcpAddress, UnixAddress
 from postfix_mta_sts.sockets import Access, Sockets
 
 
@@ -26,8 +25,6 @@ class EndpointName(StrEnum):
 
     CONTROL = "control"
     METRICS = "metrics"
-    SIBLINGS = "siblings"
-    """What one worker has to say to the others."""
 
 
 class EndpointAddress(NamedTuple):
@@ -52,16 +49,6 @@ def public(settings: Settings, default_path: Path) -> Where:
     return where
 
 
-def sibling(settings: Settings, default_path: Path, index: int) -> Path:
-    """Where the worker with this index is asked by the others."""
-    return private_path(settings.control.path or default_path, index)
-
-
-def only_sibling(path: Path) -> Where:
-    """The endpoint at which a worker is asked by the others."""
-    return {EndpointName.SIBLINGS: EndpointAddress(UnixAddress(path), ControlSettings())}
-
-
 def opened(listening: Sockets, where: Where) -> dict[EndpointName, socket]:
     """A socket for each endpoint that can be had. Raises `ListenError` for the metrics."""
     sockets = {}
@@ -70,10 +57,6 @@ def opened(listening: Sockets, where: Where) -> dict[EndpointName, socket]:
             if name is EndpointName.METRICS or isinstance(address, TcpAddress):
                 sock: socket | None = listening.open_at(address, access)
             else:
-                if (
-                    name is EndpointName.SIBLINGS
-                ):  # at a reload the new worker has the place of the old one
-                    address.path.unlink(missing_ok=True)
                 sock = listening.open_control(address.path, access)
             if sock:
                 sockets[name] = undo.enter_context(sock)

@@ -32,7 +32,6 @@ def _status(args: argparse.Namespace) -> int:
 def _lines(said: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     yield "daemon", f"{said['version']}, process {said['pid']}"
     yield "started", ago(said["started_at"], now)
-    yield from _processes(said["processes"])
     yield "configuration", said["config"] or "built-in defaults"
     for listener in said["listening"]:
         yield "listens", listener
@@ -54,12 +53,6 @@ def _lines(said: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     yield "connections", said["connections"]
     yield "store", f"{said['store_path']}: {_counted(said['store'])}"
     yield "not working", ", ".join(said["not_working"]) or "nothing"
-
-
-def _processes(processes: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    wanted, answering = processes["wanted"], processes["answering"]
-    if wanted > 1:
-        yield "workers", f"{len(answering)} of {wanted} answer: {', '.join(map(str, answering))}"
 
 
 def _counted(numbers: Mapping[str, object]) -> str:

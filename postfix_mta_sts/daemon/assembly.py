@@ -12,7 +12,6 @@ import random
 import resource
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,15 +21,7 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.admin import monitoring
 from postfix_mta_sts.admin import routes as routes_of
 from postfix_mta_sts.admin.control import Control, DaemonInfo
-from postfix_mta_sts.admin.endpoints import (
-    EndpointName,
-    Endpoints,
-    Where,
-    only_sibling,
-    public,
-    sibling,
-)
-from postfix_mta_sts.admin.processes import Sibling
+from postfix_mta_sts.admin.endpoints import EndpointName, Endpoints, Where, public
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.logs import event
@@ -103,22 +94,16 @@ class Daemon:
     endpoints: Endpoints = field(init=False)
 
     def __post_init__(self) -> None:
-        others = [i for i in range(self.share.processes) if i != self.share.index]
         self.control = Control(
             self.resolver,
             self.store,
             self.clock,
             self.snapshot,
-            self.about,
-            index=self.share.index,
-            siblings={index: Sibling(self._sibling(index)) for index in others},
+            self.info,
         )
         routes = {
-            EndpointName.CONTROL: routes_of.public(self.control),
-            EndpointName.METRICS: monitoring.routes(
-                self.control.snapshot, self.overview, self.share.processes
-            ),
-            EndpointName.SIBLINGS: routes_of.private(self.control.own),
+            EndpointName.CONTROL: routes_of.routes(self.control),
+            EndpointName.METRICS: monitoring.routes(self.control.snapshot, self.overview),
         }
         self.endpoints = Endpoints(self.listening, routes)
 
@@ -127,7 +112,7 @@ class Daemon:
         listeners = self.share.listeners or self.listening.open_all(self.settings.listen)
         await self.listeners.open(self.settings.listen, listeners)
         alone, shared = self.share.processes == 1, self._public(self.settings)
-        own = shared if alone else only_sibling(self._sibling(self.share.index))
+        own = shared if alone else {}
         with self.endpoints.opened(own) as fresh:
             pass
         await self.endpoints.reconfigure({**shared, **own}, {**fresh, **self.share.endpoints})
@@ -176,7 +161,7 @@ class Daemon:
             tasks=len(asyncio.all_tasks()),
             connections=self.server.connections,
             unwritten=self.store.unwritten,
-            failing=Counter(part for part, does in works.items() if not does),
+            failing=frozenset(part for part, does in works.items() if not does),
         )
 
     async def overview(self) -> Overview:
@@ -184,7 +169,7 @@ class Daemon:
         now = self.clock()
         return await self.store.overview(now, now - self.settings.refresh.idle_after)
 
-    def about(self) -> DaemonInfo:
+    def info(self) -> DaemonInfo:
         """What this daemon can say of itself without asking anybody."""
         return DaemonInfo(
             started_at=self.started_at,
@@ -194,15 +179,11 @@ class Daemon:
             idle_after=self.settings.refresh.idle_after,
             next_tick=self.refresher.next_look_at,
             dane=self.dane_support.dane_status,
-            workers=self.share.processes,
             pid=os.getpid() if self.share.processes == 1 else os.getppid(),
         )
 
     def _public(self, settings: Settings) -> Where:
         return public(settings, self.control_path)
-
-    def _sibling(self, index: int) -> Path:
-        return sibling(self.settings, self.control_path, index)
 
 
 @asynccontextmanager

@@ -24,7 +24,6 @@ from postfix_mta_sts.daemon.assembly import Daemon, running
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.sockets import ListenError
-from postfix_mta_sts.stats import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -149,9 +148,8 @@ async def watched(
 
 async def status(daemon: Daemon, trouble: str = "") -> str:
     """How all processes of the daemon fare, in one line."""
-    snapshot = (await daemon.control.snapshot()).values()
     policies = len(daemon.resolver.policies())
-    return watchdog.status_line(policies, sum(snapshot, Snapshot(pids=frozenset())), trouble)
+    return watchdog.status_line(policies, await daemon.control.snapshot(), trouble)
 
 
 @asynccontextmanager

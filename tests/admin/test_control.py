@@ -1,108 +1,295 @@
-"""A whole daemon, with real sockets, store and network, as the commands see it."""
+"""What a daemon knows as a whole: of this process, of its siblings, of the store."""
 
-import signal
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
 
 import pytest
 
-from postfix_mta_sts.admin.client import ControlClient
-from tests.support.control import Operator
-from tests.support.daemons import PATIENCE, daemon, process
-from tests.support.internet import Internet, internet
-from tests.support.policy_host import ok, policy_text, reply
+from postfix_mta_sts.admin.control import PAGE
+from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
+from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
+from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.stats import Answer, Part, Source
+from postfix_mta_sts.store import Row, RowFilter
+from postfix_mta_sts.store.memory import MemoryStore
+from tests.support.control import ControlledDaemon
+from tests.support.states import a_state
+from tests.support.surroundings import GOOD, START, Surroundings
 
-SOCKET = "control.sock"
+OTHER: Final = parse_domain("other.test")
 
 
-async def test_life_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Asked for by Postfix, listed, shown, renewed, failing, forgotten: all by commands."""
-    async with internet(tmp_path) as net, daemon(net, tmp_path) as running:
-        operator = Operator(tmp_path / SOCKET, capsys)
-        assert (await operator.run("policy", "show", "good.test")).code == 1
-        net.publish("good.test")
-        await running.ask("good.test")
-        await running.ask("good.test")
-        status = (await operator.run("status", "--json")).json
-        assert status["policies"]["by_mode"]["enforce"] == 1
-        assert status["lookups"]["by_source"] == {
-            "memory": 1,
-            "store": 0,
-            "network": 1,
-            "none": 0,
+EVERYTHING: Final = PolicyFilter()
+
+
+class Vast(MemoryStore):
+    """A store of so many rows, made as they are read; `given` is how many that were."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.given = 0
+        self._names = (Domain(f"d{n:06}.test") for n in range(rows))
+
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
+        """See `Store`; read from its beginning to its end, once."""
+        state = a_state(fetched_at=query.now)
+        rows = [Row(name, state, query.now) for name in islice(self._names, limit)]
+        assert not rows or after is None or after < rows[0].domain
+        self.given += len(rows)
+        return rows
+
+
+async def listed(daemon: ControlledDaemon, wanted: PolicyFilter = EVERYTHING) -> list[JsonObject]:
+    """A whole list."""
+    return [entry async for entry in daemon.control.policies(wanted)]
+
+
+async def domains(daemon: ControlledDaemon, wanted: PolicyFilter) -> list[str]:
+    """The domains of a list."""
+    return [entry["domain"] for entry in await listed(daemon, wanted)]
+
+
+@pytest.fixture
+def around() -> Surroundings:
+    """A domain with a policy, one that fails, one whose DNS is silent, one without."""
+    made = Surroundings()
+    made.publish(GOOD)
+    made.publish(OTHER, mode="testing")
+    made.publish(bad := parse_domain("bad.test"))
+    made.policies[bad] = StatusError("404")
+    made.records[parse_domain("dark.test")] = DnsFailureError("SERVFAIL")
+    return made
+
+
+ALL: Final = tuple(
+    map(parse_domain, ("good.test", "other.test", "bad.test", "dark.test", "no.test"))
+)
+
+
+async def looked_up(daemon: ControlledDaemon, *asked: Domain) -> None:
+    """Look domains up, as Postfix does."""
+    for domain in asked or ALL:
+        await daemon.resolver.look_up(domain)
+    await daemon.around.store.touch(daemon.resolver.usage.take())
+
+
+class TestStatus:
+    """How the daemon fares."""
+
+    async def test_one_process(self, around: Surroundings) -> None:
+        """What it is, what it has, and what it has done."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon)
+        daemon.counters.answers[Answer.FOUND, Source.NETWORK] += 2
+        daemon.not_working.add(Part.DNS)
+        said = await daemon.control.status()
+        assert said["pid"] == 100
+        assert said["started_at"] == START - 3600
+        assert said["config"] == "/etc/test.yml"
+        assert said["listening"] == ["socketmap 127.0.0.1:8461"]
+        assert said["policies"]["by_mode"] == {"enforce": 1, "testing": 1, "none": 0}
+        assert said["next_renewal_at"] == START + 30
+        assert said["lookups"]["by_answer"]["found"] == 2
+        assert said["attempts"]["ended"]["dns"] == {"dns-failure": 1, "no-record": 1, "success": 3}
+        assert said["attempts"]["ended"]["https"] == {"status": 1, "success": 2}
+        assert said["memory"]["domains"] == len(ALL)
+        assert said["not_working"] == ["dns"]
+
+    async def test_snapshot(self, around: Surroundings) -> None:
+        """The counters and gauges are those of the daemon."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon)
+        assert (await daemon.control.snapshot()).domains == len(ALL)
+
+
+class TestList:
+    """The policies that are known."""
+
+    async def test_all(self, around: Surroundings) -> None:
+        """Domains with a policy, in their order, each with what file and memory have of it."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon)
+        good, other = await listed(daemon)
+        assert (good["domain"], good["mode"], good["id"]) == ("good.test", "enforce", "a")
+        assert (good["mx"], good["fetched_at"]) == (["mx1.good.test"], START)
+        assert (good["asked_at"], good["asked_count"]) == (START, 1)
+        assert (other["domain"], other["mode"]) == ("other.test", "testing")
+
+    async def test_filters(self, around: Surroundings) -> None:
+        """Mode, failing and expiring are those of the wanted list."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon)
+        assert await domains(daemon, PolicyFilter(mode=Mode.TESTING)) == ["other.test"]
+        assert await domains(daemon, PolicyFilter(failing=True)) == ["bad.test", "dark.test"]
+        assert await domains(daemon, PolicyFilter(expiring_in=604_800)) == []
+        around.now += 1
+        assert len(await domains(daemon, PolicyFilter(expiring_in=604_800))) == 2
+
+    async def test_failing_policy(self, around: Surroundings) -> None:
+        """A policy in force whose renewal fails is listed with both."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, GOOD)
+        around.policies[GOOD] = StatusError("503")
+        around.now += 2 * DAY
+        await looked_up(daemon, GOOD)
+        await daemon.resolver.renew(GOOD)
+        (entry,) = await listed(daemon, PolicyFilter(failing=True))
+        assert (entry["mode"], entry["failure"]["reason"]) == ("enforce", "503")
+
+    async def test_order(self, around: Surroundings) -> None:
+        """Stored rows and failing states in memory form one list, with each domain once."""
+        around.records[parse_domain("aaa.test")] = DnsFailureError("SERVFAIL")
+        around.records[parse_domain("zzz.test")] = DnsFailureError("SERVFAIL")
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, *ALL, parse_domain("aaa.test"), parse_domain("zzz.test"))
+        for domain in (GOOD, OTHER):
+            around.policies[domain] = StatusError("404")
+            await daemon.control.refresh(domain)
+        failing = await domains(daemon, PolicyFilter(failing=True))
+        assert failing == [
+            "aaa.test",
+            "bad.test",
+            "dark.test",
+            "good.test",
+            "other.test",
+            "zzz.test",
+        ]
+        assert await domains(daemon, PolicyFilter()) == ["good.test", "other.test"]
+
+    async def test_incomplete(self, around: Surroundings) -> None:
+        """Where the store cannot be read, the list says that it is not complete."""
+        daemon = ControlledDaemon(around)
+        daemon.not_working.add(Part.STORE_READING)
+        assert "not complete" in (await listed(daemon))[-1]["error"]
+
+    async def test_many_rows(self) -> None:
+        """A hundred thousand rows are never held at once: a page is let go before the next."""
+        store = Vast(100_000)
+        daemon = ControlledDaemon(Surroundings(store=store))
+        count = 0
+        async for entry in daemon.control.policies(PolicyFilter()):
+            assert entry["domain"] == f"d{count:06}.test"
+            assert store.given - count <= PAGE
+            count += 1
+        assert count == 100_000
+
+
+class TestShow:
+    """All that is known of one domain."""
+
+    async def test_policy(self, around: Surroundings) -> None:
+        """Policy, times, how often asked for, and what was accepted before."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, GOOD)
+        around.publish(GOOD, policy_id="b", mode="none")
+        around.now += HOUR
+        await looked_up(daemon, GOOD)
+        await daemon.resolver.renew(GOOD)
+        said = await daemon.control.show(GOOD)
+        assert (said["known"], said["in_force"]) == (True, True)
+        assert (said["policy"]["mode"], said["policy"]["id"]) == ("none", "b")
+        assert said["policy"]["text"].startswith("version: STSv1\n")
+        assert (said["asked_at"], said["asked_count"]) == (START + HOUR, 2)
+        assert [seen["id"] for seen in said["history"]] == ["b", "a"]
+
+    async def test_asked_just_now(self, around: Surroundings) -> None:
+        """Look-ups that are not stored yet count too."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, GOOD)
+        around.now += 7
+        daemon.resolver.usage.note(GOOD, 2, around.now)
+        said = await daemon.control.show(GOOD)
+        assert (said["asked_at"], said["asked_count"]) == (START + 7, 3)
+
+    async def test_absence(self, around: Surroundings) -> None:
+        """An absence has its reason, and was asked for as nobody counts."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon)
+        said = await daemon.control.show(parse_domain("bad.test"))
+        assert (said["known"], said["in_force"], said["policy"]) == (True, False, None)
+        assert said["failure"]["stage"] == "https"
+        assert (said["backoffs"][0]["id"], said["history"]) == ("a", [])
+
+    async def test_nothing(self, around: Surroundings) -> None:
+        """Of a domain that nobody asked for nothing is known, and none is asked for it."""
+        said = await ControlledDaemon(around).control.show(GOOD)
+        assert said == {
+            "domain": GOOD,
+            "known": False,
+            "in_force": False,
+            "asked_at": None,
+            "asked_count": 0,
+            "history": [],
         }
-        assert status["not_working"] == []
-        listed = await operator.run("policy", "list")
-        assert [row[:2] for row in listed.rows[1:]] == [["good.test", "enforce"]]
-        await renewed(operator, net)
-        await forgotten(operator, net)
+        assert around.queries.total == 0
+
+    async def test_expired(self, around: Surroundings) -> None:
+        """What has expired is shown, and not called in force."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, GOOD)
+        around.now += 8 * DAY
+        said = await daemon.control.show(GOOD)
+        assert (said["known"], said["in_force"]) == (True, False)
 
 
-async def renewed(operator: Operator, net: Internet) -> None:
-    """A refresh fetches what is published now, and one that fails leaves it in force."""
-    text = policy_text(mode="testing", mx=["mx2.good.test"])
-    net.publish("good.test", ok(text))
-    done = await operator.run("policy", "refresh", "good.test")
-    assert (done.code, net.gets("good.test")) == (0, 2)
-    net.publish("good.test", reply(404))
-    assert (await operator.run("policy", "refresh", "good.test")).code == 2
-    known = (await operator.run("policy", "show", "good.test", "--json")).json
-    assert (known["in_force"], known["policy"]["mode"]) == (True, "testing")
-    assert (known["failure"]["code"], known["failure"]["stage"]) == ("status", "https")
-    assert [seen["mode"] for seen in known["history"]] == ["testing", "enforce"]
-    assert "status" in (await operator.run("policy", "list", "--failing")).rows[1]
+class TestRefresh:
+    """An attempt now."""
+
+    async def test_fetched(self, around: Surroundings) -> None:
+        """The policy is fetched even if the id has not changed, and is in force from then on."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, GOOD)
+        around.publish(GOOD, mode="testing")
+        said = await daemon.control.refresh(GOOD)
+        assert (said["outcome"], said["policy"]["mode"]) == ("fetched", "testing")
+        state = await daemon.resolver.look_up(GOOD)
+        assert state
+        assert state.policy
+        assert state.policy.mode is Mode.TESTING
+
+    @pytest.mark.parametrize(
+        ("domain", "outcome"),
+        [("good.test", "fetched"), ("bad.test", "failed"), ("no.test", "no-policy")],
+    )
+    async def test_outcome(self, around: Surroundings, domain: str, outcome: str) -> None:
+        """The outcome is a word for programs, also where nothing of it is kept."""
+        said = await ControlledDaemon(around).control.refresh(parse_domain(domain))
+        assert (said["outcome"], said["known"]) == (outcome, True)
+
+    async def test_no_room(self, around: Surroundings) -> None:
+        """Where there is no room for one more attempt, that is the outcome."""
+        said = await ControlledDaemon(around, attempts=0).control.refresh(GOOD)
+        assert (said["outcome"], said["known"], around.queries.total) == ("busy", False, 0)
+
+    async def test_failure_keeps_the_policy(self, around: Surroundings) -> None:
+        """A policy in force stays so when its renewal fails, and both are told."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, GOOD)
+        around.records[GOOD] = NoRecordError("NXDOMAIN")
+        around.policies[GOOD] = StatusError("404")
+        said = await daemon.control.refresh(GOOD)
+        assert (said["outcome"], said["in_force"], said["policy"]["id"]) == ("failed", True, "a")
 
 
-async def forgotten(operator: Operator, net: Internet) -> None:
-    """What is forgotten is fetched again by who asks next, and its past is gone."""
-    assert (await operator.run("policy", "forget", "good.test")).code == 0
-    assert (await operator.run("policy", "show", "good.test")).code == 1
-    net.publish("good.test")
-    assert (await operator.run("policy", "refresh", "good.test")).code == 0
-    known = (await operator.run("policy", "show", "good.test", "--json")).json
-    assert [seen["mode"] for seen in known["history"]] == ["enforce"]
+class TestForget:
+    """A domain that nobody knows any more."""
 
+    async def test_everywhere(self, around: Surroundings) -> None:
+        """Nothing is left in memory, store and history."""
+        daemon = ControlledDaemon(around)
+        await looked_up(daemon, GOOD)
+        said = await daemon.control.forget(GOOD)
+        assert said == {"domain": GOOD, "known": True, "kept_on_file": False}
+        assert not (await daemon.control.show(GOOD))["known"]
+        assert daemon.resolver.known(GOOD) is None
+        assert await around.store.row(GOOD) is None
+        assert not (await daemon.control.forget(GOOD))["known"]
 
-async def test_workers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whichever worker is asked speaks for all, and what it is told reaches all."""
-    async with internet(tmp_path) as net:
-        net.publish("good.test")
-        async with process(tmp_path, net.config(tmp_path), workers=3) as served:
-            await served.start()
-            async with served.clients(30) as clients:
-                for client in clients:
-                    await client.ask("good.test")
-            operator = Operator(tmp_path / SOCKET, capsys)
-            for _ in range(3):
-                status = (await operator.run("status", "--json")).json
-                assert len(status["processes"]["answering"]) == 3
-                assert sum(status["lookups"]["by_source"].values()) == 30
-            net.publish("good.test", policy_id="id2", answer=ok(policy_text(mode="testing")))
-            assert (await operator.run("policy", "refresh", "good.test")).code == 0
-            async with served.clients(30) as clients:
-                assert {await client.ask("good.test") for client in clients} == {b"NOTFOUND "}
-            assert (await operator.run("policy", "forget", "good.test")).code == 0
-            for _ in range(3):
-                assert (await operator.run("policy", "show", "good.test")).code == 1
-            assert await served.stop() == 0
-    assert not list(tmp_path.glob("control*.sock"))
-
-
-async def test_private_sockets(tmp_path: Path) -> None:
-    """The sockets between workers are for the daemon's own user alone."""
-    async with internet(tmp_path) as net:
-        config = net.config(tmp_path, {"control": {"mode": "0666"}})
-        async with process(tmp_path, config, workers=2) as served:
-            await served.start()
-            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("*.sock")}
-    assert modes == {SOCKET: 0o666, "control.0.sock": 0o600, "control.1.sock": 0o600}
-
-
-async def test_killed_daemon(tmp_path: Path) -> None:
-    """What a daemon that was killed leaves behind hinders neither the next one nor a command."""
-    async with internet(tmp_path) as net, process(tmp_path, net.config(tmp_path)) as served:
-        await served.start()
-        served.signal(signal.SIGKILL)
-        await served.ended()
-        assert (tmp_path / SOCKET).exists()
-        await served.start()
-        assert ControlClient(tmp_path / SOCKET, PATIENCE).ask("GET", "status")["pid"] == served.pid
+    async def test_store_that_cannot_be_written(self, around: Surroundings) -> None:
+        """It is not hidden that a policy on file may come back."""
+        daemon = ControlledDaemon(around)
+        daemon.not_working.add(Part.STORE_WRITING)
+        assert (await daemon.control.forget(GOOD))["kept_on_file"]

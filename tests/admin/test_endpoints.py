@@ -10,7 +10,7 @@ import pytest
 
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.endpoints import EndpointAddress, EndpointName, Endpoints
-from postfix_mta_sts.admin.http import Asked, Reply, Route
+from postfix_mta_sts.admin.http import Request, Response, Route
 from postfix_mta_sts.config.settings import ControlSettings, UnixAddress
 from postfix_mta_sts.sockets import Sockets
 from tests.support.daemons import process
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 MANY = 30
 
 
-async def _hello(_: Asked) -> Reply:
-    return Reply(200, "application/json", b'"hello"')
+async def _hello(_: Request) -> Response:
+    return Response(200, "application/json", b'"hello"')
 
 
 @asynccontextmanager

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.processes import Sibling
+from postfix_mta_sts import __version__
 from postfix_mta_sts.cli.reaching import control_path
 from postfix_mta_sts.config.settings import ControlSettings, Settings
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Answer, Part, Source
-from tests.support.control import Operator, Worker
+from tests.support.control import ControlledDaemon, Operator
 from tests.support.surroundings import GOOD, Surroundings
 
 
@@ -17,16 +17,16 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     """What the daemon is, has and does, a line each, for eyes and `grep`."""
     around = Surroundings()
     around.publish(GOOD)
-    worker = Worker(around, 0, {1: Sibling(tmp_path / "none")})
-    await worker.resolver.look_up(GOOD)
-    worker.counters.answers[Answer.FOUND, Source.MEMORY] += 3
-    worker.counters.answers[Answer.FOUND, Source.NETWORK] += 1
-    worker.not_working.add(Part.STORE_WRITING)
-    async with worker.controlled(tmp_path) as path:
+    daemon = ControlledDaemon(around)
+    await daemon.resolver.look_up(GOOD)
+    daemon.counters.answers[Answer.FOUND, Source.MEMORY] += 3
+    daemon.counters.answers[Answer.FOUND, Source.NETWORK] += 1
+    daemon.not_working.add(Part.STORE_WRITING)
+    async with daemon.controlled(tmp_path) as path:
         done = await Operator(path, capsys).run("status")
     assert (done.code, done.err) == (0, "")
     lines = [" ".join(row) for row in done.rows]
-    assert "workers 1 of 2 answer: 100" in lines
+    assert lines[0] == f"daemon {__version__}, process 100"
     assert "configuration /etc/test.yml" in lines
     assert "listens socketmap 127.0.0.1:8461" in lines
     assert "DANE on: dane.mode is on" in lines
@@ -38,9 +38,9 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 async def test_dane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where DANE is off, the reason is told, and what to do about it."""
-    worker = Worker(Surroundings())
-    worker.dane = DaneStatus(on=False, reason="it rains", advice="wait")
-    async with worker.controlled(tmp_path) as path:
+    daemon = ControlledDaemon(Surroundings())
+    daemon.dane = DaneStatus(on=False, reason="it rains", advice="wait")
+    async with daemon.controlled(tmp_path) as path:
         for_people = await Operator(path, capsys).run("status")
         for_programs = await Operator(path, capsys).run("status", "--json")
     at = for_people.rows.index(["DANE", "off:", "it", "rains"])
@@ -50,17 +50,17 @@ async def test_dane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 async def test_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`--json` is what the daemon says, as one object."""
-    async with Worker(Surroundings()).controlled(tmp_path) as path:
+    async with ControlledDaemon(Surroundings()).controlled(tmp_path) as path:
         done = await Operator(path, capsys).run("status", "--json")
     assert (done.code, done.err) == (0, "")
-    assert done.json["processes"] == {"wanted": 1, "answering": [100]}
+    assert (done.json["pid"], "processes" in done.json) == (100, False)
 
 
 async def test_fresh_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A daemon that nobody has asked yet has nothing to tell, and tells it."""
-    worker = Worker(Surroundings())
-    worker.renews = False
-    async with worker.controlled(tmp_path) as path:
+    daemon = ControlledDaemon(Surroundings())
+    daemon.renews = False
+    async with daemon.controlled(tmp_path) as path:
         done = await Operator(path, capsys).run("status")
     assert done.code == 0
     assert ["not", "working", "nothing"] in done.rows

@@ -46,7 +46,7 @@ def samples() -> Iterator[Sample]:
     counters = Counters()
     counters.attempts[Stage.DANE, "success"] = 1
     snapshot = Snapshot.taken(counters, os.getpid())
-    text = render({0: snapshot, 1: snapshot}, Overview({}, 1.0)).decode()
+    text = render(snapshot, Overview({}, 1.0)).decode()
     for family in text_string_to_metric_families(text):
         yield from family.samples
 
@@ -165,7 +165,7 @@ def test_page_has_all_metrics_and_no_others() -> None:
         (row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3])))
         for row in re.finditer(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
     }
-    text = render({0: Snapshot(pids=frozenset([os.getpid()]))}, Overview({}, 1.0)).decode()
+    text = render(Snapshot(pid=os.getpid()), Overview({}, 1.0)).decode()
     rendered = set()
     for family in text_string_to_metric_families(text):
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
@@ -177,7 +177,7 @@ def test_page_has_all_metrics_and_no_others() -> None:
 
 def test_page_has_all_values() -> None:
     """Each value that a label can have is explained, but for numbers and versions."""
-    free = {"worker", "le", "version", "python"}
+    free = {"le", "version", "python"}
     values = {v for s in samples() for name, v in s.labels.items() if name not in free and v}
     assert values
     assert {value for value in values if f"`{value}`" not in PAGE} == set()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import ControlClient
 from tests.support.clients import connected
 from tests.support.daemons import PATIENCE, Process, process
 from tests.support.internet import Internet
@@ -149,16 +148,6 @@ async def test_reload_of_a_bad_file(control: Process, tmp_path: Path) -> None:
     assert await control.ask("good.test") == SECURE
     assert workers(control) == before
     assert control.log.count("not reloaded") == 1
-
-
-async def test_commands_speak_for_all(control: Process, tmp_path: Path) -> None:
-    """Whichever worker is asked, the others are asked too."""
-    assert await control.ask("good.test") == SECURE
-    control_client = ControlClient(tmp_path / "control.sock", PATIENCE)
-    for _ in range(10):
-        status = await asyncio.to_thread(control_client.ask, "GET", "status")
-        assert status["processes"] == {"wanted": 2, "answering": sorted(workers(control))}
-        assert status["pid"] == control.pid
 
 
 async def test_watchdog(net: Internet, tmp_path: Path) -> None:
