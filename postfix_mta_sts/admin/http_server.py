@@ -6,9 +6,10 @@ permissions of the socket decide which clients can connect. Importing this modul
 
 Only the documented API of aiohttp is used, which has two gaps:
 
-- It cannot limit the number of connections (aiohttp issue 675: left to the application). So this
-  module accepts connections itself (`_accept_all`) and passes each one to aiohttp's protocol
-  factory, `AppRunner.server`, with `loop.connect_accepted_socket`.
+- It cannot limit the number of connections (aiohttp issue 675: left to the application), and it
+  promises no timeout for a client that connects and sends nothing. So this module accepts
+  connections itself (`_accept_all`), keeps account of them (`_Connections`), and passes each one to
+  aiohttp's protocol factory, `AppRunner.server`, with `loop.connect_accepted_socket`.
 - It has no hook for the answer to a malformed request. aiohttp answers 400 in its own words, which
   quote the request to the client that sent it, then closes. `_log_as_event` keeps the quote out of
   the log.
@@ -56,20 +57,60 @@ async def serving(
     code that created it. `client_timeout`, in seconds, replaces `TCP_TIMEOUT` and `UNIX_TIMEOUT`.
     """
     default = UNIX_TIMEOUT if sock.family == socket.AF_UNIX else TCP_TIMEOUT
-    runner = _runner(routes, client_timeout or default)
+    connections = _Connections(client_timeout or default)
+    runner = _runner(routes, connections)
     await runner.setup()
     try:
-        async with _accepting(sock, runner):
+        async with _accepting(sock, runner, connections):
             yield
     finally:
         await runner.cleanup()
+        connections.forget_all()
 
 
-def _runner(routes: Iterable[Route], client_timeout: float) -> web.AppRunner:
-    app = web.Application(middlewares=[_short_errors])
+class _Connections:
+    """The open connections, oldest first."""
+
+    def __init__(self, client_timeout: float) -> None:
+        self.client_timeout: Final = client_timeout
+        self._open: dict[asyncio.Transport, tuple[socket.socket, asyncio.TimerHandle]] = {}
+
+    def add(self, accepted: socket.socket, transport: asyncio.Transport) -> None:
+        """Add a connection. It is aborted if its first request does not arrive in time."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self.client_timeout, transport.abort)
+        self._open[transport] = accepted, timer
+
+    def make_room(self) -> None:
+        """Abort the oldest connections, so that one more may be added."""
+        # A transport that is closing may still hold a response that its client does not read. Its
+        # socket, which the transport owns, is closed only after that.
+        for transport, (accepted, timer) in list(self._open.items()):
+            if accepted.fileno() < 0:
+                timer.cancel()
+                del self._open[transport]
+        for oldest in list(self._open)[: 1 - CONNECTIONS_LIMIT]:
+            oldest.abort()
+
+    def forget_all(self) -> None:
+        """Cancel all timers: aiohttp has closed the connections."""
+        for _, timer in self._open.values():
+            timer.cancel()
+        self._open.clear()
+
+    @web.middleware
+    async def stop_timer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note that a request has arrived; `keepalive_timeout` of aiohttp limits later ones."""
+        if request.transport in self._open:
+            self._open[request.transport][1].cancel()
+        return await handler(request)
+
+
+def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner:
+    app = web.Application(middlewares=[connections.stop_timer, _short_errors])
     app.on_response_prepare.append(_add_headers)
     for route in routes:
-        handler = _handler(route, client_timeout)
+        handler = _handler(route, connections.client_timeout)
         app.router.add_route(route.method, route.path, handler)
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler)
@@ -77,7 +118,7 @@ def _runner(routes: Iterable[Route], client_timeout: float) -> web.AppRunner:
         app,
         logger=_aiohttp_log,
         access_log=None,
-        keepalive_timeout=client_timeout,
+        keepalive_timeout=connections.client_timeout,
         shutdown_timeout=SHUTDOWN_TIMEOUT,
         max_line_size=LINE_LIMIT,
         max_field_size=LINE_LIMIT,
@@ -87,12 +128,15 @@ def _runner(routes: Iterable[Route], client_timeout: float) -> web.AppRunner:
 
 
 @asynccontextmanager
-async def _accepting(sock: socket.socket, runner: web.AppRunner) -> AsyncIterator[None]:
+async def _accepting(
+    sock: socket.socket, runner: web.AppRunner, connections: _Connections
+) -> AsyncIterator[None]:
     if runner.server is None:
         raise RuntimeError("the runner has not been set up")
     sock.settimeout(0)
     sock.listen(BACKLOG)
-    task = asyncio.create_task(_accept_all(sock, runner.server), name="accept HTTP connections")
+    accepting = _accept_all(sock, runner.server, connections)
+    task = asyncio.create_task(accepting, name="accept HTTP connections")
     try:
         yield
     finally:
@@ -102,24 +146,21 @@ async def _accepting(sock: socket.socket, runner: web.AppRunner) -> AsyncIterato
 
 
 async def _accept_all(
-    sock: socket.socket, protocol_factory: Callable[[], asyncio.BaseProtocol]
+    sock: socket.socket,
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    connections: _Connections,
 ) -> None:
-    """Accept connections; never return. When `CONNECTIONS_LIMIT` are open, abort the oldest."""
+    """Accept connections; never return."""
     loop = asyncio.get_running_loop()
-    connections: list[tuple[socket.socket, asyncio.Transport]] = []
     while True:
         accepted = await _accept(sock)
-        # A transport that is closing may still hold a response that its client does not read. Its
-        # socket, which the transport owns, is closed only after that.
-        connections = [each for each in connections if each[0].fileno() >= 0]
-        for _, oldest in connections[: 1 - CONNECTIONS_LIMIT]:
-            oldest.abort()
+        connections.make_room()
         try:
             transport, _ = await loop.connect_accepted_socket(protocol_factory, accepted)
         except OSError:  # the client has closed already
             accepted.close()
         else:
-            connections.append((accepted, transport))
+            connections.add(accepted, transport)
 
 
 async def _accept(sock: socket.socket) -> socket.socket:

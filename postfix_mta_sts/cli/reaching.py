@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.admin.client import PATIENCE, ControlClient
+from postfix_mta_sts.admin.client import CLIENT_TIMEOUT, ControlClient
 from postfix_mta_sts.cli.parser import settings
 from postfix_mta_sts.config.settings import Settings, default_control_path
 
@@ -17,9 +17,9 @@ SERVICE: Final = Path("/run/postfix-mta-sts/control.sock")
 """Where the daemon has it as a service of systemd."""
 
 
-def control_client(args: argparse.Namespace, patience: float = PATIENCE) -> ControlClient:
+def control_client(args: argparse.Namespace, timeout: float = CLIENT_TIMEOUT) -> ControlClient:
     """The daemon that the arguments, or the surroundings, name. Raises `ConfigError`."""
-    return ControlClient(control_path(settings(args), os.environ), patience)
+    return ControlClient(control_path(settings(args), os.environ), timeout)
 
 
 def control_path(chosen: Settings, environ: Mapping[str, str], service: Path = SERVICE) -> Path:

@@ -46,14 +46,35 @@ async def hello(client: Client) -> None:
 class TestTimeouts:
     """Slow clients."""
 
-    async def test_unfinished_request(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost:"])
+    async def test_unfinished_request(self, tmp_path: Path, sent: bytes) -> None:
         """A connection whose request is not complete in time is closed."""
         async with (
             served(tmp_path, [returns("hello")], client_timeout=0.05) as path,
             connected(path) as client,
         ):
+            client.send(sent)
+            assert await client.closed()
+
+    async def test_unfinished_second_request(self, tmp_path: Path) -> None:
+        """The same holds for each later request on the connection."""
+        async with (
+            served(tmp_path, [returns("hello")], client_timeout=0.5) as path,
+            connected(path) as client,
+        ):
+            await hello(client)
             client.send(b"GET / HTTP/1.1\r\nHost:")
             assert await client.closed()
+
+    async def test_slow_answer(self, tmp_path: Path) -> None:
+        """The time that the handler takes does not count."""
+
+        async def answer(_: Request) -> Response:
+            await asyncio.sleep(0.1)
+            return Response(200, "text/plain", b"hello")
+
+        async with served(tmp_path, [Route("GET", "/", answer)], client_timeout=0.05) as path:
+            assert (await exchange(path, "GET /")).body == b"hello"
 
     async def test_client_that_does_not_read(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -157,7 +157,7 @@ class TestQuery:
         assert done.lines == [
             "other.test",
             "  none      NXDOMAIN",
-            "  DANE      not looked at: dane.mode is off",
+            "  DANE      not checked: dane.mode is off",
             "  Postfix   NOTFOUND",
             "  TLSRPT    NOTFOUND",
         ]
@@ -178,7 +178,7 @@ class TestQuery:
         (unasked,) = done.steps("DANE")
         not_validating = f"does not validate: name server {net.dns.address}"
         assert unasked.startswith(
-            f"not looked at: {not_validating}; have a resolver that validates"
+            f"not checked: {not_validating}; have a resolver that validates"
         )
         assert done.steps("Postfix") == ["OK secure match=mx1.good.test servername=hostname"]
         assert done.code == 0

@@ -1,4 +1,4 @@
-"""`postfix-mta-sts status`, asked of a daemon in this process."""
+"""`postfix-mta-sts status`, with a daemon in the same process."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.support.surroundings import GOOD, Surroundings
 
 
 async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the daemon is, has and does, a line each, for eyes and `grep`."""
+    """The text has one line per fact, to read and to `grep`."""
     around = Surroundings()
     around.publish(GOOD)
     daemon = ControlledDaemon(around)
@@ -28,7 +28,7 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     lines = [" ".join(row) for row in done.rows]
     assert lines[0] == f"daemon {__version__}, process 100"
     assert "configuration /etc/test.yml" in lines
-    assert "listens socketmap 127.0.0.1:8461" in lines
+    assert "listening socketmap 127.0.0.1:8461" in lines
     assert "DANE on: dane.mode is on" in lines
     assert "policies enforce 1, testing 0, none 0" in lines
     assert "answered from memory 3, store 0, network 1, none 0 (75.0 % from memory)" in lines
@@ -37,19 +37,23 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 async def test_dane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where DANE is off, the reason is told, and what to do about it."""
+    """If DANE is off, the text has the reason, and what to do about it."""
     daemon = ControlledDaemon(Surroundings())
-    daemon.dane = DaneStatus(on=False, reason="it rains", advice="wait")
+    daemon.dane = DaneStatus(on=False, reason="no AD bit", advice="use a validating resolver")
     async with daemon.controlled(tmp_path) as path:
         for_people = await Operator(path, capsys).run("status")
         for_programs = await Operator(path, capsys).run("status", "--json")
-    at = for_people.rows.index(["DANE", "off:", "it", "rains"])
-    assert for_people.rows[at + 1] == ["wait"]
-    assert for_programs.json["dane"] == {"on": False, "reason": "it rains", "advice": "wait"}
+    at = for_people.rows.index(["DANE", "off:", "no", "AD", "bit"])
+    assert for_people.rows[at + 1] == ["use", "a", "validating", "resolver"]
+    assert for_programs.json["dane"] == {
+        "on": False,
+        "reason": "no AD bit",
+        "advice": "use a validating resolver",
+    }
 
 
 async def test_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--json` is what the daemon says, as one object."""
+    """`--json` prints the answer of the daemon as one object."""
     async with ControlledDaemon(Surroundings()).controlled(tmp_path) as path:
         done = await Operator(path, capsys).run("status", "--json")
     assert (done.code, done.err) == (0, "")
@@ -57,18 +61,18 @@ async def test_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 async def test_fresh_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A daemon that nobody has asked yet has nothing to tell, and tells it."""
+    """A daemon that has answered no look-up yet reports that everything works."""
     daemon = ControlledDaemon(Surroundings())
     daemon.renews = False
     async with daemon.controlled(tmp_path) as path:
         done = await Operator(path, capsys).run("status")
     assert done.code == 0
-    assert ["not", "working", "nothing"] in done.rows
+    assert ["health", "all", "parts", "working"] in done.rows
     assert "renewal" not in done.out
 
 
 async def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where no daemon runs, that is one line, and exit code 2."""
+    """If no daemon runs, the error is one line, and the exit code is 2."""
     path = tmp_path / "control.sock"
     done = await Operator(path, capsys).run("status")
     assert (done.code, done.out) == (2, "")
@@ -77,10 +81,10 @@ async def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 class TestControlPath:
-    """Which socket is asked."""
+    """The path of the control socket."""
 
     def test_settings(self, tmp_path: Path) -> None:
-        """What the settings say goes before all."""
+        """The settings take precedence."""
         chosen = Settings(control=ControlSettings(path=tmp_path / "a"))
         assert control_path(chosen, {"RUNTIME_DIRECTORY": "/r"}) == tmp_path / "a"
 
@@ -95,7 +99,7 @@ class TestControlPath:
     def test_surroundings(
         self, tmp_path: Path, *, default: bool, service: bool, chosen: str
     ) -> None:
-        """The default place, unless there is nothing but a service has its socket."""
+        """The default path, unless only the system service has a socket."""
         paths = {
             "default": tmp_path / "control.sock",
             "service": tmp_path / "service.sock",
