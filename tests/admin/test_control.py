@@ -1,4 +1,4 @@
-"""What a daemon knows as a whole: of this process, of its siblings, of the store."""
+"""The operations of the control socket, on a resolver and a store in memory."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -20,41 +20,39 @@ from tests.support.states import a_state
 from tests.support.surroundings import GOOD, START, Surroundings
 
 OTHER: Final = parse_domain("other.test")
-
-
 EVERYTHING: Final = PolicyFilter()
 
 
-class Vast(MemoryStore):
-    """A store of so many rows, made as they are read; `given` is how many that were."""
+class HugeStore(MemoryStore):
+    """A store with many rows, which are created as they are read; `read` counts them."""
 
     def __init__(self, rows: int) -> None:
         super().__init__()
-        self.given = 0
+        self.read = 0
         self._names = (Domain(f"d{n:06}.test") for n in range(rows))
 
     async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
-        """See `Store`; read from its beginning to its end, once."""
+        """Return the next rows; `Store`. It can be read once, from beginning to end."""
         state = a_state(fetched_at=query.now)
         rows = [Row(name, state, query.now) for name in islice(self._names, limit)]
         assert not rows or after is None or after < rows[0].domain
-        self.given += len(rows)
+        self.read += len(rows)
         return rows
 
 
 async def listed(daemon: ControlledDaemon, wanted: PolicyFilter = EVERYTHING) -> list[JsonObject]:
-    """A whole list."""
+    """Return a whole list."""
     return [entry async for entry in daemon.control.policies(wanted)]
 
 
 async def domains(daemon: ControlledDaemon, wanted: PolicyFilter) -> list[str]:
-    """The domains of a list."""
+    """Return the domains of a list."""
     return [entry["domain"] for entry in await listed(daemon, wanted)]
 
 
 @pytest.fixture
 def around() -> Surroundings:
-    """A domain with a policy, one that fails, one whose DNS is silent, one without."""
+    """Two domains with a policy, one whose fetch fails, one whose DNS fails, and no others."""
     made = Surroundings()
     made.publish(GOOD)
     made.publish(OTHER, mode="testing")
@@ -69,49 +67,53 @@ ALL: Final = tuple(
 )
 
 
-async def looked_up(daemon: ControlledDaemon, *asked: Domain) -> None:
-    """Look domains up, as Postfix does."""
+async def look_up(daemon: ControlledDaemon, *asked: Domain) -> None:
+    """Look domains up as Postfix does, all of them by default."""
     for domain in asked or ALL:
         await daemon.resolver.look_up(domain)
     await daemon.around.store.touch(daemon.resolver.usage.take())
 
 
 class TestStatus:
-    """How the daemon fares."""
+    """The state of the daemon."""
 
-    async def test_one_process(self, around: Surroundings) -> None:
-        """What it is, what it has, and what it has done."""
+    async def test_status(self, around: Surroundings) -> None:
+        """The configuration, policies and work of the daemon."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon)
+        await look_up(daemon)
         daemon.counters.answers[Answer.FOUND, Source.NETWORK] += 2
         daemon.not_working.add(Part.DNS)
-        said = await daemon.control.status()
-        assert said["pid"] == 100
-        assert said["started_at"] == START - 3600
-        assert said["config"] == "/etc/test.yml"
-        assert said["listening"] == ["socketmap 127.0.0.1:8461"]
-        assert said["policies"]["by_mode"] == {"enforce": 1, "testing": 1, "none": 0}
-        assert said["next_renewal_at"] == START + 30
-        assert said["lookups"]["by_answer"]["found"] == 2
-        assert said["attempts"]["ended"]["dns"] == {"dns-failure": 1, "no-record": 1, "success": 3}
-        assert said["attempts"]["ended"]["https"] == {"status": 1, "success": 2}
-        assert said["memory"]["domains"] == len(ALL)
-        assert said["not_working"] == ["dns"]
+        answer = await daemon.control.status()
+        assert answer["pid"] == 100
+        assert answer["started_at"] == START - 3600
+        assert answer["config"] == "/etc/test.yml"
+        assert answer["listening"] == ["socketmap 127.0.0.1:8461"]
+        assert answer["policies"]["by_mode"] == {"enforce": 1, "testing": 1, "none": 0}
+        assert answer["next_renewal_at"] == START + 30
+        assert answer["lookups"]["by_answer"]["found"] == 2
+        assert answer["attempts"]["ended"]["dns"] == {
+            "dns-failure": 1,
+            "no-record": 1,
+            "success": 3,
+        }
+        assert answer["attempts"]["ended"]["https"] == {"status": 1, "success": 2}
+        assert answer["memory"]["domains"] == len(ALL)
+        assert answer["not_working"] == ["dns"]
 
     async def test_snapshot(self, around: Surroundings) -> None:
         """The counters and gauges are those of the daemon."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon)
+        await look_up(daemon)
         assert (await daemon.control.snapshot()).domains == len(ALL)
 
 
 class TestList:
-    """The policies that are known."""
+    """The policy list."""
 
     async def test_all(self, around: Surroundings) -> None:
-        """Domains with a policy, in their order, each with what file and memory have of it."""
+        """Domains with a policy are listed in order, with what store and memory hold."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon)
+        await look_up(daemon)
         good, other = await listed(daemon)
         assert (good["domain"], good["mode"], good["id"]) == ("good.test", "enforce", "a")
         assert (good["mx"], good["fetched_at"]) == (["mx1.good.test"], START)
@@ -119,9 +121,9 @@ class TestList:
         assert (other["domain"], other["mode"]) == ("other.test", "testing")
 
     async def test_filters(self, around: Surroundings) -> None:
-        """Mode, failing and expiring are those of the wanted list."""
+        """The list contains what matches the filter."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon)
+        await look_up(daemon)
         assert await domains(daemon, PolicyFilter(mode=Mode.TESTING)) == ["other.test"]
         assert await domains(daemon, PolicyFilter(failing=True)) == ["bad.test", "dark.test"]
         assert await domains(daemon, PolicyFilter(expiring_in=604_800)) == []
@@ -129,12 +131,12 @@ class TestList:
         assert len(await domains(daemon, PolicyFilter(expiring_in=604_800))) == 2
 
     async def test_failing_policy(self, around: Surroundings) -> None:
-        """A policy in force whose renewal fails is listed with both."""
+        """A policy in force whose renewal fails is listed with the failure."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         around.policies[GOOD] = StatusError("503")
         around.now += 2 * DAY
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         await daemon.resolver.renew(GOOD)
         (entry,) = await listed(daemon, PolicyFilter(failing=True))
         assert (entry["mode"], entry["failure"]["reason"]) == ("enforce", "503")
@@ -144,7 +146,7 @@ class TestList:
         around.records[parse_domain("aaa.test")] = DnsFailureError("SERVFAIL")
         around.records[parse_domain("zzz.test")] = DnsFailureError("SERVFAIL")
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, *ALL, parse_domain("aaa.test"), parse_domain("zzz.test"))
+        await look_up(daemon, *ALL, parse_domain("aaa.test"), parse_domain("zzz.test"))
         for domain in (GOOD, OTHER):
             around.policies[domain] = StatusError("404")
             await daemon.control.refresh(domain)
@@ -160,19 +162,19 @@ class TestList:
         assert await domains(daemon, PolicyFilter()) == ["good.test", "other.test"]
 
     async def test_incomplete(self, around: Surroundings) -> None:
-        """Where the store cannot be read, the list says that it is not complete."""
+        """If the store cannot be read, the list says that it is not complete."""
         daemon = ControlledDaemon(around)
         daemon.not_working.add(Part.STORE_READING)
         assert "not complete" in (await listed(daemon))[-1]["error"]
 
     async def test_many_rows(self) -> None:
-        """A hundred thousand rows are never held at once: a page is let go before the next."""
-        store = Vast(100_000)
+        """A list of 100,000 rows holds one page at a time."""
+        store = HugeStore(100_000)
         daemon = ControlledDaemon(Surroundings(store=store))
         count = 0
         async for entry in daemon.control.policies(PolicyFilter()):
             assert entry["domain"] == f"d{count:06}.test"
-            assert store.given - count <= PAGE
+            assert store.read - count <= PAGE
             count += 1
         assert count == 100_000
 
@@ -181,42 +183,42 @@ class TestShow:
     """All that is known of one domain."""
 
     async def test_policy(self, around: Surroundings) -> None:
-        """Policy, times, how often asked for, and what was accepted before."""
+        """The answer has the policy, its times, the number of look-ups, and the history."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         around.publish(GOOD, policy_id="b", mode="none")
         around.now += HOUR
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         await daemon.resolver.renew(GOOD)
-        said = await daemon.control.show(GOOD)
-        assert (said["known"], said["in_force"]) == (True, True)
-        assert (said["policy"]["mode"], said["policy"]["id"]) == ("none", "b")
-        assert said["policy"]["text"].startswith("version: STSv1\n")
-        assert (said["asked_at"], said["asked_count"]) == (START + HOUR, 2)
-        assert [seen["id"] for seen in said["history"]] == ["b", "a"]
+        answer = await daemon.control.show(GOOD)
+        assert (answer["known"], answer["in_force"]) == (True, True)
+        assert (answer["policy"]["mode"], answer["policy"]["id"]) == ("none", "b")
+        assert answer["policy"]["text"].startswith("version: STSv1\n")
+        assert (answer["asked_at"], answer["asked_count"]) == (START + HOUR, 2)
+        assert [seen["id"] for seen in answer["history"]] == ["b", "a"]
 
     async def test_asked_just_now(self, around: Surroundings) -> None:
         """Look-ups that are not stored yet count too."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         around.now += 7
         daemon.resolver.usage.note(GOOD, 2, around.now)
-        said = await daemon.control.show(GOOD)
-        assert (said["asked_at"], said["asked_count"]) == (START + 7, 3)
+        answer = await daemon.control.show(GOOD)
+        assert (answer["asked_at"], answer["asked_count"]) == (START + 7, 3)
 
     async def test_absence(self, around: Surroundings) -> None:
-        """An absence has its reason, and was asked for as nobody counts."""
+        """The answer for an absence has its reason."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon)
-        said = await daemon.control.show(parse_domain("bad.test"))
-        assert (said["known"], said["in_force"], said["policy"]) == (True, False, None)
-        assert said["failure"]["stage"] == "https"
-        assert (said["backoffs"][0]["id"], said["history"]) == ("a", [])
+        await look_up(daemon)
+        answer = await daemon.control.show(parse_domain("bad.test"))
+        assert (answer["known"], answer["in_force"], answer["policy"]) == (True, False, None)
+        assert answer["failure"]["stage"] == "https"
+        assert (answer["backoffs"][0]["id"], answer["history"]) == ("a", [])
 
     async def test_nothing(self, around: Surroundings) -> None:
-        """Of a domain that nobody asked for nothing is known, and none is asked for it."""
-        said = await ControlledDaemon(around).control.show(GOOD)
-        assert said == {
+        """For a domain that was never looked up nothing is known, and the network is not asked."""
+        answer = await ControlledDaemon(around).control.show(GOOD)
+        assert answer == {
             "domain": GOOD,
             "known": False,
             "in_force": False,
@@ -227,24 +229,24 @@ class TestShow:
         assert around.queries.total == 0
 
     async def test_expired(self, around: Surroundings) -> None:
-        """What has expired is shown, and not called in force."""
+        """An expired policy is shown as not in force."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         around.now += 8 * DAY
-        said = await daemon.control.show(GOOD)
-        assert (said["known"], said["in_force"]) == (True, False)
+        answer = await daemon.control.show(GOOD)
+        assert (answer["known"], answer["in_force"]) == (True, False)
 
 
 class TestRefresh:
-    """An attempt now."""
+    """An attempt on demand."""
 
     async def test_fetched(self, around: Surroundings) -> None:
         """The policy is fetched even if the id has not changed, and is in force from then on."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         around.publish(GOOD, mode="testing")
-        said = await daemon.control.refresh(GOOD)
-        assert (said["outcome"], said["policy"]["mode"]) == ("fetched", "testing")
+        answer = await daemon.control.refresh(GOOD)
+        assert (answer["outcome"], answer["policy"]["mode"]) == ("fetched", "testing")
         state = await daemon.resolver.look_up(GOOD)
         assert state
         assert state.policy
@@ -255,41 +257,45 @@ class TestRefresh:
         [("good.test", "fetched"), ("bad.test", "failed"), ("no.test", "no-policy")],
     )
     async def test_outcome(self, around: Surroundings, domain: str, outcome: str) -> None:
-        """The outcome is a word for programs, also where nothing of it is kept."""
-        said = await ControlledDaemon(around).control.refresh(parse_domain(domain))
-        assert (said["outcome"], said["known"]) == (outcome, True)
+        """The outcome is one word for programs, even if the state is not cached."""
+        answer = await ControlledDaemon(around).control.refresh(parse_domain(domain))
+        assert (answer["outcome"], answer["known"]) == (outcome, True)
 
-    async def test_no_room(self, around: Surroundings) -> None:
-        """Where there is no room for one more attempt, that is the outcome."""
-        said = await ControlledDaemon(around, attempts=0).control.refresh(GOOD)
-        assert (said["outcome"], said["known"], around.queries.total) == ("busy", False, 0)
+    async def test_limit_of_attempts(self, around: Surroundings) -> None:
+        """If the limit of attempts is reached, the outcome says so."""
+        answer = await ControlledDaemon(around, attempts=0).control.refresh(GOOD)
+        assert (answer["outcome"], answer["known"], around.queries.total) == ("busy", False, 0)
 
     async def test_failure_keeps_the_policy(self, around: Surroundings) -> None:
-        """A policy in force stays so when its renewal fails, and both are told."""
+        """A policy stays in force if its renewal fails; the answer has both."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, GOOD)
+        await look_up(daemon, GOOD)
         around.records[GOOD] = NoRecordError("NXDOMAIN")
         around.policies[GOOD] = StatusError("404")
-        said = await daemon.control.refresh(GOOD)
-        assert (said["outcome"], said["in_force"], said["policy"]["id"]) == ("failed", True, "a")
+        answer = await daemon.control.refresh(GOOD)
+        assert (answer["outcome"], answer["in_force"], answer["policy"]["id"]) == (
+            "failed",
+            True,
+            "a",
+        )
 
 
 class TestForget:
-    """A domain that nobody knows any more."""
+    """Removal of a domain."""
 
     async def test_everywhere(self, around: Surroundings) -> None:
-        """Nothing is left in memory, store and history."""
+        """Memory, store and history have nothing left."""
         daemon = ControlledDaemon(around)
-        await looked_up(daemon, GOOD)
-        said = await daemon.control.forget(GOOD)
-        assert said == {"domain": GOOD, "known": True, "kept_on_file": False}
+        await look_up(daemon, GOOD)
+        answer = await daemon.control.forget(GOOD)
+        assert answer == {"domain": GOOD, "known": True, "kept_on_file": False}
         assert not (await daemon.control.show(GOOD))["known"]
         assert daemon.resolver.known(GOOD) is None
         assert await around.store.row(GOOD) is None
         assert not (await daemon.control.forget(GOOD))["known"]
 
     async def test_store_that_cannot_be_written(self, around: Surroundings) -> None:
-        """It is not hidden that a policy on file may come back."""
+        """The answer says that a stored policy may come back."""
         daemon = ControlledDaemon(around)
         daemon.not_working.add(Part.STORE_WRITING)
         assert (await daemon.control.forget(GOOD))["kept_on_file"]

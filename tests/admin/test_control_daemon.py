@@ -1,4 +1,4 @@
-"""A whole daemon, with real sockets, store and network, as the commands see it."""
+"""The commands and a whole daemon, with real sockets, store and network."""
 
 import signal
 from pathlib import Path
@@ -15,7 +15,7 @@ SOCKET = "control.sock"
 
 
 async def test_life_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Asked for by Postfix, listed, shown, renewed, failing, forgotten: all by commands."""
+    """Commands list, show, refresh and forget a policy that Postfix has asked for."""
     async with internet(tmp_path) as net, daemon(net, tmp_path) as running:
         operator = Operator(tmp_path / SOCKET, capsys)
         assert (await operator.run("policy", "show", "good.test")).code == 1
@@ -33,12 +33,12 @@ async def test_life_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert status["not_working"] == []
         listed = await operator.run("policy", "list")
         assert [row[:2] for row in listed.rows[1:]] == [["good.test", "enforce"]]
-        await renewed(operator, net)
-        await forgotten(operator, net)
+        await check_refresh(operator, net)
+        await check_forget(operator, net)
 
 
-async def renewed(operator: Operator, net: Internet) -> None:
-    """A refresh fetches what is published now, and one that fails leaves it in force."""
+async def check_refresh(operator: Operator, net: Internet) -> None:
+    """A refresh fetches the published policy; one that fails leaves the policy in force."""
     text = policy_text(mode="testing", mx=["mx2.good.test"])
     net.publish("good.test", ok(text))
     done = await operator.run("policy", "refresh", "good.test")
@@ -52,8 +52,8 @@ async def renewed(operator: Operator, net: Internet) -> None:
     assert "status" in (await operator.run("policy", "list", "--failing")).rows[1]
 
 
-async def forgotten(operator: Operator, net: Internet) -> None:
-    """What is forgotten is fetched again by who asks next, and its past is gone."""
+async def check_forget(operator: Operator, net: Internet) -> None:
+    """A policy that was forgotten is fetched again, and its history is gone."""
     assert (await operator.run("policy", "forget", "good.test")).code == 0
     assert (await operator.run("policy", "show", "good.test")).code == 1
     net.publish("good.test")
@@ -75,7 +75,7 @@ async def test_socket_mode(tmp_path: Path) -> None:
 
 
 async def test_killed_daemon(tmp_path: Path) -> None:
-    """What a daemon that was killed leaves behind hinders neither the next one nor a command."""
+    """The socket file of a daemon that was killed hinders neither the next daemon nor a command."""
     async with internet(tmp_path) as net, process(tmp_path, net.config(tmp_path)) as served:
         await served.start()
         served.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What Prometheus is given: by its own parser, and by promtool."""
+"""The text for Prometheus, checked by its own parser and by promtool."""
 
 import os
 import subprocess
@@ -19,20 +19,20 @@ PID = os.getpid()
 
 
 def scraped(snapshot: Snapshot, stored: Overview = NOTHING) -> dict[str, float]:
-    """What was rendered, by `name{label="value",…}` with sorted labels and no empty ones."""
+    """Rendered values by `name{label="value",…}`, with sorted labels and without empty ones."""
     families = text_string_to_metric_families(render(snapshot, stored).decode())
     found = {}
     for sample in (sample for family in families for sample in family.samples):
         labels = sorted((name, value) for name, value in sample.labels.items() if value)
-        told = ",".join(f'{name}="{value}"' for name, value in labels)
-        series = f"{sample.name}{{{told}}}" if told else sample.name
+        labeled = ",".join(f'{name}="{value}"' for name, value in labels)
+        series = f"{sample.name}{{{labeled}}}" if labeled else sample.name
         assert series not in found
         found[series] = sample.value
     return found
 
 
 def busy() -> Snapshot:
-    """Those of a process that has seen something."""
+    """Counters and gauges that are not 0."""
     counters = Counters()
     counters.answers[Answer.FOUND, Source.MEMORY] = 11
     counters.attempts[Stage.DNS, SUCCESS] = 12
@@ -83,13 +83,13 @@ def busy() -> Snapshot:
         ('working{part="dns"}', 1),
     ],
 )
-def test_figures(series: str, value: float) -> None:
-    """Each figure has its series."""
+def test_values(series: str, value: float) -> None:
+    """Each counter and gauge has its series."""
     assert scraped(busy())[f"postfix_mta_sts_{series}"] == value
 
 
 def test_waits() -> None:
-    """Look-ups that waited are a histogram whose classes hold all below them."""
+    """Waiting times are a histogram with cumulative buckets."""
     found = scraped(busy())
     name = "postfix_mta_sts_lookup_wait_seconds"
     expected = {"0.001": 1, "0.25": 1, "0.5": 2, "90": 2, "+Inf": 3}
@@ -98,15 +98,15 @@ def test_waits() -> None:
     assert found[f"{name}_sum"] == pytest.approx(200.3002)
 
 
-def test_from_the_beginning() -> None:
-    """A process that has done nothing has all its series: the first event is an increase."""
+def test_series_at_the_start() -> None:
+    """All series exist at the start, so that the first event is an increase."""
     new, old = (set(scraped(snapshot)) for snapshot in (Snapshot(pid=PID), busy()))
     assert new == old
     assert sum(series.startswith("postfix_mta_sts_lookups_total{") for series in new) == 12
 
 
 def test_reasons_are_codes() -> None:
-    """Every reason is the code of an error, so that nothing from the network can be one."""
+    """Every reason is an error code, so nothing from the network can become a label value."""
 
     def codes(root: type[MtaStsError]) -> set[str]:
         return {root.__dict__.get("code", "")}.union(*map(codes, root.__subclasses__()))
@@ -123,8 +123,8 @@ def test_process() -> None:
     assert scraped(busy())["process_resident_memory_bytes"] > 0
 
 
-def test_on_file() -> None:
-    """Policies by mode, and when the one that is unrefreshed for longest was fetched."""
+def test_stored() -> None:
+    """Stored policies by mode, and the fetch time of the one that is due first."""
     found = scraped(busy(), Overview({Mode.ENFORCE: 5, Mode.NONE: 1}, 1234567890.5))
     expected = {"enforce": 5, "testing": 0, "none": 1}
     for mode, number in expected.items():
@@ -133,27 +133,27 @@ def test_on_file() -> None:
 
 
 def test_no_policy() -> None:
-    """Where nothing is on file, nothing is the oldest."""
+    """Without a stored policy there is no oldest one."""
     assert not any("oldest" in series for series in scraped(busy()))
 
 
 def test_build() -> None:
-    """Which version runs."""
+    """The version of the daemon."""
     (series,) = (name for name in scraped(busy()) if "build_info" in name)
     assert f'version="{__version__}"' in series
 
 
 def test_content_type() -> None:
-    """The text is announced as what every Prometheus reads."""
+    """The media type is one that every version of Prometheus reads."""
     assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_promtool() -> None:
-    """Prometheus' own judge of names, units and help has nothing to say."""
-    judged = subprocess.run(
+    """Promtool has no objection to names, units and help texts."""
+    checked = subprocess.run(
         [program("promtool"), "check", "metrics"],
         input=render(busy(), Overview({}, 1e9)),
         capture_output=True,
         check=False,
     )
-    assert (judged.returncode, judged.stdout, judged.stderr) == (0, b"", b"")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

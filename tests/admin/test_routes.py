@@ -26,8 +26,8 @@ def around() -> Surroundings:
     return made
 
 
-async def said(path: Path, line: str) -> tuple[int, str, bytes]:
-    """Status, media type and body of a response."""
+async def exchange(path: Path, line: str) -> tuple[int, str, bytes]:
+    """Send a request; return status, media type and body."""
     async with connected(path) as client:
         client.send(f"{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         head, _, body = (await client.reader.read(-1)).partition(b"\r\n\r\n")
@@ -42,7 +42,7 @@ async def said(path: Path, line: str) -> tuple[int, str, bytes]:
 async def test_json(around: Surroundings, tmp_path: Path, line: str) -> None:
     """The answer is one JSON object."""
     async with ControlledDaemon(around).controlled(tmp_path) as path:
-        status, kind, body = await said(path, line)
+        status, kind, body = await exchange(path, line)
     assert (status, kind) == (200, "application/json")
     assert isinstance(json.loads(body), dict)
 
@@ -51,7 +51,7 @@ async def test_json(around: Surroundings, tmp_path: Path, line: str) -> None:
 async def test_invalid_domain(around: Surroundings, tmp_path: Path, domain: str) -> None:
     """What is not a domain is answered 400, with the reason in printable text."""
     async with ControlledDaemon(around).controlled(tmp_path) as path:
-        status, _, body = await said(path, f"POST /policies/{domain}/forget")
+        status, _, body = await exchange(path, f"POST /policies/{domain}/forget")
     assert status == 400
     assert json.loads(body)["error"].isprintable()
 
@@ -71,7 +71,7 @@ async def test_invalid_domain(around: Surroundings, tmp_path: Path, domain: str)
 async def test_invalid_filter(around: Surroundings, tmp_path: Path, query: str) -> None:
     """A filter that is not valid is answered 400, not ignored."""
     async with ControlledDaemon(around).controlled(tmp_path) as path:
-        status, _, body = await said(path, f"GET /policies?{query}")
+        status, _, body = await exchange(path, f"GET /policies?{query}")
     assert (status, json.loads(body)) == (400, {"error": "mode or expiring is not valid"})
 
 
@@ -87,7 +87,7 @@ async def test_filter(around: Surroundings, tmp_path: Path) -> None:
             "expiring=604800": [],
             "expiring=9999999999": ["good.test"],
         }.items():
-            _, kind, body = await said(path, f"GET /policies?{query}")
+            _, kind, body = await exchange(path, f"GET /policies?{query}")
             assert kind == "application/jsonl"
             assert [json.loads(line)["domain"] for line in lines(body)] == listed
 
@@ -111,7 +111,7 @@ async def test_get_changes_nothing(around: Surroundings, tmp_path: Path) -> None
     """Operations that change something cannot be reached with GET."""
     async with ControlledDaemon(around).controlled(tmp_path) as path:
         for operation in ("refresh", "forget"):
-            assert (await said(path, f"GET /policies/good.test/{operation}"))[0] == 405
+            assert (await exchange(path, f"GET /policies/good.test/{operation}"))[0] == 405
     assert around.queries.total == 0
 
 

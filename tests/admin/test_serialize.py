@@ -47,33 +47,33 @@ def entry(
 
 
 class TestStates:
-    """What a state says."""
+    """States as JSON."""
 
     @given(STATES)
     def test_json(self, state: State) -> None:
-        """All of it has a form in JSON, whatever a Policy Host has written."""
-        said = serialize.state_to_json(state)
-        assert json.loads(json.dumps(said)) == said
+        """Every state can be written as JSON, whatever a Policy Host has sent."""
+        got = serialize.state_to_json(state)
+        assert json.loads(json.dumps(got)) == got
         assert state.policy
-        assert said["policy"]["text"] == state.policy.text
+        assert got["policy"]["text"] == state.policy.text
 
     def test_policy(self) -> None:
-        """A policy is what it declares, and the id under which it was fetched; times are whole."""
-        said = serialize.state_to_json(a_state(fetched_at=1000.4, refetch_at=2000.6))
-        assert said["policy"]["id"] == "id1"
-        assert said["policy"]["mode"] == "enforce"
-        assert said["policy"]["mx"] == ["mx.good.test"]
-        assert (said["fetched_at"], said["refetch_at"]) == (1000, 2001)
-        assert said["expires_at"] == 1000 + WEEK
-        assert said["failure"] is None
+        """A policy has its fields and its id; times are whole seconds."""
+        got = serialize.state_to_json(a_state(fetched_at=1000.4, refetch_at=2000.6))
+        assert got["policy"]["id"] == "id1"
+        assert got["policy"]["mode"] == "enforce"
+        assert got["policy"]["mx"] == ["mx.good.test"]
+        assert (got["fetched_at"], got["refetch_at"]) == (1000, 2001)
+        assert got["expires_at"] == 1000 + WEEK
+        assert got["failure"] is None
 
     def test_absence(self) -> None:
-        """An absence has no policy, and its reason."""
+        """An absence has a reason and no policy."""
         absent = after_discovery(None, NoRecordError("NXDOMAIN"), NOW)
         assert isinstance(absent, State)
-        said = serialize.state_to_json(absent)
-        assert said["policy"] is None
-        assert said["failure"] == {
+        got = serialize.state_to_json(absent)
+        assert got["policy"] is None
+        assert got["failure"] == {
             "code": "no-record",
             "stage": "dns",
             "result": "sts-policy-fetch-error",
@@ -91,23 +91,23 @@ class TestStates:
         ],
     )
     def test_stage(self, error: MtaStsError, stage: str) -> None:
-        """A failure names the step in which it came up."""
+        """A failure names the stage in which it occurred."""
         assert serialize.state_to_json(failed(error))["failure"]["stage"] == stage
 
     def test_backoffs(self) -> None:
-        """An id that waits is named."""
+        """A back-off names its policy id."""
         state = replace(a_state(), backoffs=(Backoff(PolicyId("b"), 3, 99.6),))
         assert serialize.state_to_json(state)["backoffs"] == [{"id": "b", "count": 3, "until": 100}]
 
     def test_dane(self) -> None:
-        """A verdict is its kind, the step that gave it and each MX host's; times are whole."""
+        """A verdict has its kind, its step and those of each MX host; times are whole seconds."""
         hosts = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found"), MX2
         found = after_verdict(None, DaneOutcome(MxState.SECURE, "MX", hosts, 7200), 1000.4)
         unanswered = DaneOutcome(MxState.FAILED, "no answer")
-        said = serialize.state_to_json(
+        got = serialize.state_to_json(
             replace(a_state(), dane=after_verdict(found, unanswered, 1001.0))
         )
-        assert said["dane"] == {
+        assert got["dane"] == {
             "kind": "some",
             "reason": "TLSA: NXDOMAIN",
             "hosts": [
@@ -119,11 +119,11 @@ class TestStates:
             "until": 8200,
             "failure": "no answer",
         }
-        assert json.loads(json.dumps(said)) == said
+        assert json.loads(json.dumps(got)) == got
         assert serialize.state_to_json(a_state())["dane"] is None
 
     def test_fails(self) -> None:
-        """To have no policy is no failure; to have lost the record of one is, and all else."""
+        """A domain without a policy does not fail; a policy whose record is gone does."""
         kept = a_state(fetched_at=NOW)
         assert not serialize.fails(kept)
         assert not serialize.fails(failed(NoRecordError("NXDOMAIN")))
@@ -132,10 +132,10 @@ class TestStates:
 
 
 class TestNumbers:
-    """What figures say."""
+    """Counters, gauges and numbers of the store as JSON."""
 
-    def test_figures(self) -> None:
-        """Look-ups stand by answer and by source; what needed no look-up is no part of the rate."""
+    def test_snapshot(self) -> None:
+        """Look-ups are grouped by answer and source; the rate leaves out those of source `none`."""
         snapshot = Snapshot(
             pid=1,
             answers=Counter(
@@ -148,20 +148,20 @@ class TestNumbers:
             attempts=Counter({(Stage.DNS, "success"): 3, (Stage.HTTPS, "status"): 1}),
             failing=frozenset([Part.DNS]),
         )
-        said = serialize.snapshot_to_json(snapshot)
-        assert said["lookups"]["by_answer"] == {"found": 6, "not_found": 7, "try_again": 0}
-        assert said["lookups"]["by_source"] == {"memory": 6, "store": 0, "network": 2, "none": 5}
-        assert said["lookups"]["from_memory"] == 0.75
-        assert said["attempts"]["ended"] == {"dns": {"success": 3}, "https": {"status": 1}}
-        assert said["not_working"] == ["dns"]
-        assert json.loads(json.dumps(said)) == said
+        got = serialize.snapshot_to_json(snapshot)
+        assert got["lookups"]["by_answer"] == {"found": 6, "not_found": 7, "try_again": 0}
+        assert got["lookups"]["by_source"] == {"memory": 6, "store": 0, "network": 2, "none": 5}
+        assert got["lookups"]["from_memory"] == 0.75
+        assert got["attempts"]["ended"] == {"dns": {"success": 3}, "https": {"status": 1}}
+        assert got["not_working"] == ["dns"]
+        assert json.loads(json.dumps(got)) == got
 
     def test_no_look_ups_yet(self) -> None:
-        """Of nothing there is no share."""
+        """Without look-ups there is no rate."""
         assert serialize.snapshot_to_json(Snapshot(pid=1))["lookups"]["from_memory"] is None
 
     def test_overview(self) -> None:
-        """Each mode has its number, also nothing."""
+        """Each mode has its number, even if it is 0."""
         by_mode = {Mode.ENFORCE: 0, Mode.TESTING: 2, Mode.NONE: 0}
         assert serialize.overview_to_json(Overview(by_mode, 1.5)) == {
             "by_mode": {"enforce": 0, "testing": 2, "none": 0},
@@ -170,7 +170,7 @@ class TestNumbers:
         assert serialize.overview_to_json(Overview(by_mode, None))["oldest_fetched_at"] is None
 
     def test_history(self) -> None:
-        """What was accepted, from when to when it was seen."""
+        """The history has each accepted policy and the times it was seen."""
         seen = HistoryEntry(PolicyId("a"), Mode.NONE, ("mx.test",), 1.2, 2.7)
         expected = {"id": "a", "mode": "none", "mx": ["mx.test"], "seen_from": 1, "seen_to": 3}
         assert serialize.history_to_json([seen]) == [expected]

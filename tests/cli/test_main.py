@@ -177,9 +177,7 @@ class TestQuery:
         done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", config)
         (unasked,) = done.steps("DANE")
         not_validating = f"does not validate: name server {net.dns.address}"
-        assert unasked.startswith(
-            f"not checked: {not_validating}; have a resolver that validates"
-        )
+        assert unasked.startswith(f"not checked: {not_validating}; have a resolver that validates")
         assert done.steps("Postfix") == ["OK secure match=mx1.good.test servername=hostname"]
         assert done.code == 0
 
