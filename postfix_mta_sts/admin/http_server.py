@@ -124,6 +124,7 @@ def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner
         max_field_size=LINE_LIMIT,
         lingering_time=1.0,  # for a body, which nothing reads
         read_bufsize=LINE_LIMIT,
+        auto_decompress=False,
     )
 
 
@@ -194,7 +195,8 @@ async def _readable(sock: socket.socket) -> None:
 def _log_as_event(record: logging.LogRecord) -> bool:
     """Replace a log record of aiohttp with an event of ours, which quotes nothing of a request."""
     error = record.exc_info[1] if record.exc_info else None
-    if getattr(error, "code", None) == HTTPStatus.BAD_REQUEST:
+    malformed = getattr(error, "code", None) == HTTPStatus.BAD_REQUEST
+    if malformed or isinstance(error, web.RequestPayloadError):
         event(_log, logging.DEBUG, "malformed HTTP request", error=type(error).__name__)
     else:
         event(_log, logging.ERROR, "HTTP connection failed", exc_info=error)

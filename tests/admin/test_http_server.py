@@ -129,6 +129,19 @@ class TestRefused:
         assert record.getMessage().startswith(f"malformed HTTP request error={error}")
         assert len(record.getMessage()) < 50
 
+    async def test_malformed_body(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        """A malformed body does not matter, and does not fill the log."""
+        head = b"POST / HTTP/1.1\r\nHost: x\r\n"
+        caplog.set_level(logging.INFO)
+        async with served(tmp_path, [returns("hello", "POST")]) as path, connected(path) as client:
+            client.send(head + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
+            await client.reader.readuntil(b"hello")
+            client.send(head + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            await client.reader.readuntil(b"hello")
+            client.send(b"<evil>\r\n")
+            await client.reader.read(-1)
+        assert not caplog.records
+
     async def test_body_is_not_read(self, tmp_path: Path) -> None:
         """The response does not wait for the end of the request's body."""
         async with served(tmp_path, [returns("hello", "POST")]) as path, connected(path) as client:
