@@ -128,8 +128,7 @@ def _metrics(address: Address) -> str:
 
 
 def _gauge(metrics: str, name: str) -> int:
-    pattern = rf"^postfix_mta_sts_{name}(?:{{[^}}]*}})? ([\d.]+)$"
-    found = re.search(pattern, metrics, re.MULTILINE)
+    found = re.search(rf"^postfix_mta_sts_{name} ([\d.]+)$", metrics, re.MULTILINE)
     if not found:
         raise BenchError(f"the metrics contain no {name}")
     return int(float(found[1]))

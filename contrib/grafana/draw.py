@@ -1,10 +1,10 @@
-"""Draws the panels of the dashboard from a Prometheus, where there is no Grafana.
+"""Draws the panels of the dashboard with data of a Prometheus, without Grafana.
 
     python3 -m venv /tmp/draw && /tmp/draw/bin/pip install matplotlib
     /tmp/draw/bin/python contrib/grafana/draw.py 127.0.0.1:9090 300 dashboard.png
 
-Border: what is asked, where each panel stands and what it is called are the dashboard's; of the way
-Grafana draws only the plainest is done here. matplotlib is a dependency of this script alone.
+Queries, positions and titles come from the dashboard. Only the simplest features of Grafana are
+drawn. No other file needs matplotlib.
 """  # noqa: INP001 (a script, not part of a package)
 
 import argparse
@@ -24,36 +24,36 @@ from matplotlib.ticker import FuncFormatter
 DASHBOARD = Path(__file__).with_name("postfix-mta-sts.json")
 COLUMNS = 24
 CELL = 0.55
-"""Inches of one of the dashboard's columns; a row has as many."""
+"""Inches per column and per row of the dashboard."""
 RATE_INTERVAL = "15s"
-"""What Grafana makes of a scrape every second would be 4s; a little more is easier to read."""
+"""Grafana would use 4s if Prometheus scrapes every second; a longer interval is smoother."""
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 class Prometheus:
-    """A server, and the stretch of time that is looked at."""
+    """A Prometheus server and a time range."""
 
     def __init__(self, address: str, begin: float, end: float) -> None:
         self._address = address
         self._begin, self._end = begin, end
 
     def series(self, panel: dict[str, Any]) -> list[tuple[str, list[float], list[float]]]:
-        """What a panel shows: legend, times, values."""
+        """Return legend, times and values of each series of a panel."""
         return [
             (_legend(target["legendFormat"], found["metric"]), *_points(found["values"]))
             for target in panel["targets"]
-            for found in self._ask(target["expr"])
+            for found in self._query(target["expr"])
         ]
 
-    def _ask(self, question: str) -> list[dict[str, Any]]:
-        filled = question.replace("$__rate_interval", RATE_INTERVAL).replace("$instance", ".*")
-        asked = {"query": filled, "start": self._begin, "end": self._end, "step": 1}
+    def _query(self, query: str) -> list[dict[str, Any]]:
+        filled = query.replace("$__rate_interval", RATE_INTERVAL).replace("$instance", ".*")
+        parameters = {"query": filled, "start": self._begin, "end": self._end, "step": 1}
         connection = http.client.HTTPConnection(self._address)
-        connection.request("GET", "/api/v1/query_range?" + urlencode(asked))
-        said = json.load(connection.getresponse())
-        if said["status"] != "success":
-            raise SystemExit(f"{filled}: {said['error']}")
-        return list(said["data"]["result"])
+        connection.request("GET", "/api/v1/query_range?" + urlencode(parameters))
+        answer = json.load(connection.getresponse())
+        if answer["status"] != "success":
+            raise SystemExit(f"{filled}: {answer['error']}")
+        return list(answer["data"]["result"])
 
 
 def _points(values: list[list[Any]]) -> tuple[list[float], list[float]]:
@@ -67,7 +67,7 @@ def _legend(pattern: str, labels: dict[str, str]) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    """A value, as Grafana writes it under the panel's unit."""
+    """Format a value as Grafana does for a unit."""
     if unit == "percentunit":
         return f"{100 * value:.3g} %"
     if unit == "s":
@@ -78,7 +78,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def _stat(axes: Axes, panel: dict[str, Any], series: list[Any]) -> None:
-    """The last value, large."""
+    """Draw the last value in large type."""
     legend, _, values = series[0] if series else ("no data", [], [math.nan])
     defaults = panel["fieldConfig"]["defaults"]
     mapped = next((m["options"] for m in defaults.get("mappings", [])), {})
@@ -90,7 +90,7 @@ def _stat(axes: Axes, panel: dict[str, Any], series: list[Any]) -> None:
 
 
 def _lines(axes: Axes, panel: dict[str, Any], series: list[Any]) -> None:
-    """Values over time, one line a series, or one band upon the other."""
+    """Draw values over time, as lines or as stacked areas."""
     defaults = panel["fieldConfig"]["defaults"]
     custom = defaults["custom"]
     if "stacking" in custom and series:
@@ -116,7 +116,7 @@ def _lines(axes: Axes, panel: dict[str, Any], series: list[Any]) -> None:
 
 
 def _aligned(series: list[Any]) -> list[list[float]]:
-    """The values of several series at the times of the first."""
+    """Return the values of several series at the times of the first one."""
     return [
         [dict(zip(times, values, strict=True)).get(when, 0.0) for when in series[0][1]]
         for _, times, values in series
@@ -124,7 +124,7 @@ def _aligned(series: list[Any]) -> list[list[float]]:
 
 
 def _room(place: dict[str, int], height: int) -> tuple[float, float, float, float]:
-    """Where a panel's axes go: less than its place, for title, numbers and legend need some."""
+    """Return the place of the axes of a panel; title, numbers and legend need the rest."""
     x, y, width, high = (place[name] for name in "xywh")
     bottom = y + high - (0.4 if high < 8 else 1.4)
     return (
@@ -136,7 +136,7 @@ def _room(place: dict[str, int], height: int) -> tuple[float, float, float, floa
 
 
 def draw(prometheus: Prometheus, target: Path) -> None:
-    """The whole dashboard, as a picture."""
+    """Draw the whole dashboard into a file."""
     panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     figure = Figure(figsize=(COLUMNS * CELL, height * CELL), layout="none", facecolor="#f4f5f5")

@@ -1,1 +1,1 @@
-"""What administrators and their programs ask of a running daemon."""
+"""The interfaces for administrators and their programs: control, metrics, health, diagnosis."""

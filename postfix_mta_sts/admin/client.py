@@ -1,8 +1,8 @@
-"""A daemon that runs, as a command or another of its processes asks it: HTTP over a UNIX socket.
+"""Sends requests to a running daemon: HTTP over a UNIX socket, as the commands use it.
 
-Border: plain data in and out, and each way in which asking fails in one line for a person. It
-blocks, and is made of the standard library: aiohttp's client takes several times as long to
-import as a command needs to ask.
+Each way in which a request can fail becomes a `ControlError` of one line. The client blocks, and
+uses only the standard library: importing aiohttp's client takes several times as long as a command
+needs for its request.
 """
 
 import grp
@@ -20,37 +20,40 @@ from urllib.parse import quote, urlencode
 
 from postfix_mta_sts.errors import UserError
 
-PATIENCE: Final = 30.0
-"""Seconds that a daemon may take to say the next word."""
-_AT_ONCE: Final = 65_536
+CLIENT_TIMEOUT: Final = 30.0
+"""Seconds without data from the daemon after which a request fails."""
+_CHUNK: Final = 65_536
 
 
 class ControlError(UserError):
-    """The daemon could not be asked, or did not answer. `str()` is one line: why."""
+    """The daemon could not be reached, or did not answer. `str()` is one line with the reason."""
 
 
 class ControlClient:
-    """Where a daemon can be asked: the path of its control socket, and how long it may take."""
+    """A client of the control socket at `path`; `timeout` is in seconds."""
 
-    def __init__(self, path: Path, patience: float = PATIENCE) -> None:
+    def __init__(self, path: Path, timeout: float = CLIENT_TIMEOUT) -> None:
         self.path = path
-        self._patience = patience
+        self._timeout = timeout
 
     def ask(self, method: str, *parts: str) -> Any:  # noqa: ANN401 (what JSON can be)
-        """What it says of `/part/part…`. Raises `ControlError`."""
+        """Request `/part/part…` and parse the JSON of the answer. Raises `ControlError`."""
         with self._response(method, _target(parts)) as response:
             return json.loads(response.read())
 
     def text(self, method: str, *parts: str) -> bytes:
-        """The same, as it is written."""
+        """Request `/part/part…` and return the answer as it is. Raises `ControlError`."""
         with self._response(method, _target(parts)) as response:
             return response.read()
 
     def lines(self, *parts: str, **query: str) -> Iterator[Any]:
-        """The same, of one JSON object a line, each as it comes; `{"error": …}` is raised."""
+        """Request JSON lines and yield each value as it arrives.
+
+        Raises `ControlError`, also for a line `{"error": …}`.
+        """
         with self._response("GET", _target(parts, query)) as response:
             rest = b""
-            while data := response.read1(_AT_ONCE):
+            while data := response.read1(_CHUNK):
                 *lines, rest = (rest + data).split(b"\n")
                 for value in map(json.loads, lines):  # its error is a ValueError
                     if "error" in value:
@@ -61,24 +64,24 @@ class ControlClient:
 
     @contextmanager
     def _response(self, method: str, target: str) -> Iterator[HTTPResponse]:
-        with closing(_Connection(self.path, self._patience)) as connection:
+        with closing(_Connection(self.path, self._timeout)) as connection:
             try:
                 connection.request(method, target)
                 response = connection.getresponse()
                 if response.status != 200:
-                    raise ControlError(_refusal(response))
+                    raise ControlError(_describe_status(response))
                 yield response
             except TimeoutError:
-                raise ControlError(f"the daemon says nothing for {self._patience:g} s") from None
+                raise ControlError(f"no answer from the daemon for {self._timeout:g} s") from None
             except (HTTPException, ConnectionError, LookupError, TypeError, ValueError) as error:
-                raise ControlError(f"the daemon at {self.path} broke off its answer") from error
+                raise ControlError(f"the answer of the daemon at {self.path} broke off") from error
 
 
 class _Connection(HTTPConnection):
     """HTTP over a UNIX socket."""
 
-    def __init__(self, path: Path, patience: float) -> None:
-        super().__init__("localhost", timeout=patience)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -88,7 +91,7 @@ class _Connection(HTTPConnection):
         try:
             self.sock.connect(str(self._path))
         except OSError as error:
-            raise ControlError(_unreached(self._path, error)) from None
+            raise ControlError(_describe_connect_error(self._path, error)) from None
 
 
 def _target(parts: tuple[str, ...], query: Mapping[str, str] | None = None) -> str:
@@ -96,24 +99,25 @@ def _target(parts: tuple[str, ...], query: Mapping[str, str] | None = None) -> s
     return f"{path}?{urlencode(query)}" if query else path
 
 
-def _unreached(path: Path, error: OSError) -> str:
+def _describe_connect_error(path: Path, error: OSError) -> str:
     match error:
         case FileNotFoundError():
             return f"there is no control socket {path}: is the daemon running?"
         case ConnectionRefusedError():
-            return f"nobody listens on {path}: is the daemon running?"
+            return f"no process listens on {path}: is the daemon running?"
         case PermissionError():
-            return f"{path}: not allowed; {_who_may(path)}"
+            return f"{path}: permission denied; {_describe_owner(path)}"
     return f"{path}: {error.strerror or error}"
 
 
-def _who_may(path: Path) -> str:
-    """Whose it is that keeps us out: the first folder on the way, or the socket."""
-    shut = (folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK))
-    place = next(shut, path)
+def _describe_owner(path: Path) -> str:
+    """Owner and mode of what denies access: the first directory on the path, or the socket."""
+    closed = (folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK))
+    place = next(closed, path)
     status = place.stat()
     owner, group = _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid)
-    return f"{place} is for user {owner}, group {group}, mode {stat.S_IMODE(status.st_mode):04o}"
+    mode = stat.S_IMODE(status.st_mode)
+    return f"{place} belongs to user {owner}, group {group}, mode {mode:04o}"
 
 
 def _name(entry: Callable[[int], Sequence[object]], number: int) -> str:
@@ -123,10 +127,10 @@ def _name(entry: Callable[[int], Sequence[object]], number: int) -> str:
         return str(number)
 
 
-def _refusal(response: HTTPResponse) -> str:
+def _describe_status(response: HTTPResponse) -> str:
     match response.status:
         case 400:
             return str(json.loads(response.read())["error"])
         case 404 | 405:
-            return "the daemon that runs does not know this: it is of another version; restart it"
-    return f"the daemon could not say: {response.status}; its log says why"
+            return "the running daemon is of another version and does not know this; restart it"
+    return f"the daemon answered {response.status}; its log has the reason"

@@ -1,7 +1,7 @@
-"""What is found of a domain if the network is asked now, step by step.
+"""Looks a domain up now and records each step, for `postfix-mta-sts query`.
 
-Border: it walks the same functions as a look-up, keeps nothing and changes nothing; what it saw
-is a frozen `Explanation`, which `cli` prints.
+It calls the same functions as a look-up of Postfix does, but stores and changes nothing. `report`
+converts the `Explanation` to text and JSON.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from postfix_mta_sts.resolver.dane import DaneLookup
 
 @dataclass(slots=True)
 class Explanation:
-    """The steps that were taken; None for those that were not reached."""
+    """The result of each step; None for steps that were not reached."""
 
     domain: Domain
     record_name: str
@@ -36,14 +36,14 @@ class Explanation:
     policy: Policy | None = None
     error: MtaStsError | None = None
     dane: DaneOutcome | None = None
-    dane_unasked: str | None = None
-    """Why DANE was not looked at, if so."""
+    dane_skipped: str | None = None
+    """The reason if DANE was not checked."""
     reply: str = "NOTFOUND"
     reply_tlsrpt: str = "NOTFOUND"
 
     @property
     def unprotected(self) -> bool:
-        """Whether the domain publishes no policy, rather than one that cannot be had."""
+        """Whether the domain publishes no policy, as opposed to one that cannot be fetched."""
         return isinstance(self.error, NoRecordError)
 
 
@@ -54,23 +54,24 @@ Body: TypeAlias = Callable[[Domain, FetchTrace], Awaitable[bytes]]
 async def explain(
     domain: Domain, txt: Txt, body: Body, dane_lookup: DaneLookup | str, rule: DaneRule = STRICT
 ) -> Explanation:
-    """Ask for the record, the policy and the DANE of a domain, and say what came of each step.
+    """Look up the TXT record, the policy and the DANE records of a domain; return each step.
 
-    `dane_lookup`: who asks for DANE, or why nobody does; by `rule` Postfix is told of it.
+    `dane_lookup` is the function that looks DANE up, or the reason why none does. `rule` decides
+    how the verdict changes the reply.
     """
     seen = Explanation(domain, record_name(domain))
     if isinstance(dane_lookup, str):
-        seen.dane_unasked = dane_lookup
-        await _ask_for_policy(seen, txt, body)
+        seen.dane_skipped = dane_lookup
+        await _find_policy(seen, txt, body)
     else:
-        seen.dane, _ = await asyncio.gather(dane_lookup(domain), _ask_for_policy(seen, txt, body))
+        seen.dane, _ = await asyncio.gather(dane_lookup(domain), _find_policy(seen, txt, body))
     verdict = after_verdict(None, seen.dane, 0.0) if seen.dane else None
-    seen.reply = _told(seen, PLAIN, verdict, rule)
-    seen.reply_tlsrpt = _told(seen, ReplyFormat(tlsrpt=True), verdict, rule)
+    seen.reply = _reply(seen, PLAIN, verdict, rule)
+    seen.reply_tlsrpt = _reply(seen, ReplyFormat(tlsrpt=True), verdict, rule)
     return seen
 
 
-async def _ask_for_policy(seen: Explanation, txt: Txt, body: Body) -> None:
+async def _find_policy(seen: Explanation, txt: Txt, body: Body) -> None:
     try:
         answer = await txt(seen.domain)
         seen.texts, seen.ttl = tuple(map(printable, answer.texts)), answer.ttl
@@ -82,16 +83,16 @@ async def _ask_for_policy(seen: Explanation, txt: Txt, body: Body) -> None:
         seen.error = error
 
 
-def _told(
+def _reply(
     seen: Explanation, reply_format: ReplyFormat, verdict: Verdict | None, rule: DaneRule
 ) -> str:
-    """What goes over a socketmap, which may be less than all that there is to say."""
+    """The reply as a socketmap sends it, which limits its length."""
     frame = socketmap.encode_reply(compose(seen.domain, _state(seen), reply_format, verdict, rule))
     return frame[frame.index(b":") + 1 : -1].decode().rstrip()
 
 
 def _state(seen: Explanation) -> lifecycle.State:
-    """What would be known of the domain now."""
+    """The state that a look-up would produce now."""
     if seen.policy and seen.policy_id:
         return lifecycle.restored(seen.policy, seen.policy_id, 0.0, 0.0)
     return lifecycle.after_fault(None, seen.error or NoRecordError(), 0.0)

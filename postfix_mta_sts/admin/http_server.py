@@ -1,180 +1,287 @@
-"""HTTP for programs beside Postfix: a listening socket, and routes that give what is asked.
+"""Serves routes over HTTP on a listening socket, with `aiohttp.web`.
 
-Border: the one place that knows aiohttp's server. A request's body is never read. Who may connect
-is the socket's matter. To import it takes aiohttp's 200 ms and 16 MiB: see `endpoints`.
+This is the only module that imports aiohttp's server. It never reads the body of a request. The
+permissions of the socket decide which clients can connect. Importing this module costs aiohttp's
+200 ms and 16 MiB: see `endpoints`.
+
+Only the documented API of aiohttp is used, which has two gaps:
+
+- It cannot limit the number of connections (aiohttp issue 675: left to the application), and it
+  promises no timeout for a client that connects and sends nothing. So this module accepts
+  connections itself (`_accept_all`), keeps account of them (`_Connections`), and passes each one to
+  aiohttp's protocol factory, `AppRunner.server`, with `loop.connect_accepted_socket`.
+- It has no hook for the answer to a malformed request. aiohttp answers 400 in its own words, which
+  quote the request to the client that sent it, then closes. `_log_as_event` keeps the quote out of
+  the log.
 """
 
 import asyncio
 import logging
 import socket
-import sys
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from postfix_mta_sts.admin.http import Asked, Reply, Route
+from postfix_mta_sts.admin.http import Request, Route
 from postfix_mta_sts.logs import event
 
-CONNECTIONS_MOST: Final = 64
-"""Connections at once; one more, and the oldest is cut off."""
-LINE_MOST: Final = 4096
-"""Bytes of a request's first line, and of each header."""
-PATIENCE: Final = 30.0
-"""Seconds in which a request must have come as a whole, or a piece of a reply be taken."""
-PATIENCE_UNIX: Final = 3600.0
-"""The same on a UNIX socket: there it is a person with a pager who does not read on."""
-GRACE: Final = 1.0
-"""Seconds that a request under way has at the end."""
+CONNECTIONS_LIMIT: Final = 64
+"""Open connections; when one more arrives, the oldest is closed."""
+LINE_LIMIT: Final = 4096
+"""Bytes of the request line, and of each header."""
+TCP_TIMEOUT: Final = 30.0
+"""Seconds in which a client must send a whole request, or take a piece of a response."""
+UNIX_TIMEOUT: Final = 3600.0
+"""The same on a UNIX socket, where the client may be a person who reads with a pager."""
+SHUTDOWN_TIMEOUT: Final = 1.0
+"""Seconds that requests under way have at the end."""
+ACCEPT_PAUSE: Final = 1.0
+"""Seconds without accepting after an error, such as too many open files."""
 BACKLOG: Final = 128
 _HEADERS: Final = {"Server": "postfix-mta-sts", "Cache-Control": "no-store"}
-# The file of a UNIX socket is its maker's to remove; asyncio does it unasked from Python 3.13 on.
-_FILE_STAYS: Final[dict[str, Any]] = (
-    {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-)
 
 _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
 async def serving(
-    sock: socket.socket, routes: Iterable[Route], *, patience: float | None = None
+    sock: socket.socket, routes: Iterable[Route], *, client_timeout: float | None = None
 ) -> AsyncIterator[None]:
-    """Answer on a bound socket, TCP or UNIX; at the end requests under way have `GRACE` seconds.
+    """Serve routes on a bound socket, TCP or UNIX, and close it at the end.
 
-    The socket is closed then; the file of a UNIX socket is left to who made it. `patience`, in
-    seconds, takes the place of `PATIENCE` and `PATIENCE_UNIX`.
+    Requests under way have `SHUTDOWN_TIMEOUT` at the end. The file of a UNIX socket is left to the
+    code that created it. `client_timeout`, in seconds, replaces `TCP_TIMEOUT` and `UNIX_TIMEOUT`.
     """
-    unix = sock.family == socket.AF_UNIX
-    server = _Server(tuple(routes), patience or (PATIENCE_UNIX if unix else PATIENCE))
-    loop = asyncio.get_running_loop()
-    if unix:
-        listener = await loop.create_unix_server(server, sock=sock, backlog=BACKLOG, **_FILE_STAYS)
-    else:
-        listener = await loop.create_server(server, sock=sock, backlog=BACKLOG)
+    default = UNIX_TIMEOUT if sock.family == socket.AF_UNIX else TCP_TIMEOUT
+    connections = _Connections(client_timeout or default)
+    runner = _runner(routes, connections)
+    await runner.setup()
+    try:
+        async with _accepting(sock, runner, connections):
+            yield
+    finally:
+        await runner.cleanup()
+        connections.forget_all()
+
+
+class _Connections:
+    """The open connections, oldest first."""
+
+    def __init__(self, client_timeout: float) -> None:
+        self.client_timeout: Final = client_timeout
+        self._open: dict[asyncio.Transport, tuple[socket.socket, asyncio.TimerHandle]] = {}
+
+    def add(self, accepted: socket.socket, transport: asyncio.Transport) -> None:
+        """Add a connection. It is aborted if its first request does not arrive in time."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self.client_timeout, transport.abort)
+        self._open[transport] = accepted, timer
+
+    def make_room(self) -> None:
+        """Abort the oldest connections, so that one more may be added."""
+        # A transport that is closing may still hold a response that its client does not read. Its
+        # socket, which the transport owns, is closed only after that.
+        for transport, (accepted, timer) in list(self._open.items()):
+            if accepted.fileno() < 0:
+                timer.cancel()
+                del self._open[transport]
+        for oldest in list(self._open)[: 1 - CONNECTIONS_LIMIT]:
+            oldest.abort()
+
+    def forget_all(self) -> None:
+        """Cancel all timers: aiohttp has closed the connections."""
+        for _, timer in self._open.values():
+            timer.cancel()
+        self._open.clear()
+
+    @web.middleware
+    async def stop_timer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Note that a request has arrived; `keepalive_timeout` of aiohttp limits later ones."""
+        if request.transport in self._open:
+            self._open[request.transport][1].cancel()
+        return await handler(request)
+
+
+def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner:
+    app = web.Application(middlewares=[connections.stop_timer, _short_errors])
+    app.on_response_prepare.append(_add_headers)
+    for route in routes:
+        handler = _handler(route, connections.client_timeout)
+        app.router.add_route(route.method, route.path, handler)
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, handler)
+    return web.AppRunner(
+        app,
+        logger=_aiohttp_log,
+        access_log=None,
+        keepalive_timeout=connections.client_timeout,
+        shutdown_timeout=SHUTDOWN_TIMEOUT,
+        max_line_size=LINE_LIMIT,
+        max_field_size=LINE_LIMIT,
+        lingering_time=1.0,  # for a body, which nothing reads
+        read_bufsize=LINE_LIMIT,
+        auto_decompress=False,
+    )
+
+
+@asynccontextmanager
+async def _accepting(
+    sock: socket.socket, runner: web.AppRunner, connections: _Connections
+) -> AsyncIterator[None]:
+    if runner.server is None:
+        raise RuntimeError("the runner has not been set up")
+    sock.settimeout(0)
+    sock.listen(BACKLOG)
+    accepting = _accept_all(sock, runner.server, connections)
+    task = asyncio.create_task(accepting, name="accept HTTP connections")
     try:
         yield
     finally:
-        listener.close()
-        server.pre_shutdown()
-        await server.shutdown(GRACE)
+        task.cancel()
+        with suppress(asyncio.CancelledError), sock:
+            await task
 
 
-class _Server(web.Server):
-    """aiohttp's server, with few connections at once, and routes without an `Application`."""
-
-    def __init__(self, routes: tuple[Route, ...], patience: float) -> None:
-        super().__init__(self._handle)
-        self._routes = routes
-        self._patience = patience
-
-    def __call__(self) -> web.RequestHandler:
-        """What speaks with one more client; the oldest makes room."""
-        for connection in self.connections[: 1 - CONNECTIONS_MOST]:
-            _cut_off(connection.transport)
-        return _Connection(self, asyncio.get_running_loop(), self._patience)
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.rel_url.raw_path
-        found = [(r, parts) for r in self._routes if (parts := r.match(path)) is not None]
-        method = "GET" if request.method == "HEAD" else request.method
-        for route, parts in found:
-            if route.method == method:
-                return await _answered(request, route, parts, self._patience)
-        if not found:
-            return _in_short(HTTPStatus.NOT_FOUND)
-        refusal = _in_short(HTTPStatus.METHOD_NOT_ALLOWED)
-        refusal.headers["Allow"] = ", ".join(route.method for route, _ in found)
-        return refusal
+async def _accept_all(
+    sock: socket.socket,
+    protocol_factory: Callable[[], asyncio.BaseProtocol],
+    connections: _Connections,
+) -> None:
+    """Accept connections; never return."""
+    loop = asyncio.get_running_loop()
+    while True:
+        accepted = await _accept(sock)
+        connections.make_room()
+        try:
+            transport, _ = await loop.connect_accepted_socket(protocol_factory, accepted)
+        except OSError:  # the client has closed already
+            accepted.close()
+        else:
+            connections.add(accepted, transport)
 
 
-class _Connection(web.RequestHandler):
-    """aiohttp's connection, with our limits, and without its words in the log."""
-
-    __slots__ = ()
-
-    def __init__(self, server: _Server, loop: asyncio.AbstractEventLoop, patience: float) -> None:
-        super().__init__(
-            server,
-            loop=loop,
-            keepalive_timeout=patience,
-            access_log=None,  # type: ignore[arg-type] # which it takes for "none"
-            max_line_size=LINE_MOST,
-            max_field_size=LINE_MOST,
-            lingering_time=1.0,  # for a body, of which nothing is wanted
-            read_bufsize=LINE_MOST,
-        )
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,  # noqa: ARG002 (aiohttp's signature)
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 (aiohttp's signature; it would quote the request)
-    ) -> web.StreamResponse:
-        """Refuse what is no HTTP; `aiohttp.web.RequestHandler`."""
-        event(_log, logging.DEBUG, "request refused", status=status, error=type(exc).__name__)
-        refusal = _in_short(HTTPStatus(status))
-        refusal.force_close()
-        return refusal
+async def _accept(sock: socket.socket) -> socket.socket:
+    while True:
+        await _readable(sock)
+        try:
+            accepted, _ = sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            continue  # the client has closed already
+        except OSError as error:
+            event(_log, logging.WARNING, "cannot accept a connection", reason=str(error))
+            await asyncio.sleep(ACCEPT_PAUSE)
+        else:
+            accepted.settimeout(0)
+            return accepted
 
 
-class _GoneError(ConnectionError):
+async def _readable(sock: socket.socket) -> None:
+    """Wait until a client connects.
+
+    Unlike `loop.sock_accept`, this cannot lose an accepted connection when it is cancelled.
+    """
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sock, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(sock)
+
+
+def _log_as_event(record: logging.LogRecord) -> bool:
+    """Replace a log record of aiohttp with an event of ours, which quotes nothing of a request."""
+    error = record.exc_info[1] if record.exc_info else None
+    malformed = getattr(error, "code", None) == HTTPStatus.BAD_REQUEST
+    if malformed or isinstance(error, web.RequestPayloadError):
+        event(_log, logging.DEBUG, "malformed HTTP request", error=type(error).__name__)
+    else:
+        event(_log, logging.ERROR, "HTTP connection failed", exc_info=error)
+    return False
+
+
+_aiohttp_log = logging.getLogger(f"{__name__}.aiohttp")
+_aiohttp_log.addFilter(_log_as_event)
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+
+
+@web.middleware
+async def _short_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a request that fits no route with the status alone."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        allow = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return _status_only(HTTPStatus(error.status), allow)
+
+
+def _handler(route: Route, client_timeout: float) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            response = await route.answer(Request(dict(request.match_info), dict(request.query)))
+        except Exception as error:  # noqa: BLE001 (the top of a request; the next one is answered)
+            _log_fault(route, error)
+            return _status_only(HTTPStatus.INTERNAL_SERVER_ERROR)
+        headers = {"Content-Type": response.content_type}
+        if isinstance(response.body, bytes):
+            return web.Response(body=response.body, status=response.status, headers=headers)
+        streamed = web.StreamResponse(status=response.status, headers=headers)
+        await _stream(request, route, streamed, response.body, client_timeout)
+        return streamed
+
+    return handle
+
+
+class _ClientGoneError(Exception):
     """The client has closed, or does not read."""
 
 
-async def _answered(
-    request: web.BaseRequest, route: Route, parts: Mapping[str, str], patience: float
-) -> web.StreamResponse:
+async def _stream(
+    request: web.Request,
+    route: Route,
+    streamed: web.StreamResponse,
+    body: AsyncGenerator[bytes],
+    client_timeout: float,
+) -> None:
+    """Send the pieces of a body; abort the connection if that fails in the middle."""
     try:
-        reply = await route.answer(Asked(parts, dict(request.query)))
-        if isinstance(reply.body, bytes):
-            return web.Response(body=reply.body, **_head(reply.status, reply.content_type))
-        async with aclosing(reply.body) as pieces:
-            return await _streamed(request, reply, pieces, patience)
-    except _GoneError:
-        raise  # aiohttp takes it in silence
-    except Exception as error:  # the top of a request: the next one is answered
-        event(_log, logging.ERROR, "request broken off", route=route.path, exc_info=error)
-        if request.writer.output_size > 0:
-            _cut_off(request.transport)
-            raise _GoneError from error
-        return _in_short(HTTPStatus.INTERNAL_SERVER_ERROR)
+        async with aclosing(body) as pieces:
+            await _send(streamed.prepare(request), client_timeout)
+            if request.method != "HEAD":
+                async for piece in pieces:
+                    await _send(streamed.write(piece), client_timeout)
+            await _send(streamed.write_eof(), client_timeout)
+    except _ClientGoneError:
+        _abort(request)
+    except Exception as error:  # noqa: BLE001 (the top of a request; the next one is answered)
+        _log_fault(route, error)
+        _abort(request)
 
 
-async def _streamed(
-    request: web.BaseRequest, reply: Reply, pieces: AsyncIterator[bytes], patience: float
-) -> web.StreamResponse:
-    response = web.StreamResponse(**_head(reply.status, reply.content_type))
-    await _taken(request, response.prepare(request), patience)
-    if request.method != "HEAD":
-        async for piece in pieces:
-            await _taken(request, response.write(piece), patience)
-    await _taken(request, response.write_eof(), patience)
-    return response
-
-
-async def _taken(request: web.BaseRequest, sending: Awaitable[object], patience: float) -> None:
-    """Wait until there is room for what is sent. Raises `_GoneError`."""
+async def _send(sending: Awaitable[object], client_timeout: float) -> None:
+    """Wait until the client has taken what is sent. Raises `_ClientGoneError`."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(client_timeout):
             await sending
     except (TimeoutError, ConnectionError):
-        _cut_off(request.transport)
-        raise _GoneError from None
+        raise _ClientGoneError from None
 
 
-def _head(status: int, content_type: str) -> dict[str, Any]:
-    return {"status": status, "headers": {**_HEADERS, "Content-Type": content_type}}
+def _abort(request: web.Request) -> None:
+    if request.transport:
+        request.transport.abort()
 
 
-def _in_short(status: HTTPStatus) -> web.Response:
-    text = f"{status.value} {status.phrase}\n".encode()
-    return web.Response(body=text, **_head(status, "text/plain; charset=utf-8"))
+def _log_fault(route: Route, error: Exception) -> None:
+    event(_log, logging.ERROR, "HTTP request failed", route=route.path, exc_info=error)
 
 
-def _cut_off(transport: asyncio.Transport | None) -> None:
-    if transport:
-        transport.abort()
+def _status_only(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> web.Response:
+    text = f"{status.value} {status.phrase}\n"
+    return web.Response(text=text, status=status, headers=headers)

@@ -1,16 +1,12 @@
-"""Figures → what Prometheus scrapes.
+"""Renders counters and gauges in the text format of Prometheus.
 
-Border: names, units and labels of the metrics, which `docs/metrics.md` explains and
-`contrib/prometheus` and `contrib/grafana` use; the one place that knows `prometheus_client`. The
-values of labels come from fixed sets: no domain, no address, no text from the network is ever one.
-
-Each worker has series of its own: were they added up, one worker that begins anew would look as
-though all counters had.
+This module defines the names, units and labels of the metrics. `docs/metrics.md` explains them;
+`contrib/prometheus` and `contrib/grafana` use them. The values of labels come from fixed sets: no
+domain, no address and no text from the network is ever one.
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, product
 from typing import Final, NamedTuple
 
@@ -42,59 +38,57 @@ _PREFIX: Final = "postfix_mta_sts_"
 _BOUNDS: Final = [*(f"{float(bound):g}" for bound in WAITED_BOUNDS), "+Inf"]
 
 
-def render(workers: Mapping[int, Snapshot], on_file: Overview) -> bytes:
-    """All metrics in the text format of Prometheus, with which `CONTENT_TYPE` goes.
+def render(snapshot: Snapshot, stored: Overview) -> bytes:
+    """Render all metrics as text of type `CONTENT_TYPE`.
 
-    `workers`: the figures of each process by its index; one that serves alone is 0. Those that
-    do not answer are left out. Reads /proc: some system calls for each process.
+    This reads /proc of the process `snapshot.pid`.
     """
-    return generate_latest(_Families(dict(sorted(workers.items())), on_file))
+    return generate_latest(_Families(snapshot, stored))
 
 
 class _Families(NamedTuple):
-    """What `prometheus_client` calls a collector."""
+    """A collector of `prometheus_client`."""
 
-    workers: Mapping[int, Snapshot]
-    on_file: Overview
+    snapshot: Snapshot
+    stored: Overview
 
     def collect(self) -> Iterator[Metric]:
-        """All families, one after the other."""
+        """Yield all metric families."""
         yield _build_info()
-        for kind in _KINDS:
-            yield kind.family(self.workers)
-        yield _waits(self.workers)
-        yield from _policies(self.on_file)
-        yield from _processes(self.workers)
+        for spec in _METRICS:
+            yield spec.family(self.snapshot)
+        yield _waits(self.snapshot)
+        yield from _policies(self.stored)
+        yield from ProcessCollector(pid=lambda: self.snapshot.pid, registry=None).collect()
 
 
 _Values = Iterable[tuple[tuple[str, ...], float]]
-"""Values of a kind's labels, and the number that stands there."""
+"""The label values and the value of each series."""
 
 
-class _Kind(NamedTuple):
-    """A family in which each worker has its series."""
+class _MetricSpec(NamedTuple):
+    """The definition of a counter or gauge."""
 
     metric: type[CounterMetricFamily | GaugeMetricFamily]
     name: str
-    meaning: str
+    help: str
     labels: tuple[str, ...]
     values: Callable[[Snapshot], _Values]
 
-    def family(self, workers: Mapping[int, Snapshot]) -> Metric:
-        """The family, for `prometheus_client`."""
-        family = self.metric(_PREFIX + self.name, self.meaning, labels=("worker", *self.labels))
-        for index, snapshot in workers.items():
-            for labels, number in self.values(snapshot):
-                family.add_metric((str(index), *labels), number)
+    def family(self, snapshot: Snapshot) -> Metric:
+        """Return the metric family for `prometheus_client`."""
+        family = self.metric(_PREFIX + self.name, self.help, labels=self.labels)
+        for labels, number in self.values(snapshot):
+            family.add_metric(labels, number)
         return family
 
 
-def _one(number: float) -> _Values:
+def _single(number: float) -> _Values:
     return [((), number)]
 
 
 def _answers(snapshot: Snapshot) -> _Values:
-    # A series is there from the beginning, else its first event would be no increase of it.
+    # Each series exists from the start: `rate` and `increase` do not see the first event otherwise.
     return [(pair, snapshot.answers[pair]) for pair in product(Answer, Source)]
 
 
@@ -104,14 +98,14 @@ def _attempts(snapshot: Snapshot) -> _Values:
 
 
 def _outcome(code: str) -> tuple[str, str]:
-    """Outcome and reason: that there is no record is an answer, and no failure."""
+    """Return outcome and reason. A missing record is an answer, not a failure."""
     if code == SUCCESS:
         return "success", ""
     return "absent" if code == NoRecordError.code else "failure", code
 
 
 def _codes(root: type[MtaStsError]) -> Iterator[str]:
-    """The codes of the leaves of a tree of errors."""
+    """Yield the error codes of all subclasses."""
     for error in root.__subclasses__():
         yield error.code
         yield from _codes(error)
@@ -125,136 +119,121 @@ _STEPS: Final = (
     _OWN,
 )
 
-_KINDS: Final = (
-    _Kind(
+_METRICS: Final = (
+    _MetricSpec(
         CounterMetricFamily,
         "lookups",
         "Look-ups that were answered.",
         ("answer", "source"),
         _answers,
     ),
-    _Kind(
+    _MetricSpec(
         CounterMetricFamily,
         "attempts",
-        "Steps of attempts to find a policy that ended.",
+        "Steps of attempts that ended.",
         ("stage", "outcome", "reason"),
         _attempts,
     ),
-    _Kind(
+    _MetricSpec(
         GaugeMetricFamily,
         "attempts_under_way",
-        "Attempts that have begun and not ended.",
+        "Attempts that have started and not ended.",
         (),
-        lambda snapshot: _one(snapshot.under_way),
+        lambda snapshot: _single(snapshot.under_way),
     ),
-    _Kind(
+    _MetricSpec(
         GaugeMetricFamily,
         "tasks",
-        "Tasks of the event loop, with the one that counts them.",
+        "Tasks of the event loop, including the one that counts them.",
         (),
-        lambda snapshot: _one(snapshot.tasks),
+        lambda snapshot: _single(snapshot.tasks),
     ),
-    _Kind(
+    _MetricSpec(
         GaugeMetricFamily,
         "connections",
-        "Connections of Postfix that are open.",
+        "Open connections of Postfix.",
         (),
-        lambda snapshot: _one(snapshot.connections),
+        lambda snapshot: _single(snapshot.connections),
     ),
-    _Kind(
+    _MetricSpec(
         CounterMetricFamily,
         "malformed_requests",
-        "Requests that were none; their connections were closed.",
+        "Malformed requests; their connections were closed.",
         (),
-        lambda snapshot: _one(snapshot.refused),
+        lambda snapshot: _single(snapshot.refused),
     ),
-    _Kind(
+    _MetricSpec(
         GaugeMetricFamily,
         "memory_entries",
-        "What is kept in memory: the states of domains, and replies.",
+        "Entries in memory: states of domains, and replies.",
         ("kind",),
         lambda snapshot: [(("domain",), snapshot.domains), (("reply",), snapshot.replies)],
     ),
-    _Kind(
+    _MetricSpec(
         CounterMetricFamily,
         "memory_evictions",
-        "Domains that memory had no more room for.",
+        "Domains evicted from memory because it was full.",
         (),
-        lambda snapshot: _one(snapshot.evicted),
+        lambda snapshot: _single(snapshot.evicted),
     ),
-    _Kind(
+    _MetricSpec(
         CounterMetricFamily,
         "store_failures",
-        "Requests that the store failed to carry out.",
+        "Operations that the store failed to carry out.",
         (),
-        lambda snapshot: _one(snapshot.store_failures),
+        lambda snapshot: _single(snapshot.store_failures),
     ),
-    _Kind(
+    _MetricSpec(
         GaugeMetricFamily,
         "store_unwritten_policies",
-        "Policies that are in memory and not, or not yet, on file.",
+        "Policies that are in memory and not, or not yet, in the store.",
         (),
-        lambda snapshot: _one(snapshot.unwritten),
+        lambda snapshot: _single(snapshot.unwritten),
     ),
-    _Kind(
+    _MetricSpec(
         CounterMetricFamily,
         "store_lost",
-        "What was never put on file, for the store failed too long.",
+        "Entries never written to the store, because it failed for too long.",
         ("kind",),
         lambda snapshot: [(("policy",), snapshot.policies_lost), (("asked",), snapshot.asked_lost)],
     ),
-    _Kind(
+    _MetricSpec(
         GaugeMetricFamily,
         "working",
         "Whether a part worked when it was last needed: 1 or 0.",
         ("part",),
-        lambda snapshot: [((part,), float(not snapshot.failing[part])) for part in Part],
+        lambda snapshot: [((part,), float(part not in snapshot.failing)) for part in Part],
     ),
 )
 
 
 def _build_info() -> Metric:
     info = {"version": __version__, "python": platform.python_version()}
-    return InfoMetricFamily(_PREFIX + "build", "What runs.", info)
+    return InfoMetricFamily(_PREFIX + "build", "Version of the daemon and of Python.", info)
 
 
-def _waits(workers: Mapping[int, Snapshot]) -> Metric:
+def _waits(snapshot: Snapshot) -> Metric:
     family = HistogramMetricFamily(
         _PREFIX + "lookup_wait_seconds",
-        "How long look-ups waited for the store or the network; those from memory do not.",
-        labels=("worker",),
+        "Waiting time of look-ups for the store or the network; those from memory do not count.",
+        labels=(),
     )
-    for index, snapshot in workers.items():
-        buckets = list(zip(_BOUNDS, accumulate(snapshot.waited), strict=True))
-        family.add_metric((str(index),), buckets, snapshot.waited_seconds)
+    buckets = list(zip(_BOUNDS, accumulate(snapshot.waited), strict=True))
+    family.add_metric((), buckets, snapshot.waited_seconds)
     return family
 
 
-def _policies(on_file: Overview) -> Iterator[Metric]:
-    """What all workers have in common."""
+def _policies(stored: Overview) -> Iterator[Metric]:
     by_mode = GaugeMetricFamily(
-        _PREFIX + "policies", "Policies on file that have not expired.", labels=("mode",)
+        _PREFIX + "policies", "Stored policies that have not expired.", labels=("mode",)
     )
     for mode in Mode:
-        by_mode.add_metric((mode,), on_file.by_mode.get(mode, 0))
+        by_mode.add_metric((mode,), stored.by_mode.get(mode, 0))
     yield by_mode
     oldest = GaugeMetricFamily(
         _PREFIX + "oldest_fetch_timestamp_seconds",
-        "When the policy was fetched, of those in use, that is unrefreshed for longest.",
+        "Fetch time of the policy in use that is due for renewal first.",
     )
-    if on_file.oldest_fetched_at is not None:
-        oldest.add_metric((), on_file.oldest_fetched_at)
+    if stored.oldest_fetched_at is not None:
+        oldest.add_metric((), stored.oldest_fetched_at)
     yield oldest
-
-
-def _processes(workers: Mapping[int, Snapshot]) -> Iterable[Metric]:
-    """What the kernel says of each process, under the names that Prometheus' clients agree on."""
-    families: dict[str, Metric] = {}
-    for index, pid in ((index, pid) for index, f in workers.items() for pid in f.pids):
-        collector = ProcessCollector(pid=partial(int, pid), registry=None)
-        for found in collector.collect():
-            plain = Metric(found.name, found.documentation, found.type)
-            family = families.setdefault(found.name, plain)
-            for sample in found.samples:
-                family.add_sample(sample.name, {"worker": str(index)}, sample.value)
-    return families.values()

@@ -1,39 +1,65 @@
-"""What programs that watch over this one ask for: /metrics, /healthz and /readyz.
+"""Answers monitoring systems: /metrics, /healthz and /readyz.
 
-Border: which figures go into which answer. Where they come from, in this process and in those
-beside it, is handed in.
+Nothing is tried out for an answer, so scrapes cause no load on the disk or the network: a check
+reports how a part worked when it was last needed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
-from postfix_mta_sts.admin import health, metrics
-from postfix_mta_sts.admin.health import Health
-from postfix_mta_sts.admin.http import Asked, Reply, Route
-from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts import __version__
+from postfix_mta_sts.admin import metrics
+from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Overview
+
+_FAILING: Final[Mapping[Part, str]] = {
+    Part.DNS: "no name server answers; known policies stay in force",
+    Part.STORE_READING: "the store cannot be read; policies in memory stay in force",
+    Part.STORE_WRITING: "the store cannot be written; policies in memory are lost at a restart",
+}
 
 
 def routes(
     snapshot: Callable[[], Awaitable[Snapshot]], overview: Callable[[], Awaitable[Overview]]
 ) -> tuple[Route, ...]:
-    """The routes of Prometheus and of health checks."""
+    """Return the routes of the metrics endpoint; `overview` counts the stored policies."""
 
-    async def scraped(_: Asked) -> Reply:
-        own, stored = await asyncio.gather(snapshot(), overview())
-        # In a thread, for it takes longer than a look-up may wait.
-        text = await asyncio.to_thread(metrics.render, {0: own}, stored)
-        return Reply(200, metrics.CONTENT_TYPE, text)
+    async def scrape(_: Request) -> Response:
+        numbers, stored = await asyncio.gather(snapshot(), overview())
+        # In a thread, because it takes longer than a look-up may wait.
+        text = await asyncio.to_thread(metrics.render, numbers, stored)
+        return Response(200, metrics.CONTENT_TYPE, text)
 
-    async def alive(_: Asked) -> Reply:
-        return _reply(health.alive())
+    async def alive(_: Request) -> Response:
+        """Show that the event loop answers."""
+        return _health({"version": __version__}, ok=True)
 
-    async def ready(_: Asked) -> Reply:
-        return _reply(health.ready(await snapshot(), 1))
+    async def ready(_: Request) -> Response:
+        return readiness(await snapshot())
 
-    asked = {"/metrics": scraped, "/healthz": alive, "/readyz": ready}
-    return tuple(Route("GET", path, answer) for path, answer in asked.items())
+    handlers = {"/metrics": scrape, "/healthz": alive, "/readyz": ready}
+    return tuple(Route("GET", path, handler) for path, handler in handlers.items())
 
 
-def _reply(said: Health) -> Reply:
-    return Reply(200 if said.ok else 503, "application/json", said.body)
+def readiness(snapshot: Snapshot) -> Response:
+    """Report with 200 or 503 whether all parts work.
+
+    Postfix is answered in either case, from what is known.
+    """
+    checks = {
+        str(part): {"ok": part not in snapshot.failing, "says": _check(snapshot, part)}
+        for part in Part
+    }
+    return _health({"checks": checks}, ok=not snapshot.failing)
+
+
+def _check(snapshot: Snapshot, part: Part) -> str:
+    return _FAILING[part] if part in snapshot.failing else "ok"
+
+
+def _health(body: Mapping[str, object], *, ok: bool) -> Response:
+    text = json.dumps({"ok": ok, **body}, indent=2).encode() + b"\n"
+    return Response(200 if ok else 503, "application/json", text)

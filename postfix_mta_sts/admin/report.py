@@ -1,7 +1,7 @@
-"""An `Explanation` → what a person or a program reads of it.
+"""Converts an `Explanation` to text for a terminal, and to plain data for JSON.
 
-Border: text only; every value from the network has been made printable where it came in, the
-policy's lines are made so here.
+Values from the network have been made printable where they entered the program, except the lines of
+the policy file, which are made printable here.
 """
 
 from collections.abc import Iterator
@@ -10,37 +10,37 @@ from postfix_mta_sts.admin.explain import Explanation
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, printable
 from postfix_mta_sts.network.trace import FetchTrace
 
-_LINES_MOST = 200
-"""Lines of a policy file that are shown: it may be 64 KiB of line ends."""
+_LINES_LIMIT = 200
+"""Lines of a policy file that are shown: 64 KiB could all be line ends."""
 
 
 def as_lines(seen: Explanation) -> Iterator[str]:
-    """The steps in their order, a step a line, for a terminal."""
+    """Yield the steps in their order, one per line, for a terminal."""
     yield seen.domain
     for text in seen.texts or ():
         yield f'  record    {seen.record_name} {seen.ttl} TXT "{text}"'
     if seen.policy_id:
         yield f"  id        {seen.policy_id}"
     if seen.trace:
-        yield from _exchange_lines(seen.trace)
+        yield from _trace_lines(seen.trace)
     if seen.body is not None:
         yield from _body_lines(seen.body, seen.error)
     if seen.error:
         yield f"  {'none' if seen.unprotected else 'failure':9} {_reason(seen)}"
     yield from _dane_lines(seen)
     yield f"  Postfix   {seen.reply}"
-    # The policy's own words are in it, and may be in any script.
+    # It contains the text of the policy, which may be in any script.
     yield f"  TLSRPT    {printable(seen.reply_tlsrpt, len(seen.reply_tlsrpt))}"
 
 
 def as_dict(seen: Explanation) -> dict[str, object]:
-    """The steps as plain data, for JSON; null for what was not reached."""
+    """Return the steps as plain data for JSON; None for steps that were not reached."""
     policy = seen.policy
     return {
         "domain": seen.domain,
         "record": {"name": seen.record_name, "ttl": seen.ttl, "texts": seen.texts},
         "id": seen.policy_id,
-        "https": _exchange_dict(seen.trace) if seen.trace else None,
+        "https": _trace_dict(seen.trace) if seen.trace else None,
         "body": None if seen.body is None else seen.body.decode("utf-8", "backslashreplace"),
         "policy": policy
         and {
@@ -54,7 +54,7 @@ def as_dict(seen: Explanation) -> dict[str, object]:
     }
 
 
-def _exchange_lines(trace: FetchTrace) -> Iterator[str]:
+def _trace_lines(trace: FetchTrace) -> Iterator[str]:
     yield f"  policy    {trace.url}"
     if trace.address:
         yield f"  address   {trace.address}"
@@ -71,7 +71,7 @@ def _exchange_lines(trace: FetchTrace) -> Iterator[str]:
 
 def _body_lines(body: bytes, error: MtaStsError | None) -> Iterator[str]:
     wrong = error.line if isinstance(error, InvalidPolicyError) else 0
-    for number, line in enumerate(body.removesuffix(b"\n").split(b"\n")[:_LINES_MOST], 1):
+    for number, line in enumerate(body.removesuffix(b"\n").split(b"\n")[:_LINES_LIMIT], 1):
         mark = ">" if number == wrong else "|"
         text = printable(line.removesuffix(b"\r"))
         yield f"  {number:>8}{mark} {text}"
@@ -79,7 +79,7 @@ def _body_lines(body: bytes, error: MtaStsError | None) -> Iterator[str]:
 
 def _dane_lines(seen: Explanation) -> Iterator[str]:
     if seen.dane is None:
-        yield f"  DANE      not looked at: {seen.dane_unasked}"
+        yield f"  DANE      not checked: {seen.dane_skipped}"
         return
     yield f"  DANE      {seen.dane.kind}: {seen.dane.reason}"
     for host in seen.dane.hosts:
@@ -93,20 +93,20 @@ def _reason(seen: Explanation) -> str:
 
 
 def _dane_dict(seen: Explanation) -> dict[str, object]:
-    found = seen.dane
+    outcome = seen.dane
     return {
-        "kind": found and found.kind,
-        "reason": found.reason if found else seen.dane_unasked,
-        "mx": found and {"state": found.mx, "step": found.step},
+        "kind": outcome and outcome.kind,
+        "reason": outcome.reason if outcome else seen.dane_skipped,
+        "mx": outcome and {"state": outcome.mx, "step": outcome.step},
         "hosts": [
             {"name": host.name, "state": host.state, "step": host.step}
-            for host in (found.hosts if found else ())
+            for host in (outcome.hosts if outcome else ())
         ],
-        "ttl": found and found.ttl,
+        "ttl": outcome and outcome.ttl,
     }
 
 
-def _exchange_dict(trace: FetchTrace) -> dict[str, object]:
+def _trace_dict(trace: FetchTrace) -> dict[str, object]:
     cert = trace.certificate
     return {
         "url": trace.url,

@@ -1,111 +1,97 @@
-"""The questions as HTTP: for commands on the control socket, for siblings on the private ones.
+"""Offers the operations of `control` over HTTP on the control socket.
 
-Border: paths and parameters in, JSON out. Whoever may connect may ask everything.
+This module parses paths and parameters, and writes JSON. Every client that can connect may use
+every route.
 """
 
 import json
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts.admin.control import Control
-from postfix_mta_sts.admin.http import Asked, Reply, Route
-from postfix_mta_sts.admin.types import JsonObject, PolicyFilter, Witness
+from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 from postfix_mta_sts.mtasts.policy import Mode
 
 _JSON: Final = "application/json"
-_LINES: Final = "application/jsonl"
-_AT_ONCE: Final = 65_536
+_JSON_LINES: Final = "application/jsonl"
+_CHUNK: Final = 65_536
 """Bytes of lines that are sent together, or a little more."""
+_SECONDS: Final = re.compile("[0-9]{1,10}")
+"""Up to 317 years; `max_age` is at most one (RFC 8461 §3.2)."""
 
 
 def routes(control: Control) -> Sequence[Route]:
-    """What is served on the control socket."""
+    """Return the routes of the control socket."""
 
-    async def status(_: Asked) -> Reply:
-        return _answer(await control.status())
+    async def status(_: Request) -> Response:
+        return _ok(await control.status())
 
-    async def policies(asked: Asked) -> Reply:
+    async def policies(request: Request) -> Response:
         try:
-            wanted = _wanted(asked)
+            wanted = _policy_filter(request)
         except ValueError:
-            return _refusal("no such list")
-        return Reply(200, _LINES, _lines(control.policies(wanted)))
+            return _bad_request("mode or expiring is not valid")
+        return Response(200, _JSON_LINES, _lines(control.policies(wanted)))
 
     return (
         Route("GET", "/status", status),
         Route("GET", "/policies", policies),
-        Route("GET", "/policies/{domain}", _of_domain(control.show)),
-        Route("POST", "/policies/{domain}/refresh", _of_domain(control.refresh)),
-        Route("POST", "/policies/{domain}/forget", _of_domain(control.forget)),
+        Route("GET", "/policies/{domain}", _for_domain(control.show)),
+        Route("POST", "/policies/{domain}/refresh", _for_domain(control.refresh)),
+        Route("POST", "/policies/{domain}/forget", _for_domain(control.forget)),
     )
 
 
-def private(own: Witness) -> Sequence[Route]:
-    """What is served on the socket that only siblings use; see `Sibling`."""
-
-    async def snapshot(_: Asked) -> Reply:
-        return Reply(200, _JSON, (await own.snapshot()).to_json())
-
-    async def failing(_: Asked) -> Reply:
-        return Reply(200, _LINES, _lines(own.failing()))
-
-    return (
-        Route("GET", "/figures", snapshot),
-        Route("GET", "/failing", failing),
-        Route("GET", "/known/{domain}", _of_domain(own.known)),
-        Route("POST", "/forget/{domain}", _of_domain(own.forget)),
-        Route("POST", "/unlearn/{domain}", _of_domain(own.unlearn)),
-    )
-
-
-def private_path(path: Path, index: int) -> Path:
-    """Where the worker with this index is asked, if all are asked at `path`."""
-    return path.with_name(f"{path.stem}.{index}{path.suffix}")
-
-
-def _of_domain(
-    ask: Callable[[Domain], Awaitable[object]],
-) -> Callable[[Asked], Awaitable[Reply]]:
-    async def answer(asked: Asked) -> Reply:
+def _for_domain(
+    operation: Callable[[Domain], Awaitable[object]],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
         try:
-            domain = parse_domain(asked.parts["domain"])
+            domain = parse_domain(request.parts["domain"])
         except InvalidDomainError as error:
-            return _refusal(str(error))
-        return _answer(await ask(domain))
+            return _bad_request(str(error))
+        return _ok(await operation(domain))
 
     return answer
 
 
-def _wanted(asked: Asked) -> PolicyFilter:
-    mode, expiring = asked.query.get("mode"), asked.query.get("expiring")
+def _policy_filter(request: Request) -> PolicyFilter:
+    mode, expiring = request.query.get("mode"), request.query.get("expiring")
     return PolicyFilter(
         mode=Mode(mode) if mode else None,
-        failing="failing" in asked.query,
-        expiring_in=int(expiring) if expiring else None,
+        failing="failing" in request.query,
+        expiring_in=_seconds(expiring) if expiring else None,
     )
 
 
+def _seconds(text: str) -> int:
+    if not _SECONDS.fullmatch(text):
+        raise ValueError("not a number of seconds")
+    return int(text)
+
+
 async def _lines(entries: AsyncGenerator[JsonObject]) -> AsyncGenerator[bytes]:
-    """One entry a line, many lines at once."""
+    """Write one entry per line; yield many lines at once."""
     lines, size = [], 0
     async with aclosing(entries):
         async for entry in entries:
             lines.append(json.dumps(entry).encode() + b"\n")
             size += len(lines[-1])
-            if size >= _AT_ONCE:
+            if size >= _CHUNK:
                 yield b"".join(lines)
                 lines, size = [], 0
     if lines:
         yield b"".join(lines)
 
 
-def _answer(said: object) -> Reply:
-    return Reply(200, _JSON, json.dumps(said).encode())
+def _ok(answer: object) -> Response:
+    return Response(200, _JSON, json.dumps(answer).encode())
 
 
-def _refusal(reason: str) -> Reply:
-    return Reply(400, _JSON, json.dumps({"error": reason}).encode())
+def _bad_request(reason: str) -> Response:
+    return Response(400, _JSON, json.dumps({"error": reason}).encode())

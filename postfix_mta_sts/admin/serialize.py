@@ -1,24 +1,38 @@
-"""What is known → plain data, and the data of several processes → one.
+"""Converts what the daemon knows to plain data for JSON.
 
-Border: pure. Times become whole seconds; text is what JSON has of it, made printable where it came
-from the network.
+Pure. Times become whole epoch seconds. Text from the network has been made printable where it
+entered the program.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
-from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
 from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
+from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.stats import Answer, Snapshot, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 
+JsonObject: TypeAlias = Mapping[str, Any]
 
-def of_state(state: State) -> dict[str, Any]:
-    """All that a state says."""
+
+@dataclass(frozen=True, slots=True)
+class PolicyFilter:
+    """Which policies to list: those that match every condition that is set."""
+
+    mode: Mode | None = None
+    failing: bool = False
+    """Only domains whose last attempt failed, including those without a policy for that reason."""
+    expiring_in: int | None = None
+    """Only policies that expire within this many seconds."""
+
+
+def state_to_json(state: State) -> dict[str, Any]:
+    """Convert a whole state."""
     policy = state.policy
     return {
         "policy": policy
@@ -34,62 +48,26 @@ def of_state(state: State) -> dict[str, Any]:
         "checked_at": round(state.checked_at),
         "recheck_at": round(state.recheck_at),
         "refetch_at": round(state.refetch_at),
-        "failure": _of_failure(state.failure),
+        "failure": _failure_to_json(state.failure),
         "backoffs": [
             {"id": b.policy_id, "count": b.count, "until": round(b.until)} for b in state.backoffs
         ],
-        "dane": _of_verdict(state.dane),
+        "dane": _verdict_to_json(state.dane),
     }
 
 
-def of_entry(domain: Domain, state: State) -> dict[str, Any]:
-    """What a list says of a domain."""
-    policy = state.policy
-    return {
-        "domain": domain,
-        "mode": policy and policy.mode,
-        "id": state.policy_id,
-        "mx": list(policy.mx) if policy else [],
-        "fetched_at": round(state.fetched_at),
-        "checked_at": round(state.checked_at),
-        "expires_at": round(state.expires_at),
-        "refetch_at": round(state.refetch_at),
-        "asked_at": None,
-        "asked_count": None,
-        "failure": _of_failure(state.failure),
-    }
+def usage_to_json(row: Row | None, asked: LastAsked | None) -> dict[str, Any]:
+    """When a domain was last asked for, and how often.
+
+    `row` has what is stored; `asked` has what is not stored yet.
+    """
+    stored_at, stored_count = (row.asked_at, row.asked_count) if row else (0.0, 0)
+    at, count = (asked.at, asked.times) if asked else (0.0, 0)
+    return {"asked_at": round(max(stored_at, at)) or None, "asked_count": stored_count + count}
 
 
-def of_row(row: Row) -> dict[str, Any]:
-    """The same, of what is on file."""
-    return {**of_entry(row.domain, row.state), **of_asked(row)}
-
-
-def of_asked(row: Row) -> dict[str, Any]:
-    """When a domain was last asked for, and how often."""
-    return {"asked_at": round(row.asked_at) or None, "asked_count": row.asked_count}
-
-
-def of_known(state: State | None, asked: LastAsked | None) -> dict[str, Any]:
-    """What a process has in memory: a state, and what is not yet noted on file."""
-    return {
-        "state": state and of_state(state),
-        "asked_at": asked and round(asked.at),
-        "asked_count": asked.times if asked else 0,
-    }
-
-
-def asked_of(row: Row | None, known: Iterable[JsonObject]) -> dict[str, Any]:
-    """When a domain was last asked for, and how often: what is on file and what is not yet."""
-    all_ = [*known, *([of_asked(row)] if row else [])]
-    return {
-        "asked_at": max((each["asked_at"] for each in all_ if each["asked_at"]), default=None),
-        "asked_count": sum(each["asked_count"] for each in all_),
-    }
-
-
-def of_history(history: Iterable[HistoryEntry]) -> list[dict[str, Any]]:
-    """The policies that were accepted."""
+def history_to_json(history: Iterable[HistoryEntry]) -> list[dict[str, Any]]:
+    """Convert the policies that were accepted."""
     return [
         {
             "id": seen.policy_id,
@@ -102,8 +80,8 @@ def of_history(history: Iterable[HistoryEntry]) -> list[dict[str, Any]]:
     ]
 
 
-def of_figures(snapshot: Snapshot) -> dict[str, Any]:
-    """The numbers of one process or of several, by what a person asks first."""
+def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Convert counters and gauges, grouped as an administrator asks for them."""
     answers, sources = Counter[Answer](), Counter[Source]()
     for (answer, source), number in snapshot.answers.items():
         answers[answer] += number
@@ -111,12 +89,12 @@ def of_figures(snapshot: Snapshot) -> dict[str, Any]:
     attempts: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for (stage, code), number in sorted(snapshot.attempts.items()):
         attempts[stage][code] = number
-    asked = answers.total() - sources[Source.NONE]
+    needed = answers.total() - sources[Source.NONE]
     return {
         "lookups": {
             "by_answer": {answer: answers[answer] for answer in Answer},
             "by_source": {source: sources[source] for source in Source},
-            "from_memory": round(sources[Source.MEMORY] / asked, 4) if asked else None,
+            "from_memory": round(sources[Source.MEMORY] / needed, 4) if needed else None,
             "malformed": snapshot.refused,
         },
         "attempts": {"under_way": snapshot.under_way, "ended": attempts},
@@ -131,12 +109,12 @@ def of_figures(snapshot: Snapshot) -> dict[str, Any]:
             "unwritten": snapshot.unwritten,
             "policies_lost": snapshot.policies_lost,
         },
-        "not_working": sorted(part for part, number in snapshot.failing.items() if number),
+        "not_working": sorted(snapshot.failing),
     }
 
 
-def of_overview(overview: Overview) -> dict[str, Any]:
-    """What is on file, in numbers."""
+def overview_to_json(overview: Overview) -> dict[str, Any]:
+    """Convert the numbers of policies in the store."""
     oldest = overview.oldest_fetched_at
     return {
         "by_mode": dict(overview.by_mode),
@@ -144,45 +122,58 @@ def of_overview(overview: Overview) -> dict[str, Any]:
     }
 
 
-def best(known: Sequence[JsonObject], now: float) -> JsonObject | None:
-    """Of what several know of one domain, what is served, or would be."""
+def best(states: Iterable[State], now: float) -> State | None:
+    """Of several states of one domain, the one that the daemon serves or would serve."""
 
-    def worth(state: JsonObject) -> tuple[bool, int, int]:
-        in_force = state["policy"] is not None and now < state["expires_at"]
-        return in_force, state["fetched_at"], state["checked_at"]
+    def worth(state: State) -> tuple[bool, float, float]:
+        return in_force(state, now), state.fetched_at, state.checked_at
 
-    return max(known, key=worth, default=None)
+    return max(states, key=worth, default=None)
+
+
+def in_force(state: State, now: float) -> bool:
+    """Whether a state holds a policy that has not expired."""
+    return state.policy is not None and now < state.expires_at
 
 
 def fails(state: State) -> bool:
-    """Whether there is something wrong: not where the domain simply has no policy."""
+    """Whether the last attempt failed. That a domain publishes no policy is not a failure."""
     if state.failure is None:
         return False
     return state.policy is not None or state.failure.code != NoRecordError.code
 
 
-def merged(entries: Sequence[JsonObject], now: float, idle_after: float) -> JsonObject:
-    """One entry, of those that file and memories have of one domain; `overdue` is added to it.
+def entry_to_json(
+    domain: Domain, row: Row | None, failing: State | None, now: float, idle_after: float
+) -> dict[str, Any]:
+    """One entry of the policy list, from the stored row and the failing state in memory.
 
-    A failure counts only if it is no older than the policy. Overdue is what is in use, and should
-    have been fetched again longer ago than any failure has it wait.
+    One of the two may be missing. A failure counts only if it is no older than the policy.
+    `overdue`: the policy is in use, and has been due for renewal for longer than any back-off.
     """
-    newest = max(entries, key=lambda entry: (entry["fetched_at"], entry["checked_at"]))
-    failed = [e for e in entries if e["failure"] and e["checked_at"] >= newest["fetched_at"]]
-    last = max(failed, key=lambda entry: entry["checked_at"], default=None)
-    asked = next((entry for entry in entries if entry["asked_at"]), newest)
-    in_use = (asked["asked_at"] or 0) >= now - idle_after
+    states = [state for state in (row.state if row else None, failing) if state]
+    newest = max(states, key=lambda state: (state.fetched_at, state.checked_at))
+    failed = [s for s in states if s.failure and s.checked_at >= newest.fetched_at]
+    last = max(failed, key=lambda state: state.checked_at, default=None)
+    in_use = row is not None and row.asked_at >= now - idle_after
     return {
-        **newest,
-        "asked_at": asked["asked_at"],
-        "asked_count": asked["asked_count"],
-        "failure": last and last["failure"],
-        "overdue": in_use and newest["refetch_at"] + BACKOFF_MOST < now,
+        "domain": domain,
+        "mode": newest.policy and newest.policy.mode,
+        "id": newest.policy_id,
+        "mx": list(newest.policy.mx) if newest.policy else [],
+        "fetched_at": round(newest.fetched_at),
+        "checked_at": round(newest.checked_at),
+        "expires_at": round(newest.expires_at),
+        "refetch_at": round(newest.refetch_at),
+        "asked_at": (round(row.asked_at) or None) if row else None,
+        "asked_count": row.asked_count if row else None,
+        "failure": _failure_to_json(last.failure if last else None),
+        "overdue": in_use and newest.refetch_at + BACKOFF_MOST < now,
     }
 
 
 def fits(entry: JsonObject, wanted: PolicyFilter, now: float) -> bool:
-    """Whether a merged entry is one of those that are to be listed."""
+    """Whether an entry of the policy list matches the filter."""
     left = entry["expires_at"] - now
     if left <= 0 or (wanted.expiring_in is not None and left >= wanted.expiring_in):
         return False
@@ -193,7 +184,7 @@ def fits(entry: JsonObject, wanted: PolicyFilter, now: float) -> bool:
     return bool(entry["mode"] == wanted.mode)
 
 
-def _of_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+def _verdict_to_json(verdict: Verdict | None) -> dict[str, Any] | None:
     if verdict is None:
         return None
     hosts = verdict.outcome.hosts
@@ -208,7 +199,7 @@ def _of_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
     }
 
 
-def _of_failure(failure: Failure | None) -> dict[str, Any] | None:
+def _failure_to_json(failure: Failure | None) -> dict[str, Any] | None:
     if failure is None:
         return None
     return {
@@ -233,4 +224,4 @@ _STAGES: Final = {
     **dict.fromkeys(_codes(FetchError), "https"),
     OwnFaultError.code: "own",
 }
-"""The step of an attempt in which an error can come up."""
+"""The stage of an attempt in which each error can occur, by its code."""

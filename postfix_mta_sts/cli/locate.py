@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from postfix_mta_sts.admin.client import PATIENCE, ControlClient
+from postfix_mta_sts.admin.client import CLIENT_TIMEOUT, ControlClient
 from postfix_mta_sts.cli.parser import CommandError, settings
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 
@@ -25,7 +25,7 @@ SERVICE_SOCKET: Final = Path("/run/postfix-mta-sts/control.sock")
 """Control socket of the systemd service (`RuntimeDirectory=` of the unit)."""
 
 
-def control_client(args: argparse.Namespace, timeout: float = PATIENCE) -> ControlClient:
+def control_client(args: argparse.Namespace, timeout: float = CLIENT_TIMEOUT) -> ControlClient:
     """Return a client of the daemon that the arguments and the environment name.
 
     Raises `ConfigError`.

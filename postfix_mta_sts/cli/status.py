@@ -1,4 +1,4 @@
-"""`postfix-mta-sts status`: how the running daemon fares."""
+"""`postfix-mta-sts status`: report the state of the running daemon."""
 
 import argparse
 import json
@@ -13,53 +13,49 @@ from postfix_mta_sts.cli.times import ago, ahead
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    command = commands.add("status", _status, "say how the running daemon fares")
+    command = commands.add("status", _status, "show the state of the running daemon")
     command.add_argument("--json", action="store_true", help="print one JSON object")
     add_config(command)
 
 
 def _status(args: argparse.Namespace) -> int:
-    said = control_client(args).ask("GET", "status")
+    status = control_client(args).ask("GET", "status")
     if args.json:
-        print(json.dumps(said, indent=2))
+        print(json.dumps(status, indent=2))
     else:
         from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
-        print(terminal.pairs(_lines(said, time.time())))
+        print(terminal.pairs(_lines(status, time.time())))
     return OK
 
 
-def _lines(said: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
-    yield "daemon", f"{said['version']}, process {said['pid']}"
-    yield "started", ago(said["started_at"], now)
-    yield from _processes(said["processes"])
-    yield "configuration", said["config"] or "built-in defaults"
-    for listener in said["listening"]:
-        yield "listens", listener
-    yield "DANE", f"{'on' if said['dane']['on'] else 'off'}: {said['dane']['reason']}"
-    if said["dane"]["advice"]:
-        yield "", said["dane"]["advice"]
-    yield "policies", _counted(said["policies"]["by_mode"])
-    yield "", f"longest not renewed: {ago(said['policies']['oldest_fetched_at'], now)}"
-    lookups = said["lookups"]
+def _lines(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
+    yield "daemon", f"{status['version']}, process {status['pid']}"
+    yield "started", ago(status["started_at"], now)
+    yield "configuration", status["config"] or "built-in defaults"
+    for listener in status["listening"]:
+        yield "listening", listener
+    yield "DANE", f"{'on' if status['dane']['on'] else 'off'}: {status['dane']['reason']}"
+    if status["dane"]["advice"]:
+        yield "", status["dane"]["advice"]
+    yield "policies", _counted(status["policies"]["by_mode"])
+    yield "", f"longest not renewed: {ago(status['policies']['oldest_fetched_at'], now)}"
+    lookups = status["lookups"]
     yield "look-ups", _counted(lookups["by_answer"])
     yield "answered from", _counted(lookups["by_source"]) + _share(lookups["from_memory"])
     yield "", f"malformed {lookups['malformed']}"
-    for stage, ended in said["attempts"]["ended"].items():
+    for stage, ended in status["attempts"]["ended"].items():
         yield f"attempts, {stage}", _counted(ended)
-    yield "under way", said["attempts"]["under_way"]
-    if said["next_renewal_at"] is not None:  # else it is another worker's part
-        yield "renewal", f"looked for what is due {ahead(said['next_renewal_at'], now)}"
-    yield "in memory", _counted(said["memory"])
-    yield "connections", said["connections"]
-    yield "store", f"{said['store_path']}: {_counted(said['store'])}"
-    yield "not working", ", ".join(said["not_working"]) or "nothing"
-
-
-def _processes(processes: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    wanted, answering = processes["wanted"], processes["answering"]
-    if wanted > 1:
-        yield "workers", f"{len(answering)} of {wanted} answer: {', '.join(map(str, answering))}"
+    yield "under way", status["attempts"]["under_way"]
+    if status["next_renewal_at"] is not None:
+        yield "renewal", f"next check {ahead(status['next_renewal_at'], now)}"
+    yield "in memory", _counted(status["memory"])
+    yield "connections", status["connections"]
+    yield "store", f"{status['store_path']}: {_counted(status['store'])}"
+    if failing := ", ".join(status["not_working"]):
+        yield "not working", failing
+    else:
+        yield "health", "all parts working"
 
 
 def _counted(numbers: Mapping[str, object]) -> str:

@@ -10,7 +10,6 @@ import os
 import random
 import resource
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -165,7 +164,7 @@ class Daemon:
             tasks=len(asyncio.all_tasks()),
             connections=frontend.server.connections,
             unwritten=backend.store.unwritten,
-            failing=Counter(self._failing_parts()),
+            failing=frozenset(self._failing_parts()),
         )
 
     async def overview(self) -> Overview:

@@ -1,4 +1,4 @@
-"""A daemon asked from outside: what it says, and each way in which it says nothing."""
+"""The client of the control socket: answers, and each way in which a request fails."""
 
 import grp
 import json
@@ -19,7 +19,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 @contextmanager
 def daemon(path: Path, *pieces: bytes, hold: bool = False) -> Iterator[list[bytes]]:
-    """Somebody who answers one request with these bytes; what was asked comes in the list."""
+    """A server that answers one request with these bytes; yields the requests it received."""
     asked: list[bytes] = []
     over = threading.Event()
 
@@ -46,38 +46,38 @@ def daemon(path: Path, *pieces: bytes, hold: bool = False) -> Iterator[list[byte
 
 
 def body(text: bytes, status: bytes = OK) -> bytes:
-    """A response whose end is told."""
+    """A response with a Content-Length."""
     return status + b"Content-Length: %d\r\n\r\n%b" % (len(text), text)
 
 
 def chunk(text: bytes) -> bytes:
-    """A piece of a response whose end is not told yet."""
+    """A chunk of a chunked response."""
     return b"%x\r\n%b\r\n" % (len(text), text)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a control socket may be."""
+    """The path of the control socket."""
     return tmp_path / "control.sock"
 
 
-class TestSaid:
-    """What comes back."""
+class TestAnswers:
+    """Answers of the daemon."""
 
     def test_ask(self, path: Path) -> None:
-        """An answer is what its JSON stands for; a part of the path is one, whatever is in it."""
+        """JSON is parsed; each part of the path is quoted, whatever it contains."""
         with daemon(path, body(b'{"a": 1}')) as asked:
             assert ControlClient(path).ask("POST", "policies", "a/b?c é") == {"a": 1}
         assert asked[0].startswith(b"POST /policies/a%2Fb%3Fc%20%C3%A9 HTTP/1.1\r\n")
 
     def test_text(self, path: Path) -> None:
-        """An answer may be had as it is written."""
+        """`text` returns the answer as it is."""
         with daemon(path, body(b'{"a" :1}')):
             assert ControlClient(path).text("GET", "a") == b'{"a" :1}'
 
     @pytest.mark.parametrize("size", [1, 7, 100_000])
     def test_lines(self, path: Path, size: int) -> None:
-        """Lines are values, wherever the pieces of the answer end."""
+        """Lines are parsed, wherever the chunks of the answer end."""
         values = [{"domain": f"d{n}.test", "n": n} for n in range(100)]
         text = b"".join(json.dumps(value).encode() + b"\n" for value in values)
         pieces = [chunk(text[at : at + size]) for at in range(0, len(text), size)]
@@ -86,14 +86,14 @@ class TestSaid:
             assert list(ControlClient(path).lines("list", mode="none", expiring="60")) == values
         assert asked[0].startswith(b"GET /list?mode=none&expiring=60 HTTP/1.1\r\n")
 
-    def test_lines_come_one_by_one(self, path: Path) -> None:
-        """A line is there before the answer has ended."""
+    def test_lines_arrive_one_by_one(self, path: Path) -> None:
+        """A line is yielded before the answer has ended."""
         head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
         with daemon(path, head, chunk(b"{}\n"), hold=True):
             assert next(ControlClient(path).lines("list")) == {}
 
     def test_error_among_lines(self, path: Path) -> None:
-        """A list that could not be completed says so in its last line."""
+        """An error in the last line, of a list that is not complete, is raised."""
         with daemon(path, body(b'{"domain": "a.test"}\n{"error": "no disk"}\n')):
             lines = ControlClient(path).lines("list")
             assert next(lines) == {"domain": "a.test"}
@@ -101,30 +101,30 @@ class TestSaid:
                 next(lines)
 
 
-class TestNotReached:
-    """Nobody could be asked; the message is for a person, and one line."""
+class TestUnreachable:
+    """The daemon cannot be reached; the message is one line for a person."""
 
     def test_no_socket(self, path: Path) -> None:
-        """Where there is no socket, that is said, and what may be the reason."""
+        """If there is no socket, the message says so, and names a possible reason."""
         with pytest.raises(ControlError) as error:
             ControlClient(path).ask("GET", "status")
         assert str(error.value) == f"there is no control socket {path}: is the daemon running?"
 
     def test_stale(self, path: Path) -> None:
-        """A socket that nobody listens on is told apart from none."""
+        """The message for a socket without a listener differs from that for a missing one."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(path))
-        with pytest.raises(ControlError, match="nobody listens on"):
+        with pytest.raises(ControlError, match="no process listens on"):
             ControlClient(path).ask("GET", "status")
 
-    def test_no_socket_at_all(self, path: Path) -> None:
-        """A path that no socket can have is an error of the system's, in its words."""
+    def test_path_that_is_too_long(self, path: Path) -> None:
+        """For a path that is too long for a socket, the message is that of the system."""
         with pytest.raises(ControlError, match="too long"):
             ControlClient(path.with_name("x" * 200)).ask("GET", "status")
 
     @pytest.mark.parametrize("shut", ["socket", "folder"])
-    def test_not_allowed(self, path: Path, shut: str) -> None:
-        """Who may not connect is told who may: by the socket, or by the folder before it."""
+    def test_permission_denied(self, path: Path, shut: str) -> None:
+        """The message names the owner and mode of the socket or directory that denies access."""
         place = path if shut == "socket" else path.parent
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(path))
@@ -135,32 +135,32 @@ class TestNotReached:
             place.chmod(0o700)
         user = pwd.getpwuid(os.geteuid()).pw_name
         group = grp.getgrgid(path.parent.stat().st_gid).gr_name
-        expected = f"{place} is for user {user}, group {group}, mode 0000"
-        assert said == f"{path}: not allowed; {expected}"
+        expected = f"{place} belongs to user {user}, group {group}, mode 0000"
+        assert said == f"{path}: permission denied; {expected}"
 
 
 class TestBadAnswers:
-    """Somebody was asked, and it came to nothing."""
+    """Answers that are refusals, incomplete or malformed."""
 
     @pytest.mark.parametrize(
         ("sent", "reason"),
         [
             (body(b'{"error": "not so"}', b"HTTP/1.1 400 Bad Request\r\n"), "^not so$"),
-            (body(b"", b"HTTP/1.1 404 Not Found\r\n"), "another version; restart it"),
-            (body(b"", b"HTTP/1.1 405 Method Not Allowed\r\n"), "another version; restart it"),
-            (body(b"", b"HTTP/1.1 500 Internal Server Error\r\n"), "could not say: 500"),
-            (b"hello\r\n\r\n", "broke off its answer"),
-            (b"", "broke off its answer"),
-            (body(b"<html>"), "broke off its answer"),
-            (body(b"<html>", b"HTTP/1.1 400 Bad Request\r\n"), "broke off its answer"),
-            (body(b"[]", b"HTTP/1.1 400 Bad Request\r\n"), "broke off its answer"),
-            (OK + b"Content-Length: 10\r\n\r\n{}", "broke off its answer"),
-            (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", "broke off its answer"),
+            (body(b"", b"HTTP/1.1 404 Not Found\r\n"), "of another version"),
+            (body(b"", b"HTTP/1.1 405 Method Not Allowed\r\n"), "of another version"),
+            (body(b"", b"HTTP/1.1 500 Internal Server Error\r\n"), "answered 500; its log"),
+            (b"hello\r\n\r\n", "broke off"),
+            (b"", "broke off"),
+            (body(b"<html>"), "broke off"),
+            (body(b"<html>", b"HTTP/1.1 400 Bad Request\r\n"), "broke off"),
+            (body(b"[]", b"HTTP/1.1 400 Bad Request\r\n"), "broke off"),
+            (OK + b"Content-Length: 10\r\n\r\n{}", "broke off"),
+            (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", "broke off"),
         ],
     )
     @pytest.mark.parametrize("lines", [False, True])
     def test_refused_or_broken(self, path: Path, sent: bytes, reason: str, *, lines: bool) -> None:
-        """What is no answer is an error in one line, never a part of an answer."""
+        """A refused or incomplete answer is an error of one line, never a part of an answer."""
         control_client = ControlClient(path)
         with daemon(path, sent), pytest.raises(ControlError, match=reason) as error:
             assert not (
@@ -169,17 +169,17 @@ class TestBadAnswers:
         assert "\n" not in str(error.value)
 
     @pytest.mark.parametrize("sent", [b"", OK, OK + b"Content-Length: 10\r\n\r\n{}"])
-    def test_silence(self, path: Path, sent: bytes) -> None:
-        """A daemon that says nothing more is given up."""
+    def test_timeout(self, path: Path, sent: bytes) -> None:
+        """If no more data arrives in time, the request fails."""
         with (
             daemon(path, sent, hold=True),
-            pytest.raises(ControlError, match=r"says nothing for 0.05 s"),
+            pytest.raises(ControlError, match=r"no answer from the daemon for 0.05 s"),
         ):
-            ControlClient(path, patience=0.05).ask("GET", "status")
+            ControlClient(path, timeout=0.05).ask("GET", "status")
 
 
 def refused(work: Callable[[], object], path: Path) -> str:
-    """The error of somebody to whom modes mean something: not of root."""
+    """Return the error for a user that file modes apply to, so not root."""
     if os.geteuid() == 0:
         return as_nobody(work, path)
     with pytest.raises(ControlError) as error:
@@ -188,7 +188,7 @@ def refused(work: Callable[[], object], path: Path) -> str:
 
 
 def as_nobody(work: Callable[[], object], path: Path) -> str:
-    """The error of a child process that is nobody's; the folders above `path` are opened to it."""
+    """Return the error in a child process of user nobody; the folders above `path` are opened."""
     for folder in path.parent.parents:
         if folder.stat().st_uid == 0 and folder.is_relative_to("/tmp/pytest-of-root"):  # noqa: S108
             folder.chmod(0o755)

@@ -1,73 +1,301 @@
-"""A whole daemon, with real sockets, store and network, as the commands see it."""
+"""The operations of the control socket, on a resolver and a store in memory."""
 
-import signal
-from pathlib import Path
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
 
 import pytest
 
-from postfix_mta_sts.admin.client import ControlClient
-from tests.support.control import Operator
-from tests.support.daemons import PATIENCE, daemon, process
-from tests.support.internet import Internet, internet
-from tests.support.policy_host import ok, policy_text, reply
+from postfix_mta_sts.admin.control import PAGE
+from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
+from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
+from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.stats import Answer, Part, Source
+from postfix_mta_sts.store import Row, RowFilter
+from postfix_mta_sts.store.memory import MemoryStore
+from tests.support.control import ControlledDaemon
+from tests.support.states import a_state
+from tests.support.surroundings import GOOD, START, Surroundings
 
-SOCKET = "control.sock"
+OTHER: Final = parse_domain("other.test")
+EVERYTHING: Final = PolicyFilter()
 
 
-async def test_life_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Asked for by Postfix, listed, shown, renewed, failing, forgotten: all by commands."""
-    async with internet(tmp_path) as net, daemon(net, tmp_path) as running:
-        operator = Operator(tmp_path / SOCKET, capsys)
-        assert (await operator.run("policy", "show", "good.test")).code == 1
-        net.publish("good.test")
-        await running.ask("good.test")
-        await running.ask("good.test")
-        status = (await operator.run("status", "--json")).json
-        assert status["policies"]["by_mode"]["enforce"] == 1
-        assert status["lookups"]["by_source"] == {
-            "memory": 1,
-            "store": 0,
-            "network": 1,
-            "none": 0,
+class HugeStore(MemoryStore):
+    """A store with many rows, which are created as they are read; `read` counts them."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.read = 0
+        self._names = (Domain(f"d{n:06}.test") for n in range(rows))
+
+    async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
+        """Return the next rows; `Store`. It can be read once, from beginning to end."""
+        state = a_state(fetched_at=query.now)
+        rows = [Row(name, state, query.now) for name in islice(self._names, limit)]
+        assert not rows or after is None or after < rows[0].domain
+        self.read += len(rows)
+        return rows
+
+
+async def listed(daemon: ControlledDaemon, wanted: PolicyFilter = EVERYTHING) -> list[JsonObject]:
+    """Return a whole list."""
+    return [entry async for entry in daemon.control.policies(wanted)]
+
+
+async def domains(daemon: ControlledDaemon, wanted: PolicyFilter) -> list[str]:
+    """Return the domains of a list."""
+    return [entry["domain"] for entry in await listed(daemon, wanted)]
+
+
+@pytest.fixture
+def around() -> Surroundings:
+    """Two domains with a policy, one whose fetch fails, one whose DNS fails, and no others."""
+    made = Surroundings()
+    made.publish(GOOD)
+    made.publish(OTHER, mode="testing")
+    made.publish(bad := parse_domain("bad.test"))
+    made.policies[bad] = StatusError("404")
+    made.records[parse_domain("dark.test")] = DnsFailureError("SERVFAIL")
+    return made
+
+
+ALL: Final = tuple(
+    map(parse_domain, ("good.test", "other.test", "bad.test", "dark.test", "no.test"))
+)
+
+
+async def look_up(daemon: ControlledDaemon, *asked: Domain) -> None:
+    """Look domains up as Postfix does, all of them by default."""
+    for domain in asked or ALL:
+        await daemon.resolver.look_up(domain)
+    await daemon.around.store.touch(daemon.resolver.usage.take())
+
+
+class TestStatus:
+    """The state of the daemon."""
+
+    async def test_status(self, around: Surroundings) -> None:
+        """The configuration, policies and work of the daemon."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        daemon.counters.answers[Answer.FOUND, Source.NETWORK] += 2
+        daemon.not_working.add(Part.DNS)
+        answer = await daemon.control.status()
+        assert answer["pid"] == 100
+        assert answer["started_at"] == START - 3600
+        assert answer["config"] == "/etc/test.yml"
+        assert answer["listening"] == ["socketmap 127.0.0.1:8461"]
+        assert answer["policies"]["by_mode"] == {"enforce": 1, "testing": 1, "none": 0}
+        assert answer["next_renewal_at"] == START + 30
+        assert answer["lookups"]["by_answer"]["found"] == 2
+        assert answer["attempts"]["ended"]["dns"] == {
+            "dns-failure": 1,
+            "no-record": 1,
+            "success": 3,
         }
-        assert status["not_working"] == []
-        listed = await operator.run("policy", "list")
-        assert [row[:2] for row in listed.rows[1:]] == [["good.test", "enforce"]]
-        await renewed(operator, net)
-        await forgotten(operator, net)
+        assert answer["attempts"]["ended"]["https"] == {"status": 1, "success": 2}
+        assert answer["memory"]["domains"] == len(ALL)
+        assert answer["not_working"] == ["dns"]
+
+    async def test_snapshot(self, around: Surroundings) -> None:
+        """The counters and gauges are those of the daemon."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        assert (await daemon.control.snapshot()).domains == len(ALL)
 
 
-async def renewed(operator: Operator, net: Internet) -> None:
-    """A refresh fetches what is published now, and one that fails leaves it in force."""
-    text = policy_text(mode="testing", mx=["mx2.good.test"])
-    net.publish("good.test", ok(text))
-    done = await operator.run("policy", "refresh", "good.test")
-    assert (done.code, net.gets("good.test")) == (0, 2)
-    net.publish("good.test", reply(404))
-    assert (await operator.run("policy", "refresh", "good.test")).code == 2
-    known = (await operator.run("policy", "show", "good.test", "--json")).json
-    assert (known["in_force"], known["policy"]["mode"]) == (True, "testing")
-    assert (known["failure"]["code"], known["failure"]["stage"]) == ("status", "https")
-    assert [seen["mode"] for seen in known["history"]] == ["testing", "enforce"]
-    assert "status" in (await operator.run("policy", "list", "--failing")).rows[1]
+class TestList:
+    """The policy list."""
+
+    async def test_all(self, around: Surroundings) -> None:
+        """Domains with a policy are listed in order, with what store and memory hold."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        good, other = await listed(daemon)
+        assert (good["domain"], good["mode"], good["id"]) == ("good.test", "enforce", "a")
+        assert (good["mx"], good["fetched_at"]) == (["mx1.good.test"], START)
+        assert (good["asked_at"], good["asked_count"]) == (START, 1)
+        assert (other["domain"], other["mode"]) == ("other.test", "testing")
+
+    async def test_filters(self, around: Surroundings) -> None:
+        """The list contains what matches the filter."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        assert await domains(daemon, PolicyFilter(mode=Mode.TESTING)) == ["other.test"]
+        assert await domains(daemon, PolicyFilter(failing=True)) == ["bad.test", "dark.test"]
+        assert await domains(daemon, PolicyFilter(expiring_in=604_800)) == []
+        around.now += 1
+        assert len(await domains(daemon, PolicyFilter(expiring_in=604_800))) == 2
+
+    async def test_failing_policy(self, around: Surroundings) -> None:
+        """A policy in force whose renewal fails is listed with the failure."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        around.policies[GOOD] = StatusError("503")
+        around.now += 2 * DAY
+        await look_up(daemon, GOOD)
+        await daemon.resolver.renew(GOOD)
+        (entry,) = await listed(daemon, PolicyFilter(failing=True))
+        assert (entry["mode"], entry["failure"]["reason"]) == ("enforce", "503")
+
+    async def test_order(self, around: Surroundings) -> None:
+        """Stored rows and failing states in memory form one list, with each domain once."""
+        around.records[parse_domain("aaa.test")] = DnsFailureError("SERVFAIL")
+        around.records[parse_domain("zzz.test")] = DnsFailureError("SERVFAIL")
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, *ALL, parse_domain("aaa.test"), parse_domain("zzz.test"))
+        for domain in (GOOD, OTHER):
+            around.policies[domain] = StatusError("404")
+            await daemon.control.refresh(domain)
+        failing = await domains(daemon, PolicyFilter(failing=True))
+        assert failing == [
+            "aaa.test",
+            "bad.test",
+            "dark.test",
+            "good.test",
+            "other.test",
+            "zzz.test",
+        ]
+        assert await domains(daemon, PolicyFilter()) == ["good.test", "other.test"]
+
+    async def test_incomplete(self, around: Surroundings) -> None:
+        """If the store cannot be read, the list says that it is not complete."""
+        daemon = ControlledDaemon(around)
+        daemon.not_working.add(Part.STORE_READING)
+        assert "not complete" in (await listed(daemon))[-1]["error"]
+
+    async def test_many_rows(self) -> None:
+        """A list of 100,000 rows holds one page at a time."""
+        store = HugeStore(100_000)
+        daemon = ControlledDaemon(Surroundings(store=store))
+        count = 0
+        async for entry in daemon.control.policies(PolicyFilter()):
+            assert entry["domain"] == f"d{count:06}.test"
+            assert store.read - count <= PAGE
+            count += 1
+        assert count == 100_000
 
 
-async def forgotten(operator: Operator, net: Internet) -> None:
-    """What is forgotten is fetched again by who asks next, and its past is gone."""
-    assert (await operator.run("policy", "forget", "good.test")).code == 0
-    assert (await operator.run("policy", "show", "good.test")).code == 1
-    net.publish("good.test")
-    assert (await operator.run("policy", "refresh", "good.test")).code == 0
-    known = (await operator.run("policy", "show", "good.test", "--json")).json
-    assert [seen["mode"] for seen in known["history"]] == ["enforce"]
+class TestShow:
+    """All that is known of one domain."""
+
+    async def test_policy(self, around: Surroundings) -> None:
+        """The answer has the policy, its times, the number of look-ups, and the history."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        around.publish(GOOD, policy_id="b", mode="none")
+        around.now += HOUR
+        await look_up(daemon, GOOD)
+        await daemon.resolver.renew(GOOD)
+        answer = await daemon.control.show(GOOD)
+        assert (answer["known"], answer["in_force"]) == (True, True)
+        assert (answer["policy"]["mode"], answer["policy"]["id"]) == ("none", "b")
+        assert answer["policy"]["text"].startswith("version: STSv1\n")
+        assert (answer["asked_at"], answer["asked_count"]) == (START + HOUR, 2)
+        assert [seen["id"] for seen in answer["history"]] == ["b", "a"]
+
+    async def test_asked_just_now(self, around: Surroundings) -> None:
+        """Look-ups that are not stored yet count too."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        around.now += 7
+        daemon.resolver.usage.note(GOOD, 2, around.now)
+        answer = await daemon.control.show(GOOD)
+        assert (answer["asked_at"], answer["asked_count"]) == (START + 7, 3)
+
+    async def test_absence(self, around: Surroundings) -> None:
+        """The answer for an absence has its reason."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        answer = await daemon.control.show(parse_domain("bad.test"))
+        assert (answer["known"], answer["in_force"], answer["policy"]) == (True, False, None)
+        assert answer["failure"]["stage"] == "https"
+        assert (answer["backoffs"][0]["id"], answer["history"]) == ("a", [])
+
+    async def test_nothing(self, around: Surroundings) -> None:
+        """For a domain that was never looked up nothing is known, and the network is not asked."""
+        answer = await ControlledDaemon(around).control.show(GOOD)
+        assert answer == {
+            "domain": GOOD,
+            "known": False,
+            "in_force": False,
+            "asked_at": None,
+            "asked_count": 0,
+            "history": [],
+        }
+        assert around.queries.total == 0
+
+    async def test_expired(self, around: Surroundings) -> None:
+        """An expired policy is shown as not in force."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        around.now += 8 * DAY
+        answer = await daemon.control.show(GOOD)
+        assert (answer["known"], answer["in_force"]) == (True, False)
 
 
-async def test_killed_daemon(tmp_path: Path) -> None:
-    """What a daemon that was killed leaves behind hinders neither the next one nor a command."""
-    async with internet(tmp_path) as net, process(tmp_path, net.config(tmp_path)) as served:
-        await served.start()
-        served.signal(signal.SIGKILL)
-        await served.ended()
-        assert (tmp_path / SOCKET).exists()
-        await served.start()
-        assert ControlClient(tmp_path / SOCKET, PATIENCE).ask("GET", "status")["pid"] == served.pid
+class TestRefresh:
+    """An attempt on demand."""
+
+    async def test_fetched(self, around: Surroundings) -> None:
+        """The policy is fetched even if the id has not changed, and is in force from then on."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        around.publish(GOOD, mode="testing")
+        answer = await daemon.control.refresh(GOOD)
+        assert (answer["outcome"], answer["policy"]["mode"]) == ("fetched", "testing")
+        state = await daemon.resolver.look_up(GOOD)
+        assert state
+        assert state.policy
+        assert state.policy.mode is Mode.TESTING
+
+    @pytest.mark.parametrize(
+        ("domain", "outcome"),
+        [("good.test", "fetched"), ("bad.test", "failed"), ("no.test", "no-policy")],
+    )
+    async def test_outcome(self, around: Surroundings, domain: str, outcome: str) -> None:
+        """The outcome is one word for programs, even if the state is not cached."""
+        answer = await ControlledDaemon(around).control.refresh(parse_domain(domain))
+        assert (answer["outcome"], answer["known"]) == (outcome, True)
+
+    async def test_limit_of_attempts(self, around: Surroundings) -> None:
+        """If the limit of attempts is reached, the outcome says so."""
+        answer = await ControlledDaemon(around, attempts=0).control.refresh(GOOD)
+        assert (answer["outcome"], answer["known"], around.queries.total) == ("busy", False, 0)
+
+    async def test_failure_keeps_the_policy(self, around: Surroundings) -> None:
+        """A policy stays in force if its renewal fails; the answer has both."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        around.records[GOOD] = NoRecordError("NXDOMAIN")
+        around.policies[GOOD] = StatusError("404")
+        answer = await daemon.control.refresh(GOOD)
+        assert (answer["outcome"], answer["in_force"], answer["policy"]["id"]) == (
+            "failed",
+            True,
+            "a",
+        )
+
+
+class TestForget:
+    """Removal of a domain."""
+
+    async def test_everywhere(self, around: Surroundings) -> None:
+        """Memory, store and history have nothing left."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        answer = await daemon.control.forget(GOOD)
+        assert answer == {"domain": GOOD, "known": True, "kept_on_file": False}
+        assert not (await daemon.control.show(GOOD))["known"]
+        assert daemon.resolver.entry(GOOD) is None
+        assert await around.store.row(GOOD) is None
+        assert not (await daemon.control.forget(GOOD))["known"]
+
+    async def test_store_that_cannot_be_written(self, around: Surroundings) -> None:
+        """The answer says that a stored policy may come back."""
+        daemon = ControlledDaemon(around)
+        daemon.not_working.add(Part.STORE_WRITING)
+        assert (await daemon.control.forget(GOOD))["kept_on_file"]

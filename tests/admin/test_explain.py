@@ -1,4 +1,4 @@
-"""The steps of a query, as far as they need a Policy Host without a proxy before it."""
+"""The steps of `query`, with a Policy Host that is reached without a proxy."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ async def explained(
     dane_lookup: DaneLookup | str = "no reason",
     rule: DaneRule = STRICT,
 ) -> Explanation:
-    """What is found of good.test."""
+    """Look good.test up."""
     https = {"https": {"allow_private_addresses": private}}
     async with network(NetworkSettings.of(net.settings(folder, https), net.hosts.port)) as (
         dns,
@@ -37,12 +37,12 @@ async def explained(
 
 
 def host(state: HostState, name: str = "mx1.good.test") -> Host:
-    """An MX host in this state."""
+    """An MX host in the given state."""
     return Host(name, state, f"TLSA of _25._tcp.{name}: {state}")
 
 
 def dane_support(mx: MxState, *hosts: Host) -> DaneLookup:
-    """DANE as a literal."""
+    """A DANE look-up with a fixed outcome."""
 
     async def dane_lookup(domain: Domain) -> DaneOutcome:
         return DaneOutcome(mx, f"MX of {domain}: {mx}", hosts, 77)
@@ -51,7 +51,7 @@ def dane_support(mx: MxState, *hosts: Host) -> DaneLookup:
 
 
 async def test_address(net: Internet, tmp_path: Path) -> None:
-    """The Policy Host's own address is told, and the port if it is not 443."""
+    """The text names the address of the Policy Host, and the port if it is not 443."""
     seen = await explained(net, tmp_path)
     lines = list(as_lines(seen))
     url = f"https://mta-sts.good.test:{net.hosts.port}/.well-known/mta-sts.txt"
@@ -61,7 +61,7 @@ async def test_address(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_forbidden_address(net: Internet, tmp_path: Path) -> None:
-    """A private address is the reason, and nothing was connected to."""
+    """A private address is the reason of the failure; no connection is made."""
     seen = await explained(net, tmp_path, private=False)
     assert isinstance(seen.error, ForbiddenAddressError)
     assert as_dict(seen)["error"] == {
@@ -72,7 +72,7 @@ async def test_forbidden_address(net: Internet, tmp_path: Path) -> None:
     }
     assert list(as_lines(seen))[-4:] == [
         "  failure   not a public address: 127.0.0.1 (sts-policy-fetch-error)",
-        "  DANE      not looked at: no reason",
+        "  DANE      not checked: no reason",
         "  Postfix   NOTFOUND",
         "  TLSRPT    NOTFOUND",
     ]
@@ -88,7 +88,7 @@ async def test_no_policy_host(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_steps_not_reached(net: Internet, tmp_path: Path) -> None:
-    """What was not reached is None."""
+    """Steps that were not reached are None."""
     net.vanish(Fault.NXDOMAIN)
     seen = await explained(net, tmp_path)
     assert isinstance(seen.error, NoRecordError)
@@ -146,14 +146,14 @@ USABLE, ABSENT, FAILED = map(host, (HostState.USABLE, HostState.ABSENT, HostStat
 async def test_dane(
     net: Internet, tmp_path: Path, dane_lookup: DaneLookup, rule: DaneRule, verdict: str, reply: str
 ) -> None:
-    """The verdict and its step are told, and what the daemon would answer by it."""
+    """The text has the verdict and the step that decided it; the reply is that of the daemon."""
     seen = await explained(net, tmp_path, dane_lookup=dane_lookup, rule=rule)
     assert f"  DANE      {verdict}" in list(as_lines(seen))
     assert seen.reply == reply
 
 
 async def test_dane_without_a_policy(net: Internet, tmp_path: Path) -> None:
-    """DANE needs no policy; each MX host has its state and its step."""
+    """DANE needs no policy; the text has the state and the step of each MX host."""
     net.vanish(Fault.NXDOMAIN)
     both = USABLE, host(HostState.ABSENT, "mx2.good.test")
     seen = await explained(net, tmp_path, dane_lookup=dane_support(MxState.SECURE, *both))

@@ -1,9 +1,7 @@
-"""What Prometheus is given: by its own parser, and by promtool."""
+"""The text for Prometheus, checked by its own parser and by promtool."""
 
 import os
 import subprocess
-from collections import Counter
-from collections.abc import Mapping
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,21 +18,21 @@ NOTHING = Overview({}, None)
 PID = os.getpid()
 
 
-def scraped(workers: Mapping[int, Snapshot], on_file: Overview = NOTHING) -> dict[str, float]:
-    """What was rendered, by `name{label="value",…}` with sorted labels and no empty ones."""
-    families = text_string_to_metric_families(render(workers, on_file).decode())
+def scraped(snapshot: Snapshot, stored: Overview = NOTHING) -> dict[str, float]:
+    """Rendered values by `name{label="value",…}`, with sorted labels and without empty ones."""
+    families = text_string_to_metric_families(render(snapshot, stored).decode())
     found = {}
     for sample in (sample for family in families for sample in family.samples):
         labels = sorted((name, value) for name, value in sample.labels.items() if value)
-        told = ",".join(f'{name}="{value}"' for name, value in labels)
-        series = f"{sample.name}{{{told}}}"
+        labeled = ",".join(f'{name}="{value}"' for name, value in labels)
+        series = f"{sample.name}{{{labeled}}}" if labeled else sample.name
         assert series not in found
         found[series] = sample.value
     return found
 
 
 def busy() -> Snapshot:
-    """Those of a process that has seen something."""
+    """Counters and gauges that are not 0."""
     counters = Counters()
     counters.answers[Answer.FOUND, Source.MEMORY] = 11
     counters.attempts[Stage.DNS, SUCCESS] = 12
@@ -47,7 +45,7 @@ def busy() -> Snapshot:
     return Snapshot.taken(
         counters,
         PID,
-        failing=Counter([Part.STORE_WRITING]),
+        failing=frozenset([Part.STORE_WRITING]),
         store_failures=17,
         policies_lost=18,
         asked_lost=19,
@@ -63,126 +61,99 @@ def busy() -> Snapshot:
 @pytest.mark.parametrize(
     ("series", "value"),
     [
-        ('lookups_total{answer="found",source="memory",worker="0"}', 11),
-        ('attempts_total{outcome="success",stage="dns",worker="0"}', 12),
-        ('attempts_total{outcome="absent",reason="no-record",stage="dns",worker="0"}', 13),
-        ('attempts_total{outcome="failure",reason="certificate",stage="https",worker="0"}', 14),
-        ('attempts_total{outcome="failure",reason="dns-failure",stage="dane",worker="0"}', 25),
-        ('attempts_total{outcome="success",stage="dane",worker="0"}', 0),
-        ('memory_evictions_total{worker="0"}', 15),
-        ('malformed_requests_total{worker="0"}', 16),
-        ('store_failures_total{worker="0"}', 17),
-        ('store_lost_total{kind="policy",worker="0"}', 18),
-        ('store_lost_total{kind="asked",worker="0"}', 19),
-        ('memory_entries{kind="domain",worker="0"}', 20),
-        ('memory_entries{kind="reply",worker="0"}', 21),
-        ('attempts_under_way{worker="0"}', 22),
-        ('connections{worker="0"}', 23),
-        ('tasks{worker="0"}', 26),
-        ('store_unwritten_policies{worker="0"}', 24),
-        ('working{part="store_writing",worker="0"}', 0),
-        ('working{part="store_reading",worker="0"}', 1),
-        ('working{part="dns",worker="0"}', 1),
+        ('lookups_total{answer="found",source="memory"}', 11),
+        ('attempts_total{outcome="success",stage="dns"}', 12),
+        ('attempts_total{outcome="absent",reason="no-record",stage="dns"}', 13),
+        ('attempts_total{outcome="failure",reason="certificate",stage="https"}', 14),
+        ('attempts_total{outcome="failure",reason="dns-failure",stage="dane"}', 25),
+        ('attempts_total{outcome="success",stage="dane"}', 0),
+        ("memory_evictions_total", 15),
+        ("malformed_requests_total", 16),
+        ("store_failures_total", 17),
+        ('store_lost_total{kind="policy"}', 18),
+        ('store_lost_total{kind="asked"}', 19),
+        ('memory_entries{kind="domain"}', 20),
+        ('memory_entries{kind="reply"}', 21),
+        ("attempts_under_way", 22),
+        ("connections", 23),
+        ("tasks", 26),
+        ("store_unwritten_policies", 24),
+        ('working{part="store_writing"}', 0),
+        ('working{part="store_reading"}', 1),
+        ('working{part="dns"}', 1),
     ],
 )
-def test_figures(series: str, value: float) -> None:
-    """Each figure has its series."""
-    assert scraped({0: busy()})[f"postfix_mta_sts_{series}"] == value
+def test_values(series: str, value: float) -> None:
+    """Each counter and gauge has its series."""
+    assert scraped(busy())[f"postfix_mta_sts_{series}"] == value
 
 
 def test_waits() -> None:
-    """Look-ups that waited are a histogram whose classes hold all below them."""
-    found = scraped({0: busy()})
+    """Waiting times are a histogram with cumulative buckets."""
+    found = scraped(busy())
     name = "postfix_mta_sts_lookup_wait_seconds"
     expected = {"0.001": 1, "0.25": 1, "0.5": 2, "90": 2, "+Inf": 3}
-    assert {le: found[f'{name}_bucket{{le="{le}",worker="0"}}'] for le in expected} == expected
-    assert found[f'{name}_count{{worker="0"}}'] == 3
-    assert found[f'{name}_sum{{worker="0"}}'] == pytest.approx(200.3002)
+    assert {le: found[f'{name}_bucket{{le="{le}"}}'] for le in expected} == expected
+    assert found[f"{name}_count"] == 3
+    assert found[f"{name}_sum"] == pytest.approx(200.3002)
 
 
-def test_from_the_beginning() -> None:
-    """A process that has done nothing has all its series: the first event is an increase."""
-    new, old = (
-        set(scraped({0: snapshot})) for snapshot in (Snapshot(pids=frozenset([PID])), busy())
-    )
+def test_series_at_the_start() -> None:
+    """All series exist at the start, so that the first event is an increase."""
+    new, old = (set(scraped(snapshot)) for snapshot in (Snapshot(pid=PID), busy()))
     assert new == old
     assert sum(series.startswith("postfix_mta_sts_lookups_total{") for series in new) == 12
 
 
 def test_reasons_are_codes() -> None:
-    """Every reason is the code of an error, so that nothing from the network can be one."""
+    """Every reason is an error code, so nothing from the network can become a label value."""
 
     def codes(root: type[MtaStsError]) -> set[str]:
         return {root.__dict__.get("code", "")}.union(*map(codes, root.__subclasses__()))
 
-    families = text_string_to_metric_families(render({0: busy()}, NOTHING).decode())
+    families = text_string_to_metric_families(render(busy(), NOTHING).decode())
     samples = [sample for family in families for sample in family.samples]
     reasons = {sample.labels["reason"] for sample in samples if "reason" in sample.labels}
     assert reasons <= codes(MtaStsError)
     assert "timeout" in reasons
 
 
-def test_workers() -> None:
-    """Each worker has its series, and what they share is there once."""
-    found = scraped({0: busy(), 3: busy()}, Overview({Mode.ENFORCE: 5}, 1e9))
-    for worker in "03":
-        series = (
-            f'postfix_mta_sts_lookups_total{{answer="found",source="memory",worker="{worker}"}}'
-        )
-        assert found[series] == 11
-        assert found[f'process_resident_memory_bytes{{worker="{worker}"}}'] > 0
-    assert found['postfix_mta_sts_policies{mode="enforce"}'] == 5
+def test_process() -> None:
+    """The process has the metrics that Prometheus clients agree on."""
+    assert scraped(busy())["process_resident_memory_bytes"] > 0
 
 
-def test_order() -> None:
-    """Whichever worker is asked, the text is in the same order."""
-    text = render({2: busy(), 0: busy(), 1: busy()}, NOTHING).decode()
-    connections = [line for line in text.splitlines() if line.startswith("postfix_mta_sts_conn")]
-    assert connections == [f'postfix_mta_sts_connections{{worker="{n}"}} 23.0' for n in range(3)]
-
-
-def test_on_file() -> None:
-    """Policies by mode, and when the one that is unrefreshed for longest was fetched."""
-    found = scraped({0: busy()}, Overview({Mode.ENFORCE: 5, Mode.NONE: 1}, 1234567890.5))
+def test_stored() -> None:
+    """Stored policies by mode, and the fetch time of the one that is due first."""
+    found = scraped(busy(), Overview({Mode.ENFORCE: 5, Mode.NONE: 1}, 1234567890.5))
     expected = {"enforce": 5, "testing": 0, "none": 1}
     for mode, number in expected.items():
         assert found[f'postfix_mta_sts_policies{{mode="{mode}"}}'] == number
-    assert found["postfix_mta_sts_oldest_fetch_timestamp_seconds{}"] == 1234567890.5
+    assert found["postfix_mta_sts_oldest_fetch_timestamp_seconds"] == 1234567890.5
 
 
 def test_no_policy() -> None:
-    """Where nothing is on file, nothing is the oldest."""
-    assert not any("oldest" in series for series in scraped({0: busy()}))
+    """Without a stored policy there is no oldest one."""
+    assert not any("oldest" in series for series in scraped(busy()))
 
 
 def test_build() -> None:
-    """Which version runs."""
-    (series,) = (name for name in scraped({0: busy()}) if "build_info" in name)
+    """The version of the daemon."""
+    (series,) = (name for name in scraped(busy()) if "build_info" in name)
     assert f'version="{__version__}"' in series
 
 
-def test_a_process_that_is_gone() -> None:
-    """A worker that died since it gave its figures has no process any more, and all else stands."""
-    with subprocess.Popen(["true"]) as gone:
-        pass
-    snapshot = Snapshot(pids=frozenset([gone.pid]))
-    found = scraped({0: busy(), 1: snapshot})
-    assert 'postfix_mta_sts_connections{worker="1"}' in found
-    assert 'process_open_fds{worker="0"}' in found
-    assert 'process_open_fds{worker="1"}' not in found
-
-
 def test_content_type() -> None:
-    """The text is announced as what every Prometheus reads."""
+    """The media type is one that every version of Prometheus reads."""
     assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_promtool() -> None:
-    """Prometheus' own judge of names, units and help has nothing to say."""
-    judged = subprocess.run(
+    """Promtool has no objection to names, units and help texts."""
+    checked = subprocess.run(
         [program("promtool"), "check", "metrics"],
-        input=render({0: busy(), 1: busy()}, Overview({}, 1e9)),
+        input=render(busy(), Overview({}, 1e9)),
         capture_output=True,
         check=False,
     )
-    assert (judged.returncode, judged.stdout, judged.stderr) == (0, b"", b"")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

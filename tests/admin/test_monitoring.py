@@ -2,26 +2,27 @@
 
 import asyncio
 import json
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from postfix_mta_sts import __version__
 from postfix_mta_sts.admin.client import ControlClient
-from postfix_mta_sts.admin.http import Asked, Reply
-from postfix_mta_sts.admin.monitoring import routes
+from postfix_mta_sts.admin.http import Request, Response
+from postfix_mta_sts.admin.monitoring import readiness, routes
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Overview
 from tests.support.daemons import daemon
 from tests.support.internet import internet
 
-WELL = Snapshot(pids=frozenset([101]), connections=3)
-ILL = Snapshot(pids=frozenset([101]), connections=3, failing=Counter([Part.DNS]))
+WORKING = Snapshot(pid=101, connections=3)
+FAILING = Snapshot(pid=101, failing=frozenset([Part.DNS]))
 
 
-async def get(path: str, numbers: Snapshot) -> Reply:
-    """What is answered to GET of a path."""
+async def get(path: str, numbers: Snapshot) -> Response:
+    """GET a path of a daemon with these counters and gauges."""
 
     async def snapshot() -> Snapshot:
         return numbers
@@ -29,43 +30,70 @@ async def get(path: str, numbers: Snapshot) -> Reply:
     async def overview() -> Overview:
         return Overview({Mode.ENFORCE: 5}, None)
 
-    (route,) = (r for r in routes(snapshot, overview) if r.match(path) is not None)
+    (route,) = (route for route in routes(snapshot, overview) if route.path == path)
     assert route.method == "GET"
-    return await route.answer(Asked({}, {}))
+    return await route.answer(Request({}, {}))
+
+
+def parsed(response: Response) -> dict[str, Any]:
+    """The JSON object of a response."""
+    assert response.content_type == "application/json"
+    assert isinstance(response.body, bytes)
+    return dict(json.loads(response.body))
 
 
 async def test_metrics() -> None:
-    """Counters and the store are rendered for Prometheus."""
-    reply = await get("/metrics", ILL)
-    assert reply.status == 200
-    assert reply.content_type.startswith("text/plain; version=")
-    assert isinstance(reply.body, bytes)
-    lines = reply.body.decode().splitlines()
-    assert 'postfix_mta_sts_connections{worker="0"} 3.0' in lines
-    assert 'postfix_mta_sts_working{part="dns",worker="0"} 0.0' in lines
+    """Counters, gauges and the numbers of the store are rendered for Prometheus."""
+    response = await get("/metrics", FAILING)
+    assert response.status == 200
+    assert response.content_type.startswith("text/plain; version=")
+    assert isinstance(response.body, bytes)
+    lines = response.body.decode().splitlines()
+    assert "postfix_mta_sts_connections 0.0" in lines
+    assert 'postfix_mta_sts_working{part="dns"} 0.0' in lines
     assert 'postfix_mta_sts_policies{mode="enforce"} 5.0' in lines
 
 
 @pytest.mark.parametrize(
     ("path", "numbers", "status"),
     [
-        ("/healthz", WELL, 200),
-        ("/healthz", ILL, 200),
-        ("/readyz", WELL, 200),
-        ("/readyz", ILL, 503),
+        ("/healthz", WORKING, 200),
+        ("/healthz", FAILING, 200),
+        ("/readyz", WORKING, 200),
+        ("/readyz", FAILING, 503),
     ],
 )
-async def test_health(path: str, numbers: Snapshot, status: int) -> None:
-    """A daemon that answers is alive; it is ready, or else 503, only if all its parts work."""
-    reply = await get(path, numbers)
-    assert reply.status == status
-    assert reply.content_type == "application/json"
-    assert isinstance(reply.body, bytes)
-    assert json.loads(reply.body)["ok"] is (status == 200)
+async def test_status(path: str, numbers: Snapshot, status: int) -> None:
+    """/healthz is 200 whenever the daemon answers; /readyz is 503 while a part fails."""
+    response = await get(path, numbers)
+    assert response.status == status
+    assert parsed(response)["ok"] is (status == 200)
 
 
-async def test_a_daemon_that_was_asked(tmp_path: Path) -> None:
-    """What Postfix asked, and what it took to answer, is what is scraped then."""
+async def test_alive() -> None:
+    """/healthz names the version of the daemon."""
+    assert parsed(await get("/healthz", WORKING)) == {"ok": True, "version": __version__}
+
+
+def test_ready() -> None:
+    """If everything works, each check says so."""
+    assert parsed(readiness(WORKING))["checks"] == {
+        name: {"ok": True, "says": "ok"} for name in ("dns", "store_reading", "store_writing")
+    }
+
+
+@pytest.mark.parametrize("part", Part)
+def test_a_part_fails(part: Part) -> None:
+    """One failing part makes the daemon not ready; its check says what that means."""
+    response = readiness(Snapshot(pid=1, failing=frozenset([part])))
+    assert response.status == 503
+    checks = parsed(response)["checks"]
+    assert [name for name, check in checks.items() if not check["ok"]] == [part]
+    assert len(checks[part]["says"]) > len("ok")
+
+
+async def test_running_daemon(tmp_path: Path) -> None:
+    """A scrape counts the look-ups that Postfix has made, and the attempts for them."""
     path = tmp_path / "metrics"
     changes = {"metrics": {"listen": f"unix:{path}"}}
     async with internet(tmp_path) as net:
@@ -77,15 +105,15 @@ async def test_a_daemon_that_was_asked(tmp_path: Path) -> None:
             health = await asyncio.to_thread(ControlClient(path).ask, "GET", "readyz")
     assert health["ok"]
     for line in (
-        'lookups_total{answer="found",source="network",worker="0"} 1.0',
-        'lookups_total{answer="found",source="memory",worker="0"} 1.0',
-        'lookups_total{answer="not_found",source="network",worker="0"} 1.0',
-        'lookups_total{answer="not_found",source="none",worker="0"} 1.0',
-        'lookup_wait_seconds_count{worker="0"} 2.0',
-        'attempts_total{outcome="success",reason="",stage="dns",worker="0"} 1.0',
-        'attempts_total{outcome="absent",reason="no-record",stage="dns",worker="0"} 1.0',
-        'attempts_total{outcome="success",reason="",stage="https",worker="0"} 1.0',
-        'memory_entries{kind="domain",worker="0"} 2.0',
+        'lookups_total{answer="found",source="network"} 1.0',
+        'lookups_total{answer="found",source="memory"} 1.0',
+        'lookups_total{answer="not_found",source="network"} 1.0',
+        'lookups_total{answer="not_found",source="none"} 1.0',
+        "lookup_wait_seconds_count 2.0",
+        'attempts_total{outcome="success",reason="",stage="dns"} 1.0',
+        'attempts_total{outcome="absent",reason="no-record",stage="dns"} 1.0',
+        'attempts_total{outcome="success",reason="",stage="https"} 1.0',
+        'memory_entries{kind="domain"} 2.0',
         'policies{mode="enforce"} 1.0',
     ):
         assert f"postfix_mta_sts_{line}" in text.decode().splitlines()

@@ -1,14 +1,14 @@
-"""What is known as plain data, and how the data of several processes becomes one."""
+"""What the daemon knows, as plain data for JSON."""
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from postfix_mta_sts.admin import serialize
-from postfix_mta_sts.admin.types import JsonObject, PolicyFilter
+from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import (
@@ -23,7 +23,7 @@ from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Backoff, State, after_di
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.stats import Answer, Part, Snapshot, Source, Stage
-from postfix_mta_sts.store import HistoryEntry, Overview, Row
+from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 from postfix_mta_sts.values import replace
 from tests.support.states import STATES, WEEK, a_state
 
@@ -38,46 +38,42 @@ def failed(error: MtaStsError, state: State | None = None, at: float = NOW) -> S
     return after_fault(state, error, at)
 
 
-def entry(state: State, asked_at: float | None = None) -> JsonObject:
-    """What a list says of a state; with a time, as the file has it."""
-    if asked_at is None:
-        return serialize.of_entry(GOOD, state)
-    return serialize.of_row(Row(GOOD, state, asked_at, 7))
-
-
-def merged(*entries: JsonObject, now: float = NOW) -> JsonObject:
-    """What they come to."""
-    return serialize.merged(entries, now, IDLE)
+def entry(
+    stored: State | None = None, failing: State | None = None, asked_at: float = 0.0
+) -> dict[str, Any]:
+    """An entry of the policy list, from a stored state and a failing one in memory."""
+    row = Row(GOOD, stored, asked_at, 7) if stored else None
+    return serialize.entry_to_json(GOOD, row, failing, NOW, IDLE)
 
 
 class TestStates:
-    """What a state says."""
+    """States as JSON."""
 
     @given(STATES)
     def test_json(self, state: State) -> None:
-        """All of it has a form in JSON, whatever a Policy Host has written."""
-        said = serialize.of_state(state)
-        assert json.loads(json.dumps(said)) == said
+        """Every state can be written as JSON, whatever a Policy Host has sent."""
+        got = serialize.state_to_json(state)
+        assert json.loads(json.dumps(got)) == got
         assert state.policy
-        assert said["policy"]["text"] == state.policy.text
+        assert got["policy"]["text"] == state.policy.text
 
     def test_policy(self) -> None:
-        """A policy is what it declares, and the id under which it was fetched; times are whole."""
-        said = serialize.of_state(a_state(fetched_at=1000.4, refetch_at=2000.6))
-        assert said["policy"]["id"] == "id1"
-        assert said["policy"]["mode"] == "enforce"
-        assert said["policy"]["mx"] == ["mx.good.test"]
-        assert (said["fetched_at"], said["refetch_at"]) == (1000, 2001)
-        assert said["expires_at"] == 1000 + WEEK
-        assert said["failure"] is None
+        """A policy has its fields and its id; times are whole seconds."""
+        got = serialize.state_to_json(a_state(fetched_at=1000.4, refetch_at=2000.6))
+        assert got["policy"]["id"] == "id1"
+        assert got["policy"]["mode"] == "enforce"
+        assert got["policy"]["mx"] == ["mx.good.test"]
+        assert (got["fetched_at"], got["refetch_at"]) == (1000, 2001)
+        assert got["expires_at"] == 1000 + WEEK
+        assert got["failure"] is None
 
     def test_absence(self) -> None:
-        """An absence has no policy, and its reason."""
+        """An absence has a reason and no policy."""
         absent = after_discovery(None, NoRecordError("NXDOMAIN"), NOW)
         assert isinstance(absent, State)
-        said = serialize.of_state(absent)
-        assert said["policy"] is None
-        assert said["failure"] == {
+        got = serialize.state_to_json(absent)
+        assert got["policy"] is None
+        assert got["failure"] == {
             "code": "no-record",
             "stage": "dns",
             "result": "sts-policy-fetch-error",
@@ -95,21 +91,23 @@ class TestStates:
         ],
     )
     def test_stage(self, error: MtaStsError, stage: str) -> None:
-        """A failure names the step in which it came up."""
-        assert serialize.of_state(failed(error))["failure"]["stage"] == stage
+        """A failure names the stage in which it occurred."""
+        assert serialize.state_to_json(failed(error))["failure"]["stage"] == stage
 
     def test_backoffs(self) -> None:
-        """An id that waits is named."""
+        """A back-off names its policy id."""
         state = replace(a_state(), backoffs=(Backoff(PolicyId("b"), 3, 99.6),))
-        assert serialize.of_state(state)["backoffs"] == [{"id": "b", "count": 3, "until": 100}]
+        assert serialize.state_to_json(state)["backoffs"] == [{"id": "b", "count": 3, "until": 100}]
 
     def test_dane(self) -> None:
-        """A verdict is its kind, the step that gave it and each MX host's; times are whole."""
+        """A verdict has its kind, its step and those of each MX host; times are whole seconds."""
         hosts = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found"), MX2
         found = after_verdict(None, DaneOutcome(MxState.SECURE, "MX", hosts, 7200), 1000.4)
         unanswered = DaneOutcome(MxState.FAILED, "no answer")
-        said = serialize.of_state(replace(a_state(), dane=after_verdict(found, unanswered, 1001.0)))
-        assert said["dane"] == {
+        got = serialize.state_to_json(
+            replace(a_state(), dane=after_verdict(found, unanswered, 1001.0))
+        )
+        assert got["dane"] == {
             "kind": "some",
             "reason": "TLSA: NXDOMAIN",
             "hosts": [
@@ -121,11 +119,11 @@ class TestStates:
             "until": 8200,
             "failure": "no answer",
         }
-        assert json.loads(json.dumps(said)) == said
-        assert serialize.of_state(a_state())["dane"] is None
+        assert json.loads(json.dumps(got)) == got
+        assert serialize.state_to_json(a_state())["dane"] is None
 
     def test_fails(self) -> None:
-        """To have no policy is no failure; to have lost the record of one is, and all else."""
+        """A domain without a policy does not fail; a policy whose record is gone does."""
         kept = a_state(fetched_at=NOW)
         assert not serialize.fails(kept)
         assert not serialize.fails(failed(NoRecordError("NXDOMAIN")))
@@ -134,12 +132,12 @@ class TestStates:
 
 
 class TestNumbers:
-    """What figures say."""
+    """Counters, gauges and numbers of the store as JSON."""
 
-    def test_figures(self) -> None:
-        """Look-ups stand by answer and by source; what needed no look-up is no part of the rate."""
+    def test_snapshot(self) -> None:
+        """Look-ups are grouped by answer and source; the rate leaves out those of source `none`."""
         snapshot = Snapshot(
-            pids=frozenset([1]),
+            pid=1,
             answers=Counter(
                 {
                     (Answer.FOUND, Source.MEMORY): 6,
@@ -148,94 +146,120 @@ class TestNumbers:
                 }
             ),
             attempts=Counter({(Stage.DNS, "success"): 3, (Stage.HTTPS, "status"): 1}),
-            failing=Counter({Part.DNS: 1, Part.STORE_READING: 0}),
+            failing=frozenset([Part.DNS]),
         )
-        said = serialize.of_figures(snapshot)
-        assert said["lookups"]["by_answer"] == {"found": 6, "not_found": 7, "try_again": 0}
-        assert said["lookups"]["by_source"] == {"memory": 6, "store": 0, "network": 2, "none": 5}
-        assert said["lookups"]["from_memory"] == 0.75
-        assert said["attempts"]["ended"] == {"dns": {"success": 3}, "https": {"status": 1}}
-        assert said["not_working"] == ["dns"]
-        assert json.loads(json.dumps(said)) == said
+        got = serialize.snapshot_to_json(snapshot)
+        assert got["lookups"]["by_answer"] == {"found": 6, "not_found": 7, "try_again": 0}
+        assert got["lookups"]["by_source"] == {"memory": 6, "store": 0, "network": 2, "none": 5}
+        assert got["lookups"]["from_memory"] == 0.75
+        assert got["attempts"]["ended"] == {"dns": {"success": 3}, "https": {"status": 1}}
+        assert got["not_working"] == ["dns"]
+        assert json.loads(json.dumps(got)) == got
 
     def test_no_look_ups_yet(self) -> None:
-        """Of nothing there is no share."""
-        assert serialize.of_figures(Snapshot(pids=frozenset()))["lookups"]["from_memory"] is None
+        """Without look-ups there is no rate."""
+        assert serialize.snapshot_to_json(Snapshot(pid=1))["lookups"]["from_memory"] is None
 
     def test_overview(self) -> None:
-        """Each mode has its number, also nothing."""
+        """Each mode has its number, even if it is 0."""
         by_mode = {Mode.ENFORCE: 0, Mode.TESTING: 2, Mode.NONE: 0}
-        assert serialize.of_overview(Overview(by_mode, 1.5)) == {
+        assert serialize.overview_to_json(Overview(by_mode, 1.5)) == {
             "by_mode": {"enforce": 0, "testing": 2, "none": 0},
             "oldest_fetched_at": 2,
         }
-        assert serialize.of_overview(Overview(by_mode, None))["oldest_fetched_at"] is None
+        assert serialize.overview_to_json(Overview(by_mode, None))["oldest_fetched_at"] is None
 
     def test_history(self) -> None:
-        """What was accepted, from when to when it was seen."""
+        """The history has each accepted policy and the times it was seen."""
         seen = HistoryEntry(PolicyId("a"), Mode.NONE, ("mx.test",), 1.2, 2.7)
         expected = {"id": "a", "mode": "none", "mx": ["mx.test"], "seen_from": 1, "seen_to": 3}
-        assert serialize.of_history([seen]) == [expected]
+        assert serialize.history_to_json([seen]) == [expected]
 
 
 class TestBest:
-    """Which of several states of a domain is told."""
+    """Which of several states of a domain is reported."""
 
     def test_nothing(self) -> None:
-        """Of nothing there is no best."""
+        """Without a state there is no best one."""
         assert serialize.best([], NOW) is None
 
     def test_policy_in_force(self) -> None:
-        """A policy in force goes before an absence found later; an expired one does not."""
-        absence = serialize.of_state(failed(StatusError("404"), at=NOW))
-        kept = serialize.of_state(a_state(fetched_at=NOW - DAY))
-        gone = serialize.of_state(a_state(fetched_at=NOW - 8 * DAY))
+        """A policy in force comes before an absence found later; an expired policy does not."""
+        absence = failed(StatusError("404"), at=NOW)
+        kept = a_state(fetched_at=NOW - DAY)
+        gone = a_state(fetched_at=NOW - 8 * DAY)
         assert serialize.best([absence, kept, gone], NOW) is kept
         assert serialize.best([gone, absence], NOW) is absence
 
     def test_newest(self) -> None:
-        """Of two policies the one that was fetched later; of the same, what was checked later."""
-        old = serialize.of_state(a_state(fetched_at=NOW - DAY))
-        new = serialize.of_state(a_state(fetched_at=NOW - HOUR))
-        checked = serialize.of_state(failed(StatusError("404"), a_state(fetched_at=NOW - HOUR)))
+        """Of two policies in force, the one fetched later; of the same one, checked later."""
+        old = a_state(fetched_at=NOW - DAY)
+        new = a_state(fetched_at=NOW - HOUR)
+        checked = failed(StatusError("404"), a_state(fetched_at=NOW - HOUR))
         assert serialize.best([new, old], NOW) is new
         assert serialize.best([new, checked, old], NOW) is checked
 
 
-class TestMerged:
-    """What file and memories say of one domain."""
+class TestUsage:
+    """When a domain was last asked for, and how often."""
 
-    def test_file_alone(self) -> None:
-        """What nobody has in memory is as it is on file."""
-        got = merged(entry(a_state(fetched_at=NOW, refetch_at=NOW + DAY), asked_at=NOW - 5))
+    ROW = Row(GOOD, a_state(), 100.4, 7)
+
+    @pytest.mark.parametrize(
+        ("row", "asked", "at", "count"),
+        [
+            (None, None, None, 0),
+            (ROW, None, 100, 7),
+            (None, LastAsked(200.0, 2), 200, 2),
+            (ROW, LastAsked(200.0, 2), 200, 9),
+            (ROW, LastAsked(50.0, 2), 100, 9),
+            (Row(GOOD, a_state(), 0.0), None, None, 0),
+        ],
+    )
+    def test_usage(
+        self, row: Row | None, asked: LastAsked | None, at: int | None, count: int
+    ) -> None:
+        """Stored counts and those that are not stored yet are added; the later time counts."""
+        assert serialize.usage_to_json(row, asked) == {"asked_at": at, "asked_count": count}
+
+
+class TestEntry:
+    """An entry of the policy list."""
+
+    def test_stored(self) -> None:
+        """A domain that is not in memory is listed as it is stored."""
+        got = entry(a_state(fetched_at=NOW, refetch_at=NOW + DAY), asked_at=NOW - 5)
+        assert (got["domain"], got["mode"], got["mx"]) == (GOOD, "enforce", ["mx.good.test"])
         assert (got["asked_at"], got["asked_count"]) == (round(NOW - 5), 7)
         assert (got["failure"], got["overdue"]) == (None, False)
+        assert json.loads(json.dumps(got)) == got
+
+    def test_in_memory(self) -> None:
+        """A domain that is not stored is listed without the time it was last asked for."""
+        got = entry(None, failed(StatusError("404")))
+        assert (got["mode"], got["id"], got["mx"]) == (None, None, [])
+        assert (got["asked_at"], got["asked_count"], got["overdue"]) == (None, None, False)
+        assert got["failure"]["code"] == "status"
 
     def test_failure_in_memory(self) -> None:
-        """A failure is what the process says that checked last; the rest is on file."""
+        """The failure comes from memory, the rest from the store."""
         kept = a_state(fetched_at=NOW - DAY)
-        earlier = entry(failed(StatusError("404"), kept, NOW - 60))
-        later = entry(failed(UnreachableError("refused"), kept, NOW - 30))
-        got = merged(earlier, entry(kept, asked_at=NOW - 5), later)
-        assert got["failure"]["code"] == "unreachable"
-        assert got["asked_count"] == 7
+        got = entry(kept, failed(UnreachableError("refused"), kept, NOW - 30), NOW - 5)
+        assert (got["failure"]["code"], got["mode"]) == ("unreachable", "enforce")
+        assert (got["asked_at"], got["asked_count"]) == (round(NOW - 5), 7)
+
+    def test_last_failure(self) -> None:
+        """Of two failures the last one counts."""
+        kept = a_state(fetched_at=NOW - DAY)
+        earlier = failed(StatusError("404"), kept, NOW - 60)
+        later = failed(UnreachableError("refused"), kept, NOW - 30)
+        assert entry(earlier, later)["failure"]["code"] == "unreachable"
+        assert entry(later, earlier)["failure"]["code"] == "unreachable"
 
     def test_failure_that_is_over(self) -> None:
-        """A failure before the policy was fetched, by another process, is none any more."""
-        before = entry(failed(StatusError("404"), a_state(fetched_at=NOW - DAY), NOW - 60))
-        assert merged(before, entry(a_state(fetched_at=NOW), asked_at=NOW))["failure"] is None
-
-    @given(st.permutations(range(4)))
-    def test_order(self, order: list[int]) -> None:
-        """It does not matter who speaks first."""
-        kept = a_state(fetched_at=NOW - DAY)
-        said = [
-            entry(kept, asked_at=NOW - 5),
-            entry(failed(StatusError("404"), kept, NOW - 60)),
-            entry(failed(UnreachableError("refused"), kept, NOW - 30)),
-            entry(failed(StatusError("500"))),
-        ]
-        assert merged(*(said[n] for n in order)) == merged(*said)
+        """A failure before the stored policy was fetched does not count."""
+        before = failed(StatusError("404"), a_state(fetched_at=NOW - DAY), NOW - 60)
+        assert entry(a_state(fetched_at=NOW), before, NOW)["failure"] is None
 
     @pytest.mark.parametrize(
         ("refetch_at", "asked_at", "overdue"),
@@ -246,18 +270,18 @@ class TestMerged:
         ],
     )
     def test_overdue(self, refetch_at: float, asked_at: float, *, overdue: bool) -> None:
-        """What is in use, and was to be fetched again longer ago than any backoff, is overdue."""
+        """A policy in use is overdue once it has been due for longer than any back-off."""
         state = a_state(fetched_at=NOW - DAY, refetch_at=refetch_at)
-        assert merged(entry(state, asked_at=asked_at))["overdue"] is overdue
+        assert entry(state, asked_at=asked_at)["overdue"] is overdue
 
 
 class TestFits:
-    """Which entries are listed."""
+    """Which entries match a filter."""
 
-    KEPT = merged(entry(a_state(fetched_at=NOW, refetch_at=NOW + DAY), asked_at=NOW))
-    FAILING = merged(entry(failed(StatusError("404"), a_state(fetched_at=NOW))))
-    ABSENT = merged(entry(failed(StatusError("404"))))
-    EXPIRED = merged(entry(a_state(fetched_at=NOW - 8 * DAY), asked_at=NOW))
+    KEPT = entry(a_state(fetched_at=NOW, refetch_at=NOW + DAY), asked_at=NOW)
+    FAILING = entry(None, failed(StatusError("404"), a_state(fetched_at=NOW)))
+    ABSENT = entry(None, failed(StatusError("404")))
+    EXPIRED = entry(a_state(fetched_at=NOW - 8 * DAY), asked_at=NOW)
 
     @pytest.mark.parametrize(
         ("wanted", "listed"),
@@ -272,12 +296,12 @@ class TestFits:
         ],
     )
     def test_fits(self, wanted: PolicyFilter, listed: list[JsonObject]) -> None:
-        """All that is said must fit; an absence is listed only as a failure, an end never."""
+        """Every condition must match. Absences are listed only as failures, expired ones never."""
         entries = [self.KEPT, self.FAILING, self.ABSENT, self.EXPIRED]
         assert [e for e in entries if serialize.fits(e, wanted, NOW)] == listed
 
     def test_overdue(self) -> None:
-        """What is overdue fails, though no process knows why."""
+        """An overdue policy is failing, even if the reason is unknown."""
         state = a_state(fetched_at=NOW - DAY, refetch_at=NOW - 2 * HOUR)
-        got = merged(entry(state, asked_at=NOW))
+        got = entry(state, asked_at=NOW)
         assert serialize.fits(got, PolicyFilter(failing=True), NOW)

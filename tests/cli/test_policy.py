@@ -13,7 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.stats import Part
-from tests.support.control import Operator, Worker
+from tests.support.control import ControlledDaemon, Operator
 from tests.support.surroundings import GOOD, Surroundings, policy
 
 BAD = parse_domain("bad.test")
@@ -21,7 +21,7 @@ EVIL = parse_domain("evil.test")
 
 
 @pytest.fixture
-async def worker() -> Worker:
+async def worker() -> ControlledDaemon:
     """A daemon that knows four domains."""
     around = Surroundings()
     around.now = time.time()
@@ -31,7 +31,7 @@ async def worker() -> Worker:
     around.policies[EVIL] = parse_policy(text.encode())
     around.publish(BAD)
     around.policies[BAD] = StatusError("404 Not Found")
-    worker = Worker(around)
+    worker = ControlledDaemon(around)
     for domain in (GOOD, EVIL, BAD, parse_domain("no.test")):
         await worker.resolver.look_up(domain)
     await around.store.touch(worker.resolver.usage.take())
@@ -40,7 +40,7 @@ async def worker() -> Worker:
 
 @pytest.fixture
 async def operator(
-    worker: Worker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> AsyncIterator[Operator]:
     """Runs commands against the daemon."""
     async with worker.controlled(tmp_path) as path:
@@ -90,7 +90,7 @@ class TestList:
         assert done.rows[1][0] == "bad.test"
         assert done.rows[1][-1] == "status"
 
-    async def test_long_list(self, worker: Worker, operator: Operator) -> None:
+    async def test_long_list(self, worker: ControlledDaemon, operator: Operator) -> None:
         """A list of several pages has one header, and every row."""
         for n in range(1_200):
             worker.around.publish(domain := parse_domain(f"d{n:04}.test"))
@@ -99,7 +99,7 @@ class TestList:
         domains = [row[0] for row in done.rows]
         assert domains == ["DOMAIN", *(f"d{n:04}.test" for n in range(1_200)), "good.test"]
 
-    async def test_incomplete(self, worker: Worker, operator: Operator) -> None:
+    async def test_incomplete(self, worker: ControlledDaemon, operator: Operator) -> None:
         """An incomplete list is an error."""
         worker.not_working.add(Part.STORE_READING)
         done = await operator.run("policy", "list")
@@ -151,7 +151,7 @@ class TestShow:
         assert "failure status (https): 404 Not Found" in text
         assert any(line.startswith("back-off next attempt for id a in ") for line in text)
 
-    async def test_dane(self, worker: Worker, operator: Operator) -> None:
+    async def test_dane(self, worker: ControlledDaemon, operator: Operator) -> None:
         """The DANE verdict, each MX host, and the error of the last look-up are shown."""
         host = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found, signed, 1 usable")
         found = DaneOutcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
@@ -170,7 +170,7 @@ class TestShow:
         assert (lifetime[0], lifetime[3:5]) == ("found", ["valid", "until"])
         assert failure == ["last", "look-up", "failed:", "no", "answer"]
 
-    async def test_expired(self, worker: Worker, operator: Operator) -> None:
+    async def test_expired(self, worker: ControlledDaemon, operator: Operator) -> None:
         """An expired policy is marked as expired."""
         worker.around.now += 8 * 86_400
         done = await operator.run("policy", "show", "good.test")
@@ -191,7 +191,7 @@ class TestShow:
 class TestRefresh:
     """`policy refresh DOMAIN`."""
 
-    async def test_fetched(self, worker: Worker, operator: Operator) -> None:
+    async def test_fetched(self, worker: ControlledDaemon, operator: Operator) -> None:
         """The policy is fetched before it is due; exit code 0."""
         worker.around.publish(GOOD, mode="none")
         done = await operator.run("policy", "refresh", "good.test")
@@ -210,7 +210,7 @@ class TestRefresh:
         assert (done.code, done.out.splitlines()[-1]) == (2, "no policy fetched")
         assert "404 Not Found" in done.out
 
-    async def test_failed_with_a_policy(self, worker: Worker, operator: Operator) -> None:
+    async def test_failed_with_a_policy(self, worker: ControlledDaemon, operator: Operator) -> None:
         """If the fetch fails, the last line says that the stored policy stays in force."""
         worker.around.records[GOOD] = NoRecordError("NXDOMAIN")
         worker.around.policies[GOOD] = StatusError("503")
@@ -229,7 +229,7 @@ class TestForget:
         done = await operator.run("policy", "forget", "good.test")
         assert (done.code, done.out) == (1, "good.test: was not known\n")
 
-    async def test_unwritable_store(self, worker: Worker, operator: Operator) -> None:
+    async def test_unwritable_store(self, worker: ControlledDaemon, operator: Operator) -> None:
         """A domain that stays in the store is not called forgotten."""
         worker.not_working.add(Part.STORE_WRITING)
         done = await operator.run("policy", "forget", "good.test")

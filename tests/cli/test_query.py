@@ -88,7 +88,7 @@ async def test_no_record(commands: Commands, net: Internet, tmp_path: Path) -> N
     assert done.lines == [
         "other.test",
         "  none      NXDOMAIN",
-        "  DANE      not looked at: dane.mode is off",
+        "  DANE      not checked: dane.mode is off",
         "  Postfix   NOTFOUND",
         "  TLSRPT    NOTFOUND",
     ]
@@ -109,7 +109,7 @@ async def test_dane(commands: Commands, net: Internet, tmp_path: Path) -> None:
     done = await asyncio.to_thread(commands.run, "query", "good.test", "--config", config)
     (dane,) = done.steps("DANE")
     not_validating = f"does not validate: name server {net.dns.address}"
-    assert dane.startswith(f"not looked at: {not_validating}; have a resolver that validates")
+    assert dane.startswith(f"not checked: {not_validating}; run a validating resolver")
     assert done.steps("Postfix") == ["OK secure match=mx1.good.test servername=hostname"]
     assert done.code == 0
 

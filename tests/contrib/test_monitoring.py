@@ -1,4 +1,4 @@
-"""The alert rules, the dashboard and their page say what the daemon really shows."""
+"""Alert rules, dashboard and docs/metrics.md use the metrics that the daemon really has."""
 
 import json
 import os
@@ -29,39 +29,39 @@ PAGE = (ROOT / "docs/metrics.md").read_text("utf-8")
 JOB = "postfix-mta-sts"
 PREFIX = "postfix_mta_sts_"
 
-# PromQL, as far as we use it: a metric's name, with matchers or without.
+# The part of PromQL that we use: the name of a metric, with or without matchers.
 METRIC = re.compile(r"\b(up|ALERTS|process_\w+|postfix_mta_sts_\w+)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|on|without|ignoring) \(([^)]*)\)")
 
 
-class Shown(NamedTuple):
-    """A series, as Prometheus has it after a scrape."""
+class Series(NamedTuple):
+    """A series as Prometheus stores it after a scrape."""
 
     name: str
     labels: dict[str, str]
 
 
 def samples() -> Iterator[Sample]:
-    """All that a daemon can show."""
+    """All samples of a daemon."""
     counters = Counters()
     counters.attempts[Stage.DANE, "success"] = 1
     snapshot = Snapshot.taken(counters, os.getpid())
-    text = render({0: snapshot, 1: snapshot}, Overview({}, 1.0)).decode()
+    text = render(snapshot, Overview({}, 1.0)).decode()
     for family in text_string_to_metric_families(text):
         yield from family.samples
 
 
-def shown() -> Iterator[Shown]:
-    """The same as Prometheus has it, with what it adds by itself."""
+def stored_series() -> Iterator[Series]:
+    """The series that Prometheus stores, including those that it adds itself."""
     target = {"job": JOB, "instance": "relay"}
-    yield Shown("up", target)
+    yield Series("up", target)
     for sample in samples():
-        yield Shown(sample.name, sample.labels | target)
+        yield Series(sample.name, sample.labels | target)
 
 
 def rules() -> list[dict[str, Any]]:
-    """The alerts."""
+    """The alert rules."""
     (group,) = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
     return list(group["rules"])
 
@@ -71,22 +71,22 @@ def panels() -> list[dict[str, Any]]:
     return list(json.loads(DASHBOARD.read_text("utf-8"))["panels"])
 
 
-def panel_questions() -> list[str]:
-    """What the panels ask, with Grafana's variables filled in."""
+def panel_queries() -> list[str]:
+    """The queries of the panels, with Grafana's variables replaced."""
     asked = [target["expr"] for panel in panels() for target in panel["targets"]]
     return [e.replace("$__rate_interval", "1m").replace("$instance", ".*") for e in asked]
 
 
-def page_questions() -> list[str]:
-    """What the page suggests to ask."""
+def page_queries() -> list[str]:
+    """The queries that the page suggests."""
     return re.findall(r"^    ((?:sum|histogram_quantile)\b.*)$", PAGE, re.MULTILINE)
 
 
-QUESTIONS = [*(rule["expr"] for rule in rules()), *panel_questions(), *page_questions()]
+QUERIES = [*(rule["expr"] for rule in rules()), *panel_queries(), *page_queries()]
 
 
 def fits(labels: dict[str, str], matchers: list[tuple[str, str, str]]) -> bool:
-    """Whether a series is one that a selector selects; without a label it is not."""
+    """Whether a selector selects a series; a missing label does not match."""
     for name, operator, value in matchers:
         pattern = value if "~" in operator else re.escape(value)
         found = re.fullmatch(pattern, labels[name]) if name in labels else None
@@ -95,43 +95,43 @@ def fits(labels: dict[str, str], matchers: list[tuple[str, str, str]]) -> bool:
     return True
 
 
-def test_questions() -> None:
-    """There is something to judge, of each kind."""
+def test_queries() -> None:
+    """There are queries of each kind."""
     assert len(rules()) > 10
-    assert len(panel_questions()) > 20
-    assert len(page_questions()) > 3
+    assert len(panel_queries()) > 20
+    assert len(page_queries()) > 3
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_selects_something(question: str) -> None:
-    """Each selector finds series of the daemon, by name, labels and their values."""
-    selectors = METRIC.findall(question)
+@pytest.mark.parametrize("query", QUERIES)
+def test_selects_something(query: str) -> None:
+    """Each selector matches series of the daemon by name, labels and values."""
+    selectors = METRIC.findall(query)
     assert selectors
     for name, matchers in selectors:
         matching = MATCHER.findall(matchers)
-        assert [s for s in shown() if s.name == name and fits(s.labels, matching)], name
+        assert [s for s in stored_series() if s.name == name and fits(s.labels, matching)], name
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_groups_by_what_is_there(question: str) -> None:
-    """What a question groups by are labels of what it asks for."""
-    names = {name for name, _ in METRIC.findall(question)}
-    labels = {label for s in shown() if s.name in names for label in s.labels}
-    grouped = {name.strip() for group in GROUPING.findall(question) for name in group.split(",")}
+@pytest.mark.parametrize("query", QUERIES)
+def test_grouping_labels_exist(query: str) -> None:
+    """A query groups only by labels of its metrics."""
+    names = {name for name, _ in METRIC.findall(query)}
+    labels = {label for s in stored_series() if s.name in names for label in s.labels}
+    grouped = {name.strip() for group in GROUPING.findall(query) for name in group.split(",")}
     assert grouped <= labels
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: str(panel["title"]))
 def test_legends(panel: dict[str, Any]) -> None:
-    """What a legend names is a label of what the panel asks for."""
+    """A legend names only labels of the metrics of its panel."""
     for target in panel["targets"]:
         names = {name for name, _ in METRIC.findall(target["expr"])}
-        labels = {label for s in shown() if s.name in names for label in s.labels}
+        labels = {label for s in stored_series() if s.name in names for label in s.labels}
         assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= labels
 
 
 def test_panels_have_their_places() -> None:
-    """No panel lies over another, and none has another's number."""
+    """No panel overlaps another one; ids are unique."""
     squares = [
         (x, y)
         for place in (panel["gridPos"] for panel in panels())
@@ -145,7 +145,7 @@ def test_panels_have_their_places() -> None:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: str(rule["alert"]))
 def test_runbook(rule: dict[str, Any]) -> None:
-    """Each alert has its place on the page, and the page says how bad it is."""
+    """Each alert has a section on the page, which says if it is critical."""
     page, _, anchor = rule["annotations"]["runbook"].partition("#")
     assert page == "docs/metrics.md"
     assert anchor == rule["alert"].lower()
@@ -155,18 +155,18 @@ def test_runbook(rule: dict[str, Any]) -> None:
 
 
 def test_page_has_no_other_alerts() -> None:
-    """What the page explains is an alert."""
+    """Every section about an alert has its rule."""
     explained = re.findall(r"^### (Postfix\w+)$", PAGE, re.MULTILINE)
     assert explained == [rule["alert"] for rule in rules()]
 
 
 def test_page_has_all_metrics_and_no_others() -> None:
-    """Each metric stands on the page with its type and labels, and nothing else does."""
+    """The page lists each metric with its type and labels, and no others."""
     documented = {
         (row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3])))
         for row in re.finditer(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
     }
-    text = render({0: Snapshot(pids=frozenset([os.getpid()]))}, Overview({}, 1.0)).decode()
+    text = render(Snapshot(pid=os.getpid()), Overview({}, 1.0)).decode()
     rendered = set()
     for family in text_string_to_metric_families(text):
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
@@ -177,15 +177,15 @@ def test_page_has_all_metrics_and_no_others() -> None:
 
 
 def test_page_has_all_values() -> None:
-    """Each value that a label can have is explained, but for numbers and versions."""
-    free = {"worker", "le", "version", "python"}
+    """The page explains each label value, except numbers and versions."""
+    free = {"le", "version", "python"}
     values = {v for s in samples() for name, v in s.labels.items() if name not in free and v}
     assert values
     assert {value for value in values if f"`{value}`" not in PAGE} == set()
 
 
 def test_page_has_all_reasons() -> None:
-    """The table of reasons has those that are shown, each with its stage."""
+    """The table of reasons lists all reasons with their stages."""
     stage, documented = "", set()
     section = PAGE.partition("### Reasons")[2].partition("## Alerts")[0]
     for row in re.finditer(r"^\| (?:`(\w+)`)? ?\| `([\w-]+)` \|", section, re.MULTILINE):
@@ -196,13 +196,13 @@ def test_page_has_all_reasons() -> None:
     assert documented == rendered
 
 
-def test_page_says_when_the_dns_is_silent() -> None:
-    """The page has the number of queries after which the DNS is called silent."""
+def test_page_has_the_limit_of_unanswered_queries() -> None:
+    """The page has the number of unanswered queries after which the DNS is failing."""
     assert f"the last {FAILURES_TOLD} queries" in PAGE
 
 
 def test_addresses() -> None:
-    """The page's configuration is valid, and its address the one that Prometheus scrapes."""
+    """The configuration on the page is valid; Prometheus scrapes its address."""
     written = re.search(r"^    metrics:\n      listen: .*$", PAGE, re.MULTILINE)
     assert written
     address = parse(written[0].replace("\n    ", "\n").lstrip(), "page").metrics.listen
@@ -214,20 +214,20 @@ def test_addresses() -> None:
 
 
 def promtool(*words: str | Path, folder: Path = PROMETHEUS) -> str:
-    """What promtool says to that; it must find no fault."""
+    """Run promtool, which must succeed, and return its output."""
     asked = [program("promtool"), *words]
-    judged = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
-    assert judged.returncode == 0, judged.stdout + judged.stderr
-    return judged.stdout
+    done = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_promtool_takes_the_configuration() -> None:
-    """Prometheus takes the example, and the rules that it names."""
+    """Promtool accepts the example configuration and its rules."""
     assert f"{len(rules())} rules found" in promtool("check", "config", "prometheus.yml")
 
 
 def test_promtool_fires_the_alerts() -> None:
-    """Each alert fires when it should, and none when nothing is wrong."""
+    """Each alert fires when it should, and none fires when everything works."""
     tests = yaml.safe_load((PROMETHEUS / "postfix-mta-sts.test.yml").read_text("utf-8"))["tests"]
     tested = {case["alertname"] for test in tests for case in test.get("alert_rule_test", [])}
     assert tested == {rule["alert"] for rule in rules()}
@@ -235,9 +235,9 @@ def test_promtool_fires_the_alerts() -> None:
 
 
 def test_promtool_takes_the_panels(tmp_path: Path) -> None:
-    """What the dashboard and the page ask is PromQL."""
-    asked = [*panel_questions(), *page_questions()]
-    recorded = [{"record": f"question:{n}", "expr": expr} for n, expr in enumerate(asked)]
-    group = {"groups": [{"name": "questions", "rules": recorded}]}
+    """The queries of the dashboard and the page are valid PromQL."""
+    asked = [*panel_queries(), *page_queries()]
+    recorded = [{"record": f"query:{n}", "expr": expr} for n, expr in enumerate(asked)]
+    group = {"groups": [{"name": "queries", "rules": recorded}]}
     (tmp_path / "rules.yml").write_text(json.dumps(group))  # JSON is YAML
     assert f"{len(asked)} rules found" in promtool("check", "rules", "rules.yml", folder=tmp_path)

@@ -1,13 +1,12 @@
-"""Processes of a daemon as far as they can be controlled, and commands that ask them.
+"""A daemon that is controlled in the test's process, and commands that talk to it.
 
-Border: `Surroundings` take the place of the network; commands are run in a thread, as they block.
+`Surroundings` replaces the network. Commands block, so they run in a thread.
 """
 
 import asyncio
 import json
 import socket
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,9 @@ from typing import Any
 import pytest
 
 from postfix_mta_sts.admin.control import Control, DaemonInfo
-from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.admin.http_server import serving
-from postfix_mta_sts.admin.routes import private, routes
-from postfix_mta_sts.admin.types import Witness
-from postfix_mta_sts.cli.main import main
+from postfix_mta_sts.admin.routes import routes
+from postfix_mta_sts.cli import main as cli
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
@@ -28,18 +25,13 @@ from postfix_mta_sts.stats import Counters, Part, Snapshot
 from tests.support.surroundings import Surroundings
 
 IDLE_AFTER = 30 * 86_400.0
+PID = 100
 
 
-class Worker:
-    """One process; several may have their store in common."""
+class ControlledDaemon:
+    """The parts of a daemon that the control socket works on, with a resolver but no network."""
 
-    def __init__(
-        self,
-        around: Surroundings,
-        index: int = 0,
-        siblings: Mapping[int, Witness] | None = None,
-        attempts: int = ATTEMPTS_LIMIT,
-    ) -> None:
+    def __init__(self, around: Surroundings, attempts: int = ATTEMPTS_LIMIT) -> None:
         self.around = around
         self.counters = Counters()
         self.not_working: set[Part] = set()
@@ -49,24 +41,15 @@ class Worker:
         self.resolver = Resolver(
             sources, lookup_timeout=30, entries=1_000, attempts=attempts, counters=self.counters
         )
-        self._index = index
-        self._workers = 1 + len(siblings or {})
         self.control = Control(
-            self.resolver,
-            around.store,
-            sources.clock,
-            self._snapshot,
-            self._about,
-            index=index,
-            siblings=siblings,
+            self.resolver, around.store, sources.clock, self._snapshot, self._info
         )
 
     async def _snapshot(self) -> Snapshot:
-        failing = Counter(self.not_working)
-        domains = self.resolver.entries
-        return Snapshot.taken(self.counters, 100 + self._index, domains=domains, failing=failing)
+        failing, domains = frozenset(self.not_working), self.resolver.entries
+        return Snapshot.taken(self.counters, PID, domains=domains, failing=failing)
 
-    def _about(self) -> DaemonInfo:
+    def _info(self) -> DaemonInfo:
         return DaemonInfo(
             started_at=self.around.now - 3600,
             config="/etc/test.yml",
@@ -75,35 +58,22 @@ class Worker:
             idle_after=IDLE_AFTER,
             dane=self.dane,
             next_tick=self.around.now + 30 if self.renews else None,
-            workers=self._workers,
-            pid=100 + self._index,
+            pid=PID,
         )
 
     @asynccontextmanager
     async def controlled(self, folder: Path) -> AsyncIterator[Path]:
-        """Its control socket; where it is."""
-        async with listening(folder / "control.sock", routes(self.control)) as path:
+        """Open the control socket; yield its path."""
+        path = folder / "control.sock"
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(path))
+        async with serving(sock, routes(self.control)):
             yield path
-
-    @asynccontextmanager
-    async def witnessing(self, folder: Path) -> AsyncIterator[Path]:
-        """Its private socket; where it is."""
-        async with listening(folder / "private.sock", private(self.control.own)) as path:
-            yield path
-
-
-@asynccontextmanager
-async def listening(path: Path, served: Iterable[Route]) -> AsyncIterator[Path]:
-    """Routes on a UNIX socket; where it is."""
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(path))
-    async with serving(sock, served):
-        yield path
 
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -111,17 +81,17 @@ class Done:
 
     @property
     def json(self) -> Any:  # noqa: ANN401 (what JSON can be)
-        """What it printed, as a program reads it."""
+        """Its output, parsed as JSON."""
         return json.loads(self.out)
 
     @property
     def rows(self) -> list[list[str]]:
-        """The words of each line that it printed."""
+        """The words of each line of its output."""
         return [line.split() for line in self.out.splitlines()]
 
 
 class Operator:
-    """Runs commands that speak to the daemon whose control socket is at `path`."""
+    """Runs commands that talk to the daemon whose control socket is at `path`."""
 
     def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self._config = path.with_name("config.yml")
@@ -129,6 +99,6 @@ class Operator:
         self._capsys = capsys
 
     async def run(self, *words: str) -> Done:
-        """A command, to its end, while this event loop answers it."""
-        code = await asyncio.to_thread(main, [*words, "--config", str(self._config)])
+        """Run a command in a thread while this event loop answers it."""
+        code = await asyncio.to_thread(cli.main, [*words, "--config", str(self._config)])
         return Done(code, *self._capsys.readouterr())

@@ -1,4 +1,4 @@
-"""What a double was asked, how often, and a way to wait for the next time."""
+"""Counts the calls of a test double, and waits for calls."""
 
 import asyncio
 from collections import Counter
@@ -19,11 +19,11 @@ class Tally(Generic[Key]):
 
     @property
     def total(self) -> int:
-        """How often anything was asked."""
+        """The number of calls."""
         return self._counters.total()
 
     async def add(self, key: Key) -> None:
-        """One more of `key`."""
+        """Count a call with `key`."""
         self._counters[key] += 1
         async with self._changed:
             self._changed.notify_all()
@@ -40,18 +40,18 @@ class Tally(Generic[Key]):
 
 
 class Gate:
-    """Open unless held: what a double awaits before it answers."""
+    """Delays the answers of a test double while it is held."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()
         self._open.set()
 
     def hold(self) -> None:
-        """From now on nothing passes."""
+        """Block from now on."""
         self._open.clear()
 
     def release(self) -> None:
-        """Let everything pass, also what waits already."""
+        """Let all calls pass, including those that wait."""
         self._open.set()
 
     async def passed(self) -> None:
