@@ -1,4 +1,4 @@
-"""`python -m postfix_mta_sts`: the command without its script."""
+"""`python -m postfix_mta_sts` runs the command `postfix-mta-sts`."""
 
 import sys
 

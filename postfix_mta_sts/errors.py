@@ -1,9 +1,9 @@
-"""Errors of whatever part that a person is told as they are.
+"""The base class of errors that are shown to a person.
 
-Border: the one class, below all others, so that `cli` knows such an error without importing the
-part that raises it.
+It is in the lowest layer, so that `cli` can catch such an error without importing the module that
+raises it.
 """
 
 
 class UserError(Exception):
-    """`str()` is one line that says all there is to say: what is wrong, where, and why."""
+    """An error shown as one line: `str()` says what is wrong, where, and why."""

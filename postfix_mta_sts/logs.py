@@ -1,8 +1,8 @@
-"""One event, one line: the domain first, then what happened, then what is known of it.
+"""Structured logging: one event is one line with the domain, the event and its fields.
 
-Border: the form of a line, and where lines go. What is worth a line, and at which level, is for
-the caller to say. Lines of other libraries come out in the same form, so that no text from
-anywhere can forge a line or a field.
+This module formats lines and chooses where they go. The caller decides what to log, and at which
+level. Lines of other libraries get the same format, so that text from the network cannot forge a
+line or a field.
 """
 
 import json
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-_PLAIN = re.compile(r"[!#-<>-~]+")
-"""What stands in a text line unquoted: printable ASCII without blank, quote and '='."""
+_UNQUOTED = re.compile(r"[!#-<>-~]+")
+"""Text that needs no quotes in a text line: printable ASCII without space, quote and '='."""
 _UNPRINTABLE = re.compile(r"[^ -~]")
-_FIXED: Final = ("time", "level", "logger", "event", "domain", "exception")
-"""The keys of a JSON line that no field can take."""
-# sd-daemon(3): the priorities of syslog, as a prefix that the journal takes off again.
+_FIXED_KEYS: Final = ("time", "level", "logger", "event", "domain", "exception")
+"""The keys of a JSON line that a field cannot override."""
+# sd-daemon(3): syslog priorities as a prefix, which the journal removes.
 _PRIORITIES: Final = (
     (logging.CRITICAL, "<2>"),
     (logging.ERROR, "<3>"),
@@ -32,15 +32,15 @@ _PRIORITIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A log record's message; `str()` is its text line, without time and level."""
+    """The message of a log record; `str()` is the text line without time and level."""
 
     what: str
     domain: str | None
     fields: Mapping[str, object]
 
     def __str__(self) -> str:
-        where = f"{_quoted(self.domain)}: " if self.domain is not None else ""
-        what = _UNPRINTABLE.sub(lambda match: _escaped(match[0]), self.what)
+        where = f"{_quote(self.domain)}: " if self.domain is not None else ""
+        what = _UNPRINTABLE.sub(lambda match: _escape(match[0]), self.what)
         return where + what + _pairs(self.fields)
 
 
@@ -53,10 +53,10 @@ def event(
     exc_info: BaseException | None = None,
     **fields: object,
 ) -> None:
-    """Log that `what` happened, to `domain` if to one; costs next to nothing below the level.
+    """Log an event, of a domain if there is one; below the log level this costs almost nothing.
 
-    `what` is in our own words; everything else goes into fields. A field that is None is left
-    out; sequences are lists; `exc_info` adds the field `exception`, with its traceback.
+    `what` is a string literal; everything variable goes into fields. A field that is None is left
+    out; sequences become lists; `exc_info` adds the field `exception` with the traceback.
     """
     if logger.isEnabledFor(level):
         logger.log(level, Event(what, domain, fields), exc_info=exc_info)
@@ -70,35 +70,35 @@ def set_up(
     journal: bool = False,
     root: logging.Logger = logging.root,
 ) -> None:
-    """Let everything that is logged from `level` on go to `stream`, as `form`: text or json.
+    """Send log records of `level` and above to `stream`; `form` is text or json.
 
-    At DEBUG only our own: that of other libraries is theirs to read, and there is much of it.
-    With `journal` (see `to_journal`) a text line bears no time, which the journal knows, and
-    its level as sd-daemon(3) has it. A second call replaces what the first has set up.
+    DEBUG records of other libraries are dropped: there are many, and they say nothing to an
+    administrator. With `journal` (see `to_journal`) a text line has no time, which the journal
+    adds, and the level in the form of sd-daemon(3). A second call replaces the first.
     """
-    lines = _Lines(stream)
-    lines.setFormatter(_Json() if form == "json" else _Text(journal=journal))
-    for earlier in [h for h in root.handlers if isinstance(h, _Lines)]:
+    handler = _Handler(stream)
+    handler.setFormatter(_Json() if form == "json" else _Text(journal=journal))
+    for earlier in [h for h in root.handlers if isinstance(h, _Handler)]:
         root.removeHandler(earlier)
-    root.addHandler(lines)
+    root.addHandler(handler)
     root.setLevel(level.upper())
 
 
 def to_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
-    """Whether `stream` is the systemd journal's (systemd.exec(5), $JOURNAL_STREAM)."""
+    """True if `stream` is connected to the systemd journal (systemd.exec(5), $JOURNAL_STREAM)."""
     try:
         status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # closed, or not a file at all
+    except (OSError, ValueError):  # closed, or not a file
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-class _Lines(logging.StreamHandler[TextIO]):
-    """A stream handler that `set_up` knows again."""
+class _Handler(logging.StreamHandler[TextIO]):
+    """The handler of `set_up`, which a second call recognizes by its class."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        ours = record.name.startswith(__package__)
-        return ours or record.levelno > logging.DEBUG
+        own = record.name.startswith(__package__)
+        return own or record.levelno > logging.DEBUG
 
 
 class _Text(logging.Formatter):
@@ -117,25 +117,25 @@ class _Text(logging.Formatter):
         exception = {"exception": _exception(self, record)}
         if isinstance(record.msg, Event):
             return str(record.msg) + _pairs(exception)
-        return _quoted(record.getMessage()) + _pairs({"logger": record.name, **exception})
+        return _quote(record.getMessage()) + _pairs({"logger": record.name, **exception})
 
 
 class _Json(logging.Formatter):
-    """One object a line: the fixed keys, then the fields."""
+    """One JSON object per line: the fixed keys, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         msg = record.msg
-        said = msg if isinstance(msg, Event) else Event(record.getMessage(), None, {})
+        message = msg if isinstance(msg, Event) else Event(record.getMessage(), None, {})
         fixed = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": said.what,
-            "domain": said.domain,
+            "event": message.what,
+            "domain": message.domain,
         }
-        fields = {k: _plain(v) for k, v in said.fields.items() if k not in _FIXED}
-        whole = fixed | fields | {"exception": _exception(self, record)}
-        return json.dumps({k: v for k, v in whole.items() if v is not None}, allow_nan=False)
+        fields = {k: _to_json(v) for k, v in message.fields.items() if k not in _FIXED_KEYS}
+        line = fixed | fields | {"exception": _exception(self, record)}
+        return json.dumps({k: v for k, v in line.items() if v is not None}, allow_nan=False)
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -144,7 +144,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _priority(level: int) -> str:
-    return next((prefix for least, prefix in _PRIORITIES if level >= least), "<7>")
+    return next((prefix for minimum, prefix in _PRIORITIES if level >= minimum), "<7>")
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
@@ -153,14 +153,14 @@ def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str |
 
 def _pairs(fields: Mapping[str, object]) -> str:
     return "".join(
-        f" {_quoted(name)}={_quoted(_text(value))}"
+        f" {_quote(name)}={_quote(_text(value))}"
         for name, value in fields.items()
         if value is not None
     )
 
 
-def _plain(value: object) -> object:
-    """The value as JSON has it."""
+def _to_json(value: object) -> object:
+    """Convert a value to a type that JSON has."""
     match value:
         case None | str() | int():
             return value
@@ -169,14 +169,14 @@ def _plain(value: object) -> object:
         case bytes() | bytearray():
             return value.decode("ascii", "backslashreplace")
         case Sequence() | AbstractSet():
-            return [_plain(item) for item in value]
+            return [_to_json(item) for item in value]
         case BaseException():
             return f"{type(value).__name__}: {value}"
     return str(value)
 
 
 def _text(value: object) -> str:
-    match plain := _plain(value):
+    match plain := _to_json(value):
         case bool():
             return "true" if plain else "false"
         case list():
@@ -184,13 +184,13 @@ def _text(value: object) -> str:
     return str(plain)
 
 
-def _quoted(text: str) -> str:
-    """The text as it stands if it is plain, else as a JSON string of printable ASCII."""
-    if _PLAIN.fullmatch(text):
+def _quote(text: str) -> str:
+    """Return plain text unchanged, and other text as a JSON string in printable ASCII."""
+    if _UNQUOTED.fullmatch(text):
         return text
-    return f'"{_escaped(text)}"'
+    return f'"{_escape(text)}"'
 
 
-def _escaped(text: str) -> str:
-    # JSON lets DEL stand as it is; a terminal may not.
+def _escape(text: str) -> str:
+    # JSON does not escape DEL, which a terminal may interpret.
     return json.dumps(text)[1:-1].replace("\x7f", "\\u007f")

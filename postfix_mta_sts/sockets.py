@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from postfix_mta_sts.config.settings import ListenerSettings, TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.logs import event
 

@@ -1,26 +1,44 @@
-"""Values that never change, and entries that do, of which there may be hundreds of thousands.
+"""Base classes of immutable values and mutable entries that exist by the hundred thousand.
 
-Border: how their classes are made, and written as JSON, by msgspec; what they say is the matter of
-the files that have them. Python's collector of cycles does not look at them, which held all else up
-for 10 to 50 ms each time. So none may ever be part of a cycle: a value holds nothing but values
-made before it.
+Both are msgspec structs that Python's cyclic garbage collector does not track: each of its passes
+over them blocked everything else for 10 to 50 ms. An instance must therefore never be part of a
+reference cycle: a value holds only values that were created before it.
 """
 
-from msgspec import Struct
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct, msgpack
 from msgspec.json import encode
 from msgspec.structs import replace
 
-__all__ = ["Entry", "Value", "replace", "to_json"]
+__all__ = ["Entry", "Value", "msgpack_decoder", "replace", "to_json", "to_msgpack"]
 
 
 class Value(Struct, frozen=True, gc=False):
-    """Equal to those that say the same; `replace` makes one that says something else besides."""
+    """An immutable struct, compared by its attributes; `replace` makes a changed copy."""
 
 
 class Entry(Struct, eq=False, gc=False):
-    """May change; equal to nothing but itself."""
+    """A mutable struct, compared by identity."""
 
 
-def to_json(of: object) -> str:
-    """Values, and what is made of them, as JSON; a tenth of what it takes `json.dumps`."""
-    return encode(of).decode()
+def to_json(value: object) -> str:
+    """Encode values, and collections of values, as JSON; ten times as fast as `json.dumps`."""
+    return encode(value).decode()
+
+
+def to_msgpack(value: Value) -> bytes:
+    """Encode a value as msgpack."""
+    return _TO_MSGPACK(value)
+
+
+def msgpack_decoder(form: Any) -> Callable[[bytes], Any]:  # noqa: ANN401 (no type for a union)
+    """Make the function that decodes msgpack as `form`, a type or a union of types.
+
+    The function raises `ValueError` for bytes that are not such a value.
+    """
+    return msgpack.Decoder(form).decode
+
+
+_TO_MSGPACK = msgpack.Encoder().encode

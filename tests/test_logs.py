@@ -1,4 +1,4 @@
-"""Every event is one line, and no text that goes in can forge another line or field."""
+"""Every event is one line, and no text can forge another line or field."""
 
 import enum
 import io
@@ -27,9 +27,9 @@ def lines(
     level: str = "debug",
     journal: bool = False,
 ) -> list[str]:
-    """The lines that come out when `log` logs to a logger of its own."""
+    """Return the lines that `log` writes to a separate logger."""
     stream = io.StringIO()
-    root = logging.Logger("postfix_mta_sts.test")  # noqa: LOG001 - apart from the process's own tree
+    root = logging.Logger("postfix_mta_sts.test")  # noqa: LOG001 - separate from the loggers of the process
     set_up(level, form, stream, journal=journal, root=root)
     log(root)
     text = stream.getvalue()
@@ -38,7 +38,7 @@ def lines(
 
 
 def journal_line(what: str, domain: str | None = None, **fields: object) -> str:
-    """The one text line of an INFO event, without its priority."""
+    """Return the text line of an INFO event, without its priority."""
     (line,) = lines(
         "text",
         lambda log: event(log, logging.INFO, what, domain, exc_info=None, **fields),
@@ -48,7 +48,7 @@ def journal_line(what: str, domain: str | None = None, **fields: object) -> str:
 
 
 def json_line(what: str, domain: str | None = None, **fields: object) -> dict[str, object]:
-    """The one JSON object of an INFO event."""
+    """Return the JSON object of an INFO event."""
     (line,) = lines(
         "json", lambda log: event(log, logging.INFO, what, domain, exc_info=None, **fields)
     )
@@ -57,7 +57,7 @@ def json_line(what: str, domain: str | None = None, **fields: object) -> dict[st
 
 
 def fail(log: logging.Logger) -> None:
-    """Log an exception that was raised and caught."""
+    """Log an exception with its traceback."""
     try:
         int("bad = worse\nsecond line")
     except ValueError as error:
@@ -65,10 +65,10 @@ def fail(log: logging.Logger) -> None:
 
 
 class TestText:
-    """The line that people read."""
+    """The text format."""
 
     def test_domain_event_and_fields_in_order(self) -> None:
-        """The domain stands first, then the event, then the fields as they were given."""
+        """The domain comes first, then the event, then the fields in order."""
         line = journal_line(
             "policy fetched",
             "good.test",
@@ -83,7 +83,7 @@ class TestText:
         )
 
     def test_event_without_domain_or_fields(self) -> None:
-        """An event that is about no domain begins with itself."""
+        """An event without a domain is the start of its line."""
         assert journal_line("started") == "started"
 
     @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ class TestText:
         ],
     )
     def test_values(self, value: object, written: str) -> None:
-        """A value that could be taken for more than itself is quoted as a JSON string."""
+        """A value that is ambiguous without quotes is written as a JSON string."""
         assert journal_line("seen", v=value) == f"seen v={written}"
 
     def test_none_is_left_out(self) -> None:
-        """A field that is not known is not there."""
+        """A field that is None is left out."""
         assert journal_line("seen", "good.test", id=None, mode="none") == (
             "good.test: seen mode=none"
         )
 
     def test_time_and_level_outside_the_journal(self) -> None:
-        """Without a journal the line bears its time in UTC and its level."""
+        """Without the journal a line has its time in UTC and its level."""
         before = datetime.now(UTC)
         (line,) = lines("text", lambda log: event(log, logging.WARNING, "x", "good.test"))
         time, level, rest = line.split(" ", 2)
@@ -142,16 +142,16 @@ class TestText:
         ],
     )
     def test_priority_in_the_journal(self, level: int, prefix: str) -> None:
-        """In the journal the line bears its level as a priority, and no time."""
+        """In the journal a line has its level as a priority, and no time."""
         assert lines("text", lambda log: event(log, level, "x"), journal=True) == [f"{prefix}x"]
 
     def test_other_libraries(self) -> None:
-        """A line of another library is quoted as a whole, and says whose it is."""
+        """A line of another library is quoted as a whole, and names its logger."""
         (line,) = lines("text", lambda log: log.info("got %s\nid=1", "x"), journal=True)
         assert line == r'<6>"got x\nid=1" logger=postfix_mta_sts.test'
 
     def test_exception_on_the_same_line(self) -> None:
-        """An exception's traceback is a field, not lines of its own."""
+        """The traceback of an exception is a field on the same line."""
         (line,) = lines("text", fail, journal=True)
         start, quoted = line.split(" exception=")
         assert start == "<3>task failed"
@@ -161,10 +161,10 @@ class TestText:
 
 
 class TestJson:
-    """The line that programs read."""
+    """The JSON format."""
 
     def test_keys(self) -> None:
-        """The fixed keys come first, the fields behind them, values in their own types."""
+        """The fixed keys come first, then the fields; values keep their types."""
         read = json_line("policy fetched", "good.test", mx=("a.test",), max_age=1, ok=True)
         assert list(read) == [
             "time", "level", "logger", "event", "domain", "mx", "max_age", "ok",
@@ -181,34 +181,34 @@ class TestJson:
         }
 
     def test_none_is_left_out(self) -> None:
-        """What is not known has no key, the domain included."""
+        """A field that is None has no key, and neither has a missing domain."""
         assert set(json_line("started", id=None)) == {"time", "level", "logger", "event"}
 
-    def test_fixed_keys_cannot_be_taken(self) -> None:
-        """A field with the name of a fixed key does not replace it."""
+    def test_fields_cannot_override_fixed_keys(self) -> None:
+        """A field with the name of a fixed key is dropped."""
         read = json_line("seen", "good.test", time="never", event="forged", exception="forged")
         assert read["event"] == "seen"
         assert read["time"] != "never"
         assert "exception" not in read
 
-    def test_numbers_that_json_has_not(self) -> None:
-        """Infinity is written as text: JSON has no such number."""
+    def test_infinity(self) -> None:
+        """Infinity is written as text, because JSON has no such number."""
         assert json_line("seen", v=float("inf"))["v"] == "inf"
 
     def test_other_libraries(self) -> None:
-        """A line of another library is an event, its logger says whose."""
+        """A line of another library is an event; the key `logger` names its logger."""
         (line,) = lines("json", lambda log: log.info("got %s\nx", 1))
         read = json.loads(line)
         assert (read["event"], read["logger"]) == ("got 1\nx", "postfix_mta_sts.test")
 
     def test_exception(self) -> None:
-        """An exception's traceback is the field of that name."""
+        """The traceback of an exception is in the field `exception`."""
         (line,) = lines("json", fail)
         assert json.loads(line)["exception"].endswith(r"base 10: 'bad = worse\nsecond line'")
 
 
 class TestProperty:
-    """Whatever strings go in, one line comes out."""
+    """Any text gives one line."""
 
     @given(
         what=st.text(),
@@ -222,15 +222,15 @@ class TestProperty:
     def test_one_line_of_printable_ascii(
         self, what: str, domain: str | None, key: str, value: object
     ) -> None:
-        """Both forms are one line of printable ASCII, whatever goes in."""
-        said = Event(what, domain, {key: value})
+        """Both formats write one line of printable ASCII for any text."""
+        message = Event(what, domain, {key: value})
         for form in ("text", "json"):
-            (line,) = lines(form, lambda log: log.warning(said))
+            (line,) = lines(form, lambda log: log.warning(message))
             assert re.fullmatch(r"[ -~]+", line)
 
     @given(domain=st.text(), key=st.text(min_size=1), value=st.text())
     def test_text_fields_read_back(self, domain: str, key: str, value: str) -> None:
-        """A text line read by its grammar gives what went in, and nothing beside it."""
+        """A text line parsed by its grammar gives back domain, key and value."""
         word = r'("(?:[^"\\]|\\.)*"|[^ "=]+)'
         line = str(Event("seen", domain, {key: value}))
         match = re.fullmatch(rf"{word}: seen {word}={word}", line)
@@ -240,36 +240,36 @@ class TestProperty:
 
     @given(what=st.text(), domain=st.text(), value=st.text() | st.integers() | st.booleans())
     def test_json_reads_back(self, what: str, domain: str, value: object) -> None:
-        """A JSON line read by a JSON parser gives what went in."""
+        """A parsed JSON line gives back event, domain and value."""
         read = json_line(what, domain, v=value)
         assert (read["event"], read["domain"], read["v"]) == (what, domain, value)
 
 
 class TestSetUp:
-    """Where lines go."""
+    """`set_up`."""
 
     def test_below_the_level(self) -> None:
-        """What is below the level is not even put together."""
+        """An event below the level is not formatted."""
 
-        class Unspeakable:
+        class Unprintable:
             def __str__(self) -> str:
-                raise AssertionError("must not be asked")
+                raise AssertionError("must not be formatted")
 
-        said = Unspeakable()
-        assert lines("text", lambda log: event(log, 20, "x", v=said), level="warning") == []
+        value = Unprintable()
+        assert lines("text", lambda log: event(log, 20, "x", v=value), level="warning") == []
 
-    def test_debug_of_others(self) -> None:
-        """What other libraries say for their own makers is left out, their warnings are not."""
+    def test_debug_of_other_libraries(self) -> None:
+        """DEBUG lines of other libraries are dropped, but not lines of higher levels."""
         stream = io.StringIO()
-        other = logging.Logger("aiosqlite")  # noqa: LOG001 - apart from the process's own tree
+        other = logging.Logger("aiosqlite")  # noqa: LOG001 - separate from the loggers of the process
         set_up("debug", "text", stream, journal=True, root=other)
         other.debug("executing")
         other.info("connected")
         assert stream.getvalue() == "<6>connected logger=aiosqlite\n"
 
     def test_second_call_replaces_the_first(self) -> None:
-        """A second call moves the lines, and leaves the handlers of others alone."""
-        first, second, root = io.StringIO(), io.StringIO(), logging.Logger("root")  # noqa: LOG001 - apart from the process's own tree
+        """A second call replaces the handler of the first, and no other handler."""
+        first, second, root = io.StringIO(), io.StringIO(), logging.Logger("root")  # noqa: LOG001 - separate from the loggers of the process
         other = logging.NullHandler()
         root.addHandler(other)
         set_up("info", "text", first, root=root)
@@ -282,10 +282,10 @@ class TestSetUp:
 
 
 class TestToJournal:
-    """Whether the journal is at the other end."""
+    """`to_journal`."""
 
-    def test_the_named_file(self) -> None:
-        """Device and inode of the stream are those that systemd has named."""
+    def test_journal_stream(self) -> None:
+        """The stream is the journal if its device and inode are those in the variable."""
         read, write = os.pipe()
         os.close(read)
         with open(write, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor, not a path
@@ -295,7 +295,7 @@ class TestToJournal:
             assert not to_journal({}, stream)
 
     def test_no_file(self) -> None:
-        """A stream without a file is not the journal's, nor is a closed one."""
+        """A stream without a file, or a closed one, is not the journal."""
         assert not to_journal({"JOURNAL_STREAM": "1:1"}, io.StringIO())
         with open(os.devnull, "w", encoding="ascii") as stream:  # noqa: PTH123 - as above
             pass

@@ -1,4 +1,4 @@
-"""Memory that is free again and kept by the C library."""
+"""Return freed memory that the C library still holds to the system."""
 
 import platform
 from pathlib import Path
@@ -12,18 +12,18 @@ NUMBER = 2_000
 
 
 def own_memory() -> int:
-    """KiB of memory that is this process's alone."""
+    """Return the KiB of private memory of this process."""
     lines = Path("/proc/self/smaps_rollup").read_text("ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
-def test_what_is_between_pieces_in_use_is_given_back() -> None:
-    """The end of the heap falls by itself; holes amid what is in use do not."""
-    pieces = [b"x" * (SIZE + n % 7) for n in range(NUMBER)]  # 40 MB, each touched
-    kept = pieces[::100]
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_between_blocks_in_use_is_returned() -> None:
+    """The C library returns the end of the heap by itself, but not holes between blocks in use."""
+    blocks = [b"x" * (SIZE + n % 7) for n in range(NUMBER)]  # 40 MB, each touched
+    in_use = blocks[::100]
     full = own_memory()
-    del pieces
+    del blocks
     assert release_free_memory()
     assert full - own_memory() > SIZE * NUMBER / 1024 / 2
-    assert all(kept)
+    assert all(in_use)

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import (
     ControlSettings,
     ListenerSettings,
-    TcpAddress,
-    UnixAddress,
 )
 from postfix_mta_sts.sockets import ListenError, Sockets
 

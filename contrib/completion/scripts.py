@@ -1,7 +1,7 @@
-"""Shell completion: `python contrib/completion/scripts.py FOLDER` writes it for three shells.
+"""Write shell completion: `python contrib/completion/scripts.py FOLDER`, or `make completion`.
 
-Border: the commands and their arguments are those of the command line's own parser, the scripts
-are `shtab`'s; added here is only which arguments are files. See `make completion`.
+`shtab` generates the scripts for bash, zsh and fish from the parser of the command line. This
+script adds which arguments are files.
 """  # noqa: INP001 (a script, not part of a package)
 
 import argparse
@@ -12,30 +12,30 @@ from typing import Final
 
 import shtab
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import build_parser
 
 NAMES: Final = {
     "bash": "postfix-mta-sts",
     "zsh": "_postfix-mta-sts",
     "fish": "postfix-mta-sts.fish",
 }
-"""What each shell looks for in its folder of completions."""
+"""The file name that each shell expects in its completion folder."""
 
 
 def main(folder: Path) -> None:
-    """Write all of them."""
+    """Write all scripts."""
     folder.mkdir(parents=True, exist_ok=True)
     for shell, name in NAMES.items():
-        parser = cli.parser()
+        parser = build_parser()
         for action in _actions(parser):
             if "FILE" in str(action.metavar):
-                action.complete = shtab.FILE  # type: ignore[attr-defined] # where shtab looks for it
+                action.complete = shtab.FILE  # type: ignore[attr-defined] # read by shtab
         (folder / name).write_text(shtab.complete(parser, shell), "utf-8")
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The arguments of a parser, and of all commands within it."""
-    for action in parser._actions:  # noqa: SLF001 (argparse shows its parts in no other way)
+    """Yield the arguments of a parser and of all its commands."""
+    for action in parser._actions:  # noqa: SLF001 (argparse has no public name for it)
         yield action
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 (the same)
             for command in action.choices.values():

@@ -1,8 +1,8 @@
-"""The man pages: `python contrib/man/pages.py FOLDER` writes both into FOLDER (`make man`).
+"""Write the man pages: `python contrib/man/pages.py FOLDER`, or `make man`.
 
-Border: what stands in them is said elsewhere, so that it cannot go stale: (1) is made of the
-command line's own parser, (5) of the comments in config.example.yml. The frames beside this file
-are written by hand, in man(7).
+The commands in postfix-mta-sts(1) come from the parser of the command line, and the sections in
+postfix-mta-sts.yml(5) from the comments in config.example.yml, so that they cannot go stale. The
+templates beside this file are written by hand, in man(7).
 """  # noqa: INP001 (a script, not part of a package)
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import build_parser
 
 HERE: Final = Path(__file__).parent
 EXAMPLE: Final = HERE.parents[1] / "config.example.yml"
@@ -36,7 +36,7 @@ _ESCAPES: Final = {
 def main(folder: Path) -> None:
     """Write both pages."""
     folder.mkdir(parents=True, exist_ok=True)
-    parser = cli.parser()
+    parser = build_parser()
     lines = EXAMPLE.read_text("utf-8").splitlines()
     # https://reproducible-builds.org/specs/source-date-epoch/
     when = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())))
@@ -45,21 +45,21 @@ def main(folder: Path) -> None:
         ("postfix-mta-sts.1", {"SYNOPSIS": synopsis(parser), "COMMANDS": commands(parser)}),
         ("postfix-mta-sts.yml.5", {"DESCRIPTION": description(lines), "SECTIONS": sections(lines)}),
     ):
-        frame = (HERE / f"{name}.in").read_text("utf-8")
-        (folder / name).write_text(_filled(frame, {**common, **parts}), "utf-8")
+        template = (HERE / f"{name}.in").read_text("utf-8")
+        (folder / name).write_text(_fill(template, {**common, **parts}), "utf-8")
 
 
-def _filled(frame: str, parts: Mapping[str, str | Iterable[str]]) -> str:
+def _fill(template: str, parts: Mapping[str, str | Iterable[str]]) -> str:
     for name, part in parts.items():
-        frame = frame.replace(f"@{name}@", part if isinstance(part, str) else "\n".join(part))
-    return frame
+        template = template.replace(f"@{name}@", part if isinstance(part, str) else "\n".join(part))
+    return template
 
 
-# From here on: the parser → (1).
+# The parser of the command line → postfix-mta-sts(1).
 
 
 def synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """A line for each command."""
+    """Yield a line for each command."""
     first, *others = (_usage(command) for command, _ in _commands(parser))
     yield first
     for usage in others:
@@ -67,7 +67,7 @@ def synopsis(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Each command, what it does, and its arguments."""
+    """Yield each command with its description and its arguments."""
     for command, text in _commands(parser):
         yield from (".SS " + roff(command.prog.partition(" ")[2]), _usage(command), ".PP")
         yield roff(sentence(text))
@@ -76,8 +76,8 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
-    """All commands, those under one more word too, and the help of each."""
-    for action in parser._actions:  # noqa: SLF001 (argparse shows its parts in no other way)
+    """Yield all commands, including those of a group, with the help text of each."""
+    for action in parser._actions:  # noqa: SLF001 (argparse has no public name for it)
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 (the same)
             texts = {choice.dest: choice.help or "" for choice in action._choices_actions}  # noqa: SLF001 (the same)
             for name, command in action.choices.items():
@@ -101,7 +101,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
 
 
 def _name(action: argparse.Action, *, last: bool = False) -> str:
-    """How an argument is written; with `last`, by the last of its names only."""
+    """Write an argument with all its names, or with the last one only."""
     value = action.metavar or ("|".join(action.choices) if action.choices else action.dest.upper())
     written = rf"\fI{roff(str(value))}\fR"
     if not action.option_strings:
@@ -115,11 +115,11 @@ def _help(action: argparse.Action) -> str:
     return (action.help or "") % {**vars(action), "prog": "postfix-mta-sts"}
 
 
-# From here on: the example configuration → (5).
+# The example configuration → postfix-mta-sts.yml(5).
 
 
 def description(lines: list[str]) -> Iterator[str]:
-    """What the example says of itself, up to its first blank line."""
+    """Yield the comment at the top of the example, up to the first blank line."""
     head = lines[: lines.index("")]
     for number, line in enumerate(head):
         text = line.removeprefix("#").strip()
@@ -127,22 +127,22 @@ def description(lines: list[str]) -> Iterator[str]:
 
 
 def sections(lines: list[str]) -> Iterator[str]:
-    """Each section: what is said before it, its keys, and what is only shown."""
+    """Yield each section: the comment before it, its keys, and its examples."""
     for before, name, inside in _blocks(lines):
         yield f".SS {roff(name)}"
         yield from map(roff, before)
-        shown = []
+        examples = []
         for line in inside:
             if key := _KEY.fullmatch(line):
                 yield from _entry(name, **key.groupdict())
             else:
-                shown.append(line)
-        if shown:
-            yield from (".PP", ".EX", f"{roff(name)}:", *map(roff, shown), ".EE")
+                examples.append(line)
+        if examples:
+            yield from (".PP", ".EX", f"{roff(name)}:", *map(roff, examples), ".EE")
 
 
 def _blocks(lines: list[str]) -> Iterator[tuple[list[str], str, list[str]]]:
-    """Comments before a section, its name, and its lines."""
+    """Yield the comment before each section, its name, and its lines."""
     for block in "\n".join(lines).split("\n\n")[1:]:
         rows = block.splitlines()
         at = next(n for n, row in enumerate(rows) if _SECTION.fullmatch(row))
@@ -157,13 +157,13 @@ def _entry(section: str, key: str, value: str, text: str | None) -> Iterator[str
 
 
 def sentence(text: str) -> str:
-    """Words of help as a sentence; a first word that is code stays as it is."""
-    begun = text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
-    return begun if not begun or begun.endswith(".") else f"{begun}."
+    """Write a help text as a sentence; a first word that is code stays unchanged."""
+    capitalized = text[0].upper() + text[1:] if re.match(r"[a-z]+ ", text) else text
+    return capitalized if not text or text.endswith(".") else f"{capitalized}."
 
 
 def roff(text: str) -> str:
-    """The text as it stands, in roff (groff_char(7))."""
+    """Escape a text for roff (groff_char(7))."""
     escaped = "".join(_ESCAPES.get(c, c if c.isascii() else f"\\[u{ord(c):04X}]") for c in text)
     return f"\\&{escaped}" if escaped.startswith(".") else escaped
 

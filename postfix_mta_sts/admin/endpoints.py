@@ -17,7 +17,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.admin.routes import private_path
-from postfix_mta_sts.config.settings import ControlSettings, Settings, TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import ControlSettings, Settings
 from postfix_mta_sts.sockets import Access, Sockets
 
 

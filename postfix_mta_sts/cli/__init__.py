@@ -1,1 +1,1 @@
-"""The commands, one a file."""
+"""The command line: one module for each command."""

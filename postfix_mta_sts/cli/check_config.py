@@ -1,4 +1,4 @@
-"""`postfix-mta-sts check-config FILE`: say what is wrong with a configuration."""
+"""`postfix-mta-sts check-config FILE`: check a configuration file."""
 
 import argparse
 import os
@@ -10,8 +10,10 @@ from postfix_mta_sts.config import settings
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    command = commands.add("check-config", _check_config, "say what is wrong with a configuration")
-    command.add_argument("file", metavar="FILE", type=Path)
+    command = commands.add(
+        "check-config", _check_config, "check a configuration file, and print the first error"
+    )
+    command.add_argument("file", metavar="FILE", type=Path, help="the file to check")
 
 
 def _check_config(args: argparse.Namespace) -> int:

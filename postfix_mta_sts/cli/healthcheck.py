@@ -1,7 +1,7 @@
-"""`postfix-mta-sts healthcheck [DOMAIN]`: ask the running daemon, as Postfix would.
+"""`postfix-mta-sts healthcheck [DOMAIN]`: send the running daemon a request, as Postfix does.
 
-Without DOMAIN it is asked about an address literal: that it answers is what is wanted, and a check
-that depended on somebody's DNS would have a sound daemon restarted for the network's trouble.
+Without DOMAIN the request is for an address literal, which the daemon answers without the network.
+A check that depends on DNS would restart a healthy daemon because of a network error.
 """
 
 import argparse
@@ -15,14 +15,14 @@ from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
 
 DEADLINE: Final = 5.0
-"""Seconds for an answer that needs no network."""
+"""Seconds to wait for a reply that needs no network."""
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    text = "ask the running daemon through its first listener; exit code 0 if it answers"
+    text = "send a request to the first listener of the running daemon; exit code 0 if it replies"
     command = commands.add("healthcheck", _healthcheck, text)
-    text = "ask about this domain, and print the reply (default: whether it answers at all)"
+    text = "the domain to ask for; the reply is printed (default: a request without a domain)"
     command.add_argument("domain", metavar="DOMAIN", nargs="?", help=text)
     add_config(command)
 
@@ -30,14 +30,14 @@ def add(commands: Commands) -> None:
 def _healthcheck(args: argparse.Namespace) -> int:
     chosen = settings(args)
     domain = None if args.domain is None else parse_domain(args.domain)
-    # A domain may have to wait for the network, as long as the configuration lets it.
+    # The daemon may wait for the network, up to the configured timeout.
     deadline = DEADLINE + (chosen.lookup.timeout if domain else 0)
-    print(asyncio.run(_asked(chosen, domain or probe.NOBODY, deadline)))
+    print(asyncio.run(_check(chosen, domain or probe.NOBODY, deadline)))
     return OK
 
 
-async def _asked(chosen: Settings, key: str, deadline: float) -> str:
-    """One line about the reply. Raises `CommandError`."""
+async def _check(chosen: Settings, key: str, deadline: float) -> str:
+    """Return one line about the reply. Raises `CommandError`."""
     first = chosen.listen[0]
     where = f"{first.wire} {first.address}"
     try:

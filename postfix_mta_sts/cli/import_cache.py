@@ -1,4 +1,4 @@
-"""`postfix-mta-sts import FILE`: take over the policies that postfix-mta-sts-resolver has kept."""
+"""`postfix-mta-sts import FILE`: import the SQLite cache of postfix-mta-sts-resolver."""
 
 import argparse
 import asyncio
@@ -10,25 +10,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.cli.locate import become_owner_of, opened_store, store_path
+from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
 from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, settings
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.store import Store, sts_resolver
 
-_AT_ONCE: Final = 500
-"""Rows that are written in one transaction."""
-_TAKEN: Final = "taken"
-_ON_FILE: Final = "not needed: as good a policy is on file"
+_BATCH: Final = 500
+"""Rows written in one transaction."""
+_IMPORTED: Final = "imported"
+_NOT_NEEDED: Final = "skipped: the store has a policy that is as good"
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    text = "take over the SQLite cache of postfix-mta-sts-resolver"
+    text = "import the SQLite cache of postfix-mta-sts-resolver"
     command = commands.add("import", _import, text)
-    command.add_argument("file", metavar="FILE", type=Path, help="its file; it may be in use")
+    command.add_argument("file", metavar="FILE", type=Path, help="the cache file; it may be in use")
     command.add_argument(
-        "-v", "--verbose", action="store_true", help="name each row that is not taken"
+        "-v", "--verbose", action="store_true", help="print each row that is refused"
     )
     add_config(command)
 
@@ -36,57 +36,59 @@ def add(commands: Commands) -> None:
 def _import(args: argparse.Namespace) -> int:
     path = store_path(settings(args), os.environ)
     try:
-        with sts_resolver.opened(args.file) as rows:
+        with sts_resolver.open_cache(args.file) as rows:
             become_owner_of(path.parent)
-            counters = asyncio.run(_take_over(path, rows, verbose=args.verbose))
+            counters = asyncio.run(_import_rows(path, rows, verbose=args.verbose))
     except sts_resolver.ForeignCacheError as error:
         raise CommandError(str(error)) from error
-    print(f"{counters.pop(_TAKEN, 0):8} {_TAKEN} into {path}")
+    print(f"{counters.pop(_IMPORTED, 0):8} {_IMPORTED} into {path}")
     for reason, count in counters.most_common():
         print(f"{count:8} {reason}")
     return OK
 
 
-async def _take_over(
+async def _import_rows(
     path: Path, rows: Iterable[sts_resolver.ForeignRow], *, verbose: bool
 ) -> Counter[str]:
     counters: Counter[str] = Counter()
-    judged = _judged(rows, counters, verbose=verbose)
-    async with opened_store(path) as store:
-        while some := list(islice(judged, _AT_ONCE)):
-            counters.update(await asyncio.gather(*(_file(store, *each) for each in some)))
+    states = _states(rows, counters, verbose=verbose)
+    async with open_store(path) as store:
+        while batch := list(islice(states, _BATCH)):
+            counters.update(await asyncio.gather(*(_save(store, *each) for each in batch)))
     return counters
 
 
-def _judged(
+def _states(
     rows: Iterable[sts_resolver.ForeignRow], counters: Counter[str], *, verbose: bool
 ) -> Iterator[tuple[Domain, State]]:
-    """The states that the rows stand for; rows that stand for none are counted."""
+    """Yield the states of valid rows; count the others."""
     for row in rows:
         try:
             yield sts_resolver.state_of(row, time.time())
         except sts_resolver.RefusedError as error:
             counters[f"refused: {error.refusal}"] += 1
             if verbose:
-                print(f"row {row.number}, {sts_resolver.shown(row.domain)}: {error}")
+                print(f"row {row.number}, {sts_resolver.show_value(row.domain)}: {error}")
 
 
-async def _file(store: Store, domain: Domain, state: State) -> str:
-    """Write a state, unless what is on file is as good; what came of it, in words."""
+async def _save(store: Store, domain: Domain, state: State) -> str:
+    """Save a state, unless the stored one is as good; return the result in words."""
     if _is_as_good(await store.load(domain), state):
-        return _ON_FILE
-    # It was looked at because it had been asked for; nothing else says when that was.
+        return _NOT_NEEDED
+    # The other program fetched it because Postfix asked; it stores no other time of a request.
     await store.save(domain, state, asked_at=state.fetched_at)
-    return _TAKEN
+    return _IMPORTED
 
 
-def _is_as_good(on_file: State | None, state: State) -> bool:
-    """Whether a row stays: it was fetched later, or lives under the same id.
+def _is_as_good(stored: State | None, state: State) -> bool:
+    """True if the stored state was fetched later, or is valid and has the same policy id.
 
-    Of the same id the other program's time may be that of a look at the DNS only, and its fields
-    are not the text as it was served.
+    With the same id the stored state is better: the other program's time may be that of a DNS
+    query only, and it does not store the text of the policy.
     """
-    if on_file is None or on_file.fetched_at > state.checked_at:  # from the future: no proof
+    if (
+        stored is None or stored.fetched_at > state.checked_at
+    ):  # a time in the future proves nothing
         return False
-    same = live(on_file, state.checked_at) and on_file.policy_id == state.policy_id
-    return bool(same) or on_file.fetched_at >= state.fetched_at
+    same_id = live(stored, state.checked_at) and stored.policy_id == state.policy_id
+    return bool(same_id) or stored.fetched_at >= state.fetched_at

@@ -1,42 +1,69 @@
-"""The daemon's store for a command that writes to it, while the daemon runs or not.
+"""Find the running daemon and its store, for commands that talk to the one or write to the other.
 
-Border: where the store is, and as whose user it is written; what is written is the command's.
+A command may run with another user and environment than the daemon, so the paths fall back to
+those of the systemd service. What a command asks or writes is up to its own module.
 """
 
+import argparse
 import os
 import pwd
-import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from postfix_mta_sts.cli.parser import CommandError
-from postfix_mta_sts.config.settings import Settings, default_cache_path
-from postfix_mta_sts.store import StoreError
-from postfix_mta_sts.store.sqlite.store import SqliteStore
+from postfix_mta_sts.admin.client import PATIENCE, ControlClient
+from postfix_mta_sts.cli.parser import CommandError, settings
+from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
+
+if TYPE_CHECKING:
+    from postfix_mta_sts.store import Store
 
 SERVICE_STATE: Final = Path("/var/lib/postfix-mta-sts")
-"""Where the service keeps its state (`StateDirectory=` of the unit)."""
+"""State folder of the systemd service (`StateDirectory=` of the unit)."""
+SERVICE_SOCKET: Final = Path("/run/postfix-mta-sts/control.sock")
+"""Control socket of the systemd service (`RuntimeDirectory=` of the unit)."""
 
 
-def store_path(
-    settings: Settings, environ: Mapping[str, str], service: Path = SERVICE_STATE
+def control_client(args: argparse.Namespace, timeout: float = PATIENCE) -> ControlClient:
+    """Return a client of the daemon that the arguments and the environment name.
+
+    Raises `ConfigError`.
+    """
+    return ControlClient(control_path(settings(args), os.environ), timeout)
+
+
+def control_path(
+    chosen: Settings, environ: Mapping[str, str], service: Path = SERVICE_SOCKET
 ) -> Path:
-    """Where the daemon keeps its policies; `service` is taken where there is such a folder."""
-    if settings.cache.path:
-        return settings.cache.path
+    """Return the path of the control socket: configured, else default, else the service's.
+
+    The service's socket is used only if it exists and the default does not.
+    """
+    if chosen.control.path:
+        return chosen.control.path
+    default = default_control_path(environ)
+    return service if service.exists() and not default.exists() else default
+
+
+def store_path(chosen: Settings, environ: Mapping[str, str], service: Path = SERVICE_STATE) -> Path:
+    """Return the path of the daemon's store: configured, else the service's, else the default.
+
+    The service's folder is used only if it exists and $STATE_DIRECTORY is not set.
+    """
+    if chosen.cache.path:
+        return chosen.cache.path
     default = default_cache_path(environ)
-    return (
-        default if "STATE_DIRECTORY" in environ or not service.exists() else service / default.name
-    )
+    if "STATE_DIRECTORY" in environ or not service.exists():
+        return default
+    return service / default.name
 
 
 def become_owner_of(folder: Path) -> None:
-    """Let root go on as the user to whom `folder` belongs; who is not root stays who they are.
+    """Let a process of root continue as the owner of `folder`; other users stay as they are.
 
-    A file that root made in it would be out of the daemon's reach. Raises `CommandError` where
-    there is no such folder: it would be made for root.
+    The daemon could not write a file that root created. Raises `CommandError` if the folder does
+    not exist: it would be created for root.
     """
     if os.geteuid() != 0:
         return
@@ -53,17 +80,23 @@ def become_owner_of(folder: Path) -> None:
 
 
 def _groups(owner: os.stat_result) -> tuple[int, list[int]]:
-    """The group and all groups of the user who owns a file."""
+    """Return the primary group and all groups of a file's owner."""
     try:
         user = pwd.getpwuid(owner.st_uid)
-    except KeyError:  # a user of another system, a container's say
+    except KeyError:  # a user of another system, for example of a container
         return owner.st_gid, []
     return user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
 
 
 @asynccontextmanager
-async def opened_store(path: Path) -> AsyncIterator[SqliteStore]:
-    """The store at `path`; what it raises, here or within, becomes a `CommandError`."""
+async def open_store(path: Path) -> AsyncIterator["Store"]:
+    """Open the store at `path`; its errors, also within the context, become `CommandError`."""
+    # `status` and `policy` import this module too: they need neither SQLite nor asyncio.
+    import sqlite3  # noqa: PLC0415
+
+    from postfix_mta_sts.store import StoreError  # noqa: PLC0415
+    from postfix_mta_sts.store.sqlite.store import SqliteStore  # noqa: PLC0415
+
     try:
         store = await SqliteStore.open(path)
         try:

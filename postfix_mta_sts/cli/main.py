@@ -1,4 +1,4 @@
-"""The command line. Border: words in, an exit code out; what a command does is its own file's."""
+"""The command line: run the command that the arguments name, and return its exit code."""
 
 import argparse
 import sys
@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli import parser as commands
+from postfix_mta_sts.cli.parser import FAILURE, OK, add_commands
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 
-_MODULES: Final = {
+MODULES: Final = {
     "serve": "serve",
     "query": "query",
     "status": "status",
@@ -21,39 +21,39 @@ _MODULES: Final = {
     "import": "import_cache",
     "seed": "seed",
 }
-"""The commands, in the order in which they are shown, and the module that has each."""
+"""The module of each command, in the order of the help text."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; the process's exit code."""
+    """Run a command; return the exit code of the process."""
     words = sys.argv[1:] if argv is None else argv
-    args = parser(*words[:1]).parse_args(words)
+    args = build_parser(*words[:1]).parse_args(words)
     try:
         command: int = args.command(args)
     except (UserError, InvalidDomainError) as error:
         print(f"postfix-mta-sts: {error}", file=sys.stderr)
-        return commands.FAILURE
-    except BrokenPipeError:  # the reader, `head` or a pager, has seen enough
-        sys.stdout = None  # nothing is left to flush at exit
-        return commands.FAILURE
+        return FAILURE
+    except BrokenPipeError:  # the reader of the output, such as `head` or a pager, has ended
+        sys.stdout = None  # do not flush it at exit
+        return FAILURE
     return command
 
 
-def parser(word: str = "") -> argparse.ArgumentParser:
-    """All commands and their arguments; of a `word` that is a command, that one alone."""
+def build_parser(word: str = "") -> argparse.ArgumentParser:
+    """Build the parser of all commands, or of the command `word` alone if there is one."""
     top = argparse.ArgumentParser(
         prog="postfix-mta-sts", description="MTA-STS (RFC 8461) for Postfix.", allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
-    shown = commands.within(top)
-    # Only what is run is imported: a health check, each 30 seconds, does without the daemon's
-    # libraries, and the daemon, which Postfix waits for, without those of all others.
-    for name in [word] if word in _MODULES else _MODULES:
-        import_module(f"postfix_mta_sts.cli.{_MODULES[name]}").add(shown)
-    shown.add("version", _version, "print the version")
+    commands = add_commands(top)
+    # Import only the command that runs: a health check, every 30 seconds, does not need the
+    # libraries of the daemon, and the daemon, which Postfix waits for, not those of the others.
+    for name in [word] if word in MODULES else MODULES:
+        import_module(f"postfix_mta_sts.cli.{MODULES[name]}").add(commands)
+    commands.add("version", _version, "print the version")
     return top
 
 
 def _version(_: argparse.Namespace) -> int:
     print(f"postfix-mta-sts {__version__}")
-    return commands.OK
+    return OK

@@ -1,8 +1,7 @@
-"""The commands, one a file: which arguments it takes, and what it does with them.
+"""What all commands share: exit codes, `--config`, and how a command adds its arguments.
 
-Border: a command's module has `add`, which `cli` calls with the `Commands` to join; what it does
-is done below. It returns an exit code, prints to standard output, and raises what is told to the
-person in one line.
+The module of a command has a function `add(commands)`, which `main` calls. The command itself
+prints to standard output and returns an exit code, or raises `UserError`.
 """
 
 import argparse
@@ -11,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from postfix_mta_sts.config import settings as config
-from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.config.settings import Settings, load
 from postfix_mta_sts.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,15 +19,15 @@ if TYPE_CHECKING:
 DEFAULT_CONFIG: Final = Path("/etc/postfix-mta-sts.yml")
 
 OK, NO_POLICY, FAILURE = 0, 1, 2
-"""Exit codes; argparse leaves with 2 on a typing error too."""
+"""Exit codes; argparse also exits with 2 after a wrong argument."""
 
 
 class CommandError(UserError):
-    """A command cannot go on. `str()` is one line: what was wrong, where, and what to do."""
+    """A command cannot continue. `str()` is one line: what was wrong, where, and what to do."""
 
 
 class Commands:
-    """The commands of one program, or of one command that has commands of its own."""
+    """The commands of the program, or of a command group such as `policy`."""
 
     def __init__(self, parsers: "_Parsers") -> None:
         self._parsers = parsers
@@ -37,31 +35,34 @@ class Commands:
     def add(
         self, name: str, run: Callable[[argparse.Namespace], int], text: str
     ) -> argparse.ArgumentParser:
-        """One more command; its arguments are for the caller to add."""
-        command = self._parsers.add_parser(name, help=text, allow_abbrev=False)
+        """Add a command; return its parser, to which the caller adds arguments."""
+        command = self._add_parser(name, text)
         command.set_defaults(command=run)
         return command
 
     def group(self, name: str, text: str) -> "Commands":
-        """Commands under one more word."""
-        parser = self._parsers.add_parser(name, help=text, allow_abbrev=False)
-        return within(parser)
+        """Add a command that has commands of its own."""
+        return add_commands(self._add_parser(name, text))
+
+    def _add_parser(self, name: str, text: str) -> argparse.ArgumentParser:
+        sentence = f"{text[0].upper()}{text[1:]}."
+        return self._parsers.add_parser(name, help=text, description=sentence, allow_abbrev=False)
 
 
-def within(parser: argparse.ArgumentParser) -> Commands:
-    """The commands of which this parser demands one."""
+def add_commands(parser: argparse.ArgumentParser) -> Commands:
+    """Let a parser require one of several commands, which the caller adds."""
     return Commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
-    """Let a command take `--config`; see `settings`."""
-    text = f"the configuration (default: {DEFAULT_CONFIG} if it exists, else built-in defaults)"
+    """Add the argument `--config` to a command; see `settings`."""
+    text = f"configuration file (default: {DEFAULT_CONFIG} if it exists, else built-in defaults)"
     command.add_argument("--config", metavar="FILE", type=Path, help=text)
 
 
 def settings(args: argparse.Namespace) -> Settings:
-    """The settings that the arguments and the environment name. Raises `ConfigError`."""
+    """Load the settings that the arguments and the environment name. Raises `ConfigError`."""
     path: Path | None = args.config
     if path is None and DEFAULT_CONFIG.exists():
         path = DEFAULT_CONFIG
-    return config.load(path, os.environ)
+    return load(path, os.environ)

@@ -1,4 +1,4 @@
-"""`postfix-mta-sts policy …`: what the running daemon knows of domains, and what it is to do."""
+"""`postfix-mta-sts policy …`: show, refresh and forget policies of the running daemon."""
 
 import argparse
 import json
@@ -8,48 +8,55 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
-from postfix_mta_sts.cli.reaching import control_client
-from postfix_mta_sts.cli.times import NEVER, ago, ahead, dated, moment, span
+from postfix_mta_sts.cli.times import NEVER, ago, ahead, dated, moment
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.policy import Mode
 
-_ROWS_AT_ONCE: Final = 500
-_ATTEMPT_MOST: Final = 900.0
-"""Seconds that an attempt may take: more than the settings let DNS and HTTPS take together."""
-_LINES_MOST: Final = 200
-"""Lines of a policy that are shown: it may be 64 KiB of line ends."""
+_BLOCK: Final = 500
+"""Rows per block of a table."""
+_ATTEMPT_TIMEOUT: Final = 900.0
+"""Seconds to wait for an attempt; with the defaults it takes at most 65 s of DNS and HTTPS."""
+_LINES_LIMIT: Final = 200
+"""Lines of a policy that are printed: a policy may be 64 KiB of line ends."""
 _EXITS: Final = {"fetched": OK, "no-policy": NO_POLICY}
 _OUTCOMES: Final = {
-    "fetched": "fetched now",
+    "fetched": "policy fetched",
     "no-policy": "the domain has no policy",
-    "failed": "not fetched",
-    "busy": "not tried: too many attempts are under way",
+    "failed": "no policy fetched",
+    "busy": "not tried: too many attempts in progress; try again later",
 }
 
 
 def add(commands: Commands) -> None:
     """Add the commands."""
-    policies = commands.group("policy", "what the running daemon knows of domains")
+    policies = commands.group("policy", "show, refresh and forget policies of the running daemon")
     _add_list(policies)
-    show = policies.add("show", _show, "all that is known of a domain")
+    show = policies.add("show", _show, "print everything that is known of a domain")
     show.add_argument("--json", action="store_true", help="print one JSON object")
-    refresh = policies.add("refresh", _refresh, "fetch a domain's policy now, known or not")
-    forget = policies.add("forget", _forget, "forget a domain, and its history")
+    refresh = policies.add(
+        "refresh", _refresh, "fetch the policy of a domain now, even if it is not due"
+    )
+    forget = policies.add(
+        "forget", _forget, "remove a domain and its history from memory and store"
+    )
     for command in (show, refresh, forget):
-        command.add_argument("domain", metavar="DOMAIN")
+        command.add_argument("domain", metavar="DOMAIN", help="the domain")
         add_config(command)
 
 
 def _add_list(policies: Commands) -> None:
-    command = policies.add("list", _list, "the policies that are known, by domain")
-    command.add_argument("--mode", choices=[str(m) for m in Mode], help="only those in this mode")
-    text = "only what fails: domains without a policy for that reason, policies not renewed"
+    command = policies.add("list", _list, "list the known policies, sorted by domain")
+    command.add_argument(
+        "--mode", choices=[str(m) for m in Mode], help="only policies in this mode"
+    )
+    text = "only domains whose look-up fails, and policies whose renewal is overdue"
     command.add_argument("--failing", action="store_true", help=text)
-    text = "only those that expire within this time: 12h, 2d"
+    text = "only policies that expire within this time, such as 12h or 2d"
     command.add_argument("--expiring", metavar="TIME", type=_expiring, help=text)
-    command.add_argument("--json", action="store_true", help="print a JSON object a line")
+    command.add_argument("--json", action="store_true", help="print one JSON object per line")
     add_config(command)
 
 
@@ -57,12 +64,14 @@ def _expiring(text: str) -> int:
     try:
         return math.ceil(seconds(text))
     except ValueError:
-        raise argparse.ArgumentTypeError("not a number of seconds, or 30m, 12h, 2d") from None
+        raise argparse.ArgumentTypeError(
+            "not a number of seconds, or a time such as 30m, 12h, 2d"
+        ) from None
 
 
 def _list(args: argparse.Namespace) -> int:
-    wanted = {"mode": args.mode, "expiring": args.expiring, "failing": args.failing and "yes"}
-    query = {name: str(value) for name, value in wanted.items() if value}
+    filters = {"mode": args.mode, "expiring": args.expiring, "failing": args.failing and "yes"}
+    query = {name: str(value) for name, value in filters.items() if value}
     entries = control_client(args).lines("policies", **query)
     if args.json:
         for entry in entries:
@@ -73,14 +82,14 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _print_list(entries: Iterator[Mapping[str, Any]]) -> None:
-    from postfix_mta_sts.cli import terminal as tables  # noqa: PLC0415 (rich: see there)
+    from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
-    table = tables.Columns(
+    table = terminal.Columns(
         "domain", "mode", "id", "fetched", "expires", "asked", "times", "failure"
     )
-    while some := list(islice(entries, _ROWS_AT_ONCE)):
+    while block := list(islice(entries, _BLOCK)):
         now = time.time()
-        print(table.block(_row(entry, now) for entry in some))
+        print(table.block(_row(entry, now) for entry in block))
 
 
 def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
@@ -102,39 +111,41 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(known, indent=2))
     else:
-        _print_known(known)
+        _print_domain(known)
     return OK if known["known"] else NO_POLICY
 
 
 def _refresh(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
-    known = control_client(args, _ATTEMPT_MOST).ask("POST", "policies", domain, "refresh")
-    _print_known(known)
+    known = control_client(args, _ATTEMPT_TIMEOUT).ask("POST", "policies", domain, "refresh")
+    _print_domain(known)
     print(f"{_OUTCOMES[known['outcome']]}{_in_force(known)}")
     return _EXITS.get(known["outcome"], FAILURE)
 
 
 def _forget(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
-    said = control_client(args).ask("POST", "policies", domain, "forget")
-    if said["kept_on_file"]:
-        raise CommandError(f"{domain}: not forgotten on file, for the store cannot be written now")
-    print(f"{domain}: {'forgotten' if said['known'] else 'nothing was known'}")
-    return OK if said["known"] else NO_POLICY
+    result = control_client(args).ask("POST", "policies", domain, "forget")
+    if result["kept_on_file"]:
+        raise CommandError(
+            f"{domain}: still in the store, which cannot be written now; try again later"
+        )
+    print(f"{domain}: {'forgotten' if result['known'] else 'was not known'}")
+    return OK if result["known"] else NO_POLICY
 
 
-def _print_known(known: Mapping[str, Any]) -> None:
-    from postfix_mta_sts.cli import terminal as tables  # noqa: PLC0415 (rich: see there)
+def _print_domain(known: Mapping[str, Any]) -> None:
+    from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
     print(known["domain"])
     if not known["known"]:
-        print("nothing is known")
+        print("not known")
     else:
-        print(tables.pairs(_facts(known, time.time())))
+        print(terminal.pairs(_facts(known, time.time())))
     if known["history"]:
-        history = tables.Columns("accepted", "last fetched", "mode", "id", "mx")
+        history = terminal.Columns("accepted", "last fetched", "mode", "id", "mx")
         print()
-        print(history.block(map(_accepted, known["history"])))
+        print(history.block(map(_history_row, known["history"])))
 
 
 def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
@@ -147,27 +158,27 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
         yield "fetched", dated(known["fetched_at"], ago(known["fetched_at"], now))
         yield "expires", dated(expires, ahead(expires, now))
         yield "next fetch", dated(known["refetch_at"], ahead(known["refetch_at"], now))
-        yield "asked for", f"{known['asked_count']} times, last {ago(known['asked_at'], now)}"
+        yield "asked for", f"{_times(known['asked_count'])}, last {ago(known['asked_at'], now)}"
     else:
         yield "policy", "none"
-        yield "forgotten", dated(expires, ahead(expires, now))
+        yield "cached until", dated(expires, ahead(expires, now))
     yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
     yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
     yield from _failures(known, now)
     if known["dane"]:
         yield from _dane(known["dane"], now)
-    for line in policy["text"].splitlines()[:_LINES_MOST] if policy else ():
+    for line in policy["text"].splitlines()[:_LINES_LIMIT] if policy else ():
         yield "text", line
 
 
 def _failures(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     if failure := known["failure"]:
-        what = f"{failure['code']} ({failure['stage']}): {failure['reason']}"
-        yield "failure", what
-        yield "", f"{failure['count']} in a row; failing for {span(now - failure['since'])}"
+        yield "failure", f"{failure['code']} ({failure['stage']}): {failure['reason']}"
+        yield "", f"failures in a row: {failure['count']}, first {ago(failure['since'], now)}"
     for backoff in known["backoffs"]:
         until = ahead(backoff["until"], now)
-        yield "waits", f"id {backoff['id']} is tried again {until}; failed {backoff['count']} times"
+        failures = _times(backoff["count"])
+        yield "back-off", f"next attempt for id {backoff['id']} {until}; failed {failures}"
 
 
 def _dane(verdict: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
@@ -175,16 +186,20 @@ def _dane(verdict: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
     for host in verdict["hosts"]:
         yield "MX host", f"{host['name']} {host['state']}: {host['step']}"
     until = dated(verdict["until"], ahead(verdict["until"], now))
-    yield "", f"found {ago(verdict['found_at'], now)}, believed until {until}"
+    yield "", f"found {ago(verdict['found_at'], now)}, valid until {until}"
     if verdict["failure"]:
-        yield "", f"asked again in vain: {verdict['failure']}"
+        yield "", f"last look-up failed: {verdict['failure']}"
 
 
-def _accepted(seen: Mapping[str, Any]) -> tuple[object, ...]:
-    times = moment(seen["seen_from"]), moment(seen["seen_to"])
-    return (*times, seen["mode"], seen["id"], " ".join(seen["mx"]))
+def _history_row(policy: Mapping[str, Any]) -> tuple[object, ...]:
+    times = moment(policy["seen_from"]), moment(policy["seen_to"])
+    return (*times, policy["mode"], policy["id"], " ".join(policy["mx"]))
 
 
 def _in_force(known: Mapping[str, Any]) -> str:
-    kept = known["outcome"] == "failed" and known.get("in_force")
-    return "; the policy stays in force" if kept else ""
+    in_force = known["outcome"] == "failed" and known.get("in_force")
+    return "; the stored policy stays in force" if in_force else ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

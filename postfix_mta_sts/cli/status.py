@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import OK, Commands, add_config
-from postfix_mta_sts.cli.reaching import control_client
 from postfix_mta_sts.cli.times import ago, ahead
 
 

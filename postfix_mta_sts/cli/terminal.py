@@ -1,80 +1,93 @@
-"""Rows as tables, for people: drawn by `rich` on a terminal, plain for a pipe or a file.
+"""Tables and the progress bar: drawn by `rich` on a terminal, plain text for a pipe or a file.
 
-Border: layout only. No cell can move a cursor or be taken for markup, wherever it came from. Who
-wants a table imports this late: the daemon does without `rich`, and without its memory.
+No cell can move the cursor or is read as markup, wherever its text came from. Commands import this
+module inside the function that prints: `rich` costs import time and memory, and the daemon and
+the health check do not need it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, TextIO
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from postfix_mta_sts.mtasts.errors import printable
 
-_GAP = 2
-_CELL_MOST = 2_000
+_GAP: Final = 2
+_CELL_LIMIT: Final = 2_000
 
 
 class Columns:
-    """A table that is drawn block by block, its head once; no column gets narrower on the way.
+    """A table that is rendered in blocks: the header once, and no column becomes narrower.
 
-    `console`: where it is to be seen, standard output if not given.
+    Without `console`, the table is laid out for standard output.
     """
 
-    def __init__(self, *heads: str, console: Console | None = None) -> None:
-        self._heads = [head.upper() for head in heads]
-        self._widths = [0] * len(heads)
-        self._begun = False
+    def __init__(self, *headers: str, console: Console | None = None) -> None:
+        self._headers = [header.upper() for header in headers]
+        self._widths = [0] * len(headers)
+        self._header_done = False
         self._console = console or Console()
 
     def block(self, rows: Iterable[Sequence[object]]) -> str:
-        """The lines of some more rows; None is an empty cell."""
+        """Return the lines of more rows; None is an empty cell."""
         cells = [[_cell(value) for value in row] for row in rows]
-        lines = cells if self._begun else [self._heads, *cells]
+        lines = cells if self._header_done else [self._headers, *cells]
         for line in lines:
             self._widths = [max(w, len(c)) for w, c in zip(self._widths, line, strict=True)]
-        text = self._drawn(cells) if self._console.is_terminal else _plain(lines, self._widths)
-        self._begun = True
+        text = self._draw(cells) if self._console.is_terminal else _align(lines, self._widths)
+        self._header_done = True
         return text
 
-    def _drawn(self, cells: Iterable[Sequence[str]]) -> str:
+    def _draw(self, cells: Iterable[Sequence[str]]) -> str:
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
-        table.show_header = not self._begun
+        table.show_header = not self._header_done
         fits = sum(self._widths) + _GAP * len(self._widths) <= self._console.width
-        for head, width in zip(self._heads, self._widths, strict=True):
-            table.add_column(head, min_width=width if fits else None, overflow="fold")
+        for header, width in zip(self._headers, self._widths, strict=True):
+            table.add_column(header, min_width=width if fits else None, overflow="fold")
         for row in cells:
             table.add_row(*map(Text, row))
-        return _rendered(self._console, table)
+        return _render(self._console, table)
 
 
 def pairs(rows: Iterable[tuple[str, object]], console: Console | None = None) -> str:
-    """The lines of names and what stands behind them."""
+    """Return the lines of a table with two columns: names and values."""
     console = console or Console()
     cells = [(name, _cell(value)) for name, value in rows]
     if not console.is_terminal:
-        return _plain(cells, [max((len(name) for name, _ in cells), default=0), 0])
+        return _align(cells, [max((len(name) for name, _ in cells), default=0), 0])
     table = Table.grid(padding=(0, _GAP, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in cells:
         table.add_row(Text(name), Text(text))
-    return _rendered(console, table)
+    return _render(console, table)
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else printable(str(value), _CELL_MOST)
+    return "" if value is None else printable(str(value), _CELL_LIMIT)
 
 
-def _plain(lines: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
-    """A row a line, never broken, so that `grep` finds it; rich takes 400 µs for one."""
+def _align(lines: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
+    """Write each row as one unbroken line, for `grep`; `rich` takes 400 µs for a row."""
     gap = " " * _GAP
     padded = (map(str.ljust, line, widths) for line in lines)
     return "\n".join(gap.join(line).rstrip() for line in padded)
 
 
-def _rendered(console: Console, table: Table) -> str:
+def _render(console: Console, table: Table) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+@contextmanager
+def progress_bar(total: int, stream: TextIO) -> Iterator[Callable[[], None]]:
+    """Show a progress bar while the context is open; each call of the result is one step."""
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

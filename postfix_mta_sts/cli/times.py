@@ -1,6 +1,6 @@
-"""Points in time, as a person reads them beside a clock: how long ago, how far ahead.
+"""Write times for people: as a date in UTC, and relative to now.
 
-Border: epoch seconds in, words out; None, where there is no such time, is a dash.
+Times are seconds since the epoch; None is written as a dash.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ NEVER: Final = "-"
 
 
 def span(seconds: float) -> str:
-    """A length of time in its largest unit and the one below it: `3d 4h`, `12m`, `5s`."""
+    """Write a duration in its two largest units: `3d 4h`, `12m`, `5s`."""
     left = max(0, round(seconds))
     for (unit, size), (lower, part) in pairwise(_UNITS):
         if left >= size:
@@ -22,22 +22,22 @@ def span(seconds: float) -> str:
 
 
 def ago(at: float | None, now: float) -> str:
-    """How long ago that was."""
+    """Write a past time: `12m ago`."""
     return NEVER if at is None else f"{span(now - at)} ago"
 
 
 def ahead(at: float | None, now: float) -> str:
-    """How long it is until then."""
+    """Write a future time: `in 12m`, or `overdue by 12m` if it has passed."""
     if at is None:
         return NEVER
-    return f"in {span(at - now)}" if at > now else f"due for {span(now - at)}"
+    return f"in {span(at - now)}" if at > now else f"overdue by {span(now - at)}"
 
 
 def moment(at: float) -> str:
-    """The time itself, in UTC."""
+    """Write the date and the time in UTC."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
-def dated(at: float, words: str) -> str:
-    """The time itself, and the same in words."""
-    return f"{moment(at)}, {words}"
+def dated(at: float, relative: str) -> str:
+    """Write the date and the time in UTC, and the same relative to now."""
+    return f"{moment(at)}, {relative}"

@@ -1,1 +1,1 @@
-"""YAML and environment variables become Settings."""
+"""Read the configuration: a YAML file and environment variables become `Settings`."""

@@ -1,8 +1,8 @@
-"""What YAML holds → a struct of settings, checked key by key.
+"""Turn a YAML document into a struct of settings, and check it key by key.
 
-Border: the shape of what was read against the types of the struct's attributes, and the words in
-which it is refused; which keys there are, `config` says. `where` is the path of a key, "" for the
-whole document.
+This module compares a document with the types of the struct, and words the errors. The keys are
+defined in `settings`, the notation of single values in `field_types`. The parameter `where` is the
+path of a key, such as `listen[0].mode`; it is empty for the whole document.
 """
 
 import re
@@ -15,13 +15,13 @@ from msgspec.structs import FieldInfo, fields
 from postfix_mta_sts.config.field_types import FieldType
 from postfix_mta_sts.config.yaml_document import DocumentError, Node
 
-_SHOWN_MOST: Final = 80
+_SHOWN_LIMIT: Final = 80
 
 _StructT = TypeVar("_StructT", bound=Struct)
 
 
 class ConflictError(ValueError):
-    """A value is good by itself, but not with the others beside it; raised by construction."""
+    """A valid value does not go together with another one; raised by a struct's constructor."""
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key}: {reason}")
@@ -29,71 +29,74 @@ class ConflictError(ValueError):
         self.reason = reason
 
 
-def struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
-    """The struct that `node` holds. Raises `DocumentError` at the first thing that is wrong."""
+def decode_struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
+    """Decode `node` into a struct. Raises `DocumentError` at the first error."""
     known = {f.name: f for f in fields(cls)}
     allowed = f"allowed: {', '.join(known)}"
     given = {}
     entries = _entries(node, where, f"the keys {', '.join(known)}")
     for key, value in entries.items():
-        at = _at(where, key)
+        path = _join(where, key)
         if key not in known:
-            _refuse(value, at, f"unknown key; {allowed}")
+            _refuse(value, path, f"unknown key; {allowed}")
+        # An empty section keeps its defaults; an empty value is null.
         if value.value is not None or get_origin(known[key].type) is Annotated:
-            given[key] = _attribute(known[key], value, at)  # an empty section says nothing
+            given[key] = _decode_field(known[key], value, path)
     try:
         return cls(**given)
-    except ConflictError as misfit:
-        _refuse(entries.get(misfit.key, node), _at(where, misfit.key), misfit.reason)
+    except ConflictError as conflict:
+        node = entries.get(conflict.key, node)
+        _refuse(node, _join(where, conflict.key), conflict.reason)
 
 
-def _attribute(attribute: FieldInfo, node: Node, where: str) -> object:
-    """The value that `node` is; of a mapping by name, together with the defaults."""
-    if get_origin(attribute.type) is not Mapping:
-        return _read(attribute.type, node, where)
-    entries = _entries(node, where, "map names and their dress")
-    _, kind = get_args(attribute.type)
-    given = {name: _read(kind, each, _at(where, name)) for name, each in entries.items()}
-    return {**attribute.default_factory(), **given}
+def _decode_field(field: FieldInfo, node: Node, where: str) -> object:
+    """Decode the value of a field; a mapping by name is merged with its defaults."""
+    if get_origin(field.type) is not Mapping:
+        return _decode(field.type, node, where)
+    entries = _entries(node, where, "map names with their settings")
+    _, kind = get_args(field.type)
+    given = {name: _decode(kind, each, _join(where, name)) for name, each in entries.items()}
+    return {**field.default_factory(), **given}
 
 
-def _read(kind: object, node: Node, where: str) -> object:
-    """The value that `node` is, as one of the type `kind`."""
+def _decode(kind: object, node: Node, where: str) -> object:
+    """Decode a struct, a list or a single value."""
     if isinstance(kind, type) and issubclass(kind, Struct):
-        return struct(kind, node, where)
+        return decode_struct(kind, node, where)
     if get_origin(kind) is tuple:
         if not isinstance(node.value, tuple):
-            _refuse(node, where, f"found {_shown(node)}; allowed: a list")
+            _refuse(node, where, f"found {_show(node)}; allowed: a list")
         each = get_args(kind)[0]
-        return tuple(_read(each, item, f"{where}[{i}]") for i, item in enumerate(node.value))
-    return _leaf(kind, node, where)
+        return tuple(_decode(each, item, f"{where}[{i}]") for i, item in enumerate(node.value))
+    return _decode_value(kind, node, where)
 
 
-def _leaf(kind: object, node: Node, where: str) -> object:
-    written = next(m for m in get_args(kind) if isinstance(m, FieldType))
+def _decode_value(kind: object, node: Node, where: str) -> object:
+    field_type = next(m for m in get_args(kind) if isinstance(m, FieldType))
     try:
-        return written.read(node.value) if written.read else convert(node.value, kind)
+        return field_type.read(node.value) if field_type.read else convert(node.value, kind)
     except (ValidationError, ValueError) as error:
-        said = "" if isinstance(error, ValidationError) else str(error)  # the words of msgspec
-        reason = f": {said}" if said else ""
-        _refuse(node, where, f"found {_shown(node)}{reason}; allowed: {written.allowed}")
+        # The text of a ValidationError is msgspec's, and names Python types.
+        text = "" if isinstance(error, ValidationError) else str(error)
+        reason = f": {text}" if text else ""
+        _refuse(node, where, f"found {_show(node)}{reason}; allowed: {field_type.allowed}")
 
 
 def _entries(node: Node, where: str, allowed: str) -> Mapping[str, Node]:
     if node.value is None:
         return {}
     if not isinstance(node.value, Mapping):
-        _refuse(node, where, f"found {_shown(node)}; allowed: {allowed}")
+        _refuse(node, where, f"found {_show(node)}; allowed: {allowed}")
     return node.value
 
 
-def _at(where: str, key: str) -> str:
+def _join(where: str, key: str) -> str:
     name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else repr(key)
     return f"{where}.{name}" if where else name
 
 
-def _shown(node: Node) -> str:
-    """What was found, in one line, without a password if it is a URL with one."""
+def _show(node: Node) -> str:
+    """Show a value in one short line, without the password of a URL."""
     match node.value:
         case None:
             return "nothing"
@@ -101,7 +104,7 @@ def _shown(node: Node) -> str:
             return str(value).lower()
         case str(value):
             text = repr(re.sub(r"//[^/@]*@", "//...@", value))
-            return text if len(text) <= _SHOWN_MOST else f"{text[:_SHOWN_MOST]}..."
+            return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}..."
         case Mapping():
             return "a mapping"
         case tuple():

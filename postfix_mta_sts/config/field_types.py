@@ -1,13 +1,11 @@
-"""How single values are written in the configuration: addresses, durations, modes, files.
+"""The types of single values in the configuration: addresses, durations, modes, files.
 
-Border: one value at a time, whatever its key. A reader takes what YAML gave and raises
-`ValueError`; its words are the reason, where there is more to say than what is allowed. Nothing
-is opened or looked up, except the CA file: a wrong one is refused before the daemon runs.
+A reader takes a YAML value and raises `ValueError` if it does not accept it; the error has a text
+only if there is more to say than which values are allowed. Readers do not open files or resolve
+names, with one exception: the CA file is read, so that a bad one is found before the daemon runs.
 """
 
 import errno
-import ipaddress
-import os
 import re
 import ssl
 from collections.abc import Callable
@@ -16,49 +14,32 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
-_HOST_NAME = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.)*(?![0-9]+\Z)[A-Za-z0-9-]{1,63}")
+from postfix_mta_sts.config.address import (
+    TcpAddress,
+    UnixAddress,
+    check_nameserver,
+    parse_address,
+)
+
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MODE = re.compile(r"0?[0-7]{3}")
 _ID = re.compile(r"[0-9]{1,10}")
-_ID_NONE: Final = 2**32 - 1  # chown(2): "leave it as it is"
+_NO_ID: Final = 2**32 - 1  # chown(2): -1 leaves the owner unchanged
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}")
-_SOCKET_PATH_MOST: Final = 107  # unix(7): sun_path has 108 bytes, the last of them null
-
-
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """A host, without brackets, and a port; port 0 stands for any that is free."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    """The absolute path of a UNIX socket."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """How a value is read, and in which words it is asked for."""
+    """How to read a value, and the text that says which values are allowed."""
 
     allowed: str
     read: Callable[[object], object] | None = None
-    """None: as the type says."""
+    """None: msgspec converts the value to the annotated type."""
 
 
 def _or_null(allowed: str, read: Callable[[object], object]) -> FieldType:
-    """The same, with null for the default."""
+    """The type that also accepts null."""
     return FieldType(f"{allowed}, or null", lambda value: None if value is None else read(value))
 
 
@@ -69,51 +50,16 @@ def _text(value: object) -> str:
 
 
 def _word(value: object) -> str:
-    """Text, or a whole number as it is written: people leave the quotes out."""
+    """Text, or an integer as text, because people leave out the quotes."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
-
-
-def _host_port(text: str) -> TcpAddress:
-    match = _HOST_PORT.fullmatch(text)
-    if not match or int(match[3]) > 65535:
-        raise ValueError
-    host = str(ipaddress.IPv6Address(match[1])) if match[1] else match[2].lower()
-    return TcpAddress(host, int(match[3]))
-
-
 def _address(value: object) -> TcpAddress | UnixAddress:
-    text = _text(value)
-    if text.startswith("unix:"):
-        return UnixAddress(_socket_path(text.removeprefix("unix:")))
-    address = _host_port(text)
-    if not _is_ip(address.host) and not _HOST_NAME.fullmatch(address.host):
-        raise ValueError
-    return address
-
-
-def _socket_path(text: str) -> Path:
-    if not text.startswith("/"):
-        raise ValueError("the path is not absolute")
-    if len(os.fsencode(text)) > _SOCKET_PATH_MOST:
-        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_MOST} bytes")
-    return Path(text)
+    return parse_address(_text(value))
 
 
 def _nameserver(value: object) -> str:
-    text = _text(value)
-    if not _is_ip(text):
-        server = _host_port(text)
-        if not _is_ip(server.host) or not server.port:
-            raise ValueError
-    return text
+    return check_nameserver(_text(value))
 
 
 def _mode(value: object) -> int:
@@ -125,7 +71,7 @@ def _mode(value: object) -> int:
 
 def _account(value: object) -> str | int:
     text = _word(value)
-    if _ID.fullmatch(text) and int(text) < _ID_NONE:
+    if _ID.fullmatch(text) and int(text) < _NO_ID:
         return int(text)
     if not _ACCOUNT.fullmatch(text):
         raise ValueError
@@ -146,16 +92,16 @@ def _ca_file(value: object) -> Path:
 
 
 def authorities(path: Path) -> str:
-    """The text of a file with certificates in PEM, as `ssl` takes it for `cadata`.
+    """Read a file of PEM certificates; return its text, for the argument `cadata` of `ssl`.
 
-    Raises `OSError`, also where there is no certificate in it, or one that is broken.
+    Raises `OSError`, also if the file contains no certificate or a damaged one.
     """
-    # Between certificates may stand what people write: it stays, in ASCII.
+    # Between the certificates people write comments; `cadata` must be ASCII.
     text = path.read_bytes().decode("ascii", "backslashreplace")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError):  # ValueError: the file is empty
-        reason = "it holds no certificate in PEM form"
+        reason = "it contains no certificate in PEM format"
         raise OSError(errno.EINVAL, reason, str(path)) from None
     return text
 
@@ -168,12 +114,12 @@ def _proxy(value: object) -> str:
     if url.scheme != "http" or not url.hostname or url.port == 0:
         raise ValueError
     if url.path not in {"", "/"} or url.query or url.fragment:
-        raise ValueError("there is more in it than a host and a port")
+        raise ValueError("only a host and a port are supported")
     return text
 
 
 def seconds(value: object) -> float:
-    """The seconds that `30s`, `5m`, `1h`, `2d` or a number stand for; raises `ValueError`."""
+    """Return `30s`, `5m`, `1h`, `2d` or a number in seconds; raise `ValueError`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     match = _DURATION.fullmatch(_text(value))
@@ -182,16 +128,16 @@ def seconds(value: object) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def duration(least: str, most: str) -> FieldType:
-    """The notation of a time between two others; it is read as seconds."""
+def duration(minimum: str, maximum: str) -> FieldType:
+    """The type of a duration within limits; its value is in seconds."""
 
     def read(value: object) -> float:
         given = seconds(value)
-        if not seconds(least) <= given <= seconds(most):
-            raise ValueError("it is out of range")
+        if not seconds(minimum) <= given <= seconds(maximum):
+            raise ValueError("out of range")
         return given
 
-    return FieldType(f"a number of seconds, or 30s, 5m, 1h, 30d, from {least} to {most}", read)
+    return FieldType(f"a number of seconds, or 30s, 5m, 1h, 30d, from {minimum} to {maximum}", read)
 
 
 Switch = Annotated[bool, FieldType("true or false")]

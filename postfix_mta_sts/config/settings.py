@@ -1,8 +1,8 @@
-"""What may be said in a configuration, and what holds where nothing is said.
+"""The settings: every key of the configuration, its type and its default.
 
-Border: the keys of the YAML are the attributes of the classes here, their types say what is
-allowed. How YAML is read is the matter of `yaml_document`, how it is checked that of `decode`;
-how a value is written, of `field_types.py`; how variables stand for keys, of `environment.py`.
+The keys of the YAML file are the attributes of the classes here, and the types of the attributes
+say which values are allowed. `yaml_document` parses the file, `environment` applies variables,
+`decode` checks keys and types, and `field_types` reads single values.
 """
 
 import re
@@ -13,9 +13,11 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from postfix_mta_sts.config import decode, environment, field_types, yaml_document
-from postfix_mta_sts.config.decode import ConflictError
-from postfix_mta_sts.config.field_types import FieldType, TcpAddress, UnixAddress
+from postfix_mta_sts.config import field_types, yaml_document
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.decode import ConflictError, decode_struct
+from postfix_mta_sts.config.environment import apply_environment
+from postfix_mta_sts.config.field_types import FieldType
 from postfix_mta_sts.errors import UserError
 
 __all__ = [
@@ -32,8 +34,6 @@ __all__ = [
     "MetricsSettings",
     "RefreshSettings",
     "Settings",
-    "TcpAddress",
-    "UnixAddress",
     "default_cache_path",
     "default_control_path",
     "load",
@@ -42,62 +42,62 @@ __all__ = [
 
 _MAP_NAME = re.compile(r"[!-~]{1,100}")
 
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class ConfigError(UserError):
-    """The configuration cannot be used.
+    """The configuration is not valid.
 
-    `str()` names the source, the line, the key's path, what was found and what is allowed.
+    `str()` names the source, the line, the path of the key, the value found and the values allowed.
     """
 
 
 class ListenerSettings(Struct, frozen=True, kw_only=True):
-    """One address at which look-ups are answered, over one wire."""
+    """An address where Postfix sends look-ups, and the protocol spoken there."""
 
     socketmap: field_types.Address = None
     tcp_table: field_types.Address = None
     mode: field_types.Mode = None
-    """Permissions of a UNIX socket; None: what the umask leaves."""
+    """Permissions of a UNIX socket; None: those that the umask leaves."""
     owner: field_types.Account = None
     group: field_types.Account = None
-    """Of a UNIX socket, a name or an id; None: those of the process."""
+    """Owner and group of a UNIX socket, a name or an id; None: those of the process."""
     tlsrpt: field_types.Switch = False
-    """The dress of tcp_table, which knows no map name."""
+    """Add TLSRPT attributes to replies over tcp_table, which has no map names."""
 
     def __post_init__(self) -> None:
         if (self.socketmap is None) == (self.tcp_table is None):
-            raise ConflictError("socketmap", "either it or tcp_table is needed, and not both")
+            raise ConflictError("socketmap", "a listener needs either socketmap or tcp_table")
         if self.tlsrpt and self.wire == "socketmap":
-            raise ConflictError("tlsrpt", "goes with tcp_table only; for socketmap, see maps")
+            raise ConflictError("tlsrpt", "only for tcp_table; for socketmap, set it in maps")
         for name in ("mode", "owner", "group"):
             if getattr(self, name) is not None and isinstance(self.address, TcpAddress):
-                raise ConflictError(name, "goes with unix:/path only")
+                raise ConflictError(name, "only for a UNIX socket, unix:/path")
 
     @property
     def wire(self) -> Literal["socketmap", "tcp_table"]:
-        """The protocol that is spoken here."""
+        """The protocol spoken at the address."""
         return "tcp_table" if self.socketmap is None else "socketmap"
 
     @property
     def address(self) -> TcpAddress | UnixAddress:
-        """Where it is spoken."""
+        """The address to listen on."""
         return next(a for a in (self.socketmap, self.tcp_table) if a is not None)
 
 
 class MapSettings(Struct, frozen=True, kw_only=True):
-    """How the replies under one socketmap map name are dressed."""
+    """The format of replies to look-ups in one socketmap map."""
 
     tlsrpt: field_types.Switch = False
-    """With the TLSRPT attributes, which only Postfix 3.10 and later take."""
+    """Add the TLSRPT attributes; Postfix before 3.10 defers mail on them."""
     servername: field_types.Switch = True
-    """With servername=hostname, which only Postfix 3.4 and later take."""
+    """Add servername=hostname; Postfix before 3.4 does not know it."""
     enforce_testing: field_types.Switch = False
-    """Mode testing is treated as enforce."""
+    """Treat mode testing as enforce."""
 
 
 class CacheSettings(Struct, frozen=True, kw_only=True):
-    """Where policies are kept, and how many replies."""
+    """The store of policies, and the size of the caches in memory."""
 
     path: field_types.FilePath = None
     """None: see `default_cache_path`."""
@@ -107,38 +107,38 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
 
 
 class LookupSettings(Struct, frozen=True, kw_only=True):
-    """One look-up of Postfix's."""
+    """A look-up from Postfix."""
 
-    # smtp(8) waits 100 s for a reply, and holds mail back when none has come.
+    # smtp(8) waits 100 s for a reply, and defers the mail if it gets none.
     timeout: Annotated[float, field_types.duration("0.001s", "90s")] = 10.0
 
 
 class DnsSettings(Struct, frozen=True, kw_only=True):
-    """How policy ids are found."""
+    """DNS queries."""
 
     nameservers: tuple[field_types.Nameserver, ...] = ()
-    """With a port or without; none: those of the system."""
+    """IP addresses, with or without a port; empty: the name servers of the system."""
     timeout: Annotated[float, field_types.duration("0.001s", "10m")] = 5.0
     on_failure: Annotated[Literal["deliver", "defer"], FieldType("deliver or defer")] = "deliver"
     trust_ad: field_types.Switch = False
-    """Whether the AD bit counts of name servers that are not on loopback."""
+    """Trust the AD bit of name servers that are not on loopback."""
 
 
 class DaneSettings(Struct, frozen=True, kw_only=True):
-    """Domains whose mail hosts are authenticated by DANE (RFC 7672) rather than by a policy."""
+    """Domains whose MX hosts DANE authenticates (RFC 7672), so that MTA-STS must not."""
 
     mode: Annotated[Literal["auto", "on", "off"], FieldType("auto, on or off")] = "auto"
-    """Auto: on where the Postfix of this machine asks for DNSSEC."""
+    """auto: on if the Postfix of this machine uses DNSSEC."""
     answer: Annotated[
         Literal["dane-only", "dane", "yield"], FieldType("dane-only, dane or yield")
     ] = "dane-only"
-    """What Postfix is told of them, at most; yield: nothing."""
+    """The reply to Postfix for such a domain; yield: not found."""
     on_failure: Annotated[Literal["defer", "mta_sts"], FieldType("defer or mta_sts")] = "defer"
-    """What holds where the MX RRset is signed and the DNS does not say more."""
+    """What to do if the MX RRset is signed and the TLSA look-up fails."""
 
 
 class HttpsSettings(Struct, frozen=True, kw_only=True):
-    """How policies are fetched."""
+    """Fetching policies."""
 
     timeout: Annotated[float, field_types.duration("0.001s", "10m")] = 60.0
     ca_file: field_types.CaFile = None
@@ -151,13 +151,13 @@ class HttpsSettings(Struct, frozen=True, kw_only=True):
 
 
 class RefreshSettings(Struct, frozen=True, kw_only=True):
-    """How long policies are renewed without being asked for."""
+    """Renewing policies in the background."""
 
     idle_after: Annotated[float, field_types.duration("1s", "3660d")] = 30 * 86400.0
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
-    """What is logged, and in which form."""
+    """The log level and the log format."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -167,23 +167,23 @@ class LogSettings(Struct, frozen=True, kw_only=True):
 
 
 class MetricsSettings(Struct, frozen=True, kw_only=True):
-    """Where numbers and health are shown over HTTP."""
+    """The HTTP server for metrics and health checks."""
 
     listen: field_types.Address = None
-    """None: nowhere."""
+    """None: no server."""
     mode: field_types.Mode = None
     owner: field_types.Account = None
     group: field_types.Account = None
-    """Of a UNIX socket; None: as for a `ListenerSettings`."""
+    """Owner and group of a UNIX socket, as in `ListenerSettings`."""
 
     def __post_init__(self) -> None:
         for name in ("mode", "owner", "group"):
             if getattr(self, name) is not None and not isinstance(self.listen, UnixAddress):
-                raise ConflictError(name, "goes with unix:/path only")
+                raise ConflictError(name, "only for a UNIX socket, unix:/path")
 
 
 class ControlSettings(Struct, frozen=True, kw_only=True):
-    """Where the commands that speak to the running daemon find it: a UNIX socket."""
+    """The UNIX socket where commands reach the running daemon."""
 
     path: field_types.FilePath = None
     """None: see `default_control_path`."""
@@ -201,13 +201,13 @@ def _maps() -> Mapping[str, MapSettings]:
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """The whole configuration; `Settings()` is what holds without any."""
+    """The whole configuration; `Settings()` has all the defaults."""
 
     listen: tuple[ListenerSettings, ...] = (
         ListenerSettings(socketmap=TcpAddress("127.0.0.1", 8461)),
     )
     maps: Mapping[str, MapSettings] = field(default_factory=_maps)
-    """The names of a configuration are added to these, or replace them one by one."""
+    """The maps of a configuration are added to these; one with the same name replaces it."""
     cache: CacheSettings = CacheSettings()
     lookup: LookupSettings = LookupSettings()
     dns: DnsSettings = DnsSettings()
@@ -224,22 +224,23 @@ class Settings(Struct, frozen=True, kw_only=True):
         seen: set[TcpAddress | UnixAddress] = set()
         for address in (listener.address for listener in self.listen):
             if address in seen and not _is_any_port(address):
-                raise ConflictError("listen", f"{address} stands there twice")
+                raise ConflictError("listen", f"{address} is given twice")
             seen.add(address)
         for name in self.maps:
             if not _MAP_NAME.fullmatch(name):
-                raise ConflictError("maps", f"{name!r} is not printable ASCII without blanks")
+                reason = f"found {name!r}; allowed: 1 to 100 printable ASCII characters, no spaces"
+                raise ConflictError("maps", reason)
 
 
 def _is_any_port(address: TcpAddress | UnixAddress) -> bool:
-    """Whether the port is another one each time."""
+    """True if the system chooses a free port."""
     return isinstance(address, TcpAddress) and address.port == 0
 
 
-def load(path: Path | None, environ: Mapping[str, str] = _NOTHING) -> Settings:
-    """The settings that a file holds, or none; what `environ` says wins (see `environment`).
+def load(path: Path | None, environ: Mapping[str, str] = _NO_VARIABLES) -> Settings:
+    """Load a YAML file, or only the defaults; variables in `environ` override it.
 
-    Raises `ConfigError`, also where the file cannot be read.
+    Raises `ConfigError`, also if the file cannot be read.
     """
     if path is None:
         return parse("", "", environ)
@@ -252,24 +253,23 @@ def load(path: Path | None, environ: Mapping[str, str] = _NOTHING) -> Settings:
     return parse(text, str(path), environ)
 
 
-def parse(text: str, source: str, environ: Mapping[str, str] = _NOTHING) -> Settings:
-    """The settings that a YAML text holds; an empty one holds the defaults.
+def parse(text: str, source: str, environ: Mapping[str, str] = _NO_VARIABLES) -> Settings:
+    """Parse a YAML text; an empty text gives the defaults, and variables in `environ` override it.
 
-    Raises `ConfigError` at the first thing that is wrong; `source` is the text's name in it. What
-    `environ` says wins, and is named by its variable.
+    Raises `ConfigError` at the first error; the error names `source` or the variable.
     """
     try:
-        return decode.struct(Settings, environment.overlaid(yaml_document.read(text), environ))
+        return decode_struct(Settings, apply_environment(yaml_document.read(text), environ))
     except yaml_document.DocumentError as error:
         place = error.source or f"{source}:{error.line}"
         raise ConfigError(f"{place}: {error}") from None
 
 
 def default_cache_path(environ: Mapping[str, str]) -> Path:
-    """Where policies are kept if the configuration does not say.
+    """Return the path of the store for a configuration without `cache.path`.
 
-    $STATE_DIRECTORY (systemd.exec(5); the first, if there are several), else $XDG_STATE_HOME if
-    it is absolute (XDG Base Directory Specification), else ~/.local/state.
+    The folder is the first of $STATE_DIRECTORY (systemd.exec(5)), else $XDG_STATE_HOME if it is
+    absolute (XDG Base Directory Specification), else ~/.local/state.
     """
     if state := environ.get("STATE_DIRECTORY"):
         return Path(state.split(":")[0]) / "policies.db"
@@ -280,9 +280,9 @@ def default_cache_path(environ: Mapping[str, str]) -> Path:
 
 
 def default_control_path(environ: Mapping[str, str]) -> Path:
-    """Where the control socket is if the configuration does not say.
+    """Return the path of the control socket for a configuration without `control.path`.
 
-    In $RUNTIME_DIRECTORY (systemd.exec(5)), else beside the policies' default place.
+    The folder is $RUNTIME_DIRECTORY (systemd.exec(5)), else that of `default_cache_path`.
     """
     if runtime := environ.get("RUNTIME_DIRECTORY"):
         return Path(runtime.split(":")[0]) / "control.sock"

@@ -1,8 +1,8 @@
-"""A YAML text → values that know the line in which they stand.
+"""Parse YAML into values that know their line numbers.
 
-Border: what YAML means, whatever the keys are for. It is read by the core schema of YAML 1.2
-(§10.3), decimal numbers only, so that a value is what it looks like: `0660`, `22:22`, `yes` and
-`off` are text. Tags, aliases and repeated keys are refused.
+This module reads YAML with the core schema of YAML 1.2 (§10.3), decimal numbers only, so that a
+value is what it looks like: `0660`, `22:22`, `yes` and `off` are text. It refuses tags, aliases
+and duplicate keys. It does not know which keys the configuration has.
 """
 
 import re
@@ -16,7 +16,8 @@ import yaml
 Scalar = bool | int | float | str | None
 
 MAX_DEPTH: Final = 20
-"""Collections within collections: more than any configuration has, less than Python can bear."""
+"""Levels of nested collections: more than any configuration needs, and far from the recursion limit
+of Python."""
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
@@ -25,18 +26,18 @@ _FLOAT = re.compile(r"[-+]?(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A value, and its line, counted from 1; of a mapping's value, that of its key."""
+    """A value and its line, counted from 1; a value in a mapping has the line of its key."""
 
     value: "Scalar | Sequence[Node] | Mapping[str, Node]"
     line: int
     source: str = ""
-    """Of what text the line is; empty: of the document itself."""
+    """The text that the line belongs to: a variable's name, or empty for the document itself."""
 
 
 class DocumentError(Exception):
-    """The text is not YAML, or not what is read of YAML here; `str()` is the reason.
+    """The text is not YAML, or uses YAML that this module does not support.
 
-    `line` and `source` are as those of a `Node`.
+    `str()` is the reason; `line` and `source` have the meaning that they have in `Node`.
     """
 
     def __init__(self, line: int, reason: str, source: str = "") -> None:
@@ -46,9 +47,9 @@ class DocumentError(Exception):
 
 
 def read(text: str) -> Node:
-    """The one document that `text` holds; of an empty text, a null.
+    """Parse a text that contains one document; an empty text is null.
 
-    Raises `DocumentError`, and nothing else.
+    Raises `DocumentError`, and no other error.
     """
     events: Iterator[yaml.Event] = yaml.parse(text, Loader=yaml.SafeLoader)
     try:
@@ -58,10 +59,10 @@ def read(text: str) -> Node:
         raise DocumentError(line, f"not YAML: character U+{error.character:04X}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        said = ": ".join(filter(None, ("not YAML", error.context, error.problem)))
-        raise DocumentError(line, said) from None
+        reason = ": ".join(filter(None, ("not YAML", error.context, error.problem)))
+        raise DocumentError(line, reason) from None
     except (ValueError, OverflowError):  # PyYAML 6.0 at an escape like "\UFFFFFFFF"
-        raise DocumentError(1, r"not YAML: a \U escape that is no character") from None
+        raise DocumentError(1, r"not YAML: a \U escape that is not a character") from None
 
 
 def _document(events: Iterator[yaml.Event]) -> Node:
@@ -69,16 +70,19 @@ def _document(events: Iterator[yaml.Event]) -> Node:
     for event in events:
         if isinstance(event, yaml.NodeEvent):
             if root:
-                raise DocumentError(_line(event), "a second document")
+                raise DocumentError(
+                    _line(event),
+                    "a second document; the configuration is one document, without ---",
+                )
             root = _node(event, events, MAX_DEPTH)
     return root or Node(None, 1)
 
 
 def _node(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
-    """The value that begins with `event`; what it is made of is taken from `events`."""
+    """Return the value that starts with `event`; read the rest of it from `events`."""
     line = _line(event)
     if not depth:
-        raise DocumentError(line, f"more than {MAX_DEPTH} collections within each other")
+        raise DocumentError(line, f"nested more than {MAX_DEPTH} levels deep")
     match event:
         case yaml.MappingStartEvent(tag=None):
             return Node(_mapping(events, depth), line)
@@ -86,24 +90,26 @@ def _node(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
             return Node(tuple(_node(e, events, depth - 1) for e in _members(events)), line)
         case yaml.ScalarEvent(tag=None):
             return Node(_scalar(event), line)
-    raise DocumentError(line, "an alias (*) or a tag (!): write the value itself")
+    raise DocumentError(line, "aliases (*) and tags (!) are not supported; write the value itself")
 
 
 def _mapping(events: Iterator[yaml.Event], depth: int) -> Mapping[str, Node]:
     found: dict[str, Node] = {}
     for key in _members(events):
         if not isinstance(key, yaml.ScalarEvent) or key.tag:
-            raise DocumentError(_line(key), "a key that is not a word")
+            raise DocumentError(_line(key), "a key must be plain text")
         if key.value in found:
             first = found[key.value].line
-            raise DocumentError(_line(key), f"the key {key.value!r} stands in line {first} too")
+            raise DocumentError(
+                _line(key), f"duplicate key {key.value!r}; it is already set in line {first}"
+            )
         value = _node(next(events), events, depth - 1).value
         found[key.value] = Node(value, _line(key))
     return found
 
 
 def _members(events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
-    """The events up to the end of the collection that has just begun."""
+    """Yield the events up to the end of the current collection."""
     return takewhile(lambda event: not isinstance(event, yaml.CollectionEndEvent), events)
 
 

@@ -1,4 +1,4 @@
-"""RFC 8461 as pure functions: grammar, names, and the life of a policy.
+"""RFC 8461 as pure functions: grammar, domain names, and the life of a policy.
 
-Nothing here does I/O, reads a clock or logs.
+No module here does I/O, reads a clock or logs.
 """

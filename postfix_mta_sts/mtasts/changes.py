@@ -1,6 +1,7 @@
-"""Two states of a domain, one after the other → what an administrator wants to know of it.
+"""Compare two consecutive states of a domain and describe what changed, for the log.
 
-Border: pure; the resolver writes it to the log, under these words and keys.
+Pure functions. The event texts and the keys of the fields are defined here; the resolver writes
+them to the log.
 """
 
 import enum
@@ -14,53 +15,59 @@ from postfix_mta_sts.mtasts.policy import Mode, Policy
 
 
 class Severity(enum.Enum):
-    """For whom a change is."""
+    """How important a change is to an administrator."""
 
-    DETAIL = "whoever looks closely"
-    NOTE = "whoever reads the log"
-    WARNING = "an administrator, who must act"
+    DETAIL = "useful only for debugging"
+    NOTE = "worth knowing"
+    WARNING = "needs attention"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the log: what happened, and the values that tell how."""
+    """One log event."""
 
     what: str
-    weight: Severity
+    """The event text, a string literal in this module."""
+    severity: Severity
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
 def changes(before: State | None, after: State, now: float) -> Iterator[Change]:
-    """What has changed with an attempt that ended at `now`, in the order of the log's lines."""
+    """Yield what an attempt that ended at `now` has changed, in the order of the log lines."""
     if after.policy and (before is None or after.fetched_at != before.fetched_at):
         yield from _fetched(before, after, after.policy)
     failed = after.failure and (before is None or after.failure != before.failure)
     if after.failure and failed:
-        yield from _failed(before, after, after.failure, now)
+        yield _failed(before, after, after.failure, now)
     if before and before.failure and before.policy and after.policy and not after.failure:
         count, since = before.failure.count, before.failure.since
         fields = {"failures": count, "seconds": round(now - since)}
-        yield Change("recovered", Severity.NOTE, {**_described(after, after.policy), **fields})
+        yield Change(
+            "renewal recovered", Severity.NOTE, {**_policy_fields(after, after.policy), **fields}
+        )
 
 
 def verdict_change(before: Verdict | None, after: Verdict) -> Change:
-    """What has changed of a domain's DANE, now that it was asked about again.
+    """Describe the result of a DANE look-up.
 
-    A note where there is DANE, was, or mail is held for want of an answer; else a detail.
+    It is a note if the domain has or had DANE, or if a DNS failure holds its mail back, and if
+    the verdict differs from the last one; otherwise it is a detail.
     """
-    held = after.kind is DaneKind.FAILURE and after.mx_is_secure
-    matters = held or after.kind in DANE_KINDS or (before and before.kind in DANE_KINDS)
+    mail_is_held = after.kind is DaneKind.FAILURE and after.mx_is_secure
+    had_dane = before is not None and before.kind in DANE_KINDS
+    matters = mail_is_held or after.kind in DANE_KINDS or had_dane
     same = before is not None and before.kind is after.kind and before.failure == after.failure
     fields = {
-        "verdict": after.kind,
+        "kind": after.kind,
         "reason": after.failure or after.reason,
-        "was": before.kind if before and before.kind is not after.kind else None,
+        "old_kind": before.kind if before and before.kind is not after.kind else None,
     }
-    return Change("DANE", Severity.NOTE if matters and not same else Severity.DETAIL, fields)
+    severity = Severity.NOTE if matters and not same else Severity.DETAIL
+    return Change("DANE verdict", severity, fields)
 
 
 def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Change]:
-    fields = _described(after, policy)
+    fields = _policy_fields(after, policy)
     old = before.policy if before else None
     if before is None or old is None:
         yield Change("policy fetched", Severity.NOTE, fields)
@@ -68,42 +75,49 @@ def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Cha
         yield Change("policy renewed", Severity.DETAIL, fields)
     else:
         yield Change("policy changed", Severity.NOTE, {**fields, "old_id": before.policy_id})
-        yield from _softened(old, policy)
+        yield from _weakened(old, policy)
 
 
-def _softened(old: Policy, new: Policy) -> Iterator[Change]:
-    """Changes that an attacker who had got hold of the Policy Host would make (§10.2, §10.3)."""
+def _weakened(old: Policy, new: Policy) -> Iterator[Change]:
+    """Yield changes that an attacker in control of the Policy Host would make (§10.2, §10.3)."""
     if old.mode is Mode.ENFORCE and new.mode is not Mode.ENFORCE:
-        yield Change(f"enforce became {new.mode}", Severity.NOTE)
+        modes = {"mode": new.mode, "old_mode": old.mode}
+        yield Change("policy no longer enforced", Severity.NOTE, modes)
     if old.mx and new.mx and not set(old.mx) & set(new.mx):
-        yield Change("mx set replaced", Severity.NOTE, {"mx": new.mx, "old_mx": old.mx})
+        patterns = {"mx": new.mx, "old_mx": old.mx}
+        yield Change("all mx patterns replaced", Severity.NOTE, patterns)
 
 
-def _failed(before: State | None, after: State, why: Failure, now: float) -> Iterator[Change]:
-    fields = {"error": why.code, "reason": why.reason, "failures": why.count}
-    reportable = {**fields, "result": why.result}  # RFC 8461 §6
-    # At growing intervals: the 1st, 2nd, 4th, 8th … failure in a row.
-    rare = Severity.DETAIL if why.count & (why.count - 1) else Severity.NOTE
-    if (kept := live(after, now)) and kept.policy:
-        what = "record vanished" if why.code == NoRecordError.code else "renewal failed"
-        left = {**_described(kept, kept.policy), "expires_in": round(kept.expires_at - now)}
-        yield Change(what, _warned(rare, kept), {**left, **reportable})
-    elif before and before.policy:
-        fields = {**_described(before, before.policy), **reportable}
-        yield Change("policy expired", _warned(Severity.NOTE, before), fields)
-    elif why.code in {NoRecordError.code, DnsFailureError.code}:
-        yield Change("no policy", Severity.DETAIL, fields)
-    else:
-        yield Change("no policy", rare, reportable)
+def _failed(before: State | None, after: State, failure: Failure, now: float) -> Change:
+    fields = {"error": failure.code, "reason": failure.reason, "failures": failure.count}
+    reportable = {**fields, "result": failure.result}  # RFC 8461 §6
+    # Only the 1st, 2nd, 4th, 8th … failure in a row is more than a detail.
+    is_power_of_two = not failure.count & (failure.count - 1)
+    severity = Severity.NOTE if is_power_of_two else Severity.DETAIL
+    if (cached := live(after, now)) and cached.policy:
+        left = {
+            **_policy_fields(cached, cached.policy),
+            "expires_in": round(cached.expires_at - now),
+        }
+        severity = _warn_unless_mode_none(severity, cached)
+        if failure.code == NoRecordError.code:
+            return Change("TXT record missing", severity, {**left, **reportable})
+        return Change("renewal failed", severity, {**left, **reportable})
+    if before and before.policy:
+        fields = {**_policy_fields(before, before.policy), **reportable}
+        return Change("policy expired", _warn_unless_mode_none(Severity.NOTE, before), fields)
+    if failure.code in {NoRecordError.code, DnsFailureError.code}:
+        return Change("no policy", Severity.DETAIL, fields)
+    return Change("no policy", severity, reportable)
 
 
-def _warned(weight: Severity, state: State) -> Severity:
-    """A warning, unless the policy's mode is none (RFC 8461 §3.3, §10.2)."""
-    told = weight is Severity.NOTE and state.policy and state.policy.mode is not Mode.NONE
-    return Severity.WARNING if told else weight
+def _warn_unless_mode_none(severity: Severity, state: State) -> Severity:
+    """Turn a note into a warning unless the mode of the policy is none (RFC 8461 §3.3, §10.2)."""
+    is_note = severity is Severity.NOTE and state.policy and state.policy.mode is not Mode.NONE
+    return Severity.WARNING if is_note else severity
 
 
-def _described(state: State, policy: Policy) -> dict[str, object]:
+def _policy_fields(state: State, policy: Policy) -> dict[str, object]:
     return {
         "id": state.policy_id,
         "mode": policy.mode,

@@ -1,10 +1,9 @@
-"""What the signed DNS says of a domain's MX hosts (RFC 7672), and how long that is believed.
+"""What the signed DNS says of the MX hosts of a domain (RFC 7672), and how long it is believed.
 
-Border: pure. The DNS is asked elsewhere, what comes of it is a `DaneOutcome`;
-`after_verdict` makes
-of it the `Verdict` that memory and the store keep. What Postfix is told is a matter of
-`postfix.reply`. `lifecycle` stands above this file, so that the timers of a verdict are here;
-times are wall-clock seconds since the epoch, handed in.
+Pure functions. `network.dane` queries the DNS and returns a `DaneOutcome`; `after_verdict` turns it
+into the `Verdict` that memory and the store keep; `postfix.protocol.reply` turns the verdict into a
+reply. The timers of a verdict are here because `lifecycle` imports this module. Times are seconds
+since the epoch, passed in by the caller.
 """
 
 import enum
@@ -18,13 +17,13 @@ from postfix_mta_sts.values import Value, replace
 
 LIFE_LEAST: Final = 60.0
 LIFE_MOST: Final = 24 * 3600.0
-"""A verdict is believed for the least TTL that led to it, held between these two."""
+"""A verdict is believed for the smallest TTL of its answers, but within these two."""
 RECHECK_SHARE: Final = 0.75
-"""After this share of its life a verdict is looked for again, behind the reply."""
+"""After this share of its life a look-up starts a new DANE look-up in the background."""
 FAILURE_RETRY: Final = 30.0
-"""A DNS that did not say is asked again after this time."""
+"""After a failure the DNS is asked again after this time."""
 HOSTS_MOST: Final = 20
-"""MX hosts of one domain that are asked about; Postfix tries five addresses."""
+"""Maximum number of MX hosts that are looked up per domain; Postfix tries five addresses."""
 
 _TTL_MOST: Final = 2**31 - 1  # RFC 2181 §8
 _TEXT = re.compile(r"[ -~]{1,2000}")
@@ -32,26 +31,26 @@ _DIGEST_LENGTHS: Final[Mapping[int, int]] = {1: 32, 2: 64}  # SHA2-256, SHA2-512
 
 
 class HostState(enum.StrEnum):
-    """What the DNS says of one MX host."""
+    """The result for one MX host."""
 
     USABLE = "usable"
-    """Secure TLSA records, and at least one that can authenticate it."""
+    """It has secure TLSA records, and at least one can authenticate it."""
     UNUSABLE = "unusable"
-    """Secure TLSA records, none of them usable: TLS is a must, authentication is not (§2.2)."""
+    """It has secure TLSA records, none usable: TLS is required, authentication is not (§2.2)."""
     ABSENT = "absent"
-    """Proven to have no TLSA record."""
+    """It is proven to have no TLSA record."""
     INSECURE = "insecure"
-    """Its addresses or its TLSA records are not signed, so that DANE says nothing of it."""
+    """Its addresses or its TLSA records are not signed, so that DANE does not apply to it."""
     GONE = "gone"
-    """Proven to have no address: no mail goes there, whatever else is said of it."""
+    """It is proven to have no address, so that it gets no mail in any case."""
     SKIPPED = "skipped"
-    """Not asked about: it is one of too many."""
+    """It was not looked up: there are more than HOSTS_MOST."""
     FAILED = "failed"
-    """The DNS did not say; Postfix will not use this host under DANE (§2.1.1)."""
+    """The DNS look-up failed; with DANE, Postfix does not use this host (§2.1.1)."""
 
 
 class MxState(enum.StrEnum):
-    """What the DNS says of the domain's MX RRset, its proven absence included."""
+    """The result for the MX RRset of the domain; its proven absence counts as secure."""
 
     SECURE = "secure"
     INSECURE = "insecure"
@@ -59,28 +58,28 @@ class MxState(enum.StrEnum):
 
 
 class DaneKind(enum.StrEnum):
-    """What all that means for the domain."""
+    """The result for the domain."""
 
     ALL = "all"
     """Every MX host has usable TLSA records."""
     SOME = "some"
-    """Some have."""
+    """Some MX hosts have usable TLSA records."""
     UNUSABLE = "unusable"
-    """None has, but some host's TLSA records make TLS a must."""
+    """No MX host has usable TLSA records, but those of at least one require TLS."""
     NONE = "none"
-    """The DNS is signed, and there is no DANE."""
+    """The MX RRset is signed, and no MX host has secure TLSA records."""
     INSECURE = "insecure"
-    """The MX RRset is not signed, so that there can be none (§2.2.1)."""
+    """The MX RRset is not signed, so that DANE does not apply (§2.2.1)."""
     FAILURE = "failure"
-    """The DNS did not say."""
+    """The DNS look-up failed."""
 
 
 DANE_KINDS: Final = frozenset({DaneKind.ALL, DaneKind.SOME, DaneKind.UNUSABLE})
-"""Those in which DANE has a say over how mail goes there."""
+"""Kinds in which DANE decides how mail is delivered."""
 
 
 class Host(Value, frozen=True):
-    """One MX host; `step` is the query that decided, and what came of it. Printable ASCII."""
+    """One MX host; `step` is the query that decided and its result. Printable ASCII."""
 
     name: str
     state: HostState
@@ -91,30 +90,30 @@ class Host(Value, frozen=True):
 
 
 class DaneOutcome(Value, frozen=True):
-    """What was found when the DNS was asked; `ValueError` for what cannot be found."""
+    """What one DANE look-up found; raises `ValueError` for impossible values."""
 
     mx: MxState
     step: str
-    """What came of the MX query, as printable ASCII."""
+    """The result of the MX query, as printable ASCII."""
     hosts: tuple[Host, ...] = ()
-    """In the order of their preference; none for a domain that takes no mail (RFC 7505)."""
+    """In order of preference; empty for a domain that accepts no mail (RFC 7505)."""
     ttl: int = 0
-    """Seconds: the least of all answers."""
+    """The smallest TTL of all answers, in seconds."""
 
     def __post_init__(self) -> None:
         _check_text(self.step)
         if self.hosts and self.mx is not MxState.SECURE:
-            raise ValueError("hosts are only asked about where the MX RRset is signed")
+            raise ValueError("hosts are looked up only if the MX RRset is signed")
         if not 0 <= self.ttl <= _TTL_MOST:
-            raise ValueError("not a TTL")
+            raise ValueError("TTL out of range")
 
     @property
     def kind(self) -> DaneKind:
-        """What it means for the domain.
+        """What the outcome means for the domain.
 
-        One host that can be authenticated makes it a DANE domain, also where others failed:
-        Postfix asks for itself, and passes over a host whose answer fails. Without one, a failure
-        leaves everything open.
+        One host that can be authenticated is enough for DANE, even if the look-up of others failed:
+        Postfix does its own look-ups, and skips a host whose look-up fails. Without such a host, a
+        failure leaves everything open.
         """
         if self.mx is not MxState.SECURE:
             return DaneKind.INSECURE if self.mx is MxState.INSECURE else DaneKind.FAILURE
@@ -126,14 +125,14 @@ class DaneOutcome(Value, frozen=True):
         return DaneKind.UNUSABLE if HostState.UNUSABLE in states else DaneKind.NONE
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the DNS answered all that it was asked."""
+    def is_complete(self) -> bool:
+        """Whether the DNS answered every query."""
         failed = any(host.state is HostState.FAILED for host in self.hosts)
         return self.mx is not MxState.FAILED and not failed
 
     @property
     def reason(self) -> str:
-        """The step, and the name, that made it this kind."""
+        """The step that decided the kind."""
         return next((host.step for host in self.hosts if self._decides(host)), self.step)
 
     def _decides(self, host: Host) -> bool:
@@ -153,11 +152,11 @@ class Verdict(Value, frozen=True):
     outcome: DaneOutcome
     found_at: float
     recheck_at: float
-    """When the DNS is to be asked again, by whoever asks."""
+    """A look-up after this time asks the DNS again."""
     until: float
-    """When it is forgotten: the next look-up waits for the DNS."""
+    """When the verdict is forgotten; the next look-up then waits for the DNS."""
     failure: str | None = None
-    """Why the DNS could not be asked again since, if so. Printable ASCII."""
+    """Why the latest DANE look-up failed, if it did. Printable ASCII."""
 
     def __post_init__(self) -> None:
         if self.failure is not None:
@@ -165,7 +164,7 @@ class Verdict(Value, frozen=True):
         if not all(map(math.isfinite, (self.found_at, self.recheck_at, self.until))):
             raise ValueError("a time is not a finite number")
         if self.recheck_at > self.until:
-            raise ValueError("a verdict is looked for again before it is forgotten")
+            raise ValueError("recheck_at is later than until")
 
     @property
     def kind(self) -> DaneKind:
@@ -174,20 +173,20 @@ class Verdict(Value, frozen=True):
 
     @property
     def reason(self) -> str:
-        """The step that gave it."""
+        """The step that decided the kind."""
         return self.outcome.reason
 
     @property
     def mx_is_secure(self) -> bool:
-        """Whether the MX RRset was proven, whatever came after it."""
+        """Whether the MX RRset is signed, whatever the later steps found."""
         return self.outcome.mx is MxState.SECURE
 
 
 def is_usable(usage: int, selector: int, matching: int, data: bytes) -> bool:
     """Whether a TLSA record can authenticate an MX host (RFC 7672 §3.1, RFC 6698 §2.1).
 
-    PKIX-TA(0) and PKIX-EE(1) cannot: for SMTP there is no set of CAs that both sides agree on,
-    and Postfix passes over them too.
+    PKIX-TA(0) and PKIX-EE(1) cannot: in SMTP there is no set of CAs on which both sides agree, and
+    Postfix ignores these records, too.
     """
     if usage not in {2, 3} or selector not in {0, 1}:
         return False
@@ -197,26 +196,26 @@ def is_usable(usage: int, selector: int, matching: int, data: bytes) -> bool:
 
 
 def after_verdict(before: Verdict | None, outcome: DaneOutcome, now: float) -> Verdict:
-    """The verdict after the DNS was asked.
+    """Return the verdict after a DANE look-up.
 
-    A failure takes back nothing that was said before, until that has run out (RFC 7672 §2.1.1);
-    in the face of a clock that was set back, in a day at most.
+    After a failure the verdict before it stays until it expires (RFC 7672 §2.1.1), and for a day
+    at most if the clock was set back.
     """
     failed = outcome.kind is DaneKind.FAILURE
     if failed and before and is_live(before, now) and before.kind is not DaneKind.FAILURE:
         until = min(before.until, now + LIFE_MOST)
-        again = min(now + FAILURE_RETRY, until)
-        return replace(before, recheck_at=again, until=until, failure=outcome.reason)
+        recheck_at = min(now + FAILURE_RETRY, until)
+        return replace(before, recheck_at=recheck_at, until=until, failure=outcome.reason)
     if failed:
         return Verdict(outcome, now, now + FAILURE_RETRY, now + FAILURE_RETRY)
-    life = min(max(outcome.ttl, LIFE_LEAST), LIFE_MOST) if outcome.is_whole else LIFE_LEAST
+    life = min(max(outcome.ttl, LIFE_LEAST), LIFE_MOST) if outcome.is_complete else LIFE_LEAST
     return Verdict(outcome, now, now + RECHECK_SHARE * life, now + life)
 
 
 def is_live(verdict: Verdict | None, now: float) -> bool:
-    """Whether there is a verdict to answer by; else a look-up waits for one.
+    """Whether a reply may use the verdict; otherwise a look-up waits for a new one.
 
-    One from the future (the clock was set back) is, unless it is a failure.
+    A verdict from the future (the clock was set back) is live unless it is a failure.
     """
     if verdict is None or now >= verdict.until:
         return False
@@ -224,12 +223,12 @@ def is_live(verdict: Verdict | None, now: float) -> bool:
 
 
 def is_due(verdict: Verdict | None, now: float) -> bool:
-    """Whether the DNS is to be asked, behind the reply if the verdict is live."""
+    """Whether to ask the DNS; if the verdict is live, in the background."""
     return verdict is None or now >= verdict.recheck_at or now < verdict.found_at
 
 
 def to_text(verdict: Verdict) -> str:
-    """The verdict as one line of JSON in printable ASCII, for the store."""
+    """Return the verdict as one line of JSON in printable ASCII, for the store."""
     outcome = verdict.outcome
     values = {
         "found_at": float(verdict.found_at),
@@ -245,15 +244,15 @@ def to_text(verdict: Verdict) -> str:
 
 
 def from_text(text: str) -> Verdict | None:
-    """The verdict of which this is the text, to the letter; None for any other text."""
+    """Return the verdict of which this is exactly the text; None for any other text."""
     try:
-        verdict = _verdict(json.loads(text))
+        verdict = _parse_verdict(json.loads(text))
     except (ValueError, RecursionError):
         return None
     return verdict if to_text(verdict) == text else None
 
 
-def _verdict(value: object) -> Verdict:
+def _parse_verdict(value: object) -> Verdict:
     match value:
         case {
             "found_at": float(found_at),
@@ -265,12 +264,12 @@ def _verdict(value: object) -> Verdict:
             "hosts": list(hosts),
             "ttl": int(ttl),
         }:
-            outcome = DaneOutcome(MxState(mx), step, tuple(map(_host, hosts)), ttl)
+            outcome = DaneOutcome(MxState(mx), step, tuple(map(_parse_host, hosts)), ttl)
             return Verdict(outcome, found_at, recheck_at, until, failure)
     raise ValueError("not a verdict")
 
 
-def _host(value: object) -> Host:
+def _parse_host(value: object) -> Host:
     match value:
         case [str(name), str(state), str(step)]:
             return Host(name, HostState(state), step)
@@ -283,7 +282,7 @@ def _check_text(*texts: str) -> None:
 
 
 def _is_der_sequence(data: bytes) -> bool:
-    """Whether this is one DER SEQUENCE and nothing else, as a certificate and a key are."""
+    """Whether the data is exactly one DER SEQUENCE, as certificates and keys are."""
     if len(data) < 2 or data[0] != 0x30:
         return False
     if data[1] < 0x80:

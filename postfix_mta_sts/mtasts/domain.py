@@ -1,7 +1,8 @@
-"""A domain name in the one form that is compared, looked up and stored.
+"""Domain names in one normal form, in which they are compared, looked up and stored.
 
-The form: A-labels, lower case, no final dot. `parse_domain` takes what people and Postfix write
-(U-labels too); `parse_host` takes only what a policy may say. Nothing else makes a `Domain`.
+The normal form: A-labels, lower case, no final dot. `parse_domain` accepts what people and Postfix
+write, including U-labels; `parse_host` accepts only what a policy may contain. No other code turns
+text of unknown origin into a `Domain`.
 """
 
 import re
@@ -14,7 +15,7 @@ from postfix_mta_sts.mtasts.errors import InvalidDomainError, printable
 Domain = NewType("Domain", str)
 
 MAX_LENGTH = 253
-"""Characters of a name without its final dot (RFC 1035 §3.1: 255 octets on the wire)."""
+"""Maximum length of a name without its final dot (RFC 1035 §3.1: 255 octets on the wire)."""
 
 # RFC 5321 §4.1.2:
 #   Domain     = sub-domain *("." sub-domain)
@@ -26,7 +27,7 @@ _DOMAIN = re.compile(rf"{_SUB_DOMAIN}(?:\.{_SUB_DOMAIN})*", re.ASCII)
 
 
 def parse_host(text: str) -> Domain:
-    """The host name that `text` is, in lower case.
+    """Return the host name `text` in lower case.
 
     Raises `InvalidDomainError` for anything but ASCII letters, digits, inner hyphens and dots
     (RFC 5321 §4.1.2, Domain; a U-label is not one: RFC 8461 §3.2).
@@ -35,27 +36,27 @@ def parse_host(text: str) -> Domain:
         raise InvalidDomainError(f"longer than {MAX_LENGTH} characters")
     if not _DOMAIN.fullmatch(text):
         raise InvalidDomainError(f"not a domain name: '{printable(text)}'")
-    # All ASCII by now, so that lower() folds A-Z and nothing else (not U+212A, the Kelvin sign).
+    # All ASCII here, so that lower() maps A-Z and nothing else (not U+212A, the Kelvin sign).
     return Domain(text.lower())
 
 
 def parse_domain(text: str) -> Domain:
-    """The domain that `text` names; U-labels become A-labels (UTS #46, as Postfix maps them).
+    """Return the domain `text` in normal form; U-labels become A-labels (UTS #46, as in Postfix).
 
-    One final dot is dropped. Raises `InvalidDomainError`, also where the last label is a number:
-    such a name is an address, whatever its grammar says.
+    One final dot is removed. Raises `InvalidDomainError`, also if the last label is a number:
+    such a name is an IP address, although the grammar allows it.
     """
     name = text.removesuffix(".")
     host = parse_host(name if name.isascii() else _to_a_labels(name))
     if host.rpartition(".")[2].isdigit():
-        raise InvalidDomainError(f"not a domain name but an address: {host!r}")
+        raise InvalidDomainError(f"an IP address, not a domain name: {host!r}")
     return host
 
 
 def _to_a_labels(name: str) -> str:
-    if len(name) > MAX_LENGTH:  # before the costly part; an A-label is never shorter
+    if len(name) > MAX_LENGTH:  # check before the slow conversion; an A-label is never shorter
         raise InvalidDomainError(f"longer than {MAX_LENGTH} characters")
     try:
         return idna.encode(name, uts46=True, transitional=False).decode("ascii")
-    except UnicodeError as error:  # idna.IDNAError is one
+    except UnicodeError as error:  # includes idna.IDNAError
         raise InvalidDomainError(f"not a domain name: {printable(str(error))}") from error

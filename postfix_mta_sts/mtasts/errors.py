@@ -1,31 +1,31 @@
-"""What can go wrong between a Policy Domain and its policy, as one small tree.
+"""The errors that can occur between a Policy Domain and its policy, as a small tree.
 
     MtaStsError
-    ├── InvalidDomainError            the text names no domain: nothing is asked
+    ├── InvalidDomainError            not a domain name; nothing is looked up
     ├── DiscoveryError                the DNS gave no policy id (RFC 8461 §3.1)
-    │   ├── NoRecordError                 it says that there is none
-    │   ├── InvalidRecordError            there is something, but no one valid record
-    │   ├── DnsFailureError               it did not say: SERVFAIL, REFUSED, silence
-    │   └── OwnFaultError                 it was not heard, for a fault of our own
+    │   ├── NoRecordError                 the DNS says that there is no record
+    │   ├── InvalidRecordError            there are records, but not one valid one
+    │   ├── DnsFailureError               the DNS did not say: SERVFAIL, REFUSED, no answer
+    │   └── OwnFaultError                 an error in this program ended the attempt
     └── FetchError                    the Policy Host gave no valid policy (§3.3)
         ├── HostNotFoundError             its name has no address
         ├── ForbiddenAddressError         its address is not a public one
         ├── UnreachableError              no connection: refused, no route, reset
-        ├── DeadlineError                 not done in time
+        ├── DeadlineError                 the time for the whole GET is over
         ├── TlsError                      no TLS session, for another reason than:
-        ├── CertificateError              the certificate fails PKIX
-        ├── StatusError                   any status but 200, redirects included
-        ├── MediaTypeError                not text/plain, or encoded
+        ├── CertificateError              the certificate is not valid (PKIX)
+        ├── StatusError                   any status but 200, including redirects
+        ├── MediaTypeError                not text/plain, or compressed
         ├── TooLargeError                 more than 64 KiB
-        ├── IncompleteError               the HTTP message ended before its end
+        ├── IncompleteError               the HTTP message is truncated or may be
         └── InvalidPolicyError            retrieved, but not valid (§3.2)
 
-For the caller they all mean the same: an unexpired cached policy stays in force; without one
-the domain is treated as though it had none (RFC 8461 §3.3). Only `DnsFailureError` leaves open
-whether there is a policy at all; an administrator may choose to wait for the answer.
+For the caller they all mean the same: an unexpired cached policy stays in force; without one the
+domain is treated as though it had no policy (RFC 8461 §3.3). Only `DnsFailureError` leaves open
+whether there is a policy; the administrator may choose to defer mail in that case.
 
-`str(error)` is the reason, for a person. It is one line of printable ASCII: text from the
-network goes through `printable` first.
+`str(error)` is the reason, for people: one line of printable ASCII. Text from the network is passed
+through `printable` first.
 """
 
 import enum
@@ -33,7 +33,7 @@ from typing import ClassVar
 
 
 class ResultType(enum.StrEnum):
-    """The result types of RFC 8460 §4.3 that a policy's absence can have."""
+    """The result types of RFC 8460 §4.3 for a policy that could not be obtained."""
 
     FETCH_ERROR = "sts-policy-fetch-error"
     POLICY_INVALID = "sts-policy-invalid"
@@ -41,7 +41,7 @@ class ResultType(enum.StrEnum):
 
 
 def printable(data: bytes | str, limit: int = 200) -> str:
-    """Text from the network as one line of printable ASCII, cut to `limit` characters."""
+    """Return text from the network as one line of printable ASCII, cut to `limit` characters."""
     text = data.decode("ascii", "backslashreplace") if isinstance(data, bytes) else data
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
     return "".join(
@@ -51,13 +51,13 @@ def printable(data: bytes | str, limit: int = 200) -> str:
 
 
 class MtaStsError(Exception):
-    """Root of the tree; `code` is the failure's stable name for programs."""
+    """Root of the tree; `code` is the stable name of the error for programs."""
 
     code: ClassVar[str]
 
 
 class InvalidDomainError(MtaStsError):
-    """The text is no domain name (RFC 5321 §4.1.2), or none that mail can be sent to."""
+    """The text is not a domain name (RFC 5321 §4.1.2), or is an IP address."""
 
     code = "invalid-domain"
 
@@ -88,7 +88,7 @@ class DnsFailureError(DiscoveryError):
 
 
 class OwnFaultError(DiscoveryError):
-    """An attempt ended by a fault of this program, which has its traceback in the log."""
+    """An error in this program ended the attempt; its traceback is in the log."""
 
     code = "own-fault"
 
@@ -118,13 +118,13 @@ class UnreachableError(FetchError):
 
 
 class DeadlineError(FetchError):
-    """The policy had not come when the time for the whole GET was over (§3.3)."""
+    """The policy had not arrived when the time for the whole GET was over (§3.3)."""
 
     code = "timeout"
 
 
 class TlsError(FetchError):
-    """The TLS handshake failed before there was a certificate to judge."""
+    """The TLS handshake failed for another reason than the certificate."""
 
     code = "tls"
 
@@ -143,7 +143,7 @@ class StatusError(FetchError):
 
 
 class MediaTypeError(FetchError):
-    """The body is not plain text as it stands: media type or content coding (§3.2)."""
+    """The media type is not text/plain, or the body is encoded (§3.2)."""
 
     code = "media-type"
     result = ResultType.POLICY_INVALID
@@ -156,13 +156,13 @@ class TooLargeError(FetchError):
 
 
 class IncompleteError(FetchError):
-    """The HTTP message ended before its end, or does not say where its end is (RFC 9112 §8)."""
+    """The HTTP message is truncated, or a truncation would go unnoticed (RFC 9112 §8)."""
 
     code = "incomplete"
 
 
 class InvalidPolicyError(FetchError):
-    """The policy file is not valid (§3.2); `line` counts from 1, 0 stands for the whole file."""
+    """The policy file is not valid (§3.2); `line` counts from 1, 0 means the whole file."""
 
     code = "invalid-policy"
     result = ResultType.POLICY_INVALID

@@ -1,11 +1,37 @@
-"""The life of a policy: state + what happened + now → the next state or step.
+"""The life of a policy: from state, outcome and time to the next state or step.
 
-Border: pure. The resolver carries out what is decided here and decides nothing itself; times
-are wall-clock seconds since the epoch, handed in. The timers of the system are constants of this
-file, but for those that only fit a part to its library.
+Pure functions. `resolver.attempt` carries out what they decide and decides nothing itself. Times
+are seconds since the epoch, passed in by the caller. A timer of one part of the program is in the
+module of that part.
 
-One attempt goes: `standing` says whether one is due; the DNS is asked; `after_discovery` says
-what follows, a `Fetch` or the attempt's end; the policy is fetched; `after_fetch` ends it.
+A `State` is all that is known of one Policy Domain: a policy or its absence, and when to do what
+about it. A look-up asks `standing` what the state is good for. FRESH: reply from it; DUE: reply
+from it and start an attempt in the background; UNKNOWN: start an attempt and reply when it ends.
+
+An attempt (rechecks and renewals are attempts, too) takes these steps:
+
+1. Query the TXT record: a policy id and a TTL (`Discovered`), or a `DiscoveryError`.
+2. `after_discovery` returns the next state, which ends the attempt; or a `Fetch` if the id is new,
+   the policy is due to be fetched again, or there is none, and no back-off forbids it.
+3. GET the policy from the Policy Host: a `Policy`, or a `FetchError`.
+4. `after_fetch` returns the next state.
+
+The times in a state:
+
+- `recheck_at`: a look-up after it starts an attempt. It is the TTL of the record, within
+  RECHECK_LEAST and RECHECK_MOST; ABSENCE_RECHECK after a failed discovery; DNS_FAILURE_BELIEVED if
+  the DNS did not answer.
+- `refetch_at`: an attempt after it fetches the policy even if the id has not changed; the refresher
+  starts one for each domain in use. It is half the max_age, within REFETCH_LEAST and REFETCH_MOST,
+  less a random share of up to REFETCH_JITTER.
+- `expires_at`: the end of the state. A policy ends max_age after its fetch; only a fetch moves
+  that, a TXT record never does (§5.1). An absence ends after ABSENCE_BELIEVED, or after
+  DNS_FAILURE_BELIEVED if its reason is a DNS that did not answer.
+- `backoffs`: an id whose GET failed is not fetched for BACKOFF_FIRST, doubled with each failure up
+  to BACKOFF_MOST.
+
+No failure takes a policy away before it expires (§3.3). Without an unexpired policy, a failed
+attempt leaves an absence: the domain is treated as though it had no policy.
 """
 
 import enum
@@ -23,42 +49,42 @@ DAY: Final = 24 * HOUR
 
 RECHECK_LEAST: Final = MINUTE
 RECHECK_MOST: Final = HOUR
-"""The TXT record is asked for again after its TTL, held between these two."""
+"""The TXT record is queried again after its TTL, but within these two."""
 ABSENCE_RECHECK: Final = 5 * MINUTE
-"""An absent record is asked for again, behind the reply, from then on."""
+"""From then on, a look-up of an absent record starts a query in the background."""
 ABSENCE_BELIEVED: Final = HOUR
-"""An absence older than this is forgotten: the next look-up waits for the network."""
+"""After that an absence is forgotten, and the next look-up waits for the network."""
 DNS_FAILURE_BELIEVED: Final = 30.0
-"""How long a DNS that did not answer is not asked again."""
+"""After a query without an answer the DNS is not asked again for this time."""
 REFETCH_MOST: Final = DAY
 REFETCH_LEAST: Final = 5 * MINUTE
-"""A policy is fetched anew at half its max_age, held between these two (§3.3, §10.2)."""
+"""A policy is fetched again after half its max_age, but within these two (§3.3, §10.2)."""
 REFETCH_JITTER: Final = 0.1
-"""The share of that time by which a fetch may come early, so that they spread."""
+"""Maximum share of that time by which a fetch is early, so that fetches spread out."""
 BACKOFF_FIRST: Final = 5 * MINUTE
 BACKOFF_MOST: Final = HOUR
-"""After a failed GET no other for that id; doubled with each failure, up to the second (§3.3)."""
-BACKOFFS_KEPT: Final = 4
-"""Failing ids remembered of one domain, for those whose name servers disagree."""
+"""Pause after a failed GET of an id; it doubles with each failure, up to the second (§3.3)."""
+BACKOFFS_MOST: Final = 4
+"""Failing ids remembered per domain; more than one, because name servers may disagree."""
 
 
 class Standing(enum.Enum):
-    """What a state is good for at this moment."""
+    """What a state is good for at a given time."""
 
-    FRESH = "serve it"
-    DUE = "serve it, and check behind the reply"
-    UNKNOWN = "nothing to serve: ask the network first"
+    FRESH = "reply from it"
+    DUE = "reply from it and start an attempt in the background"
+    UNKNOWN = "start an attempt and wait for it"
 
 
 class Discovered(Value, frozen=True):
-    """What discovery found: the policy id, and for how many seconds the DNS stands by it."""
+    """The outcome of a successful TXT query: the policy id, and the TTL in seconds."""
 
     policy_id: PolicyId
     ttl: int
 
 
 class Failure(Value, frozen=True):
-    """Why the last attempt of which there is something to tell failed."""
+    """Why the last attempt failed; an attempt without news (`_is_no_news`) does not replace it."""
 
     code: str
     """The stable name of the `MtaStsError`."""
@@ -66,13 +92,13 @@ class Failure(Value, frozen=True):
     """RFC 8460 §4.3 result type."""
     reason: str
     count: int
-    """Attempts in a row that failed with this code, this one included."""
+    """Failed attempts in a row with this code, including this one."""
     since: float
-    """When the first failed, of those in a row with whatever code."""
+    """When the first of the failed attempts in a row failed, whatever its code."""
 
 
 class Backoff(Value, frozen=True):
-    """An id whose GET failed, and when it may be tried again."""
+    """An id whose GET failed, how often, and when it may be fetched again."""
 
     policy_id: PolicyId
     count: int
@@ -80,30 +106,30 @@ class Backoff(Value, frozen=True):
 
 
 class State(Value, frozen=True):
-    """All that is known of one Policy Domain; absence has the same shape as presence."""
+    """All that is known of one Policy Domain: a policy, or that there is none."""
 
     policy: Policy | None
     """None: treat the domain as though it had no policy."""
     policy_id: PolicyId | None
     """The id under which `policy` was fetched."""
     fetched_at: float
-    """When `policy` was fetched; of an absence, when it was found."""
+    """When `policy` was fetched; for an absence, when it was found."""
     expires_at: float
-    """`fetched_at` + max_age; of an absence, when it is forgotten."""
+    """`fetched_at` + max_age; for an absence, when it is forgotten."""
     checked_at: float
     """When the last attempt ended."""
     recheck_at: float
-    """When the TXT record is to be asked for again, by whoever asks."""
+    """When the next look-up queries the TXT record again."""
     refetch_at: float
-    """When the policy is to be fetched again, whatever its id."""
+    """When the policy is fetched again, whatever its id."""
     failure: Failure | None = None
     backoffs: tuple[Backoff, ...] = ()
     dane: Verdict | None = None
-    """What DANE says of the domain; it has its own life. None: nobody asked."""
+    """The DANE verdict, which has timers of its own; None: not looked up."""
 
     @property
     def undecided(self) -> bool:
-        """Whether it is for want of an answer from the DNS that no policy is known."""
+        """Whether no policy is known because the DNS did not answer."""
         return (
             self.policy is None
             and self.failure is not None
@@ -112,26 +138,26 @@ class State(Value, frozen=True):
 
 
 class Fetch(Value, frozen=True):
-    """The step that follows discovery: GET the policy, under this id."""
+    """The step after discovery: GET the policy, which then has this id."""
 
     policy_id: PolicyId
     recheck_in: float
-    """Seconds until the TXT record is to be asked for again."""
+    """Seconds until the TXT record is queried again."""
 
 
 def standing(state: State | None, now: float, *, dane: bool = False) -> Standing:
-    """What a state is good for (RFC 8461 §5.1 step 1).
+    """Return what a state is good for (RFC 8461 §5.1 step 1).
 
-    A state from the future (the clock was set back) is served if it is a policy, and checked;
-    an absence from the future is not believed. With `dane` nothing is served without a verdict
-    that lives, for a policy must not override DANE (§2).
+    If a state is from the future (the clock was set back), a policy is DUE and an absence is
+    UNKNOWN. With `dane`, a state without a live verdict is UNKNOWN: a policy must not override
+    DANE (§2).
     """
-    worth = _standing(state, now)
-    if not dane or state is None or worth is Standing.UNKNOWN:
-        return worth
+    without_dane = _standing(state, now)
+    if not dane or state is None or without_dane is Standing.UNKNOWN:
+        return without_dane
     if not is_live(state.dane, now):
         return Standing.UNKNOWN
-    return Standing.DUE if is_due(state.dane, now) else worth
+    return Standing.DUE if is_due(state.dane, now) else without_dane
 
 
 def _standing(state: State | None, now: float) -> Standing:
@@ -143,12 +169,12 @@ def _standing(state: State | None, now: float) -> Standing:
 
 
 def live(state: State | None, now: float) -> State | None:
-    """The state, if it holds an unexpired policy."""
+    """Return the state if it holds an unexpired policy, else None."""
     return state if state and state.policy and now < state.expires_at else None
 
 
 def fresh_until(state: State) -> float:
-    """Until when a reply made of this state may be repeated without another thought."""
+    """Return until when a reply made from this state may be repeated unchecked."""
     until = min(state.recheck_at, state.expires_at)
     return min(until, state.dane.recheck_at) if state.dane else until
 
@@ -156,19 +182,20 @@ def fresh_until(state: State) -> float:
 def after_discovery(
     state: State | None, outcome: Discovered | DiscoveryError, now: float, *, forced: bool = False
 ) -> Fetch | State:
-    """What follows what the DNS said: a `Fetch`, or the state in which the attempt ends.
+    """Return the step after the TXT query: a `Fetch`, or the state in which the attempt ends.
 
-    `forced`: fetch whatever can be fetched, for an administrator wants to see it.
+    `forced`: fetch in any case in which there is an id, because an administrator asked for it.
     """
-    kept = live(state, now)
     if isinstance(outcome, Discovered):
         recheck_in = min(max(outcome.ttl, RECHECK_LEAST), RECHECK_MOST)
         step = Fetch(outcome.policy_id, recheck_in)
-        wanted = forced or _wanted(state, kept, step.policy_id, now)
-        return step if wanted else _confirmed(state, step, now)
-    if kept and kept.policy_id and (forced or _wanted(state, kept, kept.policy_id, now)):
+        must_fetch = forced or _must_fetch(state, step.policy_id, now)
+        return step if must_fetch else _confirmed(state, step, now)
+    cached = live(state, now)
+    known_id = cached.policy_id if cached else None
+    if known_id and (forced or _must_fetch(state, known_id, now)):
         # §10.2: renew "regardless of the state of the _mta-sts TXT record".
-        return Fetch(kept.policy_id, ABSENCE_RECHECK)
+        return Fetch(known_id, ABSENCE_RECHECK)
     unanswered = isinstance(outcome, DnsFailureError)
     retry = DNS_FAILURE_BELIEVED if unanswered else ABSENCE_RECHECK
     if state and _is_no_news(state, now, unanswered=unanswered):
@@ -179,7 +206,7 @@ def after_discovery(
 def after_fetch(
     state: State | None, step: Fetch, outcome: Policy | FetchError, now: float, jitter: float
 ) -> State:
-    """The state after a GET; `jitter` is a random number in [0, 1).
+    """Return the state after a GET; `jitter` is a random number in [0, 1).
 
     A policy replaces the older one completely, whatever its mode and max_age (§5, §8.3).
     """
@@ -199,12 +226,12 @@ def after_fetch(
     return replace(
         failed,
         refetch_at=max(failed.refetch_at, backoff.until),
-        backoffs=(*others, backoff)[-BACKOFFS_KEPT:],
+        backoffs=(*others, backoff)[-BACKOFFS_MOST:],
     )
 
 
 def after_fault(state: State | None, error: MtaStsError, now: float) -> State:
-    """The state after an attempt that this program broke off by a fault of its own."""
+    """Return the state after an attempt that ended with an error in this program."""
     return _failed(state, error, now, ABSENCE_RECHECK)
 
 
@@ -215,7 +242,7 @@ def restored(
     refetch_at: float,
     dane: Verdict | None = None,
 ) -> State:
-    """The state that a stored policy stands for: its age is as it was, its recheck is due."""
+    """Return the state of a stored policy: it keeps its age, and its recheck is due."""
     return State(
         policy=policy,
         policy_id=policy_id,
@@ -228,35 +255,38 @@ def restored(
     )
 
 
-def _wanted(state: State | None, kept: State | None, policy_id: PolicyId, now: float) -> bool:
-    """Whether a policy is to be fetched under this id now."""
-    if any(b.policy_id == policy_id and _holds(b, now) for b in _backoffs(state)):
+def _must_fetch(state: State | None, policy_id: PolicyId, now: float) -> bool:
+    """Whether to fetch the policy with this id now."""
+    if any(b.policy_id == policy_id and _blocks(b, now) for b in _backoffs(state)):
         return False
-    if kept is None or kept.policy_id != policy_id or now >= kept.refetch_at:
+    cached = live(state, now)
+    if cached is None or cached.policy_id != policy_id or now >= cached.refetch_at:
         return True
-    return now < kept.fetched_at or now < kept.refetch_at - REFETCH_MOST  # the clock was set back
+    # Fetch it, too, if the clock was set back.
+    return now < cached.fetched_at or now < cached.refetch_at - REFETCH_MOST
 
 
-def _holds(backoff: Backoff, now: float) -> bool:
-    """Whether an id still has to wait; an end that is too far off is from before a clock set back.
+def _blocks(backoff: Backoff, now: float) -> bool:
+    """Whether a back-off still prevents a fetch.
 
-    Were it believed, a machine that began with a clock in the future, and so found every
-    certificate expired, would fetch none of these policies until that future.
+    A back-off that would last longer than BACKOFF_MOST dates from before the clock was set back,
+    and is void. Otherwise a machine that started with a clock in the future, and therefore found
+    every certificate expired, would fetch none of these policies until that future time.
     """
     return now < backoff.until <= now + BACKOFF_MOST
 
 
 def _is_no_news(state: State, now: float, *, unanswered: bool) -> bool:
-    """Whether a state stays as it is, but for its recheck, after discovery found nothing.
+    """Whether a failed discovery changes nothing in a state except the time of its recheck.
 
-    A silent DNS takes nothing back that it said before; and what the record lacks is no news of
-    a policy whose renewal is failing anyhow.
+    A DNS that does not answer takes back nothing that it said before. While a renewal is failing,
+    a missing or invalid record is no news either: the failed GET remains the failure.
     """
     if standing(state, now) is Standing.UNKNOWN:
         return False
     if unanswered:
         return not state.undecided
-    return state.policy is not None and any(_holds(b, now) for b in state.backoffs)
+    return state.policy is not None and any(_blocks(b, now) for b in state.backoffs)
 
 
 def _backoffs(state: State | None) -> tuple[Backoff, ...]:
@@ -264,25 +294,25 @@ def _backoffs(state: State | None) -> tuple[Backoff, ...]:
 
 
 def _confirmed(state: State | None, step: Fetch, now: float) -> State:
-    """The state after the DNS named an id that is not to be fetched now."""
+    """Return the state after the DNS named an id that must not or need not be fetched now."""
     pending = next((b for b in _backoffs(state) if b.policy_id == step.policy_id), None)
     recheck_at = now + step.recheck_in
-    if pending and _holds(pending, now):
+    if pending and _blocks(pending, now):
         recheck_at = min(recheck_at, pending.until)
-    kept = live(state, now)
-    if kept:
-        failure = kept.failure if pending else None
-        return replace(kept, checked_at=now, recheck_at=recheck_at, failure=failure)
+    cached = live(state, now)
+    if cached:
+        failure = cached.failure if pending else None
+        return replace(cached, checked_at=now, recheck_at=recheck_at, failure=failure)
     absence = _absence(state, now, ABSENCE_BELIEVED)
     return replace(absence, recheck_at=recheck_at, failure=state.failure if state else None)
 
 
 def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float) -> State:
-    """The state after an attempt without success: a live policy stays, whatever failed."""
-    kept = live(state, now)
-    if kept:
-        failure = _failure(kept.failure, error, now)
-        return replace(kept, checked_at=now, recheck_at=now + retry_in, failure=failure)
+    """Return the state after a failed attempt: a live policy stays, whatever failed."""
+    cached = live(state, now)
+    if cached:
+        failure = _failure(cached.failure, error, now)
+        return replace(cached, checked_at=now, recheck_at=now + retry_in, failure=failure)
     unanswered = isinstance(error, DnsFailureError)
     absence = _absence(state, now, DNS_FAILURE_BELIEVED if unanswered else ABSENCE_BELIEVED)
     failure = _failure(state.failure if state else None, error, now)

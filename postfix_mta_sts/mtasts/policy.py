@@ -1,7 +1,7 @@
-"""The policy file → a frozen `Policy`, and which MX hosts it allows (RFC 8461 §3.2, §4.1).
+"""Parse a policy file to a frozen `Policy`, and match MX hosts against it (RFC 8461 §3.2, §4.1).
 
-Border: the body's bytes come in as the Policy Host served them. The text is kept as it was; all
-else in a `Policy` is read from it, so that what is stored, reported and applied is one thing.
+The input is the body as the Policy Host served it. A `Policy` keeps this text, and all its other
+fields are read from the text, so that what is stored, reported and applied is the same.
 """
 
 import enum
@@ -14,12 +14,12 @@ from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError
 from postfix_mta_sts.values import Value
 
 MAX_AGE_LIMIT: Final = 31_557_600
-"""Seconds: the largest max_age (§3.2); what is above is clamped to it (erratum 7282)."""
+"""The largest max_age in seconds (§3.2); larger values are reduced to it (erratum 7282)."""
 
 #   sts-policy-ext-name = (sts-policy-alphanum) *31(sts-policy-alphanum / "_" / "-" / ".")
 #   sts-policy-field-delim = ":" *WSP
 #   sts-policy-ext-value = vchar [*(%x20 / vchar) vchar]        vchar = %x21-7E / UTF8-2/3/4
-# C1 controls are UTF8-2 by the grammar, and so allowed; C0 controls and DEL are not.
+# The grammar allows C1 controls, which are UTF8-2; it does not allow C0 controls and DEL.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _CONTROL = r"\x00-\x1f\x7f"
 _VALUE = rf"[^{_CONTROL} ](?:[^{_CONTROL}]*[^{_CONTROL} ])?"
@@ -28,7 +28,7 @@ _MAX_AGE = re.compile(r"[0-9]{1,10}")
 
 
 class Mode(enum.StrEnum):
-    """What a Sending MTA does where a policy fails to validate (§3.2, §5)."""
+    """What a Sending MTA does if an MX host does not conform to the policy (§3.2, §5)."""
 
     ENFORCE = "enforce"
     TESTING = "testing"
@@ -37,20 +37,20 @@ class Mode(enum.StrEnum):
 
 _MODES: Final[Mapping[str, Mode]] = {mode.value: mode for mode in Mode}
 
-# The form in which nearly all are written. Not every name that fits is short enough to be one.
+# The form of nearly all policy files. A name that matches may still be too long.
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _MX = rf"mx: (?:\*\.|{_LABEL}\.){_LABEL}(?:\.{_LABEL})*\r?\n"
-_USUAL = re.compile(
+_COMMON = re.compile(
     rf"version: STSv1\r?\nmode: ({'|'.join(_MODES)})\r?\n((?:{_MX})+)"
     r"max_age: ([0-9]{1,10})(?:\r?\n)?"
 )
 
 MxPattern = NewType("MxPattern", str)
-"""One `mx` field: a host name, or `*.` and a domain, in lower case (§3.2)."""
+"""The value of one `mx` field: a host name, or `*.` and a domain, in lower case (§3.2)."""
 
 
 def matches(pattern: MxPattern, host: Domain) -> bool:
-    """Whether an MX host fits: `*` stands for the whole left-most label only (§4.1)."""
+    """Whether an MX host matches: `*` stands for exactly the left-most label (§4.1)."""
     return pattern in {host, f"*.{host.partition('.')[2]}"}
 
 
@@ -58,38 +58,38 @@ class Policy(Value, frozen=True):
     """A valid policy; made by `parse_policy`."""
 
     text: str
-    """The file as it was served."""
+    """The policy file as it was served."""
     mode: Mode
     mx: tuple[MxPattern, ...]
-    """In the file's order, without repeats; empty only in mode none."""
+    """In the order of the file, without duplicates; empty only in mode none."""
     max_age: int
     """Seconds from the fetch, 0 to `MAX_AGE_LIMIT`."""
 
     def allows(self, host: Domain) -> bool:
-        """Whether at least one pattern matches an MX host (§4.1)."""
+        """Whether at least one pattern matches the MX host (§4.1)."""
         return any(matches(pattern, host) for pattern in self.mx)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The fields as declared, one a line, as RFC 8460 §4.4 reports them."""
+        """The lines of the file that are not empty, as RFC 8460 §4.4 reports them."""
         return tuple(line for line in _lines(self.text) if line)
 
 
 def parse_policy(body: bytes) -> Policy:
-    """The policy that a file of at most 64 KiB declares.
+    """Parse a policy file of at most 64 KiB.
 
-    Raises `InvalidPolicyError` with the line and what was wrong with it.
+    Raises `InvalidPolicyError` with the line and the reason.
     """
     text = _decode(body)
-    return _usual(text) or _any(text)
+    return _parse_common(text) or _parse_any(text)
 
 
-def _usual(text: str) -> Policy | None:
-    """What `_any` would say, in a third of the time; None where it has to be asked.
+def _parse_common(text: str) -> Policy | None:
+    """Parse the common form in a third of the time of `_parse_any`; None for any other form.
 
     Each look-up from the store parses a policy.
     """
-    fields = _USUAL.fullmatch(text)
+    fields = _COMMON.fullmatch(text)
     if not fields:
         return None
     mode, mx, max_age = fields.groups()
@@ -99,8 +99,8 @@ def _usual(text: str) -> Policy | None:
     return Policy(text, _MODES[mode], patterns, min(int(max_age), MAX_AGE_LIMIT))
 
 
-def _any(text: str) -> Policy:
-    values: dict[str, tuple[int, str]] = {}  # the first of each field: (line number, value)
+def _parse_any(text: str) -> Policy:
+    values: dict[str, tuple[int, str]] = {}  # first occurrence of each field: (line number, value)
     mx: dict[MxPattern, None] = {}  # an ordered set
     for number, name, value in _fields(text):
         if name == "mx":
@@ -111,13 +111,13 @@ def _any(text: str) -> Policy:
     mode = _parse_mode(*_required(values, "mode"))
     max_age = _parse_max_age(*_required(values, "max_age"))
     if not mx and mode is not Mode.NONE:
-        raise InvalidPolicyError(0, f"no mx field, which mode {mode} needs")
+        raise InvalidPolicyError(0, f"no mx field; mode {mode} requires one")
     return Policy(text, mode, tuple(mx), max_age)
 
 
 def _decode(body: bytes) -> str:
-    # Always UTF-8, whatever charset the server names. A byte order mark stays, and fails as
-    # part of the first field's name.
+    # Always UTF-8, whatever charset the server names. A byte order mark stays in the text, and is
+    # refused as part of the first field's name.
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -126,28 +126,28 @@ def _decode(body: bytes) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    # sts-policy-term = LF / CRLF, and nothing else: str.splitlines knows eleven line ends.
+    # sts-policy-term = LF / CRLF, and nothing else: str.splitlines splits at eleven line ends.
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _fields(text: str) -> Iterable[tuple[int, str, str]]:
-    """The number, name and value of each line that is not blank."""
+    """Return the number, name and value of each line that is not empty."""
     fields = _FIELD.findall(text)
     if len(fields) == text.count("\n") + (not text.endswith("\n")):
-        return ((number, *field) for number, field in enumerate(fields, 1))  # every line is one
-    return _fields_one_by_one(text)
+        return ((number, *field) for number, field in enumerate(fields, 1))  # every line is a field
+    return _fields_line_by_line(text)
 
 
-def _fields_one_by_one(text: str) -> Iterator[tuple[int, str, str]]:
+def _fields_line_by_line(text: str) -> Iterator[tuple[int, str, str]]:
     for number, line in enumerate(text.split("\n"), 1):
         if field := _FIELD.fullmatch(line):
             yield number, field[1], field[2]
-        elif line.removesuffix("\r"):  # open in the RFC; a blank line changes nothing of the others
-            raise InvalidPolicyError(number, _what_is_wrong(line.removesuffix("\r")))
+        elif line.removesuffix("\r"):  # an empty line is ignored; the RFC leaves this open
+            raise InvalidPolicyError(number, _reason(line.removesuffix("\r")))
 
 
-def _what_is_wrong(line: str) -> str:
-    """Why a line is no field."""
+def _reason(line: str) -> str:
+    """Return why a line is not a field."""
     name, colon, value = line.partition(":")
     if not colon:
         return f"no colon: '{printable(line)}'"
@@ -190,8 +190,8 @@ def _parse_mx(number: int, value: str) -> MxPattern:
         raise InvalidPolicyError(number, f"mx: {error}") from error
     if wildcard:
         return MxPattern(f"*.{host}")
-    # A single label is no MX host, and some are words of power in Postfix's match= (hostname,
-    # nexthop, dot-nexthop); *.example is kept, for .example is none.
+    # A single label is not the name of an MX host, and some have a special meaning in Postfix's
+    # match= (hostname, nexthop, dot-nexthop). *.example is accepted: .example has none.
     if "." not in host:
-        raise InvalidPolicyError(number, f"mx: a single label: {host!r}")
+        raise InvalidPolicyError(number, f"mx: not a fully qualified host name: {host!r}")
     return MxPattern(host)

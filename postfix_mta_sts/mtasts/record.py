@@ -1,7 +1,7 @@
-"""The TXT RRset of `_mta-sts.<Policy Domain>` → the policy id (RFC 8461 §3.1).
+"""Parse the TXT RRset of `_mta-sts.<Policy Domain>` to the policy id (RFC 8461 §3.1).
 
-Border: what the DNS answered comes in as bytes, one item a record, its character-strings joined;
-how it was asked is no matter of this file.
+The input is one item of bytes per record, with its character-strings joined. `network.dns` queries
+the records.
 """
 
 import re
@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidRecordError, NoRecordError, printable
 
 PolicyId = NewType("PolicyId", str)
-"""1 to 32 ASCII letters and digits; opaque and without order (RFC 8461 §3.1)."""
+"""1 to 32 ASCII letters and digits; opaque, without an order (RFC 8461 §3.1)."""
 
 #   sts-text-record = sts-version 1*(sts-field-delim sts-field) [sts-field-delim]
 #   sts-field-delim = *WSP ";" *WSP
@@ -27,28 +27,30 @@ _VERSION = b"v=STSv1"
 
 
 def record_name(domain: Domain) -> str:
-    """The name at which a Policy Domain's record stands, without the final dot (§3.1)."""
+    """Return the name of the TXT record of a Policy Domain, without the final dot (§3.1)."""
     return f"_mta-sts.{domain}"
 
 
 def parse_records(texts: Sequence[bytes]) -> PolicyId:
-    """The policy id that an RRset of `texts` announces.
+    """Return the policy id in an RRset of `texts`.
 
-    Raises `NoRecordError` where nothing in it claims to be a record of ours, and
-    `InvalidRecordError` where there are several or the one is malformed (§3.1).
+    Raises `NoRecordError` if no text is an MTA-STS record, and `InvalidRecordError` if there are
+    several such records or the only one is malformed (§3.1).
     """
     # "If multiple TXT records are returned, records that do not begin with 'v=STSv1;' are
-    # discarded": to the letter, so the blank of "v=STSv1 ;" is taken only of a sole record.
+    # discarded": taken literally, so that "v=STSv1 ;" is accepted only if it is the only record.
     ours = texts if len(texts) == 1 else [t for t in texts if t.startswith(_VERSION + b";")]
     if not ours or (len(texts) == 1 and not ours[0].startswith(_VERSION)):
         raise NoRecordError("no TXT record that begins with v=STSv1;")
     if len(ours) > 1:
-        raise InvalidRecordError(f"{len(ours)} TXT records that begin with v=STSv1;")
+        raise InvalidRecordError(
+            f"{len(ours)} TXT records begin with v=STSv1 (only one is allowed)"
+        )
     return _parse_record(ours[0])
 
 
 def parse_id(text: str) -> PolicyId:
-    """The policy id that a value of `id` is; raises `InvalidRecordError` (§3.1)."""
+    """Return `text` as a policy id; raise `InvalidRecordError` if it is not one (§3.1)."""
     if not _ID.fullmatch(text):
         raise InvalidRecordError(f"id is not 1 to 32 letters and digits: '{printable(text)}'")
     return PolicyId(text)
@@ -70,7 +72,7 @@ def _parse_record(text: bytes) -> PolicyId:
 
 
 def _split(text: bytes) -> list[bytes]:
-    # Not by a regular expression: one for *WSP ";" *WSP takes quadratic time over a run of WSP.
+    # No regular expression: one for *WSP ";" *WSP takes quadratic time on a long run of WSP.
     head, *rest = text.split(b";")
     if not rest:
         return [head]

@@ -1,1 +1,1 @@
-"""The Internet: DNS, DNSSEC, HTTPS, and the child process that asks."""
+"""Access to the Internet: DNS, DNSSEC, HTTPS, and the child process that runs them."""

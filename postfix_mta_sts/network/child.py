@@ -1,8 +1,8 @@
-"""The process that goes out: DNS, HTTPS and DANE on the terms of one generation of settings.
+"""The network process: DNS, HTTPS and DANE look-ups for the daemon, with one set of settings.
 
-Border: it does what it is told over one socket (`process` is the other end), and knows nothing of
-what comes of that. It ends when that socket does, and for no signal: systemd sends those to all
-processes of a service, and there is work to do until the first of them is done.
+It answers the calls that arrive over one socket; `process` is the other end. It ends when that
+socket closes, and ignores the signals that systemd sends to all processes of a service: there is
+work to do until the daemon ends.
 """
 
 import asyncio
@@ -11,108 +11,195 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from postfix_mta_sts import logs, runtime
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts import __version__, logs, runtime
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.network import ipc
-from postfix_mta_sts.network.clients import LazyDaneClient
+from postfix_mta_sts.network.clients import LazyDaneClient, network
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
-from postfix_mta_sts.network.ipc import Channel, Message
-from postfix_mta_sts.network.outside import network
+from postfix_mta_sts.network.messages import (
+    AnyCall,
+    Cancel,
+    Discover,
+    DiscoverResult,
+    DnsStatus,
+    EventLoop,
+    Failed,
+    Fetch,
+    FetchResult,
+    FromDaemon,
+    Hello,
+    LookUpDane,
+    LookUpDaneResult,
+    NotValidating,
+    NotValidatingResult,
+    Result,
+    Start,
+    UntrustedServers,
+    decode_from_daemon,
+    failed,
+)
 from postfix_mta_sts.network.settings import NetworkSettings
 
-TIDIED_AFTER: Final = 1_000
-"""Calls after which memory that became free is given back."""
+CALLS_PER_RELEASE: Final = 1_000
+"""Calls after which free memory is returned to the system."""
 
 _log = logging.getLogger(__name__)
 
 
 def main(descriptor: int) -> None:
-    """Be this process, to its end; the socket is inherited."""
+    """Run the network process until the daemon closes the inherited socket."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     sock = socket.socket(fileno=descriptor)
     try:
-        loop_factory, terms = ipc.first(sock)
-    except EOFError:
+        start = shake_hands(sock)
+    except (EOFError, ConnectionError):
         return
-    journal = logs.to_journal(os.environ, sys.stderr)
-    logs.set_up(terms.log_level, terms.log_format, sys.stderr, journal=journal)
+    except ValueError as error:
+        _set_up_logs("info", "text")  # the settings of another version cannot be read
+        event(
+            _log,
+            logging.ERROR,
+            "network process exits, the daemon has another version",
+            daemon=str(error),
+            network_process=__version__,
+        )
+        sys.exit(1)
+    _set_up_logs(start.settings.log_level, start.settings.log_format)
     runtime.set_up()
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_serve(sock, terms))
+    with asyncio.Runner(loop_factory=_loop_factory(start.loop)) as runner:
+        runner.run(_serve(sock, start.settings))
 
 
-async def _serve(sock: socket.socket, terms: NetworkSettings) -> None:
-    async with network(terms) as (dns, fetcher):
-        child = _Child(dns, fetcher, LazyDaneClient(terms))
+def shake_hands(sock: socket.socket) -> Start:
+    """Exchange versions with the daemon, then wait for its settings.
+
+    Raises `ValueError` with the daemon's version if that differs; `EOFError` or `ConnectionError`
+    if the daemon is gone.
+    """
+    hello = ipc.receive(sock)
+    ipc.send(sock, Hello(__version__))
+    if (version := _version(hello)) != __version__:
+        raise ValueError(version)
+    message = decode_from_daemon(ipc.receive(sock))
+    if not isinstance(message, Start):
+        raise TypeError("the second message is not Start")
+    return message
+
+
+def _version(hello: bytes) -> str:
+    try:
+        message = decode_from_daemon(hello)
+    except ValueError:
+        return "unknown"
+    return message.version if isinstance(message, Hello) else "unknown"
+
+
+def _set_up_logs(level: str, form: str) -> None:
+    logs.set_up(level, form, sys.stderr, journal=logs.to_journal(os.environ, sys.stderr))
+
+
+def _loop_factory(library: EventLoop) -> Callable[[], asyncio.AbstractEventLoop]:
+    if library == "asyncio":
+        return asyncio.new_event_loop
+    import uvloop  # noqa: PLC0415 (tests and `query` do without)
+
+    return uvloop.new_event_loop
+
+
+async def _serve(sock: socket.socket, settings: NetworkSettings) -> None:
+    async with network(settings) as (dns, fetcher):
+        child = _Child(dns, fetcher, LazyDaneClient(settings))
         await child.run(sock)
 
 
 class _Child:
+    """Runs each call in a task of its own and sends the result."""
+
     def __init__(self, dns: DnsClient, fetcher: PolicyFetcher, dane_client: LazyDaneClient) -> None:
         self._dns = dns
+        self._fetcher = fetcher
         self._dane_client = dane_client
-        self._ways: Mapping[str, Callable[..., Awaitable[object]]] = {
-            "discover": dns.discover,
-            "fetch": fetcher.fetch,
-            "look_up_dane": dane_client.look_up_dane,
-            "not_validating": self._not_validating,
-        }
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._ended = 0
-        self._silent = False
-        self._line: Channel
+        self._finished = 0
+        self._unanswered = False
+        self._channel: ipc.Channel[FromDaemon]
 
     async def run(self, sock: socket.socket) -> None:
-        """Do what is told, until nobody is there to tell."""
-        ended = asyncio.Event()
-        self._line = await ipc.line(sock, self._hear, ended.set)
-        await ended.wait()
+        """Answer calls until the daemon closes the socket."""
+        closed = asyncio.Event()
+        self._channel = await ipc.open_channel(
+            sock, decode_from_daemon, self._on_messages, closed.set
+        )
+        await closed.wait()
 
-    def _hear(self, messages: Sequence[Message]) -> None:
-        for number, what, *args in messages:
-            if what is not None:
-                self._begin(number, what, args)
-            elif task := self._tasks.get(number):
-                task.cancel()
+    def _on_messages(self, messages: Sequence[FromDaemon]) -> None:
+        for message in messages:
+            match message:
+                case Discover() | Fetch() | LookUpDane() | NotValidating():
+                    self._start(message)
+                case Cancel(number):
+                    if task := self._tasks.get(number):
+                        task.cancel()
+                case _:
+                    raise TypeError(f"{type(message).__name__} is not expected here")
 
-    def _begin(self, number: int, what: str, args: Sequence[Any]) -> None:
-        task = asyncio.create_task(self._do(number, what, args), name=what)
-        self._tasks[number] = task
-        task.add_done_callback(lambda _: self._end(number))
+    def _start(self, call: AnyCall) -> None:
+        task = asyncio.create_task(self._run(call), name=type(call).__name__)
+        self._tasks[call.number] = task
+        task.add_done_callback(lambda _: self._finish(call.number))
 
-    def _end(self, number: int) -> None:
+    def _finish(self, number: int) -> None:
         del self._tasks[number]
-        self._ended += 1
-        if self._ended % TIDIED_AFTER == 0:
+        self._finished += 1
+        if self._finished % CALLS_PER_RELEASE == 0:
             runtime.release_free_memory()
 
-    async def _do(self, number: int, what: str, args: Sequence[Any]) -> None:
-        outcome: object
+    async def _run(self, call: AnyCall) -> None:
+        answer: Result | Failed
         try:
-            outcome = await self._ways[what](*args)
+            answer = await self._result(call)
         except MtaStsError as error:
-            outcome = error
-        except Exception as error:  # noqa: BLE001 (the top of a task: who waits for it is told)
-            event(_log, logging.ERROR, f"{what} broken off", *args, exc_info=error)
-            outcome = OwnFaultError("a fault of this program; see the log")
-        if self._silent != self._dns.unanswered:
-            self._silent = self._dns.unanswered
-            self._note("unanswered", self._silent)
-        self._line.send((number, outcome))
+            answer = failed(call.number, error)
+        except Exception as error:  # noqa: BLE001 (the top of a task: the caller gets an error)
+            domain = None if isinstance(call, NotValidating) else call.domain
+            event(
+                _log,
+                logging.ERROR,
+                "internal error in network process",
+                domain,
+                call=type(call).__name__,
+                exc_info=error,
+            )
+            answer = failed(call.number, OwnFaultError("internal error; see the log"))
+        if self._unanswered != self._dns.unanswered:
+            self._unanswered = self._dns.unanswered
+            self._channel.send(DnsStatus(self._unanswered))
+        self._channel.send(answer)
 
-    async def _not_validating(self) -> Sequence[TcpAddress]:
-        self._note("untrusted", self._dane_client.untrusted)  # for who does not wait for the end
+    async def _result(self, call: AnyCall) -> Result:
+        match call:
+            case Discover(number, domain):
+                return DiscoverResult(number, await self._dns.discover(domain))
+            case Fetch(number, domain):
+                return FetchResult(number, await self._fetcher.fetch(domain))
+            case LookUpDane(number, domain):
+                return LookUpDaneResult(number, await self._dane_client.look_up_dane(domain))
+            case NotValidating(number):
+                return NotValidatingResult(number, await self._not_validating())
+
+    async def _not_validating(self) -> tuple[TcpAddress, ...]:
+        self._send_untrusted()  # the daemon may stop waiting before the end
         try:
-            return await self._dane_client.not_validating()
+            return tuple(await self._dane_client.not_validating())
         finally:
-            self._note("untrusted", self._dane_client.untrusted)
+            self._send_untrusted()
 
-    def _note(self, what: str, value: object) -> None:
-        self._line.send((0, (what, value)))
+    def _send_untrusted(self) -> None:
+        self._channel.send(UntrustedServers(tuple(self._dane_client.untrusted)))

@@ -1,72 +1,73 @@
-"""Who asks the network: a process of its own for each generation of settings.
+"""The client of the network process: one process for each generation of settings.
 
-Border: who asks the network knows `NetworkClient` only; which process is behind it changes with a
-reload, and what was begun with the old one is ended with it.
+The resolver uses `NetworkClient` only. A reload starts a new process behind it; the old one
+finishes its calls and is stopped.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.network.messages import AnyCall, Discover, Fetch, LookUpDane, NotValidating
 from postfix_mta_sts.network.process import NetworkProcess
 from postfix_mta_sts.network.settings import NetworkSettings
 
 
 @dataclass(eq=False, slots=True)
 class _Generation:
-    """One process, and how much it has to do."""
+    """One process and the number of its running calls."""
 
     process: NetworkProcess
-    under_way: int = 0
+    running: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class NetworkClient:
-    """What the resolver asks; `reconfigure` before anything else, `close` at the end.
+    """Asks DNS, Policy Hosts and DANE; call `reconfigure` first and `close` last.
 
-    `https_port`, that of the Policy Hosts, is for tests.
+    `https_port`, the port of the Policy Hosts, is for tests.
     """
 
     def __init__(self, https_port: int = 443) -> None:
         self._https_port = https_port
-        self._generations: list[_Generation] = []  # the last is asked, the others end their work
-        self._endings: set[asyncio.Task[None]] = set()
+        self._generations: list[_Generation] = []  # the last gets new calls, the others finish
+        self._stopping: set[asyncio.Task[None]] = set()
 
     async def reconfigure(self, settings: Settings) -> None:
-        """Ask as these settings have it, from now on; nobody waits until that process is up.
+        """Use these settings for new calls; does not wait until the new process is ready.
 
-        Raises `OSError` (`ssl.SSLError` is one) for a CA file that cannot be used, or where no
-        process can be begun; nothing has changed then.
+        Raises `OSError` (`ssl.SSLError` is one) if the CA file cannot be used or the process
+        cannot be started; nothing has changed then.
         """
         process = NetworkProcess(NetworkSettings.of(settings, self._https_port))
-        await process.begin()
+        await process.start()
         self._generations.append(_Generation(process))
         for old in self._generations[-2:-1]:
-            ending = asyncio.create_task(self._end(old), name="end of an old network")
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+            task = asyncio.create_task(self._stop(old), name="stop of old network process")
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
 
     @property
     def unanswered(self) -> bool:
-        """See `Dns.unanswered`."""
+        """See `DnsClient.unanswered`."""
         return self._generations[-1].process.unanswered
 
     async def discover(self, domain: Domain) -> Discovered:
-        """See `Dns.discover`; raises `OwnFaultError` besides, as do the others."""
-        found: Discovered = await self._call("discover", domain)
-        return found
+        """See `DnsClient.discover`; this and the others also raise `OwnFaultError`."""
+        discovered: Discovered = await self._call(Discover, domain)
+        return discovered
 
     async def fetch(self, domain: Domain) -> Policy:
         """See `PolicyFetcher.fetch`."""
-        policy: Policy = await self._call("fetch", domain)
+        policy: Policy = await self._call(Fetch, domain)
         return policy
 
     @property
@@ -77,38 +78,38 @@ class NetworkClient:
     async def not_validating(self) -> Sequence[TcpAddress]:
         """See `LazyDaneClient.not_validating`."""
         try:
-            not_validating: Sequence[TcpAddress] = await self._call("not_validating")
+            servers: Sequence[TcpAddress] = await self._call(NotValidating)
         except OwnFaultError as error:
-            raise DnsFailureError(str(error)) from error  # nothing is known of them either
-        return not_validating
+            raise DnsFailureError(str(error)) from error  # the servers are just as unknown
+        return servers
 
     async def look_up_dane(self, domain: Domain) -> DaneOutcome:
         """See `LazyDaneClient.look_up_dane`."""
-        outcome: DaneOutcome = await self._call("look_up_dane", domain)
+        outcome: DaneOutcome = await self._call(LookUpDane, domain)
         return outcome
 
     async def close(self) -> None:
-        """Give up what is under way; nothing else may be called after."""
-        for ending in self._endings:
-            ending.cancel()
-        if self._endings:
-            await asyncio.wait(self._endings)
-        await asyncio.gather(*(generation.process.end() for generation in self._generations))
+        """Cancel the running calls and stop all processes; call nothing else afterwards."""
+        for task in self._stopping:
+            task.cancel()
+        if self._stopping:
+            await asyncio.wait(self._stopping)
+        await asyncio.gather(*(generation.process.stop() for generation in self._generations))
         self._generations.clear()
 
-    async def _call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
+    async def _call(self, form: Callable[..., AnyCall], *args: object) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
         generation = self._generations[-1]
-        generation.under_way += 1
+        generation.running += 1
         try:
-            return await generation.process.call(what, *args)
+            return await generation.process.call(form, *args)
         finally:
-            generation.under_way -= 1
-            if not generation.under_way:
+            generation.running -= 1
+            if not generation.running:
                 generation.idle.set()
 
-    async def _end(self, old: _Generation) -> None:
-        while old.under_way:
+    async def _stop(self, old: _Generation) -> None:
+        while old.running:
             old.idle.clear()
             await old.idle.wait()
         self._generations.remove(old)
-        await old.process.end()
+        await old.process.stop()

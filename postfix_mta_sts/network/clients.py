@@ -1,16 +1,19 @@
-"""DANE's way to the DNS on the terms that the settings have, made when it is first needed.
+"""Make the clients for DNS, HTTPS and DANE from the settings.
 
-Border: which name servers count, and who asks them; the questions are those of `dane` and
-`dnssec`. Those two, and dnspython with them, are imported here alone, and only by who looks.
+The daemon has them in its network process (`child`), `query` and `seed` in their own. Only
+this module imports `dane` and `dnssec`, and with them dnspython, and only for a DANE look-up.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.network.dns import DnsClient
+from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -18,19 +21,38 @@ if TYPE_CHECKING:
     from postfix_mta_sts.network.dnssec import DnssecClient
 
 
-class LazyDaneClient:
-    """What DNSSEC proves; on whichever event loop it is asked."""
+@asynccontextmanager
+async def network(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
+    """Open a DNS client and a policy fetcher on the running event loop; closes both at the end."""
+    async with AsyncExitStack() as stack:
+        dns = DnsClient(settings.nameservers, settings.dns_timeout)
+        stack.push_async_callback(dns.close)
+        fetcher = PolicyFetcher(
+            dns.addresses,
+            timeout=settings.https_timeout,
+            authorities=settings.authorities,
+            proxy=settings.proxy,
+            allow_private_addresses=settings.allow_private_addresses,
+            concurrency=settings.concurrency,
+            port=settings.https_port,
+        )
+        stack.push_async_callback(fetcher.close)
+        yield dns, fetcher
 
-    def __init__(self, terms: NetworkSettings) -> None:
-        self._terms = terms
+
+class LazyDaneClient:
+    """DANE client, created on first use; each call may run on another event loop."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        self._settings = settings
 
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """The name servers whose AD bit does not count; see `dnssec.trusted`."""
+        """The name servers whose AD bit is not trusted; see `dnssec.trusted`."""
         from postfix_mta_sts.network.dnssec import trusted  # noqa: PLC0415 (see `_dnssec`)
 
         servers = self._dnssec.nameservers
-        return [each for each in servers if not trusted([each], trust_ad=self._terms.trust_ad)]
+        return [each for each in servers if not trusted([each], trust_ad=self._settings.trust_ad)]
 
     async def not_validating(self) -> Sequence[TcpAddress]:
         """See `DnssecClient.not_validating`."""
@@ -42,10 +64,10 @@ class LazyDaneClient:
 
     @cached_property
     def _dnssec(self) -> "DnssecClient":
-        # dnspython takes 25 ms and 2 MiB, which nobody is to pay who does no DANE.
+        # dnspython costs 25 ms and 2 MiB, which a daemon without DANE must not pay.
         from postfix_mta_sts.network.dnssec import DnssecClient  # noqa: PLC0415 (the line above)
 
-        return DnssecClient(self._terms.nameservers, self._terms.dns_timeout)
+        return DnssecClient(self._settings.nameservers, self._settings.dns_timeout)
 
     @cached_property
     def _dane(self) -> "DaneClient":

@@ -1,11 +1,12 @@
-"""From the addresses of a host to a connection with one of them, and why there is none.
+"""Connect to one of a host's addresses; which addresses are public; why a connection failed.
 
-Border: the one place that knows aiohappyeyeballs, which tries the next address while one that was
-tried before does not answer (RFC 8305). What is asked of TLS on a connection, and the words for
-why it was not to be had, stand here too; what is spoken there is for others.
+This is the only file that imports aiohappyeyeballs, which tries the next address while an earlier
+one does not answer (RFC 8305). The TLS requirements of a connection are here too; what is sent
+over it is up to `https` and `proxy`.
 """
 
 import asyncio
+import ipaddress
 import os
 import socket
 import ssl
@@ -25,17 +26,36 @@ from postfix_mta_sts.mtasts.errors import (
 )
 
 ADDRESSES_MOST: Final = 4
-"""Addresses tried of each family, so that a name cannot send us around the Internet."""
+"""Addresses tried of each family, so that no name makes us connect to hundreds of hosts."""
 NEXT_AFTER: Final = 0.25
-"""Seconds for which an address is tried alone (RFC 8305 §5)."""
+"""Seconds before the next address is tried in parallel (RFC 8305 §5)."""
+
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4 and IANA's registry
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
 class NotAdmittedError(OSError):
-    """An address may not be connected to; an OSError, which counts as one that does not answer."""
+    """The address is not allowed; an OSError, so the next address is tried."""
 
 
-def few(addresses: Sequence[str]) -> list[str]:
-    """The addresses that are tried: some of each family, IPv6 first."""
+def is_public(text: str) -> bool:
+    """Whether an address is global and unicast, also an IPv4 address embedded in an IPv6 one.
+
+    The publisher of a record chooses the Policy Host; it must not be able to make a relay connect
+    to itself or to its neighbours. Embedded: IPv4-mapped (RFC 4291 §2.5.5.2), 6to4 (RFC 3056 §2)
+    and NAT64 (RFC 6052 §2.1). Raises `ValueError` if the text is not an address.
+    """
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address):
+        embedded = address.ipv4_mapped or address.sixtofour or _behind_nat64(address)
+        if embedded is None:
+            return address.is_global and address in _GLOBAL_UNICAST
+        address = embedded
+    return address.is_global and not address.is_multicast
+
+
+def limit_addresses(addresses: Sequence[str]) -> list[str]:
+    """Select the addresses to try: `ADDRESSES_MOST` of each family, IPv6 first."""
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
     return [*six[:ADDRESSES_MOST], *four[:ADDRESSES_MOST]]
@@ -44,37 +64,37 @@ def few(addresses: Sequence[str]) -> list[str]:
 async def connect(
     addresses: Sequence[str], port: int, admit: Callable[[str], None]
 ) -> tuple[str, socket.socket]:
-    """The first of `addresses` that answers, and the connection with it; raises `OSError`.
+    """Connect to the first address that answers; gives it with its socket, raises `OSError`.
 
-    `admit` is told each address when its socket is made, and has the last word on it: it raises
-    `NotAdmittedError`.
+    `admit` is called with each address just before its socket is made; it raises
+    `NotAdmittedError` to refuse the address.
     """
-    made: dict[socket.socket, str] = {}
+    address_of: dict[socket.socket, str] = {}
 
-    def make(info: AddrInfoType) -> socket.socket:
+    def make_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, (address, *_) = info
         admit(str(address))
         sock = socket.socket(family, kind, protocol)
-        made[sock] = str(address)
+        address_of[sock] = str(address)
         return sock
 
     infos = [_info(address, port) for address in addresses]
-    won = await aiohappyeyeballs.start_connection(
-        infos, happy_eyeballs_delay=NEXT_AFTER, socket_factory=make
+    sock = await aiohappyeyeballs.start_connection(
+        infos, happy_eyeballs_delay=NEXT_AFTER, socket_factory=make_socket
     )
-    return made[won], won
+    return address_of[sock], sock
 
 
 async def system_addresses(host: str, port: int) -> list[str]:
-    """The addresses that the system knows of a host, /etc/hosts included; raises `OSError`."""
+    """Resolve a host as the system does, with /etc/hosts; raises `OSError`."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
 def client_context(authorities: str | None) -> ssl.SSLContext:
-    """What is asked of TLS (RFC 8461 §3.3); see `NetworkSettings.authorities`."""
-    # By hand: ssl.create_default_context writes session keys to where $SSLKEYLOGFILE says.
+    """The TLS requirements (RFC 8461 §3.3); for `authorities` see `NetworkSettings`."""
+    # Not ssl.create_default_context: that writes session keys to the file in $SSLKEYLOGFILE.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain, dates and name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False  # DNS-ID only (RFC 8461 §3.3)
@@ -86,32 +106,37 @@ def client_context(authorities: str | None) -> ssl.SSLContext:
     return context
 
 
-def failure(error: OSError, address: str | None) -> FetchError:
-    """What an error on the way to TLS with an address is to those who wait for the policy."""
+def fetch_error(error: OSError, address: str | None) -> FetchError:
+    """Translate an error of connecting or of the TLS handshake."""
     match error:
         case NotAdmittedError():
-            return forbidden(str(error))
+            return forbidden_address(str(error))
         case ssl.SSLCertVerificationError():
             return CertificateError(printable(error.verify_message).removesuffix("."))
         case ssl.SSLError():
-            return TlsError(f"the TLS handshake failed: {words(error)}")
+            return TlsError(f"the TLS handshake failed: {describe(error)}")
         case _:
-            return UnreachableError(f"{address}: {words(error)}")
+            return UnreachableError(f"{address}: {describe(error)}")
 
 
-def forbidden(addresses: str) -> ForbiddenAddressError:
-    """Where no address may be connected to."""
+def forbidden_address(addresses: str) -> ForbiddenAddressError:
+    """The error for a host without any address that is allowed."""
     return ForbiddenAddressError(f"not a public address: {printable(addresses)}")
 
 
-def words(error: OSError) -> str:
-    """Why something was not to be had of the system, or of OpenSSL: printable, and short."""
+def describe(error: OSError) -> str:
+    """The reason of an error of the system or of OpenSSL: printable and short."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return printable(error.reason).replace("_", " ").lower()
-    # asyncio writes the address in the place of the reason; negative are those of getaddrinfo.
+    # asyncio puts the address into the text, so take the system's text for the number. Negative
+    # numbers are those of getaddrinfo, which has texts of its own.
     if error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
     return printable(error.strerror or str(error)) or "connection lost"
+
+
+def _behind_nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    return ipaddress.IPv4Address(address.packed[-4:]) if address in _NAT64 else None
 
 
 def _info(address: str, port: int) -> AddrInfoType:

@@ -1,10 +1,10 @@
-"""Ask the DNS: for the policy id of a Policy Domain, and for the addresses of a Policy Host.
+"""Query the DNS for the policy id of a Policy Domain and for the addresses of a Policy Host.
 
-Border: the one place that knows aiodns and the c-ares beneath it. What a TXT record says is for
-`mtasts.record` to judge; here it is only told apart what the DNS says ("there is none") from
-what it does not say (SERVFAIL, REFUSED, silence).
+This is the only file that imports aiodns and pycares, which is c-ares. `mtasts.record` parses the
+TXT records; this module separates a DNS that answers ("there is none") from one that does not
+(SERVFAIL, REFUSED, no answer).
 
-Names are asked for as absolute ones, so that no search list makes another name of them.
+All names are absolute, so that no search list changes them.
 """
 
 import asyncio
@@ -16,6 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+# Private parts of aiodns, which a new release may change. `_Resolver` overrides or uses:
+#   _make_channel    makes the c-ares channel
+#   _sock_state_cb   watches the sockets of c-ares on the event loop
+#   _start_timer, _timer_cb, _timer   run the timeouts of c-ares
+#   _timeout         the timeout of the first try
+# Reason: with documented means, c-ares uses a thread of its own; see `_Resolver`.
 import aiodns
 import pycares
 
@@ -35,19 +41,19 @@ CHANNEL_LIFE: Final = 30.0
 """Seconds after which a new c-ares channel takes the queries.
 
 c-ares caches answers in the channel, negative ones for up to an hour, and pycares cannot switch
-that off. No recheck comes sooner than this after the check before (`mtasts.lifecycle`), so that
-none is ever answered from that cache.
+that off. Two checks of a domain are at least this far apart (`mtasts.lifecycle`), so no recheck
+is answered from that cache.
 """
 
 CHANNEL_QUERIES: Final = 500
-"""Queries after which a new one takes over as well: nobody asks for what the cache has kept."""
+"""Queries after which a new channel takes over too: its cache is useless and takes memory."""
 
 FAILURES_TOLD: Final = 20
-"""Queries in a row that fail before it is called the DNS's trouble, not those domains'."""
+"""Failed queries in a row after which the DNS is to blame, and not the queried domains."""
 
 FIRST_TRY: Final = 0.2
-"""The share of the time that the first name server has before the next one is asked as well."""
-_SHORTEST_TRY = 0.25  # seconds: c-ares goes down to this for servers that used to be quick
+"""The share of the timeout after which the query is also sent to the next name server."""
+_SHORTEST_TRY = 0.25  # seconds: c-ares shortens its tries to this for servers that were fast
 
 _ABSENT = {
     aiodns.error.ARES_ENOTFOUND: "NXDOMAIN",
@@ -61,7 +67,7 @@ _FAILED = {
     aiodns.error.ARES_EFORMERR: "FORMERR from the name server",
     aiodns.error.ARES_EBADRESP: "a malformed answer from the name server",
     aiodns.error.ARES_ECONNREFUSED: "no name server can be reached",
-    aiodns.error.ARES_ECANCELLED: "given up at shutdown",
+    aiodns.error.ARES_ECANCELLED: "cancelled at shutdown",
 }
 
 _RecordType = Literal["TXT", "A", "AAAA"]
@@ -72,19 +78,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TxtAnswer:
-    """A TXT RRset that is not empty."""
+    """A TXT RRset with at least one record."""
 
     texts: tuple[bytes, ...]
-    """One item a record, its character-strings joined (RFC 8461 §3.1)."""
+    """One item for each record, its character-strings joined (RFC 8461 §3.1)."""
     ttl: int
-    """Seconds: the least of the answer, the CNAMEs on the way included."""
+    """Seconds: the lowest of the answer, including CNAMEs."""
 
 
 class DnsClient:
-    """Queries to `nameservers`: an address, with or without a port; none: the system's.
+    """Sends queries to `nameservers`: addresses with or without a port; empty: the system's.
 
-    `timeout` bounds one query in seconds, all tries and servers together. May be made outside of
-    an event loop; the first query binds it to the one that runs. `clock` gives monotonic seconds.
+    `timeout` limits one query in seconds, including all tries and servers. Can be made outside an
+    event loop; the first query binds it to the running loop. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -97,21 +103,21 @@ class DnsClient:
         self._nameservers = nameservers
         self._timeout = timeout
         self._clock = clock
-        self._failures = 0  # queries in a row
-        self._channels: list[_Channel] = []  # the last takes new queries, the others end theirs
+        self._failures = 0  # in a row
+        self._channels: list[_Channel] = []  # the last takes new queries, the others finish
 
     @property
     def unanswered(self) -> bool:
-        """Whether the last queries, `FAILURES_TOLD` or more, had no answer at all."""
+        """Whether the last `FAILURES_TOLD` queries or more all failed."""
         return self._failures >= FAILURES_TOLD
 
     async def txt(self, domain: Domain) -> TxtAnswer:
-        """The TXT records at `_mta-sts.<domain>` (RFC 8461 §3.1), CNAMEs followed.
+        """Query the TXT records at `_mta-sts.<domain>` (RFC 8461 §3.1), following CNAMEs.
 
         Raises `NoRecordError` (NXDOMAIN, NODATA) or `DnsFailureError`.
         """
-        (outcome,) = await self._ask(record_name(domain), ("TXT",))
-        self._mind(outcome)
+        (outcome,) = await self._query(record_name(domain), ("TXT",))
+        self._count_failures(outcome)
         if isinstance(outcome, DiscoveryError):
             raise outcome
         texts = [r.data.data for r in outcome if isinstance(r.data, pycares.TXTRecordData)]
@@ -120,16 +126,16 @@ class DnsClient:
         return TxtAnswer(tuple(texts), min(record.ttl for record in outcome))
 
     async def discover(self, domain: Domain) -> Discovered:
-        """The policy id that a Policy Domain announces; raises `DiscoveryError`."""
+        """Find the policy id that a Policy Domain announces; raises `DiscoveryError`."""
         answer = await self.txt(domain)
         return Discovered(parse_records(answer.texts), answer.ttl)
 
     async def addresses(self, host: str) -> Sequence[str]:
-        """All addresses of a host, IPv6 first; raises `HostNotFoundError` if there are none.
+        """Query all addresses of a host, IPv6 first; raises `HostNotFoundError` if none exist.
 
-        What one of the two address families fails with does not matter if the other is there.
+        An error in one address family does not matter if the other has addresses.
         """
-        outcomes = await self._ask(host, ("AAAA", "A"))
+        outcomes = await self._query(host, ("AAAA", "A"))
         answers = (outcome for outcome in outcomes if not isinstance(outcome, DiscoveryError))
         datas = (record.data for answer in answers for record in answer)
         found = [
@@ -140,94 +146,99 @@ class DnsClient:
         return found
 
     async def close(self) -> None:
-        """Give up what is under way; nothing else may be called after."""
+        """Cancel the running queries; call nothing else afterwards."""
         for channel in self._channels:
             await channel.resolver.close()
         self._channels.clear()
 
-    def _mind(self, outcome: "_Records | DiscoveryError") -> None:
-        """Tell the administrator when many queries in a row fail, and when that is over."""
+    def _count_failures(self, outcome: "_Records | DiscoveryError") -> None:
+        """Log when many queries in a row have failed, and when one is answered again."""
         if not isinstance(outcome, DnsFailureError):
-            self._answered()
+            self._reset_failures()
             return
         self._failures += 1
         if self._failures == FAILURES_TOLD:
-            what = "DNS does not answer"
-            event(_log, logging.WARNING, what, reason=str(outcome), failures=self._failures)
+            event(
+                _log,
+                logging.WARNING,
+                "DNS does not answer",
+                reason=str(outcome),
+                failures=self._failures,
+            )
 
-    def _answered(self) -> None:
+    def _reset_failures(self) -> None:
         if self.unanswered:
             event(_log, logging.INFO, "DNS answers again", failures=self._failures)
         self._failures = 0
 
-    async def _ask(
+    async def _query(
         self, name: str, kinds: Sequence[_RecordType]
     ) -> "list[_Records | DiscoveryError]":
-        """What the DNS says of a name, for each of `kinds`, within one timeout for all."""
-        channel = self._current()
-        channel.under_way += 1
-        channel.asked += len(kinds)
+        """Query these types of records at a name, with one timeout for all."""
+        channel = self._current_channel()
+        channel.running += 1
+        channel.queries += len(kinds)
         queries = [channel.resolver.query_dns(f"{name}.", kind) for kind in kinds]
         try:
-            # Not a task for each: futures alone cost a fifth of that.
+            # No task for each: plain futures cost a fifth of that.
             await asyncio.wait(queries, timeout=self._timeout)
             return [self._outcome(query) for query in queries]
         finally:
             for query in queries:
                 query.cancel()
-            channel.under_way -= 1
+            channel.running -= 1
             await self._close_idle()
 
     def _outcome(self, query: asyncio.Future[pycares.DNSResult]) -> "_Records | DiscoveryError":
         if not query.done():
             return DnsFailureError(f"no answer within {self._timeout:g} s")
         error = query.exception()
-        return self._failure(*error.args) if error else query.result().answer
+        return self._error(*error.args) if error else query.result().answer
 
-    def _failure(self, code: int, text: str) -> DiscoveryError:
+    def _error(self, code: int, text: str) -> DiscoveryError:
         if code in _ABSENT:
             return NoRecordError(_ABSENT[code])
         if code == aiodns.error.ARES_ETIMEOUT:
             return DnsFailureError(f"no answer within {self._timeout:g} s")
         return DnsFailureError(_FAILED.get(code) or printable(text))
 
-    def _current(self) -> "_Channel":
+    def _current_channel(self) -> "_Channel":
         now = self._clock()
-        if not self._channels or self._channels[-1].is_over(now):
-            self._channels.append(_Channel(self._resolver(), now))
+        if not self._channels or self._channels[-1].is_expired(now):
+            self._channels.append(_Channel(self._new_resolver(), now))
         return self._channels[-1]
 
     async def _close_idle(self) -> None:
-        """Close the channels whose time is over and whose queries are too."""
+        """Close the expired channels whose queries have finished."""
         for channel in self._channels[:-1]:
-            if not channel.under_way:
+            if not channel.running:
                 self._channels.remove(channel)
                 await channel.resolver.close()
 
-    def _resolver(self) -> aiodns.DNSResolver:
-        # Each round of tries is given twice the time of the one before. There are more of them
-        # than there is time for: what ends a query is the timeout around it.
+    def _new_resolver(self) -> aiodns.DNSResolver:
+        # Each round of tries lasts twice as long as the one before. There are more rounds than
+        # the timeout allows, so that always the timeout in `_query` ends a query.
         rounds = 2 + max(0, math.ceil(math.log2(self._timeout / _SHORTEST_TRY)))
         return _Resolver(self._nameservers, timeout=self._timeout * FIRST_TRY, tries=rounds)
 
 
 class _Resolver(aiodns.DNSResolver):
-    """c-ares on the event loop, not in a thread of its own whose answers wait for its turn.
+    """Runs c-ares on the event loop, not in a thread whose answers wait for their turn.
 
-    It is what aiodns falls back to by itself where c-ares has no such thread.
+    aiodns itself falls back to this where c-ares has no thread.
     """
 
-    def _make_channel(self, **kwargs: Any) -> tuple[bool, pycares.Channel]:  # noqa: ANN401 (theirs)
-        changed = weakref.WeakMethod(self._sock_state_cb)  # else a channel would keep itself alive
+    def _make_channel(self, **kwargs: Any) -> tuple[bool, pycares.Channel]:  # noqa: ANN401 (as in aiodns)
+        method = weakref.WeakMethod(self._sock_state_cb)  # the channel must not keep us alive
 
-        def watch(*state: Any) -> None:  # noqa: ANN401 (a descriptor, to read, to write)
-            if tell := changed():
-                tell(*state)
+        def on_change(*state: Any) -> None:  # noqa: ANN401 (a descriptor, readable, writable)
+            if callback := method():
+                callback(*state)
 
-        return False, pycares.Channel(sock_state_cb=watch, timeout=self._timeout, **kwargs)
+        return False, pycares.Channel(sock_state_cb=on_change, timeout=self._timeout, **kwargs)
 
     def _start_timer(self) -> None:
-        # c-ares shortens its tries, and learns that one is over only when it is asked to look.
+        # c-ares shortens its tries, and notices that one is over only when this timer runs.
         self._timer = self.loop.call_later(_SHORTEST_TRY, self._timer_cb)
 
 
@@ -235,16 +246,16 @@ class _Resolver(aiodns.DNSResolver):
 class _Channel:
     resolver: aiodns.DNSResolver
     made_at: float
-    under_way: int = 0
-    asked: int = 0
+    running: int = 0
+    queries: int = 0
 
-    def is_over(self, now: float) -> bool:
-        """Whether new queries are for another channel."""
-        return now >= self.made_at + CHANNEL_LIFE or self.asked >= CHANNEL_QUERIES
+    def is_expired(self, now: float) -> bool:
+        """Whether new queries need another channel."""
+        return now >= self.made_at + CHANNEL_LIFE or self.queries >= CHANNEL_QUERIES
 
 
 def _not_found(errors: Sequence[DiscoveryError]) -> HostNotFoundError:
-    """Why a host has no address: a DNS that did not say weighs more than one that said no."""
+    """Why a host has no address; a DNS failure takes precedence over a negative answer."""
     for error in errors:
         if isinstance(error, DnsFailureError):
             return HostNotFoundError(f"DNS failure: {error}")

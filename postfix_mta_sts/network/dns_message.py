@@ -1,10 +1,10 @@
-r"""DNS messages by dnspython: a question → bytes, bytes → what was answered.
+r"""DNS messages: encode a question, decode the response, with dnspython.
 
-Border: what is read is a message's answer to the question, no more than DANE needs, in words of our
-own; nothing else knows dnspython.
+This is the only file that imports dnspython. It reads the answer to the question and no more than
+DANE needs, into types of its own. It does not send messages; `dnssec` does.
 
-A name's text is lower case and printable ASCII: whatever is not a letter, a digit, `-` or `_`
-stands there as `\DDD` (RFC 4343 §2.1); there is no final dot, and the root is `.`.
+Names are lower case and printable ASCII: any octet that is not a letter, a digit, `-` or `_` is
+written as `\DDD` (RFC 4343 §2.1). They have no final dot; the root is `.`.
 """
 
 import enum
@@ -27,35 +27,36 @@ from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.TLSA import TLSA
 
 TTL_MOST: Final = 2**31 - 1
-"""Seconds; what is more counts as none (RFC 2181 §8)."""
+"""Seconds; a higher TTL counts as zero (RFC 2181 §8)."""
 
 NOERROR: Final = 0
 NXDOMAIN: Final = 3
-"""The two that are answers (RFC 1035 §4.1.1)."""
+"""The two rcodes that are answers (RFC 1035 §4.1.1)."""
 
-_PAYLOAD: Final = 1232  # octets: what passes through IPv6 without fragments
+_PAYLOAD: Final = 1232  # octets: passes through IPv6 without fragmentation
 _HEADER: Final = 12  # octets
 _QUESTION = struct.Struct("!HH")  # type and class, after the name
 _RECORD = struct.Struct("!HHIH")  # and TTL, and length
 
-# DO is for resolvers that show AD to nobody else, AD for those to whom it suffices (RFC 6840 §5.7).
+# Some resolvers set AD in a response only if the query has DO; for others AD in the query is
+# enough (RFC 6840 §5.7).
 _FLAGS: Final = dns.flags.RD | dns.flags.AD
 _QUERY: Final = dns.message.make_query(
     dns.name.root, dns.rdatatype.A, want_dnssec=True, payload=_PAYLOAD, flags=_FLAGS
 ).to_wire()
-"""For the root: a query differs from it in number, name and type, and takes 60 µs to make anew."""
+"""A query for the root; other queries differ in id, name and type. Making one takes 60 µs."""
 
 
 class MalformedError(ValueError):
-    """The bytes are no DNS message, or none that answers the question."""
+    """The bytes are not a DNS message, or do not answer the question."""
 
 
 class NameTooLongError(ValueError):
-    """A name that no DNS message can hold (RFC 1035 §2.3.4)."""
+    """The name is too long for a DNS message (RFC 1035 §2.3.4)."""
 
 
 class RecordType(enum.IntEnum):
-    """The types of records that are asked for."""
+    """The record types that can be queried."""
 
     A = 1
     CNAME = 5
@@ -67,7 +68,7 @@ class RecordType(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mx:
-    """An MX record; the host `.` stands for none (RFC 7505)."""
+    """An MX record; the host `.` means that the domain takes no mail (RFC 7505)."""
 
     preference: int
     host: str
@@ -84,27 +85,27 @@ class Tlsa:
 
 
 Record: TypeAlias = str | Mx | Tlsa
-"""An address, the name that a CNAME leads to, a SOA record's text, or one of the above."""
+"""An address, the target of a CNAME, the text of a SOA record, or one of the above."""
 
 
 @dataclass(frozen=True, slots=True)
 class DnsResponse:
-    """What a name server said."""
+    """The response of a name server."""
 
     rcode: int
     truncated: bool = False
     authentic: bool = False
     """The AD bit (RFC 4035 §3.2.3)."""
     name: str = "."
-    """Where the CNAMEs led."""
+    """The name that the CNAMEs lead to."""
     records: tuple[Record, ...] = ()
-    """Those at that name."""
+    """The records at that name."""
     ttl: int = 0
-    """The least on the way, or of a negative answer (RFC 2308 §5)."""
+    """Seconds: the lowest TTL of the chain, or that of a negative answer (RFC 2308 §5)."""
 
 
 class Question:
-    """A query for one RRset; `ident` is its number, which nobody must be able to guess.
+    """A query for one RRset; `ident` is its id, which must be unpredictable.
 
     Raises `NameTooLongError`.
     """
@@ -113,11 +114,11 @@ class Question:
         self.kind = kind
         self._name = _name(name)
         self._query = dns.message.QueryMessage(ident)
-        asked = dns.rrset.RRset(self._name, dns.rdataclass.IN, dns.rdatatype.RdataType(kind))
-        self._query.question = [asked]
+        rrset = dns.rrset.RRset(self._name, dns.rdataclass.IN, dns.rdatatype.RdataType(kind))
+        self._query.question = [rrset]
 
     def wire(self) -> bytes:
-        """The message, which asks for DNSSEC."""
+        """Encode the query, which requests DNSSEC."""
         return b"".join(
             [
                 self._query.id.to_bytes(2),
@@ -129,7 +130,7 @@ class Question:
         )
 
     def read(self, wire: bytes) -> DnsResponse:
-        """What was answered to this question; raises `MalformedError`."""
+        """Decode a response to this question; raises `MalformedError`."""
         try:
             return self._read(wire)
         except (dns.exception.DNSException, struct.error) as error:
@@ -140,11 +141,11 @@ class Question:
         rcode = int(message.rcode())
         if message.flags & dns.flags.TC:
             return DnsResponse(rcode, truncated=True)
-        if rcode not in {NOERROR, NXDOMAIN}:  # what else it holds means nothing
+        if rcode not in {NOERROR, NXDOMAIN}:  # the rest of an error response has no meaning
             return DnsResponse(rcode)
         chain = message.resolve_chaining()
         if message.errors:
-            records = self._refused(wire, chain.canonical_name)
+            records = self._tlsa_despite_errors(wire, chain.canonical_name)
         else:
             records = [_record(rdata) for rdata in chain.answer or ()]
         return DnsResponse(
@@ -161,10 +162,10 @@ class Question:
             return message
         raise MalformedError("not the answer to this query")
 
-    def _refused(self, wire: bytes, name: dns.name.Name) -> Sequence[Record]:
-        """The TLSA records, where dnspython refuses one: it demands a digest of the right length.
+    def _tlsa_despite_errors(self, wire: bytes, name: dns.name.Name) -> Sequence[Record]:
+        """The TLSA records of a message that dnspython refuses for the length of a digest.
 
-        Such a record is to be seen, as unusable. What else is refused is malformed.
+        DANE must see such a record as unusable. Any other record that is refused is malformed.
         """
         if self.kind is RecordType.TLSA and (records := _tlsa(wire, name)):
             return records
@@ -172,20 +173,20 @@ class Question:
 
 
 def _tlsa(wire: bytes, name: dns.name.Name) -> Sequence[Tlsa]:
-    """The TLSA records that the answer to a question has at `name`, whatever they hold."""
-    found = []
+    """Decode the TLSA records at `name` in the answer section, without checking their data."""
+    records = []
     at = _HEADER + dns.name.from_wire(wire, _HEADER)[1] + _QUESTION.size
     for _ in range(int.from_bytes(wire[6:8])):  # ANCOUNT
         owner, size = dns.name.from_wire(wire, at)
-        kind, of, _, length = _RECORD.unpack_from(wire, at + size)
+        kind, rdclass, _, length = _RECORD.unpack_from(wire, at + size)
         start = at + size + _RECORD.size
         at = start + length
         if at > len(wire):
             raise MalformedError("a record ends after the message")
-        if (owner, kind, of) == (name, dns.rdatatype.TLSA, dns.rdataclass.IN):
+        if (owner, kind, rdclass) == (name, dns.rdatatype.TLSA, dns.rdataclass.IN):
             usage, selector, matching = struct.unpack_from("!3B", wire[:at], start)
-            found.append(Tlsa(usage, selector, matching, wire[start + 3 : at]))
-    return found
+            records.append(Tlsa(usage, selector, matching, wire[start + 3 : at]))
+    return records
 
 
 def _has_soa(message: dns.message.Message) -> bool:

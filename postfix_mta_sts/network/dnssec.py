@@ -1,8 +1,8 @@
-"""Ask a validating resolver, and hear whether it has proven its answer.
+"""Query a validating resolver, with the AD bit that says whether DNSSEC proves the answer.
 
-Border: it asks, and tries again; aiodns, which asks all else, does not show the AD bit. An answer
-is secure, or not, or there is none (`DnsFailureError`); what follows from that is for `dane` to
-say. The AD bit is as good as the way to the resolver: `trusted` says whose counts.
+aiodns, which sends all other queries, does not expose the AD bit. An answer is secure, or not, or
+missing (`DnsFailureError`); `dane` decides what follows. The AD bit is only as trustworthy as the
+path to the resolver; see `trusted`.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, Literal, TypeVar
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import (
     NOERROR,
@@ -30,7 +30,7 @@ from postfix_mta_sts.network.dns_message import (
 )
 
 FIRST_TRY: Final = 0.2
-"""The share of the time that the first name server has; each try after it has twice as much."""
+"""The share of the timeout for the first try; each further try takes twice as long."""
 
 _SYSTEM_MOST: Final = 3  # resolv.conf(5)
 _RCODES: Final = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
@@ -40,32 +40,35 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class DnssecAnswer(Generic[T]):
-    """What is at a name, CNAMEs followed; no records at all is an answer too."""
+    """The records at a name, CNAMEs followed; an answer may have no records."""
 
     records: tuple[T, ...]
     secure: bool
-    """Proven by DNSSEC, as is each CNAME on the way; the absence of records likewise."""
+    """Proven by DNSSEC, including each CNAME, or the absence of records."""
     exists: bool
     """False: NXDOMAIN."""
     name: str
-    """Where the CNAMEs led, in the form of `dnsmessage`."""
+    """The name that the CNAMEs lead to, in the form of `dns_message`."""
     ttl: int
-    """Seconds: the least of the answer."""
+    """Seconds: the lowest of the answer."""
 
 
 def trusted(nameservers: Sequence[TcpAddress], *, trust_ad: bool) -> bool:
-    """Whether nobody on the way can set the AD bit (RFC 7672 §2.1.3): loopback, or on word."""
+    """Whether the AD bit of these name servers can be trusted (RFC 7672 §2.1.3).
+
+    It can if all are on loopback, or if the administrator vouches for the path (`trust_ad`).
+    """
     if not nameservers:
         return False
     return trust_ad or all(ipaddress.ip_address(n.host).is_loopback for n in nameservers)
 
 
 class DnssecClient:
-    """Queries to `nameservers`: an address, with or without a port; none: the system's.
+    """Sends queries to `nameservers`: addresses with or without a port; empty: the system's.
 
-    `timeout` bounds one query in seconds, all tries and servers together. `resolv_conf` is where
-    the system's servers stand, read at the beginning and with each `not_validating`. `port`,
-    that of servers without one, is for tests.
+    `timeout` limits one query in seconds, including all tries and servers. `resolv_conf` names
+    the system's servers; it is read at the start and by each `not_validating`. `port`, used for
+    servers without one, is for tests.
     """
 
     def __init__(
@@ -80,23 +83,23 @@ class DnssecClient:
         self._configured = tuple(_address(text, port) for text in nameservers)
         self._resolv_conf = resolv_conf
         self._port = port
-        self._servers = self._configured or _of_system(resolv_conf, port)
+        self._servers = self._configured or _system_servers(resolv_conf, port)
 
     @property
     def nameservers(self) -> Sequence[TcpAddress]:
-        """Those that are asked, in this order."""
+        """The servers in the order in which they are queried."""
         return self._servers
 
     async def validates(self) -> bool:
-        """Whether all name servers that answer prove the root's own record (RFC 7672 §2.1.3).
+        """Whether all name servers that answer prove the root's SOA record (RFC 7672 §2.1.3).
 
-        Raises `DnsFailureError` where none answers: nothing is known then.
+        Raises `DnsFailureError` if none answers.
         """
         return not await self.not_validating()
 
     async def not_validating(self) -> Sequence[TcpAddress]:
-        """Those that do not prove it; raises the same."""
-        self._servers = self._configured or _of_system(self._resolv_conf, self._port)
+        """The servers that answer but do not prove it; raises `DnsFailureError` if none answers."""
+        self._servers = self._configured or _system_servers(self._resolv_conf, self._port)
         async with asyncio.TaskGroup() as group:
             tasks = {each: group.create_task(self._proves_root(each)) for each in self._servers}
         outcomes = {server: task.result() for server, task in tasks.items()}
@@ -106,34 +109,34 @@ class DnssecClient:
         return [server for server, proves in outcomes.items() if proves is False]
 
     async def mx(self, name: str) -> DnssecAnswer[Mx]:
-        """The MX RRset. This and the others raise `DnsFailureError`, which names the query."""
+        """Query MX records; this and the others raise `DnsFailureError`, which names the query."""
         return await self._ask(name, RecordType.MX, Mx)
 
     async def addresses(
         self, name: str, kind: Literal[RecordType.A, RecordType.AAAA]
     ) -> DnssecAnswer[str]:
-        """The addresses of one family."""
+        """Query the addresses of one family."""
         return await self._ask(name, kind, str)
 
     async def alias(self, name: str) -> DnssecAnswer[str]:
-        """The CNAME that is at this very name."""
+        """Query the CNAME record of this name itself."""
         return await self._ask(name, RecordType.CNAME, str)
 
     async def tlsa(self, name: str) -> DnssecAnswer[Tlsa]:
-        """The TLSA RRset."""
+        """Query TLSA records."""
         return await self._ask(name, RecordType.TLSA, Tlsa)
 
     async def _proves_root(self, server: TcpAddress) -> bool | DnsFailureError:
         try:
-            response = await self._answered(_question(".", RecordType.SOA), [server])
+            response = await self._response(_question(".", RecordType.SOA), [server])
         except DnsFailureError as error:
             return error
         return bool(response.records) and response.authentic
 
     async def _ask(self, name: str, kind: RecordType, form: type[T]) -> DnssecAnswer[T]:
         try:
-            response = await self._answered(_question(name, kind), self._servers)
-        except NameTooLongError:  # what cannot be asked for is proven not to be there
+            response = await self._response(_question(name, kind), self._servers)
+        except NameTooLongError:  # a name that cannot exist is a secure absence
             return DnssecAnswer((), secure=True, exists=False, name=name, ttl=TTL_MOST)
         except DnsFailureError as error:
             raise DnsFailureError(f"{kind.name} of {name}: {error}") from error
@@ -145,8 +148,8 @@ class DnssecClient:
             ttl=response.ttl,
         )
 
-    async def _answered(self, question: Question, servers: Sequence[TcpAddress]) -> DnsResponse:
-        """The first answer of the servers, in turn; who says that it has none is asked no more."""
+    async def _response(self, question: Question, servers: Sequence[TcpAddress]) -> DnsResponse:
+        """Try the servers in turn until one answers; a server that reports an error drops out."""
         left, wait = deque(servers), self._timeout * FIRST_TRY
         reason = "no name server"
         try:
@@ -154,7 +157,7 @@ class DnssecClient:
                 while left:
                     server = left.popleft()
                     try:
-                        return await _exchanged(question, server, wait)
+                        return await _exchange(question, server, wait)
                     except TimeoutError:
                         left.append(server)
                         wait *= 2
@@ -165,8 +168,8 @@ class DnssecClient:
         raise DnsFailureError(reason)
 
 
-async def _exchanged(question: Question, server: TcpAddress, wait: float) -> DnsResponse:
-    """One server's answer, by TCP if it is too long for UDP; raises `TimeoutError` after `wait`."""
+async def _exchange(question: Question, server: TcpAddress, wait: float) -> DnsResponse:
+    """Query one server, by TCP if the answer is too long; raises `TimeoutError` after `wait`."""
     try:
         async with asyncio.timeout(wait):
             response = await _by_udp(question, server)
@@ -179,47 +182,47 @@ async def _exchanged(question: Question, server: TcpAddress, wait: float) -> Dns
     except MalformedError as error:
         raise DnsFailureError("a malformed answer from the name server") from error
     if response.rcode not in {NOERROR, NXDOMAIN}:
-        said = _RCODES.get(response.rcode, f"rcode {response.rcode}")
-        raise DnsFailureError(f"{said} from the name server")
+        rcode = _RCODES.get(response.rcode, f"rcode {response.rcode}")
+        raise DnsFailureError(f"{rcode} from the name server")
     if response.truncated:
         raise DnsFailureError("a truncated answer from the name server")
     return response
 
 
 async def _by_udp(question: Question, server: TcpAddress) -> DnsResponse:
-    """By a socket of its own, whose port nobody knows, and which hears this server only."""
+    """Query by UDP, from a new socket with a random port that receives from this server only."""
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[DnsResponse] = loop.create_future()
+    response: asyncio.Future[DnsResponse] = loop.create_future()
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: _Datagrams(question.read, answered), remote_addr=(server.host, server.port)
+        lambda: _Datagrams(question.read, response), remote_addr=(server.host, server.port)
     )
     try:
         transport.sendto(question.wire())
-        return await answered
+        return await response
     finally:
         transport.close()
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Waits for the datagram that can be read; others may be forged, and are passed over."""
+    """Waits for a datagram that answers the question; ignores others, which may be forged."""
 
     def __init__(
-        self, read: Callable[[bytes], DnsResponse], answered: asyncio.Future[DnsResponse]
+        self, read: Callable[[bytes], DnsResponse], response: asyncio.Future[DnsResponse]
     ) -> None:
         self._read = read
-        self._answered = answered
+        self._response = response
 
     def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 (a connected socket)
-        if self._answered.done():
+        if self._response.done():
             return
         try:
-            self._answered.set_result(self._read(data))
+            self._response.set_result(self._read(data))
         except MalformedError:
             return
 
     def error_received(self, exc: Exception) -> None:
-        if not self._answered.done():
-            self._answered.set_exception(exc)
+        if not self._response.done():
+            self._response.set_exception(exc)
 
 
 async def _by_tcp(question: Question, server: TcpAddress) -> DnsResponse:
@@ -238,7 +241,7 @@ def _question(name: str, kind: RecordType) -> Question:
 
 
 def _address(text: str, port: int) -> TcpAddress:
-    """The address of a name server, as the configuration writes it."""
+    """Parse the address of a name server, as written in the configuration."""
     try:
         return TcpAddress(str(ipaddress.ip_address(text)), port)
     except ValueError:
@@ -246,14 +249,14 @@ def _address(text: str, port: int) -> TcpAddress:
         return TcpAddress(host.strip("[]"), int(own_port))
 
 
-def _of_system(resolv_conf: Path, port: int) -> tuple[TcpAddress, ...]:
-    """The servers that resolv.conf(5) names; this machine where it names none."""
+def _system_servers(resolv_conf: Path, port: int) -> tuple[TcpAddress, ...]:
+    """The servers that resolv.conf(5) names; loopback if it names none."""
     try:
         lines = resolv_conf.read_text("utf-8", "replace").splitlines()
     except OSError:
         lines = []
-    words = [line.split() for line in lines]
-    named = [w[1] for w in words if len(w) > 1 and w[0] == "nameserver" and _is_address(w[1])]
+    fields = [line.split() for line in lines]
+    named = [f[1] for f in fields if len(f) > 1 and f[0] == "nameserver" and _is_address(f[1])]
     return tuple(TcpAddress(host, port) for host in named[:_SYSTEM_MOST] or ["127.0.0.1"])
 
 

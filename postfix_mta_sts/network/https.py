@@ -1,61 +1,44 @@
-"""Ask the Policy Host for the policy: exactly one GET, and each way in which it can fail.
+"""Fetch the policy from the Policy Host: exactly one GET, with a reason for each way to fail.
 
-Border: the one place that knows aiohttp. Names are resolved by whoever made the fetcher, how an
-address is reached is for `reach`; what the body says is for `mtasts.policy` to judge.
+The caller provides the resolver of host names. `connect` opens connections, `proxy` tunnels,
+`http_response` reads the response, and `mtasts.policy` parses the body.
 
-The Policy Host is chosen by whoever publishes a record, so that nothing of it is trusted: not
-its address (`is_public`), not its headers, not its size and not its pace. No connection is kept
-or closed politely: each is aborted as soon as the answer is there, or cannot come any more.
-
-Of aiohttp it is the protocol beneath its client that is used, with its parser: the client would
-work out anew for each GET what is the same for all, and send one that got no answer a second time.
+The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
+address (`is_public`), its headers, its size or its speed. No connection is reused or closed
+politely: each is aborted as soon as the response is complete, or cannot be completed.
 """
 
 import asyncio
-import base64
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, TypeAlias, cast
-from urllib.parse import SplitResult, unquote, urlsplit
-
-from aiohttp import ClientError, ClientOSError, ClientPayloadError
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
+from typing import Final, Protocol, TypeAlias
+from urllib.parse import SplitResult, urlsplit
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import (
-    DeadlineError,
-    FetchError,
-    HostNotFoundError,
-    IncompleteError,
-    UnreachableError,
-    printable,
-)
+from postfix_mta_sts.mtasts.errors import DeadlineError, FetchError, HostNotFoundError, printable
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
-from postfix_mta_sts.mtasts.response import Head, check_head, check_size
-from postfix_mta_sts.network.address import is_public
+from postfix_mta_sts.mtasts.response import check_head
 from postfix_mta_sts.network.connect import (
     NotAdmittedError,
     client_context,
     connect,
-    failure,
-    few,
-    forbidden,
-    system_addresses,
-    words,
+    fetch_error,
+    forbidden_address,
+    is_public,
+    limit_addresses,
 )
+from postfix_mta_sts.network.http_response import ResponseReader
+from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.trace import FetchTrace, certificate
 
-STAND_ASIDE: Final = 0.05
-"""Seconds after which a fetch gives its slot to the next and goes on beside it.
+SLOT_TIME: Final = 0.05
+"""Seconds after which a fetch gives its slot to the next one and continues without a slot.
 
-Short, so that hundreds of Policy Hosts that are slow to answer hold up no other for longer."""
+Short, so that hundreds of slow Policy Hosts delay other fetches by no more than this."""
 
 _PATH = "/.well-known/mta-sts.txt"
 _FIELDS = (
@@ -65,51 +48,44 @@ _FIELDS = (
     "Connection: close\r\n"
     "\r\n"
 )
-_CLOSED = "the connection was closed before the response"
 
 
 def policy_url(domain: Domain, port: int = 443) -> str:
-    """Where a Policy Domain's policy is served (RFC 8461 §3.3)."""
+    """The URL of a Policy Domain's policy (RFC 8461 §3.3)."""
     return f"https://{_authority(f'mta-sts.{domain}', port)}{_PATH}"
 
 
 class Addresses(Protocol):
-    """What knows the addresses of a host."""
+    """A resolver of host names."""
 
     async def __call__(self, host: str, /) -> Sequence[str]:
-        """All addresses as text; raises `HostNotFoundError`."""
+        """All addresses of a host as text; raises `HostNotFoundError`."""
 
 
 _Stream: TypeAlias = socket.socket | asyncio.Transport
-"""What TLS is spoken on: a connection, or a tunnel through a proxy."""
+"""What carries TLS: a connected socket, or a tunnel through a proxy."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Get:
-    """What all steps of one GET have to know."""
+    """The values that all steps of one GET need."""
 
     host: str
     port: int
-    seen: FetchTrace
+    trace: FetchTrace
     deadline: asyncio.Timeout
-    is_read: bool
-    """Whether somebody will read what was seen."""
-
-
-class _ResponseReader(ResponseHandler):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No TCP_NODELAY, as aiohttp would set it once more: the event loop has.
-        self.transport = cast("asyncio.Transport", transport)
+    with_certificate: bool
+    """Whether to record the certificate in the trace, which only `query` shows."""
 
 
 class PolicyFetcher:
-    """Fetches policies, each within `timeout` seconds as a whole, the wait for a slot excepted.
+    """Fetches policies, each within `timeout` seconds, not counting the wait for a slot.
 
-    TLS and HTTP are spoken with `concurrency` Policy Hosts at a time; one that takes longer than
-    `stand_aside` seconds counts no more, and one that has not been reached yet does not count.
-    `authorities` (PEM) take the place of the system's. `proxy` is `http://host:port`: it finds the
-    host and connects to it, so that addresses are neither asked for nor checked. `port` is for
-    tests. May be made outside of an event loop.
+    At most `concurrency` fetches hold a slot for TLS and HTTP. A fetch holds its slot for
+    `slot_time` seconds at most, and takes it only once it has a connection. `authorities` (CA
+    certificates in PEM) replace those of the system. `proxy` is `http://host:port`: the proxy
+    resolves host names and connects, so addresses are neither looked up nor checked here. `port`
+    is for tests. Can be made outside an event loop.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -122,141 +98,137 @@ class PolicyFetcher:
         allow_private_addresses: bool = False,
         concurrency: int = 200,
         port: int = 443,
-        stand_aside: float = STAND_ASIDE,
+        slot_time: float = SLOT_TIME,
     ) -> None:
         self._timeout = timeout
         self._proxy = urlsplit(proxy) if proxy else None
         self._port = port
-        self._any_address = allow_private_addresses
+        self._allow_private_addresses = allow_private_addresses
         self._addresses = addresses
         self._context = client_context(authorities)
-        self._slots = Slots(concurrency, stand_aside)
+        self._slots = Slots(concurrency, slot_time)
         self._open: set[asyncio.Transport] = set()
 
     async def fetch(self, domain: Domain) -> Policy:
-        """The policy that the Policy Host serves; raises `FetchError`."""
+        """Fetch and parse the policy of a Policy Domain; raises `FetchError`."""
         return parse_policy(await self.body(domain))
 
     async def body(self, domain: Domain, trace: FetchTrace | None = None) -> bytes:
-        """The policy file as it is served; raises `FetchError`.
+        """Fetch the policy file as bytes; raises `FetchError`.
 
-        `trace` is filled in as the GET goes on, and holds what was seen when it fails.
+        `trace` is filled in step by step, so that it is useful also when the fetch fails.
         """
         seen = trace or FetchTrace()
         seen.url = policy_url(domain, self._port)
         try:
             async with asyncio.timeout(self._timeout) as deadline:
                 host = f"mta-sts.{domain}"
-                get = _Get(host, self._port, seen, deadline, is_read=trace is not None)
+                get = _Get(host, self._port, seen, deadline, with_certificate=trace is not None)
                 if self._proxy:
-                    return await self._by_proxy(get, self._proxy)
-                return await self._directly(get)
+                    return await self._get_by_proxy(get, self._proxy)
+                return await self._get_directly(get)
         except TimeoutError:
-            raise DeadlineError(f"not done in {self._timeout:g} s: {seen.phase}") from None
+            raise DeadlineError(f"timed out after {self._timeout:g} s: {seen.phase}") from None
 
     async def close(self) -> None:
-        """Abort what is under way; nothing else may be called after."""
+        """Abort the fetches that are running; call nothing else afterwards."""
         for transport in self._open:
             transport.abort()
 
-    async def _directly(self, get: _Get) -> bytes:
-        """By the first address with which there is TLS; there is one GET whatever comes of it."""
-        addresses = await self._admitted(get.host)
+    async def _get_directly(self, get: _Get) -> bytes:
+        """Send one GET to the first address that accepts TLS."""
+        addresses = await self._public_addresses(get.host)
         while True:
-            address, sock = await self._connected(addresses, get)
-            with await self._slot(get, sock):
+            address, sock = await self._connect(addresses, get)
+            with await self._take_slot(get, sock):
                 try:
-                    protocol = await self._secured(get, sock)
+                    reader = await self._start_tls(get, sock)
                 except FetchError:
                     addresses.remove(address)
                     if not addresses:
                         raise
                 else:
-                    return await self._answer(get, protocol)
+                    return await self._exchange(get, reader)
 
-    async def _admitted(self, host: str) -> list[str]:
+    async def _public_addresses(self, host: str) -> list[str]:
         found = await self._addresses(host)
         if not found:
             raise HostNotFoundError("no address")
-        public = [address for address in found if self._allowed(address)]
+        public = [address for address in found if self._is_allowed(address)]
         if not public:
-            raise forbidden(", ".join(found))
-        return few(public)
+            raise forbidden_address(", ".join(found))
+        return limit_addresses(public)
 
-    async def _connected(self, addresses: Sequence[str], get: _Get) -> tuple[str, socket.socket]:
+    async def _connect(self, addresses: Sequence[str], get: _Get) -> tuple[str, socket.socket]:
         try:
-            address, sock = await connect(addresses, get.port, partial(self._admit, get.seen))
+            address, sock = await connect(addresses, get.port, partial(self._admit, get.trace))
         except OSError as error:
-            raise failure(error, get.seen.address) from error
-        get.seen.address = address  # of several that were raced for, the one that won
+            raise fetch_error(error, get.trace.address) from error
+        get.trace.address = address  # of the connection that won the race
         return address, sock
 
-    def _allowed(self, address: str) -> bool:
-        return self._any_address or is_public(address)
+    def _is_allowed(self, address: str) -> bool:
+        return self._allow_private_addresses or is_public(address)
 
-    def _admit(self, seen: FetchTrace, address: str) -> None:
-        if not self._allowed(address):
+    def _admit(self, trace: FetchTrace, address: str) -> None:
+        if not self._is_allowed(address):
             raise NotAdmittedError(address)
-        seen.address = address
+        trace.address = address
 
-    async def _by_proxy(self, get: _Get, proxy: SplitResult) -> bytes:
-        tunnel = await _tunnel(get, proxy)
+    async def _get_by_proxy(self, get: _Get, proxy: SplitResult) -> bytes:
+        tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
         try:
-            with await self._slot(get, tunnel):
-                return await self._answer(get, await self._secured(get, tunnel))
+            with await self._take_slot(get, tunnel):
+                return await self._exchange(get, await self._start_tls(get, tunnel))
         finally:
             tunnel.abort()
 
-    async def _slot(self, get: _Get, line: _Stream) -> Slot:
-        """Wait for a slot; that is not the Policy Host's fault, and takes nothing of its time."""
+    async def _take_slot(self, get: _Get, stream: _Stream) -> Slot:
+        """Wait for a slot; the deadline stands still, since the Policy Host is not to blame."""
         loop = asyncio.get_running_loop()
         left = (get.deadline.when() or 0.0) - loop.time()
         get.deadline.reschedule(None)
         try:
             return await self._slots.take()
         except asyncio.CancelledError:
-            line.close()
+            stream.close()
             raise
         finally:
             get.deadline.reschedule(loop.time() + left)
 
-    async def _secured(self, get: _Get, line: _Stream) -> ResponseHandler:
-        """TLS with the Policy Host, and what will read its response."""
-        loop = asyncio.get_running_loop()
-        protocol, host = _ResponseReader(loop), get.host
+    async def _start_tls(self, get: _Get, stream: _Stream) -> ResponseReader:
+        """Start TLS with the Policy Host; gives the reader of its response."""
+        loop, host = asyncio.get_running_loop(), get.host
+        reader = ResponseReader(get.trace)
+        protocol = reader.protocol
         try:
-            if isinstance(line, socket.socket):
+            if isinstance(stream, socket.socket):
                 await loop.create_connection(
-                    lambda: protocol, sock=line, ssl=self._context, server_hostname=host
+                    lambda: protocol, sock=stream, ssl=self._context, server_hostname=host
                 )
-            elif secured := await loop.start_tls(
-                line, protocol, self._context, server_hostname=host
+            elif transport := await loop.start_tls(
+                stream, protocol, self._context, server_hostname=host
             ):
-                protocol.connection_made(secured)
+                protocol.connection_made(transport)
         except OSError as error:
-            raise failure(error, get.seen.address) from error
-        return protocol
+            raise fetch_error(error, get.trace.address) from error
+        return reader
 
-    async def _answer(self, get: _Get, protocol: ResponseHandler) -> bytes:
-        """Send the GET and read what comes of it; the connection ends with it."""
-        transport = protocol.transport
-        if transport is None:
-            raise IncompleteError(_CLOSED)
+    async def _exchange(self, get: _Get, reader: ResponseReader) -> bytes:
+        """Send the GET and read the response; closes the connection in any case."""
+        transport = reader.transport
         self._open.add(transport)
         try:
-            _note_session(transport, get)
+            _record_session(transport, get)
             host = _authority(get.host, get.port)
             transport.write(f"GET {_PATH} HTTP/1.1\r\nHost: {host}\r\n{_FIELDS}".encode("ascii"))
-            message, content = await _response(protocol)
-            head = _head(message)
-            get.seen.status = head.status
-            get.seen.media_type = printable(", ".join(head.media_type)) or None
+            head = await reader.head()
+            get.trace.status = head.status
+            get.trace.media_type = printable(", ".join(head.media_type)) or None
             check_head(head)
-            return await _read(content, get.seen)
-        except (ClientError, HttpProcessingError) as error:
-            raise _failure(error, get.seen) from error
+            return await reader.body()
         finally:
-            # Not close(): a TLS shutdown would go on reading what an endless body still sends.
+            # Not close(): a TLS shutdown would continue to read what an endless body sends.
             transport.abort()
             self._open.discard(transport)
 
@@ -265,100 +237,8 @@ def _authority(host: str, port: int) -> str:
     return host if port == 443 else f"{host}:{port}"
 
 
-async def _tunnel(get: _Get, proxy: SplitResult) -> asyncio.Transport:
-    """A way through the proxy (RFC 9110 §9.3.6); raises `UnreachableError`."""
-    transport, protocol = await _connected_to(proxy, get.seen)
-    to = f"{get.host}:{get.port}"
-    transport.write(f"CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{_pass(proxy)}\r\n".encode())
-    status = 0
-    try:
-        message, _ = await _response(protocol)
-        status = message.code
-    except (ClientError, HttpProcessingError) as error:
-        raise UnreachableError(f"the proxy: {_failure(error, get.seen)}") from error
-    finally:
-        if status != 200:
-            transport.abort()
-    if status != 200:
-        raise UnreachableError(f"the proxy answered HTTP {status}")
-    return transport
-
-
-async def _connected_to(
-    proxy: SplitResult, seen: FetchTrace
-) -> tuple[asyncio.Transport, ResponseHandler]:
-    host, port = proxy.hostname or "", proxy.port or 80
-    try:
-        # Its name is the administrator's, and may be in /etc/hosts.
-        addresses = few(await system_addresses(host, port))
-    except OSError as error:
-        raise UnreachableError(f"the proxy's name: {words(error)}") from error
-    loop = asyncio.get_running_loop()
-
-    def note(address: str) -> None:
-        seen.address = address
-
-    try:
-        seen.address, sock = await connect(addresses, port, note)
-        return await loop.create_connection(lambda: _ResponseReader(loop), sock=sock)
-    except OSError as error:
-        raise UnreachableError(f"the proxy: {words(error)}") from error
-
-
-def _pass(proxy: SplitResult) -> str:
-    """The field that shows a proxy who asks (RFC 7617), if its URL names somebody."""
-    if proxy.username is None:
-        return ""
-    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-    return f"Proxy-Authorization: Basic {base64.b64encode(pair).decode('ascii')}\r\n"
-
-
-async def _response(protocol: ResponseHandler) -> tuple[RawResponseMessage, StreamReader]:
-    """The head of the response, informational ones (RFC 9110 §15.2) passed over, and its body."""
-    protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-    while True:
-        message, content = await protocol.read()
-        if not 100 <= message.code < 200 or message.code == 101:
-            return message, content
-
-
-def _head(message: RawResponseMessage) -> Head:
-    fields = message.headers
-    length = fields.get("Content-Length")
-    return Head(
-        status=message.code,
-        media_type=fields.getall("Content-Type", []),
-        content_coding=fields.getall("Content-Encoding", []),
-        transfer_coding=fields.getall("Transfer-Encoding", []),
-        length=None if length is None else int(length),  # a number: the parser has seen to it
-    )
-
-
-async def _read(content: StreamReader, seen: FetchTrace) -> bytes:
-    body = bytearray()
-    while block := await content.readany():
-        body += block
-        seen.size = len(body)
-        check_size(len(body))
-    seen.size = len(body)
-    return bytes(body)
-
-
-def _note_session(transport: asyncio.Transport, get: _Get) -> None:
+def _record_session(transport: asyncio.Transport, get: _Get) -> None:
     session = transport.get_extra_info("ssl_object")
-    get.seen.tls_version = session.version()
-    if get.is_read:
-        get.seen.certificate = certificate(session)
-
-
-def _failure(error: ClientError | HttpProcessingError, seen: FetchTrace) -> FetchError:
-    match error:
-        case ClientOSError():
-            return UnreachableError(f"{seen.address}: connection lost: {words(error)}")
-        case HttpProcessingError():
-            phrase = error.message.partition("\n")[0].rstrip(":")  # the rest draws a picture
-            return IncompleteError(f"malformed HTTP: {printable(phrase)}")
-        case ClientPayloadError():
-            return IncompleteError(f"the body broke off after {seen.size or 0} bytes")
-        case _:
-            return IncompleteError(_CLOSED)
+    get.trace.tls_version = session.version()
+    if get.with_certificate:
+        get.trace.certificate = certificate(session)

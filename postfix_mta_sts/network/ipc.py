@@ -1,45 +1,50 @@
-"""Messages between two processes of ours, over a pair of sockets: many a write, many a read.
+"""Send and receive messages over a pair of sockets: many messages in one write, in order.
 
-Border: how messages go over, and in which order; what they mean is for the two ends. They are
-pickled, which is safe here: both ends are this program, the one begun by the other, and nobody
-else has the sockets.
+A frame is four bytes with a length, in network byte order, and one message in msgpack. What the
+messages mean is up to `messages` and the two ends.
 """
 
 import asyncio
-import pickle
 import socket
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Generic, TypeVar, cast
 
-Message: TypeAlias = tuple[Any, ...]
-Hear: TypeAlias = Callable[[Sequence[Message]], None]
+from postfix_mta_sts.values import Value, to_msgpack
+
+M = TypeVar("M")
 
 _LENGTH: Final = struct.Struct("!I")
 
 
-class Channel(asyncio.Protocol):
-    """One end: `hear` is called with messages that came, `lost` when no more can come."""
+class Channel(asyncio.Protocol, Generic[M]):
+    """One end; make it with `open_channel`.
 
-    def __init__(self, hear: Hear, lost: Callable[[], None]) -> None:
-        self._hear = hear
-        self._lost = lost
+    `on_messages` is called with the messages that arrived together, `on_closed` when no more can
+    arrive. `decode` turns bytes into a message.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], M],
+        on_messages: Callable[[Sequence[M]], None],
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._decode = decode
+        self._on_messages = on_messages
+        self._on_closed = on_closed
         self._transport: asyncio.Transport
-        self._unsent: list[Message] = []
+        self._unsent: list[bytes] = []
         self._unread = bytearray()
 
-    def send(self, message: Message) -> None:
-        """Send it, with all others of this round of the event loop, in the order of sending."""
+    def send(self, message: Value) -> None:
+        """Send a message; all messages of one event-loop iteration share a write, in order."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._write)
-        self._unsent.append(message)
-
-    def send_first(self, message: Message) -> None:
-        """Send it now and by itself, before all others, for `first` to read."""
-        self._transport.write(_packed([message]))
+        self._unsent.append(_frame(message))
 
     def close(self) -> None:
-        """End it, for both; what was not sent yet is not sent."""
+        """Close both ends; messages that are not written yet are dropped."""
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -49,39 +54,58 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Part of `asyncio.Protocol`."""
         self._unread += data
-        while len(self._unread) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._unread)
-            end = _LENGTH.size + length
-            if len(self._unread) < end:
-                return
-            messages = _unpacked(bytes(self._unread[_LENGTH.size : end]))
-            del self._unread[:end]
-            self._hear(messages)
+        if messages := [self._decode(content) for content in self._take_contents()]:
+            self._on_messages(messages)
 
     def connection_lost(self, _: Exception | None) -> None:
         """Part of `asyncio.Protocol`."""
-        self._lost()
+        self._on_closed()
+
+    def _take_contents(self) -> Iterator[bytes]:
+        """Remove the frames that are complete; yields their contents."""
+        start = 0
+        while len(self._unread) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._unread, start)
+            end = start + _LENGTH.size + length
+            if end > len(self._unread):
+                break
+            yield bytes(self._unread[start + _LENGTH.size : end])
+            start = end
+        del self._unread[:start]
 
     def _write(self) -> None:
-        messages, self._unsent = self._unsent, []
-        self._transport.write(_packed(messages))
+        frames, self._unsent = self._unsent, []
+        self._transport.write(b"".join(frames))
 
 
-async def line(sock: socket.socket, hear: Hear, lost: Callable[[], None]) -> Channel:
-    """An end of a pair of UNIX sockets, on the running loop."""
+async def open_channel(
+    sock: socket.socket,
+    decode: Callable[[bytes], M],
+    on_messages: Callable[[Sequence[M]], None],
+    on_closed: Callable[[], None],
+) -> Channel[M]:
+    """Make one end of a pair of UNIX sockets a channel, on the running event loop."""
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_unix_connection(lambda: Channel(hear, lost), sock=sock)
-    return made
+    channel = Channel(decode, on_messages, on_closed)
+    await loop.create_unix_connection(lambda: channel, sock=sock)
+    return channel
 
 
-def first(sock: socket.socket) -> Message:
-    """What `Channel.send_first` sends, waited for without a loop; raises `EOFError`."""
-    (length,) = _LENGTH.unpack(_exactly(sock, _LENGTH.size))
-    (message,) = _unpacked(_exactly(sock, length))
-    return message
+def send(sock: socket.socket, message: Value) -> None:
+    """Send a message on a blocking socket, before there is an event loop."""
+    sock.sendall(_frame(message))
 
 
-def _exactly(sock: socket.socket, size: int) -> bytes:
+def receive(sock: socket.socket) -> bytes:
+    """Wait for one message on a blocking socket; raises `EOFError` when the other end closes.
+
+    Reads nothing beyond the message, so that a `Channel` can read what follows.
+    """
+    (length,) = _LENGTH.unpack(_receive_exactly(sock, _LENGTH.size))
+    return _receive_exactly(sock, length)
+
+
+def _receive_exactly(sock: socket.socket, size: int) -> bytes:
     data = bytearray()
     while len(data) < size:
         if not (block := sock.recv(size - len(data))):
@@ -90,11 +114,6 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def _packed(messages: Sequence[Message]) -> bytes:
-    data = pickle.dumps(messages, pickle.HIGHEST_PROTOCOL)
+def _frame(message: Value) -> bytes:
+    data = to_msgpack(message)
     return _LENGTH.pack(len(data)) + data
-
-
-def _unpacked(data: bytes) -> Sequence[Message]:
-    messages: Sequence[Message] = pickle.loads(data)  # noqa: S301 (see the first lines)
-    return messages

@@ -1,7 +1,7 @@
-"""A process that asks the network for this one: begun, told what to do, begun anew, ended.
+"""Start the network process, send it calls, start it again when it dies, stop it.
 
-Border: processes and messages; the other end is `child`, begun as a program of its own and not
-forked, since there are threads here. What is asked there, and what comes of it, goes through.
+`child` is the other end. It is a program of its own and not forked, since the daemon has threads.
+What the calls do is up to `child` and `messages`.
 """
 
 import asyncio
@@ -11,23 +11,37 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts import __version__
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.logs import event
-from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
+from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.network import ipc
-from postfix_mta_sts.network.ipc import Channel, Message
+from postfix_mta_sts.network.messages import (
+    AnyCall,
+    Cancel,
+    DnsStatus,
+    EventLoop,
+    Failed,
+    FromChild,
+    Hello,
+    Message,
+    Result,
+    Start,
+    UntrustedServers,
+    decode_from_child,
+)
 from postfix_mta_sts.network.settings import NetworkSettings
 
 NICENESS: Final = 10
-"""How much the process gives way to who answers Postfix (nice(2))."""
-RESPAWN: Final = 1.0
-"""Seconds between two beginnings of the process, however fast it dies."""
-PATIENCE: Final = 1.0
-"""Seconds that it has for its end."""
+"""Added to the nice value, so that the daemon, which answers Postfix, has priority (nice(2))."""
+RESTART_INTERVAL: Final = 1.0
+"""Seconds between two starts of the process, however fast it dies."""
+STOP_TIMEOUT: Final = 1.0
+"""Seconds that the process has to end; then it is killed."""
 
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[2:]; "
@@ -38,135 +52,176 @@ _log = logging.getLogger(__name__)
 
 
 class NetworkProcess:
-    """`begin` first, `end` at the end; the other end asks on these terms.
+    """A network process with these settings: call `start` first and `stop` last.
 
-    If the process dies, what was under way fails with `OwnFaultError`, and it is begun anew.
+    If the process dies, the calls that are running fail with `OwnFaultError`, and it is started
+    again; new calls wait for that. A process of another version is not used and not started
+    again: calls fail until the daemon is restarted, or reloaded with matching files in place.
     """
 
     unanswered: bool = False
-    """See `Dns.unanswered`."""
+    """See `DnsClient.unanswered`."""
     untrusted: Sequence[TcpAddress] = ()
-    """See `LazyDaneClient.untrusted`; as of the last "not_validating"."""
+    """See `LazyDaneClient.untrusted`; as of the last `NotValidating`."""
 
-    def __init__(self, terms: NetworkSettings) -> None:
-        self._terms = terms
+    def __init__(self, settings: NetworkSettings) -> None:
+        self._settings = settings
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._unsent: list[Message] = []
-        self._line: Channel | None = None
-        self._replacing: asyncio.Task[None] | None = None
-        self._ended = False
-        self._began_at: float
+        self._channel: ipc.Channel[FromChild] | None = None
+        self._restart: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._other_version: str | None = None
+        self._started_at: float
         self._child: subprocess.Popen[bytes]
 
-    async def begin(self) -> None:
-        """Begin the process; who asks before it is up waits for it. Raises `OSError`."""
+    async def start(self) -> None:
+        """Start the process without waiting until it is ready; raises `OSError`."""
         loop = asyncio.get_running_loop()
-        self._began_at = loop.time()
+        self._started_at = loop.time()
         here, there = socket.socketpair()
         with there:
             try:
-                self._child = _begun(there)
+                self._child = _start_child(there)
             except OSError:
                 here.close()
                 raise
-        self._line = await ipc.line(here, self._hear, self._lost)
-        self._line.send_first((type(loop), self._terms))
-        for message in self._unsent:
-            self._line.send(message)
+        self._channel = await ipc.open_channel(
+            here, decode_from_child, self._on_messages, self._on_closed
+        )
+        for message in (Hello(__version__), Start(_library(loop), self._settings), *self._unsent):
+            self._channel.send(message)
         self._unsent.clear()
 
-    async def call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (what `child` gives)
-        """What comes of it there, or is raised there (`MtaStsError`).
+    async def call(self, form: Callable[..., AnyCall], *args: object) -> Any:  # noqa: ANN401 (each call has its own result)
+        """Send a call with these arguments; gives the value of its result.
 
-        Cancelled, it cancels that there, and does not wait for its end.
+        Raises the `MtaStsError` that the network process raises. Cancelling it cancels the call
+        there, without waiting for its end.
         """
+        if self._other_version is not None:
+            raise self._closed_error()
         number = next(self._numbers)
         done = self._calls[number] = asyncio.get_running_loop().create_future()
-        self._send((number, what, *args))
+        self._send(form(number, *args))
         try:
             return await done
         except asyncio.CancelledError:
-            self._send((number, None))
+            self._send(Cancel(number))
             raise
         finally:
             del self._calls[number]
-            # An error's traceback has this frame: held by it, the error would be held by itself.
+            # An error's traceback refers to this frame; this breaks the reference cycle.
             del done
 
-    async def end(self) -> None:
-        """End the process and give up what is under way; nothing else may be called after."""
-        self._ended = True
-        if self._replacing:
-            self._replacing.cancel()
+    async def stop(self) -> None:
+        """Stop the process and cancel the running calls; call nothing else afterwards."""
+        self._stopped = True
+        if self._restart:
+            self._restart.cancel()
             with suppress(asyncio.CancelledError):
-                await self._replacing
+                await self._restart
         for done in self._calls.values():
             done.cancel()
-        if self._line:
-            self._line.close()
-        await asyncio.to_thread(_reaped, self._child)
+        if self._channel:
+            self._channel.close()
+        await asyncio.to_thread(_wait_or_kill, self._child)
 
     def _send(self, message: Message) -> None:
-        if self._line:
-            self._line.send(message)
+        if self._channel:
+            self._channel.send(message)
         else:
             self._unsent.append(message)
 
-    def _hear(self, messages: Sequence[Message]) -> None:
-        for number, outcome in messages:
-            if not number:
-                setattr(self, *outcome)
-            elif (done := self._calls.get(number)) is None or done.done():
-                continue  # whoever called was cancelled
-            elif isinstance(outcome, MtaStsError):
-                done.set_exception(outcome)
-            else:
-                done.set_result(outcome)
+    def _on_messages(self, messages: Sequence[FromChild]) -> None:
+        for message in messages:
+            match message:
+                case Hello(version):
+                    self._check(version)
+                case DnsStatus(unanswered):
+                    self.unanswered = unanswered
+                case UntrustedServers(servers):
+                    self.untrusted = servers
+                case _:
+                    self._finish(message)
 
-    def _lost(self) -> None:
-        self._line = None
-        if self._ended:
+    def _check(self, version: str) -> None:
+        if version == __version__:
+            return
+        self._other_version = version
+        event(
+            _log,
+            logging.ERROR,
+            "network process has another version; restart the daemon",
+            daemon=__version__,
+            network_process=version,
+        )
+
+    def _finish(self, answer: Result | Failed) -> None:
+        done = self._calls.get(answer.number)
+        if done is None or done.done():
+            return  # the call was cancelled
+        if isinstance(answer, Failed):
+            done.set_exception(answer.error)
+        else:
+            done.set_result(answer.value)
+
+    def _on_closed(self) -> None:
+        self._channel = None
+        if self._stopped:
             return
         for done in self._calls.values():
             if not done.done():
-                done.set_exception(OwnFaultError("the process that asks the network has ended"))
-        self._replacing = asyncio.create_task(self._replace(), name="another outpost")
+                done.set_exception(self._closed_error())
+        self._restart = asyncio.create_task(self._start_again(), name="restart of network process")
 
-    async def _replace(self) -> None:
-        status = await asyncio.to_thread(_reaped, self._child)
-        what = "the process that asks the network has ended"
-        event(_log, logging.ERROR, what, status=status, pid=self._child.pid)
+    def _closed_error(self) -> OwnFaultError:
+        if self._other_version is None:
+            return OwnFaultError("the network process ended")
+        return OwnFaultError(
+            f"the network process has version {self._other_version}, the daemon {__version__}: "
+            "restart the daemon"
+        )
+
+    async def _start_again(self) -> None:
+        status = await asyncio.to_thread(_wait_or_kill, self._child)
         self.unanswered = False
-        while self._line is None:
+        if self._other_version is not None:
+            return
+        event(_log, logging.ERROR, "network process ended", status=status, pid=self._child.pid)
+        while self._channel is None:
             now = asyncio.get_running_loop().time()
-            await asyncio.sleep(self._began_at + RESPAWN - now)
+            await asyncio.sleep(self._started_at + RESTART_INTERVAL - now)
             try:
-                await self.begin()
+                await self.start()
             except OSError as error:
-                what = "the process that asks the network cannot be begun"
-                event(_log, logging.ERROR, what, reason=str(error))
+                event(_log, logging.ERROR, "cannot start network process", reason=str(error))
 
 
-def _begun(sock: socket.socket) -> subprocess.Popen[bytes]:
-    # Modules are looked for where this process does, and nowhere else: its script knows best.
+def _library(loop: asyncio.AbstractEventLoop) -> EventLoop:
+    return "uvloop" if type(loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
+
+
+def _start_child(sock: socket.socket) -> subprocess.Popen[bytes]:
+    # It searches modules exactly where this process does: the script that started it knows best.
     flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
-    words = [sys.executable, *flags, str(sock.fileno()), *sys.path]
+    command = [sys.executable, *flags, str(sock.fileno()), *sys.path]
     child = subprocess.Popen(  # noqa: S603 (this program itself)
-        words, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
+        command, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
     )
-    # From here, and not there: what it imports takes more of the processor than all else, just
-    # when this one begins. A sandbox may forbid it; it is not worth the service.
+    # Set from here and not by the child: its imports take most of its processor time, just when
+    # the daemon starts. A sandbox may forbid this; the service matters more.
     with suppress(PermissionError):
         own = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, child.pid, own + NICENESS)
     return child
 
 
-def _reaped(child: subprocess.Popen[bytes]) -> int:
-    """Wait for its end; who does not come to it is ended."""
+def _wait_or_kill(child: subprocess.Popen[bytes]) -> int:
+    """Wait until the process ends, kill it after `STOP_TIMEOUT`; gives its status."""
     try:
-        return child.wait(PATIENCE)
+        return child.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         child.kill()
         return child.wait()

@@ -1,32 +1,30 @@
-"""What of the settings the one who asks the network goes by.
+"""The settings that the network process needs.
 
-Border: values alone, checked before. They go over to a process (`child`) that neither reads
-configurations nor opens the files named there, so that it begins sooner, and begins anew with
-what was good once, whatever has become of the files since.
+Values only, validated by `config` before. They are sent to a process (`child`) that neither reads
+configuration files nor opens the files named there. So it starts sooner, and it can be started
+again with settings that were valid once, even if those files have changed since.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from postfix_mta_sts.config import field_types
+from postfix_mta_sts.values import Value
 
-if TYPE_CHECKING:  # an import at run time would bring along what reads them
+if TYPE_CHECKING:  # an import at run time would load the YAML reader in the network process
     from postfix_mta_sts.config.settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSettings:
+class NetworkSettings(Value, frozen=True, kw_only=True):
     """Made by `of`; times are in seconds."""
 
-    nameservers: Sequence[str]
-    """As in `dns.nameservers`; none: those of the system."""
+    nameservers: tuple[str, ...]
+    """As in `dns.nameservers`; empty: those of the system."""
     dns_timeout: float
     trust_ad: bool
     https_timeout: float
     https_port: int
     authorities: str | None
-    """CA certificates, in PEM; None: those of the system."""
+    """CA certificates in PEM; None: those of the system."""
     proxy: str | None
     allow_private_addresses: bool
     concurrency: int
@@ -35,13 +33,13 @@ class NetworkSettings:
 
     @classmethod
     def of(cls, settings: "Settings", https_port: int = 443) -> "NetworkSettings":
-        """The settings' part in it; raises `OSError` for a CA file that cannot be used.
+        """Select them from the settings; raises `OSError` for a CA file that cannot be used.
 
-        `https_port`, that of the Policy Hosts, is for tests.
+        `https_port`, the port of the Policy Hosts, is for tests.
         """
         dns, https, log = settings.dns, settings.https, settings.log
         return cls(
-            nameservers=dns.nameservers,
+            nameservers=tuple(dns.nameservers),
             dns_timeout=dns.timeout,
             trust_ad=dns.trust_ad,
             https_timeout=https.timeout,

@@ -1,6 +1,6 @@
-"""So many at a time, but the slow ones do not hold up the others.
+"""Limit the number of parallel tasks, without letting slow ones block the others.
 
-Border: it counts and waits; of what is done in a slot it knows nothing.
+A slot is counted and timed here; what the holder does with it is up to the caller.
 """
 
 import asyncio
@@ -9,29 +9,30 @@ from typing import Final
 
 
 class Slots:
-    """At most `count` at a time; what takes longer than `patience` seconds counts no more.
+    """At most `count` slots are held at a time, each for `hold_time` seconds at most.
 
-    Were it not so, `count` hosts that never answer would stop everybody.
+    A task that takes longer goes on without a slot. Otherwise `count` hosts that never answer
+    would block all others.
     """
 
-    def __init__(self, count: int, patience: float) -> None:
-        self._free: Final = asyncio.Semaphore(count)
-        self._patience = patience
+    def __init__(self, count: int, hold_time: float) -> None:
+        self._semaphore: Final = asyncio.Semaphore(count)
+        self._hold_time = hold_time
 
     async def take(self) -> "Slot":
-        """Wait for a slot; whoever has it leaves it, at the latest when patience is over."""
-        await self._free.acquire()
-        return Slot(self._free, self._patience)
+        """Wait for a slot; use it as a context manager."""
+        await self._semaphore.acquire()
+        return Slot(self._semaphore, self._hold_time)
 
 
 class Slot:
-    """Held from the beginning to the end of a `with`, or for so long as there is patience."""
+    """Held until the end of its `with` block, but not longer than `hold_time` seconds."""
 
-    __slots__ = ("_free", "_timer")
+    __slots__ = ("_semaphore", "_timer")
 
-    def __init__(self, free: asyncio.Semaphore, patience: float) -> None:
-        self._free: asyncio.Semaphore | None = free
-        self._timer = asyncio.get_running_loop().call_later(patience, self._give_back)
+    def __init__(self, semaphore: asyncio.Semaphore, hold_time: float) -> None:
+        self._semaphore: asyncio.Semaphore | None = semaphore
+        self._timer = asyncio.get_running_loop().call_later(hold_time, self._release)
 
     def __enter__(self) -> None:
         pass
@@ -43,9 +44,9 @@ class Slot:
         traceback: TracebackType | None,
     ) -> None:
         self._timer.cancel()
-        self._give_back()
+        self._release()
 
-    def _give_back(self) -> None:
-        if self._free:
-            self._free.release()
-            self._free = None
+    def _release(self) -> None:
+        if self._semaphore:
+            self._semaphore.release()
+            self._semaphore = None

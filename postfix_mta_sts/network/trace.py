@@ -1,6 +1,6 @@
-"""What has been seen of one GET so far, for whoever asks why it ended as it did.
+"""What one GET has reached so far, to explain why it ended as it did.
 
-Border: values only. Who fetches fills them in, and all text in them is printable.
+Values only; `https` and `http_response` fill them in. All text in them is printable.
 """
 
 import ssl
@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.errors import printable
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a certificate that has been found good says, as printable text."""
+    """The contents of a verified certificate, as printable text."""
 
     names: tuple[str, ...]
     """The subject alternative names, each as `DNS:mta-sts.example.com`."""
@@ -22,37 +22,37 @@ class Certificate:
 
 @dataclass(slots=True)
 class FetchTrace:
-    """The steps of a GET, as printable text; None for those that were not reached."""
+    """The steps of a GET, as printable text; None for steps that were not reached."""
 
     url: str | None = None
     address: str | None = None
-    """The address connected to, or last tried; the proxy's where there is one."""
+    """The connected address, or the last one tried; behind a proxy, the proxy's."""
     tls_version: str | None = None
     certificate: Certificate | None = None
-    """Only where somebody has asked to see the exchange."""
+    """Recorded only if the caller of `PolicyFetcher.body` passes a trace."""
     status: int | None = None
     media_type: str | None = None
     size: int | None = None
-    """Bytes of the body that have come."""
+    """Bytes of the body received so far."""
 
     @property
     def phase(self) -> str:
-        """What had not come yet when it was given up."""
+        """The step that was running when the GET timed out."""
         if self.status is not None:
-            return f"{self.size or 0} bytes of the body had come"
+            return f"{self.size or 0} bytes of the body received"
         if self.tls_version is not None:
-            return "no response had come"
+            return "no response"
         if self.address is not None:
             return f"no TLS connection to {self.address}"
-        return "its address was not found"
+        return "host name not resolved"
 
 
 def certificate(session: ssl.SSLObject) -> Certificate:
-    """The certificate that the other side of a TLS session has shown."""
-    facts: Any = session.getpeercert()  # typeshed knows no shape of it
-    issuer = [value for part in facts["issuer"] for _, value in part]
+    """The peer's certificate of a TLS session."""
+    fields: Any = session.getpeercert()  # typeshed does not describe its shape
+    issuer = [value for part in fields["issuer"] for _, value in part]
     return Certificate(
-        names=tuple(printable(f"{kind}:{name}") for kind, name in facts.get("subjectAltName", ())),
+        names=tuple(printable(f"{kind}:{name}") for kind, name in fields.get("subjectAltName", ())),
         issuer=printable(", ".join(issuer)),
-        not_after=printable(facts["notAfter"]),
+        not_after=printable(fields["notAfter"]),
     )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from socket import socket
 from typing import TypeAlias
 
-from postfix_mta_sts.config.settings import ListenerSettings, TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.server import Listener, Server

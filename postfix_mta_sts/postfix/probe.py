@@ -1,7 +1,6 @@
-"""One look-up, asked as Postfix asks it, of whoever listens there.
+"""Ask a running daemon as Postfix does: one connection, one request, one complete reply.
 
-Border: one connection, one request, one reply, to the last byte of it. It is a client, and shares
-nothing with the server's side of the wires, so that a fault of theirs is seen here.
+This client shares no code with the server side of the protocols, so that it detects their faults.
 """
 
 import asyncio
@@ -14,45 +13,47 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from postfix_mta_sts.config.field_types import TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 
 NOBODY: Final = "[127.0.0.1]"
-"""A key that names no domain (RFC 8461 §3.4 leaves address literals out): the reply is "not found",
-at once, whatever the network, the store and the policies are like. So it tells whether the daemon
-answers, and nothing else."""
+"""A key without a domain (RFC 8461 §3.4 excludes address literals): it gets "not found" at once,
+whatever the network, the store and the policies are like. So it tests only whether the daemon
+answers."""
 
-_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (it is what is replaced)
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (replaced, not bound)
 _REPLY_LIMIT: Final = 100_000
-"""Bytes of a reply, without its frame: the longest that Postfix takes (socketmap_table(5))."""
+"""Bytes of a reply without its frame: the longest that Postfix accepts (socketmap_table(5))."""
 _LENGTH = re.compile(rb"(0|[1-9][0-9]{0,5}):")
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 class ProbeError(Exception):
-    """There was no answer, or none but "try again". `str()` is the reason, printable ASCII."""
+    """No answer, or only "try again". `str()` is the reason, as printable ASCII."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to ask, and over which wire."""
+    """An address, and the protocol spoken there."""
 
     wire: Literal["socketmap", "tcp_table"]
     address: TcpAddress | UnixAddress
 
     def __post_init__(self) -> None:
         if isinstance(self.address, TcpAddress) and not self.address.port:
-            raise ValueError(f"{self.address}: port 0 is another one each time")
+            raise ValueError(
+                f"{self.address}: port 0 stands for any free port, so it cannot be asked"
+            )
 
 
 def bound(wire: Literal["socketmap", "tcp_table"], sock: socket.socket) -> Place:
-    """The place at which a socket is bound, whatever its configuration said."""
+    """The place at which a socket is bound."""
     name = sock.getsockname()
     address = UnixAddress(Path(name)) if isinstance(name, str) else TcpAddress(*name[:2])
     return Place(wire, address)
 
 
 def askable(places: Sequence[Place]) -> Place | None:
-    """The first that this process may ask: a UNIX socket may be for Postfix alone (unix(7))."""
+    """The first place that this process may use: a UNIX socket may admit only Postfix (unix(7))."""
     for place in places:
         if isinstance(place.address, TcpAddress) or os.access(place.address.path, os.W_OK):
             return place
@@ -60,10 +61,10 @@ def askable(places: Sequence[Place]) -> Place | None:
 
 
 async def ask(place: Place, key: str = NOBODY, *, deadline: float) -> str | None:
-    """What Postfix would be told: the text of a policy, or None for "not found".
+    """The reply that Postfix would get: the text of a policy, or None for "not found".
 
     A listener on all addresses is asked on loopback. The text is printable ASCII. Raises
-    `ProbeError`, also if the whole takes longer than `deadline` seconds.
+    `ProbeError`, also if it takes longer than `deadline` seconds.
     """
     try:
         async with asyncio.timeout(deadline):
@@ -137,14 +138,14 @@ def _tcp_table_reply(line: bytes) -> str | None:
 
 
 def _reason(error: OSError) -> str:
-    """The system's own words: those of the event loops repeat the address, each in its way."""
+    """The reason as the system words it: event loops add the address, each in its own way."""
     if error.errno and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return error.strerror or str(error)
 
 
 def _printable(text: bytes | str) -> str:
-    """The text in one line; what a terminal might take for more than text is left out."""
+    """The text as one line, with `?` for everything that is not printable ASCII."""
     if isinstance(text, bytes):
         text = text.decode("ascii", "replace")
     return _UNPRINTABLE.sub("?", text)

@@ -116,7 +116,7 @@ class PostfixConnection(asyncio.Protocol):
             self._refuse(error)
             return
         if requests:
-            self._cancel_timer()  # an incomplete request has begun after these
+            self._cancel_timer()  # the rest belongs to a later request
         self._requests.extend(requests)
         self._proceed()
 

@@ -77,4 +77,4 @@ class DaneCheck:
 
 def log_change(logger: logging.Logger, domain: Domain, change: Change) -> None:
     """Log a change of a domain at the level of its severity."""
-    event(logger, _LEVELS[change.weight], change.what, domain, exc_info=None, **change.fields)
+    event(logger, _LEVELS[change.severity], change.what, domain, exc_info=None, **change.fields)

@@ -1,7 +1,8 @@
-"""Where states are kept; one backend a file, and `failsafe` before them.
+"""The interface of a store of policies, and the values that it takes and returns.
 
-Border: only states that hold a policy are kept: an absence is cheaper to find again than to
-write. A backend raises `StoreError`; `failsafe` alone decides what becomes of that.
+Each backend has a file or a folder of its own; `failsafe` wraps a backend so that its callers see
+no errors. A store keeps only states that hold a policy: looking up an absence again is cheaper
+than writing it. A backend raises `StoreError`; only `failsafe` decides what happens then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,39 +17,39 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.values import Value
 
 HISTORY_MOST: Final = 20
-"""Policies that are remembered of one domain, the last seen of them."""
+"""Maximum number of policies in the history of one domain; the oldest are removed first."""
 
 
 class StoreError(Exception):
-    """The store could not do what was asked; nothing has changed. `str()` is the reason."""
+    """The store could not carry out a request; nothing has changed. `str()` is the reason."""
 
 
 class DamagedStoreError(StoreError):
-    """What is on file cannot be read as a store of ours, now or later."""
+    """The file or database cannot be used as a store, and retrying will not help."""
 
 
 class LastAsked(Value, frozen=True):
-    """That a domain was asked for."""
+    """When and how often a domain was looked up since the last `touch`."""
 
     at: float
-    """When last; up to a second earlier where that was once."""
+    """Time of the last look-up; up to a second early after a single one."""
     times: int
-    """How often, since this was last told."""
+    """Number of look-ups."""
 
 
 class Row(Value, frozen=True):
-    """All that is kept of one domain, but for its history."""
+    """All that a store keeps of one domain, except its history."""
 
     domain: Domain
     state: State
     asked_at: float
-    """When the domain was last asked for, up to the minute."""
+    """Time of the last look-up, accurate to a minute."""
     asked_count: int = 0
-    """How often, since it has a row."""
+    """Number of look-ups since the domain has had a row."""
 
 
 class HistoryEntry(Value, frozen=True):
-    """A policy that was accepted, and between which times it was fetched."""
+    """A policy that was accepted, with the times of its first and last fetch."""
 
     policy_id: PolicyId
     mode: Mode
@@ -59,87 +60,91 @@ class HistoryEntry(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Which rows are wanted: those that fit all that is said."""
+    """Selects rows; a row must meet all conditions."""
 
     now: float
-    """Those that have not expired at this time."""
+    """Only rows that have not expired at this time."""
     mode: Mode | None = None
     expiring_before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What is on file, unexpired, in numbers."""
+    """Numbers about the rows that have not expired."""
 
     by_mode: Mapping[Mode, int]
-    """All modes, also where there is none."""
+    """Rows by mode; every mode is a key, also with 0 rows."""
     oldest_fetched_at: float | None
-    """Of the policies in use, when the one was fetched that is longest due to be fetched again."""
+    """When the policy that is due first, among those in use, was fetched."""
 
 
-def held(state: State) -> tuple[Policy, PolicyId]:
-    """The policy that a state holds, and its id; `ValueError` for an absence: it has no row."""
+def policy_and_id(state: State) -> tuple[Policy, PolicyId]:
+    """Return the policy of a state and its id.
+
+    Raises `ValueError` for an absence: it has no row.
+    """
     if state.policy is None or state.policy_id is None:
         raise ValueError("only a state that holds a policy is stored")
     return state.policy, state.policy_id
 
 
 class Store(Protocol):
-    """What the resolver and the refresher need of a place for states. Times are epoch seconds.
+    """What the resolver and the refresher need of a store. Times are seconds since the epoch.
 
     Every method raises `StoreError` (a backend) or never raises (`FailsafeStore`).
     """
 
     async def load(self, domain: Domain) -> State | None:
-        """The state as `lifecycle.restored` makes it, expired or not; None if there is none."""
+        """Return the state as `lifecycle.restored` makes it, expired or not; None if none."""
 
     async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
-        """The same of many; a domain of which there is nothing is not in it."""
+        """Load many states at once; a domain without a row is not in the result."""
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
-        """Replace the domain's row; when this returns, the row outlives a `kill -9`.
+        """Replace the domain's row; when this returns, the row survives a `kill -9`.
 
         `state.policy` and `state.policy_id` are not None. A policy that was fetched before the
-        one in the row, by another process say, leaves the row as it is, unless that one is from
-        the future (the clock was set back). The row keeps the later of its last-asked time and
-        `asked_at`. The policy becomes part of the domain's history.
+        one in the row (another process may have written that) leaves the row as it is, unless
+        the one in the row is from the future (the clock was set back). The row keeps the later
+        of its last-asked time and `asked_at`. The policy is added to the domain's history.
         """
 
     async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
-        """Keep what DANE says of a domain beside its policy; without a row it is passed over."""
+        """Save the DANE verdict of a domain in its row; do nothing if there is no row."""
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
-        """Note that domains were asked for; those without a row are passed over."""
+        """Save when and how often domains were asked for; ignore domains without a row."""
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
-        """At most `limit` domains to fetch again, the longest overdue first.
+        """Return at most `limit` domains to fetch again, the longest overdue first.
 
-        Those with refetch_at <= now, not expired, last asked for at or after `asked_since`.
+        A domain is due if refetch_at <= now, it has not expired, and it was last asked for at
+        or after `asked_since`.
         """
 
     async def row(self, domain: Domain) -> Row | None:
-        """All that is kept of a domain, expired or not; None if there is nothing."""
+        """Return the domain's row, expired or not; None if there is none."""
 
     async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
-        """The policies that were accepted, at most `HISTORY_MOST`, the last seen first."""
+        """Return the policies that were accepted, at most `HISTORY_MOST`, the newest first."""
 
     async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
-        """At most `limit` rows, in the order of their domains, from the one behind `after` on.
+        """Return at most `limit` rows that come after the domain `after`, ordered by domain.
 
-        The next page is behind the last row of this one; the last page is an empty one.
+        To get the next page, pass the last domain of this one. An empty page is the last.
         """
 
     async def overview(self, now: float, asked_since: float) -> Overview:
-        """The rows that have not expired, in numbers; in use is what was asked for since."""
+        """Return numbers about unexpired rows; a row is in use if asked for since `asked_since`."""
 
     async def forget(self, domain: Domain) -> bool:
-        """Remove a domain's row and history; whether there was anything."""
+        """Remove a domain's row and history; return whether there was one."""
 
     async def remove_expired(self, before: float) -> int:
-        """Remove the rows that expired before this time, thousands at once; how many they were.
+        """Remove rows that expired before this time, thousands at once; return how many.
 
-        A backend may leave more for the next call, so that no save waits long behind this one.
+        A backend may leave some for the next call, so that no save waits long behind this one.
         """
 
     async def close(self) -> None:
-        """Write what is to be written and let go of the file; nothing else may be called after."""
+        """Write what is still to be written and close the file; call nothing afterwards."""

@@ -1,7 +1,7 @@
-"""The ways to a store that may fail, whether each does, and how long is waited for it.
+"""Circuit breakers: whether one kind of access to the store works, and when to try it again.
 
-Border: what is asked there, and what else becomes of a failure, `failsafe` knows; here it is
-remembered, and logged when it begins and when it is over.
+A breaker logs the first failure and the first success after it. `failsafe` decides what happens
+to a request that is not allowed or that fails.
 """
 
 import logging
@@ -17,52 +17,63 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long is waited, in seconds."""
+    """Pauses and timeouts, in seconds."""
 
     retry: float = 5.0
-    """Before a failed store is tried again."""
+    """Pause before a failed store is tried again."""
     replace: float = 300.0
-    """Between two replacements of a damaged file."""
+    """Minimum time between two replacements of a damaged file."""
     read: float = 1.0
-    """No look-up waits longer for a sick disk."""
+    """Timeout of a read; no look-up waits longer for a slow disk."""
     list: float = 10.0
-    """A scan of all rows may take this long; no look-up waits for it."""
+    """Timeout of a scan of all rows; no look-up waits for a scan."""
     write: float = 3.0
-    """Longer than a read, because a write may have to wait for a lock first."""
+    """Timeout of a write; longer than a read, because a write may first wait for a lock."""
 
 
-USUAL: Final = Timing()
+DEFAULT_TIMING: Final = Timing()
 
 
 class Breaker:
-    """One of the ways to a store; `deadline`: seconds that an answer may take."""
+    """State of one kind of access: reading, listing or writing.
 
-    def __init__(self, name: str, deadline: float) -> None:
-        self.name = name
-        self.deadline = deadline
+    `timeout`: seconds that one call may take.
+    """
+
+    def __init__(self, operation: str, timeout: float) -> None:
+        self.operation = operation
+        self.timeout = timeout
         self.failing = False
-        """Whether what was last asked failed."""
+        """Whether the last call failed."""
         self.retry_at = -math.inf
-        """Until then it is not asked again, if it fails; by the clock of whoever asks."""
+        """While failing, no call is allowed before this time, on the caller's clock."""
 
     def failed(self, error: StoreError, retry_at: float) -> None:
-        """Note a failure; the first in a row is logged."""
+        """Record a failure; log it if it is the first in a row."""
         self.retry_at = retry_at
         if not self.failing:
             self.failing = True
-            logs.event(_log, logging.WARNING, "store failing", doing=self.name, reason=str(error))
+            reason = str(error)
+            logs.event(
+                _log, logging.WARNING, "store failing", operation=self.operation, reason=reason
+            )
 
-    def may_be_asked(self, now: float) -> bool:
-        """Whether it works, or it is time to see whether it does again."""
+    def allows(self, now: float) -> bool:
+        """Whether a call may be made: the last one succeeded, or the pause is over."""
         return not self.failing or now >= self.retry_at
 
-    def works(self, written: int | None = None) -> None:
-        """Note a success; the first after failures is logged."""
+    def succeeded(self, written: int | None = None) -> None:
+        """Record a success; log it if it is the first after a failure.
+
+        `written`: how many policies a repair has written.
+        """
         if self.failing:
             self.failing = False
-            logs.event(_log, logging.INFO, "store works again", doing=self.name, written=written)
+            logs.event(
+                _log, logging.INFO, "store recovered", operation=self.operation, written=written
+            )
 
 
-def too_slow(what: str, way: Breaker) -> StoreError:
-    """What is wrong when the deadline of a way has passed."""
-    return StoreError(f"{what} took longer than {way.deadline:g} s")
+def timeout_error(operation: str, timeout: float) -> StoreError:
+    """Make the error of an operation that exceeded its timeout."""
+    return StoreError(f"{operation} took longer than {timeout:g} s")

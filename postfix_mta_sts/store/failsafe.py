@@ -1,11 +1,13 @@
-"""A store that may fail → one that never does: what cannot be written is kept in memory.
+"""A store that never fails: it wraps a backend that may, and keeps unwritten policies in memory.
 
-Border: knows the `Store` behind it only as what raises `StoreError`. Promises that no fault of
-the disk stops or delays an answer for long, and that none loses a policy that is in memory.
+No fault of the disk stops an answer or delays it for long, and none loses a policy that is in
+memory. The wrapped `Store` is a backend of any kind; all that this module knows of it is that its
+methods raise `StoreError`.
 
-What is saved goes into `_unwritten` first, which is asked before the backend, and leaves it when
-it is on file. While writing is known to fail, that is all that `save` does; the task `store
-repair`, which lives only as long as there is something for it to do, writes it later.
+`save` first puts a state into the write buffer, which every read consults before the backend. The
+state leaves the buffer when the backend has it. While writing is known to fail, `save` does
+nothing else: the task `store repair`, which runs only while there is something to repair, writes
+the state later.
 """
 
 import asyncio
@@ -14,7 +16,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
 from operator import attrgetter, methodcaller
 from typing import Final, TypeVar
 
@@ -32,300 +33,284 @@ from postfix_mta_sts.store import (
     Store,
     StoreError,
 )
-from postfix_mta_sts.store.breaker import USUAL, Breaker, Timing, too_slow
-from postfix_mta_sts.store.memory import MemoryStore, remembering
+from postfix_mta_sts.store.breaker import DEFAULT_TIMING, Breaker, Timing, timeout_error
+from postfix_mta_sts.store.memory import merge_history
+from postfix_mta_sts.store.write_buffer import BUFFER_LIMIT, WriteBuffer, write_row
 from postfix_mta_sts.values import replace
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
-UNWRITTEN_MOST: Final = 10_000
-"""Policies kept for a backend that fails; beyond that the oldest go."""
-_AT_ONCE: Final = 500
-"""Rows that are written together when the backend works again."""
-_TOUCHED_AT_ONCE: Final = 5000
-"""Last-asked times that are written before a save has its turn."""
+_TOUCH_BATCH: Final = 5000
+"""Last-asked times that are written in one call, so that a save gets its turn in between."""
 
 
-def _none() -> Iterable[tuple[Domain, State]]:
+def _no_states() -> Iterable[tuple[Domain, State]]:
     return ()
 
 
 class FailsafeStore:
-    """A `Store` whose methods never raise; `open` first, `close` last.
+    """A `Store` whose methods never raise; call `open` first and `close` last.
 
-    `backend` opens one, or raises `StoreError`. `in_memory` gives the states that the caller
-    holds: they are written to a backend that was opened anew, or late.
+    `backend` opens a backend, or raises `StoreError`. `in_memory` returns the states that the
+    caller holds; they are written to a backend that was replaced or that opened late.
     """
 
     def __init__(
         self,
         backend: Callable[[], Awaitable[Store]],
         *,
-        in_memory: Callable[[], Iterable[tuple[Domain, State]]] = _none,
-        timing: Timing = USUAL,
-        unwritten_most: int = UNWRITTEN_MOST,
+        in_memory: Callable[[], Iterable[tuple[Domain, State]]] = _no_states,
+        timing: Timing = DEFAULT_TIMING,
+        buffer_limit: int = BUFFER_LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.failures = 0
-        """Requests that the backend failed to carry out."""
-        self.dropped = 0
-        """Policies that were never written, for there were too many."""
+        """Calls of the backend that failed."""
         self.asked_lost = 0
         """Last-asked times that were never written."""
-        self._open = backend
+        self._open_backend = backend
         self._in_memory = in_memory
         self._timing = timing
         self._reading = Breaker("reading", timing.read)
-        self._listing = Breaker(
-            "listing", timing.list
-        )  # slow lists are no reason to read no policy
+        # A slow list of all rows must not stop the reading of single policies.
+        self._listing = Breaker("listing", timing.list)
         self._writing = Breaker("writing", timing.write)
-        self._most = unwritten_most
         self._clock = clock
         self._backend: Store | None = None
-        self._broken: Store | None = None
+        self._damaged: Store | None = None
         self._open_at = -math.inf
         self._replace_at = -math.inf
-        self._tried = asyncio.Event()
-        self._unwritten = MemoryStore()
-        self._repair: asyncio.Task[None] | None = None
+        self._first_try_done = asyncio.Event()
+        self._buffer = WriteBuffer(buffer_limit)
+        self._repair_task: asyncio.Task[None] | None = None
 
     @property
     def unwritten(self) -> int:
-        """Policies that are in memory and not, or not yet, on file."""
-        return len(self._unwritten.rows)
+        """Policies in memory that the backend does not have, or not yet."""
+        return len(self._buffer)
+
+    @property
+    def dropped(self) -> int:
+        """Policies that were never written, because there were too many."""
+        return self._buffer.dropped
 
     @property
     def readable(self) -> bool:
-        """Whether the backend is open, and could be read when it last was, lists included."""
+        """Whether the backend is open and its last read succeeded, lists included."""
         failing = self._reading.failing or self._listing.failing
         return self._backend is not None and not failing
 
     @property
     def writable(self) -> bool:
-        """Whether the backend is open, and could be written when it last was."""
+        """Whether the backend is open and its last write succeeded."""
         return self._backend is not None and not self._writing.failing
 
     async def open(self) -> None:
-        """Open the backend, if it can be; else go on without and open it when it can be."""
-        self._repair_soon()
+        """Open the backend; if it cannot be opened in time, return and keep trying."""
+        self._start_repair()
         try:
-            async with asyncio.timeout(self._writing.deadline):
-                await self._tried.wait()
+            async with asyncio.timeout(self._writing.timeout):
+                await self._first_try_done.wait()
         except TimeoutError:
-            self._note(None, self._writing, too_slow("opening", self._writing))
+            error = timeout_error("opening", self._writing.timeout)
+            self._record_failure(None, self._writing, error)
 
     async def load(self, domain: Domain) -> State | None:
-        """See `Store`. What cannot be read is not there."""
+        """See `Store`; None if the backend cannot be read."""
         return (await self.load_all([domain])).get(domain)
 
     async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
-        """See `Store`. What cannot be read is not there."""
-        on_file: Mapping[Domain, State] = {}
-        if others := [domain for domain in domains if domain not in self._unwritten.rows]:
+        """See `Store`; only what is in memory if the backend cannot be read."""
+        stored: Mapping[Domain, State] = {}
+        if others := [domain for domain in domains if domain not in self._buffer.rows]:
             with suppress(StoreError):
-                on_file = await self._ask(self._reading, lambda store: store.load_all(others))
-        if not self._unwritten.rows:
-            return on_file
-        return {**on_file, **await self._unwritten.load_all(domains)}
+                stored = await self._call(self._reading, lambda store: store.load_all(others))
+        if not self._buffer.rows:
+            return stored
+        return {**stored, **await self._buffer.load_all(domains)}
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
-        """See `Store`; where it cannot be written, it is kept in memory and written later."""
-        await self._unwritten.save(domain, state, asked_at)
-        row = self._unwritten.rows[domain]
-        if self.unwritten > self._most:
-            self._drop_oldest()
+        """See `Store`; a state that cannot be written stays in memory and is written later."""
+        row = await self._buffer.add(domain, state, asked_at)
         try:
             if not self._writing.failing:
-                await self._ask(self._writing, lambda store: _save(store, row))
-                self._written(row)
+                await self._call(self._writing, lambda store: write_row(store, row))
+                self._buffer.remove_written(row)
         except StoreError:
-            pass  # noted where it was found
-        finally:  # also when whoever asked has given up waiting
-            if self._is_unwritten(row):
-                self._repair_soon()
+            pass  # `_call` has recorded it
+        finally:  # also if the caller was cancelled while it waited
+            if self._buffer.contains(row):
+                self._start_repair()
 
     async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
-        """See `Store`. One that cannot be written is found again when it is missed."""
-        await self._unwritten.note_verdict(domain, verdict)
+        """See `Store`; a verdict that cannot be written is looked up again when it is needed."""
+        await self._buffer.note_verdict(domain, verdict)
         with suppress(StoreError):
-            await self._ask(self._writing, lambda store: store.note_verdict(domain, verdict))
+            await self._call(self._writing, lambda store: store.note_verdict(domain, verdict))
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
-        """See `Store`; times that cannot be written are lost, but for policies in memory."""
-        await self._unwritten.touch(asked)
+        """See `Store`; times that cannot be written are lost, except of policies in memory."""
+        await self._buffer.touch(asked)
         items = list(asked.items())
-        for start in range(0, len(items), _TOUCHED_AT_ONCE):
-            some = dict(items[start : start + _TOUCHED_AT_ONCE])
+        for start in range(0, len(items), _TOUCH_BATCH):
+            batch = dict(items[start : start + _TOUCH_BATCH])
             try:
-                await self._touch(some)
+                await self._touch_backend(batch)
             except StoreError:
-                self.asked_lost += len(some)
+                self.asked_lost += len(batch)
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
-        """See `Store`; those in memory first."""
-        due = list(await self._unwritten.due(now, asked_since, limit))
-        known = frozenset(self._unwritten.rows)
+        """See `Store`; domains in memory come first."""
+        due = list(await self._buffer.due(now, asked_since, limit))
+        buffered = frozenset(self._buffer.rows)
         with suppress(StoreError):
-            on_file = await self._ask(
+            stored = await self._call(
                 self._reading, lambda store: store.due(now, asked_since, limit)
             )
-            due += [domain for domain in on_file if domain not in known]
+            due += [domain for domain in stored if domain not in buffered]
         return due[:limit]
 
     async def row(self, domain: Domain) -> Row | None:
-        """See `Store`. What cannot be read is not there."""
-        row = await self._unwritten.row(domain)
+        """See `Store`; only what is in memory if the backend cannot be read."""
+        row = await self._buffer.row(domain)
         with suppress(StoreError):
-            on_file = await self._ask(self._reading, lambda store: store.row(domain))
-            if row and on_file:  # what was asked before this policy was fetched is on file only
+            stored = await self._call(self._reading, lambda store: store.row(domain))
+            if row and stored:  # only the backend counts what was asked before this fetch
                 return replace(
                     row,
-                    asked_at=max(row.asked_at, on_file.asked_at),
-                    asked_count=max(row.asked_count, on_file.asked_count),
+                    asked_at=max(row.asked_at, stored.asked_at),
+                    asked_count=max(row.asked_count, stored.asked_count),
                 )
-            row = row or on_file
+            row = row or stored
         return row
 
     async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
-        """See `Store`. What cannot be read is not there."""
-        history = list(await self._unwritten.history(domain))[::-1]
+        """See `Store`; only what is in memory if the backend cannot be read."""
+        history = list(await self._buffer.history(domain))[::-1]
         with suppress(StoreError):
-            on_file = await self._ask(self._reading, lambda store: store.history(domain))
-            for new in on_file:
-                history = remembering(history, new)
+            stored = await self._call(self._reading, lambda store: store.history(domain))
+            for entry in stored:
+                history = merge_history(history, entry)
         return history[::-1]
 
     async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
-        """See `Store`. What cannot be read is not there."""
+        """See `Store`; only what is in memory if the backend cannot be read."""
         rows: list[Row] = []
         with suppress(StoreError):
-            rows = [row async for row in self._on_file(query, after, limit)]
-        rows += await self._unwritten.page(query, after, limit)
+            rows = [row async for row in self._backend_rows(query, after, limit)]
+        rows += await self._buffer.page(query, after, limit)
         return sorted(rows, key=attrgetter("domain"))[:limit]
 
     async def overview(self, now: float, asked_since: float) -> Overview:
-        """See `Store`; of what is in memory and not on file only where there is no file."""
+        """See `Store`; counts what is in memory only if the backend cannot be read."""
         with suppress(StoreError):
-            return await self._ask(self._listing, lambda store: store.overview(now, asked_since))
-        return await self._unwritten.overview(now, asked_since)
+            return await self._call(self._listing, lambda store: store.overview(now, asked_since))
+        return await self._buffer.overview(now, asked_since)
 
     async def forget(self, domain: Domain) -> bool:
-        """See `Store`. What cannot be removed from the file comes back from there."""
-        found = await self._unwritten.forget(domain)
+        """See `Store`; a row that the backend cannot remove is read again later."""
+        found = await self._buffer.forget(domain)
         with suppress(StoreError):
-            found |= await self._ask(self._writing, lambda store: store.forget(domain))
+            found |= await self._call(self._writing, lambda store: store.forget(domain))
         return found
 
     async def remove_expired(self, before: float) -> int:
         """See `Store`."""
-        removed = await self._unwritten.remove_expired(before)
+        removed = await self._buffer.remove_expired(before)
         with suppress(StoreError):
-            removed += await self._ask(self._writing, lambda store: store.remove_expired(before))
+            removed += await self._call(self._writing, lambda store: store.remove_expired(before))
         return removed
 
     async def close(self) -> None:
-        """See `Store`; what cannot be written now is lost, and logged."""
-        if self._repair:
-            self._repair.cancel()
-            await asyncio.wait([self._repair])
-        for step in (self._write_last, self._let_go):
+        """See `Store`; policies that cannot be written now are lost, and their number is logged."""
+        if self._repair_task:
+            self._repair_task.cancel()
+            await asyncio.wait([self._repair_task])
+        for step in (self._flush, self._close_backend):
             try:
-                async with asyncio.timeout(self._writing.deadline):
+                async with asyncio.timeout(self._writing.timeout):
                     await step()
             except TimeoutError:
-                self._writing.failed(too_slow("closing", self._writing), math.inf)
+                error = timeout_error("closing", self._writing.timeout)
+                self._writing.failed(error, math.inf)
             except StoreError as error:
                 self._writing.failed(error, math.inf)
         if self.unwritten:
             logs.event(_log, logging.WARNING, "policies not written", count=self.unwritten)
 
-    async def _on_file(
+    async def _backend_rows(
         self, query: RowFilter, after: Domain | None, limit: int
     ) -> AsyncIterator[Row]:
-        """Rows of the next page of which memory has nothing newer, at least `limit` if there are.
+        """Yield rows of which memory has nothing newer: at least `limit`, if there are as many.
 
-        More may come: only what is before the last of them can be told from what is missing.
+        It may yield more than `limit`: the merge with memory is complete only up to the last row
+        that was read.
         """
         found = 0
         while found < limit:
-            ask = methodcaller("page", query, after, limit)
-            rows: Sequence[Row] = await self._ask(self._listing, ask)
+            read_page = methodcaller("page", query, after, limit)
+            rows: Sequence[Row] = await self._call(self._listing, read_page)
             if not rows:
                 return
             after = rows[-1].domain
             for row in rows:
-                if row.domain not in self._unwritten.rows:
+                if row.domain not in self._buffer.rows:
                     found += 1
                     yield row
 
-    async def _touch(self, asked: Mapping[Domain, LastAsked]) -> None:
-        await self._ask(self._writing, lambda store: store.touch(asked))
+    async def _touch_backend(self, asked: Mapping[Domain, LastAsked]) -> None:
+        await self._call(self._writing, lambda store: store.touch(asked))
 
-    async def _write_last(self) -> None:
+    async def _flush(self) -> None:
         if self._backend:
-            await self._write_all(self._backend)
+            await self._write_buffer_to(self._backend)
 
-    async def _let_go(self) -> None:
-        if backend := self._backend or self._broken:
+    async def _close_backend(self) -> None:
+        if backend := self._backend or self._damaged:
             await backend.close()
 
-    async def _ask(self, way: Breaker, ask: Callable[[Store], Awaitable[_T]]) -> _T:
-        """The backend's answer; raises `StoreError`, at once while it is known to fail."""
+    async def _call(self, breaker: Breaker, operation: Callable[[Store], Awaitable[_T]]) -> _T:
+        """Call the backend; raise `StoreError` if it fails, at once while it is known to fail."""
         backend = self._backend
-        if backend is None or not self._may_ask(way):
+        if backend is None or not breaker.allows(self._clock()):
             raise StoreError("not asked")
-        # One asks, and the others need not wait.
-        way.retry_at = self._clock() + self._timing.retry
+        # While this call tests a failing backend, all others fail at once.
+        breaker.retry_at = self._clock() + self._timing.retry
         try:
-            async with asyncio.timeout(way.deadline):
-                answer = await ask(backend)
+            async with asyncio.timeout(breaker.timeout):
+                result = await operation(backend)
         except TimeoutError as error:
-            slow = too_slow(way.name, way)
-            self._note(backend, way, slow)
+            slow = timeout_error(breaker.operation, breaker.timeout)
+            self._record_failure(backend, breaker, slow)
             raise slow from error
         except StoreError as error:
-            self._note(backend, way, error)
+            self._record_failure(backend, breaker, error)
             raise
-        if way is not self._writing or not self.unwritten:
-            way.works()
-        return answer
+        # With unwritten policies, only a repair that has written all of them closes the breaker.
+        if breaker is not self._writing or not self.unwritten:
+            breaker.succeeded()
+        return result
 
-    def _may_ask(self, way: Breaker) -> bool:
-        return self._backend is not None and way.may_be_asked(self._clock())
-
-    def _note(self, backend: Store | None, way: Breaker, error: StoreError) -> None:
-        """Note what failed; a damaged backend is not asked again, and replaced."""
+    def _record_failure(self, backend: Store | None, breaker: Breaker, error: StoreError) -> None:
+        """Record a failed call; a damaged backend is not called again and is replaced."""
         now = self._clock()
         self.failures += 1
-        way.failed(error, now + self._timing.retry)
+        breaker.failed(error, now + self._timing.retry)
         if backend is not self._backend:
-            return  # it has been replaced meanwhile
+            return  # the backend has been replaced since the call
         if isinstance(error, DamagedStoreError):
-            self._backend, self._broken = None, backend or self._broken
+            self._backend, self._damaged = None, backend or self._damaged
             self._open_at = max(now, self._replace_at)
             self._replace_at = self._open_at + self._timing.replace
-            self._repair_soon()
+            self._start_repair()
 
-    def _written(self, row: Row) -> None:
-        if self._is_unwritten(row):
-            self._unwritten.drop(row.domain)
+    def _start_repair(self) -> None:
+        if self._repair_task is None or self._repair_task.done():
+            self._repair_task = asyncio.create_task(self._run_repair(), name="store repair")
 
-    def _is_unwritten(self, row: Row) -> bool:
-        now = self._unwritten.rows.get(row.domain)
-        return now is not None and now.state is row.state  # else there is a newer one
-
-    def _drop_oldest(self) -> None:
-        self._unwritten.drop(next(iter(self._unwritten.rows)))
-        self.dropped += 1
-
-    def _repair_soon(self) -> None:
-        if self._repair is None or self._repair.done():
-            self._repair = asyncio.create_task(self._mend(), name="store repair")
-
-    async def _mend(self) -> None:
-        """Open what is not open, and write what is unwritten, until both are done."""
+    async def _run_repair(self) -> None:
+        """Open the backend if it is not open and write the buffer; retry until both succeed."""
         while self._backend is None or self.unwritten:
             at = self._writing.retry_at if self._backend else self._open_at
             await asyncio.sleep(max(0.0, at - self._clock()))
@@ -333,40 +318,24 @@ class FailsafeStore:
             try:
                 if backend is None:
                     backend = await self._reopen()
-                await self._write_all(backend)
+                await self._write_buffer_to(backend)
             except StoreError as error:
-                self._note(backend, self._writing, error)
-            self._tried.set()
+                self._record_failure(backend, self._writing, error)
+            self._first_try_done.set()
 
     async def _reopen(self) -> Store:
-        """Open the backend, and take over what is in memory: it may have begun anew."""
+        """Open the backend; buffer all states in memory, because its file may be a new one."""
         self._open_at = self._clock() + self._timing.retry
-        if self._broken:
-            await self._broken.close()
-            self._broken = None
-        backend = await self._open()
-        self._take_over()
+        if self._damaged:
+            await self._damaged.close()
+            self._damaged = None
+        backend = await self._open_backend()
+        self._buffer.add_missing(self._in_memory())
         self._backend = backend
-        self._reading.works()
-        self._listing.works()
+        self._reading.succeeded()
+        self._listing.succeeded()
         return backend
 
-    def _take_over(self) -> None:
-        held = {d: Row(d, s, s.checked_at) for d, s in self._in_memory() if s.policy}
-        self._unwritten.rows = held | self._unwritten.rows  # what is unwritten is newer
-
-    async def _write_all(self, backend: Store) -> None:
-        written = 0
-        while rows := list(islice(self._unwritten.rows.values(), _AT_ONCE)):
-            saves = (_save(backend, row) for row in rows)
-            results = await asyncio.gather(*saves, return_exceptions=True)
-            for row, error in zip(rows, results, strict=True):
-                if error:
-                    raise error
-                self._written(row)
-            written += len(rows)
-        self._writing.works(written)
-
-
-def _save(store: Store, row: Row) -> Awaitable[None]:
-    return store.save(row.domain, row.state, row.asked_at)
+    async def _write_buffer_to(self, backend: Store) -> None:
+        written = await self._buffer.write_to(backend)
+        self._writing.succeeded(written)

@@ -1,4 +1,4 @@
-"""A store that is a dict: for tests, and for what `failsafe` cannot write yet."""
+"""A store that is a dict: for tests, and the base of the write buffer of `failsafe`."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,18 +16,18 @@ from postfix_mta_sts.store import (
     Overview,
     Row,
     RowFilter,
-    held,
+    policy_and_id,
 )
 from postfix_mta_sts.values import replace
 
 
 class MemoryStore:
-    """A `Store` that forgets everything with the process, and never fails."""
+    """A `Store` that never fails and loses everything when the process ends."""
 
     def __init__(self) -> None:
         self.rows: dict[Domain, Row] = {}
         """In the order in which they were last saved."""
-        self._seen: dict[Domain, list[HistoryEntry]] = {}
+        self._histories: dict[Domain, list[HistoryEntry]] = {}
 
     async def load(self, domain: Domain) -> State | None:
         """See `Store`."""
@@ -41,7 +41,8 @@ class MemoryStore:
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`."""
-        self._seen[domain] = remembering(self._seen.get(domain, ()), _in_history(state))
+        history = self._histories.get(domain, ())
+        self._histories[domain] = merge_history(history, _history_entry(state))
         before = self.rows.get(domain)
         if before:
             if state.fetched_at < before.state.fetched_at <= state.checked_at:
@@ -57,12 +58,12 @@ class MemoryStore:
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`."""
-        for domain, each in asked.items():
+        for domain, last in asked.items():
             if row := self.rows.get(domain):
                 self.rows[domain] = replace(
                     row,
-                    asked_at=max(row.asked_at, each.at),
-                    asked_count=row.asked_count + each.times,
+                    asked_at=max(row.asked_at, last.at),
+                    asked_count=row.asked_count + last.times,
                 )
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
@@ -77,31 +78,31 @@ class MemoryStore:
 
     async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
         """See `Store`."""
-        return self._seen.get(domain, [])[::-1]
+        return self._histories.get(domain, [])[::-1]
 
     async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`."""
-        rows = (r for d, r in self.rows.items() if _fits(r.state, query) and d > (after or ""))
+        rows = (r for d, r in self.rows.items() if _matches(r.state, query) and d > (after or ""))
         return [_restored(row) for row in nsmallest(limit, rows, key=attrgetter("domain"))]
 
     async def overview(self, now: float, asked_since: float) -> Overview:
         """See `Store`."""
-        live = Counter(dict.fromkeys(Mode, 0))
-        live.update(
+        by_mode = Counter(dict.fromkeys(Mode, 0))
+        by_mode.update(
             row.state.policy.mode
             for row in self.rows.values()
             if row.state.policy and now < row.state.expires_at
         )
         oldest = min(self._in_use(now, asked_since), key=_due_order, default=None)
-        return Overview(live, oldest.state.fetched_at if oldest else None)
+        return Overview(by_mode, oldest.state.fetched_at if oldest else None)
 
     async def forget(self, domain: Domain) -> bool:
         """See `Store`."""
         return self.drop(domain)
 
     def drop(self, domain: Domain) -> bool:
-        """The same, at once."""
-        history = self._seen.pop(domain, None)
+        """Do the same as `forget`, without a coroutine."""
+        history = self._histories.pop(domain, None)
         return bool(self.rows.pop(domain, None) or history)
 
     async def remove_expired(self, before: float) -> int:
@@ -119,26 +120,28 @@ class MemoryStore:
         return (r for r in rows if now < r.state.expires_at and r.asked_at >= asked_since)
 
 
-def _in_history(state: State) -> HistoryEntry:
-    """What becomes of a state in the history."""
-    policy, policy_id = held(state)
+def merge_history(history: Iterable[HistoryEntry], new: HistoryEntry) -> list[HistoryEntry]:
+    """Add an entry to a history, oldest first; entries of the same policy become one."""
+    same = [e for e in history if _identity(e) == _identity(new)]
+    others = [e for e in history if _identity(e) != _identity(new)]
+    merged = replace(
+        new,
+        seen_from=min(e.seen_from for e in (new, *same)),
+        seen_to=max(e.seen_to for e in (new, *same)),
+    )
+    return sorted([*others, merged], key=attrgetter("seen_to"))[-HISTORY_MOST:]
+
+
+def _history_entry(state: State) -> HistoryEntry:
+    policy, policy_id = policy_and_id(state)
     return HistoryEntry(policy_id, policy.mode, policy.mx, state.fetched_at, state.fetched_at)
 
 
-def remembering(history: Iterable[HistoryEntry], new: HistoryEntry) -> list[HistoryEntry]:
-    """A history, the last seen last, with one more fetch of a policy in it."""
-    same = [s for s in history if _named(s) == _named(new)]
-    others = [s for s in history if _named(s) != _named(new)]
-    joined = replace(
-        new,
-        seen_from=min(s.seen_from for s in (new, *same)),
-        seen_to=max(s.seen_to for s in (new, *same)),
-    )
-    return sorted([*others, joined], key=attrgetter("seen_to"))[-HISTORY_MOST:]
+def _identity(entry: HistoryEntry) -> tuple[str, Mode, tuple[str, ...]]:
+    return entry.policy_id, entry.mode, entry.mx
 
 
-def _fits(state: State, query: RowFilter) -> bool:
-    """Whether a state is one of those wanted."""
+def _matches(state: State, query: RowFilter) -> bool:
     return (
         state.policy is not None
         and query.now < state.expires_at
@@ -147,15 +150,12 @@ def _fits(state: State, query: RowFilter) -> bool:
     )
 
 
-def _named(seen: HistoryEntry) -> tuple[str, Mode, tuple[str, ...]]:
-    return seen.policy_id, seen.mode, seen.mx
-
-
 def _due_order(row: Row) -> tuple[float, Domain]:
     return row.state.refetch_at, row.domain
 
 
 def _restored(row: Row) -> Row:
+    """Return the row as a backend would: `restored` drops what is never written."""
     state = row.state
     times = state.fetched_at, state.refetch_at
-    return replace(row, state=restored(*held(state), *times, state.dane))
+    return replace(row, state=restored(*policy_and_id(state), *times, state.dane))

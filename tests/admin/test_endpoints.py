@@ -11,7 +11,8 @@ import pytest
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.endpoints import EndpointAddress, EndpointName, Endpoints
 from postfix_mta_sts.admin.http import Asked, Reply, Route
-from postfix_mta_sts.config.settings import ControlSettings, UnixAddress
+from postfix_mta_sts.config.address import UnixAddress
+from postfix_mta_sts.config.settings import ControlSettings
 from postfix_mta_sts.sockets import Sockets
 from tests.support.daemons import process
 from tests.support.internet import internet

@@ -9,7 +9,7 @@ from postfix_mta_sts.admin.report import as_dict, as_lines
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
-from postfix_mta_sts.network.outside import network
+from postfix_mta_sts.network.clients import network
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
 from postfix_mta_sts.resolver.dane import DaneLookup

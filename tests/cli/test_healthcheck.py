@@ -1,4 +1,4 @@
-"""`healthcheck`: exit code 0 where the daemon answers, else 2 and one line that says why."""
+"""`healthcheck`: exit code 0 if the daemon replies, else 2 and one line with the reason."""
 
 import asyncio
 import json
@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import main
 from tests.support.daemons import daemon
 from tests.support.internet import SOCKETMAP, Internet, internet
 
 
 async def run(config: Path, *words: str) -> int:
-    """The command's exit code, while the servers in this event loop answer it."""
-    return await asyncio.to_thread(cli.main, ["healthcheck", "--config", str(config), *words])
+    """Run the command in a thread; return its exit code."""
+    return await asyncio.to_thread(main, ["healthcheck", "--config", str(config), *words])
 
 
 def config(net: Internet, folder: Path) -> Path:
-    """The configuration of the daemon that is asked."""
+    """Return the configuration of the daemon."""
     return net.config(folder)
 
 
 async def test_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A daemon that answers is told so in one line, whatever its DNS is like."""
+    """A daemon that replies is healthy, even if DNS fails; no DNS query is sent."""
     async with internet(tmp_path) as net, daemon(net, tmp_path):
         net.vanish()
         assert await run(config(net, tmp_path)) == 0
@@ -32,7 +32,7 @@ async def test_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 async def test_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Asked about a domain it prints what Postfix would be told; none is an answer too."""
+    """With a domain the reply to Postfix is printed; `not found` is a reply too."""
     async with internet(tmp_path) as net, daemon(net, tmp_path):
         net.publish("good.test")
         assert await run(config(net, tmp_path), "GOOD.test") == 0
@@ -45,7 +45,7 @@ async def test_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 async def test_try_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A reply that makes Postfix defer is a failure."""
+    """A reply that makes Postfix defer mail is a failure."""
     defer = {"dns": {"on_failure": "defer", "timeout": "0.1s"}, "lookup": {"timeout": "2s"}}
     async with internet(tmp_path) as net, daemon(net, tmp_path, changes=defer):
         net.vanish()
@@ -55,19 +55,19 @@ async def test_try_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-def written(folder: Path, **first: str) -> Path:
-    """A configuration with this listener."""
+def write_config(folder: Path, **first: str) -> Path:
+    """Write a configuration with one listener; return its path."""
     path = folder / "c.yml"
     path.write_text(json.dumps({"listen": [first]}))
     return path
 
 
-async def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nobody listens the address and the reason are told; the exit code is 2."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        assert await run(written(tmp_path, tcp_table=address)) == 2
+async def test_no_listener(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If nothing listens, the error has the address and the reason; the exit code is 2."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        assert await run(write_config(tmp_path, tcp_table=address)) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err == f"postfix-mta-sts: tcp_table {address}: Connection refused\n"
@@ -77,30 +77,31 @@ async def test_nobody_listens(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 async def test_port_0(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], domain: list[str]
 ) -> None:
-    """A listener on any free port cannot be found from outside, and that is what is said."""
-    assert await run(written(tmp_path, socketmap="127.0.0.1:0"), *domain) == 2
+    """For port 0 the error says that another process cannot know the port."""
+    assert await run(write_config(tmp_path, socketmap="127.0.0.1:0"), *domain) == 2
     assert capsys.readouterr().err == (
-        "postfix-mta-sts: socketmap 127.0.0.1:0: 127.0.0.1:0: port 0 is another one each time\n"
+        "postfix-mta-sts: socketmap 127.0.0.1:0: 127.0.0.1:0: "
+        "port 0 stands for any free port, so it cannot be asked\n"
     )
 
 
-async def test_no_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What names no domain is a typing error."""
-    assert await run(written(tmp_path, socketmap="127.0.0.1:1"), "a..test") == 2
+async def test_invalid_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An invalid domain is an error."""
+    assert await run(write_config(tmp_path, socketmap="127.0.0.1:1"), "a..test") == 2
     assert capsys.readouterr().err.startswith("postfix-mta-sts: ")
 
 
 def test_environment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where to ask may be said by the environment, as for the daemon itself."""
+    """The environment sets the listener, as for the daemon."""
     monkeypatch.setenv("POSTFIX_MTA_STS__LISTEN", f"[{{socketmap: 'unix:{tmp_path / 'none'}'}}]")
-    path = written(tmp_path, socketmap="127.0.0.1:1")
-    assert cli.main(["healthcheck", "--config", str(path)]) == 2
-    said = f"postfix-mta-sts: socketmap unix:{tmp_path / 'none'}: No such file or directory\n"
-    assert capsys.readouterr().err == said
+    path = write_config(tmp_path, socketmap="127.0.0.1:1")
+    assert main(["healthcheck", "--config", str(path)]) == 2
+    expected = f"postfix-mta-sts: socketmap unix:{tmp_path / 'none'}: No such file or directory\n"
+    assert capsys.readouterr().err == expected
     monkeypatch.setenv("POSTFIX_MTA_STS__LOG__LEVLE", "info")
-    assert cli.main(["healthcheck", "--config", str(path)]) == 2
+    assert main(["healthcheck", "--config", str(path)]) == 2
     assert capsys.readouterr().err.startswith(
         "postfix-mta-sts: POSTFIX_MTA_STS__LOG__LEVLE: log.levle: unknown key; allowed: level, "
     )

@@ -1,4 +1,4 @@
-"""`import`: what of a peer's cache is on file afterwards, and what is said of the rest."""
+"""`import`: which rows of the other program's cache are imported, and why others are not."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import Row
@@ -20,7 +20,7 @@ NOW = int(time.time())
 
 
 class Case:
-    """A peer's file, a store, and the command between them."""
+    """The other program's cache, a store, and the command that imports one into the other."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.peer = folder / "cache.db"
@@ -30,13 +30,13 @@ class Case:
         self._capsys = capsys
 
     def run(self, *options: str) -> tuple[int, list[str], str]:
-        """The exit code, the lines on standard output, and what is on standard error."""
-        code = cli.main(["import", str(self.peer), "--config", str(self._config), *options])
+        """Run the command; return exit code, lines of standard output, and standard error."""
+        code = main(["import", str(self.peer), "--config", str(self._config), *options])
         out, err = self._capsys.readouterr()
         return code, out.splitlines(), err
 
     def row(self, domain: Domain = GOOD) -> Row | None:
-        """What is on file of a domain."""
+        """Return the row of a domain in the store."""
 
         async def row() -> Row | None:
             store = await SqliteStore.open(self.store)
@@ -48,7 +48,7 @@ class Case:
         return asyncio.run(row())
 
     def save(self, state: State, domain: Domain = GOOD) -> None:
-        """Put a state on file, as the daemon does."""
+        """Save a state in the store, as the daemon does."""
 
         async def save() -> None:
             store = await SqliteStore.open(self.store)
@@ -60,15 +60,15 @@ class Case:
 
 @pytest.fixture
 def case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Case:
-    """Nothing is in either file yet."""
+    """A case with an empty cache and an empty store."""
     return Case(tmp_path, capsys)
 
 
 def test_times_kept(case: Case) -> None:
-    """A policy keeps its age, was asked for when it was last looked at, and is due for renewal."""
+    """A policy keeps its age, counts as asked for when it was fetched, and is due for renewal."""
     with peer_file(case.peer) as peer:
         peer.put("good.test", NOW - 3600, "id1", body())
-    assert case.run() == (0, [f"       1 taken into {case.store}"], "")
+    assert case.run() == (0, [f"       1 imported into {case.store}"], "")
     row = case.row()
     assert row
     assert (row.state.fetched_at, row.state.policy_id) == (NOW - 3600, "id1")
@@ -77,7 +77,7 @@ def test_times_kept(case: Case) -> None:
 
 
 def test_refused(case: Case) -> None:
-    """Rows refused are counted, a line a reason; the others are taken, and the exit code is 0."""
+    """Refused rows are counted by reason; the others are imported, and the exit code is 0."""
     with peer_file(case.peer) as peer:
         peer.put("good.test", NOW - 3600, "id1", body())
         peer.put("old.test", NOW - 3600, "id1", body(max_age=60))
@@ -86,39 +86,39 @@ def test_refused(case: Case) -> None:
         peer.put("bad.test", NOW - 3600, "id1", body(mx=["hostname"]))
     code, lines, err = case.run()
     assert (code, err) == (0, "")
-    assert lines[:2] == [f"       1 taken into {case.store}", "       2 refused: expired"]
+    assert lines[:2] == [f"       1 imported into {case.store}", "       2 refused: expired"]
     assert set(lines[2:]) == {
-        "       1 refused: no domain name",
-        "       1 refused: no valid policy",
+        "       1 refused: invalid domain name",
+        "       1 refused: invalid policy",
     }
 
 
 def test_verbose(case: Case) -> None:
-    """With -v each of them is named, with its row and what is wrong."""
+    """With -v each refused row is printed with its reason."""
     with peer_file(case.peer) as peer:
         peer.put("a..\x1b[2J", NOW - 3600, "id1", body())
         peer.put("bad.test", NOW - 3600, "id1", body(mx=["hostname"]))
     _, lines, _ = case.run("-v")
     assert lines[:2] == [
-        r"row 1, a..\x1b[2J: no domain name: a..\x1b[2J",
-        "row 2, bad.test: no valid policy: line 2: mx: a single label: 'hostname'",
+        r"row 1, a..\x1b[2J: invalid domain name: a..\x1b[2J",
+        "row 2, bad.test: invalid policy: line 2: mx: not a fully qualified host name: 'hostname'",
     ]
 
 
-def test_again(case: Case) -> None:
+def test_second_import(case: Case) -> None:
     """A second import changes nothing."""
     with peer_file(case.peer) as peer:
         for n in range(1200):
             peer.put(f"d{n}.test", NOW - 3600, "id1", body())
-    assert case.run()[1] == [f"    1200 taken into {case.store}"]
+    assert case.run()[1] == [f"    1200 imported into {case.store}"]
     assert case.run()[1] == [
-        f"       0 taken into {case.store}",
-        "    1200 not needed: as good a policy is on file",
+        f"       0 imported into {case.store}",
+        "    1200 skipped: the store has a policy that is as good",
     ]
 
 
 @pytest.mark.parametrize(
-    ("fetched_at", "policy_id", "kept"),
+    ("fetched_at", "policy_id", "stays"),
     [
         (NOW - 60, "id2", True),
         (NOW - 7200, "id2", False),
@@ -128,8 +128,8 @@ def test_again(case: Case) -> None:
     ],
     ids=["newer", "older", "older, same id", "expired, same id", "from the future"],
 )
-def test_what_is_on_file(case: Case, fetched_at: int, policy_id: str, kept: bool) -> None:  # noqa: FBT001 (a parameter of the table)
-    """A row of a later fetch stays; so does a live one of the same id: it is as it was served."""
+def test_stored_policy(case: Case, fetched_at: int, policy_id: str, stays: bool) -> None:  # noqa: FBT001 (a parameter of the table)
+    """A stored policy stays if it was fetched later, or is valid and has the same id."""
     case.save(a_state(float(fetched_at), float(fetched_at), policy_id))
     with peer_file(case.peer) as peer:
         peer.put("good.test", NOW - 3600, "id1", body())
@@ -138,12 +138,12 @@ def test_what_is_on_file(case: Case, fetched_at: int, policy_id: str, kept: bool
     assert row
     assert row.state.policy
     assert (row.state.policy.text.startswith(TEXT), row.state.fetched_at) == (
-        (True, fetched_at) if kept else (False, NOW - 3600)
+        (True, fetched_at) if stays else (False, NOW - 3600)
     )
 
 
-def test_daemon_at_work(case: Case) -> None:
-    """It writes while the daemon has the file open."""
+def test_running_daemon(case: Case) -> None:
+    """The command writes while the daemon has the store open."""
     with peer_file(case.peer) as peer:
         peer.put("good.test", NOW - 3600, "id1", body())
 
@@ -160,7 +160,7 @@ def test_daemon_at_work(case: Case) -> None:
 
 @pytest.mark.parametrize("content", [None, b"no database"])
 def test_unreadable(case: Case, content: bytes | None) -> None:
-    """A file that cannot be read is one line on standard error, and exit code 2."""
+    """For an unreadable file the command prints one line on standard error; exit code 2."""
     if content:
         case.peer.write_bytes(content)
     code, lines, err = case.run()
@@ -169,7 +169,7 @@ def test_unreadable(case: Case, content: bytes | None) -> None:
 
 
 def test_unwritable(case: Case) -> None:
-    """So is a store that cannot be written."""
+    """For a store that it cannot write the command does the same."""
     with peer_file(case.peer) as peer:
         peer.put("good.test", NOW - 3600, "id1", body())
     case.store.mkdir()

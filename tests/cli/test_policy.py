@@ -1,4 +1,4 @@
-"""`postfix-mta-sts policy …`, asked of a daemon in this process."""
+"""`postfix-mta-sts policy …`, against a daemon in this process."""
 
 import json
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
@@ -42,7 +42,7 @@ async def worker() -> Worker:
 async def operator(
     worker: Worker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> AsyncIterator[Operator]:
-    """Who asks it."""
+    """Runs commands against the daemon."""
     async with worker.controlled(tmp_path) as path:
         yield Operator(path, capsys)
 
@@ -51,17 +51,17 @@ class TestList:
     """`policy list`."""
 
     async def test_for_people(self, operator: Operator) -> None:
-        """A line for each policy, under its head."""
+        """A header, and a line for each policy."""
         done = await operator.run("policy", "list")
         assert (done.code, done.err) == (0, "")
-        head, evil, good = done.rows
-        assert head == ["DOMAIN", "MODE", "ID", "FETCHED", "EXPIRES", "ASKED", "TIMES", "FAILURE"]
+        header, evil, good = done.rows
+        assert header == ["DOMAIN", "MODE", "ID", "FETCHED", "EXPIRES", "ASKED", "TIMES", "FAILURE"]
         assert evil[:3] == ["evil.test", "testing", "a"]
         assert good[:3] == ["good.test", "enforce", "a"]
         assert good[-1] == "1"
 
     async def test_for_programs(self, operator: Operator) -> None:
-        """`--json` is an object a line."""
+        """`--json` prints one object per line."""
         done = await operator.run("policy", "list", "--json")
         entries = [json.loads(line) for line in done.out.splitlines()]
         assert [entry["domain"] for entry in entries] == ["evil.test", "good.test"]
@@ -79,19 +79,19 @@ class TestList:
         ],
     )
     async def test_filters(self, operator: Operator, options: list[str], listed: list[str]) -> None:
-        """The filters are those of the words; nothing to list is nothing wrong."""
+        """Options filter the list; an empty list is not an error."""
         done = await operator.run("policy", "list", *options)
         assert done.code == 0
         assert [row[0] for row in done.rows[1:]] == listed
 
     async def test_failure(self, operator: Operator) -> None:
-        """What fails is told by the failure's name, also where there is no policy."""
+        """A failing domain is listed with the code of its error, with or without a policy."""
         done = await operator.run("policy", "list", "--failing")
         assert done.rows[1][0] == "bad.test"
         assert done.rows[1][-1] == "status"
 
     async def test_long_list(self, worker: Worker, operator: Operator) -> None:
-        """A list of many pages has one head, and every row."""
+        """A list of several pages has one header, and every row."""
         for n in range(1_200):
             worker.around.publish(domain := parse_domain(f"d{n:04}.test"))
             await worker.resolver.look_up(domain)
@@ -100,17 +100,17 @@ class TestList:
         assert domains == ["DOMAIN", *(f"d{n:04}.test" for n in range(1_200)), "good.test"]
 
     async def test_incomplete(self, worker: Worker, operator: Operator) -> None:
-        """A list that is not complete is not called one."""
+        """An incomplete list is an error."""
         worker.not_working.add(Part.STORE_READING)
         done = await operator.run("policy", "list")
         assert done.code == 2
         assert "not complete" in done.err
 
     @pytest.mark.parametrize("word", ["soon", "-1", "", "1w"])
-    async def test_no_time(self, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-        """What is no length of time is refused before anybody is asked."""
+    async def test_invalid_time(self, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """A wrong time is refused before the daemon is asked."""
         with pytest.raises(SystemExit) as end:
-            cli.main(["policy", "list", f"--expiring={word}"])
+            main(["policy", "list", f"--expiring={word}"])
         assert end.value.code == 2
         assert "not a number of seconds" in capsys.readouterr().err
 
@@ -119,40 +119,40 @@ class TestShow:
     """`policy show DOMAIN`."""
 
     async def test_policy(self, operator: Operator) -> None:
-        """All that is known, a line each, and what was accepted; the name in any spelling."""
+        """Every fact has a line, and the history a table; the domain may be in any spelling."""
         done = await operator.run("policy", "show", "GOOD.Test.")
         assert (done.code, done.err) == (0, "")
         assert done.out.startswith("good.test\n")
         for row in (["mode", "enforce"], ["id", "a"], ["mx", "mx1.good.test"]):
             assert row in done.rows
         assert ["text", "mode:", "enforce"] in done.rows
-        assert ["asked", "for", "1", "times,", "last", "0s", "ago"] in done.rows
+        assert ["asked", "for", "once,", "last", "0s", "ago"] in done.rows
         assert ["ACCEPTED", "LAST", "FETCHED", "MODE", "ID", "MX"] in done.rows
         assert done.rows[-1][-3:] == ["enforce", "a", "mx1.good.test"]
 
     async def test_for_programs(self, operator: Operator) -> None:
-        """`--json` is one object."""
+        """`--json` prints one object."""
         done = await operator.run("policy", "show", "good.test", "--json")
         assert done.json["policy"]["text"].startswith("version: STSv1")
 
     async def test_network_text(self, operator: Operator) -> None:
-        """What a Policy Host wrote moves no cursor, hides nothing, and is no markup."""
+        """Text from a Policy Host cannot move the cursor, hide text, or be markup."""
         done = await operator.run("policy", "show", "evil.test")
         assert done.out.isascii()
         assert [c for c in done.out if not c.isprintable() and c != "\n"] == []
         assert "note: \\u202e\\x9b31m[red]\\xe9" in done.out
 
     async def test_failure(self, operator: Operator) -> None:
-        """Where there is no policy, why, and when it is tried again."""
+        """Without a policy the reason is shown, and the time of the next attempt."""
         done = await operator.run("policy", "show", "bad.test")
         assert done.code == 0
         text = [" ".join(row) for row in done.rows]
         assert "policy none" in text
         assert "failure status (https): 404 Not Found" in text
-        assert any(line.startswith("waits id a is tried again in ") for line in text)
+        assert any(line.startswith("back-off next attempt for id a in ") for line in text)
 
     async def test_dane(self, worker: Worker, operator: Operator) -> None:
-        """DANE's verdict and its step, each MX host's, and whether it is asked again in vain."""
+        """The DANE verdict, each MX host, and the error of the last look-up are shown."""
         host = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found, signed, 1 usable")
         found = DaneOutcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
 
@@ -165,24 +165,24 @@ class TestShow:
         await worker.resolver.refresh(GOOD)
         done = await operator.run("policy", "show", "good.test")
         at = done.rows.index(["DANE", "all:", "TLSA:", "1", "found,", "signed,", "1", "usable"])
-        host_row, life, failure = done.rows[at + 1 : at + 4]
+        host_row, lifetime, failure = done.rows[at + 1 : at + 4]
         assert host_row == f"MX host mx1.good.test usable: {host.step}".split()
-        assert (life[0], life[3:5]) == ("found", ["believed", "until"])
-        assert failure == ["asked", "again", "in", "vain:", "no", "answer"]
+        assert (lifetime[0], lifetime[3:5]) == ("found", ["valid", "until"])
+        assert failure == ["last", "look-up", "failed:", "no", "answer"]
 
     async def test_expired(self, worker: Worker, operator: Operator) -> None:
-        """A policy that has run out is called so."""
+        """An expired policy is marked as expired."""
         worker.around.now += 8 * 86_400
         done = await operator.run("policy", "show", "good.test")
         assert ["mode", "enforce,", "expired"] in done.rows
 
     async def test_unknown(self, operator: Operator) -> None:
-        """Of what nobody asked for nothing is known; exit code 1."""
+        """A domain that was never looked up is not known; exit code 1."""
         done = await operator.run("policy", "show", "never.test")
-        assert (done.code, done.out) == (1, "never.test\nnothing is known\n")
+        assert (done.code, done.out) == (1, "never.test\nnot known\n")
 
-    async def test_no_domain(self, operator: Operator) -> None:
-        """What is no domain is refused; exit code 2."""
+    async def test_invalid_domain(self, operator: Operator) -> None:
+        """An invalid domain is an error; exit code 2."""
         done = await operator.run("policy", "show", "[192.0.2.1]")
         assert done.code == 2
         assert done.err.startswith("postfix-mta-sts: not a domain name")
@@ -192,46 +192,46 @@ class TestRefresh:
     """`policy refresh DOMAIN`."""
 
     async def test_fetched(self, worker: Worker, operator: Operator) -> None:
-        """The policy is fetched though nothing was due; exit code 0."""
+        """The policy is fetched before it is due; exit code 0."""
         worker.around.publish(GOOD, mode="none")
         done = await operator.run("policy", "refresh", "good.test")
-        assert (done.code, done.rows[-1]) == (0, ["fetched", "now"])
+        assert (done.code, done.rows[-1]) == (0, ["policy", "fetched"])
         assert ["mode", "none"] in done.rows
         assert worker.around.gets[GOOD] == 2
 
     async def test_no_policy(self, operator: Operator) -> None:
-        """A domain without a policy is told by exit code 1."""
+        """For a domain without a policy the exit code is 1."""
         done = await operator.run("policy", "refresh", "no.test")
         assert (done.code, done.out.splitlines()[-1]) == (1, "the domain has no policy")
 
     async def test_failed(self, operator: Operator) -> None:
-        """What cannot be fetched is told by exit code 2, with the reason."""
+        """If the fetch fails, the reason is printed; exit code 2."""
         done = await operator.run("policy", "refresh", "bad.test")
-        assert (done.code, done.out.splitlines()[-1]) == (2, "not fetched")
+        assert (done.code, done.out.splitlines()[-1]) == (2, "no policy fetched")
         assert "404 Not Found" in done.out
 
     async def test_failed_with_a_policy(self, worker: Worker, operator: Operator) -> None:
-        """A policy that stays in force is said to do so."""
+        """If the fetch fails, the last line says that the stored policy stays in force."""
         worker.around.records[GOOD] = NoRecordError("NXDOMAIN")
         worker.around.policies[GOOD] = StatusError("503")
         done = await operator.run("policy", "refresh", "good.test")
         assert done.code == 2
-        assert done.out.splitlines()[-1] == "not fetched; the policy stays in force"
+        assert done.out.splitlines()[-1] == "no policy fetched; the stored policy stays in force"
 
 
 class TestForget:
     """`policy forget DOMAIN`."""
 
     async def test_forgotten(self, operator: Operator) -> None:
-        """What was known is known no more; a second time there is nothing to forget."""
+        """The domain is forgotten; a second time it is not known."""
         done = await operator.run("policy", "forget", "good.test")
         assert (done.code, done.out) == (0, "good.test: forgotten\n")
         done = await operator.run("policy", "forget", "good.test")
-        assert (done.code, done.out) == (1, "good.test: nothing was known\n")
+        assert (done.code, done.out) == (1, "good.test: was not known\n")
 
-    async def test_sick_store(self, worker: Worker, operator: Operator) -> None:
-        """What stays on file is not called forgotten."""
+    async def test_unwritable_store(self, worker: Worker, operator: Operator) -> None:
+        """A domain that stays in the store is not called forgotten."""
         worker.not_working.add(Part.STORE_WRITING)
         done = await operator.run("policy", "forget", "good.test")
         assert done.code == 2
-        assert "not forgotten on file" in done.err
+        assert "still in the store" in done.err

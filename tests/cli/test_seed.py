@@ -1,4 +1,4 @@
-"""`seed`: what is fetched, what is on file afterwards, and what is said at the end."""
+"""`seed`: which domains are looked up, what is stored, and the summary."""
 
 import asyncio
 import os
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,22 +18,15 @@ from postfix_mta_sts.store import Row
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.daemons import PATIENCE
 from tests.support.dns import Fault
-from tests.support.internet import Internet, internet
+from tests.support.internet import Internet
 from tests.support.policy_host import ok, policy_text
 
 GOOD = Domain("good.test")
 
 
-@pytest.fixture
-async def net(tmp_path: Path) -> AsyncIterator[Internet]:
-    """An Internet on loopback."""
-    async with internet(tmp_path) as net:
-        yield net
-
-
 @dataclass
 class Done:
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int | None
     lines: list[str]
@@ -42,13 +34,13 @@ class Done:
 
 
 def command(net: Internet, folder: Path, *words: str) -> list[str]:
-    """The words of a command that is led to `net`."""
+    """Return the command line of `seed` with a configuration for `net`."""
     config = ["--config", str(net.config(folder))]
     return [sys.executable, "-m", "postfix_mta_sts", "seed", *words, *config, "--rate", "1000"]
 
 
 async def run(net: Internet, folder: Path, text: str, *words: str) -> Done:
-    """The command, with a list on its standard input."""
+    """Run the command with a list on standard input."""
     words = tuple(command(net, folder, "-", *words))
     process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, stderr=PIPE)
     async with asyncio.timeout(PATIENCE):
@@ -57,7 +49,7 @@ async def run(net: Internet, folder: Path, text: str, *words: str) -> Done:
 
 
 async def row(folder: Path, domain: Domain = GOOD) -> Row | None:
-    """What is on file of a domain."""
+    """Return the row of a domain in the store."""
     store = await SqliteStore.open(folder / "policies.db")
     try:
         return await store.row(domain)
@@ -66,14 +58,14 @@ async def row(folder: Path, domain: Domain = GOOD) -> Row | None:
 
 
 async def test_modes(net: Internet, tmp_path: Path) -> None:
-    """At the end it is said how many have which mode, none, or failed and why."""
+    """The summary counts the domains by mode, without policy, and failed by reason."""
     net.publish("good.test")
     net.publish("other.test")
     net.publish("testing.test", ok(policy_text(mode="testing")))
     net.publish("none.test", ok(policy_text(mode="none")))
     net.publish("bad.test", ok(b"x"))
-    net.dns.zone["_mta-sts.silent.test TXT"] = Fault.SERVFAIL
-    names = ["good", "other", "testing", "none", "bad", "silent", "nothing"]
+    net.dns.zone["_mta-sts.unanswered.test TXT"] = Fault.SERVFAIL
+    names = ["good", "other", "testing", "none", "bad", "unanswered", "nothing"]
     done = await run(net, tmp_path, "".join(f"{name}.test # why\n" for name in names))
     assert (done.code, done.err) == (0, "")
     assert done.lines[0] == "       2 enforce"
@@ -86,8 +78,8 @@ async def test_modes(net: Internet, tmp_path: Path) -> None:
     ]
 
 
-async def test_on_file(net: Internet, tmp_path: Path) -> None:
-    """The policies are on file, and count as asked for, so that the daemon keeps them alive."""
+async def test_stored(net: Internet, tmp_path: Path) -> None:
+    """Policies are stored and count as asked for, so that the daemon renews them."""
     net.publish("good.test")
     before = time.time()
     await run(net, tmp_path, "good.test\n")
@@ -98,7 +90,7 @@ async def test_on_file(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_fresh(net: Internet, tmp_path: Path) -> None:
-    """What is fresh on file is not fetched again, but counted, and asked for anew."""
+    """A fresh stored policy is not fetched again, but counted, and counts as asked for."""
     net.publish("good.test")
     await run(net, tmp_path, "good.test\n")
     first = await row(tmp_path)
@@ -112,21 +104,21 @@ async def test_fresh(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_bad_lines(net: Internet, tmp_path: Path) -> None:
-    """Lines that name no domain are told by their number, in printable ASCII, and counted."""
+    """Lines without a valid domain are printed with their number, in ASCII, and counted."""
     net.publish("good.test")
     done = await run(net, tmp_path, "good.test\nx y\n\x1b[2J\n" + "-\n" * 30)
     assert done.code == 0
-    assert done.lines == ["       1 enforce", "      32 bad lines"]
-    told = done.err.splitlines()
-    assert told[:2] == [
+    assert done.lines == ["       1 enforce", "      32 lines without a valid domain"]
+    errors = done.err.splitlines()
+    assert errors[:2] == [
         "-:2: not a domain name: 'x y'",
         r"-:3: not a domain name: '\x1b[2J'",
     ]
-    assert (len(told), told[-1]) == (21, "-: 12 more lines that name no domain")
+    assert (len(errors), errors[-1]) == (21, "-: 12 more lines without a valid domain")
 
 
 async def test_verbose(net: Internet, tmp_path: Path) -> None:
-    """With -v what fails is logged with its reason."""
+    """With -v failures are logged with their reason."""
     net.publish("bad.test", ok(b"x"))
     done = await run(net, tmp_path, "bad.test\n", "-v")
     assert "bad.test: " in done.err
@@ -134,7 +126,7 @@ async def test_verbose(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_interrupted(net: Internet, tmp_path: Path) -> None:
-    """SIGINT ends it: what was counted until then is said, and how many were left."""
+    """After SIGINT the summary has the results so far and the number of domains left."""
 
     async def never(_: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -151,11 +143,11 @@ async def test_interrupted(net: Internet, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
     assert (process.returncode, err) == (2, b"")
-    assert out.decode().splitlines() == ["       1 enforce", "       1 not asked for any more"]
+    assert out.decode().splitlines() == ["       1 enforce", "       1 not looked up: interrupted"]
 
 
 async def test_progress(net: Internet, tmp_path: Path) -> None:
-    """Somebody who looks on sees a bar; it is on standard error, and away at the end."""
+    """On a terminal a progress bar is shown on standard error, and removed at the end."""
     net.publish("good.test")
     ours, theirs = pty.openpty()
     path = tmp_path / "list"
@@ -177,15 +169,15 @@ async def test_progress(net: Internet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", ["0", "-1", "0.0", "fast", "1e3", "1001", "\u0663", ""])
 def test_rate(tmp_path: Path, rate: str) -> None:
-    """What is no rate is a typing error."""
+    """A wrong rate is an error in the arguments."""
     words = [sys.executable, "-m", "postfix_mta_sts", "seed", "-", f"--rate={rate}"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, input="")
     assert done.returncode == 2
     assert "not a number above 0, and at most 1000" in done.stderr
 
 
-def test_no_list(tmp_path: Path) -> None:
-    """A list that cannot be read is one line on standard error, and exit code 2."""
+def test_missing_list(tmp_path: Path) -> None:
+    """For an unreadable list the command prints one line on standard error; exit code 2."""
     config = tmp_path / "c.yml"
     config.touch()
     words = [sys.executable, "-m", "postfix_mta_sts", "seed", "/none", "--config", str(config)]

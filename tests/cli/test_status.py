@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.admin.processes import Sibling
-from postfix_mta_sts.cli.reaching import control_path
+from postfix_mta_sts.cli.locate import control_path
 from postfix_mta_sts.config.settings import ControlSettings, Settings
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Answer, Part, Source

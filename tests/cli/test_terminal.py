@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Tables: plain text for a pipe, and drawn for a terminal."""
 
 import io
 import re
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from postfix_mta_sts.cli import terminal as tables
+from postfix_mta_sts.cli.terminal import Columns, pairs
 
 
 def terminal() -> Console:
@@ -17,76 +17,74 @@ def terminal() -> Console:
 
 
 def test_block() -> None:
-    """Columns stand under their heads; None is an empty cell."""
-    text = tables.Columns("name", "number").block([("a", 1), ("bcdef", None)])
+    """Columns are aligned with their headers; None is an empty cell."""
+    text = Columns("name", "number").block([("a", 1), ("bcdef", None)])
     assert text == "NAME   NUMBER\na      1\nbcdef"
 
 
 def test_further_blocks() -> None:
-    """The head comes once, and no column gets narrower than it was."""
-    table = tables.Columns("a", "b")
+    """The header is printed once, and no column becomes narrower."""
+    table = Columns("a", "b")
     assert table.block([("xxxx", "y")]) == "A     B\nxxxx  y"
     assert table.block([("x", "y")]) == "x     y"
 
 
-def test_nothing() -> None:
-    """A table of nothing is its head."""
-    assert tables.Columns("a").block([]) == "A"
+def test_no_rows() -> None:
+    """A table without rows is its header."""
+    assert Columns("a").block([]) == "A"
 
 
 def test_pairs() -> None:
-    """Names, and what stands behind them."""
-    assert tables.pairs([("one", 1), ("three", "3 4")]) == "one    1\nthree  3 4"
+    """Names and values are aligned."""
+    assert pairs([("one", 1), ("three", "3 4")]) == "one    1\nthree  3 4"
 
 
-def test_no_line_is_broken() -> None:
-    """What is no terminal gets a row a line, however long it is."""
-    assert tables.pairs([("a", "x y " * 400)]).count("\n") == 0
+def test_long_lines_are_not_broken() -> None:
+    """Without a terminal each row is one line, however long."""
+    assert pairs([("a", "x y " * 400)]).count("\n") == 0
 
 
 @pytest.mark.parametrize("text", ["[red]a[/]", "[/]", "[link=x]", ":smile:", "\\[b]", "a[0]"])
 def test_markup_is_text(text: str) -> None:
-    """Nothing in a cell means anything to rich."""
-    assert text in tables.pairs([("a", text)])
-    assert text in tables.Columns("a").block([(text,)])
+    """Markup of rich in a cell is printed as text."""
+    assert text in pairs([("a", text)])
+    assert text in Columns("a").block([(text,)])
 
 
 @given(st.text())
 def test_printable(text: str) -> None:
-    """Whatever is in a cell, what is drawn is one line of printable ASCII."""
-    drawn = tables.pairs([("a", text)])
+    """Any cell is printed as one line of printable ASCII."""
+    drawn = pairs([("a", text)])
     assert drawn.isascii()
     assert not drawn.strip() or drawn.isprintable()
 
 
 class TestTerminal:
-    """What rich draws where there is a terminal."""
+    """Output for a terminal, drawn by rich."""
 
-    def test_head(self) -> None:
-        """The head stands out."""
-        text = tables.Columns("name", console=terminal()).block([("a",)])
+    def test_header(self) -> None:
+        """The header is bold."""
+        text = Columns("name", console=terminal()).block([("a",)])
         assert re.sub(r"\x1b\[[0-9;]*m", "", text).split() == ["NAME", "a"]
         assert "\x1b[1m" in text
 
     def test_narrow(self) -> None:
-        """What does not fit is broken, and nothing of it is lost."""
+        """Cells that do not fit are wrapped, and no text is lost."""
         row = ("a" * 50, "x" * 100, "o" * 30)
-        text = tables.Columns("", "", "", console=terminal()).block([row])
+        text = Columns("", "", "", console=terminal()).block([row])
         assert [text.count(letter) for letter in "axo"] == [50, 100, 30]
         assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 60
 
     @given(st.text())
     def test_printable(self, text: str) -> None:
-        """No cell moves the cursor there either."""
-        drawn = tables.pairs([("a", text)], terminal()) + tables.Columns(
-            "a", console=terminal()
-        ).block([(text,)])
+        """No cell can move the cursor."""
+        drawn = pairs([("a", text)], terminal()) + Columns("a", console=terminal()).block([(text,)])
         plain = re.sub(r"\x1b\[[0-9;]*m", "", drawn).replace("\n", "")
         assert plain.isascii()
         assert not plain or plain.isprintable()
 
     @pytest.mark.parametrize("text", ["[red]a[/]", ":smile:", "a[0]"])
     def test_markup_is_text(self, text: str) -> None:
-        """Nothing in a cell means anything to rich."""
-        assert text in tables.pairs([("a", text)], terminal())
-        assert text in tables.Columns("a", console=terminal()).block([(text,)])
+        """Markup of rich in a cell is printed as text."""
+        assert text in pairs([("a", text)], terminal())
+        assert text in Columns("a", console=terminal()).block([(text,)])

@@ -1,4 +1,4 @@
-"""Times in words."""
+"""Times and durations as text."""
 
 import pytest
 
@@ -22,18 +22,18 @@ from postfix_mta_sts.cli.times import ago, ahead, dated, span
     ],
 )
 def test_span(seconds: float, words: str) -> None:
-    """A length of time has two units, and no more than it needs."""
+    """A duration has at most two units."""
     assert span(seconds) == words
 
 
 def test_ago_and_ahead() -> None:
-    """What is past, what is to come, what is late, and what is not at all."""
+    """Past, future, overdue and missing times."""
     assert ago(40, 100) == "1m ago"
     assert ahead(160, 100) == "in 1m"
-    assert ahead(40, 100) == "due for 1m"
+    assert ahead(40, 100) == "overdue by 1m"
     assert ago(None, 100) == ahead(None, 100) == "-"
 
 
 def test_dated() -> None:
-    """A date is in UTC, and says so."""
+    """A date is in UTC, marked by Z."""
     assert dated(86_400, "long ago") == "1970-01-02 00:00:00Z, long ago"

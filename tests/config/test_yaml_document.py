@@ -1,4 +1,4 @@
-"""YAML is read as it looks, with its lines; anything else is refused."""
+"""YAML values are what they look like, and know their lines; the rest of YAML is refused."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from postfix_mta_sts.config.yaml_document import MAX_DEPTH, DocumentError, Node,
 
 
 def refused(text: str) -> tuple[int, str]:
-    """The line and the reason of the refusal."""
+    """Return the line and the reason of the error."""
     with pytest.raises(DocumentError) as caught:
         read(text)
     return caught.value.line, str(caught.value)
@@ -43,14 +43,14 @@ def refused(text: str) -> tuple[int, str]:
     ],
 )
 def test_scalars_are_what_they_look_like(text: str, value: object) -> None:
-    """Only null, true, false and decimal numbers are more than text."""
+    """Everything except null, true, false and decimal numbers is text."""
     node = read(text)
-    assert node == Node(value, 1)  # type: ignore[arg-type] # as each case has it
+    assert node == Node(value, 1)  # type: ignore[arg-type] # the type depends on the case
     assert type(node.value) is type(value)
 
 
 def test_values_know_their_lines() -> None:
-    """A value of a mapping has the line of its key, an item its own."""
+    """A value in a mapping has the line of its key, an item of a list its own line."""
     assert read("a:\n  - x\n  - {b: 1}\n<<: 2\n") == Node(
         {
             "a": Node((Node("x", 2), Node({"b": Node(1, 3)}, 3)), 1),
@@ -63,18 +63,22 @@ def test_values_know_their_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ("a: 1\nb: 2\na: 3", 3, "the key 'a' stands in line 1 too"),
-        ("a: &x 1\nb: *x", 2, "an alias (*) or a tag (!): write the value itself"),
-        ("&a [*a]", 1, "an alias (*) or a tag (!): write the value itself"),
-        ("\na: !!int x", 2, "an alias (*) or a tag (!): write the value itself"),
-        ("!!python/object:os.system {}", 1, "an alias (*) or a tag (!): write the value itself"),
-        ("{!!str a: 1}", 1, "a key that is not a word"),
-        ("{[a]: 1}", 1, "a key that is not a word"),
-        ("a: 1\n---\nb: 1", 3, "a second document"),
+        ("a: 1\nb: 2\na: 3", 3, "duplicate key 'a'; it is already set in line 1"),
+        ("a: &x 1\nb: *x", 2, "aliases (*) and tags (!) are not supported; write the value itself"),
+        ("&a [*a]", 1, "aliases (*) and tags (!) are not supported; write the value itself"),
+        ("\na: !!int x", 2, "aliases (*) and tags (!) are not supported; write the value itself"),
+        (
+            "!!python/object:os.system {}",
+            1,
+            "aliases (*) and tags (!) are not supported; write the value itself",
+        ),
+        ("{!!str a: 1}", 1, "a key must be plain text"),
+        ("{[a]: 1}", 1, "a key must be plain text"),
+        ("a: 1\n---\nb: 1", 3, "a second document; the configuration is one document, without ---"),
         ("a: 1\nb: c: d", 2, "not YAML: mapping values are not allowed here"),
         ("a: 1\n\0", 2, "not YAML: character U+0000"),
-        ('"\\UFFFFFFFF"', 1, r"not YAML: a \U escape that is no character"),
-        ("[" * 5000, 1, f"more than {MAX_DEPTH} collections within each other"),
+        ('"\\UFFFFFFFF"', 1, r"not YAML: a \U escape that is not a character"),
+        ("[" * 5000, 1, f"nested more than {MAX_DEPTH} levels deep"),
         (
             "a: [1\n",
             2,
@@ -83,13 +87,13 @@ def test_values_know_their_lines() -> None:
     ],
 )
 def test_refused(text: str, line: int, reason: str) -> None:
-    """What is not read is refused with its line and a reason in one line."""
+    """An error has the line and a reason of one line."""
     assert refused(text) == (line, reason)
 
 
 @given(st.text(alphabet=st.sampled_from("ab01 \n\t:-[]{},&*!|>'\"%@`#?~.\\U\0\u2028")) | st.text())
 def test_no_text_raises_anything_else(text: str) -> None:
-    """Any text is read or refused, in one line."""
+    """Any text is parsed, or refused with a reason of one line."""
     try:
         read(text)
     except DocumentError as error:

@@ -1,4 +1,4 @@
-"""Shell completion: made for three shells, and seen to complete in each."""
+"""Shell completion for bash, zsh and fish, run in each shell."""
 
 import shlex
 import subprocess
@@ -23,15 +23,15 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which they are, as `make completion` makes them."""
+    """Build the completion scripts; return their folder."""
     folder = tmp_path_factory.mktemp("completion")
     subprocess.run([sys.executable, ROOT / "contrib/completion/scripts.py", folder], check=True)
     return folder
 
 
 def bash(scripts: Path, *words: str) -> set[str]:
-    """What bash offers for the last of the words."""
-    asked: list[str | Path] = [
+    """Return the completions of bash for the last word."""
+    command: list[str | Path] = [
         program("bash"),
         "-c",
         ASK_BASH,
@@ -39,13 +39,13 @@ def bash(scripts: Path, *words: str) -> set[str]:
         scripts / "postfix-mta-sts",
         *words,
     ]
-    done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stderr == ""
     return set(done.stdout.split())
 
 
 def fish(scripts: Path, *words: str) -> set[str]:
-    """What fish offers."""
+    """Return the completions of fish for the last word."""
     line = shlex.quote(" ".join(words))
     script = f"source {scripts / 'postfix-mta-sts.fish'}; complete -C {line}"
     done = subprocess.run(
@@ -57,7 +57,7 @@ def fish(scripts: Path, *words: str) -> set[str]:
 
 @pytest.mark.parametrize("shell", [bash, fish])
 @pytest.mark.parametrize(
-    ("typed", "offered"),
+    ("typed", "completions"),
     [
         ("postfix-mta-sts ser", {"serve"}),
         ("postfix-mta-sts se", {"serve", "seed"}),
@@ -65,20 +65,22 @@ def fish(scripts: Path, *words: str) -> set[str]:
         ("postfix-mta-sts query --c", {"--config"}),
     ],
 )
-def test_offered(scripts: Path, shell: object, typed: str, offered: set[str]) -> None:
-    """Commands are offered, and of each command its own options."""
+def test_commands_and_options(
+    scripts: Path, shell: object, typed: str, completions: set[str]
+) -> None:
+    """Commands are completed, and the options of each command."""
     assert callable(shell)
-    assert shell(scripts, *typed.split(" ")) == offered
+    assert shell(scripts, *typed.split(" ")) == completions
 
 
 def test_files(scripts: Path) -> None:
-    """Where a file belongs, files are offered."""
+    """An argument that is a file is completed with file names."""
     words = ("postfix-mta-sts", "check-config", "config.exam")
     assert bash(scripts, *words) == {"config.example.yml"}
 
 
 def test_zsh(scripts: Path) -> None:
-    """Even zsh can read its script, which says for what it is."""
+    """The syntax of the script for zsh is valid, and it names its command."""
     script = scripts / "_postfix-mta-sts"
     done = subprocess.run(
         [program("zsh"), "-n", script], capture_output=True, text=True, check=True

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from postfix_mta_sts.admin.metrics import render
-from postfix_mta_sts.config.settings import TcpAddress, parse
+from postfix_mta_sts.config.address import TcpAddress
+from postfix_mta_sts.config.settings import parse
 from postfix_mta_sts.network.dns import FAILURES_TOLD
 from postfix_mta_sts.stats import Counters, Snapshot, Stage
 from postfix_mta_sts.store import Overview

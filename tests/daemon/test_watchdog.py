@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.config.field_types import UnixAddress
+from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.daemon.watchdog import look_up, show_status, status_line, watch
 from postfix_mta_sts.postfix.probe import Place, ProbeError, bound
 from postfix_mta_sts.stats import SUCCESS, Answer, Counters, Source, Stage

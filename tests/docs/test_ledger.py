@@ -1,6 +1,6 @@
-"""The ledger, docs/rfc8461.md: every requirement is there, carried out, and tested.
+"""docs/rfc8461.md: every requirement has a row, with a symbol and a test that exist.
 
-Border: it is held to what exists. Whether a test shows what its row says is for a reader to judge.
+Whether the test shows what the row says is for a reader to judge.
 """
 
 import ast
@@ -31,17 +31,17 @@ COUNTS: Final = {
     "Q": 4,
     "T": 10,
 }
-"""How many requirements of each kind there are; their ids are D1, D2 … T10."""
+"""Number of requirements by kind; the ids are D1, D2 … T10."""
 IDS: Final = [f"{kind}{n}" for kind, count in COUNTS.items() for n in range(1, count + 1)]
 
-NOT_CARRIED_OUT: Final = {
+NOT_IMPLEMENTED: Final = {
     "F16": "revocation of the Policy Host's certificate, a MAY",
-    "L6": "no failure is left for the general type",
-    "L7": "the SMTP session is Postfix's",
+    "L6": "every failure has a more specific type",
+    "L7": "Postfix runs the SMTP session",
     "L10": "not required",
-    "M6": "revocation of the MX host's certificate, a MAY of Postfix's",
+    "M6": "revocation of the MX host's certificate, a MAY for Postfix",
 }
-MARK: Final = "**Not carried out"
+MARK: Final = "**Not implemented"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,19 @@ class Row:
 
     id: str
     section: str
-    who: str
+    actor: str
     what: str
     symbols: Sequence[str]
     tests: Sequence[str]
 
 
 def rows_of(text: str) -> Iterator[Row]:
-    """The rows of every table whose first column is an id."""
+    """Yield the rows of every table whose first column is an id."""
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and re.fullmatch(r"[A-Z][0-9]+", cells[0]):
-            identifier, section, who, what, symbols, tests = cells
-            yield Row(identifier, section, who, what, _quoted(symbols), _quoted(tests))
+            identifier, section, actor, what, symbols, tests = cells
+            yield Row(identifier, section, actor, what, _quoted(symbols), _quoted(tests))
 
 
 def _quoted(cell: str) -> list[str]:
@@ -70,30 +70,30 @@ def _quoted(cell: str) -> list[str]:
 
 
 def faults(rows: Sequence[Row]) -> Iterator[str]:
-    """What is wrong with a ledger, a fault a line."""
+    """Yield what is wrong with a ledger, one line per fault."""
     found = Counter(row.id for row in rows)
-    yield from (f"{name}: stands there {found[name]} times" for name in IDS if found[name] != 1)
+    yield from (f"{name}: {found[name]} rows" for name in IDS if found[name] != 1)
     yield from (f"{name}: not a requirement" for name in found if name not in IDS)
     for row in rows:
         yield from (f"{row.id}: {fault}" for fault in _faults_of(row))
 
 
 def _faults_of(row: Row) -> Iterator[str]:
-    if row.who not in {"R", "P", "R+P"}:
-        yield f"nobody is {row.who!r}"
+    if row.actor not in {"R", "P", "R+P"}:
+        yield f"unknown actor {row.actor!r}"
     if not row.section or not row.what:
         yield "an empty cell"
-    if row.what.startswith(MARK) != (row.id in NOT_CARRIED_OUT):
-        yield "carried out or not: the ledger and its test do not agree"
-    wanted = row.id not in NOT_CARRIED_OUT
+    if row.what.startswith(MARK) != (row.id in NOT_IMPLEMENTED):
+        yield "implemented or not: the ledger and its test do not agree"
+    wanted = row.id not in NOT_IMPLEMENTED
     if wanted != bool(row.symbols) or wanted != bool(row.tests):
-        yield "a symbol and a test are needed where it is carried out, and nowhere else"
+        yield "a symbol and a test are needed if it is implemented, and only then"
     yield from (f"no symbol {symbol}" for symbol in row.symbols if not _is_symbol(symbol))
     yield from (f"no test {test}" for test in row.tests if not _is_test(test))
 
 
 def _is_symbol(path: str) -> bool:
-    """Whether a dotted path below the package leads to a module, or to something in one."""
+    """Whether a dotted path below the package names a module or an object in one."""
     names = path.split(".")
     found: object = importlib.import_module(PACKAGE)
     module = PACKAGE
@@ -109,14 +109,14 @@ def _is_symbol(path: str) -> bool:
 
 
 def _is_test(node: str) -> bool:
-    """Whether `path::name` or `path::Class::name` is a test below this folder."""
+    """Whether `path::name` or `path::Class::name` is a test below tests/."""
     path, _, name = node.partition("::")
     return name in _tests_in(ROOT / "tests" / path)
 
 
 @cache
 def _tests_in(path: Path) -> frozenset[str]:
-    """The tests of a file, without importing it: those of e2e need more than a checkout."""
+    """Return the tests of a file without importing it: e2e tests need more than a checkout."""
     if not path.is_file():
         return frozenset()
     return frozenset(_names(ast.parse(path.read_text("utf-8")).body))
@@ -135,40 +135,40 @@ def _is_function(node: ast.stmt) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctio
 
 
 def test_ledger() -> None:
-    """Each requirement stands there once, with symbols and tests that exist."""
+    """Each requirement has one row, with symbols and tests that exist."""
     assert list(faults(list(rows_of(LEDGER.read_text("utf-8"))))) == []
 
 
 def test_in_order() -> None:
-    """The rows stand in the order of their ids, so that one is found by eye."""
+    """The rows are in the order of their ids, so that a reader finds one."""
     assert [row.id for row in rows_of(LEDGER.read_text("utf-8"))] == IDS
 
 
 GOOD: Final = (
-    "| D1 | 3.1 | R | We ask there | `mtasts.record.record_name` "
-    "| `mtasts/test_record.py::test_name`, `network/test_https.py::TestGet::test_url` |"
+    "| D1 | 3.1 | R | The record is queried | `mtasts.record.record_name` "
+    "| `mtasts/test_record.py::test_name`, `network/test_https_get.py::TestGet::test_url` |"
 )
 DONE: Final = GOOD.split(" | `")[0]
 SYMBOL: Final = "`mtasts.record.record_name`"
 TEST: Final = "`mtasts/test_record.py::test_name`"
 
 
-def told_of(line: str) -> list[str]:
-    """The faults of a ledger of one row, but for the rows that it lacks."""
-    return [fault for fault in faults(list(rows_of(line))) if "stands there 0 times" not in fault]
+def faults_of(line: str) -> list[str]:
+    """Return the faults of a ledger of one row, except those about missing rows."""
+    return [fault for fault in faults(list(rows_of(line))) if not fault.endswith(": 0 rows")]
 
 
 def test_a_good_row() -> None:
-    """A row as it should be has no fault, so that those below are what they are told to be."""
-    assert told_of(GOOD) == []
+    """A correct row has no fault, so that each row below has only the fault that it names."""
+    assert faults_of(GOOD) == []
 
 
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        (f"{GOOD}\n{GOOD}", "D1: stands there 2 times"),
+        (f"{GOOD}\n{GOOD}", "D1: 2 rows"),
         (GOOD.replace("D1", "Z9"), "Z9: not a requirement"),
-        (GOOD.replace("| R |", "| Q |"), "D1: nobody is 'Q'"),
+        (GOOD.replace("| R |", "| Q |"), "D1: unknown actor 'Q'"),
         (GOOD.replace("3.1", ""), "D1: an empty cell"),
         (f"{DONE} | - | {TEST} |", "D1: a symbol and a test are needed"),
         (f"{DONE} | {SYMBOL} | - |", "D1: a symbol and a test are needed"),
@@ -178,19 +178,19 @@ def test_a_good_row() -> None:
         (f"{DONE} | {SYMBOL} | {TEST[:-1]}x` |", "D1: no test mtasts/test_record.py::test_namex"),
         (f"{DONE} | {SYMBOL} | `mtasts/test_record.py` |", "D1: no test mtasts/test_record.py"),
         (
-            f"{DONE} | {SYMBOL} | `network/test_https.py::test_url` |",
-            "D1: no test network/test_https.py::test_url",
+            f"{DONE} | {SYMBOL} | `network/test_https_get.py::test_url` |",
+            "D1: no test network/test_https_get.py::test_url",
         ),
-        (GOOD.replace("We ask", f"{MARK}:** we ask"), "D1: carried out or not"),
-        (GOOD.replace("D1", "F16"), "F16: carried out or not"),
+        (GOOD.replace("The record", f"{MARK}:** the record"), "D1: implemented or not"),
+        (GOOD.replace("D1", "F16"), "F16: implemented or not"),
         (f"| F16 | 3.3 | R | {MARK}:** why | {SYMBOL} | - |", "F16: a symbol and a test"),
     ],
 )
-def test_a_bad_row_is_told(line: str, fault: str) -> None:
-    """Whatever is wrong with a row is a fault: the checks above can fail."""
-    assert any(told.startswith(fault) for told in told_of(line))
+def test_a_bad_row_is_a_fault(line: str, fault: str) -> None:
+    """Each mistake in a row is found: the checks above can fail."""
+    assert any(found.startswith(fault) for found in faults_of(line))
 
 
-def test_a_requirement_that_is_missing_is_told() -> None:
-    """A ledger without a row for a requirement is not whole."""
-    assert "Q4: stands there 0 times" in faults(list(rows_of(GOOD)))
+def test_a_missing_requirement_is_a_fault() -> None:
+    """A ledger without a row for a requirement has a fault."""
+    assert "Q4: 0 rows" in faults(list(rows_of(GOOD)))

@@ -1,4 +1,4 @@
-"""What an administrator is told of two states, one after the other."""
+"""The log events that two consecutive states of a domain give."""
 
 import pytest
 
@@ -25,37 +25,37 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from tests.support.surroundings import START, policy
 
 DESCRIPTION = {"id": "a", "mode": "enforce", "mx": policy().mx, "max_age": 604800}
-"""What a line about a policy always has."""
+"""The fields of every event about a policy."""
 A, B = PolicyId("a"), PolicyId("b")
 
 
-def got(before: State | None, outcome: Policy | FetchError, policy_id: PolicyId = A) -> State:
-    """The state after a GET."""
+def after_get(before: State | None, outcome: Policy | FetchError, policy_id: PolicyId = A) -> State:
+    """Return the state after a GET."""
     at = START if before is None else before.checked_at + 60
     return after_fetch(before, Fetch(policy_id, 300), outcome, at, 0.0)
 
 
-def asked(before: State | None, outcome: Discovered | DiscoveryError) -> State:
-    """The state after an attempt that needed no GET."""
+def after_txt(before: State | None, outcome: Discovered | DiscoveryError) -> State:
+    """Return the state after an attempt without a GET."""
     at = START if before is None else before.checked_at + 60
     after = after_discovery(before, outcome, at)
     assert isinstance(after, State)
     return after
 
 
-def told(before: State | None, after: State) -> list[Change]:
-    """The changes between two states."""
+def changed(before: State | None, after: State) -> list[Change]:
+    """Return the changes between two states."""
     return list(changes(before, after, after.checked_at))
 
 
-ENFORCED = got(None, policy())
-NONE = got(None, policy("none"))
+ENFORCED = after_get(None, policy())
+NONE = after_get(None, policy("none"))
 
 
 def test_fetched() -> None:
-    """A first policy is told with id, mode, mx and max_age."""
-    (change,) = told(None, ENFORCED)
-    assert (change.what, change.weight) == ("policy fetched", Severity.NOTE)
+    """The first policy of a domain is a note with id, mode, mx and max_age."""
+    (change,) = changed(None, ENFORCED)
+    assert (change.what, change.severity) == ("policy fetched", Severity.NOTE)
     assert change.fields == DESCRIPTION
 
 
@@ -65,80 +65,90 @@ def test_fetched() -> None:
         (policy(), A, ["policy renewed"]),
         (policy(), B, ["policy changed"]),
         (policy(max_age=60), A, ["policy changed"]),
-        (policy("testing"), B, ["policy changed", "enforce became testing"]),
-        (policy("none"), B, ["policy changed", "enforce became none"]),
-        (policy(mx="mx9.evil.test"), B, ["policy changed", "mx set replaced"]),
+        (policy("testing"), B, ["policy changed", "policy no longer enforced"]),
+        (policy("none"), B, ["policy changed", "policy no longer enforced"]),
+        (policy(mx="mx9.evil.test"), B, ["policy changed", "all mx patterns replaced"]),
     ],
 )
 def test_fetched_again(newer: Policy, policy_id: PolicyId, whats: list[str]) -> None:
-    """What was replaced is told, and what an attacker would replace is told by name."""
-    found = told(ENFORCED, got(ENFORCED, newer, policy_id))
+    """A replaced policy is a note; changes that an attacker would make have their own notes."""
+    found = changed(ENFORCED, after_get(ENFORCED, newer, policy_id))
     assert [change.what for change in found] == whats
-    assert all(change.weight is not Severity.WARNING for change in found)
+    assert all(change.severity is not Severity.WARNING for change in found)
+
+
+def test_a_policy_no_longer_enforced_is_logged_with_both_modes() -> None:
+    """The event names the new mode and the old one."""
+    change = changed(ENFORCED, after_get(ENFORCED, policy("testing"), B))[1]
+    assert change.fields == {"mode": "testing", "old_mode": "enforce"}
 
 
 def test_nothing_changed() -> None:
-    """A confirmation by DNS is no line."""
-    assert told(ENFORCED, asked(ENFORCED, Discovered(A, 300))) == []
+    """A TXT record with the same id gives no event."""
+    assert changed(ENFORCED, after_txt(ENFORCED, Discovered(A, 300))) == []
 
 
 @pytest.mark.parametrize(
     ("error", "what"),
     [
-        (NoRecordError("NXDOMAIN"), "record vanished"),
+        (NoRecordError("NXDOMAIN"), "TXT record missing"),
         (InvalidRecordError("two"), "renewal failed"),
     ],
 )
 def test_a_live_policy_whose_renewal_fails(error: DiscoveryError, what: str) -> None:
-    """A warning with the reason, and the time that is left; none for mode none (C9)."""
-    (change,) = told(ENFORCED, asked(ENFORCED, error))
-    assert (change.what, change.weight) == (what, Severity.WARNING)
+    """It is a warning with the reason and the time left; for mode none it is no warning (C9)."""
+    (change,) = changed(ENFORCED, after_txt(ENFORCED, error))
+    assert (change.what, change.severity) == (what, Severity.WARNING)
     assert change.fields["reason"] == str(error)
     assert change.fields["expires_in"] == 604800 - 60
     assert DESCRIPTION.items() <= change.fields.items()
-    (quiet,) = told(NONE, asked(NONE, error))
-    assert quiet.weight is not Severity.WARNING
+    (quiet,) = changed(NONE, after_txt(NONE, error))
+    assert quiet.severity is not Severity.WARNING
 
 
-def test_growing_intervals() -> None:
-    """The 1st, 2nd, 4th and 8th failure in a row are warnings, those between are details."""
-    state, weights = ENFORCED, []
+def test_repeated_failures_warn_at_growing_intervals() -> None:
+    """The 1st, 2nd, 4th and 8th failure in a row are warnings, the others details."""
+    state, severities = ENFORCED, []
     for _ in range(9):
-        after = got(state, StatusError("HTTP 404"))
-        weights += [change.weight for change in told(state, after)]
+        after = after_get(state, StatusError("HTTP 404"))
+        severities += [change.severity for change in changed(state, after)]
         state = after
-    warned = [n for n, weight in enumerate(weights, 1) if weight is Severity.WARNING]
+    warned = [n for n, severity in enumerate(severities, 1) if severity is Severity.WARNING]
     assert warned == [1, 2, 4, 8]
-    (recovered,) = told(state, got(state, policy()))[1:]
-    assert (recovered.what, recovered.fields["failures"]) == ("recovered", 9)
+    (recovered,) = changed(state, after_get(state, policy()))[1:]
+    assert (recovered.what, recovered.fields["failures"]) == ("renewal recovered", 9)
     assert DESCRIPTION.items() <= recovered.fields.items()
 
 
-def test_a_silent_dns_is_no_change() -> None:
-    """While a policy lives, a recheck that gets no answer is no line about its domain."""
-    assert told(ENFORCED, asked(ENFORCED, DnsFailureError("SERVFAIL"))) == []
+def test_an_unanswered_recheck_is_no_change() -> None:
+    """While a policy has not expired, a recheck that gets no answer gives no event."""
+    assert changed(ENFORCED, after_txt(ENFORCED, DnsFailureError("SERVFAIL"))) == []
 
 
 def test_expired() -> None:
-    """The end of a protection is a warning, with the reason why there is no newer one."""
+    """The expiry of a policy is a warning, with the reason why there is no newer one."""
     dead = after_discovery(ENFORCED, DnsFailureError("SERVFAIL"), START + 7 * DAY)
     assert isinstance(dead, State)
-    (change,) = told(ENFORCED, dead)
-    assert (change.what, change.weight) == ("policy expired", Severity.WARNING)
+    (change,) = changed(ENFORCED, dead)
+    assert (change.what, change.severity) == ("policy expired", Severity.WARNING)
     assert DESCRIPTION.items() <= change.fields.items()
     assert change.fields["reason"] == "SERVFAIL"
 
 
 def test_no_policy() -> None:
-    """That a domain has none is a detail; that it has one which cannot be had is not."""
-    assert told(None, asked(None, NoRecordError("NXDOMAIN")))[0].weight is Severity.DETAIL
-    assert told(None, asked(None, DnsFailureError("SERVFAIL")))[0].weight is Severity.DETAIL
-    assert told(None, asked(None, InvalidRecordError("two")))[0].weight is Severity.NOTE
-    assert told(None, got(None, StatusError("HTTP 404")))[0].weight is Severity.NOTE
+    """A domain without a record is a detail; a record without a usable policy is a note."""
+    afters = [
+        after_txt(None, NoRecordError("NXDOMAIN")),
+        after_txt(None, DnsFailureError("SERVFAIL")),
+        after_txt(None, InvalidRecordError("two")),
+        after_get(None, StatusError("HTTP 404")),
+    ]
+    severities = [changed(None, after)[0].severity for after in afters]
+    assert severities == [Severity.DETAIL, Severity.DETAIL, Severity.NOTE, Severity.NOTE]
 
 
-def test_a_policy_that_cannot_be_had_is_told_by_its_result_type() -> None:
-    """As RFC 8460 names it (L1, §6); what has no record has nothing to report."""
-    lost = told(None, got(None, CertificateError("certificate has expired")))[0]
+def test_an_unavailable_policy_is_logged_with_its_result_type() -> None:
+    """The event has the RFC 8460 result type (L1, §6); without a record there is none."""
+    lost = changed(None, after_get(None, CertificateError("certificate has expired")))[0]
     assert (lost.what, lost.fields["result"]) == ("no policy", "sts-webpki-invalid")
-    assert "result" not in told(None, asked(None, NoRecordError("NXDOMAIN")))[0].fields
+    assert "result" not in changed(None, after_txt(None, NoRecordError("NXDOMAIN")))[0].fields

@@ -1,4 +1,4 @@
-"""What the signed DNS says of MX hosts, as a table; how long it is believed; how it is kept."""
+"""DANE: what the states of the MX hosts mean, how long it is believed, and how it is stored."""
 
 import pytest
 from hypothesis import given
@@ -25,7 +25,7 @@ from postfix_mta_sts.mtasts.dane import (
 from postfix_mta_sts.values import replace
 
 T = 1_790_000_000.0
-"""When it all begins."""
+"""Time of the first look-up."""
 HOUR = 3600
 SHA256, SHA512 = bytes(32), bytes(64)
 SHORT_DER = b"\x30\x03\x02\x01\x00"
@@ -39,13 +39,13 @@ INSECURE, GONE, SKIPPED, FAILED = (
 )
 
 
-def found(*states: HostState, ttl: int = HOUR) -> DaneOutcome:
-    """What is found of a signed MX RRset with such hosts."""
+def signed(*states: HostState, ttl: int = HOUR) -> DaneOutcome:
+    """Return the outcome for a signed MX RRset with hosts in these states."""
     hosts = tuple(Host(f"mx{n}", state, f"TLSA of mx{n}") for n, state in enumerate(states))
     return DaneOutcome(MxState.SECURE, "MX: 2 found, signed", hosts, ttl)
 
 
-SILENT = DaneOutcome(MxState.FAILED, "MX: no answer within 5 s")
+UNANSWERED = DaneOutcome(MxState.FAILED, "MX: no answer within 5 s")
 UNSIGNED = DaneOutcome(MxState.INSECURE, "MX: not signed", ttl=HOUR)
 
 
@@ -84,17 +84,17 @@ class TestUsable:
         ],
     )
     def test_unusable(self, usage: int, selector: int, matching: int, data: bytes) -> None:
-        """PKIX usages, unknown numbers, digests of another length, what is no DER."""
+        """PKIX usages, unknown numbers, digests of a wrong length, invalid DER."""
         assert not is_usable(usage, selector, matching, data)
 
     @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), st.binary(max_size=300))
     def test_any(self, usage: int, selector: int, matching: int, data: bytes) -> None:
-        """Of any record it can be said, and an empty one never is."""
+        """Any record can be checked, and an empty one is never usable."""
         assert not (is_usable(usage, selector, matching, data) and not data)
 
 
 class TestKind:
-    """What the hosts' states mean for the domain."""
+    """What the states of the MX hosts mean for the domain."""
 
     @pytest.mark.parametrize(
         ("states", "kind", "reason"),
@@ -115,34 +115,34 @@ class TestKind:
         ],
     )
     def test_signed(self, states: list[HostState], kind: DaneKind, reason: str) -> None:
-        """One usable host makes it a DANE domain; without one a failure leaves it open (T5)."""
-        outcome = found(*states)
+        """One usable host is enough for DANE; without one, a failure leaves it open (T5)."""
+        outcome = signed(*states)
         assert (outcome.kind, outcome.reason) == (kind, reason)
 
     def test_not_signed(self) -> None:
-        """An MX RRset that is not signed is no DANE, whatever its hosts have (T2)."""
+        """Without a signed MX RRset there is no DANE, whatever its hosts have (T2)."""
         assert (UNSIGNED.kind, UNSIGNED.reason) == (DaneKind.INSECURE, "MX: not signed")
 
-    def test_silent(self) -> None:
-        """A DNS that does not say is neither signed nor not."""
-        verdict = after_verdict(None, SILENT, T)
+    def test_unanswered(self) -> None:
+        """If the DNS does not answer, the kind is a failure, not insecure."""
+        verdict = after_verdict(None, UNANSWERED, T)
         assert (verdict.kind, verdict.mx_is_secure) == (DaneKind.FAILURE, False)
         assert verdict.reason == "MX: no answer within 5 s"
 
-    def test_signed_and_then_silent(self) -> None:
-        """Where only the step after the MX RRset failed, that is known."""
-        verdict = after_verdict(None, found(FAILED), T)
+    def test_signed_and_then_unanswered(self) -> None:
+        """If only a step after the MX query failed, the MX RRset is known to be signed."""
+        verdict = after_verdict(None, signed(FAILED), T)
         assert (verdict.kind, verdict.mx_is_secure) == (DaneKind.FAILURE, True)
 
     @pytest.mark.parametrize("mx", [MxState.INSECURE, MxState.FAILED])
     def test_hosts_without_proof(self, mx: MxState) -> None:
-        """Hosts that nothing has proven cannot be part of an outcome."""
-        with pytest.raises(ValueError, match="only asked about where"):
-            replace(found(USABLE), mx=mx)
+        """An outcome without a signed MX RRset cannot have hosts."""
+        with pytest.raises(ValueError, match="only if the MX RRset is signed"):
+            replace(signed(USABLE), mx=mx)
 
     @pytest.mark.parametrize("text", ["", "a\nb", "ü", "x" * 2001, "\x1b[31m"])
-    def test_text_of_a_stranger(self, text: str) -> None:
-        """Nothing but one line of printable ASCII is a name or a step."""
+    def test_text_from_the_network(self, text: str) -> None:
+        """A name or a step must be one line of printable ASCII."""
         for kwargs in ({"name": text, "step": "x"}, {"name": "x", "step": text}):
             with pytest.raises(ValueError, match="printable"):
                 Host(state=ABSENT, **kwargs)
@@ -157,35 +157,35 @@ class TestLife:
         ("ttl", "life"),
         [(0, LIFE_LEAST), (59, 60), (60, 60), (HOUR, HOUR), (86400, 86400), (10**9, LIFE_MOST)],
     )
-    def test_the_least_ttl_within_bounds(self, ttl: int, life: float) -> None:
-        """It lives for the TTL, but a minute at least and a day at most (T6)."""
-        verdict = after_verdict(None, found(USABLE, ttl=ttl), T)
+    def test_the_smallest_ttl_within_limits(self, ttl: int, life: float) -> None:
+        """It is believed for the TTL, but at least a minute and at most a day (T6)."""
+        verdict = after_verdict(None, signed(USABLE, ttl=ttl), T)
         assert (verdict.found_at, verdict.until) == (T, T + life)
         assert verdict.recheck_at == T + RECHECK_SHARE * life
 
     def test_fresh_then_due_then_forgotten(self) -> None:
-        """It is served as it is, then while it is looked for again, then no more."""
-        verdict = after_verdict(None, found(USABLE, ttl=100), T)
+        """A verdict is live, then due as well, then expired."""
+        verdict = after_verdict(None, signed(USABLE, ttl=100), T)
         seen = [(is_live(verdict, T + s), is_due(verdict, T + s)) for s in (0, 74, 75, 99, 100)]
         assert seen == [(True, False), (True, False), (True, True), (True, True), (False, True)]
 
     def test_none(self) -> None:
-        """Where there is no verdict, one is due."""
+        """Without a verdict a look-up is due."""
         assert (is_live(None, T), is_due(None, T)) == (False, True)
 
     def test_a_failure_is_retried_soon(self) -> None:
-        """What the DNS did not say is asked again after half a minute."""
-        verdict = after_verdict(None, SILENT, T)
+        """After a failure the DNS is asked again after half a minute."""
+        verdict = after_verdict(None, UNANSWERED, T)
         assert is_live(verdict, T + FAILURE_RETRY - 1)
         assert not is_live(verdict, T + FAILURE_RETRY)
 
     @pytest.mark.parametrize("states", [[USABLE], [USABLE, ABSENT], [UNUSABLE], [ABSENT]])
-    @pytest.mark.parametrize("failure", [SILENT, found(FAILED)])
-    def test_a_failure_takes_nothing_back(
+    @pytest.mark.parametrize("failure", [UNANSWERED, signed(FAILED)])
+    def test_a_verdict_outlives_failures(
         self, states: list[HostState], failure: DaneOutcome
     ) -> None:
-        """A verdict stands through failures for the rest of its life, and no longer (T6)."""
-        before = after_verdict(None, found(*states), T)
+        """A verdict stays through failures until it expires, and no longer (T6)."""
+        before = after_verdict(None, signed(*states), T)
         late = before.until - 10
         kept = after_verdict(before, failure, T + 1)
         assert kept == replace(before, recheck_at=T + 1 + FAILURE_RETRY, failure=failure.reason)
@@ -197,38 +197,38 @@ class TestLife:
         )
         assert after_verdict(still, failure, before.until).kind is DaneKind.FAILURE
 
-    def test_an_insecure_domain_stands_through_failures_too(self) -> None:
-        """That a domain is not signed is not forgotten for a failure."""
+    def test_an_insecure_verdict_outlives_failures(self) -> None:
+        """The verdict of a domain that is not signed stays through failures, too."""
         before = after_verdict(None, UNSIGNED, T)
-        assert after_verdict(before, SILENT, T + 1).kind is DaneKind.INSECURE
+        assert after_verdict(before, UNANSWERED, T + 1).kind is DaneKind.INSECURE
 
     def test_an_answer_ends_a_failure(self) -> None:
-        """The next answer replaces all, the failure that was noted included."""
-        before = after_verdict(None, found(USABLE), T)
-        failed = after_verdict(before, SILENT, T + 1)
-        again = after_verdict(failed, found(ABSENT), T + 40)
-        assert again == after_verdict(None, found(ABSENT), T + 40)
+        """The next answer replaces the verdict and clears the failure."""
+        before = after_verdict(None, signed(USABLE), T)
+        failed = after_verdict(before, UNANSWERED, T + 1)
+        again = after_verdict(failed, signed(ABSENT), T + 40)
+        assert again == after_verdict(None, signed(ABSENT), T + 40)
 
     def test_a_failure_follows_a_failure(self) -> None:
-        """The later one is told: it may know more of the MX RRset, or less."""
-        before = after_verdict(None, SILENT, T)
-        assert after_verdict(before, found(FAILED), T + 1).mx_is_secure
+        """The later failure counts: it may know more of the MX RRset, or less."""
+        before = after_verdict(None, UNANSWERED, T)
+        assert after_verdict(before, signed(FAILED), T + 1).mx_is_secure
 
-    def test_half_an_answer_lives_shortly(self) -> None:
-        """A domain of which one host was not heard is asked about again in a minute."""
-        verdict = after_verdict(None, found(USABLE, FAILED), T)
+    def test_an_incomplete_answer_is_believed_for_a_minute(self) -> None:
+        """If the look-up of one host failed, the domain is looked up again after a minute."""
+        verdict = after_verdict(None, signed(USABLE, FAILED), T)
         assert (verdict.kind, verdict.until) == (DaneKind.SOME, T + LIFE_LEAST)
 
     def test_the_clock_was_set_back(self) -> None:
-        """A verdict from the future is served, looked for at once, and kept a day at most."""
-        verdict = after_verdict(None, found(USABLE, ttl=86400), T)
+        """A verdict from the future is live and due, and is kept for at most a day."""
+        verdict = after_verdict(None, signed(USABLE, ttl=86400), T)
         then = T - 1_000_000
         assert (is_live(verdict, then), is_due(verdict, then)) == (True, True)
-        assert after_verdict(verdict, SILENT, then).until == then + LIFE_MOST
+        assert after_verdict(verdict, UNANSWERED, then).until == then + LIFE_MOST
 
     def test_a_failure_from_the_future(self) -> None:
-        """A failure from the future is not believed."""
-        assert not is_live(after_verdict(None, SILENT, T), T - 1000)
+        """A failure from the future is not live."""
+        assert not is_live(after_verdict(None, UNANSWERED, T), T - 1000)
 
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40)
@@ -253,7 +253,7 @@ TIMES = st.floats(0, 2**33)
 
 @st.composite
 def verdicts(draw: st.DrawFn) -> Verdict:
-    """Verdicts as they come about: one answer, and perhaps one after it."""
+    """Verdicts after one look-up, and perhaps another."""
     now = draw(TIMES)
     verdict = after_verdict(None, draw(OUTCOMES), now)
     if draw(st.booleans()):
@@ -262,11 +262,11 @@ def verdicts(draw: st.DrawFn) -> Verdict:
 
 
 class TestText:
-    """The form in which it is kept on file."""
+    """The text form, for the store."""
 
     @given(verdicts())
     def test_round_trip(self, verdict: Verdict) -> None:
-        """What was written is read as it was."""
+        """A verdict is read as it was written."""
         assert from_text(to_text(verdict)) == verdict
 
     @given(verdicts())
@@ -277,12 +277,12 @@ class TestText:
 
     @given(st.text() | st.from_regex(r'[\[{]["a-z:,0-9\[\]{}]*', fullmatch=True))
     def test_any_text(self, text: str) -> None:
-        """Any other text is no verdict, and no error."""
+        """Any other text gives None, and no error."""
         assert from_text(text) is None
 
     @given(verdicts(), st.data())
     def test_damage(self, verdict: Verdict, data: st.DataObject) -> None:
-        """A text that was changed anywhere is no verdict, or to the letter that of another."""
+        """A changed text gives None, or exactly the verdict of which it is the text."""
         text = to_text(verdict)
         at = data.draw(st.integers(0, len(text) - 1))
         damaged = text[:at] + data.draw(st.text(max_size=2)) + text[at + 1 :]
@@ -311,12 +311,12 @@ class TestText:
             ("MX: 2 found", "MX:\\n2 found"),
         ],
     )
-    def test_almost(self, old: str, new: str) -> None:
-        """What is nearly one is none: the DNS is asked again."""
-        text = to_text(after_verdict(None, found(USABLE), T))
+    def test_nearly_valid_text(self, old: str, new: str) -> None:
+        """A text that is nearly valid gives None, so that the DNS is asked again."""
+        text = to_text(after_verdict(None, signed(USABLE), T))
         assert old in text
         assert from_text(text.replace(old, new)) is None
 
-    def test_too_deep(self) -> None:
-        """A text nested beyond measure is no verdict, and no error."""
+    def test_deeply_nested_text(self) -> None:
+        """A deeply nested text gives None, and no error."""
         assert from_text("[" * 200_000) is None

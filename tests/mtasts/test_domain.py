@@ -1,4 +1,4 @@
-"""A domain name has one form, and only names have it."""
+"""Domain names have one normal form, and only domain names are accepted."""
 
 import pytest
 from hypothesis import given
@@ -27,8 +27,8 @@ LABEL_63 = "a" * 63
         (f"{LABEL_63}.test", f"{LABEL_63}.test"),
     ],
 )
-def test_one_form(text: str, form: str) -> None:
-    """What people and Postfix write becomes A-labels, lower case, no final dot."""
+def test_normal_form(text: str, form: str) -> None:
+    """Names from people and Postfix become A-labels in lower case, without a final dot."""
     assert parse_domain(text) == form
 
 
@@ -58,8 +58,8 @@ def test_one_form(text: str, form: str) -> None:
         "\u00fc" * 300,
     ],
 )
-def test_what_is_no_domain(text: str) -> None:
-    """Anything else is refused, with a reason of one printable line."""
+def test_invalid_domain(text: str) -> None:
+    """Any other text is refused, with a reason of one printable line."""
     with pytest.raises(InvalidDomainError) as caught:
         parse_domain(text)
     reason = str(caught.value)
@@ -78,7 +78,7 @@ def test_a_host_of_a_policy_is_ascii(text: str) -> None:
 
 @given(st.text(max_size=300))
 def test_any_text(text: str) -> None:
-    """Whatever is parsed has the one form, and keeps it when parsed again."""
+    """Every parsed domain is in normal form, and stays the same when parsed again."""
     try:
         domain = parse_domain(text)
     except InvalidDomainError:

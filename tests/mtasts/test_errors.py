@@ -1,4 +1,4 @@
-"""What a failure is called in reports, and how text from the network is shown."""
+"""The names of errors in reports, and how text from the network is shown."""
 
 import re
 
@@ -31,19 +31,19 @@ RESULTS: dict[type[DiscoveryError | FetchError], str] = {
 
 @pytest.mark.parametrize("error", [*DiscoveryError.__subclasses__(), *FetchError.__subclasses__()])
 def test_result_types(error: type[DiscoveryError | FetchError]) -> None:
-    """Each failure has the RFC 8460 §4.3 type of what it means (L3, L4, L5)."""
+    """Each error has the result type of RFC 8460 §4.3 that fits it (L3, L4, L5)."""
     assert error.result == RESULTS[error]
 
 
 def test_codes() -> None:
-    """Each failure has a name of its own, which programs can rely on."""
+    """Each error has a code of its own, on which programs can rely."""
     leaves = [*RESULTS, errors.InvalidDomainError]
     assert len({leaf.code for leaf in leaves}) == len(leaves)
     assert all(re.fullmatch(r"[a-z-]+", leaf.code) for leaf in leaves)
 
 
 def test_the_line_of_a_policy() -> None:
-    """Line 0 is the whole file, and is not named."""
+    """Line 0 means the whole file, and is not in the text."""
     assert str(errors.InvalidPolicyError(3, "no colon")) == "line 3: no colon"
     assert str(errors.InvalidPolicyError(0, "no mode field")) == "no mode field"
 
@@ -56,6 +56,6 @@ def test_printable(data: bytes | str, limit: int) -> None:
     assert len(shown) <= 4 * limit
 
 
-def test_all_are_of_one_tree() -> None:
-    """Whoever catches the root catches every failure."""
+def test_one_tree() -> None:
+    """Every error is a subclass of `MtaStsError`."""
     assert all(issubclass(leaf, MtaStsError) for leaf in RESULTS)

@@ -1,4 +1,4 @@
-"""A policy file is a `Policy`, or an error that names the line (RFC 8461 §3.2, §4.1)."""
+"""Parsing a policy file gives a `Policy` or an error with the line (RFC 8461 §3.2, §4.1)."""
 
 import re
 
@@ -14,12 +14,12 @@ GOOD = b"version: STSv1\nmode: enforce\nmx: mx1.good.test\nmx: *.good.test\nmax_
 
 
 def with_field(line: bytes) -> bytes:
-    """A policy that would be valid, but for what this line, its fifth, may do."""
+    """Return a valid policy plus this line as its fifth."""
     return b"version: STSv1\nmode: enforce\nmx: mx1.good.test\nmax_age: 1\n" + line
 
 
 def test_valid() -> None:
-    """Mode, patterns in order and max_age are read; the text stays as it was served."""
+    """Mode, patterns in order and max_age are read; the text is kept as it was served."""
     policy = parse_policy(GOOD)
     assert policy.mode is Mode.ENFORCE
     assert list(policy.mx) == ["mx1.good.test", "*.good.test"]
@@ -61,8 +61,8 @@ def test_same_policy(body: bytes) -> None:
         (b"", "no version field"),
         (b"version: STSv1\nmx: a.test\nmax_age: 1", "no mode field"),
         (b"version: STSv1\nmode: enforce\nmx: a.test", "no max_age field"),
-        (b"version: STSv1\nmode: enforce\nmax_age: 1", "no mx field, which mode enforce needs"),
-        (b"version: STSv1\nmode: testing\nmax_age: 1", "no mx field, which mode testing needs"),
+        (b"version: STSv1\nmode: enforce\nmax_age: 1", "no mx field; mode enforce requires one"),
+        (b"version: STSv1\nmode: testing\nmax_age: 1", "no mx field; mode testing requires one"),
         (b"version: STSv2\nmode: none\nmax_age: 1", "line 1: version is not STSv1: 'STSv2'"),
         (b"version: stsv1\nmode: none\nmax_age: 1", "line 1: version is not STSv1: 'stsv1'"),
         (GOOD.replace(b"enforce", b"Enforce"), "line 2: mode is not enforce, testing or none"),
@@ -85,7 +85,7 @@ def test_same_policy(body: bytes) -> None:
     ],
 )
 def test_invalid(body: bytes, reason: str) -> None:
-    """An error names the line and what is wrong with it, in printable ASCII."""
+    """An error has the line and the reason, in printable ASCII."""
     with pytest.raises(InvalidPolicyError) as caught:
         parse_policy(body)
     assert re.match(reason, str(caught.value))
@@ -96,7 +96,7 @@ def test_invalid(body: bytes, reason: str) -> None:
     "separator", ["\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 )
 def test_nothing_else_ends_a_line(separator: str) -> None:
-    """What str.splitlines takes for a line end smuggles no field in (P1)."""
+    """Line ends of str.splitlines do not separate fields (P1)."""
     body = GOOD + f"x: a{separator}mx: evil.test\n".encode()
     try:
         policy = parse_policy(body)
@@ -117,7 +117,7 @@ def test_nothing_else_ends_a_line(separator: str) -> None:
     ],
 )
 def test_max_age(digits: str, seconds: int) -> None:
-    """Up to ten digits; above a year and a bit the limit holds (P6, erratum 7282)."""
+    """Up to ten digits; larger values are reduced to the limit (P6, erratum 7282)."""
     assert parse_policy(GOOD.replace(b"604800", digits.encode())).max_age == seconds
 
 
@@ -126,7 +126,7 @@ def test_max_age(digits: str, seconds: int) -> None:
     ["+5", "-5", "5.0", "1e3", "604_800", "0x10", "12345678901", "\u0666", "\u00b2", "5 5", "5s"],
 )
 def test_max_age_is_ascii_digits(value: str) -> None:
-    """What int() takes beyond ASCII digits is refused (P6)."""
+    """Other texts that int() accepts are refused (P6)."""
     with pytest.raises(InvalidPolicyError, match="line 5: max_age is not 1 to 10 digits"):
         parse_policy(GOOD.replace(b"604800", value.encode()))
 
@@ -162,7 +162,7 @@ def test_max_age_is_ascii_digits(value: str) -> None:
     ],
 )
 def test_an_invalid_mx_makes_the_policy_invalid(value: str) -> None:
-    """Also among good ones, and whatever the mode: its line is named (P7, P8, P11, X4)."""
+    """Even among valid ones and in any mode; the error has its line (P7, P8, P11, X4)."""
     for mode in (b"enforce", b"none"):
         body = with_field(f"mx: {value}\n".encode()).replace(b"enforce", mode)
         with pytest.raises(InvalidPolicyError, match="line 5: mx"):
@@ -191,14 +191,14 @@ def test_mode_none_needs_no_mx() -> None:
     ],
 )
 def test_mx_matching(host: str, *, allowed: bool) -> None:
-    """A wildcard covers exactly the left-most label; case does not matter (M1-M3, §4.1)."""
+    """A wildcard stands for exactly the left-most label; case is ignored (M1-M3, §4.1)."""
     policy = parse_policy(GOOD.replace(b"*.good.test", b"*.Wild.test"))
     assert policy.allows(parse_domain(host)) is allowed
 
 
 @given(st.one_of(st.binary(max_size=200), st.binary(max_size=40).map(GOOD.__add__)))
 def test_any_bytes(body: bytes) -> None:
-    """Any body is a policy made of valid names, or an error of one printable line."""
+    """Any body gives a policy with valid names, or an error of one printable line."""
     try:
         policy = parse_policy(body)
     except InvalidPolicyError as error:
@@ -214,7 +214,7 @@ _LABELS = st.sampled_from(
     ["a", "mx-1", "0", "-a", "a-", "A", "_a", "*", "\u00e9", "", "b" * 63, "b" * 64]
 )
 _HOSTS = st.lists(_LABELS, min_size=1, max_size=5).map(".".join)
-_NEARLY_USUAL = st.builds(
+_NEARLY_COMMON = st.builds(
     "version: STSv1{0}mode: {1}{0}{2}max_age: {3}{4}".format,
     st.sampled_from(["\n", "\r\n"]),
     st.sampled_from([*Mode, "Enforce"]),
@@ -225,7 +225,7 @@ _NEARLY_USUAL = st.builds(
 
 
 def outcome(body: bytes) -> object:
-    """What a policy says, or why it says nothing."""
+    """Return the fields of a policy, or the reason of the error."""
     try:
         policy = parse_policy(body)
     except InvalidPolicyError as error:
@@ -233,8 +233,8 @@ def outcome(body: bytes) -> object:
     return policy.mode, policy.mx, policy.max_age
 
 
-@given(_NEARLY_USUAL.map(str.encode))
+@given(_NEARLY_COMMON.map(str.encode))
 @example(GOOD.replace(b"mx1.good", b".".join([b"b" * 63] * 4)))
-def test_the_usual_form_is_taken_like_any_other(body: bytes) -> None:
-    """It is read at a glance, and means what it means when it is read field by field."""
+def test_both_parsers_agree(body: bytes) -> None:
+    """The parser of the common form gives the same result as the general one."""
     assert outcome(body) == outcome(body.replace(b"version: ", b"version:\t"))

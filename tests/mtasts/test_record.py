@@ -1,4 +1,4 @@
-"""An RRset gives one policy id, or says why not (RFC 8461 §3.1)."""
+"""Parsing an RRset gives a policy id or an error (RFC 8461 §3.1)."""
 
 import re
 
@@ -15,7 +15,7 @@ SPF = b"v=spf1 -all"
 
 
 def test_name() -> None:
-    """The record stands at _mta-sts under the Policy Domain (D1)."""
+    """The record is at _mta-sts below the Policy Domain (D1)."""
     assert record_name(parse_domain("good.test")) == "_mta-sts.good.test"
 
 
@@ -26,7 +26,7 @@ def test_name() -> None:
         (b"v=STSv1;id=a", "a"),
         (b"v=STSv1; id=a;", "a"),
         (b"v=STSv1 \t;\t id=a \t;\t ", "a"),
-        (b"v=STSv1 ; id=a", "a"),  # erratum 6285: a sole record needs no discarding
+        (b"v=STSv1 ; id=a", "a"),  # erratum 6285: it is the only record
         (b"v=STSv1; x=1; id=a; y.z-_=!:<>~", "a"),
         (b"v=STSv1; id=a; id=b", "a"),
         (b"v=STSv1; id=a; id=not-an-id", "a"),
@@ -37,7 +37,7 @@ def test_name() -> None:
     ],
 )
 def test_valid(text: bytes, policy_id: str) -> None:
-    """A record by the ABNF gives its id; unknown and repeated fields change nothing (D3-D9)."""
+    """A valid record gives its id; unknown and repeated fields change nothing (D3-D9)."""
     assert parse_records([text]) == policy_id
 
 
@@ -70,7 +70,7 @@ def test_valid(text: bytes, policy_id: str) -> None:
     ],
 )
 def test_malformed(text: bytes) -> None:
-    """A record beside the ABNF is no record, and the reason is one printable line (D2-D6, D11)."""
+    """A record that violates the ABNF is an error with one printable line (D2-D6, D11)."""
     with pytest.raises(InvalidRecordError) as caught:
         parse_records([text])
     assert re.fullmatch(r"[ -~]+", str(caught.value))
@@ -85,30 +85,33 @@ def test_malformed(text: bytes) -> None:
         [b" " + GOOD],
         [b"V=STSv1; id=a"],
         [b"v=stsv1; id=a"],
-        [SPF, b"v=STSv1 ; id=a"],  # of several, only the literal "v=STSv1;" stays (D10, D21)
+        [
+            SPF,
+            b"v=STSv1 ; id=a",
+        ],  # of several, only those with the literal "v=STSv1;" count (D10, D21)
         [SPF, b"id=a; v=STSv1;"],
     ],
 )
 def test_none(texts: list[bytes]) -> None:
-    """What does not begin as ours is none of ours (D10, D11)."""
+    """A text that does not begin with v=STSv1 is not an MTA-STS record (D10, D11)."""
     with pytest.raises(NoRecordError):
         parse_records(texts)
 
 
 def test_others_are_discarded_before_counting() -> None:
-    """One of ours among other people's records counts alone (D10)."""
+    """An MTA-STS record among other records is the only one that counts (D10)."""
     assert parse_records([SPF, GOOD, b"v=STSv2; id=a", b"v=STSv1"]) == "20160831085700Z"
 
 
 @pytest.mark.parametrize("other", [GOOD, b"v=STSv1;", b"v=STSv1; nonsense"])
 def test_several(other: bytes) -> None:
-    """Two that begin as ours are one too many, the broken one included (D11)."""
+    """Two MTA-STS records are an error, even if one is malformed (D11)."""
     with pytest.raises(InvalidRecordError, match="2 TXT records"):
         parse_records([GOOD, other])
 
 
 def test_long_runs_of_blanks_take_linear_time() -> None:
-    """A record of 64 KiB of blanks is refused; a quadratic parser would never come back."""
+    """A record of 64 KiB of blanks is refused; a quadratic parser would take minutes."""
     with pytest.raises(InvalidRecordError):
         parse_records([b"v=STSv1;" + b" " * 65_000 + b"x"])
     assert parse_records([b"v=STSv1" + b"\t" * 65_000 + b";id=a"]) == "a"
@@ -116,7 +119,7 @@ def test_long_runs_of_blanks_take_linear_time() -> None:
 
 @given(st.lists(st.one_of(st.binary(max_size=80), st.builds(GOOD.__add__, st.binary(max_size=20)))))
 def test_any_bytes(texts: list[bytes]) -> None:
-    """Any RRset gives 1 to 32 letters and digits or one of the two errors."""
+    """Any RRset gives 1 to 32 letters and digits, or one of the two errors."""
     try:
         policy_id = parse_records(texts)
     except (InvalidRecordError, NoRecordError) as error:
@@ -132,7 +135,7 @@ _VALUE = st.from_regex(rb"[\x21-\x3a\x3c\x3e-\x7e]{1,40}", fullmatch=True)
 
 @given(st.from_regex(rb"[A-Za-z0-9]{1,32}", fullmatch=True), st.data())
 def test_any_valid_record(policy_id: bytes, data: st.DataObject) -> None:
-    """Whatever the ABNF generates is taken, and its first id counts."""
+    """Every record that the ABNF generates is accepted, and its first id counts."""
     others = data.draw(st.lists(st.tuples(_NAME.filter(b"id".__ne__), _VALUE), max_size=4))
     fields = [b"%b=%b" % other for other in others]
     fields.insert(data.draw(st.integers(0, len(fields))), b"id=" + policy_id)

@@ -1,4 +1,4 @@
-"""What may be a policy by the head of its response."""
+"""Which heads of an HTTP response may be followed by a policy."""
 
 import pytest
 
@@ -27,7 +27,7 @@ PLAIN = ["text/plain"]
     ],
 )
 def test_good(head: Head) -> None:
-    """Status 200, plain text as it stands, and an end that can be told."""
+    """Status 200, plain text, not encoded, and a known end."""
     check_head(head)
 
 
@@ -36,9 +36,9 @@ def test_good(head: Head) -> None:
     [
         (Head(404, PLAIN, length=5), StatusError, "HTTP 404"),
         (Head(201, PLAIN, length=5), StatusError, "HTTP 201"),
-        (Head(301), StatusError, "HTTP 301, a redirect, which is never followed"),
+        (Head(301), StatusError, "HTTP 301: redirects are not followed"),
         (Head(304), StatusError, "HTTP 304"),
-        (Head(200, length=5), MediaTypeError, "no Content-Type"),
+        (Head(200, length=5), MediaTypeError, "no Content-Type header"),
         (Head(200, [""], length=5), MediaTypeError, "Content-Type is not text/plain: ''"),
         (
             Head(200, ["text/plain", "text/html"], length=5),
@@ -53,30 +53,30 @@ def test_good(head: Head) -> None:
         (
             Head(200, PLAIN, content_coding=["identity", "gzip"], length=5),
             MediaTypeError,
-            "content coding 'identity, gzip'",
+            "unsupported Content-Encoding 'identity, gzip'",
         ),
         (
             Head(200, PLAIN, transfer_coding=["gzip, chunked"]),
             MediaTypeError,
-            "transfer coding 'gzip, chunked'",
+            "unsupported Transfer-Encoding 'gzip, chunked'",
         ),
         (
             Head(200, PLAIN, transfer_coding=[""]),
             IncompleteError,
-            "neither Content-Length nor chunked: no telling where it ends",
+            "neither Content-Length nor chunked: a truncated policy would go unnoticed",
         ),
         (Head(200, PLAIN, length=SIZE_MOST + 1), TooLargeError, "more than 65536 bytes"),
     ],
 )
 def test_refused(head: Head, error: type[FetchError], reason: str) -> None:
-    """Each fault has its leaf and its reason."""
+    """Each fault raises its error with its reason."""
     with pytest.raises(error) as caught:
         check_head(head)
     assert str(caught.value) == reason
 
 
 def test_size() -> None:
-    """64 KiB are allowed, and not a byte more."""
+    """64 KiB are allowed, and not one byte more."""
     check_size(SIZE_MOST)
     with pytest.raises(TooLargeError):
         check_size(SIZE_MOST + 1)

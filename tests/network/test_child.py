@@ -1,21 +1,33 @@
-"""The process that goes out, as a thread of this one: what it began ends, whatever comes of it."""
+"""The network process, as a thread of this one: no task outlives its call, whatever happens."""
 
 import asyncio
 import itertools
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.network import ipc
 from postfix_mta_sts.network.child import _Child
-from postfix_mta_sts.network.clients import LazyDaneClient
-from postfix_mta_sts.network.ipc import Channel, Message
-from postfix_mta_sts.network.outside import network
+from postfix_mta_sts.network.clients import LazyDaneClient, network
+from postfix_mta_sts.network.messages import (
+    AnyCall,
+    Cancel,
+    Discover,
+    DnsStatus,
+    Failed,
+    Fetch,
+    FromChild,
+    Hello,
+    LookUpDane,
+    NotValidating,
+    Result,
+    UntrustedServers,
+    decode_from_child,
+)
 from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.dns import Fault
 from tests.support.internet import Internet
@@ -23,83 +35,99 @@ from tests.support.policy_host import Script, ok, reply, silence, then_abort, th
 from tests.support.tls import Authority
 
 ENDS_WITHIN: Final = 10.0
-"""Seconds after which a task is taken to be there for ever."""
+"""Seconds after which a task counts as left over."""
 TIMES: Final = 10
+NO_DOMAIN = Domain("ü" * 70)
+"""No parser makes this, so that no part of the program expects it."""
 
-Call = tuple[str, *tuple[Domain, ...]]
+MakeCall: TypeAlias = Callable[[int], AnyCall]
+"""A number → the call with that number."""
 
 
 class Caller:
-    """This end of the line."""
+    """The daemon's end of the channel."""
 
-    line: Channel
+    channel: ipc.Channel[FromChild]
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._calls: dict[int, asyncio.Future[Result | Failed]] = {}
 
-    def begin(self, what: str, *args: object) -> int:
-        """Have it done, whatever comes of it; the number of the call."""
+    def start(self, make: MakeCall) -> int:
+        """Start a call; gives its number."""
         number = next(self._numbers)
         self._calls[number] = asyncio.get_running_loop().create_future()
-        self.line.send((number, what, *args))
+        self.channel.send(make(number))
         return number
 
     def cancel(self, number: int) -> None:
-        """Nobody waits for it any more."""
-        self.line.send((number, None))
+        """Cancel a call."""
+        self.channel.send(Cancel(number))
 
-    async def call(self, what: str, *args: object) -> Any:  # noqa: ANN401 (what the other end gives)
-        """What comes of it, be it an error."""
-        return await self._calls[self.begin(what, *args)]
+    async def call(self, make: MakeCall) -> Result | Failed:
+        """The answer to a call."""
+        return await self._calls[self.start(make)]
 
-    async def left(self) -> Sequence[Sequence[str]]:
-        """See `left` below."""
-        names: Sequence[Sequence[str]] = await self.call("left")
-        return names
-
-    def hear(self, messages: Sequence[Message]) -> None:
-        """Take what comes."""
-        for number, outcome in messages:
-            if number:
-                self._calls[number].set_result(outcome)
+    def on_messages(self, messages: Sequence[FromChild]) -> None:
+        """Receive answers."""
+        for message in messages:
+            if not isinstance(message, Hello | DnsStatus | UntrustedServers):
+                self._calls[message.number].set_result(message)
 
 
-async def serve(sock: socket.socket, terms: NetworkSettings) -> None:
-    """Be the other end, which can also be asked what is `left` of what it began."""
+class Server:
+    """The network process's end, with an event loop in a thread of its own."""
 
-    async def left() -> Sequence[Sequence[str]]:
-        """The names of its tasks and of those it has noted, once all are over or time is."""
-        own = {main, asyncio.current_task()}
+    def __init__(self, settings: NetworkSettings) -> None:
+        self._settings = settings
+        self._child: _Child
+        self._main: asyncio.Task[object] | None
+        self._loop: asyncio.AbstractEventLoop
+
+    async def run(self, sock: socket.socket) -> None:
+        """Answer calls until the other end closes the socket."""
+        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
+        async with network(self._settings) as (dns, fetcher):
+            self._child = _Child(dns, fetcher, LazyDaneClient(self._settings))
+            await self._child.run(sock)
+
+    async def leftovers(self) -> Sequence[Sequence[str]]:
+        """The names of all tasks and of those of calls, once all have ended or time is up."""
+        return await asyncio.wrap_future(
+            asyncio.run_coroutine_threadsafe(self._leftovers(), self._loop)
+        )
+
+    async def _leftovers(self) -> Sequence[Sequence[str]]:
+        own = {self._main, asyncio.current_task()}
         if others := asyncio.all_tasks() - own:
             await asyncio.wait(others, timeout=ENDS_WITHIN)
-        noted = set(child._tasks.values())
-        return [[task.get_name() for task in tasks - own] for tasks in (asyncio.all_tasks(), noted)]
-
-    main = asyncio.current_task()
-    async with network(terms) as (dns, fetcher):
-        child = _Child(dns, fetcher, LazyDaneClient(terms))
-        child._ways = {**child._ways, "left": left}
-        await child.run(sock)
+        of_calls = set(self._child._tasks.values())
+        return [[t.get_name() for t in tasks - own] for tasks in (asyncio.all_tasks(), of_calls)]
 
 
 @asynccontextmanager
-async def other_end(terms: NetworkSettings) -> AsyncIterator[Caller]:
-    """It has a loop of its own, on which nothing of this test runs."""
+async def serving(settings: NetworkSettings) -> AsyncIterator[tuple[Caller, Server]]:
+    """Both ends; nothing of this test runs on the loop of the second one."""
     here, there = socket.socketpair()
-
-    running = asyncio.create_task(asyncio.to_thread(asyncio.run, serve(there, terms)))
-    caller = Caller()
-    caller.line = await ipc.line(here, caller.hear, lambda: None)
+    server, caller = Server(settings), Caller()
+    running = asyncio.create_task(asyncio.to_thread(asyncio.run, server.run(there)))
+    caller.channel = await ipc.open_channel(
+        here, decode_from_child, caller.on_messages, lambda: None
+    )
     try:
-        yield caller
+        yield caller, server
     finally:
-        caller.line.close()
+        caller.channel.close()
         await running
 
 
-def publish_all_kinds(net: Internet) -> list[Call]:
-    """Domains with which everything goes as it can go; what there is to be asked about them."""
+def with_domain(form: Callable[[int, Domain], AnyCall], domain: Domain) -> MakeCall:
+    """A call about a domain."""
+    return lambda number: form(number, domain)
+
+
+def publish_all_kinds(net: Internet) -> list[MakeCall]:
+    """Publish domains with every kind of outcome; gives all calls about them."""
     answers: dict[str, bytes | Script] = {
         "status": reply(404),
         "invalid": ok(b"<html>"),
@@ -121,21 +149,23 @@ def publish_all_kinds(net: Internet) -> list[Call]:
     net.record("record.test", "v=STSv1;")
     net.vouch("dane.test")
     domains = [*answers, "good", "unreachable", "servfail", "silence", "record", "dane", "absent"]
-    ways = ("discover", "fetch", "look_up_dane")
-    asked = [(way, parse_domain(f"{name}.test")) for way in ways for name in domains]
-    return [*asked, ("not_validating",), ("nonsense",)]
+    calls = [
+        with_domain(form, parse_domain(f"{name}.test"))
+        for form in (Discover, Fetch, LookUpDane)
+        for name in domains
+    ]
+    return [*calls, NotValidating]
 
 
-async def test_nothing_is_left_of_what_ended(net: Internet, tmp_path: Path) -> None:
-    """After hundreds of calls with every kind of outcome there is no task more than before."""
-    calls = publish_all_kinds(net)
+async def test_no_task_outlives_its_call(net: Internet, tmp_path: Path) -> None:
+    """After hundreds of calls with every kind of outcome there are no more tasks than before."""
+    calls = [*publish_all_kinds(net), with_domain(Discover, NO_DOMAIN)]
     changes = {"dns": {"timeout": "1s"}, "https": {"timeout": "2s"}}
-    async with other_end(
-        NetworkSettings.of(net.settings(tmp_path, changes), net.hosts.port)
-    ) as caller:
-        outcomes = await asyncio.gather(*(caller.call(*each) for each in calls * TIMES))
-        assert await caller.left() == [[], []]
-    kinds = Counter(o.code if isinstance(o, MtaStsError) else "success" for o in outcomes)
+    settings = NetworkSettings.of(net.settings(tmp_path, changes), net.hosts.port)
+    async with serving(settings) as (caller, server):
+        answers = await asyncio.gather(*(caller.call(each) for each in calls * TIMES))
+        assert await server.leftovers() == [[], []]
+    kinds = Counter(a.code if isinstance(a, Failed) else "success" for a in answers)
     assert set(kinds) >= {
         *("success", "no-record", "invalid-record", "dns-failure", "host-not-found"),
         *("unreachable", "certificate", "status", "incomplete", "invalid-policy", "timeout"),
@@ -143,20 +173,22 @@ async def test_nothing_is_left_of_what_ended(net: Internet, tmp_path: Path) -> N
     }
 
 
-async def test_nothing_is_left_of_what_was_cancelled(net: Internet, tmp_path: Path) -> None:
-    """A call that nobody waits for any more leaves no task, wherever it had got to."""
+async def test_no_task_outlives_its_cancellation(net: Internet, tmp_path: Path) -> None:
+    """A cancelled call leaves no task, whichever step it had reached."""
     calls = publish_all_kinds(net)
     good = parse_domain("good.test")
-    async with other_end(NetworkSettings.of(net.settings(tmp_path), net.hosts.port)) as caller:
+    settings = NetworkSettings.of(net.settings(tmp_path), net.hosts.port)
+    async with serving(settings) as (caller, server):
         net.hosts.hold()
-        begun = [caller.begin("fetch", good) for _ in range(TIMES)]
+        numbers = [caller.start(with_domain(Fetch, good)) for _ in range(TIMES)]
         await net.hosts.gets.reached("mta-sts.good.test", TIMES)
         net.dns.hold()
-        begun += [caller.begin(*each) for each in calls * TIMES if each[0] != "nonsense"]
+        numbers += [caller.start(each) for each in calls * TIMES]
         await net.dns.queries.reached(("_mta-sts.good.test", "TXT"))
         await net.dns.queries.reached(("mta-sts.good.test", "A"), 2)
         await net.dns.queries.reached(("good.test", "MX"))
-        begun += [caller.begin(*each) for each in calls]  # cancelled before they begin
-        for number in begun:
+        # These are cancelled before they start.
+        numbers += [caller.start(each) for each in [*calls, with_domain(Discover, NO_DOMAIN)]]
+        for number in numbers:
             caller.cancel(number)
-        assert await caller.left() == [[], []]
+        assert await server.leftovers() == [[], []]

@@ -1,4 +1,4 @@
-"""RFC 7672 §2.2 as a table: what the DNS has of a domain → what is found, and what that costs."""
+"""RFC 7672 §2.2 as a table: DNS contents → outcome of the look-up, and its number of queries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from tests.support.dns import MINIMUM_TTL, DnsServer, Fault, Records
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 GOOD = Domain("good.test")
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds for one query: enough for a busy machine."""
 TLSA = "3 1 1 " + "ab" * 32
 PKIX = "1 1 1 " + "ab" * 32
 SHORT = r"\# 34 030101" + "ab" * 31
-"""In the notation for unknown types, for it is no TLSA record that any tool would write."""
+"""In the notation for unknown types: no tool writes such a TLSA record."""
 ONE_MX = {"good.test MX": ["10 mx1.good.test."], "mx1.good.test A": ["192.0.2.1"]}
 TWO_MX = {
     "good.test MX": ["20 mx2.good.test.", "10 mx1.good.test."],
@@ -38,15 +38,15 @@ Zone = Mapping[str, Sequence[str] | Records | Fault]
 
 @pytest.fixture
 async def server() -> AsyncIterator[DnsServer]:
-    """A resolver that validates: good.test is signed, plain.test is not."""
+    """A validating resolver; good.test is signed, plain.test is not."""
     async with DnsServer(signed=["good.test"]) as server:
         yield server
 
 
 @pytest.fixture
 def dane(server: DnsServer) -> DaneClient:
-    """Who asks that resolver."""
-    return DaneClient(DnssecClient([server.address], PATIENCE))
+    """A DANE client of that resolver."""
+    return DaneClient(DnssecClient([server.address], TIMEOUT))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def dane(server: DnsServer) -> DaneClient:
 async def test_signed_domain(
     dane: DaneClient, server: DnsServer, zone: Zone, kind: DaneKind, reason: str
 ) -> None:
-    """What the DNS has of a signed domain gives this verdict, by this step (T2, T3, T5)."""
+    """The DNS contents of a signed domain lead to this outcome, by this step (T2, T3, T5)."""
     server.zone |= zone
     outcome = await dane.look_up_dane(GOOD)
     assert (outcome.kind, outcome.reason) == (kind, reason)
@@ -252,7 +252,7 @@ async def test_signed_domain(
 async def test_domain_that_is_not_signed(
     dane: DaneClient, server: DnsServer, found: Sequence[str] | Fault, said: str
 ) -> None:
-    """It costs one query, for its MX records, whatever its hosts have (T2)."""
+    """It costs one query, for its MX records, whatever its hosts publish (T2)."""
     server.zone |= {**ONE_MX, AT_MX1: [TLSA], "plain.test MX": found}
     outcome = await dane.look_up_dane(Domain("plain.test"))
     assert (outcome.kind, outcome.mx) == (DaneKind.INSECURE, MxState.INSECURE)
@@ -261,14 +261,14 @@ async def test_domain_that_is_not_signed(
 
 
 async def test_a_host_costs_two_queries(dane: DaneClient, server: DnsServer) -> None:
-    """A signed domain costs its MX query, and two for a host: one address, and the TLSA."""
+    """A signed domain costs one MX query, and two queries for each host: address and TLSA."""
     server.zone |= {**TWO_MX, AT_MX1: [TLSA], AT_MX2: [TLSA]}
     await dane.look_up_dane(GOOD)
     assert server.queries.total == 5
 
 
 async def test_hosts_in_order(dane: DaneClient, server: DnsServer) -> None:
-    """Each host has a verdict of its own, the most preferred first, and none twice."""
+    """Each host has one result; the most preferred is the first."""
     server.zone |= {**TWO_MX, AT_MX2: [TLSA]}
     server.zone["good.test MX"] = ["20 MX2.good.test.", "10 mx1.good.test.", "30 mx1.good.test."]
     outcome = await dane.look_up_dane(GOOD)
@@ -279,8 +279,8 @@ async def test_hosts_in_order(dane: DaneClient, server: DnsServer) -> None:
 
 
 @pytest.mark.parametrize("short", ["good.test MX", "mx1.good.test A", AT_MX1])
-async def test_the_least_ttl(dane: DaneClient, server: DnsServer, short: str) -> None:
-    """An outcome is good for as long as the shortest of its answers (T6)."""
+async def test_the_lowest_ttl(dane: DaneClient, server: DnsServer, short: str) -> None:
+    """The TTL of an outcome is the lowest of all answers (T6)."""
     data = {**ONE_MX, AT_MX1: [TLSA]}
     server.zone |= {name: Records(records, ttl=900) for name, records in data.items()}
     server.zone[short] = Records(data[short], ttl=77)
@@ -288,44 +288,44 @@ async def test_the_least_ttl(dane: DaneClient, server: DnsServer, short: str) ->
 
 
 async def test_the_ttl_of_an_absence(dane: DaneClient, server: DnsServer) -> None:
-    """That there is no TLSA record is good for as long as the zone's SOA says (RFC 2308 §5)."""
+    """The TTL of a missing TLSA record is that of the zone's SOA record (RFC 2308 §5)."""
     server.zone |= {name: Records(data, ttl=90_000) for name, data in ONE_MX.items()}
     assert (await dane.look_up_dane(GOOD)).ttl == MINIMUM_TTL
 
 
 async def test_too_many_hosts(dane: DaneClient, server: DnsServer) -> None:
-    """Only so many hosts are asked about, and of the others it is said that they were not."""
+    """A limited number of hosts is looked up; the reason counts the others."""
     names = [f"mx{n:02}.good.test" for n in range(HOSTS_MOST + 5)]
     server.zone["good.test MX"] = [f"{n} {name}." for n, name in enumerate(names)]
     for name in names:
         server.zone |= {f"{name} A": ["192.0.2.1"], f"_25._tcp.{name} TLSA": [TLSA]}
     outcome = await dane.look_up_dane(GOOD)
     assert outcome.kind is DaneKind.SOME
-    assert outcome.reason == f"5 more MX hosts than {HOSTS_MOST} are not asked about"
+    assert outcome.reason == f"5 more MX hosts than {HOSTS_MOST} are not looked up"
     assert server.queries.total == 1 + 2 * HOSTS_MOST
 
 
-async def test_few_hosts_at_once(dane: DaneClient, server: DnsServer) -> None:
-    """No more than four hosts are asked about at a time, each by one query at a time."""
+async def test_few_hosts_in_parallel(dane: DaneClient, server: DnsServer) -> None:
+    """At most four hosts are looked up in parallel, each with one query at a time."""
     names = [f"mx{n}.good.test" for n in range(HOSTS_AT_ONCE + 2)]
     server.zone["good.test MX"] = [f"10 {name}." for name in names]
     server.zone |= {f"{name} A": ["192.0.2.1"] for name in names}
-    asked = asyncio.create_task(dane.look_up_dane(GOOD))
+    look_up = asyncio.create_task(dane.look_up_dane(GOOD))
     await server.queries.reached(("good.test", "MX"))
     server.hold()
     await server.queries.total_reached(1 + HOSTS_AT_ONCE)
     assert server.queries.total == 1 + HOSTS_AT_ONCE
     server.release()
-    assert len((await asked).hosts) == len(names)
+    assert len((await look_up).hosts) == len(names)
 
 
-async def test_given_up(dane: DaneClient, server: DnsServer) -> None:
-    """Who has no more time cancels, and nothing is left running."""
+async def test_cancelled(dane: DaneClient, server: DnsServer) -> None:
+    """A cancelled look-up leaves no task."""
     server.zone |= TWO_MX
     server.hold()
-    asked = asyncio.create_task(dane.look_up_dane(GOOD))
+    look_up = asyncio.create_task(dane.look_up_dane(GOOD))
     await server.queries.total_reached(1)
-    asked.cancel()
+    look_up.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asked
-    assert len(asyncio.all_tasks()) == 2  # this test, and the answer that is held back
+        await look_up
+    assert len(asyncio.all_tasks()) == 2  # this test and the held response

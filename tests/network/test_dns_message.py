@@ -1,4 +1,4 @@
-"""DNS messages: what is asked, what is understood, and whatever else may come as one."""
+"""DNS messages: encoded questions, decoded responses, and malformed ones."""
 
 import struct
 
@@ -32,7 +32,7 @@ ASKED_TLSA = GOOD + struct.pack("!HH", RecordType.TLSA, 1)
 
 
 def answered(question: Question, *rrsets: dns.rrset.RRset) -> dns.message.Message:
-    """A response to a question, as dnspython makes it."""
+    """A response to a question, made by dnspython."""
     response = dns.message.make_response(dns.message.from_wire(question.wire()))
     response.flags = dns.flags.Flag(FLAGS)
     response.answer = list(rrsets)
@@ -40,13 +40,13 @@ def answered(question: Question, *rrsets: dns.rrset.RRset) -> dns.message.Messag
 
 
 def raw(answer: bytes = b"", *, count: int = 1, flags: int = FLAGS, asked: bytes = ASKED) -> bytes:
-    """A response made by hand."""
+    """A response made from raw bytes."""
     return HEADER.pack(4711, flags, 1, count, 0, 0) + asked + answer
 
 
-def record(owner: bytes, kind: int, data: bytes, ttl: int = 300, of: int = 1) -> bytes:
-    """A record made by hand; `of` is its class."""
-    return owner + struct.pack("!HHIH", kind, of, ttl, len(data)) + data
+def record(owner: bytes, kind: int, data: bytes, ttl: int = 300, rdclass: int = 1) -> bytes:
+    """A record made from raw bytes; `rdclass` is its class."""
+    return owner + struct.pack("!HHIH", kind, rdclass, ttl, len(data)) + data
 
 
 LABELS = st.lists(st.binary(min_size=1, max_size=63), max_size=6).filter(
@@ -57,10 +57,10 @@ TTLS = st.integers(0, TTL_MOST)
 
 
 class TestQuestion:
-    """What is sent."""
+    """Encoding a question."""
 
-    def test_as_dnspython_reads_it(self) -> None:
-        """One question, recursion desired, EDNS with DO, and the AD bit."""
+    def test_decoded_by_dnspython(self) -> None:
+        """The query has one question, RD, AD, and EDNS with DO."""
         query = dns.message.from_wire(Question("Good.test", RecordType.TLSA, 4711).wire())
         (question,) = query.question
         assert (query.id, question.name, question.rdtype) == (
@@ -73,17 +73,17 @@ class TestQuestion:
 
     @pytest.mark.parametrize("kind", RecordType)
     def test_kinds(self, kind: RecordType) -> None:
-        """The numbers are those of the registry."""
+        """The numbers of the types are those of the registry."""
         assert int(dns.rdatatype.from_text(kind.name)) == int(kind)
 
     def test_root(self) -> None:
-        """The root is a name."""
+        """The root can be queried."""
         query = dns.message.from_wire(Question(".", RecordType.SOA, 1).wire())
         assert query.question[0].name == dns.name.root
 
     @given(LABELS)
     def test_any_name(self, labels: list[bytes]) -> None:
-        """A name that came in an answer can be asked for, in lower case and printable ASCII."""
+        """A name from a response is lower-case printable ASCII and can be queried."""
         asked = Question("good.test", RecordType.CNAME, 4711)
         target = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
         wire = raw(record(b"\xc0\x0c", 5, target), asked=GOOD + struct.pack("!HH", 5, 1))
@@ -97,28 +97,28 @@ class TestQuestion:
     @pytest.mark.parametrize(
         "name", ["a" * 64 + ".test", ".".join(["a" * 62] * 4) + ".abc", "a..b", ".a"]
     )
-    def test_no_name(self, name: str) -> None:
-        """What no message can hold cannot be asked."""
+    def test_name_too_long(self, name: str) -> None:
+        """Names too long for a message are refused."""
         with pytest.raises(NameTooLongError):
             Question(name, RecordType.A, 1)
 
     def test_longest_name(self) -> None:
-        """255 octets are a name, with their lengths and the root."""
+        """A name may have 255 octets, with the lengths of labels and the root."""
         name = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
         query = dns.message.from_wire(Question(name, RecordType.A, 1).wire())
         assert sum(len(label) + 1 for label in query.question[0].name.labels) == 255
 
 
 class TestResponse:
-    """What is read."""
+    """Decoding a response."""
 
     @given(
         st.lists(st.tuples(st.integers(0, 65535), NAMES), min_size=1, max_size=5, unique=True),
         TTLS,
         st.booleans(),
     )
-    def test_mx(self, records: list[tuple[int, dns.name.Name]], ttl: int, secure: bool) -> None:  # noqa: FBT001 (hypothesis gives it by place)
-        """Any MX RRset is read as dnspython wrote it, its names compressed."""
+    def test_mx(self, records: list[tuple[int, dns.name.Name]], ttl: int, secure: bool) -> None:  # noqa: FBT001 (hypothesis passes it by position)
+        """Any MX RRset that dnspython encodes, with compressed names, is decoded."""
         rrset = dns.rrset.from_text_list(
             "good.test.", ttl, "IN", "MX", [f"{n} {name}" for n, name in records]
         )
@@ -138,20 +138,20 @@ class TestResponse:
 
     @given(st.lists(st.binary(min_size=3, max_size=80), min_size=1, max_size=4, unique=True))
     def test_tlsa(self, each: list[bytes]) -> None:
-        """Any TLSA record is read, also one whose digest has the wrong length, and those beside."""
+        """Any TLSA RRset is decoded, also with digests of the wrong length."""
         records = [record(b"\xc0\x0c", 52, data) for data in each]
         wire = raw(b"".join(records), count=len(each), asked=ASKED_TLSA)
         expected = {Tlsa(data[0], data[1], data[2], data[3:]) for data in each}
         assert set(TLSA.read(wire).records) == expected
 
     def test_short_digest(self) -> None:
-        """A digest of the wrong length is seen behind a CNAME, and no other name's or class's."""
+        """A digest of the wrong length is found behind a CNAME; other names and classes are not."""
         alias = b"\x01b\x04test\0"
         bad, good = b"\3\1\1" + b"a" * 31, b"\3\1\1" + b"a" * 32
         answer = [
             record(b"\xc0\x0c", 5, alias, ttl=60),
             record(b"\1B\4Test\0", 52, bad),
-            record(alias, 52, good, of=3),
+            record(alias, 52, good, rdclass=3),
             record(b"\4evil\0", 52, good),
         ]
         read = TLSA.read(raw(b"".join(answer), count=len(answer), asked=ASKED_TLSA))
@@ -160,7 +160,7 @@ class TestResponse:
 
     @given(st.data())
     def test_tlsa_that_is_cut_off(self, data: st.DataObject) -> None:
-        """Of an answer that is cut off nothing is used, also where a record was refused."""
+        """An answer that is cut off is malformed, also if it has a refused record."""
         short = record(b"\xc0\x0c", 52, b"\3\1\1short")
         whole = raw(
             short + record(b"\xc0\x0c", 52, b"\3\1\0" + b"a" * 60), count=2, asked=ASKED_TLSA
@@ -169,13 +169,13 @@ class TestResponse:
             TLSA.read(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
     @pytest.mark.parametrize("rest", [b"\3", b""], ids=["one octet", "empty"])
-    def test_tlsa_that_is_none(self, rest: bytes) -> None:
-        """A TLSA record has three octets at least, or the message is malformed."""
+    def test_tlsa_too_short(self, rest: bytes) -> None:
+        """A TLSA record with fewer than three octets is malformed."""
         with pytest.raises(MalformedError):
             TLSA.read(raw(record(b"\xc0\x0c", 52, rest), asked=ASKED_TLSA))
 
-    def test_refused_beside_no_tlsa(self) -> None:
-        """A record that is refused where there is no TLSA record is no absence of one."""
+    def test_refused_record_without_tlsa(self) -> None:
+        """A refused record without TLSA records is malformed and not an absence."""
         with pytest.raises(MalformedError):
             TLSA.read(raw(record(b"\xc0\x0c", 1, b"12345"), asked=ASKED_TLSA))
 
@@ -188,7 +188,7 @@ class TestResponse:
         ],
     )
     def test_others(self, kind: RecordType, text: str) -> None:
-        """Addresses and CNAMEs are text."""
+        """Addresses and CNAMEs are decoded as text."""
         asked = Question("good.test", kind, 1)
         rrset = dns.rrset.from_text(
             "good.test.", 300, "IN", kind.name, f"{text}." if kind is RecordType.CNAME else text
@@ -196,7 +196,7 @@ class TestResponse:
         assert asked.read(answered(asked, rrset).to_wire()).records == (text,)
 
     def test_chain(self) -> None:
-        """CNAMEs are followed in whatever order they stand, with the least TTL of all."""
+        """CNAMEs are followed in any order; the TTL is the lowest."""
         chain = [
             dns.rrset.from_text("c.test.", 50, "IN", "MX", "10 mx.test."),
             dns.rrset.from_text("good.test.", 70, "IN", "CNAME", "B.test."),
@@ -206,8 +206,8 @@ class TestResponse:
         read = MX.read(answered(MX, *chain).to_wire())
         assert (read.name, read.records, read.ttl) == ("c.test", (Mx(10, "mx.test"),), 50)
 
-    def test_signatures_are_passed_over(self) -> None:
-        """RRSIG records beside the others do not change what is read."""
+    def test_signatures_are_skipped(self) -> None:
+        """RRSIG records are skipped."""
         rrsig = dns.rrset.from_text(
             "good.test.", 300, "IN", "RRSIG",
             "MX 13 2 300 20300101000000 20200101000000 1 good.test. AAAA",
@@ -217,7 +217,7 @@ class TestResponse:
 
     @pytest.mark.parametrize(("ttl", "minimum", "holds"), [(900, 60, 60), (60, 900, 60)])
     def test_absence(self, ttl: int, minimum: int, holds: int) -> None:
-        """An absence holds as long as its SOA record and what that says (RFC 2308 §5)."""
+        """The TTL of an absence is the lower of the SOA's TTL and its minimum (RFC 2308 §5)."""
         response = answered(MX)
         soa = f"ns.test. root.test. 1 2 3 4 {minimum}"
         response.authority = [dns.rrset.from_text("test.", ttl, "IN", "SOA", soa)]
@@ -225,28 +225,28 @@ class TestResponse:
         assert (read.records, read.ttl, read.authentic) == ((), holds, True)
 
     def test_absence_without_soa(self) -> None:
-        """An absence of which nobody says how long it holds is not kept."""
+        """An absence without a SOA record has TTL 0."""
         assert MX.read(raw(count=0)).ttl == 0
 
-    def test_ttl_beyond_measure(self) -> None:
-        """A TTL with its highest bit set is none (RFC 2181 §8)."""
+    def test_ttl_too_high(self) -> None:
+        """A TTL with its highest bit set counts as 0 (RFC 2181 §8)."""
         wire = raw(record(b"\xc0\x0c", RecordType.MX, b"\0\0\0", ttl=2**31))
         assert MX.read(wire) == DnsResponse(
             0, authentic=True, name="good.test", records=(Mx(0, "."),)
         )
 
     def test_truncated(self) -> None:
-        """Of a truncated answer nothing is read."""
+        """The records of a truncated answer are not decoded."""
         assert MX.read(raw(b"\xff", flags=FLAGS | dns.flags.TC)) == DnsResponse(0, truncated=True)
 
     @pytest.mark.parametrize("rcode", [1, 2, 4, 5])
     def test_errors(self, rcode: int) -> None:
-        """An error is its number, with the question or, from a poor server, without."""
+        """An error response is decoded with or without its question."""
         assert MX.read(raw(b"\0", count=0, flags=FLAGS | rcode)) == DnsResponse(rcode)
         assert MX.read(HEADER.pack(4711, FLAGS | rcode, 0, 0, 0, 0)) == DnsResponse(rcode)
 
     def test_extended_error(self) -> None:
-        """The upper bits of an error stand in the OPT record (RFC 6891 §6.1.3)."""
+        """The upper bits of the rcode are in the OPT record (RFC 6891 §6.1.3)."""
         opt = b"\0" + struct.pack("!HHIH", 41, 1232, 1 << 24, 0)
         wire = HEADER.pack(4711, FLAGS, 1, 0, 0, 1) + ASKED + opt
         assert MX.read(wire) == DnsResponse(16)
@@ -268,7 +268,7 @@ class TestResponse:
         ],
     )
     def test_not_the_answer(self, wire: bytes) -> None:
-        """What is cut off before its end, or answers something else, is passed over."""
+        """Truncated messages and those that answer something else are malformed."""
         with pytest.raises(MalformedError):
             MX.read(wire)
 
@@ -286,27 +286,27 @@ class TestResponse:
         ids=["none", "cut off", "forward", "itself", "label", "name", "CNAME"],
     )
     def test_malformed(self, answer: bytes) -> None:
-        """A record that cannot be read, or a chain without an end, leaves nothing of the rest."""
+        """A record that cannot be decoded, or an endless chain, makes the message malformed."""
         with pytest.raises(MalformedError):
             MX.read(raw(answer))
 
     @pytest.mark.parametrize("kind", [RecordType.A, RecordType.AAAA])
     def test_address_of_another_length(self, kind: RecordType) -> None:
-        """An address has its length, or the message is malformed."""
+        """An address of the wrong length is malformed."""
         asked = Question("good.test", kind, 4711)
         wire = raw(record(b"\xc0\x0c", kind, b"12345"), asked=GOOD + struct.pack("!HH", kind, 1))
         with pytest.raises(MalformedError):
             asked.read(wire)
 
     def test_nxdomain_with_an_answer(self) -> None:
-        """A name that has records and does not exist is a contradiction."""
+        """NXDOMAIN with records is malformed."""
         wire = raw(record(b"\xc0\x0c", 15, b"\0\0\0"), flags=FLAGS | 3)
         with pytest.raises(MalformedError):
             MX.read(wire)
 
     @given(st.binary(max_size=200), st.integers(0, 3), st.sampled_from(RecordType))
     def test_any_bytes(self, rest: bytes, count: int, kind: RecordType) -> None:
-        """Whatever follows a good question is read, or malformed; nothing else happens."""
+        """Any bytes after a good question are decoded or malformed; nothing else is raised."""
         asked = Question("good.test", kind, 4711)
         try:
             read = asked.read(raw(rest, count=count, asked=GOOD + struct.pack("!HH", kind, 1)))
@@ -318,7 +318,7 @@ class TestResponse:
 
     @given(st.binary(max_size=120))
     def test_only_bytes(self, wire: bytes) -> None:
-        """Bytes that nobody asked for are malformed; by chance they may be an error."""
+        """Random bytes are malformed; by chance they can be an error response."""
         try:
             assert MX.read(wire).rcode
         except MalformedError:
@@ -326,7 +326,7 @@ class TestResponse:
 
     @given(st.data())
     def test_damage(self, data: st.DataObject) -> None:
-        """A good answer with any octet changed is read, or malformed."""
+        """A good answer with a changed octet is decoded or malformed."""
         rrset = dns.rrset.from_text("good.test.", 300, "IN", "MX", "10 mx.good.test.", "20 b.test.")
         wire = bytearray(answered(MX, rrset).to_wire())
         wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""What a validating resolver has proven, what it has not, and what it does not say."""
+"""Queries to a validating resolver: secure answers, insecure ones, and failures."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import dns.flags
 import dns.message
 import pytest
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import Mx, RecordType, Tlsa
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient, trusted
@@ -18,13 +18,13 @@ from tests.support.dns import MINIMUM_TTL, DnsServer, Fault, Records
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 QUERY = ("good.test", "MX")
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds: enough for a busy machine."""
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[DnsServer]:
-    """A resolver that validates: the root and good.test are signed."""
+    """A validating resolver; the root and good.test are signed."""
     zone = {
         "good.test MX": ["20 MX2.good.test.", "10 mx1.good.test."],
         ". SOA": ["a. b. 1 2 3 4 5"],
@@ -36,14 +36,14 @@ async def server() -> AsyncIterator[DnsServer]:
 @pytest.fixture
 def ask(server: DnsServer) -> DnssecClient:
     """A client of that resolver."""
-    return DnssecClient([server.address], PATIENCE)
+    return DnssecClient([server.address], TIMEOUT)
 
 
 @contextlib.asynccontextmanager
 async def answering_by_udp(
     port: int, flags: dns.flags.Flag, forged: dns.flags.Flag | None = None
 ) -> AsyncIterator[int]:
-    """A server that answers each query with these flags, twice; after a forged answer, if any."""
+    """A server that answers each query twice with these flags, after a forged answer if any."""
 
     class Server(asyncio.DatagramProtocol):
         transport: asyncio.DatagramTransport
@@ -70,24 +70,24 @@ async def answering_by_udp(
 
 
 class TestAnswers:
-    """What there is, and whether it is proven."""
+    """Records, and whether they are secure."""
 
     async def test_signed(self, ask: DnssecClient, server: DnsServer) -> None:
-        """Records come as they are, names in lower case, with the AD bit and the TTL."""
+        """A signed answer has its records, names in lower case, the AD bit and the TTL."""
         server.zone["good.test MX"] = Records(["20 MX2.good.test.", "10 ."], ttl=77)
         answer = await ask.mx("good.test")
         assert set(answer.records) == {Mx(20, "mx2.good.test"), Mx(10, ".")}
         assert answer == DnssecAnswer(answer.records, True, True, "good.test", 77)  # noqa: FBT003 (a literal answer)
 
     async def test_not_signed(self, ask: DnssecClient, server: DnsServer) -> None:
-        """The same without the AD bit is not proven."""
+        """Without the AD bit an answer is not secure."""
         server.signed.discard("good.test")
         answer = await ask.mx("good.test")
         assert len(answer.records) == 2
         assert not answer.secure
 
     async def test_other_types(self, ask: DnssecClient, server: DnsServer) -> None:
-        """Addresses of both families, CNAMEs and TLSA records are read."""
+        """Addresses of both families, CNAMEs and TLSA records are decoded."""
         server.zone |= {
             "mx.good.test A": ["192.0.2.1"],
             "mx.good.test AAAA": ["2001:db8::1"],
@@ -107,7 +107,7 @@ class TestAnswers:
     async def test_absence(
         self, ask: DnssecClient, server: DnsServer, absent: Fault, *, exists: bool, secure: bool
     ) -> None:
-        """That there is none is proven or not, and kept for as long as the SOA says (T3)."""
+        """An absence is secure or not, and has the TTL of the SOA record (T3)."""
         server.zone["good.test MX"] = absent
         (server.signed if secure else server.unsigned).add("good.test")
         if not secure:
@@ -116,7 +116,7 @@ class TestAnswers:
         assert answer == DnssecAnswer((), secure, exists, "good.test", MINIMUM_TTL)
 
     async def test_signed_chain(self, ask: DnssecClient, server: DnsServer) -> None:
-        """A chain is followed to its end, and good for as long as the shortest of its links."""
+        """A CNAME chain is followed to its end; the TTL is the lowest."""
         server.zone["www.good.test CNAME"] = Records(["far.good.test."], ttl=9)
         server.zone["far.good.test A"] = ["192.0.2.1"]
         answer = await ask.addresses("www.good.test", RecordType.A)
@@ -125,19 +125,19 @@ class TestAnswers:
     async def test_chain_that_leaves_the_signed_zone(
         self, ask: DnssecClient, server: DnsServer
     ) -> None:
-        """One link that is not proven leaves nothing proven."""
+        """One insecure CNAME makes the answer insecure."""
         server.zone["www.good.test CNAME"] = ["far.other.test."]
         server.zone["far.other.test A"] = ["192.0.2.1"]
         assert not (await ask.addresses("www.good.test", RecordType.A)).secure
 
-    async def test_chain_without_an_end(self, ask: DnssecClient, server: DnsServer) -> None:
-        """A CNAME that points to itself is no answer."""
+    async def test_endless_chain(self, ask: DnssecClient, server: DnsServer) -> None:
+        """A CNAME that points to itself is a failure."""
         server.zone["www.good.test CNAME"] = ["www.good.test."]
         with pytest.raises(DnsFailureError, match=r"^A of www\.good\.test: SERVFAIL"):
             await ask.addresses("www.good.test", RecordType.A)
 
     async def test_strange_names(self, ask: DnssecClient, server: DnsServer) -> None:
-        """Whatever octets a name has, it is told as printable ASCII, and can be asked for."""
+        """A name with any octets is given as printable ASCII, and can be queried."""
         server.zone["good.test MX"] = [r"10 a\255\010\.b\ c.good.test."]
         (record,) = (await ask.mx("good.test")).records
         assert record.host.isascii()
@@ -145,27 +145,27 @@ class TestAnswers:
         assert not (await ask.addresses(record.host, RecordType.A)).exists
 
     async def test_name_too_long(self, ask: DnssecClient, server: DnsServer) -> None:
-        """A name that no query can hold is proven not to exist, without one."""
+        """A name too long for a query is a secure absence, without a query."""
         answer = await ask.tlsa("_25._tcp." + ".".join(["a" * 62] * 4))
         assert (answer.records, answer.secure, answer.exists) == ((), True, False)
         assert server.queries.total == 0
 
-    async def test_truncated_answer_comes_by_tcp(
+    async def test_truncated_answer_is_fetched_by_tcp(
         self, ask: DnssecClient, server: DnsServer
     ) -> None:
-        """The TC bit leads to a second query over TCP, whose AD bit counts as well."""
+        """The TC bit causes a second query over TCP, whose AD bit is used."""
         server.zone["good.test MX"] = Records(["10 mx1.good.test."], truncated=True)
         assert (await ask.mx("good.test")).secure
         assert server.tcp_queries[QUERY] == 1
 
     async def test_one_query(self, ask: DnssecClient, server: DnsServer) -> None:
-        """An answer costs one query."""
+        """One answer takes one query."""
         await ask.mx("good.test")
         assert (server.queries[QUERY], server.queries.total) == (1, 1)
 
 
 class TestFailures:
-    """What the resolver does not say."""
+    """Failures of the resolver."""
 
     @pytest.mark.parametrize(
         ("fault", "reason"),
@@ -185,45 +185,45 @@ class TestFailures:
             await ask.mx("good.test")
 
     @pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.GARBAGE], ids=str)
-    async def test_silence(self, server: DnsServer, fault: Fault) -> None:
-        """Silence, and what is no answer to this query, is waited out."""
+    async def test_no_response(self, server: DnsServer, fault: Fault) -> None:
+        """No response, or one to another query, is a failure after the timeout."""
         server.zone["good.test MX"] = fault
         with pytest.raises(DnsFailureError, match=r"^MX of good\.test: no answer within 0\.3 s$"):
             await DnssecClient([server.address], 0.3).mx("good.test")
 
-    async def test_nobody_there(self) -> None:
-        """A port that nobody listens on is told at once."""
+    async def test_no_server(self) -> None:
+        """A port without a server fails at once."""
         async with DnsServer() as gone:
             pass
         with pytest.raises(DnsFailureError, match="no name server can be reached"):
-            await DnssecClient([gone.address], PATIENCE).mx("good.test")
+            await DnssecClient([gone.address], TIMEOUT).mx("good.test")
 
     async def test_the_next_server(self, server: DnsServer) -> None:
-        """Where one says that it has no answer, or nothing, the next is asked."""
+        """If a server fails or does not answer, the next one is queried."""
         for fault in (Fault.SERVFAIL, Fault.SILENCE):
             async with DnsServer(default=fault) as broken:
                 ask = DnssecClient([broken.address, server.address], 5.0)
                 assert (await ask.mx("good.test")).secure
 
-    async def test_a_lost_query_is_asked_again(self, server: DnsServer) -> None:
-        """Of one server, too, a query is tried more than once."""
+    async def test_a_lost_query_is_repeated(self, server: DnsServer) -> None:
+        """A query to a single server is repeated."""
         server.zone["good.test MX"] = Fault.SILENCE
-        asked = asyncio.create_task(DnssecClient([server.address], PATIENCE / 4).mx("good.test"))
+        asked = asyncio.create_task(DnssecClient([server.address], TIMEOUT / 4).mx("good.test"))
         await server.queries.reached(QUERY)
         server.zone["good.test MX"] = ["10 mx1.good.test."]
         assert (await asked).secure
 
-    async def test_forged_answers_do_not_count(self) -> None:
-        """A datagram with another id is passed over; the answer is waited for, and then no more."""
+    async def test_forged_answers_are_ignored(self) -> None:
+        """A datagram with another id is ignored; the first real answer ends the query."""
         async with answering_by_udp(0, dns.flags.RA, forged=dns.flags.AD) as port:
-            assert not (await DnssecClient([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")).secure
+            assert not (await DnssecClient([f"127.0.0.1:{port}"], TIMEOUT).mx("good.test")).secure
 
     @pytest.mark.parametrize(
         ("answer", "reason"),
         [(b"\0\2ab", "a malformed answer"), (b"\0\2a", "can be reached"), (b"", "can be reached")],
     )
     async def test_bad_answers_over_tcp(self, answer: bytes, reason: str) -> None:
-        """What comes by TCP is the server's word: a message that is none, or cut off, is final."""
+        """A malformed or incomplete message over TCP is a failure."""
 
         async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(answer)
@@ -233,51 +233,51 @@ class TestFailures:
         port = tcp.sockets[0].getsockname()[1]
         async with tcp, answering_by_udp(port, dns.flags.TC):
             with pytest.raises(DnsFailureError, match=reason):
-                await DnssecClient([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
+                await DnssecClient([f"127.0.0.1:{port}"], TIMEOUT).mx("good.test")
 
     async def test_no_tcp(self) -> None:
-        """A server that refers to TCP and has none is no answer."""
+        """A server that truncates and does not accept TCP is a failure."""
         async with answering_by_udp(0, dns.flags.TC) as port:
             with pytest.raises(DnsFailureError, match="no name server can be reached"):
-                await DnssecClient([f"127.0.0.1:{port}"], PATIENCE).mx("good.test")
+                await DnssecClient([f"127.0.0.1:{port}"], TIMEOUT).mx("good.test")
 
 
 class TestValidates:
-    """Whether the resolver validates."""
+    """Whether the name servers validate."""
 
     async def test_signed_root(self, ask: DnssecClient) -> None:
-        """The AD bit on the root's SOA record shows it (T1)."""
+        """A server with the AD bit on the root's SOA record validates (T1)."""
         assert await ask.validates()
 
-    async def test_no_proof(self, ask: DnssecClient, server: DnsServer) -> None:
-        """Without it, or without a record, it does not."""
+    async def test_unsigned_root(self, ask: DnssecClient, server: DnsServer) -> None:
+        """A server without the AD bit or without the record does not validate."""
         server.zone[". SOA"] = Fault.NODATA
         assert not await ask.validates()
         server.zone[". SOA"] = ["a. b. 1 2 3 4 5"]
         server.signed.clear()
         assert not await ask.validates()
 
-    async def test_all_must(self, server: DnsServer) -> None:
-        """One server among them that does not is enough to say no, and is named."""
+    async def test_all_servers_must_validate(self, server: DnsServer) -> None:
+        """One server that does not validate is enough for a no; it is named."""
         async with DnsServer({". SOA": ["a. b. 1 2 3 4 5"]}) as other:
-            ask = DnssecClient([server.address, other.address], PATIENCE)
+            ask = DnssecClient([server.address, other.address], TIMEOUT)
             assert not await ask.validates()
             assert await ask.not_validating() == [ask.nameservers[1]]
 
-    async def test_one_that_is_down(self, server: DnsServer) -> None:
-        """One that does not answer proves nothing, and says nothing against the others."""
+    async def test_one_server_is_down(self, server: DnsServer) -> None:
+        """A server that does not answer is ignored."""
         async with DnsServer(default=Fault.REFUSED) as other:
-            assert await DnssecClient([other.address, server.address], PATIENCE).validates()
+            assert await DnssecClient([other.address, server.address], TIMEOUT).validates()
 
-    async def test_none_answers(self) -> None:
-        """Where none answers, it is not known."""
+    async def test_no_server_answers(self) -> None:
+        """If no server answers, `DnsFailureError` is raised."""
         async with DnsServer(default=Fault.REFUSED) as other:
             with pytest.raises(DnsFailureError, match="REFUSED"):
-                await DnssecClient([other.address], PATIENCE).validates()
+                await DnssecClient([other.address], TIMEOUT).validates()
 
 
 class TestNameservers:
-    """Who is asked, and whose AD bit counts."""
+    """The configured servers, those of the system, and whether their AD bit is trusted."""
 
     @pytest.mark.parametrize(
         ("written", "address"),
@@ -288,12 +288,12 @@ class TestNameservers:
             ("[2001:db8::1]:5353", TcpAddress("2001:db8::1", 5353)),
         ],
     )
-    async def test_as_configured(self, written: str, address: TcpAddress) -> None:
-        """Each form of the configuration is understood."""
+    async def test_configured_servers(self, written: str, address: TcpAddress) -> None:
+        """Each notation of the configuration is accepted."""
         assert DnssecClient([written]).nameservers == (address,)
 
-    async def test_of_the_system(self, tmp_path: Path) -> None:
-        """Without any it is the system's; without those, the one on this machine."""
+    async def test_servers_of_the_system(self, tmp_path: Path) -> None:
+        """Without configured servers those of resolv.conf are used, or else 127.0.0.1."""
         resolv_conf = tmp_path / "resolv.conf"
         assert DnssecClient(resolv_conf=resolv_conf).nameservers == (TcpAddress("127.0.0.1", 53),)
         resolv_conf.write_text("# none\n")
@@ -302,18 +302,20 @@ class TestNameservers:
         expected = (TcpAddress("192.0.2.1", 53), TcpAddress("::1", 53))
         assert DnssecClient(resolv_conf=resolv_conf).nameservers == expected
 
-    async def test_of_the_system_read_again(self, server: DnsServer, tmp_path: Path) -> None:
-        """Name servers of the system that have changed are seen with the next check."""
+    async def test_servers_of_the_system_are_read_again(
+        self, server: DnsServer, tmp_path: Path
+    ) -> None:
+        """Changed servers in resolv.conf are used from the next check on."""
         resolv_conf = tmp_path / "resolv.conf"
         resolv_conf.write_text("nameserver 192.0.2.1\nnameserver me\nnameserver\n")
-        ask = DnssecClient((), PATIENCE, resolv_conf=resolv_conf, port=server.port)
+        ask = DnssecClient((), TIMEOUT, resolv_conf=resolv_conf, port=server.port)
         assert ask.nameservers == (TcpAddress("192.0.2.1", server.port),)
         resolv_conf.write_text("nameserver 127.0.0.1\n")
         assert await ask.validates()
         assert ask.nameservers == (TcpAddress("127.0.0.1", server.port),)
 
     @pytest.mark.parametrize(
-        ("hosts", "word", "expected"),
+        ("hosts", "trust_ad", "expected"),
         [
             (["127.0.0.1"], False, True),
             (["127.0.0.53", "::1"], False, True),
@@ -324,6 +326,6 @@ class TestNameservers:
             ([], True, False),
         ],
     )
-    async def test_trusted(self, hosts: list[str], *, word: bool, expected: bool) -> None:
-        """All of them are on loopback, or the administrator answers for the way to them (T1)."""
-        assert trusted([TcpAddress(host, 53) for host in hosts], trust_ad=word) == expected
+    async def test_trusted(self, hosts: list[str], *, trust_ad: bool, expected: bool) -> None:
+        """All servers are on loopback, or the administrator vouches for the path (T1)."""
+        assert trusted([TcpAddress(host, 53) for host in hosts], trust_ad=trust_ad) == expected

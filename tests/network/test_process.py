@@ -1,16 +1,21 @@
-"""A process that asks the network: what is asked there, and what happens when either end dies."""
+"""The daemon's side of the network process: calls, errors, and the death of either side."""
 
 import asyncio
 import os
 import signal
+import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts import __version__
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import HostNotFoundError, NoRecordError, OwnFaultError
+from postfix_mta_sts.network import process as module
+from postfix_mta_sts.network.messages import Discover, Fetch, NotValidating
 from postfix_mta_sts.network.process import NICENESS, NetworkProcess
 from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.internet import Internet
@@ -19,112 +24,176 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 GOOD = parse_domain("good.test")
 OTHER = parse_domain("other.test")
+NO_DOMAIN = Domain("ü" * 70)
+"""No parser makes this, so that no part of the program expects it."""
 
 
 @asynccontextmanager
-async def asked(net: Internet, folder: Path) -> AsyncIterator[NetworkProcess]:
-    """A process that asks there."""
+async def started(net: Internet, folder: Path) -> AsyncIterator[NetworkProcess]:
+    """A network process that uses this Internet."""
     process = NetworkProcess(NetworkSettings.of(net.settings(folder), net.hosts.port))
-    await process.begin()
+    await process.start()
     try:
         yield process
     finally:
-        await process.end()
+        await process.stop()
 
 
-def is_there(pid: int) -> bool:
-    """Whether there is such a process, be it a zombie."""
+def exists(pid: int) -> bool:
+    """Whether there is such a process; a zombie counts."""
     return Path(f"/proc/{pid}").exists()
 
 
-async def test_asks_from_another_process(net: Internet, tmp_path: Path) -> None:
-    """It is a process of its own, nicer than this one, gone at the end, and no zombie."""
-    async with asked(net, tmp_path) as process:
-        assert (await process.call("discover", GOOD)).policy_id == "id1"
+async def test_calls_run_in_another_process(net: Internet, tmp_path: Path) -> None:
+    """The process has a higher nice value than this one; after `stop` not even a zombie is left."""
+    async with started(net, tmp_path) as process:
+        assert (await process.call(Discover, GOOD)).policy_id == "id1"
         pid = process._child.pid
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(
             19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
         )
-    assert not is_there(pid)
+    assert not exists(pid)
 
 
-async def test_errors_come_back(net: Internet, tmp_path: Path) -> None:
-    """What fails there fails here, for the same reason."""
-    async with asked(net, tmp_path) as process:
+async def test_errors_are_raised_here(net: Internet, tmp_path: Path) -> None:
+    """An error of the network process is raised by the call, with its reason."""
+    async with started(net, tmp_path) as process:
         with pytest.raises(NoRecordError, match="NXDOMAIN"):
-            await process.call("discover", OTHER)
+            await process.call(Discover, OTHER)
         with pytest.raises(HostNotFoundError, match="NXDOMAIN"):
-            await process.call("fetch", OTHER)
+            await process.call(Fetch, OTHER)
 
 
-async def test_a_fault_there_is_our_own(
+async def test_an_internal_error_is_logged(
     net: Internet, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What is no error of the network has its traceback in the log, and stops nothing else."""
-    async with asked(net, tmp_path) as process:
+    """An unexpected exception is logged with its traceback; other calls are not affected."""
+    async with started(net, tmp_path) as process:
         with pytest.raises(OwnFaultError, match="see the log"):
-            await process.call("nonsense", GOOD)
-        assert await process.call("discover", GOOD)
-    assert "KeyError: 'nonsense'" in capfd.readouterr().err
+            await process.call(Discover, NO_DOMAIN)
+        assert await process.call(Discover, GOOD)
+    logged = capfd.readouterr().err
+    assert "internal error in network process" in logged
+    assert "IDNAError: Label too long" in logged
 
 
-async def test_cancelled_here_is_cancelled_there(net: Internet, tmp_path: Path) -> None:
-    """A GET that nobody waits for any more is broken off."""
+async def test_cancelling_a_call_cancels_it_in_the_process(net: Internet, tmp_path: Path) -> None:
+    """A GET whose caller was cancelled is aborted."""
     net.hosts.hold()
-    async with asked(net, tmp_path) as process:
-        call = asyncio.create_task(process.call("fetch", GOOD))
+    async with started(net, tmp_path) as process:
+        call = asyncio.create_task(process.call(Fetch, GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert await process.call("discover", GOOD)
+        assert await process.call(Discover, GOOD)
         assert not process._calls
 
 
-async def test_no_signal_ends_it(net: Internet, tmp_path: Path) -> None:
-    """What systemd tells all processes of a service is not for this one."""
-    async with asked(net, tmp_path) as process:
-        assert await process.call("discover", GOOD)
+async def test_signals_do_not_end_it(net: Internet, tmp_path: Path) -> None:
+    """The process ignores the signals that systemd sends to all processes of a service."""
+    async with started(net, tmp_path) as process:
+        assert await process.call(Discover, GOOD)
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(process._child.pid, signum)
-        assert await process.call("fetch", GOOD)
+        assert await process.call(Fetch, GOOD)
 
 
 async def test_killed(net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What was under way fails as our own fault; who asks next waits for another process."""
+    """Running calls fail with `OwnFaultError`; the next call waits for a new process."""
     net.hosts.hold()
-    async with asked(net, tmp_path) as process:
-        call = asyncio.create_task(process.call("fetch", GOOD))
+    async with started(net, tmp_path) as process:
+        call = asyncio.create_task(process.call(Fetch, GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
         pid = process._child.pid
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(OwnFaultError, match="has ended"):
+        with pytest.raises(OwnFaultError, match="the network process ended"):
             await call
-        assert (await process.call("discover", GOOD)).policy_id == "id1"
+        assert (await process.call(Discover, GOOD)).policy_id == "id1"
         assert process._child.pid != pid
-        assert not is_there(pid)
-    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert said == [f"the process that asks the network has ended status=-9 pid={pid}"]
+        assert not exists(pid)
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert errors == [f"network process ended status=-9 pid={pid}"]
 
 
-async def test_ended_before_it_is_replaced(net: Internet, tmp_path: Path) -> None:
-    """The end does not wait for another process, nor is one begun after it."""
-    async with asked(net, tmp_path) as process:
-        assert await process.call("discover", GOOD)
+async def test_stopped_before_the_restart(net: Internet, tmp_path: Path) -> None:
+    """`stop` does not wait for a restart, and none follows it."""
+    async with started(net, tmp_path) as process:
+        assert await process.call(Discover, GOOD)
         pid = process._child.pid
         os.kill(pid, signal.SIGKILL)
-        call = asyncio.create_task(process.call("not_validating"))
+        call = asyncio.create_task(process.call(NotValidating))
         with pytest.raises(OwnFaultError):
             await call
     assert process._child.pid == pid
-    assert not is_there(pid)
+    assert not exists(pid)
 
 
-async def test_stopped(net: Internet, tmp_path: Path) -> None:
-    """One that does nothing any more is ended all the same, and soon."""
-    async with asked(net, tmp_path) as process:
-        assert await process.call("discover", GOOD)
+async def test_a_process_that_hangs_is_killed(net: Internet, tmp_path: Path) -> None:
+    """`stop` ends also a process that does nothing any more, and soon."""
+    async with started(net, tmp_path) as process:
+        assert await process.call(Discover, GOOD)
         pid = process._child.pid
         os.kill(pid, signal.SIGSTOP)
-    assert not is_there(pid)
+    assert not exists(pid)
     assert process._child.returncode == -signal.SIGKILL
+
+
+async def test_a_process_of_another_version(
+    net: Internet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Both sides log both versions and what to do; calls fail at once, and nothing is restarted."""
+    monkeypatch.setattr(
+        module,
+        "_PROGRAM",
+        "import sys; sys.path[:] = sys.argv[2:]; "
+        "import postfix_mta_sts; postfix_mta_sts.__version__ = '99.1'; "
+        "from postfix_mta_sts.network.child import main; main(int(sys.argv[1]))",
+    )
+    async with started(net, tmp_path) as process:
+        reason = (
+            f"the network process has version 99.1, the daemon {__version__}: restart the daemon"
+        )
+        for _ in range(2):
+            with pytest.raises(OwnFaultError) as caught:
+                await process.call(Discover, GOOD)
+            assert str(caught.value) == reason
+        pid = process._child.pid
+        assert process._restart
+        await process._restart
+        assert process._child.pid == pid
+        assert not exists(pid)
+    assert process._child.returncode == 1
+    versions = f"daemon={__version__} network_process=99.1"
+    what = "network process has another version; restart the daemon"
+    assert caplog.messages == [f"{what} {versions}"]
+    logged = capfd.readouterr().err
+    assert f"network process exits, the daemon has another version {versions}" in logged
+
+
+async def test_a_process_that_cannot_be_started_again(
+    net: Internet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The reason is logged, and the start is tried again after a second."""
+    start_child, failures = module._start_child, iter([OSError("no memory")])
+
+    def start_or_fail(sock: socket.socket) -> subprocess.Popen[bytes]:
+        for error in failures:
+            raise error
+        return start_child(sock)
+
+    async with started(net, tmp_path) as process:
+        assert await process.call(Discover, GOOD)
+        monkeypatch.setattr(module, "_start_child", start_or_fail)
+        os.kill(process._child.pid, signal.SIGKILL)
+        with pytest.raises(OwnFaultError):
+            await process.call(NotValidating)
+        assert await process.call(Discover, GOOD)
+    assert 'cannot start network process reason="no memory"' in caplog.messages

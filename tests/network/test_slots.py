@@ -1,4 +1,4 @@
-"""Slots: so many at a time, and what takes long stands aside."""
+"""Slots: a limited number is held at a time, each for a limited time."""
 
 import asyncio
 
@@ -6,61 +6,61 @@ import pytest
 
 from postfix_mta_sts.network.slots import Slots
 
-PATIENT = 3600.0
+LONG = 3600.0
 
 
 class Work:
-    """Holds a slot from `begun` until `end` is set."""
+    """Holds a slot from `started` until `end` is set."""
 
     def __init__(self, slots: Slots) -> None:
-        self.begun = asyncio.Event()
+        self.started = asyncio.Event()
         self.end = asyncio.Event()
         self.task = asyncio.create_task(self._run(slots), name="work")
 
     async def _run(self, slots: Slots) -> None:
         with await slots.take():
-            self.begun.set()
+            self.started.set()
             await self.end.wait()
 
 
-async def test_so_many_at_a_time() -> None:
-    """The third of two waits until one is over."""
-    slots = Slots(2, PATIENT)
+async def test_limited_number() -> None:
+    """With two slots the third task waits until one of the first two ends."""
+    slots = Slots(2, LONG)
     first, second, third = (Work(slots) for _ in range(3))
-    await first.begun.wait()
-    await second.begun.wait()
-    assert not third.begun.is_set()
+    await first.started.wait()
+    await second.started.wait()
+    assert not third.started.is_set()
     first.end.set()
-    await third.begun.wait()
+    await third.started.wait()
     second.end.set()
     third.end.set()
     await asyncio.gather(second.task, third.task)
 
 
-async def test_what_takes_long_stands_aside() -> None:
-    """Without patience the next begins although the first goes on."""
+async def test_limited_time() -> None:
+    """When the hold time is over, the next task starts while the first continues."""
     slots = Slots(1, 0.0)
     first, second = Work(slots), Work(slots)
-    await second.begun.wait()
+    await second.started.wait()
     assert not first.task.done()
     first.end.set()
     second.end.set()
     await asyncio.gather(first.task, second.task)
 
 
-async def test_a_slot_is_given_back_once() -> None:
-    """Who stood aside gives nothing back in the end: there is still one slot and no more."""
+async def test_a_slot_is_freed_once() -> None:
+    """A task that has lost its slot frees nothing at its end: there is still one slot."""
     slots = Slots(1, 0.0)
     first, second = Work(slots), Work(slots)
-    await second.begun.wait()
+    await second.started.wait()
     first.end.set()
     second.end.set()
     await asyncio.gather(first.task, second.task)
-    slots._patience = PATIENT
+    slots._hold_time = LONG
     third, fourth = Work(slots), Work(slots)
-    await third.begun.wait()
+    await third.started.wait()
     await asyncio.sleep(0)
-    assert not fourth.begun.is_set()
+    assert not fourth.started.is_set()
     third.end.set()
     fourth.end.set()
     await fourth.task
@@ -68,10 +68,10 @@ async def test_a_slot_is_given_back_once() -> None:
 
 @pytest.mark.parametrize("waiting", [True, False], ids=["waiting", "working"])
 async def test_cancelled(waiting: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """Who is cancelled, waiting or working, leaves the slot to the next."""
-    slots = Slots(1, PATIENT)
+    """A task cancelled while waiting or working leaves the slot to the next."""
+    slots = Slots(1, LONG)
     first, second, third = (Work(slots) for _ in range(3))
-    await first.begun.wait()
+    await first.started.wait()
     (second if waiting else first).task.cancel()
     (first if waiting else second).end.set()
     third.end.set()

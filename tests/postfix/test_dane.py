@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import DaneSettings, DnsSettings, Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome, MxState
 from postfix_mta_sts.mtasts.domain import Domain

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.config.settings import ListenerSettings, TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.daemon.assembly import Daemon
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import connected

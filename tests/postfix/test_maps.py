@@ -1,6 +1,6 @@
 """The reply caches of the listeners: which listeners share one, and what new settings change."""
 
-from postfix_mta_sts.config.field_types import TcpAddress
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import DnsSettings, ListenerSettings, MapSettings, Settings
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.postfix.maps import Maps

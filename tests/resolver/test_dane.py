@@ -250,8 +250,8 @@ async def test_verdicts_are_counted_and_logged(
     assert counters.attempts[Stage.DANE, DnsFailureError.code] == 1
     lines = [str(record.msg) for record in caplog.records if " DANE " in str(record.msg)]
     assert lines == [
-        "good.test: DANE verdict=all reason=TLSA",
-        'good.test: DANE verdict=failure reason="MX: no answer" was=all',
+        "good.test: DANE verdict kind=all reason=TLSA",
+        'good.test: DANE verdict kind=failure reason="MX: no answer" old_kind=all',
     ]
 
 

@@ -159,7 +159,9 @@ async def test_failed_renewals_are_logged_at_growing_intervals(
     caplog.set_level(logging.INFO)
     around.publish()
     await fake.refresher.renew_due()
-    (recovered,) = [m for m in caplog.messages if m.startswith("good.test: recovered id=a ")]
+    (recovered,) = [
+        m for m in caplog.messages if m.startswith("good.test: renewal recovered id=a ")
+    ]
     assert " failures=10 " in recovered
 
 

@@ -1,12 +1,12 @@
-"""The wall before a real file, and real faults of the file: no answer stops, no policy is lost."""
+"""FailsafeStore with a real file and real faults: answers go on, and no policy is lost."""
 
 import asyncio
 import json
 import logging
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,8 @@ from postfix_mta_sts.store import Store
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
+from tests.support.faulty_store import repaired
+from tests.support.sqlite_file import execute, locked, overwrite
 from tests.support.states import a_policy, a_state
 
 DOMAINS = [Domain(f"d{n}.test") for n in range(100)]
@@ -28,13 +30,13 @@ TIMING = Timing(retry=0.02, replace=0.02)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the store is."""
+    """Where the file is."""
     return tmp_path / "policies.db"
 
 
 @pytest.fixture
 def known() -> dict[Domain, State]:
-    """What the resolver has in memory."""
+    """The states that the resolver holds in memory."""
     return {}
 
 
@@ -42,63 +44,39 @@ def known() -> dict[Domain, State]:
 async def store(
     path: Path, known: dict[Domain, State], caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[FailsafeStore]:
-    """A store that is not opened yet."""
+    """A store that has not been opened yet."""
     caplog.set_level(logging.INFO)
 
     async def backend() -> Store:
-        return await SqliteStore.open(path, busy=0.02)
+        return await SqliteStore.open(path, lock_timeout=0.02)
 
     new = FailsafeStore(backend, in_memory=known.items, timing=TIMING)
     yield new
     await new.close()
 
 
-@contextmanager
-def locked(path: Path, how: str) -> Iterator[None]:
-    """While another program is writing to the file."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute(f"BEGIN {how}")
-        yield
-        db.execute("ROLLBACK")
+def stored_domains(path: Path) -> set[str]:
+    """Return the domains that another program finds in the file."""
+    return {str(row[0]) for row in execute(path, "SELECT domain FROM policies")}
 
 
-def on_file(path: Path) -> set[str]:
-    """The domains that another program finds in the file."""
-    with closing(sqlite3.connect(path)) as db:
-        return {row[0] for row in db.execute("SELECT domain FROM policies")}
-
-
-def said(caplog: pytest.LogCaptureFixture, what: str) -> list[str]:
-    """The lines of the log that say `what`."""
+def logged(caplog: pytest.LogCaptureFixture, what: str) -> list[str]:
+    """Return the log lines that contain `what`."""
     return [record.getMessage() for record in caplog.records if what in record.getMessage()]
 
 
-async def repaired(store: FailsafeStore) -> None:
-    """Return when there is nothing left to open or to write."""
-    assert store._repair
-    await store._repair
-
-
 async def filled(path: Path) -> None:
-    """A file with all of `KNOWN`, nothing of it in any connection's memory or log."""
+    """Create a file with all of `KNOWN`, none of it in a cache or a log of SQLite."""
     store = await SqliteStore.open(path)
     await asyncio.gather(*(store.save(domain, state, 0.0) for domain, state in KNOWN.items()))
     await store.close()
-
-
-def overwrite(path: Path, start: int) -> None:
-    """Garbage over the very file that is open."""
-    with path.open("r+b") as file:
-        size = file.seek(0, 2)
-        file.seek(start)
-        file.write(b"\xa5" * (size - start))
 
 
 @pytest.mark.parametrize("how", ["IMMEDIATE", "EXCLUSIVE"])
 async def test_locked(
     store: FailsafeStore, path: Path, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    """While the file is locked all is answered; afterwards all is on file; two lines say so."""
+    """A lock stops no answer; when it is released all is written; two lines are logged."""
     await filled(path)
     await store.open()
     with locked(path, how):
@@ -108,14 +86,14 @@ async def test_locked(
         assert await store.load(DOMAINS[0]) == KNOWN[DOMAINS[0]]
         assert store.unwritten == 1
     await repaired(store)
-    assert on_file(path) == {NEW, *DOMAINS}
-    assert len(said(caplog, "store failing")) == 1
-    assert "database is locked" in said(caplog, "store failing")[0]
-    assert len(said(caplog, "store works again")) == 1
+    assert stored_domains(path) == {NEW, *DOMAINS}
+    assert len(logged(caplog, "store failing")) == 1
+    assert "database is locked" in logged(caplog, "store failing")[0]
+    assert len(logged(caplog, "store recovered")) == 1
 
 
 async def test_locked_at_start(store: FailsafeStore, path: Path) -> None:
-    """A new file that is locked while it is to be set up is used as soon as it is free."""
+    """A new file that is locked at the start is set up as soon as the lock is released."""
     path.touch()
     with locked(path, "EXCLUSIVE"):
         await store.open()
@@ -123,12 +101,12 @@ async def test_locked_at_start(store: FailsafeStore, path: Path) -> None:
         assert await store.load(NEW) == a_state()
         assert store.unwritten == 1
     await repaired(store)
-    assert on_file(path) == {NEW}
+    assert stored_domains(path) == {NEW}
 
 
 @pytest.mark.parametrize("start", [0, 4096])
 @pytest.mark.parametrize("found_by", ["load", "save"])
-async def test_damaged_in_the_middle(
+async def test_damage_while_open(
     store: FailsafeStore,
     known: dict[Domain, State],
     path: Path,
@@ -136,7 +114,7 @@ async def test_damaged_in_the_middle(
     start: int,
     found_by: str,
 ) -> None:
-    """A file that is overwritten is set aside; what is in memory is put into a new one."""
+    """A file that is overwritten is set aside; all states in memory go into a new one."""
     await filled(path)
     await store.open()
     known.update(KNOWN)
@@ -146,17 +124,17 @@ async def test_damaged_in_the_middle(
     await store.save(NEW, a_state(), 0.0)
     assert await store.load(NEW) == a_state()
     await repaired(store)
-    assert on_file(path) == {NEW, *DOMAINS}
-    assert len(said(caplog, "store failing")) == 1
-    assert len(said(caplog, "store set aside")) == 1
-    assert len(said(caplog, "store works again")) == 1
+    assert stored_domains(path) == {NEW, *DOMAINS}
+    assert len(logged(caplog, "store failing")) == 1
+    assert len(logged(caplog, "store set aside")) == 1
+    assert len(logged(caplog, "store recovered")) == 1
 
 
 @pytest.mark.parametrize("kind", ["garbage", "foreign"])
-async def test_not_ours_at_start(
+async def test_foreign_file_at_start(
     store: FailsafeStore, path: Path, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    """A file that is damaged or another program's is set aside, and the store begun anew."""
+    """A file that is damaged or of another program is set aside, and a new one is created."""
     if kind == "garbage":
         path.write_bytes(b"\xa5" * 9000)
     else:
@@ -165,14 +143,14 @@ async def test_not_ours_at_start(
     await store.open()
     await store.save(NEW, a_state(), 0.0)
     assert await store.load(NEW) == a_state()
-    assert on_file(path) == {NEW}
-    assert len(said(caplog, "store set aside")) == 1
+    assert stored_domains(path) == {NEW}
+    assert len(logged(caplog, "store set aside")) == 1
 
 
-async def test_folder_in_the_files_place(
+async def test_folder_in_place_of_the_file(
     store: FailsafeStore, known: dict[Domain, State], path: Path
 ) -> None:
-    """Where there can be no file the store does without, until there can."""
+    """While a folder is in the place of the file, the store works in memory."""
     path.mkdir()
     await store.open()
     known.update(KNOWN)
@@ -180,34 +158,34 @@ async def test_folder_in_the_files_place(
     assert await store.load(NEW) == a_state()
     path.rmdir()
     await repaired(store)
-    assert on_file(path) == {NEW, *DOMAINS}
+    assert stored_domains(path) == {NEW, *DOMAINS}
 
 
 async def test_read_only(store: FailsafeStore, path: Path) -> None:
-    """A file that cannot be written is read; what is new is kept until it can be."""
+    """A file that cannot be written is read; new policies are written when it can be."""
     await filled(path)
     await store.open()
     backend = store._backend
     assert isinstance(backend, SqliteStore)
-    await backend._writing.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
+    await backend._write_connection.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
     await store.save(NEW, a_state(), 0.0)
     assert await store.load(NEW) == a_state()
     assert await store.load(DOMAINS[0]) == KNOWN[DOMAINS[0]]
     assert store.unwritten == 1
-    await backend._writing.run(lambda db: db.execute("PRAGMA query_only = OFF").fetchall())
+    await backend._write_connection.run(lambda db: db.execute("PRAGMA query_only = OFF").fetchall())
     await repaired(store)
-    assert on_file(path) == {NEW, *DOMAINS}
+    assert stored_domains(path) == {NEW, *DOMAINS}
 
 
 async def test_file_removed(store: FailsafeStore, known: dict[Domain, State], path: Path) -> None:
-    """A file that somebody removes is begun anew, with what is in memory."""
+    """A file that is removed is created again, with all states in memory."""
     await filled(path)
     await store.open()
     known.update(KNOWN)
     path.unlink()
     await store.save(NEW, a_state(), 0.0)
     await repaired(store)
-    assert on_file(path) == {NEW, *DOMAINS}
+    assert stored_domains(path) == {NEW, *DOMAINS}
 
 
 FULL_DISK = """
@@ -221,14 +199,14 @@ from tests.store.test_faults import KNOWN
 async def main():
     store = FailsafeStore(lambda: SqliteStore.open(Path(sys.argv[1])), timing=Timing(retry=0.02))
     await store.open()
-    # Python ignores SIGXFSZ: a write beyond the limit is an error, as on a full disk.
+    # Python ignores SIGXFSZ: a write beyond the limit raises an error, as on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     for domain, state in KNOWN.items():
         await store.save(domain, state, 0.0)
     full = {"unwritten": store.unwritten, "failures": store.failures}
     full["served"] = sum([await store.load(d) == state for d, state in KNOWN.items()])
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-    await store._repair
+    await store._repair_task
     full["unwritten later"] = store.unwritten
     await store.close()
     print(json.dumps(full))
@@ -237,8 +215,8 @@ asyncio.run(main())
 """
 
 
-async def test_full(path: Path) -> None:
-    """When no byte more can be written all is served, and written when there is room again."""
+async def test_full_disk(path: Path) -> None:
+    """On a full disk all policies are served; they are written when there is space again."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",

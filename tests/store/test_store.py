@@ -1,4 +1,4 @@
-"""What every store promises, whatever is behind it."""
+"""The contract of `Store`: one suite for all implementations."""
 
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,43 +38,43 @@ Maker = Callable[[Path], Awaitable[Store]]
 
 
 async def memory(_folder: Path) -> Store:
-    """A dict."""
+    """Make a `MemoryStore`."""
     return MemoryStore()
 
 
 async def sqlite(folder: Path) -> Store:
-    """A file."""
+    """Make a `SqliteStore`."""
     return await SqliteStore.open(folder / "policies.db")
 
 
 async def failsafe(folder: Path) -> Store:
-    """A file behind the wall."""
+    """Make a `FailsafeStore` with a `SqliteStore` behind it."""
     store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db"))
     await store.open()
     return store
 
 
-async def failsafe_alone(folder: Path) -> Store:
-    """The wall with nothing behind it."""
+async def failsafe_without_backend(folder: Path) -> Store:
+    """Make a `FailsafeStore` whose backend cannot be opened."""
 
     async def fail() -> Store:
-        raise StoreError("no disk today")
+        raise StoreError("no such disk")
 
     store = FailsafeStore(fail)
     await store.open()
     return store
 
 
-@pytest.fixture(params=[memory, sqlite, failsafe, failsafe_alone])
+@pytest.fixture(params=[memory, sqlite, failsafe, failsafe_without_backend])
 def make(request: pytest.FixtureRequest) -> Maker:
-    """One kind of store after the other."""
+    """One implementation after the other."""
     maker: Maker = request.param
     return maker
 
 
 @asynccontextmanager
 async def opened(make: Maker) -> AsyncIterator[Store]:
-    """A new store, closed in the end."""
+    """Make a store in a new folder, and close it in the end."""
     with tempfile.TemporaryDirectory() as folder:
         store = await make(Path(folder))
         try:
@@ -85,13 +85,13 @@ async def opened(make: Maker) -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def store(make: Maker) -> AsyncIterator[Store]:
-    """A new store of each kind."""
+    """A new store of each implementation."""
     async with opened(make) as new:
         yield new
 
 
 async def test_unknown(store: Store) -> None:
-    """Nothing is known of a domain that was never saved."""
+    """A domain that was never saved has no state."""
     assert await store.load(GOOD) is None
 
 
@@ -100,29 +100,29 @@ async def test_unknown(store: Store) -> None:
 )
 @given(states=st.dictionaries(st.sampled_from([GOOD, OTHER]), STATES), asked_at=TIMES)
 async def test_round_trip(make: Maker, states: dict[Domain, State], asked_at: float) -> None:
-    """Any valid policy, with any id and times, comes back as it was."""
+    """Any valid policy, with any id and times, is loaded as it was saved."""
     async with opened(make) as store:
         for domain, state in states.items():
             await store.save(domain, state, asked_at)
         assert {d: await store.load(d) for d in states} == states
 
 
-async def test_only_what_is_kept(store: Store) -> None:
-    """Checks, failures and back-offs are not kept: a stored policy's recheck is due."""
+async def test_what_is_not_saved(store: Store) -> None:
+    """Checks, failures and back-offs are not saved: the recheck of a loaded state is due."""
     state = a_state()
     await store.save(GOOD, replace(state, checked_at=1500.0, recheck_at=1600.0), 1500.0)
     assert await store.load(GOOD) == state
 
 
 async def test_absence_is_refused(store: Store) -> None:
-    """An absence has no row: saving one is an error of the caller."""
+    """Saving an absence is an error of the caller: it has no row."""
     with pytest.raises(ValueError, match="holds a policy"):
         await store.save(GOOD, replace(a_state(), policy=None, policy_id=None), 0.0)
     assert await store.load(GOOD) is None
 
 
 async def test_replace(store: Store) -> None:
-    """A later policy replaces the earlier one completely, also a shorter one (C10)."""
+    """A later policy replaces the earlier one completely, even if it ends sooner (C10)."""
     await store.save(GOOD, a_state(), 1000.0)
     later = a_state(1500.0, 1600.0, "id2", a_policy(max_age=60))
     await store.save(GOOD, later, 1500.0)
@@ -130,8 +130,8 @@ async def test_replace(store: Store) -> None:
     assert await store.remove_expired(1561.0) == 1
 
 
-async def test_an_older_policy_never_comes_back(store: Store) -> None:
-    """What another process has fetched since is not replaced by what was fetched before (C10)."""
+async def test_an_older_policy_replaces_nothing(store: Store) -> None:
+    """A policy that another process has fetched since then stays (C10)."""
     newer = a_state(1500.0, 1600.0, "id2")
     await store.save(GOOD, newer, 1500.0)
     await store.save(GOOD, replace(a_state(1000.0), checked_at=1550.0), 1550.0)
@@ -139,22 +139,22 @@ async def test_an_older_policy_never_comes_back(store: Store) -> None:
 
 
 async def test_a_policy_from_the_future_is_replaced(store: Store) -> None:
-    """After the clock was set back, what is fetched now counts."""
+    """After the clock was set back, the policy that is fetched now replaces it."""
     await store.save(GOOD, a_state(9000.0), 9000.0)
     now = a_state(1000.0)
     await store.save(GOOD, now, 1000.0)
     assert await store.load(GOOD) == now
 
 
-async def test_expired_is_given(store: Store) -> None:
-    """Whether a policy has expired is not the store's to judge."""
+async def test_expired_is_loaded(store: Store) -> None:
+    """A store loads expired policies, too: the caller checks."""
     state = a_state(policy=a_policy(max_age=0))
     await store.save(GOOD, state, 1000.0)
     assert await store.load(GOOD) == state
 
 
 async def test_due_order_and_limit(store: Store) -> None:
-    """Those longest overdue come first, as many as were asked for."""
+    """The longest overdue domains come first, at most `limit`."""
     for n in (3, 1, 2, 4):
         await store.save(Domain(f"d{n}.test"), a_state(refetch_at=2000.0 + n), 1000.0)
     assert await store.due(2003.0, 0.0, 9) == ["d1.test", "d2.test", "d3.test"]
@@ -172,13 +172,13 @@ async def test_due_order_and_limit(store: Store) -> None:
     ],
 )
 async def test_due_bounds(store: Store, now: float, asked_since: float, found: int) -> None:
-    """Due is what is to be fetched again, has not expired, and was asked for since."""
+    """A domain is due if its refetch is due, it has not expired, and it is in use."""
     await store.save(GOOD, a_state(refetch_at=2000.0), 1000.0)
     assert await store.due(now, asked_since, 9) == [GOOD] * found
 
 
 async def test_touch(store: Store) -> None:
-    """The last-asked time only grows; domains without a row are passed over."""
+    """The last-asked time only increases; domains without a row are ignored."""
     await store.save(GOOD, a_state(), 1000.0)
     await store.touch({GOOD: LastAsked(3000.0, 2), OTHER: LastAsked(3000.0, 1)})
     await store.touch({GOOD: LastAsked(2000.0, 3)})
@@ -189,7 +189,7 @@ async def test_touch(store: Store) -> None:
 
 
 async def test_save_keeps_later_asked_time(store: Store) -> None:
-    """A save does not take back when a domain was last asked for, and can advance it."""
+    """A save never sets the last-asked time back, but can advance it."""
     await store.save(GOOD, a_state(), 3000.0)
     await store.save(GOOD, a_state(), 2000.0)
     assert await store.due(5000.0, 3000.0, 9) == [GOOD]
@@ -198,7 +198,7 @@ async def test_save_keeps_later_asked_time(store: Store) -> None:
 
 
 async def test_remove_expired(store: Store) -> None:
-    """Rows that expired before the time go; the others stay."""
+    """Rows that expired before the time are removed; the others stay."""
     await store.save(GOOD, a_state(policy=a_policy(max_age=100)), 1000.0)
     await store.save(OTHER, a_state(policy=a_policy(max_age=101)), 1000.0)
     assert await store.remove_expired(1100.0) == 0
@@ -208,7 +208,7 @@ async def test_remove_expired(store: Store) -> None:
 
 
 async def test_times_asked(store: Store) -> None:
-    """They add up, whatever is fetched meanwhile."""
+    """Look-ups are added up, also if the policy is fetched in between."""
     await store.save(GOOD, a_state(), 1000.0)
     await store.touch({GOOD: LastAsked(3000.0, 2)})
     await store.save(GOOD, a_state(1500.0), 1500.0)
@@ -218,7 +218,7 @@ async def test_times_asked(store: Store) -> None:
 
 
 async def test_history(store: Store) -> None:
-    """Each policy once, with the times of its first and last fetch, the last seen first."""
+    """Each policy appears once, with its first and last fetch; the last seen comes first."""
     testing = parse_policy(a_policy().text.replace("enforce", "testing").encode())
     await store.save(GOOD, a_state(1000.0), 0.0)
     await store.save(GOOD, a_state(2000.0), 0.0)
@@ -235,7 +235,7 @@ async def test_history(store: Store) -> None:
 
 
 async def test_history_is_bounded(store: Store) -> None:
-    """The oldest go; those of other domains stay."""
+    """The oldest entries are removed; those of other domains stay."""
     await store.save(OTHER, a_state(), 0.0)
     for n in range(HISTORY_MOST + 3):
         await store.save(GOOD, a_state(1000.0 + n, policy_id=f"id{n}"), 0.0)
@@ -244,8 +244,8 @@ async def test_history_is_bounded(store: Store) -> None:
     assert len(await store.history(OTHER)) == 1
 
 
-async def test_history_goes_with_the_row(store: Store) -> None:
-    """What expired is not remembered for ever."""
+async def test_history_is_removed_with_the_row(store: Store) -> None:
+    """Removing an expired row removes the history of its domain."""
     await store.save(GOOD, a_state(policy=a_policy(max_age=100)), 1000.0)
     await store.save(OTHER, a_state(), 1000.0)
     assert await store.remove_expired(1101.0) == 1
@@ -254,7 +254,7 @@ async def test_history_goes_with_the_row(store: Store) -> None:
 
 
 async def test_forget(store: Store) -> None:
-    """Row and history go, and only those of this domain."""
+    """Row and history of this domain are removed, and no others."""
     await store.save(GOOD, a_state(), 1000.0)
     await store.save(OTHER, a_state(), 1000.0)
     assert await store.forget(GOOD)
@@ -266,7 +266,7 @@ async def test_forget(store: Store) -> None:
 
 
 async def filled(store: Store) -> None:
-    """Ten domains: the odd ones are testing, d8 and d9 expire soon, and d0 has expired."""
+    """Save ten domains: odd ones are testing, d8 and d9 expire soon, and d0 has expired."""
     ages = {0: 50, 8: 500, 9: 500}
     for n in range(10):
         text = a_policy(max_age=ages.get(n, 9000)).text
@@ -288,7 +288,7 @@ async def filled(store: Store) -> None:
     ],
 )
 async def test_pages(store: Store, query: RowFilter, found: str) -> None:
-    """All rows that fit, in the order of their domains, page by page; then an empty one."""
+    """All matching rows, ordered by domain, page by page; then an empty page."""
     await filled(store)
     after: Domain | None = None
     domains: list[str] = []
@@ -300,14 +300,14 @@ async def test_pages(store: Store, query: RowFilter, found: str) -> None:
 
 
 async def test_a_page_has_whole_rows(store: Store) -> None:
-    """The state as `load` gives it, and when and how often it was asked for."""
+    """A row has the state that `load` returns, and when and how often it was asked for."""
     await store.save(GOOD, a_state(), 1000.0)
     await store.touch({GOOD: LastAsked(2000.0, 4)})
     assert await store.page(RowFilter(0.0), None, 9) == [Row(GOOD, a_state(), 2000.0, 4)]
 
 
 async def test_overview(store: Store) -> None:
-    """What has not expired by mode, and the fetch of what is in use and longest due."""
+    """Unexpired rows by mode, and the fetch time of the row in use that is due first."""
     await filled(store)
     modes = {Mode.ENFORCE: 4, Mode.TESTING: 5, Mode.NONE: 0}
     assert await store.overview(1100.0, 1003.0) == Overview(modes, 1003.0)
@@ -316,7 +316,7 @@ async def test_overview(store: Store) -> None:
 
 
 async def test_verdict(make: Maker) -> None:
-    """DANE's verdict stands beside the policy, as saved with it or noted later; it needs a row."""
+    """A verdict is saved with the policy or noted later; it needs a row."""
     first = after_verdict(None, signed(), 1000.0)
     second = after_verdict(first, signed(HostState.UNUSABLE), 2000.0)
     async with opened(make) as store:
@@ -334,7 +334,7 @@ async def test_verdict(make: Maker) -> None:
 
 
 async def loaded(store: Store) -> State:
-    """What is on file of good.test."""
+    """Load the state of good.test."""
     state = await store.load(GOOD)
     assert state
     return state

@@ -1,4 +1,4 @@
-"""What postfix-mta-sts-resolver has kept: read while it runs, believed only where it is valid."""
+"""The cache of postfix-mta-sts-resolver: read while in use; only valid rows are accepted."""
 
 import json
 import sqlite3
@@ -15,7 +15,7 @@ from postfix_mta_sts.store.sts_resolver import (
     ForeignRow,
     Refusal,
     RefusedError,
-    opened,
+    open_cache,
     state_of,
 )
 from tests.support.peer import body, peer_file
@@ -30,7 +30,7 @@ def row(
     policy_id: object = b"id1",
     text: str | bytes = body(),
 ) -> ForeignRow:
-    """A row as it is read."""
+    """Return a row as it is read from the file."""
     return ForeignRow(1, domain, ts, policy_id, text.encode() if isinstance(text, str) else text)
 
 
@@ -38,7 +38,7 @@ class TestStateOf:
     """`state_of`."""
 
     def test_good(self) -> None:
-        """A valid row keeps its age, its id and what its fields say."""
+        """A valid row keeps its age, its id and its fields."""
         domain, state = state_of(row(), NOW)
         assert (domain, state.policy_id) == ("good.test", "id1")
         assert (state.fetched_at, state.expires_at) == (AN_HOUR_AGO, AN_HOUR_AGO + 604_800)
@@ -52,19 +52,19 @@ class TestStateOf:
         )
 
     def test_due(self) -> None:
-        """It is served, and fetched again at the first occasion: its time may be of a TXT only."""
+        """It is served, and fetched again soon: its time may be that of a TXT query only."""
         _, state = state_of(row(), NOW)
         assert standing(state, NOW) is Standing.DUE
         assert state.refetch_at <= NOW
 
     def test_none_without_mx(self) -> None:
-        """A policy of mode none needs no mx, and is taken over."""
+        """A policy of mode none needs no mx, and is accepted."""
         _, state = state_of(row(text=body(mode="none", mx=[])), NOW)
         assert state.policy
         assert state.policy.mode == "none"
 
-    def test_name_in_one_form(self) -> None:
-        """The domain is brought into the form in which it is looked up."""
+    def test_domain_is_normalized(self) -> None:
+        """The domain is converted to the form in which it is looked up."""
         assert state_of(row("Bücher.test.".encode()), NOW)[0] == "xn--bcher-kva.test"
 
     @pytest.mark.parametrize(
@@ -78,16 +78,16 @@ class TestStateOf:
             (7, "7"),
         ],
     )
-    def test_no_domain(self, domain: object, reason: str) -> None:
-        """What names no domain is refused, and shown in printable ASCII."""
+    def test_invalid_domain(self, domain: object, reason: str) -> None:
+        """A row with an invalid domain is refused, and its domain shown in printable ASCII."""
         with pytest.raises(RefusedError) as caught:
             state_of(row(domain), NOW)
         assert caught.value.refusal is Refusal.DOMAIN
-        assert str(caught.value) == f"no domain name: {reason}"
+        assert str(caught.value) == f"invalid domain name: {reason}"
 
     @pytest.mark.parametrize("policy_id", [b"", b"a b", b"a;x=1", b"x" * 33, b"\xff", None, 1])
-    def test_no_id(self, policy_id: object) -> None:
-        """An id is 1 to 32 letters and digits, and nothing beside."""
+    def test_invalid_id(self, policy_id: object) -> None:
+        """An id is 1 to 32 letters and digits, and nothing else."""
         with pytest.raises(RefusedError) as caught:
             state_of(row(policy_id=policy_id), NOW)
         assert caught.value.refusal is Refusal.POLICY_ID
@@ -121,8 +121,8 @@ class TestStateOf:
         ],
         ids=lambda text: str(text)[:40],
     )
-    def test_no_policy(self, text: str | bytes) -> None:
-        """What our own parser would not take from a Policy Host is refused here too."""
+    def test_invalid_policy(self, text: str | bytes) -> None:
+        """A policy that our parser would refuse from a Policy Host is refused here, too."""
         with pytest.raises(RefusedError) as caught:
             state_of(row(text=text), NOW)
         assert caught.value.refusal is Refusal.POLICY
@@ -130,14 +130,14 @@ class TestStateOf:
         assert str(caught.value).isascii()
 
     @pytest.mark.parametrize("ts", [int(NOW) + 1, -1, None, "soon", 1.5])
-    def test_no_time(self, ts: object) -> None:
-        """A time that is not in the past would let a policy live too long."""
+    def test_invalid_time(self, ts: object) -> None:
+        """A time that is not in the past is refused: the policy would live too long."""
         with pytest.raises(RefusedError) as caught:
             state_of(row(ts=ts), NOW)
         assert caught.value.refusal is Refusal.TIME
 
     def test_expired(self) -> None:
-        """A policy that has outlived its max_age is refused, and it is told since when."""
+        """A policy older than its max_age is refused; the reason says since when."""
         with pytest.raises(RefusedError, match=r"^expired: 3540 s ago$") as caught:
             state_of(row(text=body(max_age=60)), NOW)
         assert caught.value.refusal is Refusal.EXPIRED
@@ -152,17 +152,17 @@ class TestStateOf:
             max_size=3,
         )
     )
-    def test_nothing_is_smuggled_in(self, fields: dict[str, object]) -> None:
-        """Whatever the fields say: what comes out is what they said, or nothing."""
+    def test_no_field_can_add_another(self, fields: dict[str, object]) -> None:
+        """Any fields give a policy with exactly these values, or are refused."""
         try:
             _, state = state_of(row(text=body(**fields)), NOW)
         except RefusedError as error:
             assert str(error).isprintable()
             return
         assert state.policy
-        said = json.loads(body(**fields))
-        assert state.policy.mode == said["mode"].strip(" \t")
-        assert list(state.policy.mx) == _names(said.get("mx", []))
+        given = json.loads(body(**fields))
+        assert state.policy.mode == given["mode"].strip(" \t")
+        assert list(state.policy.mx) == _names(given.get("mx", []))
 
 
 def _names(mx: object) -> list[str]:
@@ -171,17 +171,17 @@ def _names(mx: object) -> list[str]:
 
 
 def domains(path: Path) -> list[object]:
-    """Those of all rows."""
-    with opened(path) as rows:
+    """Return the domains of all rows."""
+    with open_cache(path) as rows:
         return [row.domain for row in rows]
 
 
-class TestOpened:
-    """`opened`."""
+class TestOpenCache:
+    """`open_cache`."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        """A file with two rows, of a program that has ended."""
+        """A file with two rows; the program has ended."""
         path = tmp_path / "a #?% name.db"
         with peer_file(path) as peer:
             for n in range(2):
@@ -189,53 +189,53 @@ class TestOpened:
         return path
 
     def test_at_rest(self, path: Path) -> None:
-        """A file that nobody has open is read, and no file is made beside it."""
+        """A file that no program has open is read, and no file is created beside it."""
         before = path.stat()
-        with opened(path) as rows:
+        with open_cache(path) as rows:
             assert [row.domain for row in rows] == [b"d0.test", b"d1.test"]
             assert list(path.parent.iterdir()) == [path]
         assert list(path.parent.iterdir()) == [path]
         assert path.stat().st_mtime_ns == before.st_mtime_ns
 
     def test_in_use(self, path: Path) -> None:
-        """While the program runs, what it has committed is read, and it can go on writing."""
+        """While the program runs, its committed rows are read, and it can keep writing."""
         with peer_file(path) as peer:
             peer.put("d2.test", AN_HOUR_AGO, "id1", body())
-            with opened(path) as rows:
+            with open_cache(path) as rows:
                 assert next(rows).domain == b"d0.test"
                 peer.put("d3.test", AN_HOUR_AGO, "id1", body())
                 assert [row.domain for row in rows] == [b"d1.test", b"d2.test"]
             assert domains(path)[-1] == b"d3.test"
 
-    def test_begun_meanwhile(self, path: Path) -> None:
-        """Should the file change while it is read as at rest, that is told."""
-        with opened(path) as rows:
+    def test_written_while_read(self, path: Path) -> None:
+        """If a file at rest changes while it is read, an error is raised."""
+        with open_cache(path) as rows:
             next(rows)
             with peer_file(path) as peer:
                 peer.put("d2.test", AN_HOUR_AGO, "id1", body())
-            with pytest.raises(ForeignCacheError, match="wrote to it meanwhile; try again"):
+            with pytest.raises(ForeignCacheError, match="wrote to the file while it was read"):
                 list(rows)
 
-    def test_log_meanwhile(self, path: Path) -> None:
-        """What goes into the log beside it does not matter: it is read as it was."""
-        with opened(path) as rows, peer_file(path) as peer:
+    def test_wal_written_while_read(self, path: Path) -> None:
+        """A write that only reaches the WAL does not matter: the file is read as it was."""
+        with open_cache(path) as rows, peer_file(path) as peer:
             peer.put("d2.test", AN_HOUR_AGO, "id1", body())
             assert [row.domain for row in rows] == [b"d0.test", b"d1.test"]
 
-    def test_rights_given_up(self, path: Path) -> None:
-        """Once it is open its path is no longer needed."""
-        with opened(path) as rows:
+    def test_path_is_needed_only_to_open(self, path: Path) -> None:
+        """Once the file is open, its path is no longer needed."""
+        with open_cache(path) as rows:
             path.rename(path.with_name("elsewhere"))
             assert [row.domain for row in rows] == [b"d0.test", b"d1.test"]
 
-    def test_without_a_log(self, path: Path) -> None:
-        """A file in SQLite's older format is read as well."""
+    def test_without_wal(self, path: Path) -> None:
+        """A file that is not in WAL mode is read as well."""
         with closing(sqlite3.connect(path)) as db:
             db.execute("PRAGMA journal_mode = DELETE")
         assert domains(path) == [b"d0.test", b"d1.test"]
 
     def test_damaged(self, path: Path) -> None:
-        """Damage that is found on the way is told, and not passed over."""
+        """Damage that is found while reading raises an error."""
         with peer_file(path) as peer:
             for n in range(500):
                 peer.put(f"e{n}.test", AN_HOUR_AGO, "id1", body())
@@ -247,16 +247,16 @@ class TestOpened:
 
     @pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0" + bytes(84)])
     def test_other_file(self, tmp_path: Path, content: bytes) -> None:
-        """A file that is no such cache is called so, by its path."""
+        """A file of another kind raises an error that names its path."""
         path = tmp_path / "other"
         path.write_bytes(content)
-        with pytest.raises(ForeignCacheError, match=f"^{path}: "), opened(path):
+        with pytest.raises(ForeignCacheError, match=f"^{path}: "), open_cache(path):
             pass
         assert path.read_bytes() == content
 
     def test_no_file(self, tmp_path: Path) -> None:
-        """So is one that is not there, and none is made."""
+        """A missing file raises an error, and is not created."""
         path = tmp_path / "none"
-        with pytest.raises(ForeignCacheError, match="No such file or directory"), opened(path):
+        with pytest.raises(ForeignCacheError, match="No such file or directory"), open_cache(path):
             pass
         assert not path.exists()

@@ -20,7 +20,7 @@ from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import private, public
 from postfix_mta_sts.admin.types import Witness
-from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
@@ -130,5 +130,5 @@ class Operator:
 
     async def run(self, *words: str) -> Done:
         """A command, to its end, while this event loop answers it."""
-        code = await asyncio.to_thread(cli.main, [*words, "--config", str(self._config)])
+        code = await asyncio.to_thread(main, [*words, "--config", str(self._config)])
         return Done(code, *self._capsys.readouterr())

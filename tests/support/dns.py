@@ -1,4 +1,4 @@
-"""An authoritative DNS server in the process, UDP and TCP on one port, with faults to order.
+"""An in-process authoritative DNS server, UDP and TCP on one port, with faults on demand.
 
     async with DnsServer({
         "_mta-sts.good.test TXT": ['"v=STSv1;" " id=1;"'],  # zone file notation: two strings
@@ -6,12 +6,12 @@
         "_mta-sts.alias.test CNAME": ["_mta-sts.good.test."],
         "_mta-sts.broken.test TXT": Fault.SERVFAIL,
     }) as dns:
-        Dns([dns.address]) ...
+        DnsClient([dns.address]) ...
         assert dns.queries["_mta-sts.good.test", "TXT"] == 1
 
-A name that is in the zone with other types only is NODATA; one that is not there gets `default`.
-`dns.zone` may be changed while it runs. It answers as a resolver that validates would: what is at
-or below a name in `dns.signed` has the AD bit, unless a name in `dns.unsigned` is nearer.
+A name that has only other types in the zone gets NODATA, a name that is missing gets `default`.
+`dns.zone` may be changed while the server runs. It answers like a validating resolver: names at or
+below a name in `dns.signed` have the AD bit, unless a name in `dns.unsigned` is closer.
 """
 
 import asyncio
@@ -36,12 +36,12 @@ from tests.support.tally import Gate, Tally
 from tests.support.tasks import Tasks
 
 MINIMUM_TTL = 3600
-"""Of the SOA that comes with a negative answer: how long a cache may keep it."""
-_CHAIN_MOST = 16  # CNAMEs followed, so that a loop in a zone ends
+"""The minimum of the SOA record in negative answers: how long they may be cached."""
+_CHAIN_MOST = 16  # CNAMEs followed, so that a loop ends
 
 
 class Fault(enum.Enum):
-    """What is answered in place of records."""
+    """A response without records."""
 
     NXDOMAIN = enum.auto()
     NODATA = enum.auto()
@@ -49,23 +49,23 @@ class Fault(enum.Enum):
     REFUSED = enum.auto()
     SILENCE = enum.auto()
     GARBAGE = enum.auto()
-    """The query's id and then nothing that is a DNS message."""
+    """The id of the query, followed by bytes that are not a DNS message."""
     TRUNCATED = enum.auto()
-    """The TC bit over UDP and over TCP alike: there is no whole answer."""
+    """The TC bit over UDP and over TCP: there is no complete answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """An RRset: its data in zone file notation."""
+    """An RRset, with its data in zone file notation."""
 
     data: Sequence[str]
     ttl: int = 300
     truncated: bool = False
-    """Over UDP only the TC bit is sent, so that the client has to come by TCP."""
+    """Over UDP only the TC bit is sent, so that the client must use TCP."""
 
 
 Zone = dict[str, Sequence[str] | Records | Fault]
-"""`"name TYPE"`, the name without a final dot, → what is answered."""
+"""`"name TYPE"`, the name without a final dot, → the response."""
 
 
 class DnsServer:
@@ -94,15 +94,15 @@ class DnsServer:
 
     @property
     def address(self) -> str:
-        """`host:port`, as a nameserver is written in the configuration."""
+        """`host:port`, the notation of the configuration."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def hold(self) -> None:
-        """Count queries from now on, but answer none before `release`."""
+        """Hold all responses until `release`; queries are still counted."""
         self.gate.hold()
 
     def release(self) -> None:
-        """Answer what was held back."""
+        """Send the held responses."""
         self.gate.release()
 
     async def __aenter__(self) -> Self:
@@ -120,7 +120,7 @@ class DnsServer:
         await self._server.wait_closed()
 
     def start_answering(self, wire: bytes, peer: tuple[str, int]) -> None:
-        """Answer one datagram, in a task of its own."""
+        """Answer one datagram in a new task."""
         self._tasks.start(self._answer_datagram(wire, peer), "test dns, UDP")
 
     async def _answer_datagram(self, wire: bytes, peer: tuple[str, int]) -> None:
@@ -128,10 +128,10 @@ class DnsServer:
             self._udp.sendto(answer, peer)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not a coroutine: asyncio of 3.11 complains of one that is cancelled.
-        self._tasks.start(self._talk(reader, writer), "test dns, TCP")
+        # Not a coroutine: asyncio in Python 3.11 logs an error if one is cancelled.
+        self._tasks.start(self._serve(reader, writer), "test dns, TCP")
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with (
             contextlib.closing(writer),
             contextlib.suppress(asyncio.IncompleteReadError, ConnectionError),
@@ -157,7 +157,7 @@ class DnsServer:
     ) -> bytes | None:
         response = dns.message.make_response(query, recursion_available=True)
         if query.flags & dns.flags.AD and query.ednsflags & dns.flags.DO:
-            response.flags |= dns.flags.AD  # until a name turns up that is not signed
+            response.flags |= dns.flags.AD  # removed for the first name that is not signed
         found = self._found(response, name, kind)
         if found is Fault.SILENCE:
             return None
@@ -172,7 +172,7 @@ class DnsServer:
         return response.to_wire(max_size=size, prefer_truncation=True)
 
     def _found(self, response: dns.message.Message, name: str, kind: str) -> Records | Fault:
-        """What is at a name, CNAMEs followed; the records are put into the response."""
+        """Find the records at a name, following CNAMEs, and add them to the response."""
         for _ in range(_CHAIN_MOST):
             if not self._is_signed(name):
                 response.flags &= ~dns.flags.AD
@@ -187,7 +187,7 @@ class DnsServer:
         return Fault.SERVFAIL
 
     def _is_signed(self, name: str) -> bool:
-        """Whether the nearest of all zones that were told of is a signed one."""
+        """Whether the closest zone in `signed` or `unsigned` is a signed one."""
         labels = name.split(".") if name != "." else []
         zones = [".".join(labels[n:]) or "." for n in range(len(labels) + 1)]
         nearest = next((z for z in zones if z in self.signed | self.unsigned), "")
@@ -216,7 +216,7 @@ def _put(response: dns.message.Message, name: str, kind: str, records: Records) 
 
 
 def _rdata(kind: str, text: str) -> dns.rdata.Rdata:
-    r"""A record's data; `\# LENGTH HEX` is taken as it is, right or wrong (RFC 3597 §5)."""
+    r"""The data of a record; `\# LENGTH HEX` is not checked (RFC 3597 §5)."""
     if not text.startswith(r"\#"):
         return dns.rdata.from_text("IN", kind, text)
     data = bytes.fromhex("".join(text.split()[2:]))
@@ -234,7 +234,7 @@ def _fail(response: dns.message.Message, fault: Fault) -> None:
 
 
 def _sockets(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A TCP and a UDP socket on the same port; with port 0, one that is free for both."""
+    """A TCP and a UDP socket on the same port; port 0 selects one that is free for both."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         tcp = socket.socket(family, socket.SOCK_STREAM)

@@ -1,12 +1,12 @@
-"""The Internet as a daemon sees it, on 127.0.0.1: a DNS, Policy Hosts, and a way to them.
+"""A small Internet for a daemon, on 127.0.0.1: a DNS server, Policy Hosts and a proxy.
 
     async with internet(tmp_path) as net:
         net.publish("good.test")
-        config.load(net.config(tmp_path))  # for a process of its own
+        config.load(net.config(tmp_path))  # for another process
         net.settings(tmp_path)             # for this one: `running(..., https_port=net.hosts.port)`
 
-Border: what is published, and a configuration that leads there. A process of its own is led by a
-proxy, for the port of the Policy Hosts is not 443.
+The tests start the daemon. One in another process needs the proxy, since the port of the Policy
+Hosts is not 443.
 """
 
 import json
@@ -25,7 +25,7 @@ from tests.support.proxy import ConnectProxy
 from tests.support.tls import Authority
 
 Changes: TypeAlias = Mapping[str, Mapping[str, object]]
-"""Of a configuration: the sections, and what is said in them."""
+"""Changes of a configuration: section → key → value."""
 AS_IT_IS: Final[Changes] = MappingProxyType({})
 
 SOCKETMAP: Final = "socketmap"
@@ -36,12 +36,12 @@ TCP_TABLE_TLSRPT: Final = "tcp_table_tlsrpt"
 
 @cache
 def authority() -> Authority:
-    """The CA of all Policy Hosts; one is enough, and making one takes a while."""
+    """The CA of all Policy Hosts; shared, because making one takes long."""
     return Authority()
 
 
 class Internet:
-    """A DNS and Policy Hosts; made by `internet`."""
+    """A DNS server, Policy Hosts and a proxy; made by `internet`."""
 
     def __init__(self, dns: DnsServer, hosts: PolicyHost, proxy: ConnectProxy, ca: Path) -> None:
         self.dns = dns
@@ -56,9 +56,9 @@ class Internet:
         policy_id: str = "id1",
         ttl: int = 300,
     ) -> None:
-        """Give a domain a record, a Policy Host's address, and what it answers.
+        """Give a domain a TXT record, a Policy Host and its response.
 
-        Without an answer, a policy that enforces mx1.<domain>.
+        The default response is a policy with mode enforce and mx1.<domain>.
         """
         self.record(domain, f"v=STSv1; id={policy_id};", ttl)
         self.dns.zone[f"mta-sts.{domain} A"] = ["127.0.0.1"]
@@ -66,11 +66,11 @@ class Internet:
         self.hosts.answers[f"mta-sts.{domain}"] = policy if answer is None else answer
 
     def record(self, domain: str, text: str, ttl: int = 300) -> None:
-        """Give a domain a TXT record, with this text in zone file notation."""
+        """Give a domain a TXT record with this text, in zone file notation."""
         self.dns.zone[f"_mta-sts.{domain} TXT"] = Records([f'"{text}"'], ttl)
 
     def vouch(self, domain: str) -> None:
-        """Give a domain an MX host with a TLSA record, in a DNS that is signed from its root on."""
+        """Give a domain an MX host with a TLSA record; signs the whole DNS."""
         self.dns.signed.add(".")
         self.dns.zone |= {
             ". SOA": ["a. b. 1 2 3 4 5"],
@@ -80,25 +80,25 @@ class Internet:
         }
 
     def vanish(self, fault: Fault = Fault.SILENCE) -> None:
-        """From now on the DNS knows nothing, and says so by this fault."""
+        """Remove all names from the DNS, which then answers with this fault."""
         self.dns.zone.clear()
         self.dns.default = fault
 
     def queries(self, domain: str) -> int:
-        """How often the TXT record of a domain was asked for."""
+        """The number of queries for the TXT record of a domain."""
         return self.dns.queries[f"_mta-sts.{domain}", "TXT"]
 
     def gets(self, domain: str) -> int:
-        """How often the policy of a domain was asked for."""
+        """The number of GETs for the policy of a domain."""
         return self.hosts.gets[f"mta-sts.{domain}"]
 
     def options(self, folder: Path, changes: Changes = AS_IT_IS) -> dict[str, object]:
-        """A configuration as YAML has it: files and sockets in `folder`, sections as changed."""
+        """A configuration as parsed from YAML, with files and sockets in `folder`."""
         sections: dict[str, Mapping[str, object]] = {
             "cache": {"path": str(folder / "policies.db")},
             "control": {"path": str(folder / "control.sock")},
             "dns": {"nameservers": [self.dns.address]},
-            "dane": {"mode": "off"},  # else the Postfix of this machine would be asked
+            "dane": {"mode": "off"},  # otherwise the Postfix of this machine would be queried
             "https": {"ca_file": str(self.ca_file), "allow_private_addresses": True},
         }
         for name, section in changes.items():
@@ -111,20 +111,20 @@ class Internet:
         return {"listen": listeners, **sections}
 
     def settings(self, folder: Path, changes: Changes = AS_IT_IS) -> Settings:
-        """The same as settings."""
+        """The same configuration as `Settings`."""
         return config.parse(json.dumps(self.options(folder, changes)), "test")
 
     def config(self, folder: Path, changes: Changes = AS_IT_IS) -> Path:
-        """The same as a file, for a process that is led by the proxy."""
-        led = {**changes, "https": {"proxy": self.proxy.url, **changes.get("https", {})}}
+        """The same configuration as a file, for another process, which uses the proxy."""
+        with_proxy = {**changes, "https": {"proxy": self.proxy.url, **changes.get("https", {})}}
         path = folder / "config.yml"
-        path.write_text(json.dumps(self.options(folder, led)))  # JSON is YAML
+        path.write_text(json.dumps(self.options(folder, with_proxy)))  # JSON is YAML
         return path
 
 
 @asynccontextmanager
 async def internet(folder: Path) -> AsyncIterator[Internet]:
-    """An Internet in which nothing is published yet; the CA's file is put into `folder`."""
+    """An Internet without domains; writes the file of the CA into `folder`."""
     async with (
         DnsServer() as dns,
         PolicyHost(authority()) as hosts,

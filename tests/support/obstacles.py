@@ -1,4 +1,4 @@
-"""What a machine lacks is the reason of a skip; with CI set it is a failure."""
+"""Skip a test that this machine cannot run; with CI set, fail it."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def cannot(why: str) -> NoReturn:
-    """This test cannot run here."""
+    """Skip or fail the running test for this reason."""
     if os.environ.get("CI"):
         pytest.fail(f"this must run in CI, but: {why}")
     pytest.skip(why)

@@ -1,4 +1,4 @@
-"""A Policy Host in the process: TLS, the request's very bytes, and any bytes for an answer.
+"""An in-process Policy Host: TLS, the exact bytes of requests, any bytes as the response.
 
     async with PolicyHost(Authority()) as host:
         host.answers["mta-sts.good.test"] = ok(policy_text(mx=["mx1.good.test"]))
@@ -6,8 +6,8 @@
         assert host.gets["mta-sts.good.test"] == 1
         assert host.requests[0].sni == "mta-sts.good.test"
 
-It shows each name the certificate in `credentials`, else a good one made on the spot. A name
-without an answer gets 404. After its answer it closes the connection.
+It presents the certificate for a name in `credentials`, or else makes a valid one. A name without
+an answer gets 404. After its response it closes the connection.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ from tests.support.tasks import Tasks
 from tests.support.tls import Authority, Credential
 
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
-"""Writes an answer; the connection is closed when it returns."""
+"""Writes a response; the connection is closed when it returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came."""
+    """One request as received."""
 
     head: bytes
-    """From the request line to the blank line, both included."""
+    """From the request line to the blank line, inclusive."""
     sni: str | None
 
     @property
@@ -71,7 +71,7 @@ class PolicyHost:
         self.gets: Tally[str] = Tally()
         self.connections: Tally[str] = Tally()
         self.closed: Tally[str] = Tally()
-        """Connections that the client has closed before their answer was over, by SNI."""
+        """Connections that the client closed before the end of the response, by SNI."""
         self.gate = Gate()
         self._maximum = maximum
         self._issued: dict[str, Credential] = {}
@@ -79,23 +79,23 @@ class PolicyHost:
         self._tasks = Tasks()
 
     async def addresses(self, host: str) -> Sequence[str]:
-        """What a resolver would say: every name is here. Counted in `lookups`."""
+        """Resolve any name to this host; counted in `lookups`."""
         await self.lookups.add(host)
         return [self.host]
 
     def hold(self) -> None:
-        """Count requests from now on, but answer none before `release`."""
+        """Hold all responses until `release`; requests are still counted."""
         self.gate.hold()
 
     def release(self) -> None:
-        """Answer what was held back."""
+        """Send the held responses."""
         self.gate.release()
 
     async def __aenter__(self) -> Self:
         context = self.authority.issue("no-sni.test").server_context()
         context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
         context.maximum_version = self._maximum
-        context.sni_callback = self._name_asked_for
+        context.sni_callback = self._on_server_name
         self._server = await asyncio.start_server(
             self._connected, self.host, self.port, ssl=context, backlog=1024
         )
@@ -107,7 +107,7 @@ class PolicyHost:
         await self._tasks.stop()
         await self._server.wait_closed()
 
-    def _name_asked_for(
+    def _on_server_name(
         self, session: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
     ) -> None:
         if name is not None and isinstance(session, ssl.SSLObject):
@@ -122,10 +122,10 @@ class PolicyHost:
         return self._issued.setdefault(name, self.authority.issue(name))
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Not a coroutine: asyncio of 3.11 complains of one that is cancelled.
-        self._tasks.start(self._talk(reader, writer), "test policy host")
+        # Not a coroutine: asyncio in Python 3.11 logs an error if one is cancelled.
+        self._tasks.start(self._handle(reader, writer), "test policy host")
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sni = self._sni.pop(writer.get_extra_info("ssl_object"), None)
         await self.connections.add(sni or "")
         try:
@@ -170,16 +170,16 @@ class PolicyHost:
 def policy_text(
     mode: str = "enforce", mx: Sequence[str] = ("mx1.good.test",), max_age: int = 604800
 ) -> bytes:
-    """A policy file, lines ended by CRLF."""
+    """A policy file with CRLF line ends."""
     lines = ["version: STSv1", f"mode: {mode}", *(f"mx: {name}" for name in mx)]
     return "".join(f"{line}\r\n" for line in [*lines, f"max_age: {max_age}"]).encode()
 
 
 def reply(status: int, body: bytes = b"", **fields: str) -> bytes:
-    """An HTTP response with the right Content-Length, unless `content_length` says another.
+    """An HTTP response with the right Content-Length, unless `content_length` sets another.
 
-    A field's underscores stand for hyphens: `location="https://..."`, `content_type="text/html"`.
-    An empty value leaves the field out.
+    Underscores in field names become hyphens: `location="https://..."`, `content_type="text/html"`.
+    An empty value removes the field.
     """
     values = {"content_length": str(len(body)), **fields}
     lines = [f"{name.replace('_', '-').title()}: {x}" for name, x in values.items() if x]
@@ -188,23 +188,23 @@ def reply(status: int, body: bytes = b"", **fields: str) -> bytes:
 
 
 def ok(body: bytes, content_type: str = "text/plain", **fields: str) -> bytes:
-    """`reply` with status 200, as a good Policy Host gives it."""
+    """`reply` with status 200 and text/plain."""
     return reply(200, body, content_type=content_type, **fields)
 
 
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n", **fields: str) -> bytes:
-    """A 200 in chunked coding; without its `end` it is cut off."""
+    """A response with status 200 in chunked coding; with `end` empty it is incomplete."""
     head = ok(b"", content_length="", transfer_encoding="chunked", **fields)
     return head + b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in chunks) + end
 
 
 async def silence(writer: asyncio.StreamWriter) -> None:
-    """An answer that never begins."""
+    """A response that never starts."""
     await asyncio.Event().wait()
 
 
 def then_silence(head: bytes) -> Script:
-    """An answer that stops in the middle and keeps the connection open."""
+    """A response that stops in the middle and keeps the connection open."""
 
     async def script(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -214,12 +214,12 @@ def then_silence(head: bytes) -> Script:
 
 
 def then_abort(head: bytes) -> Script:
-    """An answer that is cut off by a reset of the TCP connection."""
+    """A response that ends with a reset of the TCP connection."""
 
     async def script(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         await writer.drain()
-        linger = struct.pack("ii", 1, 0)  # on, for no time: close() sends a reset
+        linger = struct.pack("ii", 1, 0)  # enabled, 0 seconds: close() sends a reset
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         writer.transport.abort()
 
@@ -227,7 +227,7 @@ def then_abort(head: bytes) -> Script:
 
 
 def drip(head: bytes, drop: bytes = b"x", pause: float = 0.01) -> Script:
-    """An answer whose body comes a drop at a time, without end: no read ever times out."""
+    """An endless response that sends `drop` slowly, so that no single read times out."""
 
     async def script(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
@@ -240,20 +240,20 @@ def drip(head: bytes, drop: bytes = b"x", pause: float = 0.01) -> Script:
 
 
 def endless(head: bytes, block: bytes = b"x" * 65536) -> Script:
-    """An answer whose body comes as fast as it is taken, without end."""
+    """An endless response that is sent as fast as the client reads."""
 
     async def script(writer: asyncio.StreamWriter) -> None:
         writer.write(head)
         while True:
             writer.write(block)
             await writer.drain()
-            await asyncio.sleep(0)  # drain does not wait while a lost connection takes everything
+            await asyncio.sleep(0)  # drain does not wait on a lost connection
 
     return script
 
 
 @contextlib.contextmanager
 def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port that takes connections and never says a word on them; gives its number."""
+    """A port that accepts connections and never sends anything; gives its number."""
     with socket.create_server((host, port), backlog=1024) as listener:
         yield listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""An HTTP proxy in the process that knows CONNECT alone, and connects to one place only."""
+"""An in-process HTTP proxy that supports only CONNECT and connects to one port only."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,9 @@ from tests.support.tasks import Tasks
 
 
 class ConnectProxy:
-    """Whatever is asked for, the tunnel ends at `port` of 127.0.0.1; `heads` are the requests.
+    """Opens each tunnel to `port` of 127.0.0.1, whatever the target; `heads` are the requests.
 
-    With a `refusal` (an HTTP response) it answers that instead.
+    With a `refusal`, an HTTP response, it sends that and opens no tunnel.
     """
 
     def __init__(self, port: int, refusal: bytes = b"") -> None:
@@ -21,7 +21,7 @@ class ConnectProxy:
 
     @property
     def url(self) -> str:
-        """As it is written in the configuration."""
+        """The URL of the proxy, as in the configuration."""
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
@@ -44,10 +44,10 @@ class ConnectProxy:
                 return
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await asyncio.gather(_pour(reader, far_writer), _pour(far_reader, writer))
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
 
 
-async def _pour(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     with contextlib.closing(sink), contextlib.suppress(ConnectionError):
         while data := await source.read(65536):
             sink.write(data)

@@ -1,4 +1,4 @@
-"""Policies and states for the store, in every shape that a Policy Host can produce."""
+"""Policies and states for the store, in every form that a Policy Host can give them."""
 
 from hypothesis import strategies as st
 
@@ -11,7 +11,7 @@ TEXT = f"version: STSv1\nmode: enforce\nmx: mx.good.test\nmax_age: {WEEK}\n"
 
 
 def a_policy(max_age: int = WEEK, note: str = "none") -> Policy:
-    """A valid policy; `note` makes it distinct, and long if the note is."""
+    """Return a valid policy; `note` makes it differ from others, or long."""
     return parse_policy(TEXT.replace(str(WEEK), str(max_age)).encode() + f"note: {note}\n".encode())
 
 
@@ -21,7 +21,7 @@ def a_state(
     policy_id: str = "id1",
     policy: Policy | None = None,
 ) -> State:
-    """A state as a store returns it."""
+    """Return a state as a store loads it."""
     return restored(policy or a_policy(), PolicyId(policy_id), fetched_at, refetch_at)
 
 
@@ -31,7 +31,7 @@ _WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    """Valid policies: any order of fields, line ends and blanks; unknown fields with any text."""
+    """Valid policies: any order, line ends and blanks, unknown fields with any text."""
     mode = draw(st.sampled_from(["enforce", "testing", "none"]))
     fields = ["version: STSv1", f"mode:{mode}", f"max_age:\t{draw(st.integers(0, MAX_AGE_LIMIT))}"]
     fields += [f"mx: {host}" for host in draw(st.lists(_HOSTS, min_size=1, max_size=4))]
@@ -49,4 +49,4 @@ STATES = st.builds(
     fetched_at=TIMES,
     refetch_at=TIMES,
 )
-"""States as a store returns them."""
+"""States as a store loads them."""

@@ -1,7 +1,7 @@
-"""A throw-away certificate authority: good certificates, and every kind of wrong one.
+"""A throw-away certificate authority that issues valid and invalid certificates.
 
-`Authority().issue("mta-sts.good.test", valid=EXPIRED)` makes a `Credential`; its `server_context()`
-is for a server, and `Authority().write(tmp_path)` is the CA file for the client.
+`Authority().issue("mta-sts.good.test", valid=EXPIRED)` makes a `Credential`, whose
+`server_context()` is for a server; `Authority().write(tmp_path)` makes the CA file for the client.
 """
 
 import datetime as dt
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Days = tuple[int, int]
-"""Valid from and until, in days from now."""
+"""Start and end of the validity, in days from now."""
 
 VALID: Final[Days] = (-1, 90)
 EXPIRED: Final[Days] = (-90, -1)
@@ -27,7 +27,7 @@ NOT_YET_VALID: Final[Days] = (1, 90)
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A certificate and its private key, both PEM."""
+    """A certificate and its private key in PEM."""
 
     certificate: bytes
     key: bytes
@@ -38,7 +38,7 @@ class Credential:
         minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
         maximum: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
     ) -> ssl.SSLContext:
-        """A context for a server that shows this certificate."""
+        """A TLS context for a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = minimum
         context.maximum_version = maximum
@@ -47,7 +47,7 @@ class Credential:
         return context
 
     def write(self, folder: Path, stem: str = "server") -> tuple[Path, Path]:
-        """The files `STEM.crt` and `STEM.key` in a folder."""
+        """Write the files `STEM.crt` and `STEM.key` into a folder."""
         certificate, key = folder / f"{stem}.crt", folder / f"{stem}.key"
         certificate.write_bytes(self.certificate)
         key.write_bytes(self.key)
@@ -55,7 +55,7 @@ class Credential:
 
 
 class Authority:
-    """A CA that nobody knows but whoever is given its `certificate` (PEM)."""
+    """A CA that only clients with its `certificate` (PEM) trust."""
 
     def __init__(self, name: str = "Test CA") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -80,7 +80,7 @@ class Authority:
         self.certificate: Final = certificate.public_bytes(serialization.Encoding.PEM)
 
     def write(self, folder: Path) -> Path:
-        """The file `ca.pem` in a folder."""
+        """Write the file `ca.pem` into a folder."""
         path = folder / "ca.pem"
         path.write_bytes(self.certificate)
         return path
@@ -92,9 +92,9 @@ class Authority:
         common_name: str = "",
         valid: Days = VALID,
     ) -> Credential:
-        """A certificate for DNS names (wildcards too) and IP addresses, all as SAN.
+        """Issue a certificate for DNS names (also wildcards) and IP addresses, all as SAN.
 
-        Without names and addresses it has no SAN, only its common name.
+        Without names and addresses it has no SAN, only a common name.
         """
         leaf = _Leaf.make(names, addresses, common_name, valid, self._name)
         aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -102,7 +102,7 @@ class Authority:
 
 
 def self_signed(*names: str, valid: Days = VALID) -> Credential:
-    """A certificate for DNS names that no CA vouches for."""
+    """Make a self-signed certificate for DNS names."""
     leaf = _Leaf.make(names, (), "", valid, None)
     return leaf.signed(leaf.builder, leaf.key)
 

@@ -49,7 +49,7 @@ class Frames:
 
     @property
     def partial(self) -> bool:
-        """Whether a request has begun and is not complete."""
+        """Whether an incomplete request is buffered."""
         return bool(self._rest)
 
     def feed(self, data: bytes) -> list[bytes]:

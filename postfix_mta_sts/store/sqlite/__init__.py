@@ -1,1 +1,1 @@
-"""Policies in a SQLite file."""
+"""A store in a SQLite file."""

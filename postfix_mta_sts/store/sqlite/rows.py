@@ -1,7 +1,6 @@
-"""A row of a SQLite store → what it stands for, if it still stands for anything.
+"""Convert rows, as `statements` selects them, to states; pure functions.
 
-Border: pure; rows as `statements` selects them. Nothing that a bad disk may have made of a row
-comes further than this.
+A row that a bad disk has altered raises an error or is skipped: no other module sees it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,39 +15,39 @@ from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_id
 from postfix_mta_sts.store import HistoryEntry, Row
 
-Raw: TypeAlias = list[Any]
-"""A row as it is read: policy id, policy, fetched_at, refetch_at, all of them as text, and DANE's
-verdict as text or None."""
+Columns: TypeAlias = list[Any]
+"""Columns of a state: policy id, policy, fetched_at and refetch_at as text, and the DANE verdict
+as text or None."""
 
 
-def state_of(row: Raw) -> State:
-    """The state that a row stands for; raises `MtaStsError` if it stands for none."""
-    policy_id, policy, fetched, refetch, dane = row
+def state_of(columns: Columns) -> State:
+    """Return the state of a row; raise `MtaStsError` if the row is not valid."""
+    policy_id, policy, fetched, refetch, dane = columns
     id_ = parse_id(policy_id)
     try:
         fetched_at, refetch_at = float(fetched), float(refetch)
     except ValueError as error:
-        raise InvalidPolicyError(0, "a column of another type") from error
+        raise InvalidPolicyError(0, "a time in the row is not a number") from error
     text = policy.encode("utf-8", "surrogateescape")
-    verdict = from_text(dane) if dane else None  # what is not readable is asked for anew
+    verdict = from_text(dane) if dane else None  # an unreadable verdict is looked up again
     return restored(parse_policy(text), id_, fetched_at, refetch_at, verdict)
 
 
-def domain_of(raw: bytes) -> Domain:
-    """The domain that a row is of."""
-    # Only a `Domain` was ever written; what has become of it on a bad disk is in no table.
-    return Domain(raw.decode("ascii", "backslashreplace"))
+def domain_of(column: bytes) -> Domain:
+    """Return the domain of a row."""
+    # Only a valid `Domain` was ever written; one that a bad disk has altered is never looked up.
+    return Domain(column.decode("ascii", "backslashreplace"))
 
 
-def readable(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
-    """Those rows that stand for a valid policy."""
-    for domain, asked_at, asked_count, *raw in rows:
-        with suppress(MtaStsError):  # `load` removes it
-            state = state_of([text and text.decode("utf-8", "surrogateescape") for text in raw])
-            yield Row(domain_of(domain), state, asked_at, asked_count)
+def valid_rows(rows: Iterable[Sequence[Any]]) -> Iterator[Row]:
+    """Yield the rows that hold a valid policy."""
+    for domain, asked_at, asked_count, *columns in rows:
+        with suppress(MtaStsError):  # `load` removes such a row
+            text = [c and c.decode("utf-8", "surrogateescape") for c in columns]
+            yield Row(domain_of(domain), state_of(text), asked_at, asked_count)
 
 
-def seen_of(row: Sequence[Any]) -> HistoryEntry:
-    """The policy of which a row of the history tells."""
+def history_entry_of(row: Sequence[Any]) -> HistoryEntry:
+    """Return the entry of a row of the table `history`."""
     policy_id, mode, mx = (text.decode("ascii", "backslashreplace") for text in row[:3])
     return HistoryEntry(PolicyId(policy_id), Mode(mode), tuple(mx.split()), *row[3:])

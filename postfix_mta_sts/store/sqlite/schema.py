@@ -1,6 +1,6 @@
-"""The file of a SQLite store: made, told apart from others, brought up to date, set aside.
+"""The file of a SQLite store: create it, check that it is ours, migrate it, set it aside.
 
-Border: everything here blocks, and is called in a thread. No row is read or written.
+All functions block; call them in a thread. This module reads and writes no rows.
 """
 
 import logging
@@ -19,17 +19,17 @@ from postfix_mta_sts.store import DamagedStoreError, StoreError
 _log = logging.getLogger(__name__)
 
 APPLICATION_ID: Final = int.from_bytes(b"mSTS")
-"""What marks a SQLite file as ours (https://sqlite.org/pragma.html#pragma_application_id)."""
+"""Marks a SQLite file as ours (https://sqlite.org/pragma.html#pragma_application_id)."""
 
-# A valid policy has neither blanks nor other fields in the name before a colon, so that without
-# any blanks its mode can be found by what comes after the first "mode:" of a line.
+# The policy with LF line ends and without blanks, and a LF before its first line. The name of a
+# field contains no blanks, so that the mode is what follows the first line start with "mode:".
 _FLAT = r"""
     char(10) || replace(replace(replace(policy, char(13), char(10)), ' ', ''), char(9), '')
 """
 
 SCHEMA: Final[Sequence[Sequence[str]]] = (
     (
-        # With rowids: a policy may have 64 KiB, too much for a key's own page.
+        # With rowids: a policy may have 64 KiB, too much for a page of a WITHOUT ROWID table.
         """
         CREATE TABLE policies (
             domain TEXT NOT NULL PRIMARY KEY,
@@ -41,14 +41,15 @@ SCHEMA: Final[Sequence[Sequence[str]]] = (
             asked_at REAL NOT NULL
         )
         """,
-        # All that `due` reads, so that it never turns to the table.
+        # All columns that `due` reads, so that it never reads the table.
         "CREATE INDEX policies_due ON policies (refetch_at, asked_at, expires_at, domain)",
         "CREATE INDEX policies_expired ON policies (expires_at)",
     ),
     (
         "ALTER TABLE policies ADD COLUMN asked_count INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE policies ADD COLUMN dane TEXT",  # NULL: nothing is known
-        # Read from the policy, not kept: no row is written for it, and the two never differ.
+        # Virtual: computed from the policy, so that the migration writes no rows and the two never
+        # differ.
         f"""
         ALTER TABLE policies ADD COLUMN mode TEXT GENERATED ALWAYS AS (
             CASE substr({_FLAT}, instr({_FLAT}, char(10) || 'mode:') + 6, 4)
@@ -58,7 +59,7 @@ SCHEMA: Final[Sequence[Sequence[str]]] = (
             END
         ) VIRTUAL
         """,
-        # All that is asked of many rows at once. With a million of them it takes 1.5 s to make.
+        # All columns that lists and counts read. With a million rows it takes 1.5 s to create.
         "CREATE INDEX policies_listed ON policies (domain, mode, expires_at)",
         """
         CREATE TABLE history (
@@ -73,12 +74,12 @@ SCHEMA: Final[Sequence[Sequence[str]]] = (
         """,
     ),
 )
-"""The steps from an empty file to ours; user_version counts those that are done."""
+"""The migrations, starting from an empty file; user_version counts those that were applied."""
 
 # Primary result codes: https://sqlite.org/rescode.html
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
-_COLUMNS = """
+_PROBE = """
     SELECT p.domain, p.policy_id, policy, fetched_at, refetch_at, expires_at, asked_at,
         asked_count, dane, p.mode, h.domain, h.policy_id, h.mode, mx, seen_from, seen_to
     FROM policies AS p, history AS h LIMIT 0
@@ -86,11 +87,11 @@ _COLUMNS = """
 
 
 @contextmanager
-def as_store_errors(path: Path) -> Iterator[None]:
-    """Raise what SQLite, aiosqlite and the system raise as `StoreError`, with the path in it."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Raise errors of SQLite, aiosqlite and the system as `StoreError`; its text names the path."""
     try:
         yield
-    # RuntimeError: no more threads; ValueError: what aiosqlite says of a closed connection.
+    # RuntimeError: no more threads can be started; ValueError: aiosqlite's connection is closed.
     except (sqlite3.Error, OSError, RuntimeError, ValueError) as error:
         kind = DamagedStoreError if _is_damage(error) else StoreError
         raise kind(f"{path}: {error}") from error
@@ -98,13 +99,13 @@ def as_store_errors(path: Path) -> Iterator[None]:
 
 def _is_damage(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    # "no such table", "no such column": the file is not laid out as ours are.
-    gone = code == sqlite3.SQLITE_ERROR and str(error).startswith("no such ")
-    return gone or code in _DAMAGED
+    # "no such table", "no such column": the file does not have our schema.
+    missing = code == sqlite3.SQLITE_ERROR and str(error).startswith("no such ")
+    return missing or code in _DAMAGED
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """What tells the file at `path` from any other, also of the same name; None if none is."""
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return what distinguishes the file at `path` from a later one of that name; None if none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -113,58 +114,58 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def prepare(
-    path: Path, schema: Sequence[Sequence[str]], busy: float, clock: Callable[[], float]
+    path: Path, schema: Sequence[Sequence[str]], lock_timeout: float, clock: Callable[[], float]
 ) -> tuple[int, int] | None:
-    """Make the file, or bring it up to date, all or nothing; its `identity`.
+    """Create or migrate the file, all or nothing; return its `file_identity`.
 
-    A file that is not ours, or no longer whole, is set aside first. A lock is waited for `busy`
-    seconds. Raises `StoreError`; the file is then as it was.
+    A file that is damaged or belongs to another program is set aside first. `lock_timeout`:
+    seconds to wait for a lock. Raises `StoreError`; the file is then unchanged.
     """
-    found = identity(path)
+    before = file_identity(path)
     try:
-        _prepare(path, schema, busy)
+        _prepare(path, schema, lock_timeout)
     except DamagedStoreError as error:
-        set_aside(path, found, str(error), clock())
-        _prepare(path, schema, busy)
-    return identity(path)
+        set_aside(path, before, str(error), clock())
+        _prepare(path, schema, lock_timeout)
+    return file_identity(path)
 
 
-def _prepare(path: Path, schema: Sequence[Sequence[str]], busy: float) -> None:
-    with as_store_errors(path):
-        _make(path)
-        with closing(sqlite3.connect(path, timeout=busy, isolation_level=None)) as db:
-            _recognise(path, db, len(schema))
-            # Readers and the writer do not wait for each other (https://sqlite.org/wal.html).
+def _prepare(path: Path, schema: Sequence[Sequence[str]], lock_timeout: float) -> None:
+    with translate_errors(path):
+        _create(path)
+        with closing(sqlite3.connect(path, timeout=lock_timeout, isolation_level=None)) as db:
+            _check_ownership(path, db, len(schema))
+            # So that readers and the writer do not wait for each other (https://sqlite.org/wal.html).
             db.execute("PRAGMA journal_mode = WAL")
             _migrate(db, schema)
-            db.execute(_COLUMNS)
+            db.execute(_PROBE)
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # An existing file is not even opened: closing it would give up this process's locks on it.
+    # Do not open an existing file: closing it would release this process's locks on it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode=0o600))
-    if not path.is_file():  # SQLite would open a device or a pipe, and wait for it
-        raise StoreError(f"{path}: not a file")
+    if not path.is_file():  # SQLite would open a device or a pipe and block
+        raise StoreError(f"{path}: not a regular file")
 
 
-def _recognise(path: Path, db: sqlite3.Connection, newest: int) -> None:
-    db.execute("BEGIN")  # one view of all three, while another process may be at the first step
+def _check_ownership(path: Path, db: sqlite3.Connection, newest: int) -> None:
+    db.execute("BEGIN")  # one consistent read of all three: another process may be migrating
     application, version = _pragma(db, "application_id"), _pragma(db, "user_version")
     [(tables,)] = db.execute("SELECT count(*) FROM sqlite_master")
     db.execute("COMMIT")
     if application == APPLICATION_ID:
         if version > newest:
             raise DamagedStoreError(
-                f"{path}: schema {version} is newer than {newest}, the newest known"
+                f"{path}: schema {version} is newer than {newest}, the newest supported"
             )
     elif application or version or tables:
         raise DamagedStoreError(f"{path}: another program's database")
 
 
 def _migrate(db: sqlite3.Connection, schema: Sequence[Sequence[str]]) -> None:
-    # Closing the connection rolls back what has not come to its COMMIT.
+    # Without a COMMIT, closing the connection rolls back.
     db.execute("BEGIN IMMEDIATE")
     done = _pragma(db, "user_version")
     if done < len(schema):
@@ -180,14 +181,14 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(value)
 
 
-def set_aside(path: Path, found: tuple[int, int] | None, reason: str, now: float) -> None:
-    """Give the file, and what SQLite keeps beside it, another name; `now` becomes part of it.
+def set_aside(path: Path, opened: tuple[int, int] | None, reason: str, now: float) -> None:
+    """Rename the file, and those that SQLite keeps beside it; the new name contains `now`.
 
-    Nothing is done where `path` is no longer the file that was `found` there: another process
-    has been faster. Raises `StoreError`.
+    `opened`: the `file_identity` of the file to rename. If `path` is another file by now, another
+    process was faster, and nothing is done. Raises `StoreError`.
     """
-    with as_store_errors(path):
-        if identity(path) != found:
+    with translate_errors(path):
+        if file_identity(path) != opened:
             return
         aside = _free_name(path, now)
         for companion in _COMPANIONS:

@@ -1,23 +1,22 @@
-"""The SQL of a SQLite store, by what each statement does.
+"""The SQL statements of a SQLite store.
 
-Border: text only; the tables that it speaks of are laid out in `schema`, and who executes it, and
-when, is `sqlite`'s matter.
+`schema` creates the tables; `store` executes the statements.
 """
 
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import HISTORY_MOST
 
-# What `rows.Raw` has. quote() writes a number so that it reads back as it was.
+# The columns of `rows.Columns`. quote() writes a number so that it reads back unchanged.
 _RAW = """
         CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
         CAST(dane AS TEXT)
 """
-# One row for all: after each row SQLite's thread waits for the interpreter's lock once more.
+# One result row for all domains: after each row SQLite's thread waits for the interpreter's lock.
 LOAD = f"""
     SELECT json_group_array(json_array(
         domain, {_RAW}
     )) FROM policies WHERE domain IN (SELECT value FROM json_each(?))
-"""  # noqa: S608 (columns of ours)
+"""  # noqa: S608 (constant columns)
 SAVE = """
     INSERT INTO policies
         (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at, dane)
@@ -32,22 +31,23 @@ SAVE = """
         dane = excluded.dane
         WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
 """
-REMEMBER = """
+ADD_TO_HISTORY = """
     INSERT INTO history (domain, policy_id, mode, mx, seen_from, seen_to)
         VALUES (?1, ?2, ?3, ?4, ?5, ?5)
     ON CONFLICT DO UPDATE SET
         seen_from = min(seen_from, excluded.seen_from),
         seen_to = max(seen_to, excluded.seen_to)
 """
-FORGET_OLDEST = f"""
+TRIM_HISTORY = f"""
     DELETE FROM history WHERE domain = ?1 AND (seen_to, policy_id, mode, mx) <= (
         SELECT seen_to, policy_id, mode, mx FROM history WHERE domain = ?1
         ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {HISTORY_MOST}
     )
-"""  # noqa: S608 (a number of ours)
+"""  # noqa: S608 (a constant number)
 NOTE_VERDICT = "UPDATE policies SET dane = ? WHERE domain = ?"
-# Each domain with its `Asked`, as a JSON object. One statement for all, as in LOAD: of thousands of
-# rows each would wait for that lock. Not by ->>, which SQLite has only since 3.38 (RHEL 9: 3.34).
+# The parameter is a JSON object of domains and their `LastAsked`. One statement for all, as in
+# LOAD: each of thousands of statements would wait for that lock. json_extract instead of ->>,
+# which needs SQLite 3.38 (RHEL 9 has 3.34).
 TOUCH = """
     UPDATE policies SET
         asked_at = max(policies.asked_at, asked.at),
@@ -69,7 +69,7 @@ DUE = """
 ROWS = f"""
     SELECT domain, asked_at, asked_count, {_RAW}
     FROM policies
-"""  # noqa: S608 (columns of ours)
+"""  # noqa: S608 (constant columns)
 ROW = f"{ROWS} WHERE domain = ?"
 PAGE = f"""
     {ROWS} INDEXED BY policies_listed
@@ -81,11 +81,11 @@ HISTORY = """
     SELECT policy_id, mode, mx, seen_from, seen_to FROM history
     WHERE domain = ? ORDER BY seen_to DESC
 """
-# Grouping would sort them first.
-EACH_MODE = ", ".join(f"count(*) FILTER (WHERE mode = '{mode}')" for mode in Mode)
+# GROUP BY would sort all rows first.
+_COUNTS = ", ".join(f"count(*) FILTER (WHERE mode = '{mode}')" for mode in Mode)
 BY_MODE = f"""
-    SELECT {EACH_MODE} FROM policies INDEXED BY policies_listed WHERE expires_at > ?
-"""  # noqa: S608 (the names of ours)
+    SELECT {_COUNTS} FROM policies INDEXED BY policies_listed WHERE expires_at > ?
+"""  # noqa: S608 (constant names)
 OLDEST = """
     SELECT fetched_at FROM policies INDEXED BY policies_due
     WHERE asked_at >= ? AND expires_at > ? ORDER BY refetch_at LIMIT 1

@@ -1,4 +1,4 @@
-"""A connection in a thread of its own: one after the other, and no fault stays there."""
+"""SqliteConnection: calls run in its thread, one after the other, and raise their errors."""
 
 import asyncio
 import sqlite3
@@ -19,8 +19,8 @@ async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
     await new.close()
 
 
-async def test_what_is_asked_is_done_there(connection: SqliteConnection) -> None:
-    """In a thread that is not the loop's, with the pragmas that were given; text is bytes."""
+async def test_calls_run_in_the_thread(connection: SqliteConnection) -> None:
+    """They do not run in the thread of the loop; pragmas are set, and text is bytes."""
     here = threading.get_ident()
     assert await connection.run(lambda _: threading.get_ident()) != here
     query = "SELECT user_version, 'text' FROM pragma_user_version"
@@ -28,20 +28,20 @@ async def test_what_is_asked_is_done_there(connection: SqliteConnection) -> None
     assert rows == [(7, b"text")]
 
 
-async def test_a_fault_is_raised_where_it_was_asked(connection: SqliteConnection) -> None:
-    """And the next is done as though nothing had been."""
+async def test_a_call_raises_its_error(connection: SqliteConnection) -> None:
+    """The error reaches the caller, and the next call works."""
     with pytest.raises(sqlite3.OperationalError, match="syntax"):
         await connection.run(lambda db: db.execute("FAIL"))
     assert await connection.run(lambda _: 1) == 1
 
 
-async def test_whoever_gives_up_stops_nothing(connection: SqliteConnection) -> None:
-    """What was asked is done all the same, whether well or not, and so is what comes behind it."""
-    held = threading.Event()
+async def test_a_cancelled_call_is_executed(connection: SqliteConnection) -> None:
+    """A cancelled call is executed, even if it fails, and so are the calls after it."""
+    release = threading.Event()
     done: list[int] = []
 
     def slow(_: sqlite3.Connection) -> None:
-        held.wait()
+        release.wait()
         done.append(1)
 
     def failing(_: sqlite3.Connection) -> None:
@@ -53,13 +53,13 @@ async def test_whoever_gives_up_stops_nothing(connection: SqliteConnection) -> N
     for task in asking:
         task.cancel()
     await asyncio.wait(asking)
-    held.set()
+    release.set()
     await connection.run(lambda _: done.append(3))
     assert done == [1, 2, 3]
 
 
 async def test_close_ends_the_thread(tmp_path: Path) -> None:
-    """After what was asked is done; then nothing can be asked any more."""
+    """`close` waits for the calls before it; later calls raise an error."""
     connection = await SqliteConnection.open(tmp_path / "new.db", 0.1)
     asked = asyncio.create_task(connection.run(lambda _: 1))
     await asyncio.sleep(0)

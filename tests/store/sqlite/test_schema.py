@@ -1,4 +1,4 @@
-"""A store's file: made for its owner only, kept if it is ours, else set aside; never half-done."""
+"""The file of a SQLite store: created for its owner only, migrated, or set aside."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.store import DamagedStoreError, Overview, Row, StoreError
-from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID, SCHEMA, identity, set_aside
+from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID, SCHEMA, file_identity, set_aside
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.states import a_policy, a_state, policies
 
@@ -23,21 +23,15 @@ NOW = 1_700_000_000.0
 ASIDE = "policies.db.set-aside-20231114T221320"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where a store is to be."""
-    return tmp_path / "policies.db"
-
-
 async def opened_once(path: Path, schema: Sequence[Sequence[str]] = SCHEMA) -> None:
-    """A store opened and closed, with one policy saved."""
+    """Open a store, save one policy, and close it."""
     store = await SqliteStore.open(path, schema=schema, clock=lambda: NOW)
     await store.save(GOOD, a_state(), 1000.0)
     await store.close()
 
 
 async def found_after(path: Path, schema: Sequence[Sequence[str]] = SCHEMA) -> State | None:
-    """What a store that is opened now knows."""
+    """Open a store and load the state of good.test."""
     store = await SqliteStore.open(path, schema=schema, clock=lambda: NOW)
     try:
         return await store.load(GOOD)
@@ -46,18 +40,18 @@ async def found_after(path: Path, schema: Sequence[Sequence[str]] = SCHEMA) -> S
 
 
 def sql(path: Path, *statements: str) -> list[tuple[object, ...]]:
-    """Another program at the file; the rows of the last statement."""
+    """Execute statements as another program; return the rows of the last one."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         return [db.execute(statement).fetchall() for statement in statements][-1]
 
 
 def set_aside_names(path: Path) -> list[str]:
-    """What has been set aside."""
+    """Return the names of the files that were set aside."""
     return sorted(entry.name for entry in path.parent.iterdir() if "set-aside" in entry.name)
 
 
 async def test_new_file(tmp_path: Path) -> None:
-    """Folder and file are made for their owner only; what SQLite keeps beside it, too."""
+    """Only the owner can access the folder, the file, and the files of SQLite beside it."""
     path = tmp_path / "state" / "policies.db"
     store = await SqliteStore.open(path)
     await store.save(GOOD, a_state(), 1000.0)
@@ -68,7 +62,7 @@ async def test_new_file(tmp_path: Path) -> None:
 
 
 async def test_marks(path: Path) -> None:
-    """The file says whose it is and how far its schema goes, and is in WAL mode."""
+    """The file has our application id and the schema version, and is in WAL mode."""
     await opened_once(path)
     assert sql(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
     assert sql(path, "PRAGMA user_version") == [(len(SCHEMA),)]
@@ -76,14 +70,14 @@ async def test_marks(path: Path) -> None:
 
 
 async def test_reopened(path: Path) -> None:
-    """What was saved is there when the file is opened again; nothing is set aside."""
+    """A policy survives closing and opening; nothing is set aside."""
     await opened_once(path)
     assert await found_after(path) == a_state()
     assert not set_aside_names(path)
 
 
 async def test_link_is_followed(tmp_path: Path, path: Path) -> None:
-    """A symbolic link in the file's place stays one: the file that it names is used."""
+    """A symbolic link stays a link: the store uses the file that it points to."""
     (tmp_path / "elsewhere").mkdir()
     target = tmp_path / "elsewhere" / "real.db"
     path.symlink_to(target)
@@ -96,7 +90,7 @@ NEWER = (*SCHEMA, ["ALTER TABLE policies ADD COLUMN note TEXT", "CREATE TABLE no
 
 
 async def test_migrates_forward(path: Path) -> None:
-    """A file of an older schema gets the steps that it lacks, and keeps its rows."""
+    """A file with an older schema is migrated, and keeps its rows."""
     await opened_once(path)
     assert await found_after(path, NEWER) == a_state()
     assert sql(path, "PRAGMA user_version", "SELECT note FROM policies") == [(None,)]
@@ -104,8 +98,8 @@ async def test_migrates_forward(path: Path) -> None:
     assert not set_aside_names(path)
 
 
-async def test_failed_step_changes_nothing(path: Path) -> None:
-    """A step that fails half-way leaves the file as it was, and in its place."""
+async def test_failed_migration_changes_nothing(path: Path) -> None:
+    """A migration that fails half-way leaves the file unchanged and in its place."""
     await opened_once(path)
     before = sql(path, "SELECT sql FROM sqlite_master")
     with pytest.raises(StoreError, match="syntax error") as caught:
@@ -118,7 +112,7 @@ async def test_failed_step_changes_nothing(path: Path) -> None:
 
 
 async def test_first_schema(path: Path) -> None:
-    """A file of the first version keeps its policies, and gives their modes at once."""
+    """A file of the first version keeps its policies, and their modes are known at once."""
     sql(path, *SCHEMA[0], "PRAGMA user_version = 1", f"PRAGMA application_id = {APPLICATION_ID}")
     with closing(sqlite3.connect(path)) as db, db:
         row = ("good.test", "id1", a_policy().text, 1.0, 2.0, 9e9, 3.0)
@@ -135,7 +129,7 @@ async def test_first_schema(path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 @given(policies=st.lists(policies(), min_size=1, max_size=20))
 def test_mode_is_read_from_the_policy(policies: list[Policy]) -> None:
-    """SQL finds the very mode that the parser finds, however the policy is laid out."""
+    """The SQL expression gives the same mode as the parser, in any layout of the policy."""
     with closing(sqlite3.connect(":memory:")) as db:
         for statement in chain.from_iterable(SCHEMA):
             db.execute(statement)
@@ -160,7 +154,7 @@ def test_mode_is_read_from_the_policy(policies: list[Policy]) -> None:
         (["CREATE TABLE mail (id INTEGER)"], "another program's database"),
         (
             [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 99"],
-            f"schema 99 is newer than {len(SCHEMA)}, the newest known",
+            f"schema 99 is newer than {len(SCHEMA)}, the newest supported",
         ),
         (
             [f"PRAGMA application_id = {APPLICATION_ID}", "PRAGMA user_version = 1"],
@@ -171,7 +165,7 @@ def test_mode_is_read_from_the_policy(policies: list[Policy]) -> None:
 async def test_foreign_file(
     path: Path, caplog: pytest.LogCaptureFixture, statements: list[str], reason: str
 ) -> None:
-    """A database that is not ours is set aside whole, with a warning, and a new one begun."""
+    """The database of another program is set aside unchanged, with a warning."""
     marks = ["PRAGMA application_id", "PRAGMA user_version"]
     sql(path, *statements)
     before = [sql(path, mark) for mark in marks]
@@ -189,7 +183,7 @@ async def test_foreign_file(
     "garbage", [b"\xff" * 8192, b"root:x:0:0\n", b"SQLite format 3\0" + b"\xff" * 8192]
 )
 async def test_garbage_at_start(path: Path, garbage: bytes) -> None:
-    """A file that is no database is set aside, byte for byte."""
+    """A file that is not a database is set aside unchanged."""
     path.write_bytes(garbage)
     await opened_once(path)
     assert path.with_name(ASIDE).read_bytes() == garbage
@@ -197,24 +191,24 @@ async def test_garbage_at_start(path: Path, garbage: bytes) -> None:
 
 
 def test_companions(path: Path) -> None:
-    """What SQLite keeps beside a file keeps belonging to it under its new name."""
+    """The files of SQLite beside a file are renamed with it."""
     for end in ("", "-wal", "-shm", "-journal"):
         path.with_name(f"policies.db{end}").write_text(f"text{end}")
-    set_aside(path, identity(path), "damaged", NOW)
+    set_aside(path, file_identity(path), "damaged", NOW)
     contents = {entry.name: entry.read_text() for entry in path.parent.iterdir()}
     assert contents == {f"{ASIDE}{e}": f"text{e}" for e in ("", "-wal", "-shm", "-journal")}
 
 
 async def test_names_do_not_clash(path: Path) -> None:
-    """What is set aside in the same second gets names of its own."""
+    """Files that are set aside in the same second get different names."""
     for _ in range(3):
         path.write_bytes(b"garbage")
         await opened_once(path)
     assert set_aside_names(path) == [ASIDE, f"{ASIDE}-2", f"{ASIDE}-3"]
 
 
-async def test_empty_file_is_begun(path: Path) -> None:
-    """An empty file, which systemd-tmpfiles may have made, is taken as a new one."""
+async def test_empty_file_is_used(path: Path) -> None:
+    """An empty file, which systemd-tmpfiles may have created, is used as a new one."""
     path.touch()
     await opened_once(path)
     assert await found_after(path) == a_state()
@@ -222,24 +216,24 @@ async def test_empty_file_is_begun(path: Path) -> None:
 
 
 async def test_not_a_file(path: Path) -> None:
-    """A folder in the file's place is an error, and stays where it is."""
+    """A folder in place of the file is an error, and stays where it is."""
     path.mkdir()
-    with pytest.raises(StoreError, match="not a file"):
+    with pytest.raises(StoreError, match="not a regular file"):
         await SqliteStore.open(path)
     assert path.is_dir()
 
 
 async def test_no_folder(path: Path) -> None:
-    """A file in the folder's place is an error with the path in its reason."""
+    """A file in place of the folder is an error with the path in its reason."""
     path.touch()
     with pytest.raises(StoreError, match=str(path)):
         await SqliteStore.open(path / "policies.db")
 
 
-async def test_faster_process(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A file that another process has just replaced is not set aside in its stead."""
+async def test_another_process_was_faster(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that another process has just created is not set aside."""
     path.write_bytes(b"garbage")
-    found = identity(path)
+    found = file_identity(path)
     set_aside(path, found, "damaged", NOW)
     await opened_once(path)
     set_aside(path, found, "damaged", NOW)
@@ -249,9 +243,9 @@ async def test_faster_process(path: Path, caplog: pytest.LogCaptureFixture) -> N
 
 
 async def test_cannot_be_set_aside(path: Path) -> None:
-    """Where a damaged file cannot be renamed, it stays, and the reason is told."""
+    """A damaged file that cannot be renamed stays, and the reason is in the error."""
     path.write_bytes(b"garbage")
-    long_path = path.with_name("n" * 250)  # with the suffix, longer than a name can be
+    long_path = path.with_name("n" * 250)  # with the suffix, too long for a file name
     path.rename(long_path)
     with pytest.raises(StoreError, match="name too long"):
         await SqliteStore.open(long_path)

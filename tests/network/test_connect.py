@@ -1,4 +1,4 @@
-"""Which addresses are public, and what a private one can hide in."""
+"""Which addresses are public, also as embedded IPv4 addresses."""
 
 import ipaddress
 
@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.network.address import is_public
+from postfix_mta_sts.network.connect import is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "223.255.255.1", "2606:4700::1111"])
 def test_public(address: str) -> None:
-    """Global unicast addresses are."""
+    """Global unicast addresses are public."""
     assert is_public(address)
 
 
@@ -46,7 +46,7 @@ def test_public(address: str) -> None:
     ],
 )
 def test_not_public(address: str) -> None:
-    """Loopback, private, shared, link-local, multicast, reserved and documentation are not."""
+    """Loopback, private, shared, link-local, multicast, reserved and documentation addresses."""
     assert not is_public(address)
 
 
@@ -59,20 +59,20 @@ WRAPPERS = {
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @given(st.integers(0, 2**32 - 1))
-def test_what_is_wrapped_decides(wrapper: str, four: int) -> None:
-    """An IPv4 address is as public inside of an IPv6 one as by itself."""
+def test_embedded_addresses(wrapper: str, four: int) -> None:
+    """An embedded IPv4 address is public if and only if it is public by itself."""
     wrapped = ipaddress.IPv6Address(WRAPPERS[wrapper](four))
     assert is_public(str(wrapped)) == is_public(str(ipaddress.IPv4Address(four)))
 
 
 @given(st.ip_addresses())
-def test_never_more_than_the_registry(address: ipaddress.IPv4Address) -> None:
-    """What the IANA registries do not call global is never public, unless it wraps an address."""
+def test_no_more_than_the_registry(address: ipaddress.IPv4Address) -> None:
+    """Addresses not global in the IANA registries are not public, except with embedded ones."""
     if not address.is_global and not str(address).startswith(("2002:", "64:ff9b:", "::ffff:")):
         assert not is_public(str(address))
 
 
 def test_no_address() -> None:
-    """Anything else is a ValueError."""
+    """Text that is not an address raises `ValueError`."""
     with pytest.raises(ValueError, match="does not appear to be"):
         is_public("localhost")

@@ -1,0 +1,80 @@
+"""Socket addresses and name servers as the configuration writes them.
+
+This module parses text. It does not resolve host names and does not open sockets.
+"""
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
+_HOST_NAME = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.)*(?![0-9]+\Z)[A-Za-z0-9-]{1,63}")
+_SOCKET_PATH_LIMIT: Final = 107  # unix(7): sun_path has 108 bytes, the last of them null
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A host, without brackets, and a port; port 0 stands for any free port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """The absolute path of a UNIX socket."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+def parse_address(text: str) -> TcpAddress | UnixAddress:
+    """Parse `host:port`, `[v6]:port` or `unix:/path`; raise `ValueError`."""
+    if text.startswith("unix:"):
+        return UnixAddress(_socket_path(text.removeprefix("unix:")))
+    address = _host_port(text)
+    if not _is_ip(address.host) and not _HOST_NAME.fullmatch(address.host):
+        raise ValueError
+    return address
+
+
+def check_nameserver(text: str) -> str:
+    """Return the IP address, with or without a port, unchanged; raise `ValueError`."""
+    if not _is_ip(text):
+        server = _host_port(text)
+        if not _is_ip(server.host) or not server.port:
+            raise ValueError
+    return text
+
+
+def _host_port(text: str) -> TcpAddress:
+    match = _HOST_PORT.fullmatch(text)
+    if not match or int(match[3]) > 65535:
+        raise ValueError
+    host = str(ipaddress.IPv6Address(match[1])) if match[1] else match[2].lower()
+    return TcpAddress(host, int(match[3]))
+
+
+def _is_ip(text: str) -> bool:
+    """True for an IP address without a zone (`%eth0`)."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+def _socket_path(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ValueError("the path is not absolute")
+    if len(os.fsencode(text)) > _SOCKET_PATH_LIMIT:
+        raise ValueError(f"the path of a socket has at most {_SOCKET_PATH_LIMIT} bytes")
+    return Path(text)

@@ -1,0 +1,165 @@
+"""The messages between the daemon and its network process: types, encoding, errors.
+
+Each message is a msgspec Struct with a tag, encoded as a msgpack array. `ipc` sends and receives
+the bytes; `process` and `child` act on the messages.
+
+Versions: the first message of each side is a `Hello` with its version, and both sides go on only
+if the versions are equal. An upgrade of the package under a running daemon would otherwise mix
+two versions when the network process is started again. So `Hello` must never change its form;
+all other messages may change with any release.
+
+Trust: both ends are this program, in the same version, and nothing else has the sockets. So
+values are decoded straight into their types, which checks their shape and runs `__post_init__`;
+policies and domains are not parsed a second time.
+"""
+
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
+
+from postfix_mta_sts.config.address import TcpAddress
+from postfix_mta_sts.mtasts.dane import DaneOutcome
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
+from postfix_mta_sts.mtasts.lifecycle import Discovered
+from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.values import Value, msgpack_decoder
+
+EventLoop: TypeAlias = Literal["asyncio", "uvloop"]
+
+
+class Message(Value, frozen=True, array_like=True, tag=True):
+    """Base of all messages."""
+
+
+class Hello(Message, frozen=True):
+    """The first message of each side; see the module's docstring."""
+
+    version: str
+
+
+class Start(Message, frozen=True):
+    """The second message of the daemon: how the network process is to work."""
+
+    loop: EventLoop
+    """The library of the event loop, the same as in the daemon."""
+    settings: NetworkSettings
+
+
+class Call(Message, frozen=True):
+    """Base of the requests; one result with the same `number` answers each."""
+
+    number: int
+
+
+class Discover(Call, frozen=True):
+    """Look up the policy id of a domain; see `DnsClient.discover`."""
+
+    domain: Domain
+
+
+class Fetch(Call, frozen=True):
+    """Fetch the policy of a domain; see `PolicyFetcher.fetch`."""
+
+    domain: Domain
+
+
+class LookUpDane(Call, frozen=True):
+    """Look up DANE for a domain; see `LazyDaneClient.look_up_dane`."""
+
+    domain: Domain
+
+
+class NotValidating(Call, frozen=True):
+    """Find the name servers that do not validate; see `LazyDaneClient.not_validating`."""
+
+
+class Cancel(Message, frozen=True):
+    """Cancel the call with this number, if it is still running; nothing answers this."""
+
+    number: int
+
+
+class DiscoverResult(Message, frozen=True):
+    """Answers `Discover`."""
+
+    number: int
+    value: Discovered
+
+
+class FetchResult(Message, frozen=True):
+    """Answers `Fetch`."""
+
+    number: int
+    value: Policy
+
+
+class LookUpDaneResult(Message, frozen=True):
+    """Answers `LookUpDane`."""
+
+    number: int
+    value: DaneOutcome
+
+
+class NotValidatingResult(Message, frozen=True):
+    """Answers `NotValidating`."""
+
+    number: int
+    value: tuple[TcpAddress, ...]
+
+
+class Failed(Message, frozen=True):
+    """Answers any call with an `MtaStsError`; made by `failed`."""
+
+    number: int
+    code: str
+    reason: str
+    line: int = 0
+    """Of an `InvalidPolicyError`."""
+
+    @property
+    def error(self) -> MtaStsError:
+        """The error that the network process raised, without its traceback."""
+        kind = _ERRORS[self.code]
+        if issubclass(kind, InvalidPolicyError):
+            return kind(self.line, self.reason)
+        return kind(self.reason)
+
+
+class DnsStatus(Message, frozen=True):
+    """Sent when it changes; see `DnsClient.unanswered`."""
+
+    unanswered: bool
+
+
+class UntrustedServers(Message, frozen=True):
+    """Sent before and after `NotValidating` runs; see `LazyDaneClient.untrusted`."""
+
+    servers: tuple[TcpAddress, ...]
+
+
+AnyCall: TypeAlias = Discover | Fetch | LookUpDane | NotValidating
+Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
+FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel
+FromChild: TypeAlias = Hello | Result | Failed | DnsStatus | UntrustedServers
+
+decode_from_daemon: Final[Callable[[bytes], FromDaemon]] = msgpack_decoder(FromDaemon)
+"""bytes → `FromDaemon`; raises `ValueError`."""
+decode_from_child: Final[Callable[[bytes], FromChild]] = msgpack_decoder(FromChild)
+"""bytes → `FromChild`; raises `ValueError`."""
+
+
+def failed(number: int, error: MtaStsError) -> Failed:
+    """The answer to a call that raised an error."""
+    if isinstance(error, InvalidPolicyError):
+        reason = str(error).removeprefix(f"line {error.line}: ")
+        return Failed(number, error.code, reason, error.line)
+    return Failed(number, error.code, str(error))
+
+
+def _leaves(kind: type[MtaStsError]) -> list[type[MtaStsError]]:
+    below = kind.__subclasses__()
+    return [leaf for each in below for leaf in _leaves(each)] if below else [kind]
+
+
+_ERRORS: Final = {kind.code: kind for kind in _leaves(MtaStsError)}

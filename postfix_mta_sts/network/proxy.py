@@ -1,0 +1,65 @@
+"""Open a tunnel to a Policy Host through an HTTP proxy (CONNECT, RFC 9110 §9.3.6).
+
+The caller speaks TLS and HTTP through the tunnel; see `https`.
+"""
+
+import asyncio
+import base64
+from urllib.parse import SplitResult, unquote
+
+from postfix_mta_sts.mtasts.errors import FetchError, UnreachableError
+from postfix_mta_sts.network.connect import connect, describe, limit_addresses, system_addresses
+from postfix_mta_sts.network.http_response import ResponseReader
+from postfix_mta_sts.network.trace import FetchTrace
+
+
+async def open_tunnel(
+    proxy: SplitResult, host: str, port: int, trace: FetchTrace
+) -> asyncio.Transport:
+    """Open a tunnel to `host`, which the proxy resolves; raises `UnreachableError`."""
+    transport, reader = await _connect_to_proxy(proxy, trace)
+    target = f"{host}:{port}"
+    request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_credentials(proxy)}\r\n"
+    transport.write(request.encode())
+    status = 0
+    try:
+        status = (await reader.head()).status
+    except FetchError as error:
+        raise UnreachableError(f"the proxy: {error}") from error
+    finally:
+        if status != 200:
+            transport.abort()
+    if status != 200:
+        raise UnreachableError(f"the proxy answered HTTP {status}")
+    return transport
+
+
+async def _connect_to_proxy(
+    proxy: SplitResult, trace: FetchTrace
+) -> tuple[asyncio.Transport, ResponseReader]:
+    host, port = proxy.hostname or "", proxy.port or 80
+    try:
+        # The administrator chose this name; it may be in /etc/hosts.
+        addresses = limit_addresses(await system_addresses(host, port))
+    except OSError as error:
+        raise UnreachableError(f"the proxy's name: {describe(error)}") from error
+
+    def note(address: str) -> None:
+        trace.address = address
+
+    reader = ResponseReader(trace)
+    loop = asyncio.get_running_loop()
+    try:
+        trace.address, sock = await connect(addresses, port, note)
+        transport, _ = await loop.create_connection(lambda: reader.protocol, sock=sock)
+    except OSError as error:
+        raise UnreachableError(f"the proxy: {describe(error)}") from error
+    return transport, reader
+
+
+def _credentials(proxy: SplitResult) -> str:
+    """The Proxy-Authorization field (RFC 7617), if the proxy's URL has a user name."""
+    if proxy.username is None:
+        return ""
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+    return f"Proxy-Authorization: Basic {base64.b64encode(pair).decode('ascii')}\r\n"

@@ -1,0 +1,97 @@
+"""A policy is fetched through an HTTP proxy."""
+
+import asyncio
+
+import pytest
+
+from postfix_mta_sts.mtasts.errors import (
+    CertificateError,
+    DeadlineError,
+    UnreachableError,
+)
+from postfix_mta_sts.network.trace import FetchTrace
+from tests.support.fetchers import (
+    GOOD,
+    HOST,
+    POLICY,
+    Fetchers,
+    failure,
+)
+from tests.support.policy_host import (
+    PolicyHost,
+    black_hole,
+    reply,
+)
+from tests.support.proxy import ConnectProxy
+from tests.support.tls import Authority
+
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+
+
+class TestProxy:
+    """Fetches with `https.proxy` set."""
+
+    async def test_tunnel(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """The proxy resolves the name; TLS is with the Policy Host through the tunnel."""
+        async with ConnectProxy(host.port) as proxy:
+            fetcher = fetchers(proxy=proxy.url, allow_private_addresses=False)
+            seen = FetchTrace()
+            assert await fetcher.body(GOOD, seen) == POLICY
+        (head,) = proxy.heads
+        assert head.startswith(f"CONNECT {HOST}:{host.port} HTTP/1.1\r\n".encode())
+        assert (host.lookups.total, host.requests[0].sni) == (0, HOST)
+        assert seen.tls_version == "TLSv1.3"
+
+    async def test_proxy_by_name(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """The name of the proxy is resolved by the system, with /etc/hosts."""
+        async with ConnectProxy(host.port) as proxy:
+            fetcher = fetchers(proxy=proxy.url.replace("127.0.0.1", "localhost"))
+            assert await fetcher.body(GOOD) == POLICY
+
+    async def test_certificate_behind_a_proxy(
+        self, fetchers: Fetchers, host: PolicyHost, authority: Authority
+    ) -> None:
+        """The certificate of the Policy Host is checked behind a proxy too."""
+        host.credentials[HOST] = authority.issue("other.test")
+        async with ConnectProxy(host.port) as proxy:
+            reason = await failure(fetchers(proxy=proxy.url), CertificateError)
+        assert reason.startswith("Hostname mismatch")
+
+    async def test_proxy_refuses(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """The reason has the status of the proxy."""
+        async with ConnectProxy(host.port, refusal=reply(403)) as proxy:
+            reason = await failure(fetchers(proxy=proxy.url), UnreachableError)
+        assert reason == "the proxy answered HTTP 403"
+
+    async def test_proxy_is_down(self, fetchers: Fetchers) -> None:
+        """The reason says that the proxy cannot be reached."""
+        with black_hole() as port:
+            pass
+        fetcher = fetchers(proxy=f"http://127.0.0.1:{port}")
+        assert await failure(fetcher, UnreachableError) == "the proxy: Connection refused"
+
+    async def test_proxy_credentials(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """User name and password of the URL are sent to the proxy only, decoded."""
+        async with ConnectProxy(host.port) as proxy:
+            fetcher = fetchers(proxy=proxy.url.replace("//", "//relay:a%2Fb@"))
+            assert await fetcher.body(GOOD) == POLICY
+        (head,) = proxy.heads
+        assert b"\r\nProxy-Authorization: Basic cmVsYXk6YS9i\r\n" in head
+        assert "proxy-authorization" not in host.requests[0].fields
+
+    @pytest.mark.parametrize("answer", [b"HTTP/1.1 2", b"SSH-2.0-x\r\n\r\n"], ids=["cut", "ssh"])
+    async def test_proxy_without_http(
+        self, fetchers: Fetchers, host: PolicyHost, answer: bytes
+    ) -> None:
+        """The reason names the proxy."""
+        async with ConnectProxy(host.port, refusal=answer) as proxy:
+            reason = await failure(fetchers(proxy=proxy.url), UnreachableError)
+        assert reason.startswith("the proxy: ")
+        assert host.connections.total == 0
+
+    async def test_proxy_that_does_not_answer(self, fetchers: Fetchers) -> None:
+        """A fetch that waits for its proxy holds no slot; both fetches time out in parallel."""
+        with black_hole() as port:
+            fetcher = fetchers(proxy=f"http://127.0.0.1:{port}", timeout=0.2, concurrency=1)
+            reasons = await asyncio.gather(*(failure(fetcher, DeadlineError) for _ in range(2)))
+        assert set(reasons) == {"timed out after 0.2 s: no TLS connection to 127.0.0.1"}

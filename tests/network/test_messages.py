@@ -1,0 +1,203 @@
+"""Messages between the daemon and its network process keep their types and values."""
+
+import asyncio
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postfix_mta_sts import __version__
+from postfix_mta_sts.config.address import TcpAddress
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
+from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, NoRecordError
+from postfix_mta_sts.mtasts.lifecycle import Discovered
+from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.mtasts.record import parse_records
+from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network.child import shake_hands
+from postfix_mta_sts.network.messages import (
+    Cancel,
+    Discover,
+    DiscoverResult,
+    DnsStatus,
+    Failed,
+    Fetch,
+    FetchResult,
+    FromChild,
+    FromDaemon,
+    Hello,
+    LookUpDane,
+    LookUpDaneResult,
+    NotValidating,
+    NotValidatingResult,
+    Start,
+    UntrustedServers,
+    decode_from_child,
+    decode_from_daemon,
+    failed,
+)
+from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.values import Value, msgpack_decoder, to_msgpack
+
+GOOD = parse_domain("good.test")
+POLICY = "version: STSv1\nmode: enforce\nmx: mx.a.test\nmx: *.b.test\nmax_age: 86400\nx: ü\n"
+SERVERS = (TcpAddress("192.0.2.1", 53), TcpAddress("::1", 5353))
+OUTCOME = DaneOutcome(
+    MxState.SECURE, "MX of good.test: 1 found", (Host("mx.a.test", HostState.USABLE, "TLSA"),), 60
+)
+SETTINGS = NetworkSettings(
+    nameservers=("192.0.2.1", "[::1]:5353"),
+    dns_timeout=5.0,
+    trust_ad=False,
+    https_timeout=60.0,
+    https_port=443,
+    authorities="PEM",
+    proxy=None,
+    allow_private_addresses=True,
+    concurrency=200,
+    log_level="info",
+    log_format="json",
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Hello("1.2"),
+        Start("uvloop", SETTINGS),
+        Discover(1, GOOD),
+        Fetch(2, GOOD),
+        LookUpDane(3, GOOD),
+        NotValidating(4),
+        Cancel(2),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_messages_of_the_daemon(message: FromDaemon) -> None:
+    """Each message of the daemon decodes as what it was."""
+    assert decode_from_daemon(to_msgpack(message)) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Hello("1.2"),
+        DiscoverResult(1, Discovered(parse_records([b"v=STSv1; id=1;"]), 300)),
+        FetchResult(2, parse_policy(POLICY.encode())),
+        LookUpDaneResult(3, OUTCOME),
+        NotValidatingResult(4, SERVERS),
+        DnsStatus(unanswered=True),
+        UntrustedServers(SERVERS),
+        Failed(1, "no-record", "NXDOMAIN"),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_messages_of_the_network_process(message: FromChild) -> None:
+    """Each message of the network process decodes as what it was, its values included."""
+    assert decode_from_child(to_msgpack(message)) == message
+
+
+def leaves(root: type[MtaStsError]) -> set[type[MtaStsError]]:
+    """All subclasses that have no subclasses."""
+    below = root.__subclasses__()
+    return set[type[MtaStsError]]().union(*map(leaves, below)) if below else {root}
+
+
+def sent_and_received(error: MtaStsError) -> MtaStsError:
+    """The error as the daemon gets it."""
+    message = decode_from_child(to_msgpack(failed(7, error)))
+    assert isinstance(message, Failed)
+    assert message.number == 7
+    return message.error
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(leaves(MtaStsError) - {InvalidPolicyError}, key=str), ids=lambda k: k.code
+)
+def test_every_error_keeps_its_type_and_reason(kind: type[MtaStsError]) -> None:
+    """Each leaf of the tree of errors arrives with its type, code and reason."""
+    received = sent_and_received(kind("why"))
+    assert (type(received), received.code, str(received)) == (kind, kind.code, "why")
+
+
+@pytest.mark.parametrize("line", [0, 1, 12])
+@pytest.mark.parametrize("reason", ["no mx field", "line 1: line 12: odd"])
+def test_an_invalid_policy_keeps_its_line(line: int, reason: str) -> None:
+    """The line of an `InvalidPolicyError` arrives too, and the text is the same."""
+    error = InvalidPolicyError(line, reason)
+    received = sent_and_received(error)
+    assert isinstance(received, InvalidPolicyError)
+    assert (received.line, str(received)) == (line, str(error))
+
+
+def test_values_that_are_not_valid_are_refused() -> None:
+    """Decoding checks shapes and runs the checks of the values themselves."""
+    wire = to_msgpack(LookUpDaneResult(3, OUTCOME)).replace(b"TLSA", b"TL\x01A")
+    with pytest.raises(ValueError, match="printable"):
+        decode_from_child(wire)
+    with pytest.raises(ValueError, match="Invalid value 'Discover'"):
+        decode_from_child(to_msgpack(Discover(1, GOOD)))
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes(data: bytes) -> None:
+    """Bytes that are no message raise `ValueError` and nothing else."""
+    for decode in (decode_from_child, decode_from_daemon):
+        try:
+            decode(data)
+        except ValueError:
+            continue
+
+
+class HelloOfLater(Value, frozen=True, array_like=True, tag="Hello"):
+    """A `Hello` of a later release that says more."""
+
+    version: str
+    more: int = 1
+
+
+async def hands(*messages: Value | bytes) -> tuple[object, Hello]:
+    """What `shake_hands` gives or raises for these messages; the answer that it sends."""
+    here, there = await asyncio.to_thread(socket.socketpair)
+    with here, there:
+        for message in messages:
+            if isinstance(message, bytes):
+                here.sendall(len(message).to_bytes(4) + message)
+            else:
+                ipc.send(here, message)
+        (outcome,) = await asyncio.gather(
+            asyncio.to_thread(shake_hands, there), return_exceptions=True
+        )
+        return outcome, msgpack_decoder(Hello)(ipc.receive(here))
+
+
+async def test_equal_versions() -> None:
+    """With the daemon's version the child reads its settings, and tells its own version."""
+    start = Start("asyncio", SETTINGS)
+    assert await hands(Hello(__version__), start) == (start, Hello(__version__))
+
+
+@pytest.mark.parametrize(
+    ("first", "version"),
+    [
+        (Hello("0.1"), "0.1"),
+        (HelloOfLater("9.9"), "9.9"),
+        (NoRecordError.code.encode(), "unknown"),
+        (Cancel(1), "unknown"),
+    ],
+    ids=["older", "later", "no message", "no hello"],
+)
+async def test_another_version(first: Value | bytes, version: str) -> None:
+    """Whatever version the daemon has, the child refuses it, and tells its own version."""
+    outcome, hello = await hands(first)
+    assert isinstance(outcome, ValueError)
+    assert str(outcome) == version
+    assert hello == Hello(__version__)
+
+
+async def test_no_settings() -> None:
+    """A `Hello` of this version that is not followed by `Start` is a fault of this program."""
+    outcome, _ = await hands(Hello(__version__), Cancel(1))
+    assert isinstance(outcome, TypeError)
