@@ -143,7 +143,10 @@ class TestPlaces:
 
     def test_port_0(self) -> None:
         """Port 0 is refused: the kernel chooses another port each time."""
-        with pytest.raises(ValueError, match=r"127\.0\.0\.1:0: port 0 is another one each time"):
+        with pytest.raises(
+            ValueError,
+            match=r"127\.0\.0\.1:0: port 0 stands for any free port, so it cannot be asked",
+        ):
             Place("socketmap", TcpAddress("127.0.0.1", 0))
 
     @pytest.mark.parametrize(
