@@ -121,7 +121,21 @@ async def test_any_split_of_the_byte_stream(texts: list[str], data: st.DataObjec
 
 @given(st.binary(max_size=60))
 async def test_bytes_that_are_no_message(content: bytes) -> None:
-    """A frame whose content is not a message raises `ValueError`, which closes the channel."""
+    """A frame whose content is not a message raises `ValueError`."""
     end = Channel(decode, lambda _: None, lambda: None)
     with pytest.raises(ValueError, match=r"."):
         end.data_received(struct.pack("!I", len(content)) + content)
+
+
+async def test_a_malformed_message_closes_the_channel() -> None:
+    """Nothing after it could be trusted; the event loop logs the error."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    here, there = socket.socketpair()
+    end = End()
+    with there:
+        end.channel = await open_channel(here, decode, end.on_messages, end.closed.set)
+        there.sendall(b"\0\0\0\1\0")
+        await end.closed.wait()
+    assert len(errors) == 1
+    assert not end.batches

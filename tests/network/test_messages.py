@@ -16,7 +16,7 @@ from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import parse_records
 from postfix_mta_sts.network import ipc
-from postfix_mta_sts.network.child import shake_hands
+from postfix_mta_sts.network.child import OtherVersionError, shake_hands
 from postfix_mta_sts.network.messages import (
     Cancel,
     Discover,
@@ -192,7 +192,7 @@ async def test_equal_versions() -> None:
 async def test_another_version(first: Value | bytes, version: str) -> None:
     """Whatever version the daemon has, the child refuses it, and tells its own version."""
     outcome, hello = await hands(first)
-    assert isinstance(outcome, ValueError)
+    assert isinstance(outcome, OtherVersionError)
     assert str(outcome) == version
     assert hello == Hello(__version__)
 
