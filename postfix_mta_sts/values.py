@@ -29,9 +29,9 @@ def to_json(of: object) -> str:
     return encode(of).decode()
 
 
-def to_msgpack(value: Value) -> bytes:
-    """Encode a value as msgpack."""
-    return _TO_MSGPACK(value)
+def to_msgpack(of: object) -> bytes:
+    """Encode values, or sequences of them, as msgpack."""
+    return _TO_MSGPACK(of)
 
 
 def msgpack_decoder(form: Any) -> Callable[[bytes], Any]:  # noqa: ANN401 (no type for a union)

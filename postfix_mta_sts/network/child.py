@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from postfix_mta_sts import __version__, logs, runtime
@@ -91,18 +92,18 @@ def shake_hands(sock: socket.socket) -> Start:
     ipc.send(sock, Hello(__version__))
     if (version := _version(hello)) != __version__:
         raise OtherVersionError(version)
-    message = decode_from_daemon(ipc.receive(sock))
-    if not isinstance(message, Start):
-        raise TypeError("the second message is not Start")
-    return message
+    match decode_from_daemon(ipc.receive(sock)):
+        case [Start() as start]:
+            return start
+    raise TypeError("the second message is not Start")
 
 
 def _version(hello: bytes) -> str:
-    try:
-        message = decode_from_daemon(hello)
-    except ValueError:
-        return "unknown"
-    return message.version if isinstance(message, Hello) else "unknown"
+    with suppress(ValueError):
+        match decode_from_daemon(hello):
+            case [Hello(version)]:
+                return version
+    return "unknown"
 
 
 def _set_up_logs(level: str, form: str) -> None:
