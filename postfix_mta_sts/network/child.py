@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from postfix_mta_sts import __version__, logs, runtime
@@ -52,6 +53,10 @@ CALLS_PER_RELEASE: Final = 1_000
 _log = logging.getLogger(__name__)
 
 
+class OtherVersionError(Exception):
+    """The daemon has another version; the text is that version, or `unknown`."""
+
+
 def main(descriptor: int) -> None:
     """Run the network process until the daemon closes the inherited socket."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -61,7 +66,7 @@ def main(descriptor: int) -> None:
         start = shake_hands(sock)
     except (EOFError, ConnectionError):
         return
-    except ValueError as error:
+    except OtherVersionError as error:
         _set_up_logs("info", "text")  # the settings of another version cannot be read
         event(
             _log,
@@ -72,33 +77,33 @@ def main(descriptor: int) -> None:
         )
         sys.exit(1)
     _set_up_logs(start.settings.log_level, start.settings.log_format)
+    loop_factory = _loop_factory(start.loop)  # imports, so it precedes the next line
     runtime.set_up()
-    with asyncio.Runner(loop_factory=_loop_factory(start.loop)) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_serve(sock, start.settings))
 
 
 def shake_hands(sock: socket.socket) -> Start:
     """Exchange versions with the daemon, then wait for its settings.
 
-    Raises `ValueError` with the daemon's version if that differs; `EOFError` or `ConnectionError`
-    if the daemon is gone.
+    Raises `OtherVersionError`; `EOFError` or `ConnectionError` if the daemon is gone.
     """
     hello = ipc.receive(sock)
     ipc.send(sock, Hello(__version__))
     if (version := _version(hello)) != __version__:
-        raise ValueError(version)
-    message = decode_from_daemon(ipc.receive(sock))
-    if not isinstance(message, Start):
-        raise TypeError("the second message is not Start")
-    return message
+        raise OtherVersionError(version)
+    match decode_from_daemon(ipc.receive(sock)):
+        case [Start() as start]:
+            return start
+    raise TypeError("the second message is not Start")
 
 
 def _version(hello: bytes) -> str:
-    try:
-        message = decode_from_daemon(hello)
-    except ValueError:
-        return "unknown"
-    return message.version if isinstance(message, Hello) else "unknown"
+    with suppress(ValueError):
+        match decode_from_daemon(hello):
+            case [Hello(version)]:
+                return version
+    return "unknown"
 
 
 def _set_up_logs(level: str, form: str) -> None:

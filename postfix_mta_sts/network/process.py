@@ -90,7 +90,9 @@ class NetworkProcess:
         self._channel = await ipc.open_channel(
             here, decode_from_child, self._on_messages, self._on_closed
         )
-        for message in (Hello(__version__), Start(_library(loop), self._settings), *self._unsent):
+        self._channel.send_now(Hello(__version__))
+        self._channel.send_now(Start(_library(loop), self._settings))
+        for message in self._unsent:
             self._channel.send(message)
         self._unsent.clear()
 

@@ -25,7 +25,7 @@ class Text(Value, frozen=True):
     number: int = 0
 
 
-decode = msgpack_decoder(Text)
+decode = msgpack_decoder(list[Text])
 
 
 @dataclass
@@ -58,7 +58,7 @@ async def ends() -> AsyncIterator[tuple[End, End]]:
 
 
 async def test_messages_of_one_iteration_arrive_together() -> None:
-    """Messages sent in one iteration of the event loop share a write; later ones follow."""
+    """Messages sent in one iteration of the event loop share a frame; later ones follow."""
     async with ends() as (here, there):
         for number in range(50):
             here.channel.send(Text("", number))
@@ -80,14 +80,14 @@ async def test_large_messages_in_both_directions() -> None:
 
 @pytest.mark.parametrize("size", [1, 3_000_000])
 async def test_receive_without_an_event_loop(size: int) -> None:
-    """`receive` gives one message, however large, and leaves the next ones in the socket."""
+    """`receive` gives one frame, however large; `send_now` sends before `send`."""
     here, there = socket.socketpair()
     with there:
         channel = await open_channel(here, decode, print, lambda: None)
-        channel.send(Text("x" * size))
         channel.send(Text("later"))
-        assert decode(await asyncio.to_thread(ipc.receive, there)) == Text("x" * size)
-        assert decode(await asyncio.to_thread(ipc.receive, there)) == Text("later")
+        channel.send_now(Text("x" * size))
+        assert decode(await asyncio.to_thread(ipc.receive, there)) == [Text("x" * size)]
+        assert decode(await asyncio.to_thread(ipc.receive, there)) == [Text("later")]
         channel.close()
         with pytest.raises(EOFError):
             await asyncio.to_thread(ipc.receive, there)
@@ -105,13 +105,13 @@ async def test_send_without_an_event_loop() -> None:
     await end.closed.wait()
 
 
-@given(st.lists(st.text(max_size=50), min_size=1, max_size=10), st.data())
-async def test_any_split_of_the_byte_stream(texts: list[str], data: st.DataObject) -> None:
+@given(st.lists(st.lists(st.text(max_size=50), max_size=5), min_size=1, max_size=5), st.data())
+async def test_any_split_of_the_byte_stream(frames: list[list[str]], data: st.DataObject) -> None:
     """It does not matter in which pieces the bytes arrive."""
-    received: list[Text] = []
-    end = Channel(decode, received.extend, lambda: None)
-    sent = [Text(text, number) for number, text in enumerate(texts)]
-    stream = b"".join(struct.pack("!I", len(m)) + m for m in map(to_msgpack, sent))
+    received: list[Sequence[Text]] = []
+    end = Channel(decode, received.append, lambda: None)
+    sent = [[Text(text, number) for number, text in enumerate(frame)] for frame in frames]
+    stream = b"".join(struct.pack("!I", len(f)) + f for f in map(to_msgpack, sent))
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         end.data_received(stream[:size])
@@ -119,9 +119,23 @@ async def test_any_split_of_the_byte_stream(texts: list[str], data: st.DataObjec
     assert received == sent
 
 
-@given(st.binary(max_size=60))
+@given(st.binary(max_size=60).filter(lambda content: content != b"\x90"))  # an empty array
 async def test_bytes_that_are_no_message(content: bytes) -> None:
-    """A frame whose content is not a message raises `ValueError`, which closes the channel."""
+    """A frame whose content is not a message raises `ValueError`."""
     end = Channel(decode, lambda _: None, lambda: None)
     with pytest.raises(ValueError, match=r"."):
         end.data_received(struct.pack("!I", len(content)) + content)
+
+
+async def test_a_malformed_message_closes_the_channel() -> None:
+    """Nothing after it could be trusted; the event loop logs the error."""
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    here, there = socket.socketpair()
+    end = End()
+    with there:
+        end.channel = await open_channel(here, decode, end.on_messages, end.closed.set)
+        there.sendall(b"\0\0\0\1\0")
+        await end.closed.wait()
+    assert len(errors) == 1
+    assert not end.batches
