@@ -77,7 +77,7 @@ class TestRestart:
             assert await served.ask("good.test") == secure("good.test")
             os.kill(children(served.pid)[0], signal.SIGKILL)
             assert await served.ask("good.test") == secure("good.test")
-            await until(lambda: "has ended status=-9" in served.log)
+            await until(lambda: "network process ended status=-9" in served.log)
             assert await served.ask("new.test") == secure("new.test")
             assert len(children(served.pid)) == 1
             assert await served.stop() == 0
