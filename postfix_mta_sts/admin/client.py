@@ -5,13 +5,11 @@ uses only the standard library: importing aiohttp's client takes several times a
 needs for its request.
 """
 
-import grp
 import json
 import os
-import pwd
 import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
@@ -115,14 +113,15 @@ def _describe_owner(path: Path) -> str:
     closed = (folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK))
     place = next(closed, path)
     status = place.stat()
-    owner, group = _name(pwd.getpwuid, status.st_uid), _name(grp.getgrgid, status.st_gid)
+    owner, group = _name(place.owner, status.st_uid), _name(place.group, status.st_gid)
     mode = stat.S_IMODE(status.st_mode)
     return f"{place} belongs to user {owner}, group {group}, mode {mode:04o}"
 
 
-def _name(entry: Callable[[int], Sequence[object]], number: int) -> str:
+def _name(look_up: Callable[[], str], number: int) -> str:
+    """The name of an account; its number if the system does not know it."""
     try:
-        return str(entry(number)[0])
+        return look_up()
     except KeyError:
         return str(number)
 

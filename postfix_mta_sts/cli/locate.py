@@ -6,7 +6,6 @@ those of the systemd service. What a command asks or writes is up to its own mod
 
 import argparse
 import os
-import pwd
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -81,6 +80,8 @@ def become_owner_of(folder: Path) -> None:
 
 def _groups(owner: os.stat_result) -> tuple[int, list[int]]:
     """Return the primary group and all groups of a file's owner."""
+    import pwd  # noqa: PLC0415 (only for root; `status` need not load it)
+
     try:
         user = pwd.getpwuid(owner.st_uid)
     except KeyError:  # a user of another system, for example of a container

@@ -9,7 +9,6 @@ from typing import Final
 from postfix_mta_sts import __version__
 from postfix_mta_sts.cli.parser import FAILURE, OK, add_commands
 from postfix_mta_sts.errors import UserError
-from postfix_mta_sts.mtasts.errors import InvalidDomainError
 
 MODULES: Final = {
     "serve": "serve",
@@ -30,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(*words[:1]).parse_args(words)
     try:
         command: int = args.command(args)
-    except (UserError, InvalidDomainError) as error:
+    except UserError as error:
         print(f"postfix-mta-sts: {error}", file=sys.stderr)
         return FAILURE
     except BrokenPipeError:  # the reader of the output, such as `head` or a pager, has ended

@@ -31,6 +31,8 @@ through `printable` first.
 import enum
 from typing import ClassVar
 
+from postfix_mta_sts.errors import UserError
+
 
 class ResultType(enum.StrEnum):
     """The result types of RFC 8460 §4.3 for a policy that could not be obtained."""
@@ -56,7 +58,7 @@ class MtaStsError(Exception):
     code: ClassVar[str]
 
 
-class InvalidDomainError(MtaStsError):
+class InvalidDomainError(MtaStsError, UserError):
     """The text is not a domain name (RFC 5321 §4.1.2), or is an IP address."""
 
     code = "invalid-domain"

@@ -50,7 +50,7 @@ class PostfixConnection(asyncio.Protocol):
         self._requests: deque[bytes] = deque()
         self._may_reply = True  # no request is incomplete, waiting or held back
         self._is_full = False  # the client does not read its replies
-        self._is_ending = False  # no more requests are taken
+        self._is_ending = False  # close when everything received is answered
         self._pending: PendingReply | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport

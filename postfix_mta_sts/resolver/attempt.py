@@ -5,8 +5,9 @@ Theory of operation
 An attempt runs in its own task (a `Flight`) and answers three questions.
 
 *What is asked in parallel?* First the attempt needs the state from before: from the cache, else
-from the store. Then the DANE look-up starts, if the verdict is due, and beside it the TXT query;
-a GET follows the TXT query if `lifecycle.after_discovery` wants one. The state in which the attempt
+from the store. Then the DANE look-up starts, if the verdict is due. Without a live policy the TXT
+query runs beside it; with one, look-ups wait for the verdict alone, and the TXT query follows it. A
+GET follows the TXT query if `lifecycle.after_discovery` wants one. The state in which the attempt
 ends has both parts, so the policy waits for the verdict at the end.
 
 *What may be answered when?*
@@ -124,7 +125,7 @@ class Attempt:
                 self._domain,
                 exc_info=error,
             )
-            self._give_up(OwnFaultError("an internal error; see the log"))
+            self._give_up(OwnFaultError("internal error; see the log"))
         finally:
             if check:
                 check.cancel()

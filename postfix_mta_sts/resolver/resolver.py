@@ -126,7 +126,7 @@ class Resolver:
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, whatever its id and age; the state after it.
 
-        None at the attempt limit, or if the attempt was cancelled.
+        None at the attempt limit. If the attempt is cancelled: the state published so far, or None.
         """
         await self._flights.wait_for_end(domain)
         flight = self._flights.start(domain, Order(force_fetch=True))
