@@ -166,25 +166,18 @@ def daemons(
     """Rule → a daemon with this rule; all policies are published."""
     for domain in CASES["default"].keys() - WITHOUT_POLICY:
         world.policy(domain, "enforce", mx=[f"mx.{domain}", f"mx2.{domain}"])
-    with ExitStack() as stack:
-        yield {
-            rule: stack.enter_context(
-                running(
-                    Daemon(
-                        inside,
-                        folder / f"daemon-dane-{rule}",
-                        logs / f"daemon-dane-{rule}.log",
-                        settings
-                        | {
-                            "listen": [{"socketmap": f"127.0.0.1:{PORTS[rule]}"}],
-                            "dns": {"nameservers": [VALIDATING_DNS], "timeout": "2s"},
-                            "dane": {"mode": "on"} | dict(dane),
-                        },
-                    )
-                )
-            )
-            for rule, dane in RULES.items()
+
+    def daemon(rule: str) -> Daemon:
+        changes = {
+            "listen": [{"socketmap": f"127.0.0.1:{PORTS[rule]}"}],
+            "dns": {"nameservers": [VALIDATING_DNS], "timeout": "2s"},
+            "dane": {"mode": "on"} | dict(RULES[rule]),
         }
+        name = f"daemon-dane-{rule}"
+        return Daemon(inside, folder / name, logs / f"{name}.log", settings | changes)
+
+    with ExitStack() as stack:
+        yield {rule: stack.enter_context(running(daemon(rule))) for rule in RULES}
 
 
 @pytest.fixture(scope="module")
