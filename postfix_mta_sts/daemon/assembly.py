@@ -236,8 +236,11 @@ async def running(
         stack.push_async_callback(daemon.endpoints.close)
         await frontend.dane_support.update()
         await daemon.open()
-        _start_task(stack, frontend.refresher.run(), "refresher")
-        _start_task(stack, frontend.dane_support.run(), "DANE support")
+        for work, name in (
+            (frontend.refresher.run(), "refresher"),
+            (frontend.dane_support.run(), "DANE support"),
+        ):
+            await stack.enter_async_context(background_task(work, name))
         yield daemon
 
 
@@ -304,14 +307,16 @@ async def _open_store(stack: AsyncExitStack, backend: Backend, refresher: Refres
     stack.push_async_callback(backend.resolver.close)
 
 
-def _start_task(stack: AsyncExitStack, work: Coroutine[Any, Any, None], name: str) -> None:
-    stack.push_async_callback(_cancel, asyncio.create_task(work, name=name))
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+@asynccontextmanager
+async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run a task inside the context, and cancel it at the end."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _raise_files_limit() -> int:

@@ -7,15 +7,15 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.daemon import systemd, watchdog
-from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.daemon.assembly import Daemon, background_task, running
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.sockets import ListenError
@@ -52,7 +52,7 @@ async def serve(
         event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
         service.notify("READY=1")
         for work, name in service.tasks(hangup):
-            await stack.enter_async_context(_task(work, name))
+            await stack.enter_async_context(background_task(work, name))
         await stop.wait()
         event(_log, logging.INFO, "stopping")
         service.notify("STOPPING=1")
@@ -126,15 +126,3 @@ def _event_set_by(*signums: signal.Signals) -> asyncio.Event:
     for signum in signums:
         asyncio.get_running_loop().add_signal_handler(signum, received.set)
     return received
-
-
-@asynccontextmanager
-async def _task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run a task inside the context."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
