@@ -103,7 +103,7 @@ class Sockets:
             return None
 
     def permit(self, binding: Binding, undo: ExitStack) -> None:
-        """PreparedChange the permissions of an open UNIX socket; `undo` restores the old ones.
+        """Change the permissions of an open UNIX socket; `undo` restores the old ones.
 
         Raises `ListenError`.
         """
