@@ -1,6 +1,6 @@
 """Compare this checkout with another one: cached look-ups, new policies and new absences.
 
-Each round starts both daemons afresh, because two processes of the same code may differ by some per
+Each round starts both daemons again, because two processes of the same code may differ by some per
 cent for as long as they run. The checkout that is measured first alternates from round to round.
 """
 
@@ -19,7 +19,7 @@ _REMEMBERED: Final = {"policy": POLICY, "absence": ABSENCE}
 _NEW_POLICIES: Final = "2,000 new policies, 100 clients, each version"
 _NEW_ABSENCES: Final = "10,000 new domains without a record, 100 clients, each version"
 _AT_MOST: Final = 1.05
-"""Times the other checkout's figure: below the difference between two rounds of the same code."""
+"""Times the other checkout's figure; chosen, not measured: see bench/README.md."""
 
 
 def compare(other: Path) -> Shape:

@@ -3,7 +3,7 @@
     python -m bench.recording build/recording                        store the data of Prometheus
     python -m bench.recording build/recording --draw PYTHON PICTURE  and draw the dashboard
 
-This module scripts the events in the picture of `docs/metrics.md`; it measures nothing. The
+This module scripts the events that the dashboard shows; it measures nothing. The
 network is that of the tests, in this process. PYTHON is an interpreter with matplotlib.
 """
 

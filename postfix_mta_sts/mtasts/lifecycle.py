@@ -53,12 +53,14 @@ RECHECK_MOST: Final = HOUR
 ABSENCE_RECHECK: Final = 5 * MINUTE
 """From then on, a look-up of an absent record starts a query in the background."""
 ABSENCE_BELIEVED: Final = HOUR
-"""After that an absence is forgotten, and the next look-up waits for the network."""
+"""After that an absence is forgotten, and the next look-up waits for the network. This applies also
+if there is a record but its policy cannot be fetched; not if the DNS did not answer."""
 DNS_FAILURE_BELIEVED: Final = 30.0
 """After a query without an answer the DNS is not asked again for this time."""
 REFETCH_MOST: Final = DAY
 REFETCH_LEAST: Final = 5 * MINUTE
-"""A policy is fetched again after half its max_age, but within these two (§3.3, §10.2)."""
+"""A policy is fetched again after half its max_age, but within these two (§3.3, §10.2). A stored
+`refetch_at` further away than REFETCH_MOST is taken for that of a clock that was set back."""
 REFETCH_JITTER: Final = 0.1
 """Maximum share of that time by which a fetch is early, so that fetches spread out."""
 BACKOFF_FIRST: Final = 5 * MINUTE

@@ -1,8 +1,11 @@
 """Answer a request: from the reply cache, else from the state of its domain.
 
-There is one `ReplyCache` for each protocol and reply format; it does not handle connections. A
-request that was answered before is found by its own bytes, frame included, and gets the same reply
-while the state from which the reply was made is still current and fresh.
+There is one `ReplyCache` for each protocol and default reply format; it does not handle
+connections. A request that was answered before is found by its own bytes, frame included, and gets
+the same reply while the state from which the reply was made is still current and fresh.
+
+`protocol.reply.compose` decides the reply for a state. Two replies are decided here: the one
+without a state (`_looked_up`), and the one if the DNS did not answer (`_compose`).
 """
 
 import asyncio
@@ -156,6 +159,10 @@ class ReplyCache:
     def _looked_up(
         self, request: bytes, parsed: Request, domain: Domain, started: float, result: LookupResult
     ) -> bytes:
+        """The reply after a look-up; "not found" without a state, whatever the cause.
+
+        `LookupResult.state` lists the causes, which the result does not tell apart.
+        """
         self._counters.wait(self._monotonic() - started)
         if result.state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)

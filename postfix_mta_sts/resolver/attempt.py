@@ -157,7 +157,7 @@ class Attempt:
         return await self._sources.store.load(self._domain)
 
     def _start_dane_check(self) -> DaneCheck:
-        """Start the DANE look-up, if DANE is on and the verdict is due."""
+        """Make the DANE check; its look-up starts at once, if DANE is on and the verdict is due."""
         lookup, before = self._shared.dane_lookup, self._before
         verdict = before.dane if before and lookup else None
         due = self._order.force_fetch or is_due(verdict, self._sources.clock())
@@ -165,7 +165,10 @@ class Attempt:
         return DaneCheck(self._domain, verdict, lookup if due else None, clock, counters)
 
     async def _update(self, check: DaneCheck) -> State:
-        """The state at the end; only the verdict is new if the TXT record is not due."""
+        """The state at the end: TXT query, GET, and the verdict, for which this waits last.
+
+        If the TXT record is not due, only the verdict is new.
+        """
         if self._before and not self._order.needs_txt and self._is_fresh(self._before):
             return replace(self._before, dane=await check.verdict())
         step = await self._discover()

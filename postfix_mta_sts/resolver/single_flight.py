@@ -28,7 +28,8 @@ class LookupResult(Value, frozen=True):
     """The result of a look-up."""
 
     state: State | None
-    """None if nothing was found in time, or the attempt limit was reached."""
+    """None if the lookup timeout ended before the attempt, the attempt limit was reached, or the
+    attempt was cancelled at shutdown. A domain without a policy has a state: an absence."""
     source: Source
 
 

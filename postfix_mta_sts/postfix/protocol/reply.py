@@ -82,6 +82,7 @@ def compose(
 
     Modes testing and none are "not found": the security level of main.cf, and DANE, stay in force.
     So is a domain for which the DNS did not answer; the caller decides whether to defer instead.
+    The caller also replies if there is no state at all.
 
     A DANE `verdict` takes precedence over the policy, which must not override it (RFC 8461 §2);
     without a verdict the policy alone decides.
@@ -93,8 +94,8 @@ def compose(
             return _dane(_level_for_some(rule))
         case DaneKind.UNUSABLE:
             # DANE requires TLS but cannot authenticate it (RFC 7672 §2.2): a policy asks for more,
-            # and there is no DANE authentication that it could override. Without a policy, level
-            # dane encrypts, where dane-only would defer mail.
+            # and there is no DANE authentication that it could override. Without an enforced policy
+            # (NOT_FOUND), level dane encrypts, where dane-only would defer mail.
             enforced = _by_policy(domain, state, reply_format)
             return _dane(_level_for_some(rule)) if enforced is NOT_FOUND else enforced
         case DaneKind.FAILURE if verdict and verdict.mx_is_secure and rule.defer:
