@@ -10,12 +10,12 @@ def test_taken() -> None:
     counters = Counters()
     counters.answers[Answer.FOUND, Source.STORE] += 2
     counters.attempts[Stage.DNS, "no-record"] += 3
-    counters.wait(0.3)
+    counters.count_wait(0.3)
     counters.evicted, counters.refused = 4, 5
-    snapshot = Snapshot.taken(counters, 77, domains=6, failing=frozenset([Part.DNS]))
+    snapshot = Snapshot.take(counters, 77, domains=6, failing=frozenset([Part.DNS]))
     counters.answers[Answer.FOUND, Source.STORE] += 1
     counters.attempts[Stage.DNS, "no-record"] += 1
-    counters.wait(0.3)
+    counters.count_wait(0.3)
     assert snapshot.pid == 77
     assert snapshot.answers == {(Answer.FOUND, Source.STORE): 2}
     assert snapshot.attempts == {(Stage.DNS, "no-record"): 3}
@@ -31,7 +31,7 @@ def test_taken() -> None:
 def test_wait(seconds: float, bucket: int) -> None:
     """A waiting time is counted in the first bucket whose bound it does not exceed."""
     counters = Counters()
-    counters.wait(seconds)
+    counters.count_wait(seconds)
     assert counters.waited.index(1) == bucket
     assert sum(counters.waited) == 1
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """The parts of an HTTP request that a handler needs."""
 
     parts: Mapping[str, str]
@@ -19,7 +19,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class HttpResponse:
     """The answer to a request."""
 
     status: int
@@ -38,5 +38,5 @@ class Route:
     """GET answers HEAD too."""
     path: str
     """`/policies/{domain}`: a name in braces stands for any one segment that is not empty."""
-    answer: Callable[[Request], Awaitable[Response]]
+    answer: Callable[[HttpRequest], Awaitable[HttpResponse]]
     """Errors that it raises are logged and answered with 500."""

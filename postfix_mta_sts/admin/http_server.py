@@ -26,7 +26,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from postfix_mta_sts.admin.http import Request, Route
+from postfix_mta_sts.admin.http import HttpRequest, Route
 from postfix_mta_sts.logs import event
 
 CONNECTIONS_LIMIT: Final = 64
@@ -224,7 +224,9 @@ async def _short_errors(request: web.Request, handler: Handler) -> web.StreamRes
 def _handler(route: Route, client_timeout: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            response = await route.answer(Request(dict(request.match_info), dict(request.query)))
+            response = await route.answer(
+                HttpRequest(dict(request.match_info), dict(request.query))
+            )
         except Exception as error:  # noqa: BLE001 (the top of a request; the next one is answered)
             _log_fault(route, error)
             return _status_only(HTTPStatus.INTERNAL_SERVER_ERROR)

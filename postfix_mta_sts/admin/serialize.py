@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
-from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
+from postfix_mta_sts.mtasts.lifecycle import MAX_BACKOFF, Failure, State
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.stats import Answer, Snapshot, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
@@ -168,7 +168,7 @@ def entry_to_json(
         "asked_at": (round(row.asked_at) or None) if row else None,
         "asked_count": row.asked_count if row else None,
         "failure": _failure_to_json(last.failure if last else None),
-        "overdue": in_use and newest.refetch_at + BACKOFF_MOST < now,
+        "overdue": in_use and newest.refetch_at + MAX_BACKOFF < now,
     }
 
 

@@ -85,13 +85,13 @@ def _path(value: object) -> Path:
 def _ca_file(value: object) -> Path:
     path = _path(value)
     try:
-        authorities(path)
+        read_ca_file(path)
     except OSError as error:
         raise ValueError(error.strerror) from None
     return path
 
 
-def authorities(path: Path) -> str:
+def read_ca_file(path: Path) -> str:
     """Read a file of PEM certificates; return its text, for the argument `cadata` of `ssl`.
 
     Raises `OSError`, also if the file contains no certificate or a damaged one.

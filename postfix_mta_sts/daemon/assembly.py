@@ -152,7 +152,7 @@ class Daemon:
         """Return the counters and gauges of this moment."""
         backend, frontend = self.backend, self.frontend
         await frontend.maps.count()
-        return Snapshot.taken(
+        return Snapshot.take(
             backend.counters,
             os.getpid(),
             store_failures=backend.store.failures,

@@ -111,7 +111,7 @@ class _Service:
         self.notify("READY=1", f"STATUS={await self._status()}")
 
     async def _look_up(self, seconds: float) -> None:
-        places = [probe.bound(wire, sock) for wire, sock in self._daemon.listeners.sockets]
+        places = [probe.place_of(wire, sock) for wire, sock in self._daemon.listeners.sockets]
         await watchdog.look_up(places, seconds)
 
     async def _status(self) -> str:

@@ -16,7 +16,7 @@ from postfix_mta_sts.mtasts.errors import (
     printable,
 )
 
-SIZE_MOST: Final = 65_536
+MAX_BODY_SIZE: Final = 65_536
 """Maximum size of a body in bytes (RFC 8461 §3.3 suggests 64 kilobytes)."""
 _REDIRECTS = {301, 302, 303, 307, 308}
 
@@ -47,8 +47,8 @@ def check_head(head: Head) -> None:
 
 def check_size(size: int) -> None:
     """Raise `TooLargeError` if a body has, or is announced to have, too many bytes."""
-    if size > SIZE_MOST:
-        raise TooLargeError(f"more than {SIZE_MOST} bytes")
+    if size > MAX_BODY_SIZE:
+        raise TooLargeError(f"more than {MAX_BODY_SIZE} bytes")
 
 
 def _check_media_type(fields: Sequence[str]) -> None:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def network(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
+async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
     """Open a DNS client and a policy fetcher on the running event loop; closes both at the end."""
     async with AsyncExitStack() as stack:
         dns = DnsClient(settings.nameservers, settings.dns_timeout)
         stack.push_async_callback(dns.close)
         fetcher = PolicyFetcher(
-            dns.addresses,
+            dns.look_up_addresses,
             timeout=settings.https_timeout,
             authorities=settings.authorities,
             proxy=settings.proxy,
@@ -48,11 +48,13 @@ class LazyDaneClient:
 
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """The name servers whose AD bit is not trusted; see `dnssec.trusted`."""
-        from postfix_mta_sts.network.dnssec import trusted  # noqa: PLC0415 (see `_dnssec`)
+        """The name servers whose AD bit is not trusted; see `dnssec.are_trusted`."""
+        from postfix_mta_sts.network.dnssec import are_trusted  # noqa: PLC0415 (see `_dnssec`)
 
         servers = self._dnssec.nameservers
-        return [each for each in servers if not trusted([each], trust_ad=self._settings.trust_ad)]
+        return [
+            each for each in servers if not are_trusted([each], trust_ad=self._settings.trust_ad)
+        ]
 
     async def not_validating(self) -> Sequence[TcpAddress]:
         """See `DnssecClient.not_validating`."""

@@ -64,7 +64,7 @@ class DaneStatus:
     reason: str
     advice: str | None = None
     """What an administrator can do about it."""
-    is_trouble: bool = False
+    needs_attention: bool = False
     """Whether DANE is wanted but does not work as it should."""
     is_final: bool = True
     """False: no name server has answered yet."""
@@ -90,10 +90,10 @@ def status_by_dns(
     """The status if DANE is wanted and the DNS has answered (RFC 7672 §2.1.3)."""
     if untrusted:
         reason = f"not on this machine: name server {_join(untrusted)}"
-        return DaneStatus(on=False, reason=reason, advice=_TRUST, is_trouble=True)
+        return DaneStatus(on=False, reason=reason, advice=_TRUST, needs_attention=True)
     if not_validating:
         reason = f"does not validate: name server {_join(not_validating)}"
-        return DaneStatus(on=False, reason=reason, advice=_VALIDATE, is_trouble=True)
+        return DaneStatus(on=False, reason=reason, advice=_VALIDATE, needs_attention=True)
     return wanted
 
 
@@ -105,7 +105,7 @@ def status_without_dns(last: DaneStatus | None, why: str) -> DaneStatus:
     if last:
         return last
     reason = f"not known whether the name servers validate: {why}"
-    return DaneStatus(on=True, reason=reason, is_trouble=True, is_final=False)
+    return DaneStatus(on=True, reason=reason, needs_attention=True, is_final=False)
 
 
 async def check_status(
@@ -206,7 +206,7 @@ class DaneSupport:
             self._use_dane(None, None)
 
     def _log(self) -> None:
-        level = logging.WARNING if self.status.is_trouble else logging.INFO
+        level = logging.WARNING if self.status.needs_attention else logging.INFO
         reason, advice = self.status.reason, self.status.advice
         if self.status.on:
             event(_log, level, "DANE is on", reason=reason, advice=advice)

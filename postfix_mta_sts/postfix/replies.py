@@ -156,7 +156,7 @@ class ReplyCache:
     def _looked_up(
         self, request: bytes, parsed: Request, domain: Domain, started: float, result: LookupResult
     ) -> bytes:
-        self._counters.wait(self._monotonic() - started)
+        self._counters.count_wait(self._monotonic() - started)
         if result.state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
             self._counters.answers[Answer.NOT_FOUND, result.source] += 1

@@ -55,7 +55,7 @@ class Order:
         return self.query_txt or self.force_fetch
 
 
-USUAL: Final = Order()
+DEFAULT_ORDER: Final = Order()
 
 
 class Flight:
@@ -164,7 +164,7 @@ class SingleFlight:
         """The attempt under way for a domain."""
         return self._flights.get(domain)
 
-    def start(self, domain: Domain, order: Order = USUAL) -> Flight | None:
+    def start(self, domain: Domain, order: Order = DEFAULT_ORDER) -> Flight | None:
         """Start an attempt, unless one is under way: that one is shared, whatever its order.
 
         Returns None at the limit.
@@ -175,7 +175,7 @@ class SingleFlight:
             return None
         loop = asyncio.get_running_loop()
         flight = self._flights[domain] = Flight(order, loop.time() + self.lookup_timeout)
-        flight.task = loop.create_task(self._fly(domain, flight), name=f"attempt {domain}")
+        flight.task = loop.create_task(self._run_flight(domain, flight), name=f"attempt {domain}")
         return flight
 
     async def wait_for_end(self, domain: Domain) -> None:
@@ -193,7 +193,7 @@ class SingleFlight:
         for domain in list(self._flights):  # cancelled before their first step
             self._end(domain)
 
-    async def _fly(self, domain: Domain, flight: Flight) -> None:
+    async def _run_flight(self, domain: Domain, flight: Flight) -> None:
         try:
             await self._run(domain, flight)
         finally:

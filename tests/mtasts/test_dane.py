@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.dane import (
     FAILURE_RETRY,
-    LIFE_LEAST,
-    LIFE_MOST,
+    MAX_LIFE,
+    MIN_LIFE,
     RECHECK_SHARE,
     DaneKind,
     DaneOutcome,
@@ -155,7 +155,7 @@ class TestLife:
 
     @pytest.mark.parametrize(
         ("ttl", "life"),
-        [(0, LIFE_LEAST), (59, 60), (60, 60), (HOUR, HOUR), (86400, 86400), (10**9, LIFE_MOST)],
+        [(0, MIN_LIFE), (59, 60), (60, 60), (HOUR, HOUR), (86400, 86400), (10**9, MAX_LIFE)],
     )
     def test_the_smallest_ttl_within_limits(self, ttl: int, life: float) -> None:
         """It is believed for the TTL, but at least a minute and at most a day (T6)."""
@@ -217,14 +217,14 @@ class TestLife:
     def test_an_incomplete_answer_is_believed_for_a_minute(self) -> None:
         """If the look-up of one host failed, the domain is looked up again after a minute."""
         verdict = after_verdict(None, signed(USABLE, FAILED), T)
-        assert (verdict.kind, verdict.until) == (DaneKind.SOME, T + LIFE_LEAST)
+        assert (verdict.kind, verdict.until) == (DaneKind.SOME, T + MIN_LIFE)
 
     def test_the_clock_was_set_back(self) -> None:
         """A verdict from the future is live and due, and is kept for at most a day."""
         verdict = after_verdict(None, signed(USABLE, ttl=86400), T)
         then = T - 1_000_000
         assert (is_live(verdict, then), is_due(verdict, then)) == (True, True)
-        assert after_verdict(verdict, UNANSWERED, then).until == then + LIFE_MOST
+        assert after_verdict(verdict, UNANSWERED, then).until == then + MAX_LIFE
 
     def test_a_failure_from_the_future(self) -> None:
         """A failure from the future is not live."""

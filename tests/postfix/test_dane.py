@@ -275,7 +275,7 @@ class TestUnanswered:
         assert switch.dane_support.status == DaneStatus(
             on=True,
             reason="not known whether the name servers validate: no answer within 5 s",
-            is_trouble=True,
+            needs_attention=True,
             is_final=False,
         )
 
