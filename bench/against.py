@@ -1,6 +1,6 @@
 """Compare this checkout with another one: cached look-ups, new policies and new absences.
 
-Each round starts both daemons afresh, because two processes of the same code may differ by some per
+Each round starts both daemons again, because two processes of the same code may differ by some per
 cent for as long as they run. The checkout that is measured first alternates from round to round.
 """
 

@@ -1,7 +1,8 @@
 """Requests, responses and routes of the HTTP endpoints, as plain values.
 
-A handler knows no HTTP except the status and the media type that it returns. `http_server` serves
-routes; this module does not import it, because importing aiohttp costs 200 ms and 16 MiB.
+A handler does not depend on HTTP, except for the status and the media type that it returns.
+`http_server` serves routes; this module does not import it, because importing aiohttp costs 200 ms
+and 16 MiB.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping

@@ -1,7 +1,7 @@
-"""Answers monitoring systems: /metrics, /healthz and /readyz.
+"""Answer monitoring systems: /metrics, /healthz and /readyz.
 
-Nothing is tried out for an answer, so scrapes cause no load on the disk or the network: a check
-reports how a part worked when it was last needed.
+A check reports how a part worked when it was last needed. It tests nothing, so scrapes cause no
+load on the disk or the network.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Offers the operations of `control` over HTTP on the control socket.
+"""Offer the operations of `control` over HTTP on the control socket.
 
 This module parses paths and parameters, and writes JSON. Every client that can connect may use
 every route.

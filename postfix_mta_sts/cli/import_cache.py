@@ -81,7 +81,7 @@ async def _save(store: Store, domain: Domain, state: State) -> str:
 
 
 def _is_as_good(stored: State | None, state: State) -> bool:
-    """True if the stored state was fetched later, or is valid and has the same policy id.
+    """Whether the stored state was fetched later, or is valid and has the same policy id.
 
     With the same id the stored state is better: the other program's time may be that of a DNS
     query only, and it does not store the text of the policy.

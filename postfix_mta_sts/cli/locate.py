@@ -1,4 +1,4 @@
-"""Find the running daemon and its store, for commands that talk to the one or write to the other.
+"""Find the running daemon and its store, for commands that use one of them.
 
 A command may run with another user and environment than the daemon, so the paths fall back to
 those of the systemd service. What a command asks or writes is up to its own module.

@@ -39,7 +39,7 @@ class FieldType:
 
 
 def _or_null(allowed: str, read: Callable[[object], object]) -> FieldType:
-    """The type that also accepts null."""
+    """Return the type that also accepts null."""
     return FieldType(f"{allowed}, or null", lambda value: None if value is None else read(value))
 
 
@@ -50,7 +50,7 @@ def _text(value: object) -> str:
 
 
 def _word(value: object) -> str:
-    """Text, or an integer as text, because people leave out the quotes."""
+    """Return a text, or an integer as text, because people leave out the quotes."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
@@ -129,7 +129,7 @@ def seconds(value: object) -> float:
 
 
 def duration(minimum: str, maximum: str) -> FieldType:
-    """The type of a duration within limits; its value is in seconds."""
+    """Return the type of a duration within limits; its value is in seconds."""
 
     def read(value: object) -> float:
         given = seconds(value)

@@ -1,4 +1,4 @@
-"""Runs the daemon as a service: handles signals, and reports to systemd.
+"""Run the daemon as a service: handle signals, and report to systemd.
 
 `assembly` builds, reloads and stops the daemon; `systemd` knows the notification protocol.
 """
@@ -70,7 +70,7 @@ class _Service:
         self._error = ""
 
     def tasks(self, hangup: asyncio.Event) -> list[tuple[Coroutine[Any, Any, None], str]]:
-        """The tasks of the service, and their names: watchdog, status, reload."""
+        """Return the tasks of the service, and their names: watchdog, status, reload."""
         tasks = [
             (watchdog.show_status(self._status, self.notify), "status"),
             (self._reload_at(hangup), "reload"),

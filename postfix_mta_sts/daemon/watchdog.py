@@ -1,8 +1,8 @@
-"""Notifies the watchdog of systemd while look-ups are answered, and reports a status line.
+"""Notify the watchdog of systemd while look-ups are answered, and report a status line.
 
-A failing self-check is not an alarm by itself: the notifications stop, and systemd kills and
-restarts the service. This module decides when to look up and when to notify; `probe` makes the
-look-up, `systemd` sends the notification.
+A failing self-check stops the notifications; systemd then kills and restarts the service. This
+module decides when to look up and when to notify; `probe` makes the look-up, `systemd` sends the
+notification.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 async def look_up(places: Sequence[Place], seconds: float) -> None:
     """Send one look-up to the first of `places` that this process may connect to.
 
-    If there is none, for example because systemd made the sockets for Postfix alone, return: it is
-    enough then that the event loop runs this. Raises `ProbeError`, also after so many `seconds`.
+    If there is none, for example because systemd made the sockets for Postfix alone, return: that
+    the event loop runs this is then enough. Raises `ProbeError`, also after `seconds`.
     """
     if place := probe.first_accessible(places):
         await probe.ask(place, timeout=seconds)

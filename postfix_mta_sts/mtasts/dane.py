@@ -1,4 +1,4 @@
-"""What the signed DNS says of the MX hosts of a domain (RFC 7672), and how long it is believed.
+"""What the signed DNS says of the MX hosts of a domain (RFC 7672), and how long that is valid.
 
 Pure functions. `network.dane` queries the DNS and returns a `DaneOutcome`; `after_verdict` turns it
 into the `Verdict` that memory and the store keep; `postfix.protocol.reply` turns the verdict into a
@@ -17,7 +17,7 @@ from postfix_mta_sts.values import Value, replace
 
 MIN_LIFE: Final = 60.0
 MAX_LIFE: Final = 24 * 3600.0
-"""A verdict is believed for the smallest TTL of its answers, but within these two."""
+"""A verdict is valid for the smallest TTL of its answers, but within these two."""
 RECHECK_SHARE: Final = 0.75
 """After this share of its life a look-up starts a new DANE look-up in the background."""
 FAILURE_RETRY: Final = 30.0
@@ -147,7 +147,7 @@ class DaneOutcome(Value, frozen=True):
 
 
 class Verdict(Value, frozen=True):
-    """What is believed of a domain, and until when."""
+    """The verdict on a domain, and how long it is valid."""
 
     outcome: DaneOutcome
     found_at: float
@@ -178,7 +178,7 @@ class Verdict(Value, frozen=True):
 
     @property
     def mx_is_secure(self) -> bool:
-        """Whether the MX RRset is signed, whatever the later steps found."""
+        """Whether the MX RRset is signed, regardless of the later steps."""
         return self.outcome.mx is MxState.SECURE
 
 

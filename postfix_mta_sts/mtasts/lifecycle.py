@@ -94,7 +94,7 @@ class Failure(Value, frozen=True):
     count: int
     """Failed attempts in a row with this code, including this one."""
     since: float
-    """When the first of the failed attempts in a row failed, whatever its code."""
+    """When the first of the failed attempts in a row failed, with any code."""
 
 
 class Backoff(Value, frozen=True):
@@ -121,7 +121,7 @@ class State(Value, frozen=True):
     recheck_at: float
     """When the next look-up queries the TXT record again."""
     refetch_at: float
-    """When the policy is fetched again, whatever its id."""
+    """When the policy is fetched again, even if the id has not changed."""
     failure: Failure | None = None
     backoffs: tuple[Backoff, ...] = ()
     dane: Verdict | None = None
@@ -174,7 +174,7 @@ def live(state: State | None, now: float) -> State | None:
 
 
 def fresh_until(state: State) -> float:
-    """Return until when a reply made from this state may be repeated unchecked."""
+    """Return the time until which a reply made from this state may be repeated unchecked."""
     until = min(state.recheck_at, state.expires_at)
     return min(until, state.dane.recheck_at) if state.dane else until
 
@@ -308,7 +308,7 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
 
 
 def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float) -> State:
-    """Return the state after a failed attempt: a live policy stays, whatever failed."""
+    """Return the state after a failed attempt: a live policy stays in any case."""
     cached = live(state, now)
     if cached:
         failure = _failure(cached.failure, error, now)

@@ -1,7 +1,8 @@
 """Make the clients for DNS, HTTPS and DANE from the settings.
 
-The daemon has them in its network process (`child`), `query` and `seed` in their own. Only
-this module imports `dane` and `dnssec`, and with them dnspython, and only for a DANE look-up.
+The daemon uses them in its network process (`child`); `query` and `seed` use them in their own
+process. Only this module imports `dane` and `dnssec`, and with them dnspython, and it does so only
+for a DANE look-up.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
-    """Open a DNS client and a policy fetcher on the running event loop; closes both at the end."""
+    """Open a DNS client and a policy fetcher on the running event loop; close both at the end."""
     async with AsyncExitStack() as stack:
         dns = DnsClient(settings.nameservers, settings.dns_timeout)
         stack.push_async_callback(dns.close)

@@ -1,4 +1,4 @@
-"""Connect to one of a host's addresses; which addresses are public; why a connection failed.
+"""Connect to one of a host's addresses, recognize public ones, and translate errors.
 
 This is the only file that imports aiohappyeyeballs, which tries the next address while an earlier
 one does not answer (RFC 8305). The TLS requirements of a connection are here too; what is sent
@@ -26,7 +26,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 
 MAX_ADDRESSES: Final = 4
-"""Addresses tried of each family, so that no name makes us connect to hundreds of hosts."""
+"""Addresses tried of each family, so that no name makes the daemon connect to hundreds."""
 NEXT_ADDRESS_DELAY: Final = 0.25
 """Seconds before the next address is tried in parallel (RFC 8305 §5)."""
 
@@ -64,7 +64,7 @@ def limit_addresses(addresses: Sequence[str]) -> list[str]:
 async def connect(
     addresses: Sequence[str], port: int, admit: Callable[[str], None]
 ) -> tuple[str, socket.socket]:
-    """Connect to the first address that answers; gives it with its socket, raises `OSError`.
+    """Connect to the first address that answers; return it and its socket. Raises `OSError`.
 
     `admit` is called with each address just before its socket is made; it raises
     `NotAdmittedError` to refuse the address.

@@ -59,7 +59,7 @@ class _HostLookups:
         self._semaphore = asyncio.Semaphore(HOSTS_AT_ONCE)
 
     async def hosts(self, names: Sequence[str]) -> tuple[Host, ...]:
-        """Look up each host; gives the results in the same order."""
+        """Look up each host; return the results in the same order."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._host(name)) for name in names[:MAX_HOSTS]]
         hosts = [task.result() for task in tasks]

@@ -197,7 +197,7 @@ class PolicyFetcher:
             get.deadline.reschedule(loop.time() + left)
 
     async def _start_tls(self, get: _Get, stream: _Stream) -> ResponseReader:
-        """Start TLS with the Policy Host; gives the reader of its response."""
+        """Start TLS with the Policy Host; return the reader of its response."""
         loop, host = asyncio.get_running_loop(), get.host
         reader = ResponseReader(get.trace)
         protocol = reader.protocol
@@ -215,7 +215,7 @@ class PolicyFetcher:
         return reader
 
     async def _exchange(self, get: _Get, reader: ResponseReader) -> bytes:
-        """Send the GET and read the response; closes the connection in any case."""
+        """Send the GET and read the response; close the connection in any case."""
         transport = reader.transport
         self._open.add(transport)
         try:

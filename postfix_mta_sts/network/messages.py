@@ -3,7 +3,7 @@
 Each message is a msgspec Struct with a tag, encoded as a msgpack array. `ipc` sends and receives
 the bytes; `process` and `child` act on the messages.
 
-Versions: the first frame of each side is one `Hello` with its version, and both sides go on only
+Versions: the first frame of each side is one `Hello` with its version, and both sides continue only
 if the versions are equal. An upgrade of the package under a running daemon would otherwise mix
 two versions when the network process is started again. So `Hello` must never change its form;
 all other messages may change with any release.

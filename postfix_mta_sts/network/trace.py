@@ -1,4 +1,4 @@
-"""What one GET has reached so far, to explain why it ended as it did.
+"""The steps of one GET so far, which explain how it ended.
 
 Values only; `https` and `http_response` fill them in. All text in them is printable.
 """

@@ -1,7 +1,7 @@
-"""Decide whether DANE is on: what the settings ask for, Postfix does and the DNS can prove.
+"""Decide whether DANE is on, from the settings, the configuration of Postfix and the DNS.
 
-This module finds that out, logs it, and turns DANE on and off in the parts that use it. What DANE
-says of a domain is found by `network.dane`, the reply is composed by `protocol.reply`.
+This module also logs the result, and turns DANE on and off in the parts that use it. `network.dane`
+looks up what DANE says of a domain; `protocol.reply` composes the reply.
 
 If no name server answers, DANE stays as it was; at the start it is on. Off, it would let policies
 override stored verdicts; on, it can do no harm, because answers of a name server that does not
@@ -98,7 +98,7 @@ def status_by_dns(
 
 
 def status_without_dns(last: DaneStatus | None, why: str) -> DaneStatus:
-    """The status if DANE is wanted and no name server answers; see the head of this file.
+    """The status if DANE is wanted and no name server answers; see the module docstring.
 
     `last`: the last status for which a name server had answered.
     """
@@ -179,7 +179,7 @@ class DaneSupport:
         self._reconfigured.set()
 
     async def run(self) -> None:
-        """Check again and again; never returns."""
+        """Check at each interval; never returns."""
         while True:
             self._reconfigured.clear()
             interval = self._check_interval if self.status.is_final else self._retry_interval

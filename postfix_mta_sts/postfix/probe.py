@@ -137,7 +137,7 @@ def _tcp_table_reply(line: bytes) -> str | None:
 
 
 def _reason(error: OSError) -> str:
-    """The reason as the system words it: event loops add the address, each in its own way."""
+    """The system's text of the error; each event loop would add the address in another form."""
     if error.errno and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return error.strerror or str(error)

@@ -193,7 +193,7 @@ class ReplyCache:
         """The reply to a look-up in this state, and its kind for the counters."""
         reply = self._compose(parsed, domain, state)
         encoded = self._not_found if reply is NOT_FOUND else self.wire.encode_reply(reply)
-        event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=_in_words(reply))
+        event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=_describe(reply))
         if not isinstance(reply, Found):
             kind = Answer.TRY_AGAIN if isinstance(reply, TryAgain) else Answer.NOT_FOUND
             return encoded, kind
@@ -214,7 +214,7 @@ class ReplyCache:
         return compose(domain, state, reply_format, verdict, self._rule or STRICT)
 
 
-def _in_words(reply: Reply) -> str:
+def _describe(reply: Reply) -> str:
     """A reply as the log shows it."""
     if isinstance(reply, Found):
         return reply.variants[-1]

@@ -1,7 +1,7 @@
 """At most one attempt per domain at a time, shared by every look-up that waits for it.
 
 A `Flight` is one attempt under way: its task, and the result for the look-ups that wait. The
-`SingleFlight` starts flights, hands out the one under way, limits their number, and answers waiting
+`SingleFlight` starts flights, returns the one under way, limits their number, and answers waiting
 look-ups when the lookup timeout ends. What an attempt does is in `attempt`; this module only calls
 the function that it was given.
 """
@@ -42,7 +42,7 @@ class Order:
     query_txt: bool = False
     """Query the TXT record even if it is not due."""
     force_fetch: bool = False
-    """Query TXT, fetch the policy and look up DANE, whatever is known."""
+    """Query TXT, fetch the policy and look up DANE, even if nothing is due."""
     is_recheck: bool = False
     """The attempt was started by the recheck queue."""
     row_was_read: bool = False
@@ -138,7 +138,7 @@ class SingleFlight:
     """The attempts under way.
 
     `run` carries out an attempt; `on_end` is called after each. `lookup_timeout`: seconds that a
-    look-up waits for an attempt, counted from its start; the attempt goes on in the background.
+    look-up waits for an attempt, counted from its start; the attempt continues in the background.
     `limit`: attempts under way at once.
     """
 
@@ -165,7 +165,7 @@ class SingleFlight:
         return self._flights.get(domain)
 
     def start(self, domain: Domain, order: Order = DEFAULT_ORDER) -> Flight | None:
-        """Start an attempt, unless one is under way: that one is shared, whatever its order.
+        """Start an attempt, unless one is under way: that one is shared, even if its order differs.
 
         Returns None at the limit.
         """

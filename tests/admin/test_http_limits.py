@@ -155,7 +155,7 @@ class TestConnections:
     async def test_too_many_open_files(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """If a connection cannot be accepted, that is logged, and accepting goes on later."""
+        """If a connection cannot be accepted, that is logged, and accepting continues later."""
         path = tmp_path / "web"
         sock = Exhausted(socket.AF_UNIX)
         sock.bind(str(path))

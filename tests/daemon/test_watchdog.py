@@ -39,7 +39,7 @@ class Health:
         self.fed += 1
 
     async def asked(self, times: int) -> None:
-        """Wait for so many more look-ups."""
+        """Wait for this number of further look-ups."""
         async with asyncio.timeout(TIMEOUT):
             for _ in range(times):
                 await self.deadlines.get()
@@ -101,11 +101,11 @@ class TestLookUp:
     async def test_no_answer(self, tmp_path: Path) -> None:
         """A listener that does not answer is an error, even if others would answer."""
         async with internet(tmp_path) as net, daemon(net, tmp_path):
-            with socket.socket() as nobody:
-                nobody.bind(("127.0.0.1", 0))  # and does not listen
+            with socket.socket() as unused:
+                unused.bind(("127.0.0.1", 0))  # and does not listen
                 there = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
                 with pytest.raises(ProbeError, match="Connection refused"):
-                    await look_up([place_of("socketmap", nobody), there], TIMEOUT)
+                    await look_up([place_of("socketmap", unused), there], TIMEOUT)
 
     async def test_no_listener_to_ask(self, tmp_path: Path) -> None:
         """If this process may connect to no listener, a running event loop is enough."""

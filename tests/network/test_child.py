@@ -54,7 +54,7 @@ class Caller:
         self._calls: dict[int, asyncio.Future[Result | Failed]] = {}
 
     def start(self, make: MakeCall) -> int:
-        """Start a call; gives its number."""
+        """Start a call; return its number."""
         number = next(self._numbers)
         self._calls[number] = asyncio.get_running_loop().create_future()
         self.channel.send(make(number))
@@ -127,7 +127,7 @@ def with_domain(form: Callable[[int, Domain], AnyCall], domain: Domain) -> MakeC
 
 
 def publish_all_kinds(net: Internet) -> list[MakeCall]:
-    """Publish domains with every kind of outcome; gives all calls about them."""
+    """Publish domains with every kind of outcome; return all calls about them."""
     answers: dict[str, bytes | Script] = {
         "status": reply(404),
         "invalid": ok(b"<html>"),

@@ -196,7 +196,7 @@ class TestIncomplete:
         assert host.gets.total == 1
 
     async def test_body_without_a_length(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Refused, though HTTP allows it: an attacker who cuts the connection could shorten it."""
+        """Refused, though HTTP allows it: an attacker that cuts the connection could shorten it."""
         host.answers[HOST] = ok(POLICY, content_length="")
         reason = await failure(fetcher, IncompleteError)
         assert reason == "neither Content-Length nor chunked: a truncated policy would go unnoticed"

@@ -80,7 +80,7 @@ async def test_large_messages_in_both_directions() -> None:
 
 @pytest.mark.parametrize("size", [1, 3_000_000])
 async def test_receive_without_an_event_loop(size: int) -> None:
-    """`receive` gives one frame, however large; `send_now` sends before `send`."""
+    """`receive` returns one frame, however large; `send_now` sends before `send`."""
     here, there = socket.socketpair()
     with there:
         channel = await open_channel(here, decode, print, lambda: None)

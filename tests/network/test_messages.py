@@ -159,7 +159,7 @@ class HelloOfLater(Value, frozen=True, array_like=True, tag="Hello"):
 
 
 async def hands(*messages: Value | bytes) -> tuple[object, Hello]:
-    """What `shake_hands` gives or raises for these messages; the answer that it sends."""
+    """Return what `shake_hands` returns or raises for these messages, and the answer it sends."""
     here, there = await asyncio.to_thread(socket.socketpair)
     with here, there:
         for message in messages:

@@ -147,7 +147,9 @@ async def test_a_process_of_another_version(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Both sides log both versions and what to do; calls fail at once, and nothing is restarted."""
-    monkeypatch.setattr(module, "STOP_TIMEOUT", 60.0)  # it ends by itself, on a busy machine too
+    monkeypatch.setattr(
+        module, "STOP_TIMEOUT", 60.0
+    )  # it ends without being killed, on a busy machine too
     monkeypatch.setattr(
         module,
         "_PROGRAM",

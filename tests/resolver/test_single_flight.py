@@ -72,7 +72,7 @@ async def test_the_attempt_limit() -> None:
 
 
 async def test_late_look_ups_get_the_fallback() -> None:
-    """Look-ups that come after the lookup timeout do not wait; the attempt goes on to its end."""
+    """Look-ups that come after the lookup timeout do not wait; the attempt continues to its end."""
     runs = Runs(timeout=0.01)
     flight = started(runs.flights.start(GOOD))
     assert await flight.wait() == NO_RESULT

@@ -151,7 +151,7 @@ async def test_cancelled_save_is_written(store: FailsafeStore, backends: Backend
 async def test_a_slow_write_is_a_failed_write(
     backends: Backends, log_lines: Callable[[], list[str]]
 ) -> None:
-    """A write that exceeds its timeout counts as failed; the look-up goes on without it."""
+    """A write that exceeds its timeout counts as failed; the look-up continues without it."""
     async with opened(backends, SHORT_TIMEOUTS) as store:
         backends.last.gate.hold()
         await store.save(GOOD, a_state(), 0.0)

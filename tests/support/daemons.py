@@ -1,4 +1,4 @@
-"""Runs the whole daemon, in this process or as a process, and sends look-ups to it.
+"""Run the whole daemon, in this process or as a process, and send look-ups to it.
 
 The daemon listens on UNIX sockets in a folder (see `Internet.options`).
 """
@@ -89,7 +89,7 @@ class RunningDaemon:
 
     @asynccontextmanager
     async def clients(self, number: int) -> AsyncIterator[list[Client]]:
-        """Open so many connections to the socketmap."""
+        """Open this number of connections to the socketmap."""
         async with AsyncExitStack() as stack:
             yield [
                 await stack.enter_async_context(connected(self.socketmap)) for _ in range(number)

@@ -1,4 +1,4 @@
-"""What Postfix is told of a state (design "Reply"; postfix.md "The policy text")."""
+"""The reply to Postfix for a state (design "Reply"; postfix.md "The policy text")."""
 
 import re
 from typing import Literal
@@ -36,15 +36,15 @@ TLSRPT = ReplyFormat(tlsrpt=True)
 GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mx1.good.test\r\nmx: *.Good.test\r\nmax_age: 9\r\n"
 
 
-def told(text: str, reply_format: ReplyFormat) -> Reply:
-    """What is told of a domain with this policy."""
+def reply_for(text: str, reply_format: ReplyFormat) -> Reply:
+    """Return the reply for a domain with this policy."""
     policy = parse_policy(text.encode())
     return compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), reply_format)
 
 
 def fullest(text: str, reply_format: ReplyFormat) -> str:
     """The fullest variant of the policy that is found."""
-    reply = told(text, reply_format)
+    reply = reply_for(text, reply_format)
     assert isinstance(reply, Found)
     return reply.variants[0]
 
@@ -73,7 +73,7 @@ def test_tlsrpt() -> None:
 
 def test_variants_lose_the_least_first() -> None:
     """Too long a reply loses its policy strings, then all TLSRPT attributes."""
-    reply = told(GOOD, TLSRPT)
+    reply = reply_for(GOOD, TLSRPT)
     assert isinstance(reply, Found)
     full, attributes, secure = reply.variants
     assert full.startswith(attributes + " { policy_string")
@@ -90,14 +90,14 @@ def test_patterns_are_told_once_in_order() -> None:
 @pytest.mark.parametrize("mode", ["testing", "none"])
 def test_modes_that_are_not_enforced(mode: str) -> None:
     """Testing and none leave the administrator's own level in force (A2, A3)."""
-    assert told(GOOD.replace("enforce", mode), TLSRPT) is NOT_FOUND
+    assert reply_for(GOOD.replace("enforce", mode), TLSRPT) is NOT_FOUND
 
 
 def test_enforce_testing() -> None:
     """A map can be told to enforce testing, but never none."""
     strict = ReplyFormat(enforce_testing=True)
     assert fullest(GOOD.replace("enforce", "testing"), strict) == fullest(GOOD, PLAIN)
-    assert told(GOOD.replace("enforce", "none"), strict) is NOT_FOUND
+    assert reply_for(GOOD.replace("enforce", "none"), strict) is NOT_FOUND
 
 
 def test_absence() -> None:
@@ -146,8 +146,8 @@ def verdict(*states: HostState) -> Verdict:
 
 
 def mx(state: MxState) -> Verdict:
-    """The verdict that comes of such an MX RRset alone."""
-    return after_verdict(None, DaneOutcome(state, "MX: said", (), 300), 0)
+    """Return the verdict after a look-up with this MX RRset and no hosts."""
+    return after_verdict(None, DaneOutcome(state, "MX: step", (), 300), 0)
 
 
 WITH_POLICY = restored(parse_policy(GOOD.encode()), PolicyId("a"), 0, 0)
@@ -198,7 +198,7 @@ def test_a_failure_of_dane_defers_with_its_reason() -> None:
 
 
 def test_a_failure_of_dane_goes_by_the_policy_on_request() -> None:
-    """With on_failure mta_sts nothing is held for it."""
+    """With on_failure mta_sts no mail is held back for a failure."""
     rule = DaneRule(defer=False)
     assert compose(DOMAIN, WITH_POLICY, TLSRPT, verdict(HostState.FAILED), rule) == SECURE
 

@@ -74,7 +74,7 @@ def test_any_bytes(chunks: list[bytes]) -> None:
 
 
 def test_partial(wire: Wire, example: bytes) -> None:
-    """A request that has begun and not ended is known as such."""
+    """An incomplete request is recognized as incomplete."""
     frames = Frames(wire)
     seen = [frames.partial]
     for chunk in (example[:-1], example[-1:]):
