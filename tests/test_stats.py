@@ -5,7 +5,7 @@ import pytest
 from postfix_mta_sts.stats import WAITED_BOUNDS, Answer, Counters, Part, Snapshot, Source, Stage
 
 
-def test_taken() -> None:
+def test_take() -> None:
     """A snapshot copies the counters: later increments do not change it."""
     counters = Counters()
     counters.answers[Answer.FOUND, Source.STORE] += 2
@@ -28,7 +28,7 @@ def test_taken() -> None:
 @pytest.mark.parametrize(
     ("seconds", "bucket"), [(0.0, 0), (0.001, 0), (0.0011, 1), (90.0, 14), (90.1, 15)]
 )
-def test_wait(seconds: float, bucket: int) -> None:
+def test_count_wait(seconds: float, bucket: int) -> None:
     """A waiting time is counted in the first bucket whose bound it does not exceed."""
     counters = Counters()
     counters.count_wait(seconds)

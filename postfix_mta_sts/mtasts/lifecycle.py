@@ -319,14 +319,14 @@ def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float
     return replace(absence, recheck_at=now + retry_in, failure=failure)
 
 
-def _absence(state: State | None, now: float, believed: float) -> State:
+def _absence(state: State | None, now: float, life: float) -> State:
     return State(
         policy=None,
         policy_id=None,
         fetched_at=now,
-        expires_at=now + believed,
+        expires_at=now + life,
         checked_at=now,
-        recheck_at=now + believed,
+        recheck_at=now + life,
         refetch_at=now,
         backoffs=_backoffs(state),
     )

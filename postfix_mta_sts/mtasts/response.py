@@ -39,7 +39,7 @@ def check_head(head: Head) -> None:
         redirect = ": redirects are not followed" if head.status in _REDIRECTS else ""
         raise StatusError(f"HTTP {head.status}{redirect}")
     _check_media_type(head.media_type)
-    coding = _joined(head.content_coding)
+    coding = _join(head.content_coding)
     if coding not in {"", "identity"}:
         raise MediaTypeError(f"unsupported Content-Encoding {printable(coding)!r}")
     _check_framing(head)
@@ -66,7 +66,7 @@ def _check_framing(head: Head) -> None:
     An attacker who can cut the connection could cut lines off such a policy: asyncio does not
     report whether the TLS session was closed properly.
     """
-    coding = _joined(head.transfer_coding)
+    coding = _join(head.transfer_coding)
     if coding not in {"", "chunked"}:
         raise MediaTypeError(f"unsupported Transfer-Encoding {printable(coding)!r}")
     if not coding and head.length is None:
@@ -76,5 +76,5 @@ def _check_framing(head: Head) -> None:
     check_size(head.length or 0)
 
 
-def _joined(codings: Sequence[str]) -> str:
+def _join(codings: Sequence[str]) -> str:
     return ", ".join(codings).strip(" \t").lower()

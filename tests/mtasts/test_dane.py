@@ -1,4 +1,4 @@
-"""DANE: what the states of the MX hosts mean, how long it is believed, and how it is stored."""
+"""DANE: what the states of the MX hosts mean, how long a verdict is valid, and how it is stored."""
 
 import pytest
 from hypothesis import given
@@ -151,14 +151,14 @@ class TestKind:
 
 
 class TestLife:
-    """How long a verdict is believed."""
+    """How long a verdict is valid."""
 
     @pytest.mark.parametrize(
         ("ttl", "life"),
         [(0, MIN_LIFE), (59, 60), (60, 60), (HOUR, HOUR), (86400, 86400), (10**9, MAX_LIFE)],
     )
     def test_the_smallest_ttl_within_limits(self, ttl: int, life: float) -> None:
-        """It is believed for the TTL, but at least a minute and at most a day (T6)."""
+        """It is valid for the TTL, but at least a minute and at most a day (T6)."""
         verdict = after_verdict(None, signed(USABLE, ttl=ttl), T)
         assert (verdict.found_at, verdict.until) == (T, T + life)
         assert verdict.recheck_at == T + RECHECK_SHARE * life
@@ -214,7 +214,7 @@ class TestLife:
         before = after_verdict(None, UNANSWERED, T)
         assert after_verdict(before, signed(FAILED), T + 1).mx_is_secure
 
-    def test_an_incomplete_answer_is_believed_for_a_minute(self) -> None:
+    def test_an_incomplete_answer_is_valid_for_a_minute(self) -> None:
         """If the look-up of one host failed, the domain is looked up again after a minute."""
         verdict = after_verdict(None, signed(USABLE, FAILED), T)
         assert (verdict.kind, verdict.until) == (DaneKind.SOME, T + MIN_LIFE)

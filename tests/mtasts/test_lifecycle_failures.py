@@ -196,7 +196,7 @@ def test_a_failed_fetch_without_a_cached_policy_is_an_absence() -> None:
 
 
 def test_dns_failure_without_a_cached_policy() -> None:
-    """It is believed for only 30 seconds, and is undecided (D20)."""
+    """It is valid for only 30 seconds, and is undecided (D20)."""
     assert UNDECIDED.undecided
     assert UNDECIDED.expires_at == T + DNS_FAILURE_LIFE
     again = after_txt(UNDECIDED, SERVFAIL, T + 31)
@@ -206,7 +206,7 @@ def test_dns_failure_without_a_cached_policy() -> None:
 
 @pytest.mark.parametrize("state", [ABSENT, CACHED, after_failed_get(CACHED, NOT_FOUND_404, T, B)])
 def test_an_unanswered_query_changes_only_the_recheck(state: State) -> None:
-    """A policy or an absence stays as long as it is believed."""
+    """A policy or an absence stays as long as it is valid."""
     after = after_txt(state, SERVFAIL, T + 600)
     assert after == replace(state, checked_at=T + 600, recheck_at=T + 600 + DNS_FAILURE_LIFE)
 

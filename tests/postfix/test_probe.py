@@ -187,7 +187,7 @@ class TestPlaces:
         with pytest.raises(ProbeError, match=r"^Name or service not known$"):
             await ask(Place("socketmap", TcpAddress("mail.good.test", 1)), timeout=TIMEOUT)
 
-    def test_askable(self, tmp_path: Path) -> None:
+    def test_first_accessible(self, tmp_path: Path) -> None:
         """The first TCP address, or UNIX socket that exists and is writable, is used."""
         none = Place("socketmap", UnixAddress(tmp_path / "none"))
         tcp = Place("socketmap", TcpAddress("127.0.0.1", 1))

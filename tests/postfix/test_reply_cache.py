@@ -33,7 +33,7 @@ async def test_absences_share_one_reply() -> None:
 
 
 async def test_a_reply_is_valid_until_the_recheck() -> None:
-    """Then the state is judged again, and a recheck starts behind the reply."""
+    """After that the state is checked again, and a recheck starts in the background."""
     around = Surroundings()
     around.publish()
     cache = make_reply_cache(around)

@@ -96,7 +96,7 @@ GOOD = Domain("good.test")
         (b"\xff[", "good.test", False),
     ],
 )
-def test_what_a_verdict_is_on(key: bytes, host: str, *, applies: bool) -> None:
+def test_where_a_verdict_applies(key: bytes, host: str, *, applies: bool) -> None:
     """DANE's verdict is on the MX hosts and port 25, and holds for no other way (T10)."""
     hosts = (Host(host, HostState.USABLE, "TLSA"),)
     verdict = after_verdict(None, DaneOutcome(MxState.SECURE, "MX", hosts, 300), 0)

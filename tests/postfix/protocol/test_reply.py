@@ -61,7 +61,7 @@ def test_old_postfix() -> None:
 
 
 def test_tlsrpt() -> None:
-    """The TLSRPT dress is to the letter what Postfix 3.10 was seen to take (L8, L9)."""
+    """The reply with TLSRPT attributes is exactly what Postfix 3.10 was seen to accept (L8, L9)."""
     assert fullest(GOOD, TLSRPT) == (
         "secure match=mx1.good.test:.good.test servername=hostname policy_type=sts "
         "policy_domain=good.test mx_host_pattern=mx1.good.test mx_host_pattern=*.good.test "
@@ -81,7 +81,7 @@ def test_variants_lose_the_least_first() -> None:
     assert secure == fullest(GOOD, PLAIN)
 
 
-def test_patterns_are_told_once_in_order() -> None:
+def test_patterns_are_sent_once_in_order() -> None:
     """Repeats are left out, in whatever case they come."""
     text = GOOD.replace("max_age", "mx: MX1.good.test\nmx: a.test\nmax_age")
     assert "match=mx1.good.test:.good.test:a.test " in fullest(text, PLAIN)
@@ -108,13 +108,13 @@ def test_absence() -> None:
 
 
 @pytest.mark.parametrize("value", ["a}b", "{a", "a{ policy_failure = x }b", "\u0085", "\u009b31m"])
-def test_lines_that_could_break_out_are_not_told(value: str) -> None:
+def test_lines_that_could_break_out_are_not_sent(value: str) -> None:
     """A line with a brace or a control character stays out of policy_string."""
     line = fullest(GOOD + f"x: {value}\n", TLSRPT)
     assert line == fullest(GOOD, TLSRPT)
 
 
-def test_tabs_are_told_as_blanks() -> None:
+def test_tabs_are_sent_as_blanks() -> None:
     """A TAB is legal after the colon, and would split the attribute."""
     assert "{ policy_string = mode: enforce }" in fullest(
         GOOD.replace("mode: ", "mode:\t").replace("enforce", "enforce\t"), TLSRPT
@@ -122,7 +122,7 @@ def test_tabs_are_told_as_blanks() -> None:
 
 
 @given(st.binary(max_size=80))
-def test_whatever_a_policy_says_the_attributes_are_ours(extra: bytes) -> None:
+def test_the_attributes_are_ours_for_any_policy(extra: bytes) -> None:
     """No text of a policy adds, ends or renames an attribute."""
     try:
         policy = parse_policy(GOOD.encode() + extra)
@@ -183,7 +183,7 @@ def test_dane(
     with_policy: Reply,
     without: Reply,
 ) -> None:
-    """DANE goes before a policy, in its own plain word whatever the dress (A5)."""
+    """DANE takes precedence over a policy; its reply is one word in every format (A5)."""
     rule = DaneRule(answer)
     assert isinstance(WITHOUT, State)
     assert compose(DOMAIN, WITH_POLICY, TLSRPT, given, rule) == with_policy
@@ -197,7 +197,7 @@ def test_a_failure_of_dane_defers_with_its_reason() -> None:
     assert told == TryAgain("DANE: DNS failure for good.test: TLSA of mx1")
 
 
-def test_a_failure_of_dane_goes_by_the_policy_on_request() -> None:
+def test_on_request_the_policy_decides_after_a_dane_failure() -> None:
     """With on_failure mta_sts no mail is held back for a failure."""
     rule = DaneRule(defer=False)
     assert compose(DOMAIN, WITH_POLICY, TLSRPT, verdict(HostState.FAILED), rule) == SECURE

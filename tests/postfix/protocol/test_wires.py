@@ -104,7 +104,7 @@ def test_partial(wire: Wire, example: bytes) -> None:
         b"x",
     ],
 )
-def test_what_is_no_netstring(stream: bytes) -> None:
+def test_what_is_not_a_netstring(stream: bytes) -> None:
     """Anything but a netstring of at most 10,000 bytes is refused at once (netstring smuggling)."""
     with pytest.raises(WireError):
         frames_of(socketmap, stream)
@@ -131,7 +131,7 @@ def test_a_request_without_a_map_name(frame: bytes) -> None:
 
 
 @pytest.mark.parametrize("frame", [b"put a b\n", b"get\n", b"\n", b"GET a\n"])
-def test_what_is_no_get(frame: bytes) -> None:
+def test_what_is_not_a_get_request(frame: bytes) -> None:
     """Only get is a request."""
     with pytest.raises(WireError):
         tcp_table.parse_request(frame)
