@@ -84,7 +84,7 @@ async def test_workers_option_is_ignored(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_one_worker_is_no_warning(net: Internet, tmp_path: Path) -> None:
-    """`serve --workers 1` asks for what the daemon does, and logs no warning."""
+    """`serve --workers 1` matches what the daemon does, and logs no warning."""
     config = net.config(tmp_path)
     async with process(tmp_path, config, options=["--workers", "1"]) as served:
         await served.start()

@@ -196,7 +196,7 @@ GETS: list[Policy | FetchError] = [
 def test_any_life(
     life: list[tuple[float, Discovered | DiscoveryError, Policy | FetchError, float]],
 ) -> None:
-    """Whatever happens, only a GET changes a live policy, and each state has its times."""
+    """In any sequence of events, only a GET changes a live policy, and each state has its times."""
     state, now = None, T
     for pause, outcome, got, jitter in life:
         now += pause

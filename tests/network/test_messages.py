@@ -175,7 +175,7 @@ async def hands(*messages: Value | bytes) -> tuple[object, Hello]:
 
 
 async def test_equal_versions() -> None:
-    """With the daemon's version the child reads its settings, and tells its own version."""
+    """With the same version as the daemon, the child reads the settings, and sends its version."""
     start = Start("asyncio", SETTINGS)
     assert await hands(Hello(__version__), start) == (start, Hello(__version__))
 
@@ -191,7 +191,7 @@ async def test_equal_versions() -> None:
     ids=["older", "later", "no message", "no hello"],
 )
 async def test_another_version(first: Value | bytes, version: str) -> None:
-    """Whatever version the daemon has, the child refuses it, and tells its own version."""
+    """The child refuses a daemon of any other version, and sends its own version."""
     outcome, hello = await hands(first)
     assert isinstance(outcome, OtherVersionError)
     assert str(outcome) == version
