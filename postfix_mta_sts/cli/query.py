@@ -11,8 +11,8 @@ from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.postfix import postconf
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
-from postfix_mta_sts.postfix.postconf import ask
 
 
 def add(commands: Commands) -> None:
@@ -39,9 +39,8 @@ def _query(args: argparse.Namespace) -> int:
 async def _explain(domain: Domain, settings: Settings) -> Explanation:
     network_settings = NetworkSettings.of(settings)
     dane_client = LazyDaneClient(network_settings)
-    dane = await check_status(
-        settings, dane_client, await ask() if settings.dane.mode == "auto" else None
-    )
+    postfix = await postconf.ask() if settings.dane.mode == "auto" else None
+    dane = await check_status(settings, dane_client, postfix)
     dane_lookup = (
         dane_client.look_up_dane if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
     )
