@@ -25,15 +25,15 @@
 enum { HEADER = 12, TYPE_A = 1, TYPE_SOA = 6, TYPE_TXT = 16, AD = 0x20 };
 enum { NXDOMAIN = 3, SERVFAIL = 2 };
 enum { TTL = 3600 };
-enum { BATCH = 64, WIRE_MOST = 512, LABELS_MOST = 32, BUFFER = 1 << 22 };
+enum { BATCH = 64, MAX_WIRE = 512, MAX_LABELS = 32, BUFFER = 1 << 22 };
 
 static const char record[] = "v=STSv1; id=20260101;";
 static struct in_addr policy_host, hole, stall;
 
 /* A question: its labels from the left, its end, and its type. */
 struct question {
-    const char *labels[LABELS_MOST];
-    size_t sizes[LABELS_MOST];
+    const char *labels[MAX_LABELS];
+    size_t sizes[MAX_LABELS];
     int count;
     size_t end;
     int type;
@@ -44,7 +44,7 @@ static bool parse(const uint8_t *wire, size_t size, struct question *question)
     size_t at = HEADER;
     question->count = 0;
     while (at < size && wire[at]) {
-        if (wire[at] > 63 || at + wire[at] + 1u >= size || question->count == LABELS_MOST)
+        if (wire[at] > 63 || at + wire[at] + 1u >= size || question->count == MAX_LABELS)
             return false;
         question->labels[question->count] = (const char *)wire + at + 1;
         question->sizes[question->count++] = wire[at];
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: dns ADDRESS PORT POLICY_HOST HOLE STALL\n");
         return 2;
     }
-    static uint8_t wires[BATCH][WIRE_MOST];
+    static uint8_t wires[BATCH][MAX_WIRE];
     static struct sockaddr_in peers[BATCH];
     static struct iovec blocks[BATCH];
     static struct mmsghdr in[BATCH], out[BATCH];
@@ -147,7 +147,7 @@ int main(int argc, char **argv)
     for (;;) {
         for (int i = 0; i < BATCH; i++) {
             /* The second half of the buffer is for the answer. */
-            blocks[i] = (struct iovec){wires[i], WIRE_MOST / 2};
+            blocks[i] = (struct iovec){wires[i], MAX_WIRE / 2};
             in[i].msg_hdr = (struct msghdr){.msg_name = &peers[i], .msg_namelen = sizeof peers[i],
                                             .msg_iov = &blocks[i], .msg_iovlen = 1};
         }

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BLOCK = 65536, EVENTS = 256, BACKLOG = 1024, REPLY_MOST = 512 };
+enum { BLOCK = 65536, EVENTS = 256, BACKLOG = 1024, MAX_REPLY = 512 };
 
 /* A connection and its position within a netstring. */
 struct client {
@@ -26,7 +26,7 @@ struct client {
     size_t left;   /* bytes to skip, including the comma; 0: reading digits */
 };
 
-static char reply[REPLY_MOST];
+static char reply[MAX_REPLY];
 static size_t reply_size;
 
 static void die(const char *what)

@@ -36,7 +36,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KEY_MOST = 256, REQUEST_MOST = KEY_MOST + 32, IN_MOST = 65536, EVENTS = 256 };
+enum { MAX_KEY = 256, MAX_REQUEST = MAX_KEY + 32, MAX_IN = 65536, EVENTS = 256 };
 enum { TIMEOUT = 5 };
 enum { STEPS_BITS = 8, STEPS = 1 << STEPS_BITS, OCTAVES = 40 };
 
@@ -46,7 +46,7 @@ struct client {
     int fd;
     bool waiting;  /* for a reply */
     uint64_t sent; /* when its request was sent or due */
-    char out[REQUEST_MOST];
+    char out[MAX_REQUEST];
     size_t out_size;
     size_t got;
     char *in;
@@ -137,7 +137,7 @@ static size_t put_key(char *to)
 
 static size_t put_request(char *to)
 {
-    char name[KEY_MOST];
+    char name[MAX_KEY];
     size_t size = put_key(name);
     char *at = to;
     if (tcp_table) {
@@ -210,7 +210,7 @@ static ssize_t reply_size(const char *in, size_t got, const char **text)
     size_t length = 0, at = 0;
     for (; at < got && in[at] >= '0' && in[at] <= '9'; at++)
         length = length * 10 + (size_t)(in[at] - '0');
-    if (at < got && (in[at] != ':' || length > IN_MOST / 2))
+    if (at < got && (in[at] != ':' || length > MAX_IN / 2))
         return -1;
     *text = in + at + 1;
     size_t all = at + 1 + length + 1;
@@ -251,7 +251,7 @@ static void take_replies(struct client *client)
 
 static void receive(int epoll, struct client *client)
 {
-    ssize_t size = read(client->fd, client->in + client->got, IN_MOST - client->got);
+    ssize_t size = read(client->fd, client->in + client->got, MAX_IN - client->got);
     if (size <= 0) {
         if (size == 0 || errno != EAGAIN)
             drop(client);
@@ -294,7 +294,7 @@ static void connect_all(int epoll, const char *address)
     for (unsigned i = 0; clients && i < clients_count; i++) {
         struct client *client = &clients[i];
         client->fd = connect_to(address);
-        client->in = malloc(IN_MOST);
+        client->in = malloc(MAX_IN);
         if (!client->in)
             die("malloc");
         watch(epoll, EPOLL_CTL_ADD, client, false);
@@ -390,7 +390,7 @@ int main(int argc, char **argv)
 {
     for (int option; (option = getopt(argc, argv, "w:c:k:f:m:n:t:r:")) >= 0;)
         set((char)option, optarg);
-    if (optind + 1 != argc || !clients_count || strlen(key) > KEY_MOST - 24) {
+    if (optind + 1 != argc || !clients_count || strlen(key) > MAX_KEY - 24) {
         fprintf(stderr, "usage: load [OPTION VALUE]... tcp:PORT|unix:PATH\n");
         return 2;
     }

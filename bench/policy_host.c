@@ -27,14 +27,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PORT = 443, BACKLOG = 4096, EVENTS = 256, TEXT_MOST = 2048, DAY = 86400 };
+enum { PORT = 443, BACKLOG = 4096, EVENTS = 256, MAX_TEXT = 2048, DAY = 86400 };
 
 struct client {
     int fd;
     SSL *tls; /* NULL: a connection to STALL, or a listener */
     bool answered;
     size_t got;
-    char text[TEXT_MOST];
+    char text[MAX_TEXT];
 };
 
 static EVP_PKEY *ca_key, *leaf_key;
@@ -89,7 +89,7 @@ static void make_authority(void)
 
 static X509 *certificate_for(const char *host)
 {
-    char names[TEXT_MOST];
+    char names[MAX_TEXT];
     snprintf(names, sizeof names, "DNS:%s", host);
     X509 *certificate = unsigned_certificate(leaf_key, "Policy Host");
     X509_set_issuer_name(certificate, X509_get_subject_name(ca));
@@ -194,7 +194,7 @@ static void send_policy(struct client *client)
     const char *host = SSL_get_servername(client->tls, TLSEXT_NAMETYPE_host_name);
     const char *domain = host ? host + strlen("mta-sts.") : "";
     const char *status = host && is_in(host, ".gone.test") ? "404 Not Found" : "200 OK";
-    char body[TEXT_MOST], answer[2 * TEXT_MOST];
+    char body[MAX_TEXT], answer[2 * MAX_TEXT];
     int size = snprintf(body, sizeof body,
                         "version: STSv1\r\nmode: enforce\r\nmx: mx1.%s\r\nmx: mx2.%s\r\n"
                         "max_age: 604800\r\n",
@@ -235,7 +235,7 @@ static void accept_clients(int epoll, int listener, SSL_CTX *context)
 
 static void write_authority(const char *path)
 {
-    char ready[TEXT_MOST];
+    char ready[MAX_TEXT];
     snprintf(ready, sizeof ready, "%s.new", path);
     FILE *file = fopen(ready, "w");
     if (!file || !PEM_write_X509(file, ca) || fclose(file) || rename(ready, path))

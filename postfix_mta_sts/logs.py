@@ -85,7 +85,7 @@ def set_up(
 
 
 def to_journal(environ: Mapping[str, str], stream: TextIO) -> bool:
-    """True if `stream` is connected to the systemd journal (systemd.exec(5), $JOURNAL_STREAM)."""
+    """Whether `stream` is connected to the systemd journal (systemd.exec(5), $JOURNAL_STREAM)."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):  # closed, or not a file

@@ -29,7 +29,7 @@ def set_up() -> None:
 
 
 def release_free_memory() -> bool:
-    """Return freed memory to the system, which takes 1 to 8 ms; True if there was any.
+    """Return freed memory to the system, in 1 to 8 ms; return whether there was any.
 
     Failed TLS handshakes leave holes in glibc's heap that no later handshake fits: 200 at a time
     took 29 MB, and 61 MB after 2,400 of them, of which all but 14 MB were free.

@@ -1,4 +1,4 @@
-"""Opens listening sockets at the addresses of the configuration, and changes them as a whole.
+"""Open listening sockets at the addresses of the configuration, and change them as a whole.
 
 `Sockets` opens single sockets: an inherited one (systemd socket activation) is used before a new
 one is made. `SocketSet` holds the sockets of one purpose; a reload carries out one `Plan`: which
@@ -155,7 +155,7 @@ class Sockets:
         _remove_stale(path)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with _closed_on_error(sock):
-            previous = os.umask(0o177)  # nobody can connect before owner and mode are set
+            previous = os.umask(0o177)  # no client can connect before owner and mode are set
             try:
                 sock.bind(str(path))
             finally:
@@ -326,7 +326,7 @@ def _is_bound_to(sock: socket.socket, address: Address) -> bool:
 
 
 def _name(sock: socket.socket) -> str:
-    """The address of a socket in the notation of the configuration."""
+    """Return the address of a socket in the notation of the configuration."""
     name = sock.getsockname()
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         return str(TcpAddress(*name[:2]))

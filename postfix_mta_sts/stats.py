@@ -83,7 +83,7 @@ class Counters:
         self.refused = 0
         """Malformed requests."""
 
-    def wait(self, seconds: float) -> None:
+    def count_wait(self, seconds: float) -> None:
         """Count a look-up that waited this long."""
         self.waited[bisect_left(WAITED_BOUNDS, seconds)] += 1
         self.waited_seconds += seconds
@@ -139,7 +139,7 @@ class Snapshot:
             raise ValueError(f"the histogram of waiting times has {_BUCKETS} buckets")
 
     @classmethod
-    def taken(cls, counters: Counters, pid: int, **others: Any) -> "Snapshot":  # noqa: ANN401 (the fields above)
+    def take(cls, counters: Counters, pid: int, **others: Any) -> "Snapshot":  # noqa: ANN401 (the fields above)
         """Copy the counters of the process `pid`; `others` are the remaining fields by name."""
         return cls(
             pid=pid,

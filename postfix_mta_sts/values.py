@@ -28,9 +28,9 @@ def to_json(value: object) -> str:
     return encode(value).decode()
 
 
-def to_msgpack(of: object) -> bytes:
+def to_msgpack(value: object) -> bytes:
     """Encode values, or sequences of them, as msgpack."""
-    return _TO_MSGPACK(of)
+    return _TO_MSGPACK(value)
 
 
 def msgpack_decoder(form: Any) -> Callable[[bytes], Any]:  # noqa: ANN401 (no type for a union)

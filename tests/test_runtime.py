@@ -19,7 +19,7 @@ def own_memory() -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_memory_between_blocks_in_use_is_returned() -> None:
-    """The C library returns the end of the heap by itself, but not holes between blocks in use."""
+    """The C library itself returns the end of the heap, but not holes between blocks in use."""
     blocks = [b"x" * (SIZE + n % 7) for n in range(NUMBER)]  # 40 MB, each touched
     in_use = blocks[::100]
     full = own_memory()

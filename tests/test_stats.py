@@ -5,17 +5,17 @@ import pytest
 from postfix_mta_sts.stats import WAITED_BOUNDS, Answer, Counters, Part, Snapshot, Source, Stage
 
 
-def test_taken() -> None:
+def test_take() -> None:
     """A snapshot copies the counters: later increments do not change it."""
     counters = Counters()
     counters.answers[Answer.FOUND, Source.STORE] += 2
     counters.attempts[Stage.DNS, "no-record"] += 3
-    counters.wait(0.3)
+    counters.count_wait(0.3)
     counters.evicted, counters.refused = 4, 5
-    snapshot = Snapshot.taken(counters, 77, domains=6, failing=frozenset([Part.DNS]))
+    snapshot = Snapshot.take(counters, 77, domains=6, failing=frozenset([Part.DNS]))
     counters.answers[Answer.FOUND, Source.STORE] += 1
     counters.attempts[Stage.DNS, "no-record"] += 1
-    counters.wait(0.3)
+    counters.count_wait(0.3)
     assert snapshot.pid == 77
     assert snapshot.answers == {(Answer.FOUND, Source.STORE): 2}
     assert snapshot.attempts == {(Stage.DNS, "no-record"): 3}
@@ -28,10 +28,10 @@ def test_taken() -> None:
 @pytest.mark.parametrize(
     ("seconds", "bucket"), [(0.0, 0), (0.001, 0), (0.0011, 1), (90.0, 14), (90.1, 15)]
 )
-def test_wait(seconds: float, bucket: int) -> None:
+def test_count_wait(seconds: float, bucket: int) -> None:
     """A waiting time is counted in the first bucket whose bound it does not exceed."""
     counters = Counters()
-    counters.wait(seconds)
+    counters.count_wait(seconds)
     assert counters.waited.index(1) == bucket
     assert sum(counters.waited) == 1
 

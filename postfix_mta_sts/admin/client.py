@@ -1,4 +1,4 @@
-"""Sends requests to a running daemon: HTTP over a UNIX socket, as the commands use it.
+"""Send requests to a running daemon: HTTP over a UNIX socket, as the commands use it.
 
 Each way in which a request can fail becomes a `ControlError` of one line. The client blocks, and
 uses only the standard library: importing aiohttp's client takes several times as long as a command
@@ -109,7 +109,7 @@ def _describe_connect_error(path: Path, error: OSError) -> str:
 
 
 def _describe_owner(path: Path) -> str:
-    """Owner and mode of what denies access: the first directory on the path, or the socket."""
+    """Describe what denies access, the first directory on the path or the socket."""
     closed = (folder for folder in reversed(path.parents) if not os.access(folder, os.X_OK))
     place = next(closed, path)
     status = place.stat()
@@ -119,7 +119,7 @@ def _describe_owner(path: Path) -> str:
 
 
 def _name(look_up: Callable[[], str], number: int) -> str:
-    """The name of an account; its number if the system does not know it."""
+    """Return the name of an account; its number if the system does not know it."""
     try:
         return look_up()
     except KeyError:

@@ -1,4 +1,4 @@
-"""Answers the questions and carries out the orders of the control socket.
+"""The operations of the control socket: report what the daemon knows, refresh, forget.
 
 It combines what the resolver has in memory with what the store holds, and never holds the list of
 stored policies as a whole. `serialize` converts the answers; `routes` offers them over HTTP.

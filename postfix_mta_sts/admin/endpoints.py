@@ -1,6 +1,6 @@
-"""Opens the endpoints for commands (control socket) and for Prometheus (metrics), and serves them.
+"""Open the endpoints for commands (control socket) and for Prometheus (metrics), and serve them.
 
-`routes` and `monitoring` say what is served. Mail does not depend on an endpoint: only a
+`routes` and `monitoring` define what is served. Mail does not depend on an endpoint: only a
 `metrics.listen` address that the daemon cannot listen on is an error.
 """
 
@@ -41,7 +41,7 @@ EndpointBindings: TypeAlias = Mapping[EndpointName, Binding]
 
 
 def endpoint_bindings(settings: Settings, default_path: Path) -> EndpointBindings:
-    """The endpoints that the settings ask for; `default_path` of the control socket."""
+    """Return the endpoints that the settings ask for; `default_path` is for the control socket."""
     control = UnixAddress(settings.control.path or default_path)
     wanted = {EndpointName.CONTROL: Binding(control, settings.control)}
     if settings.metrics.listen:

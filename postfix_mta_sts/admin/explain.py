@@ -1,4 +1,4 @@
-"""Looks a domain up now and records each step, for `postfix-mta-sts query`.
+"""Look up a domain now and record each step, for `postfix-mta-sts query`.
 
 It calls the same functions as a look-up of Postfix does, but stores and changes nothing. `report`
 converts the `Explanation` to text and JSON.
@@ -47,37 +47,43 @@ class Explanation:
         return isinstance(self.error, NoRecordError)
 
 
-Txt: TypeAlias = Callable[[Domain], Awaitable[TxtAnswer]]
-Body: TypeAlias = Callable[[Domain, FetchTrace], Awaitable[bytes]]
+LookUpTxt: TypeAlias = Callable[[Domain], Awaitable[TxtAnswer]]
+FetchBody: TypeAlias = Callable[[Domain, FetchTrace], Awaitable[bytes]]
 
 
 async def explain(
-    domain: Domain, txt: Txt, body: Body, dane_lookup: DaneLookup | str, rule: DaneRule = STRICT
+    domain: Domain,
+    look_up_txt: LookUpTxt,
+    fetch_body: FetchBody,
+    dane_lookup: DaneLookup | str,
+    rule: DaneRule = STRICT,
 ) -> Explanation:
     """Look up the TXT record, the policy and the DANE records of a domain; return each step.
 
-    `dane_lookup` is the function that looks DANE up, or the reason why none does. `rule` decides
-    how the verdict changes the reply.
+    `dane_lookup` is the function that looks DANE up, or the reason why DANE is not looked up.
+    `rule` decides how the verdict changes the reply.
     """
     seen = Explanation(domain, record_name(domain))
     if isinstance(dane_lookup, str):
         seen.dane_skipped = dane_lookup
-        await _find_policy(seen, txt, body)
+        await _find_policy(seen, look_up_txt, fetch_body)
     else:
-        seen.dane, _ = await asyncio.gather(dane_lookup(domain), _find_policy(seen, txt, body))
+        seen.dane, _ = await asyncio.gather(
+            dane_lookup(domain), _find_policy(seen, look_up_txt, fetch_body)
+        )
     verdict = after_verdict(None, seen.dane, 0.0) if seen.dane else None
     seen.reply = _reply(seen, PLAIN, verdict, rule)
     seen.reply_tlsrpt = _reply(seen, ReplyFormat(tlsrpt=True), verdict, rule)
     return seen
 
 
-async def _find_policy(seen: Explanation, txt: Txt, body: Body) -> None:
+async def _find_policy(seen: Explanation, look_up_txt: LookUpTxt, fetch_body: FetchBody) -> None:
     try:
-        answer = await txt(seen.domain)
+        answer = await look_up_txt(seen.domain)
         seen.texts, seen.ttl = tuple(map(printable, answer.texts)), answer.ttl
         seen.policy_id = parse_records(answer.texts)
         seen.trace = FetchTrace()
-        seen.body = await body(seen.domain, seen.trace)
+        seen.body = await fetch_body(seen.domain, seen.trace)
         seen.policy = parse_policy(seen.body)
     except MtaStsError as error:
         seen.error = error
@@ -86,13 +92,13 @@ async def _find_policy(seen: Explanation, txt: Txt, body: Body) -> None:
 def _reply(
     seen: Explanation, reply_format: ReplyFormat, verdict: Verdict | None, rule: DaneRule
 ) -> str:
-    """The reply as a socketmap sends it, which limits its length."""
+    """Return the reply as a socketmap sends it, which limits its length."""
     frame = socketmap.encode_reply(compose(seen.domain, _state(seen), reply_format, verdict, rule))
     return frame[frame.index(b":") + 1 : -1].decode().rstrip()
 
 
 def _state(seen: Explanation) -> lifecycle.State:
-    """The state that a look-up would produce now."""
+    """Return the state that a look-up would produce now."""
     if seen.policy and seen.policy_id:
         return lifecycle.restored(seen.policy, seen.policy_id, 0.0, 0.0)
     return lifecycle.after_fault(None, seen.error or NoRecordError(), 0.0)

@@ -1,4 +1,4 @@
-"""Serves routes over HTTP on a listening socket, with `aiohttp.web`.
+"""Serve routes over HTTP on a listening socket, with `aiohttp.web`.
 
 This is the only module that imports aiohttp's server. It never reads the body of a request. The
 permissions of the socket decide which clients can connect. Importing this module costs aiohttp's
@@ -8,7 +8,7 @@ Only the documented API of aiohttp is used, which has two gaps:
 
 - It cannot limit the number of connections (aiohttp issue 675: left to the application), and it
   promises no timeout for a client that connects and sends nothing. So this module accepts
-  connections itself (`_accept_all`), keeps account of them (`_Connections`), and passes each one to
+  connections itself (`_accept_all`), keeps a list of them (`_Connections`), and passes each one to
   aiohttp's protocol factory, `AppRunner.server`, with `loop.connect_accepted_socket`.
 - It has no hook for the answer to a malformed request. aiohttp answers 400 in its own words, which
   quote the request to the client that sent it, then closes. `_log_as_event` keeps the quote out of
@@ -26,7 +26,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from postfix_mta_sts.admin.http import Request, Route
+from postfix_mta_sts.admin.http import HttpRequest, Route
 from postfix_mta_sts.logs import event
 
 CONNECTIONS_LIMIT: Final = 64
@@ -224,7 +224,9 @@ async def _short_errors(request: web.Request, handler: Handler) -> web.StreamRes
 def _handler(route: Route, client_timeout: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            response = await route.answer(Request(dict(request.match_info), dict(request.query)))
+            response = await route.answer(
+                HttpRequest(dict(request.match_info), dict(request.query))
+            )
         except Exception as error:  # noqa: BLE001 (the top of a request; the next one is answered)
             _log_fault(route, error)
             return _status_only(HTTPStatus.INTERNAL_SERVER_ERROR)

@@ -1,4 +1,4 @@
-"""Renders counters and gauges in the text format of Prometheus.
+"""Render counters and gauges in the text format of Prometheus.
 
 This module defines the names, units and labels of the metrics. `docs/metrics.md` explains them;
 `contrib/prometheus` and `contrib/grafana` use them. The values of labels come from fixed sets: no

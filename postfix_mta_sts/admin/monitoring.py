@@ -1,7 +1,7 @@
-"""Answers monitoring systems: /metrics, /healthz and /readyz.
+"""Answer monitoring systems: /metrics, /healthz and /readyz.
 
-Nothing is tried out for an answer, so scrapes cause no load on the disk or the network: a check
-reports how a part worked when it was last needed.
+A check reports how a part worked when it was last needed. It tests nothing, so scrapes cause no
+load on the disk or the network.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Final
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin import metrics
-from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Overview
 
@@ -27,24 +27,24 @@ def routes(
 ) -> tuple[Route, ...]:
     """Return the routes of the metrics endpoint; `overview` counts the stored policies."""
 
-    async def scrape(_: Request) -> Response:
+    async def scrape(_: HttpRequest) -> HttpResponse:
         numbers, stored = await asyncio.gather(snapshot(), overview())
         # In a thread, because it takes longer than a look-up may wait.
         text = await asyncio.to_thread(metrics.render, numbers, stored)
-        return Response(200, metrics.CONTENT_TYPE, text)
+        return HttpResponse(200, metrics.CONTENT_TYPE, text)
 
-    async def alive(_: Request) -> Response:
+    async def alive(_: HttpRequest) -> HttpResponse:
         """Show that the event loop answers."""
         return _health({"version": __version__}, ok=True)
 
-    async def ready(_: Request) -> Response:
+    async def ready(_: HttpRequest) -> HttpResponse:
         return readiness(await snapshot())
 
     handlers = {"/metrics": scrape, "/healthz": alive, "/readyz": ready}
     return tuple(Route("GET", path, handler) for path, handler in handlers.items())
 
 
-def readiness(snapshot: Snapshot) -> Response:
+def readiness(snapshot: Snapshot) -> HttpResponse:
     """Report with 200 or 503 whether all parts work.
 
     Postfix is answered in either case, from what is known.
@@ -60,6 +60,6 @@ def _check(snapshot: Snapshot, part: Part) -> str:
     return _FAILING[part] if part in snapshot.failing else "ok"
 
 
-def _health(body: Mapping[str, object], *, ok: bool) -> Response:
+def _health(body: Mapping[str, object], *, ok: bool) -> HttpResponse:
     text = json.dumps({"ok": ok, **body}, indent=2).encode() + b"\n"
-    return Response(200 if ok else 503, "application/json", text)
+    return HttpResponse(200 if ok else 503, "application/json", text)

@@ -1,4 +1,4 @@
-"""Converts an `Explanation` to text for a terminal, and to plain data for JSON.
+"""Convert an `Explanation` to text for a terminal, and to plain data for JSON.
 
 Values from the network have been made printable where they entered the program, except the lines of
 the policy file, which are made printable here.

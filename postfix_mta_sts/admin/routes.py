@@ -1,4 +1,4 @@
-"""Offers the operations of `control` over HTTP on the control socket.
+"""Offer the operations of `control` over HTTP on the control socket.
 
 This module parses paths and parameters, and writes JSON. Every client that can connect may use
 every route.
@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Final
 
 from postfix_mta_sts.admin.control import Control
-from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
@@ -28,15 +28,15 @@ _SECONDS: Final = re.compile("[0-9]{1,10}")
 def routes(control: Control) -> Sequence[Route]:
     """Return the routes of the control socket."""
 
-    async def status(_: Request) -> Response:
+    async def status(_: HttpRequest) -> HttpResponse:
         return _ok(await control.status())
 
-    async def policies(request: Request) -> Response:
+    async def policies(request: HttpRequest) -> HttpResponse:
         try:
             wanted = _policy_filter(request)
         except ValueError:
             return _bad_request("mode or expiring is not valid")
-        return Response(200, _JSON_LINES, _lines(control.policies(wanted)))
+        return HttpResponse(200, _JSON_LINES, _lines(control.policies(wanted)))
 
     return (
         Route("GET", "/status", status),
@@ -49,8 +49,8 @@ def routes(control: Control) -> Sequence[Route]:
 
 def _for_domain(
     operation: Callable[[Domain], Awaitable[object]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
+) -> Callable[[HttpRequest], Awaitable[HttpResponse]]:
+    async def answer(request: HttpRequest) -> HttpResponse:
         try:
             domain = parse_domain(request.parts["domain"])
         except InvalidDomainError as error:
@@ -60,7 +60,7 @@ def _for_domain(
     return answer
 
 
-def _policy_filter(request: Request) -> PolicyFilter:
+def _policy_filter(request: HttpRequest) -> PolicyFilter:
     mode, expiring = request.query.get("mode"), request.query.get("expiring")
     return PolicyFilter(
         mode=Mode(mode) if mode else None,
@@ -89,9 +89,9 @@ async def _lines(entries: AsyncGenerator[JsonObject]) -> AsyncGenerator[bytes]:
         yield b"".join(lines)
 
 
-def _ok(answer: object) -> Response:
-    return Response(200, _JSON, json.dumps(answer).encode())
+def _ok(answer: object) -> HttpResponse:
+    return HttpResponse(200, _JSON, json.dumps(answer).encode())
 
 
-def _bad_request(reason: str) -> Response:
-    return Response(400, _JSON, json.dumps({"error": reason}).encode())
+def _bad_request(reason: str) -> HttpResponse:
+    return HttpResponse(400, _JSON, json.dumps({"error": reason}).encode())

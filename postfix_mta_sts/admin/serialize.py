@@ -1,4 +1,4 @@
-"""Converts what the daemon knows to plain data for JSON.
+"""Convert what the daemon knows to plain data for JSON.
 
 Pure. Times become whole epoch seconds. Text from the network has been made printable where it
 entered the program.
@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
-from postfix_mta_sts.mtasts.lifecycle import BACKOFF_MOST, Failure, State
+from postfix_mta_sts.mtasts.lifecycle import MAX_BACKOFF, Failure, State
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.stats import Answer, Snapshot, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
@@ -57,7 +57,7 @@ def state_to_json(state: State) -> dict[str, Any]:
 
 
 def usage_to_json(row: Row | None, asked: LastAsked | None) -> dict[str, Any]:
-    """When a domain was last asked for, and how often.
+    """Return when a domain was last asked for, and how often.
 
     `row` has what is stored; `asked` has what is not stored yet.
     """
@@ -123,7 +123,7 @@ def overview_to_json(overview: Overview) -> dict[str, Any]:
 
 
 def best(states: Iterable[State], now: float) -> State | None:
-    """Of several states of one domain, the one that the daemon serves or would serve."""
+    """Return the state, of several of one domain, that the daemon serves or would serve."""
 
     def worth(state: State) -> tuple[bool, float, float]:
         return in_force(state, now), state.fetched_at, state.checked_at
@@ -146,7 +146,7 @@ def fails(state: State) -> bool:
 def entry_to_json(
     domain: Domain, row: Row | None, failing: State | None, now: float, idle_after: float
 ) -> dict[str, Any]:
-    """One entry of the policy list, from the stored row and the failing state in memory.
+    """Return one entry of the policy list, from the stored row and the failing state in memory.
 
     One of the two may be missing. A failure counts only if it is no older than the policy.
     `overdue`: the policy is in use, and has been due for renewal for longer than any back-off.
@@ -168,7 +168,7 @@ def entry_to_json(
         "asked_at": (round(row.asked_at) or None) if row else None,
         "asked_count": row.asked_count if row else None,
         "failure": _failure_to_json(last.failure if last else None),
-        "overdue": in_use and newest.refetch_at + BACKOFF_MOST < now,
+        "overdue": in_use and newest.refetch_at + MAX_BACKOFF < now,
     }
 
 

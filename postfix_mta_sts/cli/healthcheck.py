@@ -8,13 +8,13 @@ import argparse
 import asyncio
 from typing import Final
 
-from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, settings
+from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, load_settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
 
-DEADLINE: Final = 5.0
+REPLY_TIMEOUT: Final = 5.0
 """Seconds to wait for a reply that needs no network."""
 
 
@@ -28,22 +28,22 @@ def add(commands: Commands) -> None:
 
 
 def _healthcheck(args: argparse.Namespace) -> int:
-    chosen = settings(args)
+    settings = load_settings(args)
     domain = None if args.domain is None else parse_domain(args.domain)
     # The daemon may wait for the network, up to the configured timeout.
-    deadline = DEADLINE + (chosen.lookup.timeout if domain else 0)
-    print(asyncio.run(_check(chosen, domain or probe.NOBODY, deadline)))
+    seconds = REPLY_TIMEOUT + (settings.lookup.timeout if domain else 0)
+    print(asyncio.run(_check(settings, domain or probe.HEALTH_KEY, seconds)))
     return OK
 
 
-async def _check(chosen: Settings, key: str, deadline: float) -> str:
+async def _check(settings: Settings, key: str, seconds: float) -> str:
     """Return one line about the reply. Raises `CommandError`."""
-    first = chosen.listen[0]
+    first = settings.listen[0]
     where = f"{first.wire} {first.address}"
     try:
-        reply = await probe.ask(Place(first.wire, first.address), key, deadline=deadline)
+        reply = await probe.ask(Place(first.wire, first.address), key, timeout=seconds)
     except (ProbeError, ValueError) as error:
         raise CommandError(f"{where}: {error}") from None
-    if key == probe.NOBODY:
+    if key == probe.HEALTH_KEY:
         return f"{where}: answers"
     return f"{where}: {key}: {'not found' if reply is None else reply}"

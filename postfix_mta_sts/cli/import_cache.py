@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
-from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, settings
+from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, load_settings
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.store import Store, sts_resolver
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 
 
 def _import(args: argparse.Namespace) -> int:
-    path = store_path(settings(args), os.environ)
+    path = store_path(load_settings(args), os.environ)
     try:
         with sts_resolver.open_cache(args.file) as rows:
             become_owner_of(path.parent)
@@ -81,7 +81,7 @@ async def _save(store: Store, domain: Domain, state: State) -> str:
 
 
 def _is_as_good(stored: State | None, state: State) -> bool:
-    """True if the stored state was fetched later, or is valid and has the same policy id.
+    """Whether the stored state was fetched later, or is valid and has the same policy id.
 
     With the same id the stored state is better: the other program's time may be that of a DNS
     query only, and it does not store the text of the policy.

@@ -1,4 +1,4 @@
-"""Find the running daemon and its store, for commands that talk to the one or write to the other.
+"""Find the running daemon and its store, for commands that use one of them.
 
 A command may run with another user and environment than the daemon, so the paths fall back to
 those of the systemd service. What a command asks or writes is up to its own module.
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from postfix_mta_sts.admin.client import CLIENT_TIMEOUT, ControlClient
-from postfix_mta_sts.cli.parser import CommandError, settings
+from postfix_mta_sts.cli.parser import CommandError, load_settings
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 
 if TYPE_CHECKING:
@@ -29,29 +29,31 @@ def control_client(args: argparse.Namespace, timeout: float = CLIENT_TIMEOUT) ->
 
     Raises `ConfigError`.
     """
-    return ControlClient(control_path(settings(args), os.environ), timeout)
+    return ControlClient(control_path(load_settings(args), os.environ), timeout)
 
 
 def control_path(
-    chosen: Settings, environ: Mapping[str, str], service: Path = SERVICE_SOCKET
+    settings: Settings, environ: Mapping[str, str], service: Path = SERVICE_SOCKET
 ) -> Path:
     """Return the path of the control socket: configured, else default, else the service's.
 
     The service's socket is used only if it exists and the default does not.
     """
-    if chosen.control.path:
-        return chosen.control.path
+    if settings.control.path:
+        return settings.control.path
     default = default_control_path(environ)
     return service if service.exists() and not default.exists() else default
 
 
-def store_path(chosen: Settings, environ: Mapping[str, str], service: Path = SERVICE_STATE) -> Path:
+def store_path(
+    settings: Settings, environ: Mapping[str, str], service: Path = SERVICE_STATE
+) -> Path:
     """Return the path of the daemon's store: configured, else the service's, else the default.
 
     The service's folder is used only if it exists and $STATE_DIRECTORY is not set.
     """
-    if chosen.cache.path:
-        return chosen.cache.path
+    if settings.cache.path:
+        return settings.cache.path
     default = default_cache_path(environ)
     if "STATE_DIRECTORY" in environ or not service.exists():
         return default

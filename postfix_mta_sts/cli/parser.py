@@ -55,12 +55,12 @@ def add_commands(parser: argparse.ArgumentParser) -> Commands:
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
-    """Add the argument `--config` to a command; see `settings`."""
+    """Add the argument `--config` to a command; see `load_settings`."""
     text = f"configuration file (default: {DEFAULT_CONFIG} if it exists, else built-in defaults)"
     command.add_argument("--config", metavar="FILE", type=Path, help=text)
 
 
-def settings(args: argparse.Namespace) -> Settings:
+def load_settings(args: argparse.Namespace) -> Settings:
     """Load the settings that the arguments and the environment name. Raises `ConfigError`."""
     path: Path | None = args.config
     if path is None and DEFAULT_CONFIG.exists():

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
-from postfix_mta_sts.cli.times import NEVER, ago, ahead, dated, moment
+from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.policy import Mode
@@ -96,9 +96,9 @@ def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
     failure = entry["failure"]["code"] if entry["failure"] else None
     return (
         entry["domain"],
-        entry["mode"] or NEVER,
-        entry["id"] or NEVER,
-        ago(entry["fetched_at"], now) if entry["mode"] else NEVER,
+        entry["mode"] or NO_VALUE,
+        entry["id"] or NO_VALUE,
+        ago(entry["fetched_at"], now) if entry["mode"] else NO_VALUE,
         ahead(entry["expires_at"], now),
         ago(entry["asked_at"], now),
         entry["asked_count"],

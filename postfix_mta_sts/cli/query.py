@@ -6,13 +6,13 @@ import json
 
 from postfix_mta_sts.admin import report
 from postfix_mta_sts.admin.explain import Explanation, explain
-from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, Commands, add_config, settings
+from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, Commands, add_config, load_settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.network.clients import LazyDaneClient, network
+from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.postfix import postconf
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
-from postfix_mta_sts.postfix.postconf import ask
 
 
 def add(commands: Commands) -> None:
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
 
 def _query(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
-    explanation = asyncio.run(_explain(domain, settings(args)))
+    explanation = asyncio.run(_explain(domain, load_settings(args)))
     if args.json:
         print(json.dumps(report.as_dict(explanation), indent=2))
     else:
@@ -36,14 +36,15 @@ def _query(args: argparse.Namespace) -> int:
     return NO_POLICY if explanation.unprotected else FAILURE
 
 
-async def _explain(domain: Domain, chosen: Settings) -> Explanation:
-    network_settings = NetworkSettings.of(chosen)
+async def _explain(domain: Domain, settings: Settings) -> Explanation:
+    network_settings = NetworkSettings.of(settings)
     dane_client = LazyDaneClient(network_settings)
-    dane = await check_status(
-        chosen, dane_client, await ask() if chosen.dane.mode == "auto" else None
-    )
+    postfix = await postconf.ask() if settings.dane.mode == "auto" else None
+    dane = await check_status(settings, dane_client, postfix)
     dane_lookup = (
         dane_client.look_up_dane if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
     )
-    async with network(network_settings) as (dns, fetcher):
-        return await explain(domain, dns.txt, fetcher.body, dane_lookup, dane_rule(chosen))
+    async with open_clients(network_settings) as (dns, fetcher):
+        return await explain(
+            domain, dns.look_up_txt, fetcher.fetch_body, dane_lookup, dane_rule(settings)
+        )

@@ -20,12 +20,19 @@ from typing import Final, TypeAlias
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
-from postfix_mta_sts.cli.parser import FAILURE, OK, CommandError, Commands, add_config, settings
+from postfix_mta_sts.cli.parser import (
+    FAILURE,
+    OK,
+    CommandError,
+    Commands,
+    add_config,
+    load_settings,
+)
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
-from postfix_mta_sts.network.clients import network
+from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.resolver.resolver import Resolver
@@ -63,11 +70,11 @@ def _rate(text: str) -> float:
 
 
 def _seed(args: argparse.Namespace) -> int:
-    chosen = settings(args)
+    settings = load_settings(args)
     listed = parse_list(_read(args.file))
-    path = store_path(chosen, os.environ)
+    path = store_path(settings, os.environ)
     become_owner_of(path.parent)
-    logs.set_up("info" if args.verbose else "error", chosen.log.format, sys.stderr)
+    logs.set_up("info" if args.verbose else "error", settings.log.format, sys.stderr)
     counters: Counter[str] = Counter()
     try:
         with _progress(len(listed.domains), shown=not args.verbose) as advance:
@@ -76,7 +83,7 @@ def _seed(args: argparse.Namespace) -> int:
                 counters[result] += 1
                 advance()
 
-            asyncio.run(_seed_store(chosen, path, listed.domains, Rate(args.rate), count))
+            asyncio.run(_seed_store(settings, path, listed.domains, Rate(args.rate), count))
     except KeyboardInterrupt:  # asyncio.run has cancelled the look-ups in progress
         counters[_INTERRUPTED] = len(listed.domains) - counters.total()
     _print_bad(args.file, listed)
@@ -138,17 +145,20 @@ def parse_list(data: bytes) -> DomainList:
 
 
 async def _seed_store(
-    chosen: Settings,
+    settings: Settings,
     path: Path,
     domains: Sequence[Domain],
     rate: "Rate",
     count: Callable[[str], None],
 ) -> None:
     """Look up each domain as the daemon does, and save the policies in the store."""
-    async with open_store(path) as store, network(NetworkSettings.of(chosen)) as (dns, fetcher):
+    async with (
+        open_store(path) as store,
+        open_clients(NetworkSettings.of(settings)) as (dns, fetcher),
+    ):
         sources = Sources(dns.discover, fetcher.fetch, store, time.time, random.random)
         # Each domain is looked up once and its result is stored: a larger cache has no use.
-        resolver = Resolver(sources, lookup_timeout=chosen.lookup.timeout, entries=1)
+        resolver = Resolver(sources, lookup_timeout=settings.lookup.timeout, entries=1)
 
         async def load(domain: Domain) -> State | None:
             """Return a stored state that is not due for renewal; record the domain as asked for.

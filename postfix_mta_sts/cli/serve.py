@@ -10,7 +10,7 @@ from typing import Final
 import uvloop
 
 from postfix_mta_sts import logs, runtime
-from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, OK, Commands, add_config, settings
+from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, OK, Commands, add_config, load_settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import service
 from postfix_mta_sts.daemon.service import SettingsSource
@@ -32,22 +32,22 @@ def add(commands: Commands) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    chosen = settings(args)
+    settings = load_settings(args)
     to_journal = logs.to_journal(os.environ, sys.stderr)
 
     def load() -> Settings:
-        return settings(args)
+        return load_settings(args)
 
-    def apply(chosen: Settings) -> None:
-        logs.set_up(chosen.log.level, chosen.log.format, sys.stderr, journal=to_journal)
+    def apply(settings: Settings) -> None:
+        logs.set_up(settings.log.level, settings.log.format, sys.stderr, journal=to_journal)
 
-    apply(chosen)
+    apply(settings)
     config = args.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     settings_source = SettingsSource(str(config) if config else None, load, apply)
     if args.workers != 1:
         _warn_of_workers(args.workers)
     runtime.set_up()
-    uvloop.run(service.serve(chosen, os.environ, settings_source))
+    uvloop.run(service.serve(settings, os.environ, settings_source))
     return OK
 
 

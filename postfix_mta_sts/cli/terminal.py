@@ -1,8 +1,8 @@
 """Tables and the progress bar: drawn by `rich` on a terminal, plain text for a pipe or a file.
 
-No cell can move the cursor or is read as markup, wherever its text came from. Commands import this
-module inside the function that prints: `rich` costs import time and memory, and the daemon and
-the health check do not need it.
+The text of a cell never moves the cursor and is never read as markup. Commands import this module
+inside the function that prints: `rich` costs import time and memory, and the daemon and the health
+check do not need it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-NEVER: Final = "-"
+NO_VALUE: Final = "-"
 
 
 def span(seconds: float) -> str:
@@ -23,13 +23,13 @@ def span(seconds: float) -> str:
 
 def ago(at: float | None, now: float) -> str:
     """Write a past time: `12m ago`."""
-    return NEVER if at is None else f"{span(now - at)} ago"
+    return NO_VALUE if at is None else f"{span(now - at)} ago"
 
 
 def ahead(at: float | None, now: float) -> str:
     """Write a future time: `in 12m`, or `overdue by 12m` if it has passed."""
     if at is None:
-        return NEVER
+        return NO_VALUE
     return f"in {span(at - now)}" if at > now else f"overdue by {span(now - at)}"
 
 

@@ -64,7 +64,7 @@ def _host_port(text: str) -> TcpAddress:
 
 
 def _is_ip(text: str) -> bool:
-    """True for an IP address without a zone (`%eth0`)."""
+    """Whether the text is an IP address without a zone (`%eth0`)."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

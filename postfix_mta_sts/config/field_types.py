@@ -39,7 +39,7 @@ class FieldType:
 
 
 def _or_null(allowed: str, read: Callable[[object], object]) -> FieldType:
-    """The type that also accepts null."""
+    """Return the type that also accepts null."""
     return FieldType(f"{allowed}, or null", lambda value: None if value is None else read(value))
 
 
@@ -50,7 +50,7 @@ def _text(value: object) -> str:
 
 
 def _word(value: object) -> str:
-    """Text, or an integer as text, because people leave out the quotes."""
+    """Return a text, or an integer as text, because people leave out the quotes."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
@@ -85,13 +85,13 @@ def _path(value: object) -> Path:
 def _ca_file(value: object) -> Path:
     path = _path(value)
     try:
-        authorities(path)
+        read_ca_file(path)
     except OSError as error:
         raise ValueError(error.strerror) from None
     return path
 
 
-def authorities(path: Path) -> str:
+def read_ca_file(path: Path) -> str:
     """Read a file of PEM certificates; return its text, for the argument `cadata` of `ssl`.
 
     Raises `OSError`, also if the file contains no certificate or a damaged one.
@@ -129,7 +129,7 @@ def seconds(value: object) -> float:
 
 
 def duration(minimum: str, maximum: str) -> FieldType:
-    """The type of a duration within limits; its value is in seconds."""
+    """Return the type of a duration within limits; its value is in seconds."""
 
     def read(value: object) -> float:
         given = seconds(value)

@@ -233,7 +233,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def _is_any_port(address: TcpAddress | UnixAddress) -> bool:
-    """True if the system chooses a free port."""
+    """Whether the system chooses a free port."""
     return isinstance(address, TcpAddress) and address.port == 0
 
 

@@ -1,4 +1,4 @@
-"""Builds the daemon from its parts: starts them in order, stops them in reverse, reloads them.
+"""Build the daemon from its parts: start them in order, stop them in reverse, reload them.
 
 This is the only module that gives the parts the real clock, sockets, files and process limits.
 Each part receives what it needs and does not build other parts.
@@ -152,7 +152,7 @@ class Daemon:
         """Return the counters and gauges of this moment."""
         backend, frontend = self.backend, self.frontend
         await frontend.maps.count()
-        return Snapshot.taken(
+        return Snapshot.take(
             backend.counters,
             os.getpid(),
             store_failures=backend.store.failures,
@@ -186,7 +186,7 @@ class Daemon:
         )
 
     async def _apply(self, settings: Settings) -> None:
-        """Give the settings to the parts that no longer can fail to use them."""
+        """Give the settings to the parts that cannot fail to use them."""
         self.backend.resolver.reconfigure(
             lookup_timeout=settings.lookup.timeout, entries=settings.cache.memory_entries
         )
@@ -203,7 +203,7 @@ class Daemon:
             Part.STORE_READING: self.backend.store.readable,
             Part.STORE_WRITING: self.backend.store.writable,
         }
-        return [part for part, does in works.items() if not does]
+        return [part for part, is_working in works.items() if not is_working]
 
 
 @asynccontextmanager

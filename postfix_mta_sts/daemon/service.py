@@ -1,4 +1,4 @@
-"""Runs the daemon as a service: handles signals, and reports to systemd.
+"""Run the daemon as a service: handle signals, and report to systemd.
 
 `assembly` builds, reloads and stops the daemon; `systemd` knows the notification protocol.
 """
@@ -70,7 +70,7 @@ class _Service:
         self._error = ""
 
     def tasks(self, hangup: asyncio.Event) -> list[tuple[Coroutine[Any, Any, None], str]]:
-        """The tasks of the service, and their names: watchdog, status, reload."""
+        """Return the tasks of the service, and their names: watchdog, status, reload."""
         tasks = [
             (watchdog.show_status(self._status, self.notify), "status"),
             (self._reload_at(hangup), "reload"),
@@ -111,7 +111,7 @@ class _Service:
         self.notify("READY=1", f"STATUS={await self._status()}")
 
     async def _look_up(self, seconds: float) -> None:
-        places = [probe.bound(wire, sock) for wire, sock in self._daemon.listeners.sockets]
+        places = [probe.place_of(wire, sock) for wire, sock in self._daemon.listeners.sockets]
         await watchdog.look_up(places, seconds)
 
     async def _status(self) -> str:

@@ -1,8 +1,8 @@
-"""Notifies the watchdog of systemd while look-ups are answered, and reports a status line.
+"""Notify the watchdog of systemd while look-ups are answered, and report a status line.
 
-A failing self-check is not an alarm by itself: the notifications stop, and systemd kills and
-restarts the service. This module decides when to look up and when to notify; `probe` makes the
-look-up, `systemd` sends the notification.
+A failing self-check stops the notifications; systemd then kills and restarts the service. This
+module decides when to look up and when to notify; `probe` makes the look-up, `systemd` sends the
+notification.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
 from postfix_mta_sts.stats import SUCCESS, Counters, Snapshot, Source
 
-STATUS_EVERY: Final = 30.0
+STATUS_INTERVAL: Final = 30.0
 """Seconds between two checks whether the status line has changed."""
 
 _log = logging.getLogger(__name__)
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 async def look_up(places: Sequence[Place], seconds: float) -> None:
     """Send one look-up to the first of `places` that this process may connect to.
 
-    If there is none, for example because systemd made the sockets for Postfix alone, return: it is
-    enough then that the event loop runs this. Raises `ProbeError`, also after so many `seconds`.
+    If there is none, for example because systemd made the sockets for Postfix alone, return: that
+    the event loop runs this is then enough. Raises `ProbeError`, also after `seconds`.
     """
-    if place := probe.askable(places):
-        await probe.ask(place, deadline=seconds)
+    if place := probe.first_accessible(places):
+        await probe.ask(place, timeout=seconds)
 
 
 async def watch(
@@ -60,11 +60,11 @@ async def watch(
 async def show_status(
     status: Callable[[], Awaitable[str]],
     notify: Callable[[str], None],
-    every: float = STATUS_EVERY,
+    interval: float = STATUS_INTERVAL,
 ) -> None:
     """Send the `status` as `STATUS=…` at once and after each change; never returns.
 
-    `every`: seconds between two calls of `status`.
+    `interval`: seconds between two calls of `status`.
     """
     sent = ""
     while True:
@@ -72,7 +72,7 @@ async def show_status(
         if line != sent:
             notify(f"STATUS={line}")
             sent = line
-        await asyncio.sleep(every)
+        await asyncio.sleep(interval)
 
 
 def status_line(policies: int, counters: Counters | Snapshot, error: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What the signed DNS says of the MX hosts of a domain (RFC 7672), and how long it is believed.
+"""What the signed DNS says of the MX hosts of a domain (RFC 7672), and how long that is valid.
 
 Pure functions. `network.dane` queries the DNS and returns a `DaneOutcome`; `after_verdict` turns it
 into the `Verdict` that memory and the store keep; `postfix.protocol.reply` turns the verdict into a
@@ -15,17 +15,17 @@ from typing import Final
 
 from postfix_mta_sts.values import Value, replace
 
-LIFE_LEAST: Final = 60.0
-LIFE_MOST: Final = 24 * 3600.0
-"""A verdict is believed for the smallest TTL of its answers, but within these two."""
+MIN_LIFE: Final = 60.0
+MAX_LIFE: Final = 24 * 3600.0
+"""A verdict is valid for the smallest TTL of its answers, but within these two."""
 RECHECK_SHARE: Final = 0.75
 """After this share of its life a look-up starts a new DANE look-up in the background."""
 FAILURE_RETRY: Final = 30.0
 """After a failure the DNS is asked again after this time."""
-HOSTS_MOST: Final = 20
+MAX_HOSTS: Final = 20
 """Maximum number of MX hosts that are looked up per domain; Postfix tries five addresses."""
 
-_TTL_MOST: Final = 2**31 - 1  # RFC 2181 §8
+_MAX_TTL: Final = 2**31 - 1  # RFC 2181 §8
 _TEXT = re.compile(r"[ -~]{1,2000}")
 _DIGEST_LENGTHS: Final[Mapping[int, int]] = {1: 32, 2: 64}  # SHA2-256, SHA2-512
 
@@ -44,7 +44,7 @@ class HostState(enum.StrEnum):
     GONE = "gone"
     """It is proven to have no address, so that it gets no mail in any case."""
     SKIPPED = "skipped"
-    """It was not looked up: there are more than HOSTS_MOST."""
+    """It was not looked up: there are more than MAX_HOSTS."""
     FAILED = "failed"
     """The DNS look-up failed; with DANE, Postfix does not use this host (§2.1.1)."""
 
@@ -104,7 +104,7 @@ class DaneOutcome(Value, frozen=True):
         _check_text(self.step)
         if self.hosts and self.mx is not MxState.SECURE:
             raise ValueError("hosts are looked up only if the MX RRset is signed")
-        if not 0 <= self.ttl <= _TTL_MOST:
+        if not 0 <= self.ttl <= _MAX_TTL:
             raise ValueError("TTL out of range")
 
     @property
@@ -147,7 +147,7 @@ class DaneOutcome(Value, frozen=True):
 
 
 class Verdict(Value, frozen=True):
-    """What is believed of a domain, and until when."""
+    """The verdict on a domain, and how long it is valid."""
 
     outcome: DaneOutcome
     found_at: float
@@ -178,7 +178,7 @@ class Verdict(Value, frozen=True):
 
     @property
     def mx_is_secure(self) -> bool:
-        """Whether the MX RRset is signed, whatever the later steps found."""
+        """Whether the MX RRset is signed, regardless of the later steps."""
         return self.outcome.mx is MxState.SECURE
 
 
@@ -203,12 +203,12 @@ def after_verdict(before: Verdict | None, outcome: DaneOutcome, now: float) -> V
     """
     failed = outcome.kind is DaneKind.FAILURE
     if failed and before and is_live(before, now) and before.kind is not DaneKind.FAILURE:
-        until = min(before.until, now + LIFE_MOST)
+        until = min(before.until, now + MAX_LIFE)
         recheck_at = min(now + FAILURE_RETRY, until)
         return replace(before, recheck_at=recheck_at, until=until, failure=outcome.reason)
     if failed:
         return Verdict(outcome, now, now + FAILURE_RETRY, now + FAILURE_RETRY)
-    life = min(max(outcome.ttl, LIFE_LEAST), LIFE_MOST) if outcome.is_complete else LIFE_LEAST
+    life = min(max(outcome.ttl, MIN_LIFE), MAX_LIFE) if outcome.is_complete else MIN_LIFE
     return Verdict(outcome, now, now + RECHECK_SHARE * life, now + life)
 
 

@@ -172,7 +172,3 @@ class InvalidPolicyError(FetchError):
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}" if line else reason)
         self.line = line
-        self._reason = reason
-
-    def __reduce__(self) -> tuple[type["InvalidPolicyError"], tuple[int, str]]:
-        return type(self), (self.line, self._reason)

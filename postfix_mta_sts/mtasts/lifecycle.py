@@ -19,16 +19,16 @@ An attempt (rechecks and renewals are attempts, too) takes these steps:
 The times in a state:
 
 - `recheck_at`: a look-up after it starts an attempt. It is the TTL of the record, within
-  RECHECK_LEAST and RECHECK_MOST; ABSENCE_RECHECK after a failed discovery; DNS_FAILURE_BELIEVED if
+  MIN_RECHECK and MAX_RECHECK; ABSENCE_RECHECK after a failed discovery; DNS_FAILURE_LIFE if
   the DNS did not answer.
 - `refetch_at`: an attempt after it fetches the policy even if the id has not changed; the refresher
-  starts one for each domain in use. It is half the max_age, within REFETCH_LEAST and REFETCH_MOST,
+  starts one for each domain in use. It is half the max_age, within MIN_REFETCH and MAX_REFETCH,
   less a random share of up to REFETCH_JITTER.
 - `expires_at`: the end of the state. A policy ends max_age after its fetch; only a fetch moves
-  that, a TXT record never does (§5.1). An absence ends after ABSENCE_BELIEVED, or after
-  DNS_FAILURE_BELIEVED if its reason is a DNS that did not answer.
-- `backoffs`: an id whose GET failed is not fetched for BACKOFF_FIRST, doubled with each failure up
-  to BACKOFF_MOST.
+  that, a TXT record never does (§5.1). An absence ends after ABSENCE_LIFE, or after
+  DNS_FAILURE_LIFE if its reason is a DNS that did not answer.
+- `backoffs`: an id whose GET failed is not fetched for FIRST_BACKOFF, doubled with each failure up
+  to MAX_BACKOFF.
 
 No failure takes a policy away before it expires (§3.3). Without an unexpired policy, a failed
 attempt leaves an absence: the domain is treated as though it had no policy.
@@ -47,26 +47,26 @@ MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-RECHECK_LEAST: Final = MINUTE
-RECHECK_MOST: Final = HOUR
+MIN_RECHECK: Final = MINUTE
+MAX_RECHECK: Final = HOUR
 """The TXT record is queried again after its TTL, but within these two."""
 ABSENCE_RECHECK: Final = 5 * MINUTE
 """From then on, a look-up of an absent record starts a query in the background."""
-ABSENCE_BELIEVED: Final = HOUR
+ABSENCE_LIFE: Final = HOUR
 """After that an absence is forgotten, and the next look-up waits for the network. This applies also
 if there is a record but its policy cannot be fetched; not if the DNS did not answer."""
-DNS_FAILURE_BELIEVED: Final = 30.0
+DNS_FAILURE_LIFE: Final = 30.0
 """After a query without an answer the DNS is not asked again for this time."""
-REFETCH_MOST: Final = DAY
-REFETCH_LEAST: Final = 5 * MINUTE
+MAX_REFETCH: Final = DAY
+MIN_REFETCH: Final = 5 * MINUTE
 """A policy is fetched again after half its max_age, but within these two (§3.3, §10.2). A stored
-`refetch_at` further away than REFETCH_MOST is taken for that of a clock that was set back."""
+`refetch_at` further away than MAX_REFETCH is taken for that of a clock that was set back."""
 REFETCH_JITTER: Final = 0.1
 """Maximum share of that time by which a fetch is early, so that fetches spread out."""
-BACKOFF_FIRST: Final = 5 * MINUTE
-BACKOFF_MOST: Final = HOUR
+FIRST_BACKOFF: Final = 5 * MINUTE
+MAX_BACKOFF: Final = HOUR
 """Pause after a failed GET of an id; it doubles with each failure, up to the second (§3.3)."""
-BACKOFFS_MOST: Final = 4
+MAX_BACKOFF_IDS: Final = 4
 """Failing ids remembered per domain; more than one, because name servers may disagree."""
 
 
@@ -96,7 +96,7 @@ class Failure(Value, frozen=True):
     count: int
     """Failed attempts in a row with this code, including this one."""
     since: float
-    """When the first of the failed attempts in a row failed, whatever its code."""
+    """When the first of the failed attempts in a row failed, with any code."""
 
 
 class Backoff(Value, frozen=True):
@@ -123,7 +123,7 @@ class State(Value, frozen=True):
     recheck_at: float
     """When the next look-up queries the TXT record again."""
     refetch_at: float
-    """When the policy is fetched again, whatever its id."""
+    """When the policy is fetched again, even if the id has not changed."""
     failure: Failure | None = None
     backoffs: tuple[Backoff, ...] = ()
     dane: Verdict | None = None
@@ -176,7 +176,7 @@ def live(state: State | None, now: float) -> State | None:
 
 
 def fresh_until(state: State) -> float:
-    """Return until when a reply made from this state may be repeated unchecked."""
+    """Return the time until which a reply made from this state may be repeated unchecked."""
     until = min(state.recheck_at, state.expires_at)
     return min(until, state.dane.recheck_at) if state.dane else until
 
@@ -189,7 +189,7 @@ def after_discovery(
     `forced`: fetch in any case in which there is an id, because an administrator asked for it.
     """
     if isinstance(outcome, Discovered):
-        recheck_in = min(max(outcome.ttl, RECHECK_LEAST), RECHECK_MOST)
+        recheck_in = min(max(outcome.ttl, MIN_RECHECK), MAX_RECHECK)
         step = Fetch(outcome.policy_id, recheck_in)
         must_fetch = forced or _must_fetch(state, step.policy_id, now)
         return step if must_fetch else _confirmed(state, step, now)
@@ -199,7 +199,7 @@ def after_discovery(
         # §10.2: renew "regardless of the state of the _mta-sts TXT record".
         return Fetch(known_id, ABSENCE_RECHECK)
     unanswered = isinstance(outcome, DnsFailureError)
-    retry = DNS_FAILURE_BELIEVED if unanswered else ABSENCE_RECHECK
+    retry = DNS_FAILURE_LIFE if unanswered else ABSENCE_RECHECK
     if state and _is_no_news(state, now, unanswered=unanswered):
         return replace(state, checked_at=now, recheck_at=now + retry)
     return _failed(state, outcome, now, retry)
@@ -228,7 +228,7 @@ def after_fetch(
     return replace(
         failed,
         refetch_at=max(failed.refetch_at, backoff.until),
-        backoffs=(*others, backoff)[-BACKOFFS_MOST:],
+        backoffs=(*others, backoff)[-MAX_BACKOFF_IDS:],
     )
 
 
@@ -265,17 +265,17 @@ def _must_fetch(state: State | None, policy_id: PolicyId, now: float) -> bool:
     if cached is None or cached.policy_id != policy_id or now >= cached.refetch_at:
         return True
     # Fetch it, too, if the clock was set back.
-    return now < cached.fetched_at or now < cached.refetch_at - REFETCH_MOST
+    return now < cached.fetched_at or now < cached.refetch_at - MAX_REFETCH
 
 
 def _blocks(backoff: Backoff, now: float) -> bool:
     """Whether a back-off still prevents a fetch.
 
-    A back-off that would last longer than BACKOFF_MOST dates from before the clock was set back,
+    A back-off that would last longer than MAX_BACKOFF dates from before the clock was set back,
     and is void. Otherwise a machine that started with a clock in the future, and therefore found
     every certificate expired, would fetch none of these policies until that future time.
     """
-    return now < backoff.until <= now + BACKOFF_MOST
+    return now < backoff.until <= now + MAX_BACKOFF
 
 
 def _is_no_news(state: State, now: float, *, unanswered: bool) -> bool:
@@ -305,30 +305,30 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
     if cached:
         failure = cached.failure if pending else None
         return replace(cached, checked_at=now, recheck_at=recheck_at, failure=failure)
-    absence = _absence(state, now, ABSENCE_BELIEVED)
+    absence = _absence(state, now, ABSENCE_LIFE)
     return replace(absence, recheck_at=recheck_at, failure=state.failure if state else None)
 
 
 def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float) -> State:
-    """Return the state after a failed attempt: a live policy stays, whatever failed."""
+    """Return the state after a failed attempt: a live policy stays in any case."""
     cached = live(state, now)
     if cached:
         failure = _failure(cached.failure, error, now)
         return replace(cached, checked_at=now, recheck_at=now + retry_in, failure=failure)
     unanswered = isinstance(error, DnsFailureError)
-    absence = _absence(state, now, DNS_FAILURE_BELIEVED if unanswered else ABSENCE_BELIEVED)
+    absence = _absence(state, now, DNS_FAILURE_LIFE if unanswered else ABSENCE_LIFE)
     failure = _failure(state.failure if state else None, error, now)
     return replace(absence, recheck_at=now + retry_in, failure=failure)
 
 
-def _absence(state: State | None, now: float, believed: float) -> State:
+def _absence(state: State | None, now: float, life: float) -> State:
     return State(
         policy=None,
         policy_id=None,
         fetched_at=now,
-        expires_at=now + believed,
+        expires_at=now + life,
         checked_at=now,
-        recheck_at=now + believed,
+        recheck_at=now + life,
         refetch_at=now,
         backoffs=_backoffs(state),
     )
@@ -342,10 +342,10 @@ def _failure(before: Failure | None, error: MtaStsError, now: float) -> Failure:
 
 def _next_backoff(state: State | None, policy_id: PolicyId, now: float) -> Backoff:
     count = 1 + sum(b.count for b in _backoffs(state) if b.policy_id == policy_id)
-    wait = min(BACKOFF_FIRST * 2 ** min(count - 1, 10), BACKOFF_MOST)
+    wait = min(FIRST_BACKOFF * 2 ** min(count - 1, 10), MAX_BACKOFF)
     return Backoff(policy_id, count, now + wait)
 
 
 def _refetch_in(policy: Policy, jitter: float) -> float:
-    half = min(max(policy.max_age / 2, REFETCH_LEAST), REFETCH_MOST)
+    half = min(max(policy.max_age / 2, MIN_REFETCH), MAX_REFETCH)
     return half * (1 - REFETCH_JITTER * jitter)

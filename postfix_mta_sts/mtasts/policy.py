@@ -116,8 +116,8 @@ def _parse_any(text: str) -> Policy:
 
 
 def _decode(body: bytes) -> str:
-    # Always UTF-8, whatever charset the server names. A byte order mark stays in the text, and is
-    # refused as part of the first field's name.
+    # Always UTF-8, even if the server names another charset. A byte order mark stays in the text,
+    # and is refused as part of the first field's name.
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -16,7 +16,7 @@ from postfix_mta_sts.mtasts.errors import (
     printable,
 )
 
-SIZE_MOST: Final = 65_536
+MAX_BODY_SIZE: Final = 65_536
 """Maximum size of a body in bytes (RFC 8461 §3.3 suggests 64 kilobytes)."""
 _REDIRECTS = {301, 302, 303, 307, 308}
 
@@ -39,7 +39,7 @@ def check_head(head: Head) -> None:
         redirect = ": redirects are not followed" if head.status in _REDIRECTS else ""
         raise StatusError(f"HTTP {head.status}{redirect}")
     _check_media_type(head.media_type)
-    coding = _joined(head.content_coding)
+    coding = _join(head.content_coding)
     if coding not in {"", "identity"}:
         raise MediaTypeError(f"unsupported Content-Encoding {printable(coding)!r}")
     _check_framing(head)
@@ -47,8 +47,8 @@ def check_head(head: Head) -> None:
 
 def check_size(size: int) -> None:
     """Raise `TooLargeError` if a body has, or is announced to have, too many bytes."""
-    if size > SIZE_MOST:
-        raise TooLargeError(f"more than {SIZE_MOST} bytes")
+    if size > MAX_BODY_SIZE:
+        raise TooLargeError(f"more than {MAX_BODY_SIZE} bytes")
 
 
 def _check_media_type(fields: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ def _check_framing(head: Head) -> None:
     An attacker who can cut the connection could cut lines off such a policy: asyncio does not
     report whether the TLS session was closed properly.
     """
-    coding = _joined(head.transfer_coding)
+    coding = _join(head.transfer_coding)
     if coding not in {"", "chunked"}:
         raise MediaTypeError(f"unsupported Transfer-Encoding {printable(coding)!r}")
     if not coding and head.length is None:
@@ -76,5 +76,5 @@ def _check_framing(head: Head) -> None:
     check_size(head.length or 0)
 
 
-def _joined(codings: Sequence[str]) -> str:
+def _join(codings: Sequence[str]) -> str:
     return ", ".join(codings).strip(" \t").lower()

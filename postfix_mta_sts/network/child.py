@@ -20,7 +20,7 @@ from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.network import ipc
-from postfix_mta_sts.network.clients import LazyDaneClient, network
+from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.messages import (
@@ -31,7 +31,7 @@ from postfix_mta_sts.network.messages import (
     DnsStatus,
     EventLoop,
     Failed,
-    Fetch,
+    FetchPolicy,
     FetchResult,
     FromDaemon,
     Hello,
@@ -119,7 +119,7 @@ def _loop_factory(library: EventLoop) -> Callable[[], asyncio.AbstractEventLoop]
 
 
 async def _serve(sock: socket.socket, settings: NetworkSettings) -> None:
-    async with network(settings) as (dns, fetcher):
+    async with open_clients(settings) as (dns, fetcher):
         child = _Child(dns, fetcher, LazyDaneClient(settings))
         await child.run(sock)
 
@@ -147,7 +147,7 @@ class _Child:
     def _on_messages(self, messages: Sequence[FromDaemon]) -> None:
         for message in messages:
             match message:
-                case Discover() | Fetch() | LookUpDane() | NotValidating():
+                case Discover() | FetchPolicy() | LookUpDane() | NotValidating():
                     self._start(message)
                 case Cancel(number):
                     if task := self._tasks.get(number):
@@ -192,7 +192,7 @@ class _Child:
         match call:
             case Discover(number, domain):
                 return DiscoverResult(number, await self._dns.discover(domain))
-            case Fetch(number, domain):
+            case FetchPolicy(number, domain):
                 return FetchResult(number, await self._fetcher.fetch(domain))
             case LookUpDane(number, domain):
                 return LookUpDaneResult(number, await self._dane_client.look_up_dane(domain))

@@ -16,7 +16,13 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
-from postfix_mta_sts.network.messages import AnyCall, Discover, Fetch, LookUpDane, NotValidating
+from postfix_mta_sts.network.messages import (
+    AnyCall,
+    Discover,
+    FetchPolicy,
+    LookUpDane,
+    NotValidating,
+)
 from postfix_mta_sts.network.process import NetworkProcess
 from postfix_mta_sts.network.settings import NetworkSettings
 
@@ -67,7 +73,7 @@ class NetworkClient:
 
     async def fetch(self, domain: Domain) -> Policy:
         """See `PolicyFetcher.fetch`."""
-        policy: Policy = await self._call(Fetch, domain)
+        policy: Policy = await self._call(FetchPolicy, domain)
         return policy
 
     @property

@@ -1,7 +1,8 @@
 """Make the clients for DNS, HTTPS and DANE from the settings.
 
-The daemon has them in its network process (`child`), `query` and `seed` in their own. Only
-this module imports `dane` and `dnssec`, and with them dnspython, and only for a DANE look-up.
+The daemon uses them in its network process (`child`); `query` and `seed` use them in their own
+process. Only this module imports `dane` and `dnssec`, and with them dnspython, and it does so only
+for a DANE look-up.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def network(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
-    """Open a DNS client and a policy fetcher on the running event loop; closes both at the end."""
+async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
+    """Open a DNS client and a policy fetcher on the running event loop; close both at the end."""
     async with AsyncExitStack() as stack:
         dns = DnsClient(settings.nameservers, settings.dns_timeout)
         stack.push_async_callback(dns.close)
         fetcher = PolicyFetcher(
-            dns.addresses,
+            dns.look_up_addresses,
             timeout=settings.https_timeout,
             authorities=settings.authorities,
             proxy=settings.proxy,
@@ -48,11 +49,13 @@ class LazyDaneClient:
 
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """The name servers whose AD bit is not trusted; see `dnssec.trusted`."""
-        from postfix_mta_sts.network.dnssec import trusted  # noqa: PLC0415 (see `_dnssec`)
+        """The name servers whose AD bit is not trusted; see `dnssec.are_trusted`."""
+        from postfix_mta_sts.network.dnssec import are_trusted  # noqa: PLC0415 (see `_dnssec`)
 
         servers = self._dnssec.nameservers
-        return [each for each in servers if not trusted([each], trust_ad=self._settings.trust_ad)]
+        return [
+            each for each in servers if not are_trusted([each], trust_ad=self._settings.trust_ad)
+        ]
 
     async def not_validating(self) -> Sequence[TcpAddress]:
         """See `DnssecClient.not_validating`."""

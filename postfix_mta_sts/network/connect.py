@@ -1,4 +1,4 @@
-"""Connect to one of a host's addresses; which addresses are public; why a connection failed.
+"""Connect to one of a host's addresses, recognize public ones, and translate errors.
 
 This is the only file that imports aiohappyeyeballs, which tries the next address while an earlier
 one does not answer (RFC 8305). The TLS requirements of a connection are here too; what is sent
@@ -25,9 +25,9 @@ from postfix_mta_sts.mtasts.errors import (
     printable,
 )
 
-ADDRESSES_MOST: Final = 4
-"""Addresses tried of each family, so that no name makes us connect to hundreds of hosts."""
-NEXT_AFTER: Final = 0.25
+MAX_ADDRESSES: Final = 4
+"""Addresses tried of each family, so that no name makes the daemon connect to hundreds."""
+NEXT_ADDRESS_DELAY: Final = 0.25
 """Seconds before the next address is tried in parallel (RFC 8305 §5)."""
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4 and IANA's registry
@@ -55,16 +55,16 @@ def is_public(text: str) -> bool:
 
 
 def limit_addresses(addresses: Sequence[str]) -> list[str]:
-    """Select the addresses to try: `ADDRESSES_MOST` of each family, IPv6 first."""
+    """Select the addresses to try: `MAX_ADDRESSES` of each family, IPv6 first."""
     six = [address for address in addresses if ":" in address]
     four = [address for address in addresses if ":" not in address]
-    return [*six[:ADDRESSES_MOST], *four[:ADDRESSES_MOST]]
+    return [*six[:MAX_ADDRESSES], *four[:MAX_ADDRESSES]]
 
 
 async def connect(
     addresses: Sequence[str], port: int, admit: Callable[[str], None]
 ) -> tuple[str, socket.socket]:
-    """Connect to the first address that answers; gives it with its socket, raises `OSError`.
+    """Connect to the first address that answers; return it and its socket. Raises `OSError`.
 
     `admit` is called with each address just before its socket is made; it raises
     `NotAdmittedError` to refuse the address.
@@ -80,7 +80,7 @@ async def connect(
 
     infos = [_info(address, port) for address in addresses]
     sock = await aiohappyeyeballs.start_connection(
-        infos, happy_eyeballs_delay=NEXT_AFTER, socket_factory=make_socket
+        infos, happy_eyeballs_delay=NEXT_ADDRESS_DELAY, socket_factory=make_socket
     )
     return address_of[sock], sock
 

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Final, TypeVar
 
-from postfix_mta_sts.mtasts.dane import HOSTS_MOST, DaneOutcome, Host, HostState, MxState, is_usable
+from postfix_mta_sts.mtasts.dane import MAX_HOSTS, DaneOutcome, Host, HostState, MxState, is_usable
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import Mx, RecordType
@@ -59,12 +59,12 @@ class _HostLookups:
         self._semaphore = asyncio.Semaphore(HOSTS_AT_ONCE)
 
     async def hosts(self, names: Sequence[str]) -> tuple[Host, ...]:
-        """Look up each host; gives the results in the same order."""
+        """Look up each host; return the results in the same order."""
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._host(name)) for name in names[:HOSTS_MOST]]
+            tasks = [group.create_task(self._host(name)) for name in names[:MAX_HOSTS]]
         hosts = [task.result() for task in tasks]
-        if more := names[HOSTS_MOST:]:
-            step = f"{len(more)} more MX hosts than {HOSTS_MOST} are not looked up"
+        if more := names[MAX_HOSTS:]:
+            step = f"{len(more)} more MX hosts than {MAX_HOSTS} are not looked up"
             hosts.append(Host(more[0], HostState.SKIPPED, step))
         return tuple(hosts)
 

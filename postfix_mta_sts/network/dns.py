@@ -48,7 +48,7 @@ is answered from that cache.
 CHANNEL_QUERIES: Final = 500
 """Queries after which a new channel takes over too: its cache is useless and takes memory."""
 
-FAILURES_TOLD: Final = 20
+FAILURES_LIMIT: Final = 20
 """Failed queries in a row after which the DNS is to blame, and not the queried domains."""
 
 FIRST_TRY: Final = 0.2
@@ -108,10 +108,10 @@ class DnsClient:
 
     @property
     def unanswered(self) -> bool:
-        """Whether the last `FAILURES_TOLD` queries or more all failed."""
-        return self._failures >= FAILURES_TOLD
+        """Whether the last `FAILURES_LIMIT` queries or more all failed."""
+        return self._failures >= FAILURES_LIMIT
 
-    async def txt(self, domain: Domain) -> TxtAnswer:
+    async def look_up_txt(self, domain: Domain) -> TxtAnswer:
         """Query the TXT records at `_mta-sts.<domain>` (RFC 8461 §3.1), following CNAMEs.
 
         Raises `NoRecordError` (NXDOMAIN, NODATA) or `DnsFailureError`.
@@ -127,10 +127,10 @@ class DnsClient:
 
     async def discover(self, domain: Domain) -> Discovered:
         """Find the policy id that a Policy Domain announces; raises `DiscoveryError`."""
-        answer = await self.txt(domain)
+        answer = await self.look_up_txt(domain)
         return Discovered(parse_records(answer.texts), answer.ttl)
 
-    async def addresses(self, host: str) -> Sequence[str]:
+    async def look_up_addresses(self, host: str) -> Sequence[str]:
         """Query all addresses of a host, IPv6 first; raises `HostNotFoundError` if none exist.
 
         An error in one address family does not matter if the other has addresses.
@@ -157,7 +157,7 @@ class DnsClient:
             self._reset_failures()
             return
         self._failures += 1
-        if self._failures == FAILURES_TOLD:
+        if self._failures == FAILURES_LIMIT:
             event(
                 _log,
                 logging.WARNING,

@@ -26,7 +26,7 @@ from dns.rdtypes.ANY.CNAME import CNAME
 from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.ANY.TLSA import TLSA
 
-TTL_MOST: Final = 2**31 - 1
+MAX_TTL: Final = 2**31 - 1
 """Seconds; a higher TTL counts as zero (RFC 2181 §8)."""
 
 NOERROR: Final = 0

@@ -2,7 +2,7 @@
 
 aiodns, which sends all other queries, does not expose the AD bit. An answer is secure, or not, or
 missing (`DnsFailureError`); `dane` decides what follows. The AD bit is only as trustworthy as the
-path to the resolver; see `trusted`.
+path to the resolver; see `are_trusted`.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from typing import Final, Generic, Literal, TypeVar
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import (
+    MAX_TTL,
     NOERROR,
     NXDOMAIN,
-    TTL_MOST,
     DnsResponse,
     MalformedError,
     Mx,
@@ -32,7 +32,7 @@ from postfix_mta_sts.network.dns_message import (
 FIRST_TRY: Final = 0.2
 """The share of the timeout for the first try; each further try takes twice as long."""
 
-_SYSTEM_MOST: Final = 3  # resolv.conf(5)
+_MAX_SYSTEM_SERVERS: Final = 3  # resolv.conf(5)
 _RCODES: Final = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class DnssecAnswer(Generic[T]):
     """Seconds: the lowest of the answer."""
 
 
-def trusted(nameservers: Sequence[TcpAddress], *, trust_ad: bool) -> bool:
+def are_trusted(nameservers: Sequence[TcpAddress], *, trust_ad: bool) -> bool:
     """Whether the AD bit of these name servers can be trusted (RFC 7672 §2.1.3).
 
     It can if all are on loopback, or if the administrator vouches for the path (`trust_ad`).
@@ -137,7 +137,7 @@ class DnssecClient:
         try:
             response = await self._response(_question(name, kind), self._servers)
         except NameTooLongError:  # a name that cannot exist is a secure absence
-            return DnssecAnswer((), secure=True, exists=False, name=name, ttl=TTL_MOST)
+            return DnssecAnswer((), secure=True, exists=False, name=name, ttl=MAX_TTL)
         except DnsFailureError as error:
             raise DnsFailureError(f"{kind.name} of {name}: {error}") from error
         return DnssecAnswer(
@@ -257,7 +257,7 @@ def _system_servers(resolv_conf: Path, port: int) -> tuple[TcpAddress, ...]:
         lines = []
     fields = [line.split() for line in lines]
     named = [f[1] for f in fields if len(f) > 1 and f[0] == "nameserver" and _is_address(f[1])]
-    return tuple(TcpAddress(host, port) for host in named[:_SYSTEM_MOST] or ["127.0.0.1"])
+    return tuple(TcpAddress(host, port) for host in named[:_MAX_SYSTEM_SERVERS] or ["127.0.0.1"])
 
 
 def _is_address(text: str) -> bool:

@@ -55,7 +55,7 @@ def policy_url(domain: Domain, port: int = 443) -> str:
     return f"https://{_authority(f'mta-sts.{domain}', port)}{_PATH}"
 
 
-class Addresses(Protocol):
+class AddressLookup(Protocol):
     """A resolver of host names."""
 
     async def __call__(self, host: str, /) -> Sequence[str]:
@@ -90,7 +90,7 @@ class PolicyFetcher:
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
-        addresses: Addresses,
+        addresses: AddressLookup,
         *,
         timeout: float = 60.0,
         authorities: str | None = None,
@@ -111,9 +111,9 @@ class PolicyFetcher:
 
     async def fetch(self, domain: Domain) -> Policy:
         """Fetch and parse the policy of a Policy Domain; raises `FetchError`."""
-        return parse_policy(await self.body(domain))
+        return parse_policy(await self.fetch_body(domain))
 
-    async def body(self, domain: Domain, trace: FetchTrace | None = None) -> bytes:
+    async def fetch_body(self, domain: Domain, trace: FetchTrace | None = None) -> bytes:
         """Fetch the policy file as bytes; raises `FetchError`.
 
         `trace` is filled in step by step, so that it is useful also when the fetch fails.
@@ -197,7 +197,7 @@ class PolicyFetcher:
             get.deadline.reschedule(loop.time() + left)
 
     async def _start_tls(self, get: _Get, stream: _Stream) -> ResponseReader:
-        """Start TLS with the Policy Host; gives the reader of its response."""
+        """Start TLS with the Policy Host; return the reader of its response."""
         loop, host = asyncio.get_running_loop(), get.host
         reader = ResponseReader(get.trace)
         protocol = reader.protocol
@@ -215,7 +215,7 @@ class PolicyFetcher:
         return reader
 
     async def _exchange(self, get: _Get, reader: ResponseReader) -> bytes:
-        """Send the GET and read the response; closes the connection in any case."""
+        """Send the GET and read the response; close the connection in any case."""
         transport = reader.transport
         self._open.add(transport)
         try:

@@ -67,7 +67,7 @@ class Channel(asyncio.Protocol, Generic[M]):
         self._on_closed()
 
     def _take_contents(self) -> Iterator[bytes]:
-        """Remove the frames that are complete; yields their contents."""
+        """Remove the frames that are complete; yield their contents."""
         while len(self._unread) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._unread)
             end = _LENGTH.size + length
@@ -103,7 +103,7 @@ def send(sock: socket.socket, message: Value) -> None:
 def receive(sock: socket.socket) -> bytes:
     """Wait for a frame on a blocking socket; raises `EOFError` when the other end closes.
 
-    Gives its content, and reads nothing beyond it, so that a `Channel` can read what follows.
+    Returns its content and reads nothing beyond it, so that a `Channel` can read what follows.
     """
     (length,) = _LENGTH.unpack(_receive_exactly(sock, _LENGTH.size))
     return _receive_exactly(sock, length)

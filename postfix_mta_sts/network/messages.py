@@ -3,7 +3,7 @@
 Each message is a msgspec Struct with a tag, encoded as a msgpack array. `ipc` sends and receives
 the bytes; `process` and `child` act on the messages.
 
-Versions: the first frame of each side is one `Hello` with its version, and both sides go on only
+Versions: the first frame of each side is one `Hello` with its version, and both sides continue only
 if the versions are equal. An upgrade of the package under a running daemon would otherwise mix
 two versions when the network process is started again. So `Hello` must never change its form;
 all other messages may change with any release.
@@ -60,7 +60,7 @@ class Discover(Call, frozen=True):
     domain: Domain
 
 
-class Fetch(Call, frozen=True):
+class FetchPolicy(Call, frozen=True):
     """Fetch the policy of a domain; see `PolicyFetcher.fetch`."""
 
     domain: Domain
@@ -90,7 +90,7 @@ class DiscoverResult(Message, frozen=True):
 
 
 class FetchResult(Message, frozen=True):
-    """Answers `Fetch`."""
+    """Answers `FetchPolicy`."""
 
     number: int
     value: Policy
@@ -140,7 +140,7 @@ class UntrustedServers(Message, frozen=True):
     servers: tuple[TcpAddress, ...]
 
 
-AnyCall: TypeAlias = Discover | Fetch | LookUpDane | NotValidating
+AnyCall: TypeAlias = Discover | FetchPolicy | LookUpDane | NotValidating
 Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
 FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel
 FromChild: TypeAlias = Hello | Result | Failed | DnsStatus | UntrustedServers

@@ -1,6 +1,6 @@
 """Start the network process, send it calls, start it again when it dies, stop it.
 
-`child` is the other end. It is a program of its own and not forked, since the daemon has threads.
+`child` is the other end. It is a separate program and not forked, since the daemon has threads.
 What the calls do is up to `child` and `messages`.
 """
 
@@ -97,7 +97,7 @@ class NetworkProcess:
         self._unsent.clear()
 
     async def call(self, form: Callable[..., AnyCall], *args: object) -> Any:  # noqa: ANN401 (each call has its own result)
-        """Send a call with these arguments; gives the value of its result.
+        """Send a call with these arguments; return the value of its result.
 
         Raises the `MtaStsError` that the network process raises. Cancelling it cancels the call
         there, without waiting for its end.
@@ -140,7 +140,7 @@ class NetworkProcess:
         for message in messages:
             match message:
                 case Hello(version):
-                    self._check(version)
+                    self._check_version(version)
                 case DnsStatus(unanswered):
                     self.unanswered = unanswered
                 case UntrustedServers(servers):
@@ -148,7 +148,7 @@ class NetworkProcess:
                 case _:
                     self._finish(message)
 
-    def _check(self, version: str) -> None:
+    def _check_version(self, version: str) -> None:
         if version == __version__:
             return
         self._other_version = version
@@ -206,7 +206,7 @@ def _library(loop: asyncio.AbstractEventLoop) -> EventLoop:
 
 
 def _start_child(sock: socket.socket) -> subprocess.Popen[bytes]:
-    # It searches modules exactly where this process does: the script that started it knows best.
+    # The child uses the module path of this process, which depends on how that was started.
     flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
     command = [sys.executable, *flags, str(sock.fileno()), *sys.path]
     child = subprocess.Popen(  # noqa: S603 (this program itself)
@@ -221,7 +221,7 @@ def _start_child(sock: socket.socket) -> subprocess.Popen[bytes]:
 
 
 def _wait_or_kill(child: subprocess.Popen[bytes]) -> int:
-    """Wait until the process ends, kill it after `STOP_TIMEOUT`; gives its status."""
+    """Wait until the process ends, kill it after `STOP_TIMEOUT`; return its status."""
     try:
         return child.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:

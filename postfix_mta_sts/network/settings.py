@@ -44,7 +44,7 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
             trust_ad=dns.trust_ad,
             https_timeout=https.timeout,
             https_port=https_port,
-            authorities=field_types.authorities(https.ca_file) if https.ca_file else None,
+            authorities=field_types.read_ca_file(https.ca_file) if https.ca_file else None,
             proxy=https.proxy,
             allow_private_addresses=https.allow_private_addresses,
             concurrency=https.concurrency,

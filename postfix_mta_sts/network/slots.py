@@ -11,7 +11,7 @@ from typing import Final
 class Slots:
     """At most `count` slots are held at a time, each for `hold_time` seconds at most.
 
-    A task that takes longer goes on without a slot. Otherwise `count` hosts that never answer
+    A task that takes longer continues without a slot. Otherwise `count` hosts that never answer
     would block all others.
     """
 

@@ -1,4 +1,4 @@
-"""What one GET has reached so far, to explain why it ended as it did.
+"""The steps of one GET so far, which explain how it ended.
 
 Values only; `https` and `http_response` fill them in. All text in them is printable.
 """
@@ -29,7 +29,7 @@ class FetchTrace:
     """The connected address, or the last one tried; behind a proxy, the proxy's."""
     tls_version: str | None = None
     certificate: Certificate | None = None
-    """Recorded only if the caller of `PolicyFetcher.body` passes a trace."""
+    """Recorded only if the caller of `PolicyFetcher.fetch_body` passes a trace."""
     status: int | None = None
     media_type: str | None = None
     size: int | None = None

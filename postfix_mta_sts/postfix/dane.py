@@ -1,7 +1,7 @@
-"""Decide whether DANE is on: what the settings ask for, Postfix does and the DNS can prove.
+"""Decide whether DANE is on, from the settings, the configuration of Postfix and the DNS.
 
-This module finds that out, logs it, and turns DANE on and off in the parts that use it. What DANE
-says of a domain is found by `network.dane`, the reply is composed by `protocol.reply`.
+This module also logs the result, and turns DANE on and off in the parts that use it. `network.dane`
+looks up what DANE says of a domain; `protocol.reply` composes the reply.
 
 If no name server answers, DANE stays as it was; at the start it is on. Off, it would let policies
 override stored verdicts; on, it can do no harm, because answers of a name server that does not
@@ -64,7 +64,7 @@ class DaneStatus:
     reason: str
     advice: str | None = None
     """What an administrator can do about it."""
-    is_trouble: bool = False
+    needs_attention: bool = False
     """Whether DANE is wanted but does not work as it should."""
     is_final: bool = True
     """False: no name server has answered yet."""
@@ -90,22 +90,22 @@ def status_by_dns(
     """The status if DANE is wanted and the DNS has answered (RFC 7672 §2.1.3)."""
     if untrusted:
         reason = f"not on this machine: name server {_join(untrusted)}"
-        return DaneStatus(on=False, reason=reason, advice=_TRUST, is_trouble=True)
+        return DaneStatus(on=False, reason=reason, advice=_TRUST, needs_attention=True)
     if not_validating:
         reason = f"does not validate: name server {_join(not_validating)}"
-        return DaneStatus(on=False, reason=reason, advice=_VALIDATE, is_trouble=True)
+        return DaneStatus(on=False, reason=reason, advice=_VALIDATE, needs_attention=True)
     return wanted
 
 
 def status_without_dns(last: DaneStatus | None, why: str) -> DaneStatus:
-    """The status if DANE is wanted and no name server answers; see the head of this file.
+    """The status if DANE is wanted and no name server answers; see the module docstring.
 
     `last`: the last status for which a name server had answered.
     """
     if last:
         return last
     reason = f"not known whether the name servers validate: {why}"
-    return DaneStatus(on=True, reason=reason, is_trouble=True, is_final=False)
+    return DaneStatus(on=True, reason=reason, needs_attention=True, is_final=False)
 
 
 async def check_status(
@@ -179,7 +179,7 @@ class DaneSupport:
         self._reconfigured.set()
 
     async def run(self) -> None:
-        """Check again and again; never returns."""
+        """Check at each interval; never returns."""
         while True:
             self._reconfigured.clear()
             interval = self._check_interval if self.status.is_final else self._retry_interval
@@ -206,7 +206,7 @@ class DaneSupport:
             self._use_dane(None, None)
 
     def _log(self) -> None:
-        level = logging.WARNING if self.status.is_trouble else logging.INFO
+        level = logging.WARNING if self.status.needs_attention else logging.INFO
         reason, advice = self.status.reason, self.status.advice
         if self.status.on:
             event(_log, level, "DANE is on", reason=reason, advice=advice)

@@ -1,4 +1,4 @@
-"""Opens the listeners of the settings, and changes them while the others go on.
+"""Open the listeners of the settings, and change some while the others keep serving.
 
 A listener that stays keeps its socket, its clients and its cached replies, also if its
 permissions change. `server` serves the clients; `sockets` opens the sockets.
@@ -22,8 +22,8 @@ WireName: TypeAlias = Literal["socketmap", "tcp_table"]
 _log = logging.getLogger(__name__)
 
 
-class _Service(NamedTuple):
-    """What makes a listener the same listener before and after a reload."""
+class _Identity(NamedTuple):
+    """A listener with the same identity before and after a reload is kept."""
 
     key: Hashable
     wire: WireName
@@ -37,7 +37,7 @@ class Listeners:
         self._server = server
         self._maps = maps
         self._sockets = SocketSet[Hashable](sockets)
-        self._serving: dict[_Service, Listener] = {}
+        self._serving: dict[_Identity, Listener] = {}
 
     @property
     def sockets(self) -> Sequence[tuple[WireName, socket]]:
@@ -70,32 +70,32 @@ class Listeners:
 
         Requests that arrived through a listener that is now closed are answered first.
         """
-        wanted = {_service(each): each for each in listeners}
+        wanted = {_identity(each): each for each in listeners}
         # Before another listener uses the socket: of two servers on one socket, either may accept.
-        for service in [each for each in self._serving if each not in wanted]:
-            self._server.stop_listening(self._serving.pop(service))
+        for identity in [each for each in self._serving if each not in wanted]:
+            self._server.stop_listening(self._serving.pop(identity))
         for address, _ in change.plan.close.values():
             event(_log, logging.INFO, "stopped listening", address=address)
         self._sockets.commit(change)
-        for service in [each for each in wanted if each not in self._serving]:
-            await self._serve(service, wanted[service])
+        for identity in [each for each in wanted if each not in self._serving]:
+            await self._serve(identity, wanted[identity])
 
     def close(self) -> None:
         """Close the sockets and remove the files that were made for them."""
         self._sockets.close()
 
-    async def _serve(self, service: _Service, listener: ListenerSettings) -> None:
+    async def _serve(self, identity: _Identity, listener: ListenerSettings) -> None:
         event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
-        if sock := self._sockets.get(service.key):
+        if sock := self._sockets.get(identity.key):
             replies = self._maps.replies(listener)
-            self._serving[service] = await self._server.listen(sock.dup(), replies)
+            self._serving[identity] = await self._server.listen(sock.dup(), replies)
 
 
-def _service(listener: ListenerSettings) -> _Service:
-    return _Service(_key(listener), listener.wire, bool(listener.tlsrpt))
+def _identity(listener: ListenerSettings) -> _Identity:
+    return _Identity(_key(listener), listener.wire, bool(listener.tlsrpt))
 
 
 def _key(listener: ListenerSettings) -> Hashable:
-    """The address; the whole listener if its port is 0, for that names a new port each time."""
+    """The address; with port 0 the whole listener, because each opening chooses another port."""
     address = listener.address
     return listener if isinstance(address, TcpAddress) and not address.port else address

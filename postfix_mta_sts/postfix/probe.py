@@ -15,10 +15,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 
-NOBODY: Final = "[127.0.0.1]"
-"""A key without a domain (RFC 8461 §3.4 excludes address literals): it gets "not found" at once,
-whatever the network, the store and the policies are like. So it tests only whether the daemon
-answers."""
+HEALTH_KEY: Final = "[127.0.0.1]"
+"""A key without a domain (RFC 8461 §3.4 excludes address literals). The reply is "not found" at
+once and depends on no network, store or policy, so it shows only whether the daemon answers."""
 
 _LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (replaced, not bound)
 _REPLY_LIMIT: Final = 100_000
@@ -45,14 +44,14 @@ class Place:
             )
 
 
-def bound(wire: Literal["socketmap", "tcp_table"], sock: socket.socket) -> Place:
+def place_of(wire: Literal["socketmap", "tcp_table"], sock: socket.socket) -> Place:
     """The place at which a socket is bound."""
     name = sock.getsockname()
     address = UnixAddress(Path(name)) if isinstance(name, str) else TcpAddress(*name[:2])
     return Place(wire, address)
 
 
-def askable(places: Sequence[Place]) -> Place | None:
+def first_accessible(places: Sequence[Place]) -> Place | None:
     """The first place that this process may use: a UNIX socket may admit only Postfix (unix(7))."""
     for place in places:
         if isinstance(place.address, TcpAddress) or os.access(place.address.path, os.W_OK):
@@ -60,17 +59,17 @@ def askable(places: Sequence[Place]) -> Place | None:
     return None
 
 
-async def ask(place: Place, key: str = NOBODY, *, deadline: float) -> str | None:
+async def ask(place: Place, key: str = HEALTH_KEY, *, timeout: float) -> str | None:  # noqa: ASYNC109 (the time of the daemon, not of the caller)
     """The reply that Postfix would get: the text of a policy, or None for "not found".
 
     A listener on all addresses is asked on loopback. The text is printable ASCII. Raises
-    `ProbeError`, also if it takes longer than `deadline` seconds.
+    `ProbeError`, also if it takes longer than `timeout` seconds.
     """
     try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(timeout):
             return await _ask(place, key)
     except TimeoutError:
-        raise ProbeError(f"no reply within {deadline:g} s") from None
+        raise ProbeError(f"no reply within {timeout:g} s") from None
     except asyncio.IncompleteReadError as error:
         raise ProbeError(
             "closed in the middle of a reply" if error.partial else "closed without a reply"
@@ -138,7 +137,7 @@ def _tcp_table_reply(line: bytes) -> str | None:
 
 
 def _reason(error: OSError) -> str:
-    """The reason as the system words it: event loops add the address, each in its own way."""
+    """The system's text of the error; each event loop would add the address in another form."""
     if error.errno and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return error.strerror or str(error)

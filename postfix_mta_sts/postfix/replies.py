@@ -163,7 +163,7 @@ class ReplyCache:
 
         `LookupResult.state` lists the causes, which the result does not tell apart.
         """
-        self._counters.wait(self._monotonic() - started)
+        self._counters.count_wait(self._monotonic() - started)
         if result.state is None:
             event(_log, logging.DEBUG, "look-up not answered in time", domain)
             self._counters.answers[Answer.NOT_FOUND, result.source] += 1
@@ -200,7 +200,7 @@ class ReplyCache:
         """The reply to a look-up in this state, and its kind for the counters."""
         reply = self._compose(parsed, domain, state)
         encoded = self._not_found if reply is NOT_FOUND else self.wire.encode_reply(reply)
-        event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=_in_words(reply))
+        event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=_describe(reply))
         if not isinstance(reply, Found):
             kind = Answer.TRY_AGAIN if isinstance(reply, TryAgain) else Answer.NOT_FOUND
             return encoded, kind
@@ -221,7 +221,7 @@ class ReplyCache:
         return compose(domain, state, reply_format, verdict, self._rule or STRICT)
 
 
-def _in_words(reply: Reply) -> str:
+def _describe(reply: Reply) -> str:
     """A reply as the log shows it."""
     if isinstance(reply, Found):
         return reply.variants[-1]

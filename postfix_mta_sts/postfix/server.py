@@ -71,7 +71,7 @@ class PostfixConnection(asyncio.Protocol):
         self._server.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
-        """Drop the client; its look-up goes on for others; `asyncio.BaseProtocol`."""
+        """Drop the client; its look-up continues for others; `asyncio.BaseProtocol`."""
         self._requests.clear()
         self._cancel_timer()
         if self._pending:
@@ -106,7 +106,7 @@ class PostfixConnection(asyncio.Protocol):
         self._update()
 
     def abort(self) -> None:
-        """Close now, whatever is under way."""
+        """Close now, without an answer to pending requests."""
         self._transport.abort()
 
     def _receive(self, data: bytes) -> None:
@@ -241,7 +241,7 @@ class Server:
         return listener
 
     def stop_listening(self, listener: Listener) -> None:
-        """Accept no more clients; those of this listener are answered, and closed a bit later."""
+        """Accept no more clients; answer those of this listener and close them shortly after."""
         self._listeners.remove(listener)
         listener.server.close()
         asyncio.get_running_loop().call_later(DRAIN_GRACE, self._finish, listener)

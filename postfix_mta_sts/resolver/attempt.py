@@ -11,9 +11,9 @@ GET follows the TXT query if `lifecycle.after_discovery` wants one. The state in
 ends has both parts, so the policy waits for the verdict at the end.
 
 *What may be answered when?*
-1. A stored policy whose verdict is alive, or for which DANE is off: at once, before any query.
+1. A stored policy whose verdict is live, or for which DANE is off: at once, before any query.
 2. A live policy whose verdict is being looked up: as soon as the verdict is there. The TXT query
-   and the GET go on behind the reply.
+   and the GET continue after the reply.
 3. Everything else: at the end of the attempt.
 4. When the lookup timeout ends first: the live policy without a verdict, if there is one (case 2),
    else nothing. The MX RRset is then not known to be signed, so the policy may be enforced.

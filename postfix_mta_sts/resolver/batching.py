@@ -1,7 +1,8 @@
 """Combine single questions that arrive together into batches.
 
-How a batch is answered is the caller's function; its error goes to all that wait. Each read of the
-store has a fixed cost, for the thread and the deadline, that is higher than the cost of a row.
+The caller provides the function that answers a batch; its error goes to all callers that wait. Each
+read of the store has a fixed cost, for the thread and the timeout, that is higher than the cost of
+a row.
 """
 
 import asyncio

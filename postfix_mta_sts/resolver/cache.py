@@ -31,7 +31,7 @@ class CacheEntry(Entry):
 
 
 class StateCache:
-    """At most `entries` domains; `evicted` is called with each domain evicted for lack of room."""
+    """At most `entries` domains; `evicted` is called with each domain that is evicted."""
 
     def __init__(self, entries: int, evicted: Callable[[Domain], None]) -> None:
         self.entries = entries
@@ -43,7 +43,7 @@ class StateCache:
         return len(self._entries)
 
     def get(self, domain: Domain) -> CacheEntry | None:
-        """The entry of a domain, whatever its state."""
+        """The entry of a domain, servable or not."""
         return self._entries.get(domain)
 
     def use(self, entry: CacheEntry, now: float) -> None:
@@ -60,7 +60,7 @@ class StateCache:
             self._evicted(entry.domain)
 
     def drop(self, domain: Domain) -> bool:
-        """Remove a domain; whether it was there."""
+        """Remove a domain; return whether it was there."""
         if entry := self._entries.pop(domain, None):
             entry.state = None
         return entry is not None
@@ -92,7 +92,7 @@ class StateCache:
 
 
 def evict_oldest(memory: dict[K, V], limit: int) -> list[V]:
-    """Remove the oldest entries of a dict that has more than `limit`; returns them, oldest first.
+    """Remove the oldest entries of a dict that has more than `limit`; return them, oldest first.
 
     A dict keeps the order of insertion; code that uses an entry removes and inserts it again. That
     takes half the memory of an OrderedDict, and no more time.

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class DaneCheck:
-    """The verdict as it was, and after a look-up, if `dane_lookup` is given.
+    """The verdict before and after a look-up; without `dane_lookup` it does not change.
 
     The look-up starts at construction. `clock` gives epoch seconds.
     """

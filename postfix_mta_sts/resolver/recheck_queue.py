@@ -1,7 +1,7 @@
 """Domains that are due for a recheck, in order of arrival, started at a limited rate.
 
 The rate keeps thousands of rechecks that become due together, as after a restart, from delaying
-look-ups. What a recheck does, the caller decides.
+look-ups. The caller decides what a recheck does.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Final
 from postfix_mta_sts.mtasts.domain import Domain
 
 QUEUE_LIMIT: Final = 10_000
-"""Domains in the queue; a domain that finds it full comes again when it is next asked for."""
+"""Domains in the queue; when it is full, a domain is added only when it is next asked for."""
 INTERVAL: Final = 0.004
 """Seconds between the starts of two rechecks: 15,000 a minute, with look-ups in between."""
 BURST: Final = 4

@@ -35,8 +35,8 @@ class Resolver:
     """Domain → state.
 
     `lookup_timeout`: seconds that a look-up waits for an attempt, counted from the attempt's start;
-    the attempt goes on in the background. `entries`: states kept in the cache. `attempts`: attempts
-    under way at once. `counters`: counts what is done.
+    the attempt continues in the background. `entries`: states kept in the cache. `attempts`:
+    attempts under way at once. `counters`: counts what is done.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Resolver:
         return len(self._flights)
 
     def cached(self, domain: Domain) -> CacheEntry | None:
-        """The cache entry, if it can be served now; a due recheck starts behind the reply."""
+        """The cache entry, if it can be served now; a due recheck starts in the background."""
         entry = self._cache.get(domain)
         if entry is None:
             return None
@@ -106,7 +106,7 @@ class Resolver:
     def find(self, domain: Domain) -> asyncio.Future[LookupResult]:
         """The state of a domain that the cache cannot serve, and its source.
 
-        The future may be cancelled at any time: the attempt goes on.
+        The future may be cancelled at any time: the attempt continues.
         """
         self.usage.note(domain, 1, self._sources.clock())
         if flight := self._flights.get(domain):
@@ -124,7 +124,7 @@ class Resolver:
             self._recheck_soon(domain)
 
     async def refresh(self, domain: Domain) -> State | None:
-        """Fetch the policy now, whatever its id and age; the state after it.
+        """Fetch the policy now, regardless of its id and age; return the state after it.
 
         None at the attempt limit. If the attempt is cancelled: the state published so far, or None.
         """
@@ -136,7 +136,7 @@ class Resolver:
         return flight.state
 
     async def forget(self, domain: Domain) -> bool:
-        """Remove a domain from cache and store, history included; whether it was there."""
+        """Remove a domain from cache and store, history included; return whether it was there."""
         await self._flights.wait_for_end(domain)
         self._rechecks.discard(domain)
         was_cached = self._cache.drop(domain)
@@ -174,7 +174,7 @@ class Resolver:
             self._rechecks.add(domain)
 
     def _start_recheck(self, domain: Domain) -> bool:
-        """Start a recheck, if it is still due and there is room; whether it was started."""
+        """Start a recheck, if it is still due and there is room; return whether it was started."""
         entry = self._cache.get(domain)
         if entry is None or self._flights.get(domain):
             return False

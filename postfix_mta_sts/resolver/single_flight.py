@@ -1,7 +1,7 @@
 """At most one attempt per domain at a time, shared by every look-up that waits for it.
 
 A `Flight` is one attempt under way: its task, and the result for the look-ups that wait. The
-`SingleFlight` starts flights, hands out the one under way, limits their number, and answers waiting
+`SingleFlight` starts flights, returns the one under way, limits their number, and answers waiting
 look-ups when the lookup timeout ends. What an attempt does is in `attempt`; this module only calls
 the function that it was given.
 """
@@ -43,7 +43,7 @@ class Order:
     query_txt: bool = False
     """Query the TXT record even if it is not due."""
     force_fetch: bool = False
-    """Query TXT, fetch the policy and look up DANE, whatever is known."""
+    """Query TXT, fetch the policy and look up DANE, even if nothing is due."""
     is_recheck: bool = False
     """The attempt was started by the recheck queue."""
     row_was_read: bool = False
@@ -56,7 +56,7 @@ class Order:
         return self.query_txt or self.force_fetch
 
 
-USUAL: Final = Order()
+DEFAULT_ORDER: Final = Order()
 
 
 class Flight:
@@ -139,7 +139,7 @@ class SingleFlight:
     """The attempts under way.
 
     `run` carries out an attempt; `on_end` is called after each. `lookup_timeout`: seconds that a
-    look-up waits for an attempt, counted from its start; the attempt goes on in the background.
+    look-up waits for an attempt, counted from its start; the attempt continues in the background.
     `limit`: attempts under way at once.
     """
 
@@ -165,8 +165,8 @@ class SingleFlight:
         """The attempt under way for a domain."""
         return self._flights.get(domain)
 
-    def start(self, domain: Domain, order: Order = USUAL) -> Flight | None:
-        """Start an attempt, unless one is under way: that one is shared, whatever its order.
+    def start(self, domain: Domain, order: Order = DEFAULT_ORDER) -> Flight | None:
+        """Start an attempt, unless one is under way: that one is shared, even if its order differs.
 
         Returns None at the limit.
         """
@@ -176,7 +176,7 @@ class SingleFlight:
             return None
         loop = asyncio.get_running_loop()
         flight = self._flights[domain] = Flight(order, loop.time() + self.lookup_timeout)
-        flight.task = loop.create_task(self._fly(domain, flight), name=f"attempt {domain}")
+        flight.task = loop.create_task(self._run_flight(domain, flight), name=f"attempt {domain}")
         return flight
 
     async def wait_for_end(self, domain: Domain) -> None:
@@ -194,7 +194,7 @@ class SingleFlight:
         for domain in list(self._flights):  # cancelled before their first step
             self._end(domain)
 
-    async def _fly(self, domain: Domain, flight: Flight) -> None:
+    async def _run_flight(self, domain: Domain, flight: Flight) -> None:
         try:
             await self._run(domain, flight)
         finally:

@@ -16,7 +16,7 @@ from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.values import Value
 
-HISTORY_MOST: Final = 20
+MAX_HISTORY: Final = 20
 """Maximum number of policies in the history of one domain; the oldest are removed first."""
 
 
@@ -126,7 +126,7 @@ class Store(Protocol):
         """Return the domain's row, expired or not; None if there is none."""
 
     async def history(self, domain: Domain) -> Sequence[HistoryEntry]:
-        """Return the policies that were accepted, at most `HISTORY_MOST`, the newest first."""
+        """Return the policies that were accepted, at most `MAX_HISTORY`, the newest first."""
 
     async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """Return at most `limit` rows that come after the domain `after`, ordered by domain.

@@ -1,8 +1,8 @@
 """A store that never fails: it wraps a backend that may, and keeps unwritten policies in memory.
 
 No fault of the disk stops an answer or delays it for long, and none loses a policy that is in
-memory. The wrapped `Store` is a backend of any kind; all that this module knows of it is that its
-methods raise `StoreError`.
+memory. The wrapped `Store` is a backend of any kind; this module assumes only that its methods
+raise `StoreError`.
 
 `save` first puts a state into the write buffer, which every read consults before the backend. The
 state leaves the buffer when the backend has it. While writing is known to fail, `save` does
@@ -274,7 +274,7 @@ class FailsafeStore:
         """Call the backend; raise `StoreError` if it fails, at once while it is known to fail."""
         backend = self._backend
         if backend is None or not breaker.allows(self._clock()):
-            raise StoreError("not asked")
+            raise StoreError("not called: the store is failing")
         # While this call tests a failing backend, all others fail at once.
         breaker.retry_at = self._clock() + self._timing.retry
         try:

@@ -10,7 +10,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import (
-    HISTORY_MOST,
+    MAX_HISTORY,
     HistoryEntry,
     LastAsked,
     Overview,
@@ -129,7 +129,7 @@ def merge_history(history: Iterable[HistoryEntry], new: HistoryEntry) -> list[Hi
         seen_from=min(e.seen_from for e in (new, *same)),
         seen_to=max(e.seen_to for e in (new, *same)),
     )
-    return sorted([*others, merged], key=attrgetter("seen_to"))[-HISTORY_MOST:]
+    return sorted([*others, merged], key=attrgetter("seen_to"))[-MAX_HISTORY:]
 
 
 def _history_entry(state: State) -> HistoryEntry:

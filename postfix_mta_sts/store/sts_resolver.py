@@ -28,7 +28,7 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.lifecycle import State, live, restored
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_records
-from postfix_mta_sts.mtasts.response import SIZE_MOST
+from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE
 from postfix_mta_sts.values import replace
 
 _ROWS: Final = "SELECT rowid, domain, ts, pol_id, pol_body FROM sts_policy_cache"
@@ -191,8 +191,8 @@ def _rebuild(body: object) -> bytes:
     fields = sorted(body.items(), key=lambda field: field[0] != "version")
     lines = [line for name, value in fields for line in _lines(name, value)]
     text = "".join(f"{line}\n" for line in lines).encode()
-    if len(text) > SIZE_MOST:
-        raise InvalidPolicyError(0, f"more than {SIZE_MOST} bytes")
+    if len(text) > MAX_BODY_SIZE:
+        raise InvalidPolicyError(0, f"more than {MAX_BODY_SIZE} bytes")
     return text
 
 

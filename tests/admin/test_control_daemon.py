@@ -7,7 +7,7 @@ import pytest
 
 from postfix_mta_sts.admin.client import ControlClient
 from tests.support.control import Operator
-from tests.support.daemons import PATIENCE, daemon, process
+from tests.support.daemons import TIMEOUT, daemon, process
 from tests.support.internet import Internet, internet
 from tests.support.policy_host import ok, policy_text, reply
 
@@ -82,4 +82,4 @@ async def test_killed_daemon(tmp_path: Path) -> None:
         await served.ended()
         assert (tmp_path / SOCKET).exists()
         await served.start()
-        assert ControlClient(tmp_path / SOCKET, PATIENCE).ask("GET", "status")["pid"] == served.pid
+        assert ControlClient(tmp_path / SOCKET, TIMEOUT).ask("GET", "status")["pid"] == served.pid

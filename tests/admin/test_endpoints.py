@@ -11,7 +11,7 @@ import pytest
 
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.endpoints import EndpointBindings, EndpointName, Endpoints
-from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ControlSettings
 from postfix_mta_sts.sockets import Binding, ListenError, Sockets
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 MANY = 30
 
 
-async def _say(body: bytes, _: Request) -> Response:
-    return Response(200, "application/json", body)
+async def _say(body: bytes, _: HttpRequest) -> HttpResponse:
+    return HttpResponse(200, "application/json", body)
 
 
 def control_at(path: Path) -> EndpointBindings:

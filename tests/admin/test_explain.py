@@ -9,7 +9,7 @@ from postfix_mta_sts.admin.report import as_dict, as_lines
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
-from postfix_mta_sts.network.clients import network
+from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
 from postfix_mta_sts.resolver.dane import DaneLookup
@@ -29,11 +29,11 @@ async def explained(
 ) -> Explanation:
     """Look good.test up."""
     https = {"https": {"allow_private_addresses": private}}
-    async with network(NetworkSettings.of(net.settings(folder, https), net.hosts.port)) as (
+    async with open_clients(NetworkSettings.of(net.settings(folder, https), net.hosts.port)) as (
         dns,
         fetcher,
     ):
-        return await explain(GOOD, dns.txt, fetcher.body, dane_lookup, rule)
+        return await explain(GOOD, dns.look_up_txt, fetcher.fetch_body, dane_lookup, rule)
 
 
 def host(state: HostState, name: str = "mx1.good.test") -> Host:

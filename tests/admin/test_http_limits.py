@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.admin.http_server import CONNECTIONS_LIMIT, serving
 from tests.support.clients import Client, connected
 from tests.support.http import GET, exchange, returns, served, streams
@@ -69,9 +69,9 @@ class TestTimeouts:
     async def test_slow_answer(self, tmp_path: Path) -> None:
         """The time that the handler takes does not count."""
 
-        async def answer(_: Request) -> Response:
+        async def answer(_: HttpRequest) -> HttpResponse:
             await asyncio.sleep(0.1)
-            return Response(200, "text/plain", b"hello")
+            return HttpResponse(200, "text/plain", b"hello")
 
         async with served(tmp_path, [Route("GET", "/", answer)], client_timeout=0.05) as path:
             assert (await exchange(path, "GET /")).body == b"hello"
@@ -155,7 +155,7 @@ class TestConnections:
     async def test_too_many_open_files(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """If a connection cannot be accepted, that is logged, and accepting goes on later."""
+        """If a connection cannot be accepted, that is logged, and accepting continues later."""
         path = tmp_path / "web"
         sock = Exhausted(socket.AF_UNIX)
         sock.bind(str(path))
@@ -187,10 +187,10 @@ class TestEnd:
         """A request under way at the end is still answered; the socket file is not removed."""
         started, go_on = asyncio.Event(), asyncio.Event()
 
-        async def answer(_: Request) -> Response:
+        async def answer(_: HttpRequest) -> HttpResponse:
             started.set()
             await go_on.wait()
-            return Response(200, "text/plain", b"late")
+            return HttpResponse(200, "text/plain", b"late")
 
         async with contextlib.AsyncExitStack() as stack:
             path = await stack.enter_async_context(served(tmp_path, [Route("GET", "/", answer)]))

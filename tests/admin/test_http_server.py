@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.admin.http_server import LINE_LIMIT, serving
 from tests.support.clients import connected
 from tests.support.http import GET, exchange, received, returns, served, streams
@@ -17,10 +17,10 @@ from tests.support.http import GET, exchange, received, returns, served, streams
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 
-async def echo(request: Request) -> Response:
+async def echo(request: HttpRequest) -> HttpResponse:
     """Return what the handler was given."""
     body = f"{dict(request.parts)} {dict(request.query)}"
-    return Response(201, "application/json", body.encode())
+    return HttpResponse(201, "application/json", body.encode())
 
 
 class TestAnswered:
@@ -155,7 +155,7 @@ class TestFaults:
     async def test_error(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """A fault of a handler is one log event; the client learns nothing of it."""
 
-        async def answer(_: Request) -> Response:
+        async def answer(_: HttpRequest) -> HttpResponse:
             raise ConnectionRefusedError("secret")
 
         async with served(tmp_path, [Route("GET", "/{x}", answer)]) as path:

@@ -40,9 +40,9 @@ def busy() -> Snapshot:
     counters.attempts[Stage.HTTPS, "certificate"] = 14
     counters.attempts[Stage.DANE, "dns-failure"] = 25
     for seconds in (0.0002, 0.3, 200.0):
-        counters.wait(seconds)
+        counters.count_wait(seconds)
     counters.evicted, counters.refused = 15, 16
-    return Snapshot.taken(
+    return Snapshot.take(
         counters,
         PID,
         failing=frozenset([Part.STORE_WRITING]),

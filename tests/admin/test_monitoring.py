@@ -9,7 +9,7 @@ import pytest
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin.client import ControlClient
-from postfix_mta_sts.admin.http import Request, Response
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse
 from postfix_mta_sts.admin.monitoring import readiness, routes
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.stats import Part, Snapshot
@@ -21,7 +21,7 @@ WORKING = Snapshot(pid=101, connections=3)
 FAILING = Snapshot(pid=101, failing=frozenset([Part.DNS]))
 
 
-async def get(path: str, numbers: Snapshot) -> Response:
+async def get(path: str, numbers: Snapshot) -> HttpResponse:
     """GET a path of a daemon with these counters and gauges."""
 
     async def snapshot() -> Snapshot:
@@ -32,10 +32,10 @@ async def get(path: str, numbers: Snapshot) -> Response:
 
     (route,) = (route for route in routes(snapshot, overview) if route.path == path)
     assert route.method == "GET"
-    return await route.answer(Request({}, {}))
+    return await route.answer(HttpRequest({}, {}))
 
 
-def parsed(response: Response) -> dict[str, Any]:
+def parsed(response: HttpResponse) -> dict[str, Any]:
     """The JSON object of a response."""
     assert response.content_type == "application/json"
     assert isinstance(response.body, bytes)

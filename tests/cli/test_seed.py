@@ -16,7 +16,7 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import Row
 from postfix_mta_sts.store.sqlite.store import SqliteStore
-from tests.support.daemons import PATIENCE
+from tests.support.daemons import TIMEOUT
 from tests.support.dns import Fault
 from tests.support.internet import Internet
 from tests.support.policy_host import ok, policy_text
@@ -43,7 +43,7 @@ async def run(net: Internet, folder: Path, text: str, *words: str) -> Done:
     """Run the command with a list on standard input."""
     words = tuple(command(net, folder, "-", *words))
     process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         out, err = await process.communicate(text.encode())
     return Done(process.returncode, out.decode().splitlines(), err.decode())
 
@@ -138,7 +138,7 @@ async def test_interrupted(net: Internet, tmp_path: Path) -> None:
     path.write_text("good.test\nslow.test\n")
     words = command(net, tmp_path, str(path))
     process = await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=PIPE)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await net.hosts.gets.reached("mta-sts.slow.test")
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()

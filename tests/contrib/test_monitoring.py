@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from postfix_mta_sts.admin.metrics import render
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import parse
-from postfix_mta_sts.network.dns import FAILURES_TOLD
+from postfix_mta_sts.network.dns import FAILURES_LIMIT
 from postfix_mta_sts.stats import Counters, Snapshot, Stage
 from postfix_mta_sts.store import Overview
 from tests.support.programs import program
@@ -46,7 +46,7 @@ def samples() -> Iterator[Sample]:
     """All samples of a daemon."""
     counters = Counters()
     counters.attempts[Stage.DANE, "success"] = 1
-    snapshot = Snapshot.taken(counters, os.getpid())
+    snapshot = Snapshot.take(counters, os.getpid())
     text = render(snapshot, Overview({}, 1.0)).decode()
     for family in text_string_to_metric_families(text):
         yield from family.samples
@@ -198,7 +198,7 @@ def test_page_has_all_reasons() -> None:
 
 def test_page_has_the_limit_of_unanswered_queries() -> None:
     """The page has the number of unanswered queries after which the DNS is failing."""
-    assert f"the last {FAILURES_TOLD} queries" in PAGE
+    assert f"the last {FAILURES_LIMIT} queries" in PAGE
 
 
 def test_addresses() -> None:

@@ -30,7 +30,7 @@ class TestAnswers:
     """The replies that Postfix gets over each protocol."""
 
     @both_loops
-    async def test_each_wire_and_dress(self, net: Internet, tmp_path: Path) -> None:
+    async def test_each_protocol_and_reply_format(self, net: Internet, tmp_path: Path) -> None:
         """One look-up in the network serves all listeners, each in its own format."""
         async with daemon(net, tmp_path) as running:
             plain = await running.ask("good.test")
@@ -64,7 +64,7 @@ class TestAnswers:
             assert await running.ask("soft.test", "strict") == secure("soft.test")
             assert await running.ask("good.test", "old") == b"OK secure match=mx1.good.test"
 
-    async def test_a_dns_that_does_not_say(self, net: Internet, tmp_path: Path) -> None:
+    async def test_a_dns_failure(self, net: Internet, tmp_path: Path) -> None:
         """If the DNS fails, mail flows, unless dns.on_failure is defer."""
         net.vanish(Fault.SERVFAIL)
         async with daemon(net, tmp_path) as running:
@@ -89,7 +89,7 @@ class TestAnswers:
         assert (net.queries("good.test"), net.gets("good.test")) == (1, 1)
         assert net.dns.queries["mta-sts.good.test", "A"] == 1
 
-    async def test_a_black_hole_delays_nobody_else(self, net: Internet, tmp_path: Path) -> None:
+    async def test_a_black_hole_delays_no_other_domain(self, net: Internet, tmp_path: Path) -> None:
         """A Policy Host that does not answer delays only the look-ups for its domain."""
         net.publish("black.test")
         net.dns.zone["mta-sts.black.test A"] = ["127.0.0.2"]

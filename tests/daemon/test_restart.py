@@ -27,7 +27,7 @@ from tests.support.internet import Internet
 class TestRestart:
     """A daemon and the next one."""
 
-    async def test_served_while_all_is_dead(self, net: Internet, tmp_path: Path) -> None:
+    async def test_served_without_dns_and_https(self, net: Internet, tmp_path: Path) -> None:
         """A stored policy is served although neither DNS nor HTTPS answer."""
         async with daemon(net, tmp_path) as running:
             await running.ask("good.test")

@@ -12,7 +12,7 @@ import pytest
 
 from postfix_mta_sts.daemon.service import SettingsSource, serve
 from tests.support.clients import Client, connected
-from tests.support.daemons import PATIENCE, Process, RunningDaemon, process
+from tests.support.daemons import TIMEOUT, Process, RunningDaemon, process
 from tests.support.internet import AS_IT_IS, Changes, Internet
 
 SECURE = b"OK secure match=mx1.good.test servername=hostname"
@@ -52,7 +52,7 @@ async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
     applied: list[object] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(PATIENCE)
+        notified.settimeout(TIMEOUT)
         environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         settings = net.settings(tmp_path)
         service = serve(settings, environ, SettingsSource(None, lambda: settings, applied.append))
@@ -84,7 +84,7 @@ async def test_workers_option_is_ignored(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_one_worker_is_no_warning(net: Internet, tmp_path: Path) -> None:
-    """`serve --workers 1` asks for what the daemon does, and logs no warning."""
+    """`serve --workers 1` matches what the daemon does, and logs no warning."""
     config = net.config(tmp_path)
     async with process(tmp_path, config, options=["--workers", "1"]) as served:
         await served.start()

@@ -10,9 +10,9 @@ import pytest
 
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.daemon.watchdog import look_up, show_status, status_line, watch
-from postfix_mta_sts.postfix.probe import Place, ProbeError, bound
+from postfix_mta_sts.postfix.probe import Place, ProbeError, place_of
 from postfix_mta_sts.stats import SUCCESS, Answer, Counters, Source, Stage
-from tests.support.daemons import PATIENCE, daemon
+from tests.support.daemons import TIMEOUT, daemon
 from tests.support.internet import SOCKETMAP, internet
 from tests.support.tasks import Tasks
 
@@ -39,8 +39,8 @@ class Health:
         self.fed += 1
 
     async def asked(self, times: int) -> None:
-        """Wait for so many more look-ups."""
-        async with asyncio.timeout(PATIENCE):
+        """Wait for this number of further look-ups."""
+        async with asyncio.timeout(TIMEOUT):
             for _ in range(times):
                 await self.deadlines.get()
 
@@ -96,21 +96,21 @@ class TestLookUp:
         async with internet(tmp_path) as net, daemon(net, tmp_path):
             there = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
             other = Place("tcp_table", UnixAddress(tmp_path / "none"))
-            await look_up([other, there], PATIENCE)
+            await look_up([other, there], TIMEOUT)
 
     async def test_no_answer(self, tmp_path: Path) -> None:
         """A listener that does not answer is an error, even if others would answer."""
         async with internet(tmp_path) as net, daemon(net, tmp_path):
-            with socket.socket() as nobody:
-                nobody.bind(("127.0.0.1", 0))  # and does not listen
+            with socket.socket() as unused:
+                unused.bind(("127.0.0.1", 0))  # and does not listen
                 there = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
                 with pytest.raises(ProbeError, match="Connection refused"):
-                    await look_up([bound("socketmap", nobody), there], PATIENCE)
+                    await look_up([place_of("socketmap", unused), there], TIMEOUT)
 
     async def test_no_listener_to_ask(self, tmp_path: Path) -> None:
         """If this process may connect to no listener, a running event loop is enough."""
-        await look_up([Place("socketmap", UnixAddress(tmp_path / "none"))], PATIENCE)
-        await look_up([], PATIENCE)
+        await look_up([Place("socketmap", UnixAddress(tmp_path / "none"))], TIMEOUT)
+        await look_up([], TIMEOUT)
 
 
 class TestStatus:
@@ -164,7 +164,7 @@ class TestStatus:
             return line
 
         tasks = Tasks()
-        tasks.start(show_status(status, sent.append, every=0), "status")
+        tasks.start(show_status(status, sent.append, interval=0), "status")
         await over.wait()
         await tasks.stop()
         assert sent == ["STATUS=a", "STATUS=b", "STATUS=a"]

@@ -31,7 +31,7 @@ def secure(domain: str) -> str:
 
 @contextlib.contextmanager
 def ask_repeatedly(inside: Namespace, key: str) -> Iterator[list[str]]:
-    """Ask without a pause, and once more at the end; yield the list of replies.
+    """Ask without a pause, and again at the end; yield the list of replies.
 
     An error, such as a refused connection, counts as a reply.
     """

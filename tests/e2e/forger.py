@@ -1,4 +1,4 @@
-"""An attacker between a resolver and a name server, who changes some answers.
+"""An attacker between a resolver and a name server, which changes some answers.
 
 It forwards DNS datagrams unchanged unless their question is among the forged ones. It cannot sign.
 """

@@ -130,7 +130,7 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
                 raise NoTreeError(f"systemd-nspawn starts nothing here: {log.read_text()[-2000:]}")
             machine = Machine(root, leader)
             assert _ready(process, notify), f"the system is not up; {machine.journal()[-4000:]}"
-            notify.close()  # nspawn continues to send, and would block if nobody reads
+            notify.close()  # nspawn continues to send, and would block if nothing reads
             yield machine
         finally:
             process.terminate()

@@ -1,7 +1,7 @@
 """Changes and failures of a policy that was fetched before, while the daemon keeps running.
 
 All tests share one wait: a record is queried again after its TTL, at least a minute
-(lifecycle.RECHECK_LEAST). Nothing is restarted.
+(lifecycle.MIN_RECHECK). Nothing is restarted.
 """
 
 import time
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from postfix_mta_sts.mtasts.lifecycle import RECHECK_LEAST
+from postfix_mta_sts.mtasts.lifecycle import MIN_RECHECK
 from tests.e2e.daemon import Daemon
 from tests.e2e.mta import Mta
 from tests.e2e.wires import PORT, SOCKETMAP_TCP, policy_maps
@@ -48,7 +48,7 @@ def aged(mtas: dict[str, Mta], daemon: Daemon, world: World) -> Iterator[Aged]:
     world.mail_host(domains.relaxed, "wrong name")
     world.policy(domains.relaxed, "none", policy_id="2")
     world.policy(domains.cut_off, "none", policy_id="2")
-    time.sleep(RECHECK_LEAST + 1)  # no event signals that a TTL has passed
+    time.sleep(MIN_RECHECK + 1)  # no event signals that a TTL has passed
 
     _recheck(daemon, domains.moved, "policy changed")
     _recheck(daemon, domains.relaxed, "policy changed")

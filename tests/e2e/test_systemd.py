@@ -23,7 +23,7 @@ from tests.support.obstacles import cannot
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
 
 QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
-EXPOSURE_MOST = 1.5
+MAX_EXPOSURE = 1.5
 TIMEOUT = 10.0
 CONFINED = "confined.service"
 """A unit with the restrictions of the daemon's, and a program that tests them."""
@@ -237,7 +237,7 @@ def test_exposure(machine: Machine) -> None:
     analyze = ("systemd-analyze", "security", "--no-pager", UNIT)
     verdict = re.search(rf"exposure level for {UNIT}: ([0-9.]+)", machine.output(*analyze))
     assert verdict
-    assert float(verdict[1]) <= EXPOSURE_MOST
+    assert float(verdict[1]) <= MAX_EXPOSURE
     units = [UNIT, "postfix-mta-sts.socket", "postfix-mta-sts-chroot.socket"]
     paths = [f"/etc/systemd/system/{unit}" for unit in units]
     done = machine.run("systemd-analyze", "verify", *paths)

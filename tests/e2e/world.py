@@ -17,7 +17,7 @@ from tests.e2e.servers import POLICY_HOST
 from tests.e2e.sinks import SINKS, Receipt
 
 TTL: Final = 60
-"""Seconds, for every record. A smaller one has no effect: lifecycle.RECHECK_LEAST."""
+"""Seconds, for every record. A smaller one has no effect: lifecycle.MIN_RECHECK."""
 
 
 class World:

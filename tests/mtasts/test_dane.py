@@ -1,4 +1,4 @@
-"""DANE: what the states of the MX hosts mean, how long it is believed, and how it is stored."""
+"""DANE: what the states of the MX hosts mean, how long a verdict is valid, and how it is stored."""
 
 import pytest
 from hypothesis import given
@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.dane import (
     FAILURE_RETRY,
-    LIFE_LEAST,
-    LIFE_MOST,
+    MAX_LIFE,
+    MIN_LIFE,
     RECHECK_SHARE,
     DaneKind,
     DaneOutcome,
@@ -151,14 +151,14 @@ class TestKind:
 
 
 class TestLife:
-    """How long a verdict is believed."""
+    """How long a verdict is valid."""
 
     @pytest.mark.parametrize(
         ("ttl", "life"),
-        [(0, LIFE_LEAST), (59, 60), (60, 60), (HOUR, HOUR), (86400, 86400), (10**9, LIFE_MOST)],
+        [(0, MIN_LIFE), (59, 60), (60, 60), (HOUR, HOUR), (86400, 86400), (10**9, MAX_LIFE)],
     )
     def test_the_smallest_ttl_within_limits(self, ttl: int, life: float) -> None:
-        """It is believed for the TTL, but at least a minute and at most a day (T6)."""
+        """It is valid for the TTL, but at least a minute and at most a day (T6)."""
         verdict = after_verdict(None, signed(USABLE, ttl=ttl), T)
         assert (verdict.found_at, verdict.until) == (T, T + life)
         assert verdict.recheck_at == T + RECHECK_SHARE * life
@@ -214,17 +214,17 @@ class TestLife:
         before = after_verdict(None, UNANSWERED, T)
         assert after_verdict(before, signed(FAILED), T + 1).mx_is_secure
 
-    def test_an_incomplete_answer_is_believed_for_a_minute(self) -> None:
+    def test_an_incomplete_answer_is_valid_for_a_minute(self) -> None:
         """If the look-up of one host failed, the domain is looked up again after a minute."""
         verdict = after_verdict(None, signed(USABLE, FAILED), T)
-        assert (verdict.kind, verdict.until) == (DaneKind.SOME, T + LIFE_LEAST)
+        assert (verdict.kind, verdict.until) == (DaneKind.SOME, T + MIN_LIFE)
 
     def test_the_clock_was_set_back(self) -> None:
         """A verdict from the future is live and due, and is kept for at most a day."""
         verdict = after_verdict(None, signed(USABLE, ttl=86400), T)
         then = T - 1_000_000
         assert (is_live(verdict, then), is_due(verdict, then)) == (True, True)
-        assert after_verdict(verdict, UNANSWERED, then).until == then + LIFE_MOST
+        assert after_verdict(verdict, UNANSWERED, then).until == then + MAX_LIFE
 
     def test_a_failure_from_the_future(self) -> None:
         """A failure from the future is not live."""

@@ -11,12 +11,12 @@ from postfix_mta_sts.mtasts.errors import (
     InvalidRecordError,
 )
 from postfix_mta_sts.mtasts.lifecycle import (
-    ABSENCE_BELIEVED,
+    ABSENCE_LIFE,
     ABSENCE_RECHECK,
-    BACKOFFS_MOST,
     DAY,
-    DNS_FAILURE_BELIEVED,
+    DNS_FAILURE_LIFE,
     HOUR,
+    MAX_BACKOFF_IDS,
     MINUTE,
     Discovered,
     Fetch,
@@ -63,11 +63,11 @@ from tests.support.attempts import (
         (ABSENT, T, Standing.FRESH),
         (ABSENT, T + ABSENCE_RECHECK - 1, Standing.FRESH),
         (ABSENT, T + ABSENCE_RECHECK, Standing.DUE),
-        (ABSENT, T + ABSENCE_BELIEVED - 1, Standing.DUE),
-        (ABSENT, T + ABSENCE_BELIEVED, Standing.UNKNOWN),
+        (ABSENT, T + ABSENCE_LIFE - 1, Standing.DUE),
+        (ABSENT, T + ABSENCE_LIFE, Standing.UNKNOWN),
         (ABSENT, T - 1, Standing.UNKNOWN),  # an absence from the future
-        (UNDECIDED, T + DNS_FAILURE_BELIEVED - 1, Standing.FRESH),
-        (UNDECIDED, T + DNS_FAILURE_BELIEVED, Standing.UNKNOWN),
+        (UNDECIDED, T + DNS_FAILURE_LIFE - 1, Standing.FRESH),
+        (UNDECIDED, T + DNS_FAILURE_LIFE, Standing.UNKNOWN),
         (restored(policy(), A, T, T + DAY), T, Standing.DUE),
         (restored(policy(), A, T, T + DAY), T + WEEK, Standing.UNKNOWN),
         (fetched(max_age=0), T, Standing.UNKNOWN),
@@ -196,7 +196,7 @@ GETS: list[Policy | FetchError] = [
 def test_any_life(
     life: list[tuple[float, Discovered | DiscoveryError, Policy | FetchError, float]],
 ) -> None:
-    """Whatever happens, only a GET changes a live policy, and each state has its times."""
+    """In any sequence of events, only a GET changes a live policy, and each state has its times."""
     state, now = None, T
     for pause, outcome, got, jitter in life:
         now += pause
@@ -211,5 +211,5 @@ def test_any_life(
             assert after.policy is None
         assert after.recheck_at > now
         assert after.checked_at == now
-        assert len(after.backoffs) <= BACKOFFS_MOST
+        assert len(after.backoffs) <= MAX_BACKOFF_IDS
         state = after

@@ -12,14 +12,14 @@ from postfix_mta_sts.mtasts.errors import (
     OwnFaultError,
 )
 from postfix_mta_sts.mtasts.lifecycle import (
-    ABSENCE_BELIEVED,
+    ABSENCE_LIFE,
     ABSENCE_RECHECK,
-    BACKOFF_FIRST,
-    BACKOFF_MOST,
-    BACKOFFS_MOST,
     DAY,
-    DNS_FAILURE_BELIEVED,
+    DNS_FAILURE_LIFE,
+    FIRST_BACKOFF,
     HOUR,
+    MAX_BACKOFF,
+    MAX_BACKOFF_IDS,
     Discovered,
     Fetch,
     Standing,
@@ -95,7 +95,7 @@ def test_a_live_policy_outlives_a_failed_fetch(error: FetchError, policy_id: Pol
     after = after_fetch(CACHED, Fetch(policy_id, 300), error, T + DAY, 0.0)
     assert live(after, T + WEEK - 1) is after
     assert (after.policy, after.policy_id, after.fetched_at) == (CACHED.policy, A, T)
-    assert after.refetch_at == T + DAY + BACKOFF_FIRST
+    assert after.refetch_at == T + DAY + FIRST_BACKOFF
     assert live(after, T + WEEK) is None
 
 
@@ -128,7 +128,7 @@ def test_a_failed_fetch_backs_off_per_id() -> None:
         assert after_discovery(state, Discovered(A, 300), until) == Fetch(A, 300)
         waits.append(until - now)
         now = until
-    assert waits == [BACKOFF_FIRST, 600, 1200, 2400, BACKOFF_MOST, BACKOFF_MOST, BACKOFF_MOST]
+    assert waits == [FIRST_BACKOFF, 600, 1200, 2400, MAX_BACKOFF, MAX_BACKOFF, MAX_BACKOFF]
 
 
 def test_a_new_id_is_fetched_while_another_is_backed_off() -> None:
@@ -138,7 +138,7 @@ def test_a_new_id_is_fetched_while_another_is_backed_off() -> None:
     assert isinstance(after_discovery(state, Discovered(A, 60), T + 120), State)
     assert isinstance(after_discovery(state, Discovered(B, 60), T + 120), State)
     assert after_discovery(state, Discovered(C, 60), T + 120) == Fetch(C, 60)
-    assert after_discovery(state, Discovered(A, 60), T + BACKOFF_FIRST) == Fetch(A, 60)
+    assert after_discovery(state, Discovered(A, 60), T + FIRST_BACKOFF) == Fetch(A, 60)
 
 
 def test_backing_off_survives_other_failures() -> None:
@@ -153,7 +153,7 @@ def test_the_record_is_rechecked_during_back_off() -> None:
     """So that a new id is noticed; the recheck is never later than the next fetch."""
     state = after_failed_get(CACHED, NOT_FOUND_404, T + 10, B)
     waiting = after_txt(state, Discovered(B, 3600), T + 70)
-    assert waiting.recheck_at == T + 10 + BACKOFF_FIRST
+    assert waiting.recheck_at == T + 10 + FIRST_BACKOFF
     assert waiting.failure == state.failure
     assert waiting.policy == CACHED.policy
     back = after_txt(waiting, Discovered(A, 60), T + 130)  # the new id was withdrawn
@@ -166,7 +166,9 @@ def test_the_number_of_failing_ids_is_limited() -> None:
     for n in range(10):
         state = after_failed_get(state, NOT_FOUND_404, T + 60 * n, PolicyId(str(n)))
     assert state
-    assert [b.policy_id for b in state.backoffs] == [str(n) for n in range(10 - BACKOFFS_MOST, 10)]
+    assert [b.policy_id for b in state.backoffs] == [
+        str(n) for n in range(10 - MAX_BACKOFF_IDS, 10)
+    ]
 
 
 def test_a_success_clears_failures() -> None:
@@ -190,23 +192,23 @@ def test_a_failed_fetch_without_a_cached_policy_is_an_absence() -> None:
     state = after_failed_get(None, NOT_FOUND_404, T)
     assert state.policy is None
     assert not state.undecided
-    assert state.expires_at == T + ABSENCE_BELIEVED
+    assert state.expires_at == T + ABSENCE_LIFE
 
 
 def test_dns_failure_without_a_cached_policy() -> None:
-    """It is believed for only 30 seconds, and is undecided (D20)."""
+    """It is valid for only 30 seconds, and is undecided (D20)."""
     assert UNDECIDED.undecided
-    assert UNDECIDED.expires_at == T + DNS_FAILURE_BELIEVED
+    assert UNDECIDED.expires_at == T + DNS_FAILURE_LIFE
     again = after_txt(UNDECIDED, SERVFAIL, T + 31)
-    assert again.expires_at == T + 31 + DNS_FAILURE_BELIEVED
+    assert again.expires_at == T + 31 + DNS_FAILURE_LIFE
     assert not after_txt(UNDECIDED, NO_RECORD, T + 31).undecided
 
 
 @pytest.mark.parametrize("state", [ABSENT, CACHED, after_failed_get(CACHED, NOT_FOUND_404, T, B)])
 def test_an_unanswered_query_changes_only_the_recheck(state: State) -> None:
-    """A policy or an absence stays as long as it is believed."""
+    """A policy or an absence stays as long as it is valid."""
     after = after_txt(state, SERVFAIL, T + 600)
-    assert after == replace(state, checked_at=T + 600, recheck_at=T + 600 + DNS_FAILURE_BELIEVED)
+    assert after == replace(state, checked_at=T + 600, recheck_at=T + 600 + DNS_FAILURE_LIFE)
 
 
 def test_an_expired_absence_with_an_unanswered_query_is_undecided() -> None:

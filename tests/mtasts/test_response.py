@@ -9,7 +9,7 @@ from postfix_mta_sts.mtasts.errors import (
     StatusError,
     TooLargeError,
 )
-from postfix_mta_sts.mtasts.response import SIZE_MOST, Head, check_head, check_size
+from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE, Head, check_head, check_size
 
 PLAIN = ["text/plain"]
 
@@ -19,7 +19,7 @@ PLAIN = ["text/plain"]
     [
         Head(200, PLAIN, length=5),
         Head(200, PLAIN, length=0),
-        Head(200, PLAIN, length=SIZE_MOST),
+        Head(200, PLAIN, length=MAX_BODY_SIZE),
         Head(200, PLAIN, transfer_coding=["Chunked"]),
         Head(200, [" TEXT/plain\t; charset=utf-16"], length=5),
         Head(200, PLAIN, content_coding=["identity"], length=5),
@@ -65,7 +65,7 @@ def test_good(head: Head) -> None:
             IncompleteError,
             "neither Content-Length nor chunked: a truncated policy would go unnoticed",
         ),
-        (Head(200, PLAIN, length=SIZE_MOST + 1), TooLargeError, "more than 65536 bytes"),
+        (Head(200, PLAIN, length=MAX_BODY_SIZE + 1), TooLargeError, "more than 65536 bytes"),
     ],
 )
 def test_refused(head: Head, error: type[FetchError], reason: str) -> None:
@@ -77,6 +77,6 @@ def test_refused(head: Head, error: type[FetchError], reason: str) -> None:
 
 def test_size() -> None:
     """64 KiB are allowed, and not one byte more."""
-    check_size(SIZE_MOST)
+    check_size(MAX_BODY_SIZE)
     with pytest.raises(TooLargeError):
-        check_size(SIZE_MOST + 1)
+        check_size(MAX_BODY_SIZE + 1)

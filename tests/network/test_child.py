@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.network import ipc
 from postfix_mta_sts.network.child import _Child
-from postfix_mta_sts.network.clients import LazyDaneClient, network
+from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.messages import (
     AnyCall,
     Cancel,
     Discover,
     DnsStatus,
     Failed,
-    Fetch,
+    FetchPolicy,
     FromChild,
     Hello,
     LookUpDane,
@@ -54,7 +54,7 @@ class Caller:
         self._calls: dict[int, asyncio.Future[Result | Failed]] = {}
 
     def start(self, make: MakeCall) -> int:
-        """Start a call; gives its number."""
+        """Start a call; return its number."""
         number = next(self._numbers)
         self._calls[number] = asyncio.get_running_loop().create_future()
         self.channel.send(make(number))
@@ -87,7 +87,7 @@ class Server:
     async def run(self, sock: socket.socket) -> None:
         """Answer calls until the other end closes the socket."""
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        async with network(self._settings) as (dns, fetcher):
+        async with open_clients(self._settings) as (dns, fetcher):
             self._child = _Child(dns, fetcher, LazyDaneClient(self._settings))
             await self._child.run(sock)
 
@@ -127,7 +127,7 @@ def with_domain(form: Callable[[int, Domain], AnyCall], domain: Domain) -> MakeC
 
 
 def publish_all_kinds(net: Internet) -> list[MakeCall]:
-    """Publish domains with every kind of outcome; gives all calls about them."""
+    """Publish domains with every kind of outcome; return all calls about them."""
     answers: dict[str, bytes | Script] = {
         "status": reply(404),
         "invalid": ok(b"<html>"),
@@ -151,7 +151,7 @@ def publish_all_kinds(net: Internet) -> list[MakeCall]:
     domains = [*answers, "good", "unreachable", "servfail", "silence", "record", "dane", "absent"]
     calls = [
         with_domain(form, parse_domain(f"{name}.test"))
-        for form in (Discover, Fetch, LookUpDane)
+        for form in (Discover, FetchPolicy, LookUpDane)
         for name in domains
     ]
     return [*calls, NotValidating]
@@ -180,7 +180,7 @@ async def test_no_task_outlives_its_cancellation(net: Internet, tmp_path: Path) 
     settings = NetworkSettings.of(net.settings(tmp_path), net.hosts.port)
     async with serving(settings) as (caller, server):
         net.hosts.hold()
-        numbers = [caller.start(with_domain(Fetch, good)) for _ in range(TIMES)]
+        numbers = [caller.start(with_domain(FetchPolicy, good)) for _ in range(TIMES)]
         await net.hosts.gets.reached("mta-sts.good.test", TIMES)
         net.dns.hold()
         numbers += [caller.start(each) for each in calls * TIMES]

@@ -13,7 +13,7 @@ from postfix_mta_sts.mtasts.dane import DaneKind
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.client import NetworkClient
-from postfix_mta_sts.network.dns import FAILURES_TOLD
+from postfix_mta_sts.network.dns import FAILURES_LIMIT
 from tests.support.dns import DnsServer, Fault
 from tests.support.internet import Internet
 from tests.support.tls import Authority
@@ -67,7 +67,7 @@ async def test_unanswered(net: Internet, tmp_path: Path) -> None:
     net.vanish(Fault.SERVFAIL)
     async with opened(net, tmp_path) as network:
         unanswered = [network.unanswered]
-        for _ in range(FAILURES_TOLD):
+        for _ in range(FAILURES_LIMIT):
             with pytest.raises(DnsFailureError):
                 await network.discover(GOOD)
         unanswered.append(network.unanswered)

@@ -60,7 +60,7 @@ WRAPPERS = {
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 @given(st.integers(0, 2**32 - 1))
 def test_embedded_addresses(wrapper: str, four: int) -> None:
-    """An embedded IPv4 address is public if and only if it is public by itself."""
+    """An embedded IPv4 address is public if and only if it would be public on its own."""
     wrapped = ipaddress.IPv6Address(WRAPPERS[wrapper](four))
     assert is_public(str(wrapped)) == is_public(str(ipaddress.IPv4Address(four)))
 

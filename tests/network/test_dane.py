@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
-from postfix_mta_sts.mtasts.dane import HOSTS_MOST, DaneKind, HostState, MxState
+from postfix_mta_sts.mtasts.dane import MAX_HOSTS, DaneKind, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.dane import HOSTS_AT_ONCE, DaneClient
 from postfix_mta_sts.network.dnssec import DnssecClient
@@ -295,14 +295,14 @@ async def test_the_ttl_of_an_absence(dane: DaneClient, server: DnsServer) -> Non
 
 async def test_too_many_hosts(dane: DaneClient, server: DnsServer) -> None:
     """A limited number of hosts is looked up; the reason counts the others."""
-    names = [f"mx{n:02}.good.test" for n in range(HOSTS_MOST + 5)]
+    names = [f"mx{n:02}.good.test" for n in range(MAX_HOSTS + 5)]
     server.zone["good.test MX"] = [f"{n} {name}." for n, name in enumerate(names)]
     for name in names:
         server.zone |= {f"{name} A": ["192.0.2.1"], f"_25._tcp.{name} TLSA": [TLSA]}
     outcome = await dane.look_up_dane(GOOD)
     assert outcome.kind is DaneKind.SOME
-    assert outcome.reason == f"5 more MX hosts than {HOSTS_MOST} are not looked up"
-    assert server.queries.total == 1 + 2 * HOSTS_MOST
+    assert outcome.reason == f"5 more MX hosts than {MAX_HOSTS} are not looked up"
+    assert server.queries.total == 1 + 2 * MAX_HOSTS
 
 
 async def test_few_hosts_in_parallel(dane: DaneClient, server: DnsServer) -> None:

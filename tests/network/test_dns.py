@@ -29,11 +29,11 @@ class TestTxt:
     async def test_a_record_comes_with_its_ttl(self, dns: DnsClient, server: DnsServer) -> None:
         """Text and TTL are those of the response."""
         server.zone[f"{NAME} TXT"] = Records([RECORD], ttl=123)
-        assert await dns.txt(GOOD) == TxtAnswer((b"v=STSv1; id=20260101;",), 123)
+        assert await dns.look_up_txt(GOOD) == TxtAnswer((b"v=STSv1; id=20260101;",), 123)
 
     async def test_only_the_record_name_is_asked(self, dns: DnsClient, server: DnsServer) -> None:
         """There is one query, for TXT at _mta-sts.<domain>."""
-        await dns.txt(GOOD)
+        await dns.look_up_txt(GOOD)
         assert (server.queries[QUERY], server.queries.total) == (1, 1)
 
     async def test_strings_of_one_record_are_joined(
@@ -41,25 +41,28 @@ class TestTxt:
     ) -> None:
         """The character-strings of a record are joined without spaces."""
         server.zone[f"{NAME} TXT"] = ['"v=STS" "v1; id=" "1;"']
-        assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=1;",)
+        assert (await dns.look_up_txt(GOOD)).texts == (b"v=STSv1; id=1;",)
 
     async def test_records_of_one_name_are_separate(
         self, dns: DnsClient, server: DnsServer
     ) -> None:
         """Each record is a separate item."""
         server.zone[f"{NAME} TXT"] = [RECORD, '"v=spf1 -all"']
-        assert set((await dns.txt(GOOD)).texts) == {b"v=STSv1; id=20260101;", b"v=spf1 -all"}
+        assert set((await dns.look_up_txt(GOOD)).texts) == {
+            b"v=STSv1; id=20260101;",
+            b"v=spf1 -all",
+        }
 
     async def test_text_is_bytes(self, dns: DnsClient, server: DnsServer) -> None:
         """Texts are bytes and may have NUL and bytes above 127."""
         server.zone[f"{NAME} TXT"] = [r'"\000\255\010"']
-        assert (await dns.txt(GOOD)).texts == (b"\x00\xff\n",)
+        assert (await dns.look_up_txt(GOOD)).texts == (b"\x00\xff\n",)
 
     async def test_cname_chain_has_the_lowest_ttl(self, dns: DnsClient, server: DnsServer) -> None:
         """The TTL of a record behind two CNAMEs is the lowest of the three."""
         server.zone["_mta-sts.far.test CNAME"] = Records(["_mta-sts.near.test."], ttl=900)
         server.zone["_mta-sts.near.test CNAME"] = Records([f"{NAME}."], ttl=7)
-        answer = await dns.txt(Domain("far.test"))
+        answer = await dns.look_up_txt(Domain("far.test"))
         assert answer == TxtAnswer((b"v=STSv1; id=20260101;",), 7)
 
     async def test_truncated_answer_is_fetched_by_tcp(
@@ -67,14 +70,14 @@ class TestTxt:
     ) -> None:
         """The TC bit causes a second query over TCP."""
         server.zone[f"{NAME} TXT"] = Records([RECORD], truncated=True)
-        assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
+        assert (await dns.look_up_txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
         assert server.tcp_queries[QUERY] == 1
 
     async def test_answer_larger_than_a_datagram(self, dns: DnsClient, server: DnsServer) -> None:
         """An RRset of many kilobytes is received completely."""
         filler = [f'"{n:0250}"' for n in range(40)]
         server.zone[f"{NAME} TXT"] = [RECORD, *filler]
-        assert len((await dns.txt(GOOD)).texts) == 41
+        assert len((await dns.look_up_txt(GOOD)).texts) == 41
         assert server.tcp_queries[QUERY] == 1
 
     @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ class TestTxt:
         """NXDOMAIN and NODATA raise `NoRecordError`."""
         server.zone[f"{NAME} TXT"] = answer
         with pytest.raises(NoRecordError, match=f"^{reason}$"):
-            await dns.txt(GOOD)
+            await dns.look_up_txt(GOOD)
 
     async def test_cname_that_leads_to_another_type(
         self, dns: DnsClient, server: DnsServer
@@ -97,19 +100,19 @@ class TestTxt:
         server.zone["_mta-sts.far.test CNAME"] = ["host.test."]
         server.zone["host.test A"] = ["127.0.0.1"]
         with pytest.raises(NoRecordError, match="no TXT record"):
-            await dns.txt(Domain("far.test"))
+            await dns.look_up_txt(Domain("far.test"))
 
     async def test_cname_that_leads_nowhere(self, dns: DnsClient, server: DnsServer) -> None:
         """A chain that ends at a name that does not exist raises `NoRecordError`."""
         server.zone["_mta-sts.far.test CNAME"] = ["nowhere.test."]
         with pytest.raises(NoRecordError, match="NXDOMAIN"):
-            await dns.txt(Domain("far.test"))
+            await dns.look_up_txt(Domain("far.test"))
 
     async def test_name_too_long_for_the_prefix(self, dns: DnsClient, server: DnsServer) -> None:
         """A domain of 253 characters leaves no room for _mta-sts, so it cannot have a record."""
         long = Domain(".".join(["a" * 60, "b" * 60, "c" * 60, "d" * 60, "e" * 9]))
         with pytest.raises(NoRecordError, match="too long for the DNS"):
-            await dns.txt(long)
+            await dns.look_up_txt(long)
         assert server.queries.total == 0
 
     @pytest.mark.parametrize(
@@ -127,14 +130,14 @@ class TestTxt:
         """SERVFAIL, REFUSED and malformed responses raise `DnsFailureError`."""
         server.zone[f"{NAME} TXT"] = answer
         with pytest.raises(DnsFailureError, match=f"^{reason}$"):
-            await dns.txt(GOOD)
+            await dns.look_up_txt(GOOD)
 
     async def test_name_server_that_does_not_answer(self, server: DnsServer) -> None:
         """A name server that does not answer is a DNS failure after the timeout."""
         server.zone[f"{NAME} TXT"] = Fault.SILENCE
         async with open_client(server.address, timeout=0.1) as dns:
             with pytest.raises(DnsFailureError, match=r"^no answer within 0\.1 s$"):
-                await dns.txt(GOOD)
+                await dns.look_up_txt(GOOD)
 
     async def test_no_name_server(self) -> None:
         """A port without a name server is a DNS failure."""
@@ -142,7 +145,7 @@ class TestTxt:
             pass
         async with open_client(gone.address, timeout=2.0) as dns:
             with pytest.raises(DnsFailureError, match="no name server can be reached"):
-                await dns.txt(GOOD)
+                await dns.look_up_txt(GOOD)
 
     async def test_other_errors_of_c_ares(self) -> None:
         """An unknown code keeps the text of c-ares; a timeout of c-ares has the text of ours."""
@@ -174,13 +177,17 @@ class TestAddresses:
         """All A and AAAA records are given as text."""
         server.zone[f"{self.HOST} A"] = ["192.0.2.1", "192.0.2.2"]
         server.zone[f"{self.HOST} AAAA"] = ["2001:db8::1"]
-        assert set(await dns.addresses(self.HOST)) == {"192.0.2.1", "192.0.2.2", "2001:db8::1"}
+        assert set(await dns.look_up_addresses(self.HOST)) == {
+            "192.0.2.1",
+            "192.0.2.2",
+            "2001:db8::1",
+        }
 
     async def test_behind_a_cname(self, dns: DnsClient, server: DnsServer) -> None:
         """A CNAME is followed and not taken for an address."""
         server.zone[f"{self.HOST} CNAME"] = ["provider.test."]
         server.zone["provider.test A"] = ["192.0.2.1"]
-        assert await dns.addresses(self.HOST) == ["192.0.2.1"]
+        assert await dns.look_up_addresses(self.HOST) == ["192.0.2.1"]
 
     @pytest.mark.parametrize(
         "fault", [Fault.NODATA, Fault.SERVFAIL, Fault.REFUSED], ids=lambda f: f.name
@@ -191,7 +198,7 @@ class TestAddresses:
         """A failure of the AAAA query does not hide the A record."""
         server.zone[f"{self.HOST} A"] = ["192.0.2.1"]
         server.zone[f"{self.HOST} AAAA"] = fault
-        assert await dns.addresses(self.HOST) == ["192.0.2.1"]
+        assert await dns.look_up_addresses(self.HOST) == ["192.0.2.1"]
 
     @pytest.mark.parametrize(
         ("a", "aaaa", "reason"),
@@ -208,14 +215,14 @@ class TestAddresses:
         """The reason says whether the name has no address or the DNS failed."""
         server.zone |= {f"{self.HOST} A": a, f"{self.HOST} AAAA": aaaa}
         with pytest.raises(HostNotFoundError, match=f"^{reason}$"):
-            await dns.addresses(self.HOST)
+            await dns.look_up_addresses(self.HOST)
 
     async def test_no_answer(self, server: DnsServer) -> None:
         """No answer is a DNS failure."""
         server.zone |= {f"{self.HOST} A": Fault.SILENCE, f"{self.HOST} AAAA": Fault.SILENCE}
         async with open_client(server.address, timeout=0.1) as dns:
             with pytest.raises(HostNotFoundError, match=r"^DNS failure: no answer within 0\.1 s$"):
-                await dns.addresses(self.HOST)
+                await dns.look_up_addresses(self.HOST)
 
 
 class TestForgery:
@@ -234,4 +241,4 @@ class TestForgery:
         server._response = with_wrong_id  # type: ignore[method-assign] # this server only
         async with open_client(server.address, timeout=0.1) as dns:
             with pytest.raises(DnsFailureError, match="no answer within"):
-                await dns.txt(GOOD)
+                await dns.look_up_txt(GOOD)

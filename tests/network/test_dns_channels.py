@@ -16,7 +16,7 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.network.dns import (
     CHANNEL_LIFE,
     CHANNEL_QUERIES,
-    FAILURES_TOLD,
+    FAILURES_LIMIT,
     DnsClient,
 )
 from tests.support.dns import DnsServer, Fault, Records
@@ -34,21 +34,21 @@ class TestNameServers:
         """If the first server does not answer, the second does, within the same timeout."""
         async with DnsServer(default=Fault.SILENCE) as unanswered:
             async with open_client(unanswered.address, server.address, timeout=5.0) as dns:
-                assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
+                assert (await dns.look_up_txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
             assert unanswered.queries[QUERY] >= 1
 
     async def test_after_a_failing_server_the_second_is_queried(self, server: DnsServer) -> None:
         """After SERVFAIL from the first server the second is queried."""
         async with DnsServer(default=Fault.SERVFAIL) as failing:
             async with open_client(failing.address, server.address) as dns:
-                assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
+                assert (await dns.look_up_txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
             assert failing.queries[QUERY] >= 1
 
     async def test_ipv6_server_with_a_port(self) -> None:
         """`[::1]:port` is accepted."""
         zone = {f"{NAME} TXT": [RECORD]}
         async with DnsServer(zone, host="::1") as server, open_client(server.address) as dns:
-            assert (await dns.txt(GOOD)).ttl == 300
+            assert (await dns.look_up_txt(GOOD)).ttl == 300
 
     @pytest.mark.parametrize(
         ("written", "understood"),
@@ -77,9 +77,7 @@ class TestCache:
 
     async def test_rechecks_are_further_apart_than_a_channel_lives(self) -> None:
         """The time between two checks is never shorter than the life of a channel."""
-        least = min(
-            lifecycle.RECHECK_LEAST, lifecycle.ABSENCE_RECHECK, lifecycle.DNS_FAILURE_BELIEVED
-        )
+        least = min(lifecycle.MIN_RECHECK, lifecycle.ABSENCE_RECHECK, lifecycle.DNS_FAILURE_LIFE)
         assert least >= CHANNEL_LIFE
 
     async def test_a_recheck_queries_the_name_server(
@@ -87,10 +85,10 @@ class TestCache:
     ) -> None:
         """A changed record is found by the next check, long before its TTL is over."""
         server.zone[f"{NAME} TXT"] = Records([RECORD], ttl=86400)
-        await dns.txt(GOOD)
+        await dns.look_up_txt(GOOD)
         server.zone[f"{NAME} TXT"] = Records(['"v=STSv1; id=2;"'], ttl=86400)
         clock.now += CHANNEL_LIFE
-        assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=2;",)
+        assert (await dns.look_up_txt(GOOD)).texts == (b"v=STSv1; id=2;",)
         assert server.queries[QUERY] == 2
 
     @pytest.mark.parametrize("absent", [Fault.NXDOMAIN, Fault.NODATA], ids=lambda f: f.name)
@@ -100,19 +98,19 @@ class TestCache:
         """A new record is found by the next check, whatever the TTL of the negative answer."""
         server.zone[f"{NAME} TXT"] = absent
         with pytest.raises(NoRecordError):
-            await dns.txt(GOOD)
+            await dns.look_up_txt(GOOD)
         server.zone[f"{NAME} TXT"] = [RECORD]
         clock.now += CHANNEL_LIFE
-        assert (await dns.txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
+        assert (await dns.look_up_txt(GOOD)).texts == (b"v=STSv1; id=20260101;",)
 
     async def test_a_channel_has_a_limited_number_of_queries(
         self, dns: DnsClient, server: DnsServer
     ) -> None:
         """A new channel with an empty cache follows after a number of queries too."""
         for _ in range(CHANNEL_QUERIES):
-            await dns.txt(GOOD)
+            await dns.look_up_txt(GOOD)
         assert server.queries[QUERY] == 1
-        await dns.txt(GOOD)
+        await dns.look_up_txt(GOOD)
         assert server.queries[QUERY] == 2
 
     async def test_a_query_outlives_its_channel(
@@ -120,10 +118,10 @@ class TestCache:
     ) -> None:
         """A query that runs while the channel is replaced still gets its answer."""
         server.hold()
-        first = asyncio.create_task(dns.txt(GOOD))
+        first = asyncio.create_task(dns.look_up_txt(GOOD))
         await server.queries.reached(QUERY, 1)
         clock.now += CHANNEL_LIFE
-        second = asyncio.create_task(dns.txt(GOOD))
+        second = asyncio.create_task(dns.look_up_txt(GOOD))
         await server.queries.reached(QUERY, 2)
         assert len(dns._channels) == 2
         server.release()
@@ -135,10 +133,10 @@ class TestCache:
     ) -> None:
         """An old channel is closed when its last query has ended, also by cancellation."""
         server.zone["_mta-sts.slow.test TXT"] = Fault.SILENCE
-        slow = asyncio.create_task(dns.txt(Domain("slow.test")))
+        slow = asyncio.create_task(dns.look_up_txt(Domain("slow.test")))
         await server.queries.reached(("_mta-sts.slow.test", "TXT"))
         clock.now += CHANNEL_LIFE
-        await dns.txt(GOOD)
+        await dns.look_up_txt(GOOD)
         assert len(dns._channels) == 2
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -152,7 +150,7 @@ class TestCloseAndCancel:
     async def test_close_cancels_running_queries(self, dns: DnsClient, server: DnsServer) -> None:
         """A running query fails at once."""
         server.hold()
-        query = asyncio.create_task(dns.txt(GOOD))
+        query = asyncio.create_task(dns.look_up_txt(GOOD))
         await server.queries.reached(QUERY)
         await dns.close()
         with pytest.raises(DnsFailureError, match="cancelled at shutdown"):
@@ -162,7 +160,7 @@ class TestCloseAndCancel:
         """A client that sent no query can be closed."""
         await DnsClient().close()
 
-    @pytest.mark.parametrize("ask", [DnsClient.txt, DnsClient.addresses])
+    @pytest.mark.parametrize("ask", [DnsClient.look_up_txt, DnsClient.look_up_addresses])
     async def test_cancelling_one_query(
         self,
         dns: DnsClient,
@@ -172,7 +170,7 @@ class TestCloseAndCancel:
         """Cancelling one query does not affect others."""
         server.zone["good.test A"] = ["192.0.2.1"]
         server.hold()
-        other = asyncio.create_task(dns.txt(GOOD))
+        other = asyncio.create_task(dns.look_up_txt(GOOD))
         query = asyncio.ensure_future(ask(dns, GOOD))
         await server.queries.total_reached(2)
         query.cancel()
@@ -189,10 +187,10 @@ class TestEventLoop:
         """Queries are answered though no channel has a thread."""
         threads = Path("/proc/self/task")
         async with open_client(server.address) as dns:
-            await dns.txt(GOOD)  # pycares has one thread for all channels that are closed
+            await dns.look_up_txt(GOOD)  # pycares has one thread for all channels that are closed
         before = len(list(threads.iterdir()))
         clients = [DnsClient([server.address], 20.0) for _ in range(5)]
-        answers = await asyncio.gather(*(dns.txt(GOOD) for dns in clients))
+        answers = await asyncio.gather(*(dns.look_up_txt(GOOD) for dns in clients))
         assert len(list(threads.iterdir())) - before < len(clients)
         for dns in clients:
             await dns.close()
@@ -211,13 +209,13 @@ class TestEventLoop:
 
         server._response = all_but_the_first  # type: ignore[method-assign] # this server only
         async with open_client(server.address, timeout=5.0) as dns:
-            assert (await dns.txt(GOOD)).ttl == 300
+            assert (await dns.look_up_txt(GOOD)).ttl == 300
         assert server.queries[QUERY] == 2
 
     async def test_nothing_is_left_in_the_loop(self, dns: DnsClient, server: DnsServer) -> None:
         """After the last query no descriptor and no timer is left in the event loop."""
         server.zone["_mta-sts.long.test TXT"] = Records([RECORD], truncated=True)
-        await asyncio.gather(dns.txt(GOOD), dns.txt(Domain("long.test")))
+        await asyncio.gather(dns.look_up_txt(GOOD), dns.look_up_txt(Domain("long.test")))
         (channel,) = dns._channels
         resolver = channel.resolver
         await dns.close()
@@ -230,16 +228,16 @@ async def test_a_dns_that_does_not_answer_is_logged_once(
     """Many failures in a row cause one warning, and the next answer an info."""
     caplog.set_level(logging.INFO)
     server.zone["_mta-sts.ill.test TXT"] = Fault.SERVFAIL
-    for _ in range(2 * FAILURES_TOLD):
+    for _ in range(2 * FAILURES_LIMIT):
         with pytest.raises(DnsFailureError):
-            await dns.txt(Domain("ill.test"))
+            await dns.look_up_txt(Domain("ill.test"))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert 'DNS does not answer reason="SERVFAIL from the name server"' in record.getMessage()
     assert dns.unanswered
     with pytest.raises(NoRecordError):
-        await dns.txt(Domain("absent.test"))
-    assert caplog.messages[1:] == [f"DNS answers again failures={2 * FAILURES_TOLD}"]
+        await dns.look_up_txt(Domain("absent.test"))
+    assert caplog.messages[1:] == [f"DNS answers again failures={2 * FAILURES_LIMIT}"]
     assert not dns.unanswered
 
 
@@ -249,9 +247,9 @@ async def test_failures_between_answers_are_not_logged(
     """Failures between answers cause no warning."""
     server.zone["_mta-sts.ill.test TXT"] = Fault.SERVFAIL
     for _ in range(3):
-        for _ in range(FAILURES_TOLD - 1):
+        for _ in range(FAILURES_LIMIT - 1):
             with pytest.raises(DnsFailureError):
-                await dns.txt(Domain("ill.test"))
+                await dns.look_up_txt(Domain("ill.test"))
         assert not dns.unanswered
-        await dns.txt(GOOD)
+        await dns.look_up_txt(GOOD)
     assert caplog.records == []

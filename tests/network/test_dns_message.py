@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.network.dns_message import (
-    TTL_MOST,
+    MAX_TTL,
     DnsResponse,
     MalformedError,
     Mx,
@@ -53,7 +53,7 @@ LABELS = st.lists(st.binary(min_size=1, max_size=63), max_size=6).filter(
     lambda labels: sum(len(label) + 1 for label in labels) < 255
 )
 NAMES = LABELS.map(lambda labels: dns.name.Name([*labels, b""]))
-TTLS = st.integers(0, TTL_MOST)
+TTLS = st.integers(0, MAX_TTL)
 
 
 class TestQuestion:
@@ -312,7 +312,7 @@ class TestResponse:
             read = asked.read(raw(rest, count=count, asked=GOOD + struct.pack("!HH", kind, 1)))
         except MalformedError:
             return
-        assert 0 <= read.ttl <= TTL_MOST
+        assert 0 <= read.ttl <= MAX_TTL
         assert read.name.isascii()
         assert read.name.isprintable()
 

@@ -12,7 +12,7 @@ import pytest
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import Mx, RecordType, Tlsa
-from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient, trusted
+from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient, are_trusted
 from tests.support.dns import MINIMUM_TTL, DnsServer, Fault, Records
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -328,4 +328,4 @@ class TestNameservers:
     )
     async def test_trusted(self, hosts: list[str], *, trust_ad: bool, expected: bool) -> None:
         """All servers are on loopback, or the administrator vouches for the path (T1)."""
-        assert trusted([TcpAddress(host, 53) for host in hosts], trust_ad=trust_ad) == expected
+        assert are_trusted([TcpAddress(host, 53) for host in hosts], trust_ad=trust_ad) == expected

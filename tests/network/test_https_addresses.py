@@ -70,7 +70,7 @@ class TestConnecting:
         """If one address refuses, the other is tried."""
         fetcher = fetchers(addresses=FixedAddresses(first, "127.0.0.1"))
         seen = FetchTrace()
-        assert await fetcher.body(GOOD, seen) == POLICY
+        assert await fetcher.fetch_body(GOOD, seen) == POLICY
 
     async def test_the_next_address_is_tried_if_one_hangs(
         self, fetchers: Fetchers, host: PolicyHost
@@ -79,7 +79,7 @@ class TestConnecting:
         fetcher = fetchers(addresses=FixedAddresses(HOLE, "127.0.0.1"))
         with dropping_port(HOLE, host.port):
             seen = FetchTrace()
-            assert await fetcher.body(GOOD, seen) == POLICY
+            assert await fetcher.fetch_body(GOOD, seen) == POLICY
         assert seen.address == "127.0.0.1"
 
     async def test_the_next_address_is_tried_if_tls_fails(
@@ -89,7 +89,7 @@ class TestConnecting:
         async with plain_server(reply(400), HOLE, host.port):
             fetcher = fetchers(addresses=FixedAddresses(HOLE, "127.0.0.1"), concurrency=1)
             seen = FetchTrace()
-            assert await fetcher.body(GOOD, seen) == POLICY
+            assert await fetcher.fetch_body(GOOD, seen) == POLICY
         assert (seen.address, host.gets.total) == ("127.0.0.1", 1)
 
     async def test_no_address_is_tried_twice(self, fetchers: Fetchers, host: PolicyHost) -> None:
@@ -104,7 +104,7 @@ class TestConnecting:
             six.answers[HOST] = ok(POLICY)
             fetchers = Fetchers(six, ca_file)
             seen = FetchTrace()
-            assert await fetchers().body(GOOD, seen) == POLICY
+            assert await fetchers().fetch_body(GOOD, seen) == POLICY
             await fetchers.close()
         assert seen.address == "::1"
 

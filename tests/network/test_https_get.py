@@ -14,7 +14,7 @@ from postfix_mta_sts.mtasts.errors import (
     StatusError,
 )
 from postfix_mta_sts.mtasts.policy import parse_policy
-from postfix_mta_sts.mtasts.response import SIZE_MOST
+from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE
 from postfix_mta_sts.network.https import PolicyFetcher, policy_url
 from postfix_mta_sts.network.trace import FetchTrace
 from tests.support.fetchers import (
@@ -51,7 +51,7 @@ class TestGet:
 
     async def test_exact_request(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """The request has exactly these fields."""
-        await fetcher.body(GOOD)
+        await fetcher.fetch_body(GOOD)
         (request,) = host.requests
         assert request.line == "GET /.well-known/mta-sts.txt HTTP/1.1"
         assert request.fields == {
@@ -65,7 +65,7 @@ class TestGet:
     async def test_a_labels(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """SNI, Host and certificate of an internationalized domain have A-labels."""
         host.answers["mta-sts.xn--bcher-kva.test"] = ok(POLICY)
-        await fetcher.body(Domain("xn--bcher-kva.test"))
+        await fetcher.fetch_body(Domain("xn--bcher-kva.test"))
         (request,) = host.requests
         assert request.sni == "mta-sts.xn--bcher-kva.test"
         assert request.fields["host"].startswith("mta-sts.xn--bcher-kva.test:")
@@ -73,12 +73,12 @@ class TestGet:
     async def test_chunked_body(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """The chunks of a body are joined."""
         host.answers[HOST] = chunked(POLICY[:5], POLICY[5:])
-        assert await fetcher.body(GOOD) == POLICY
+        assert await fetcher.fetch_body(GOOD) == POLICY
 
     async def test_body_of_exactly_64_kib(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """A body as long as the limit is accepted."""
-        host.answers[HOST] = ok(b"x" * SIZE_MOST)
-        assert len(await fetcher.body(GOOD)) == SIZE_MOST
+        host.answers[HOST] = ok(b"x" * MAX_BODY_SIZE)
+        assert len(await fetcher.fetch_body(GOOD)) == MAX_BODY_SIZE
 
     async def test_empty_body(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """An empty file is retrieved, but is not a valid policy."""
@@ -95,12 +95,12 @@ class TestGet:
     ) -> None:
         """103 Early Hints before the response are skipped."""
         host.answers[HOST] = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ok(POLICY)
-        assert await fetcher.body(GOOD) == POLICY
+        assert await fetcher.fetch_body(GOOD) == POLICY
 
     async def test_http_1_0(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """A response in HTTP/1.0 is accepted if it has a Content-Length."""
         host.answers[HOST] = ok(POLICY).replace(b"HTTP/1.1", b"HTTP/1.0")
-        assert await fetcher.body(GOOD) == POLICY
+        assert await fetcher.fetch_body(GOOD) == POLICY
 
     async def test_trace(
         self, fetcher: PolicyFetcher, host: PolicyHost, authority: Authority
@@ -108,7 +108,7 @@ class TestGet:
         """The trace records each step of a GET."""
         host.credentials[HOST] = authority.issue(HOST, "*.good.test")
         seen = FetchTrace()
-        await fetcher.body(GOOD, seen)
+        await fetcher.fetch_body(GOOD, seen)
         assert seen.url == policy_url(GOOD, host.port)
         assert seen.address == "127.0.0.1"
         assert seen.tls_version == "TLSv1.3"
@@ -123,7 +123,7 @@ class TestGet:
         host.answers[HOST] = reply(404, content_type="text/html")
         seen = FetchTrace()
         with pytest.raises(StatusError):
-            await fetcher.body(GOOD, seen)
+            await fetcher.fetch_body(GOOD, seen)
         assert (seen.status, seen.media_type, seen.size) == (404, "text/html", None)
 
     async def test_many_in_parallel(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
@@ -131,7 +131,7 @@ class TestGet:
         domains = [Domain(f"d{n}.test") for n in range(30)]
         for domain in domains:
             host.answers[f"mta-sts.{domain}"] = ok(domain.encode())
-        bodies = await asyncio.gather(*map(fetcher.body, domains))
+        bodies = await asyncio.gather(*map(fetcher.fetch_body, domains))
         assert bodies == [domain.encode() for domain in domains]
 
 
@@ -141,24 +141,24 @@ class TestNothingIsReused:
     async def test_no_http_cache(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """Fields about caching in a response do not change the next GET (RFC 8461 §3.3)."""
         host.answers[HOST] = ok(POLICY, cache_control="max-age=9999", etag='"1"', age="1")
-        await fetcher.body(GOOD)
+        await fetcher.fetch_body(GOOD)
         host.answers[HOST] = ok(policy_text("none"))
-        assert await fetcher.body(GOOD) == policy_text("none")
+        assert await fetcher.fetch_body(GOOD) == policy_text("none")
         assert host.requests[0] == host.requests[1]
 
     async def test_no_cookies(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """A cookie is not sent back."""
         host.answers[HOST] = ok(POLICY, set_cookie="id=1; Path=/")
-        await fetcher.body(GOOD)
-        await fetcher.body(GOOD)
+        await fetcher.fetch_body(GOOD)
+        await fetcher.fetch_body(GOOD)
         assert "cookie" not in host.requests[1].fields
 
     async def test_no_connection_is_reused(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """No connection is reused, so no GET fails because an old connection was closed."""
         host.answers[HOST] = then_silence(ok(POLICY, connection="keep-alive"))
-        await fetcher.body(GOOD)
+        await fetcher.fetch_body(GOOD)
         await host.closed.reached(HOST)
-        await fetcher.body(GOOD)
+        await fetcher.fetch_body(GOOD)
         assert host.connections.total == 2
 
     async def test_no_environment(
@@ -172,7 +172,7 @@ class TestNothingIsReused:
         monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("NETRC", str(netrc))
         monkeypatch.setenv("SSLKEYLOGFILE", str(key_log))
-        assert await fetchers().body(GOOD) == POLICY
+        assert await fetchers().fetch_body(GOOD) == POLICY
         assert not key_log.exists()
 
 
@@ -207,7 +207,7 @@ class TestHead:
     ) -> None:
         """text/plain is accepted in any case and with any parameters."""
         host.answers[HOST] = ok(POLICY, media_type)
-        assert await fetcher.body(GOOD) == POLICY
+        assert await fetcher.fetch_body(GOOD) == POLICY
 
     @pytest.mark.parametrize("media_type", ["text/html", "application/octet-stream", "text/plainx"])
     async def test_other_media_types(

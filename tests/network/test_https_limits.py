@@ -16,7 +16,7 @@ from postfix_mta_sts.mtasts.errors import (
     TooLargeError,
     UnreachableError,
 )
-from postfix_mta_sts.mtasts.response import SIZE_MOST
+from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE
 from postfix_mta_sts.network.https import PolicyFetcher
 from tests.support.fetchers import (
     GOOD,
@@ -52,7 +52,7 @@ class TestDecompression:
     async def test_identity(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """`identity` is not a coding."""
         host.answers[HOST] = ok(POLICY, content_encoding="Identity")
-        assert await fetcher.body(GOOD) == POLICY
+        assert await fetcher.fetch_body(GOOD) == POLICY
 
     async def test_gzip_as_transfer_coding(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """A transfer coding besides chunked is refused."""
@@ -64,7 +64,7 @@ class TestDecompression:
     async def test_bomb(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """64 MiB of spaces in 64 KiB of gzip are not decompressed."""
         bomb = gzip.compress(b" " * 2**26)
-        host.answers[HOST] = ok(bomb[:SIZE_MOST], content_encoding="gzip")
+        host.answers[HOST] = ok(bomb[:MAX_BODY_SIZE], content_encoding="gzip")
         await failure(fetcher, MediaTypeError)
 
 
@@ -73,7 +73,7 @@ class TestEndlessBodies:
 
     async def test_too_large_content_length(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """A Content-Length above the limit is an error; the body is not read."""
-        head = ok(b"", content_length=str(SIZE_MOST + 1))
+        head = ok(b"", content_length=str(MAX_BODY_SIZE + 1))
         host.answers[HOST] = then_silence(head)
         assert await failure(fetcher, TooLargeError) == "more than 65536 bytes"
         await host.closed.reached(HOST)
@@ -82,7 +82,7 @@ class TestEndlessBodies:
         "answer",
         [
             endless(chunked(end=b""), b"400\r\n" + b"x" * 1024 + b"\r\n"),
-            chunked(b"x" * SIZE_MOST, b"x"),
+            chunked(b"x" * MAX_BODY_SIZE, b"x"),
             endless(chunked(end=b""), b"1\r\nx\r\n" * 1000),
         ],
         ids=["endless", "one too many", "one byte a chunk"],
@@ -196,7 +196,7 @@ class TestIncomplete:
         assert host.gets.total == 1
 
     async def test_body_without_a_length(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
-        """Refused, though HTTP allows it: an attacker who cuts the connection could shorten it."""
+        """Refused, though HTTP allows it: an attacker that cuts the connection could shorten it."""
         host.answers[HOST] = ok(POLICY, content_length="")
         reason = await failure(fetcher, IncompleteError)
         assert reason == "neither Content-Length nor chunked: a truncated policy would go unnoticed"
@@ -254,4 +254,4 @@ class TestIncomplete:
         """Bytes after the announced end are ignored or an error, never part of the policy."""
         host.answers[HOST] = ok(POLICY) + more
         with contextlib.suppress(IncompleteError):
-            assert await fetcher.body(GOOD) == POLICY
+            assert await fetcher.fetch_body(GOOD) == POLICY

@@ -36,7 +36,7 @@ class TestProxy:
         async with ConnectProxy(host.port) as proxy:
             fetcher = fetchers(proxy=proxy.url, allow_private_addresses=False)
             seen = FetchTrace()
-            assert await fetcher.body(GOOD, seen) == POLICY
+            assert await fetcher.fetch_body(GOOD, seen) == POLICY
         (head,) = proxy.heads
         assert head.startswith(f"CONNECT {HOST}:{host.port} HTTP/1.1\r\n".encode())
         assert (host.lookups.total, host.requests[0].sni) == (0, HOST)
@@ -46,7 +46,7 @@ class TestProxy:
         """The name of the proxy is resolved by the system, with /etc/hosts."""
         async with ConnectProxy(host.port) as proxy:
             fetcher = fetchers(proxy=proxy.url.replace("127.0.0.1", "localhost"))
-            assert await fetcher.body(GOOD) == POLICY
+            assert await fetcher.fetch_body(GOOD) == POLICY
 
     async def test_certificate_behind_a_proxy(
         self, fetchers: Fetchers, host: PolicyHost, authority: Authority
@@ -74,7 +74,7 @@ class TestProxy:
         """User name and password of the URL are sent to the proxy only, decoded."""
         async with ConnectProxy(host.port) as proxy:
             fetcher = fetchers(proxy=proxy.url.replace("//", "//relay:a%2Fb@"))
-            assert await fetcher.body(GOOD) == POLICY
+            assert await fetcher.fetch_body(GOOD) == POLICY
         (head,) = proxy.heads
         assert b"\r\nProxy-Authorization: Basic cmVsYXk6YS9i\r\n" in head
         assert "proxy-authorization" not in host.requests[0].fields

@@ -11,7 +11,7 @@ from postfix_mta_sts.mtasts.errors import (
     DeadlineError,
     FetchError,
 )
-from postfix_mta_sts.mtasts.response import SIZE_MOST
+from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.trace import FetchTrace
 from tests.support.fetchers import (
@@ -55,7 +55,7 @@ class TestCancel:
         with pytest.raises(asyncio.CancelledError):
             await fetch
         host.release()
-        assert await fetcher.body(OTHER) == POLICY
+        assert await fetcher.fetch_body(OTHER) == POLICY
 
     async def test_cancelled_in_the_handshake(self, fetchers: Fetchers) -> None:
         """A connection in its TLS handshake is closed."""
@@ -141,9 +141,9 @@ class TestSlots:
         fetcher = fetchers(addresses=addresses, concurrency=1, slot_time=3600.0)
         with dropping_port(HOLE, host.port):
             seen = FetchTrace()
-            waiting = asyncio.create_task(fetcher.body(GOOD, seen))
+            waiting = asyncio.create_task(fetcher.fetch_body(GOOD, seen))
             for _ in range(2):
-                assert await fetcher.body(OTHER) == POLICY
+                assert await fetcher.fetch_body(OTHER) == POLICY
             assert (seen.address, seen.tls_version, waiting.done()) == (HOLE, None, False)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -157,7 +157,7 @@ class TestSlots:
             then_abort(b""),
             b"no HTTP\r\n\r\n",
             ok(POLICY, content_length="9999"),
-            chunked(b"x" * SIZE_MOST, b"x"),
+            chunked(b"x" * MAX_BODY_SIZE, b"x"),
             silence,
         ],
         ids=["policy", "status", "reset", "no http", "cut", "too large", "deadline"],
@@ -169,8 +169,8 @@ class TestSlots:
         fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=3)
         host.answers[HOST] = answer
         with contextlib.suppress(FetchError):
-            await fetcher.body(GOOD)
-        assert await fetcher.body(OTHER) == POLICY
+            await fetcher.fetch_body(GOOD)
+        assert await fetcher.fetch_body(OTHER) == POLICY
 
     async def test_a_failed_handshake_frees_the_slot(
         self, fetchers: Fetchers, host: PolicyHost, authority: Authority
@@ -179,7 +179,7 @@ class TestSlots:
         host.credentials[HOST] = authority.issue("else.test")
         fetcher = fetchers(concurrency=1, slot_time=3600.0)
         await failure(fetcher, CertificateError)
-        assert await fetcher.body(OTHER) == POLICY
+        assert await fetcher.fetch_body(OTHER) == POLICY
 
     async def test_cancelled_while_waiting_for_a_slot(
         self, fetchers: Fetchers, host: PolicyHost
@@ -187,17 +187,17 @@ class TestSlots:
         """A fetch cancelled while it waits for a slot closes its connection and takes no slot."""
         fetcher = fetchers(concurrency=1, slot_time=3600.0)
         host.hold()
-        first = asyncio.create_task(fetcher.body(OTHER))
+        first = asyncio.create_task(fetcher.fetch_body(OTHER))
         await host.gets.reached("mta-sts.other.test")
         requested = slot_requested(fetcher)
-        second = asyncio.create_task(fetcher.body(GOOD))
+        second = asyncio.create_task(fetcher.fetch_body(GOOD))
         await requested.wait()
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
         host.release()
         assert await first == POLICY
-        assert await fetcher.body(OTHER) == POLICY
+        assert await fetcher.fetch_body(OTHER) == POLICY
         assert host.connections[HOST] == 0
 
     async def test_a_slow_host_does_not_block_others(
@@ -212,9 +212,9 @@ class TestSlots:
             writer.write(ok(POLICY))
 
         host.answers[HOST] = slow
-        first = asyncio.create_task(fetcher.body(GOOD))
+        first = asyncio.create_task(fetcher.fetch_body(GOOD))
         await host.gets.reached(HOST)
-        assert await fetcher.body(OTHER) == POLICY
+        assert await fetcher.fetch_body(OTHER) == POLICY
         never.set()
         assert await first == POLICY
 
@@ -225,5 +225,5 @@ class TestSlots:
         fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=2)
         host.answers[HOST] = silence
         slow = [asyncio.create_task(failure(fetcher, DeadlineError)) for _ in range(2)]
-        assert await fetcher.body(OTHER) == POLICY
+        assert await fetcher.fetch_body(OTHER) == POLICY
         await asyncio.gather(*slow)

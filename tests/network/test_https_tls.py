@@ -40,7 +40,7 @@ class TestCertificate:
     ) -> None:
         """The host name in any case is accepted, and a wildcard for its left-most label."""
         host.credentials[HOST] = authority.issue(name)
-        assert await fetcher.body(GOOD) == POLICY
+        assert await fetcher.fetch_body(GOOD) == POLICY
 
     @pytest.mark.parametrize(
         ("names", "addresses", "common_name"),
@@ -139,7 +139,7 @@ class TestTls:
         async with PolicyHost(authority, maximum=ssl.TLSVersion.TLSv1_2) as old:
             old.answers[HOST] = ok(POLICY)
             fetchers = Fetchers(old, ca_file)
-            assert await fetchers().body(GOOD) == POLICY
+            assert await fetchers().fetch_body(GOOD) == POLICY
             await fetchers.close()
 
     async def test_no_tls(self, fetchers: Fetchers) -> None:

@@ -80,7 +80,7 @@ async def test_large_messages_in_both_directions() -> None:
 
 @pytest.mark.parametrize("size", [1, 3_000_000])
 async def test_receive_without_an_event_loop(size: int) -> None:
-    """`receive` gives one frame, however large; `send_now` sends before `send`."""
+    """`receive` returns one frame, however large; `send_now` sends before `send`."""
     here, there = socket.socketpair()
     with there:
         channel = await open_channel(here, decode, print, lambda: None)
@@ -120,7 +120,7 @@ async def test_any_split_of_the_byte_stream(frames: list[list[str]], data: st.Da
 
 
 @given(st.binary(max_size=60).filter(lambda content: content != b"\x90"))  # an empty array
-async def test_bytes_that_are_no_message(content: bytes) -> None:
+async def test_bytes_that_are_not_a_message(content: bytes) -> None:
     """A frame whose content is not a message raises `ValueError`."""
     end = Channel(decode, lambda _: None, lambda: None)
     with pytest.raises(ValueError, match=r"."):

@@ -23,7 +23,7 @@ from postfix_mta_sts.network.messages import (
     DiscoverResult,
     DnsStatus,
     Failed,
-    Fetch,
+    FetchPolicy,
     FetchResult,
     FromChild,
     FromDaemon,
@@ -68,7 +68,7 @@ SETTINGS = NetworkSettings(
         Hello("1.2"),
         Start("uvloop", SETTINGS),
         Discover(1, GOOD),
-        Fetch(2, GOOD),
+        FetchPolicy(2, GOOD),
         LookUpDane(3, GOOD),
         NotValidating(4),
         Cancel(2),
@@ -159,7 +159,7 @@ class HelloOfLater(Value, frozen=True, array_like=True, tag="Hello"):
 
 
 async def hands(*messages: Value | bytes) -> tuple[object, Hello]:
-    """What `shake_hands` gives or raises for these messages; the answer that it sends."""
+    """Return what `shake_hands` returns or raises for these messages, and the answer it sends."""
     here, there = await asyncio.to_thread(socket.socketpair)
     with here, there:
         for message in messages:
@@ -175,7 +175,7 @@ async def hands(*messages: Value | bytes) -> tuple[object, Hello]:
 
 
 async def test_equal_versions() -> None:
-    """With the daemon's version the child reads its settings, and tells its own version."""
+    """With the same version as the daemon, the child reads the settings, and sends its version."""
     start = Start("asyncio", SETTINGS)
     assert await hands(Hello(__version__), start) == (start, Hello(__version__))
 
@@ -191,7 +191,7 @@ async def test_equal_versions() -> None:
     ids=["older", "later", "no message", "no hello"],
 )
 async def test_another_version(first: Value | bytes, version: str) -> None:
-    """Whatever version the daemon has, the child refuses it, and tells its own version."""
+    """The child refuses a daemon of any other version, and sends its own version."""
     outcome, hello = await hands(first)
     assert isinstance(outcome, OtherVersionError)
     assert str(outcome) == version

@@ -15,7 +15,7 @@ from postfix_mta_sts import __version__
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import HostNotFoundError, NoRecordError, OwnFaultError
 from postfix_mta_sts.network import process as module
-from postfix_mta_sts.network.messages import Discover, Fetch, NotValidating
+from postfix_mta_sts.network.messages import Discover, FetchPolicy, NotValidating
 from postfix_mta_sts.network.process import NICENESS, NetworkProcess
 from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.internet import Internet
@@ -61,7 +61,7 @@ async def test_errors_are_raised_here(net: Internet, tmp_path: Path) -> None:
         with pytest.raises(NoRecordError, match="NXDOMAIN"):
             await process.call(Discover, OTHER)
         with pytest.raises(HostNotFoundError, match="NXDOMAIN"):
-            await process.call(Fetch, OTHER)
+            await process.call(FetchPolicy, OTHER)
 
 
 async def test_an_internal_error_is_logged(
@@ -81,7 +81,7 @@ async def test_cancelling_a_call_cancels_it_in_the_process(net: Internet, tmp_pa
     """A GET whose caller was cancelled is aborted."""
     net.hosts.hold()
     async with started(net, tmp_path) as process:
-        call = asyncio.create_task(process.call(Fetch, GOOD))
+        call = asyncio.create_task(process.call(FetchPolicy, GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -96,14 +96,14 @@ async def test_signals_do_not_end_it(net: Internet, tmp_path: Path) -> None:
         assert await process.call(Discover, GOOD)
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(process._child.pid, signum)
-        assert await process.call(Fetch, GOOD)
+        assert await process.call(FetchPolicy, GOOD)
 
 
 async def test_killed(net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Running calls fail with `OwnFaultError`; the next call waits for a new process."""
     net.hosts.hold()
     async with started(net, tmp_path) as process:
-        call = asyncio.create_task(process.call(Fetch, GOOD))
+        call = asyncio.create_task(process.call(FetchPolicy, GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
         pid = process._child.pid
         os.kill(pid, signal.SIGKILL)
@@ -147,7 +147,9 @@ async def test_a_process_of_another_version(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Both sides log both versions and what to do; calls fail at once, and nothing is restarted."""
-    monkeypatch.setattr(module, "STOP_TIMEOUT", 60.0)  # it ends by itself, on a busy machine too
+    monkeypatch.setattr(
+        module, "STOP_TIMEOUT", 60.0
+    )  # it ends without being killed, on a busy machine too
     monkeypatch.setattr(
         module,
         "_PROGRAM",

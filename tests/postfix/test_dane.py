@@ -275,7 +275,7 @@ class TestUnanswered:
         assert switch.dane_support.status == DaneStatus(
             on=True,
             reason="not known whether the name servers validate: no answer within 5 s",
-            is_trouble=True,
+            needs_attention=True,
             is_final=False,
         )
 
@@ -295,7 +295,7 @@ class TestRun:
         task.cancel()
 
     async def test_retry_interval(self) -> None:
-        """It holds until a name server answers; then `check_interval` does."""
+        """It applies until a name server answers; after that `check_interval` does."""
         switch = DaneSwitch(retry_interval=0.0)
         switch.dane_resolver.result = UNANSWERED
         await switch.dane_support.update()

@@ -48,7 +48,7 @@ async def test_the_reply_format() -> None:
 
 
 async def test_new_settings_for_maps() -> None:
-    """They hold for the next request; cached replies are removed."""
+    """They apply to the next request; cached replies are removed."""
     around = Surroundings()
     around.publish()
     maps = MapsWithParts(around).maps
@@ -71,7 +71,7 @@ async def test_new_settings_for_dns_failures() -> None:
 
 
 async def test_settings_that_affect_no_reply_leave_the_cache() -> None:
-    """A reload does not slow down look-ups for nothing."""
+    """A reload without such changes does not slow down look-ups."""
     around = Surroundings()
     around.publish()
     maps = MapsWithParts(around).maps
@@ -82,7 +82,7 @@ async def test_settings_that_affect_no_reply_leave_the_cache() -> None:
 
 
 async def test_the_dane_rule() -> None:
-    """It holds for existing and for new caches; the same rule again removes no cached reply."""
+    """It applies to existing and to new caches; the same rule again removes no cached reply."""
     around = Surroundings(verdicts={GOOD: signed()})
     around.publish()
     parts = MapsWithParts(around)

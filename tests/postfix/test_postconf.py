@@ -98,7 +98,7 @@ async def wait_until_gone(pid: int) -> None:
 
 
 def exists(pid: int) -> bool:
-    """Whether there is a process with this id, be it a zombie."""
+    """Whether there is a process with this id; a zombie counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
-from postfix_mta_sts.postfix.probe import Place, ProbeError, ask, askable, bound
-from tests.support.daemons import PATIENCE, daemon
+from postfix_mta_sts.postfix.probe import Place, ProbeError, ask, first_accessible, place_of
+from tests.support.daemons import TIMEOUT, daemon
 from tests.support.internet import SOCKETMAP, TCP_TABLE_TLSRPT, internet
 from tests.support.tasks import Tasks
 
@@ -42,14 +42,14 @@ async def replying(wire: Wire, reply: bytes, *, closes: bool = True) -> AsyncIte
         tasks.start(answer(reader, writer), "answer")
 
     async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
-        yield bound(wire, server.sockets[0])
+        yield place_of(wire, server.sockets[0])
         await tasks.stop()
 
 
 async def ask_for(wire: Wire, reply: bytes) -> str | None:
     """The result of `ask` if these bytes are the reply."""
     async with replying(wire, reply) as place:
-        return await ask(place, deadline=PATIENCE)
+        return await ask(place, timeout=TIMEOUT)
 
 
 async def error_for(wire: Wire, reply: bytes) -> str:
@@ -70,12 +70,12 @@ class TestDaemon:
             socketmap = Place("socketmap", UnixAddress(tmp_path / SOCKETMAP))
             tcp_table = Place("tcp_table", UnixAddress(tmp_path / TCP_TABLE_TLSRPT))
             secure = "secure match=mx1.good.test servername=hostname"
-            assert await ask(socketmap, "good.test", deadline=PATIENCE) == secure
-            with_tlsrpt = await ask(tcp_table, "good.test", deadline=PATIENCE)
+            assert await ask(socketmap, "good.test", timeout=TIMEOUT) == secure
+            with_tlsrpt = await ask(tcp_table, "good.test", timeout=TIMEOUT)
             assert with_tlsrpt is not None
             assert with_tlsrpt.startswith(f"{secure} policy_type=sts policy_domain=good.test ")
             for place in (socketmap, tcp_table):
-                assert await ask(place, "other.test", deadline=PATIENCE) is None
+                assert await ask(place, "other.test", timeout=TIMEOUT) is None
 
     async def test_the_default_key_needs_no_network(self, tmp_path: Path) -> None:
         """It causes no DNS query, so it is answered while no name server answers."""
@@ -85,7 +85,7 @@ class TestDaemon:
                 Place("socketmap", UnixAddress(tmp_path / SOCKETMAP)),
                 Place("tcp_table", UnixAddress(tmp_path / TCP_TABLE_TLSRPT)),
             ):
-                assert await ask(place, deadline=PATIENCE) is None
+                assert await ask(place, timeout=TIMEOUT) is None
             assert net.dns.queries.total == 0
 
 
@@ -135,7 +135,7 @@ class TestReplies:
         """If the rest of the reply does not come, `ask` raises an error at the deadline."""
         async with replying("socketmap", b"9:NOT", closes=False) as place:
             with pytest.raises(ProbeError, match=r"^no reply within 0\.05 s$"):
-                await ask(place, deadline=SOON)
+                await ask(place, timeout=SOON)
 
 
 class TestPlaces:
@@ -165,17 +165,17 @@ class TestPlaces:
 
         server = await asyncio.start_server(answer, host, 0, family=family)
         async with server:
-            place = bound("socketmap", server.sockets[0])
+            place = place_of("socketmap", server.sockets[0])
             assert isinstance(place.address, TcpAddress)
             assert place.address.host == host
-            assert await ask(place, deadline=PATIENCE) is None
+            assert await ask(place, timeout=TIMEOUT) is None
         assert asked_on_loopback.is_set()
 
     @pytest.mark.parametrize("make", [lambda p: p / "none", lambda p: p], ids=["none", "folder"])
     async def test_no_listener(self, tmp_path: Path, make: Callable[[Path], Path]) -> None:
         """The reason is the error text of the system."""
         with pytest.raises(ProbeError, match=r"No such file|Connection refused"):
-            await ask(Place("socketmap", UnixAddress(make(tmp_path))), deadline=PATIENCE)
+            await ask(Place("socketmap", UnixAddress(make(tmp_path))), timeout=TIMEOUT)
 
     async def test_an_unknown_host(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The reason is that of the name look-up, whose error numbers are not the system's."""
@@ -185,23 +185,23 @@ class TestPlaces:
 
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fail)
         with pytest.raises(ProbeError, match=r"^Name or service not known$"):
-            await ask(Place("socketmap", TcpAddress("mail.good.test", 1)), deadline=PATIENCE)
+            await ask(Place("socketmap", TcpAddress("mail.good.test", 1)), timeout=TIMEOUT)
 
-    def test_askable(self, tmp_path: Path) -> None:
+    def test_first_accessible(self, tmp_path: Path) -> None:
         """The first TCP address, or UNIX socket that exists and is writable, is used."""
         none = Place("socketmap", UnixAddress(tmp_path / "none"))
         tcp = Place("socketmap", TcpAddress("127.0.0.1", 1))
         (tmp_path / "there").touch()
         there = Place("tcp_table", UnixAddress(tmp_path / "there"))
-        assert askable([none, there, tcp]) is there
-        assert askable([none, tcp]) is tcp
-        assert askable([none]) is None
+        assert first_accessible([none, there, tcp]) is there
+        assert first_accessible([none, tcp]) is tcp
+        assert first_accessible([none]) is None
 
     def test_bound_to_a_file(self, tmp_path: Path) -> None:
         """The address of a UNIX socket is its file."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(tmp_path / "s"))
-            assert bound("tcp_table", sock) == Place("tcp_table", UnixAddress(tmp_path / "s"))
+            assert place_of("tcp_table", sock) == Place("tcp_table", UnixAddress(tmp_path / "s"))
 
 
 @given(st.binary(max_size=40), st.sampled_from(["socketmap", "tcp_table"]))

@@ -23,7 +23,7 @@ TLSA_UNANSWERED = DaneOutcome(
         (TLSA_UNANSWERED, b"53:TEMP DANE: DNS failure for good.test: TLSA: no answer,"),
     ],
 )
-async def test_dane_goes_before_the_policy(outcome: DaneOutcome, reply: bytes) -> None:
+async def test_dane_takes_precedence_over_the_policy(outcome: DaneOutcome, reply: bytes) -> None:
     """A domain with usable TLSA records is answered by DANE, any other by its policy."""
     around = Surroundings(verdicts={GOOD: outcome})
     around.publish()
@@ -32,7 +32,7 @@ async def test_dane_goes_before_the_policy(outcome: DaneOutcome, reply: bytes) -
     assert cache.cached(REQUEST) == reply
 
 
-async def test_dane_holds_for_mx_hosts_only() -> None:
+async def test_dane_applies_to_mx_hosts_only() -> None:
     """A next-hop in brackets or with a port other than 25 is not what the verdict is about."""
     around = Surroundings(verdicts={GOOD: signed()})
     around.publish()
@@ -46,7 +46,9 @@ async def test_dane_holds_for_mx_hosts_only() -> None:
     ("outcome", "reply"),
     [(signed(), b"12:OK dane-only,"), (UNANSWERED, b"TEMP MTA-STS: DNS failure")],
 )
-async def test_dane_goes_before_a_failed_txt_query(outcome: DaneOutcome, reply: bytes) -> None:
+async def test_dane_takes_precedence_over_a_failed_txt_query(
+    outcome: DaneOutcome, reply: bytes
+) -> None:
     """A DANE domain is answered by DANE even if mail is deferred on DNS failures."""
     around = Surroundings(verdicts={GOOD: outcome})
     around.records[GOOD] = DnsFailureError("no answer")

@@ -33,7 +33,7 @@ async def test_absences_share_one_reply() -> None:
 
 
 async def test_a_reply_is_valid_until_the_recheck() -> None:
-    """Then the state is judged again, and a recheck starts behind the reply."""
+    """After that the state is checked again, and a recheck starts in the background."""
     around = Surroundings()
     around.publish()
     cache = make_reply_cache(around)
@@ -145,7 +145,7 @@ async def test_every_use_of_a_reply_is_counted_once(end: str) -> None:
 
 
 async def test_counting_lets_other_tasks_run() -> None:
-    """After every thousand replies the event loop goes on with other tasks."""
+    """After every thousand replies the event loop runs other tasks."""
     around, counters = Surroundings(), Counters()
     resolver = make_resolver(around)
     cache = make_reply_cache(around, resolver=resolver, entries=9_999, counters=counters)

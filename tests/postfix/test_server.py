@@ -106,7 +106,7 @@ async def test_a_slow_look_up_delays_no_other_client(around: Surroundings) -> No
 
 
 async def test_a_client_that_disconnects(around: Surroundings) -> None:
-    """Its look-up is dropped; the attempt goes on and serves the next client."""
+    """Its look-up is dropped; the attempt continues and serves the next client."""
     async with serving(around) as served:
         around.https.hold()
         async with connected(served.address) as client:

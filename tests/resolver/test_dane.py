@@ -106,7 +106,7 @@ async def test_verdict_and_txt_record_are_renewed_independently(around: Surround
 
 
 async def test_a_look_up_waits_for_an_expired_verdict(around: Surroundings) -> None:
-    """It does not wait for the TXT query, which goes on behind the reply."""
+    """It does not wait for the TXT query, which continues after the reply."""
     around.verdicts[GOOD] = signed(ttl=60)
     resolver = make_dane_resolver(around)
     await resolver.look_up(GOOD)

@@ -1,4 +1,4 @@
-"""Downgrade attacks: nobody but the Policy Host can take away a known policy."""
+"""Downgrade attacks: only the Policy Host can take away a known policy."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ async def test_the_attempt_limit_does_not_hide_a_stored_policy() -> None:
 
 
 async def test_downgrade_by_unanswered_dns() -> None:
-    """An attacker who suppresses DNS answers removes no known policy."""
+    """An attacker that suppresses DNS answers removes no known policy."""
     around = Surroundings()
     around.publish()
     resolver = make_resolver(around)

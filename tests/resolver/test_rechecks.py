@@ -1,4 +1,4 @@
-"""Rechecks behind the reply: which domains are rechecked, how many at once, and in which order."""
+"""Rechecks in the background: which domains are rechecked, how many at once, and in which order."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.support.resolvers import look_up, make_resolver, rechecks_paused, wai
 from tests.support.surroundings import START, Surroundings, policy
 
 
-async def test_recheck_behind_the_reply() -> None:
+async def test_recheck_after_the_reply() -> None:
     """A state that is due is served at once; the look-up after the recheck gets the new one."""
     around = Surroundings()
     around.publish()

@@ -87,7 +87,7 @@ async def test_a_slow_domain_does_not_delay_others() -> None:
     assert (await slow) is not None
 
 
-async def test_the_attempt_goes_on_after_the_lookup_timeout() -> None:
+async def test_the_attempt_continues_after_the_lookup_timeout() -> None:
     """A look-up that times out has no result; the attempt serves a later one."""
     around = Surroundings()
     around.publish()
@@ -116,7 +116,7 @@ async def test_a_cancelled_look_up_does_not_cancel_the_attempt() -> None:
 
 
 async def test_restart() -> None:
-    """A stored policy is served with its original age and rechecked behind the reply (C13)."""
+    """A stored policy is served with its original age and rechecked in the background (C13)."""
     around = Surroundings()
     around.publish()
     await look_up(make_resolver(around))

@@ -6,8 +6,8 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.resolver.single_flight import (
+    DEFAULT_ORDER,
     NO_RESULT,
-    USUAL,
     Flight,
     LookupResult,
     Order,
@@ -59,7 +59,7 @@ async def test_one_attempt_per_domain() -> None:
     assert await first.wait() == FOUND
     await runs.flights.wait_for_end(GOOD)
     assert (runs.flights.get(GOOD), len(runs.flights), runs.ended) == (None, 0, [first])
-    assert runs.started == [(GOOD, USUAL)]
+    assert runs.started == [(GOOD, DEFAULT_ORDER)]
 
 
 async def test_the_attempt_limit() -> None:
@@ -72,7 +72,7 @@ async def test_the_attempt_limit() -> None:
 
 
 async def test_late_look_ups_get_the_fallback() -> None:
-    """Look-ups that come after the lookup timeout do not wait; the attempt goes on to its end."""
+    """Look-ups that come after the lookup timeout do not wait; the attempt continues to its end."""
     runs = Runs(timeout=0.01)
     flight = started(runs.flights.start(GOOD))
     assert await flight.wait() == NO_RESULT

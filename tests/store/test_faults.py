@@ -1,4 +1,4 @@
-"""FailsafeStore with a real file and real faults: answers go on, and no policy is lost."""
+"""FailsafeStore with a real file and real faults: answers continue, and no policy is lost."""
 
 import asyncio
 import json

@@ -15,7 +15,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import (
-    HISTORY_MOST,
+    MAX_HISTORY,
     HistoryEntry,
     LastAsked,
     Overview,
@@ -237,7 +237,7 @@ async def test_history(store: Store) -> None:
 async def test_history_is_bounded(store: Store) -> None:
     """The oldest entries are removed; those of other domains stay."""
     await store.save(OTHER, a_state(), 0.0)
-    for n in range(HISTORY_MOST + 3):
+    for n in range(MAX_HISTORY + 3):
         await store.save(GOOD, a_state(1000.0 + n, policy_id=f"id{n}"), 0.0)
     history = await store.history(GOOD)
     assert [seen.policy_id for seen in history] == [f"id{n}" for n in range(22, 2, -1)]

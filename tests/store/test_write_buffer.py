@@ -151,7 +151,7 @@ async def test_cancelled_save_is_written(store: FailsafeStore, backends: Backend
 async def test_a_slow_write_is_a_failed_write(
     backends: Backends, log_lines: Callable[[], list[str]]
 ) -> None:
-    """A write that exceeds its timeout counts as failed; the look-up goes on without it."""
+    """A write that exceeds its timeout counts as failed; the look-up continues without it."""
     async with opened(backends, SHORT_TIMEOUTS) as store:
         backends.last.gate.hold()
         await store.save(GOOD, a_state(), 0.0)
@@ -198,7 +198,7 @@ STEPS = st.lists(
 @settings(deadline=None, max_examples=100)
 @given(steps=STEPS)
 async def test_nothing_is_lost(steps: list[tuple[str, str | StoreError | None]]) -> None:
-    """Whatever fails and when: in the end the newest state of each domain is in the backend."""
+    """After any failures, in the end the newest state of each domain is in the backend."""
     backends, known = Backends(), dict[Domain, State]()
     timing = Timing(retry=0.0, replace=0.0, read=5.0, write=5.0)
     store = FailsafeStore(backends.open, timing=timing, in_memory=lambda: list(known.items()))

@@ -1,5 +1,5 @@
-"""The other side of every wire, in the process: DNS, TLS and HTTPS servers made to misbehave.
+"""Test doubles in the process: DNS, TLS and HTTPS servers that can misbehave, fake stores, clients.
 
-Nothing here leaves 127.0.0.1 (or ::1). A double counts what it is asked and can be told to hold
-its answers back, so that a test waits for an event and never for a time.
+No packet leaves 127.0.0.1 (or ::1). A double counts its calls and can hold its answers back, so
+that a test waits for an event and never for a time.
 """

@@ -40,7 +40,7 @@ class Commands:
         """Run a command to its end."""
         try:
             code = main([str(word) for word in argv])
-        except SystemExit as end:  # argparse exits by itself
+        except SystemExit as end:  # raised by argparse
             assert isinstance(end.code, int)
             code = end.code
         return Done(code, *self._capsys.readouterr())

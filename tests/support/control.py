@@ -47,7 +47,7 @@ class ControlledDaemon:
 
     async def _snapshot(self) -> Snapshot:
         failing, domains = frozenset(self.not_working), self.resolver.entries
-        return Snapshot.taken(self.counters, PID, domains=domains, failing=failing)
+        return Snapshot.take(self.counters, PID, domains=domains, failing=failing)
 
     def _info(self) -> DaemonInfo:
         return DaemonInfo(

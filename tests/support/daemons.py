@@ -1,4 +1,4 @@
-"""Runs the whole daemon, in this process or as a process, and sends look-ups to it.
+"""Run the whole daemon, in this process or as a process, and send look-ups to it.
 
 The daemon listens on UNIX sockets in a folder (see `Internet.options`).
 """
@@ -26,7 +26,7 @@ from tests.support.internet import (
     Internet,
 )
 
-PATIENCE: Final = 60.0
+TIMEOUT: Final = 60.0
 """Seconds after which a test gives up; a step may be slow on a busy machine."""
 NOT_FOUND: Final = b"NOTFOUND "
 
@@ -44,7 +44,7 @@ def fetch_times(store: Path) -> dict[str, float]:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for a change in another process that sends no event, such as a new file."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not holds():  # noqa: ASYNC110 (no event)
             await asyncio.sleep(0.005)
 
@@ -78,18 +78,18 @@ class RunningDaemon:
 
     async def ask(self, key: str, map_name: str = "postfix") -> bytes:
         """Return the reply of the socketmap, over a new connection."""
-        async with asyncio.timeout(PATIENCE), connected(self.socketmap) as client:
+        async with asyncio.timeout(TIMEOUT), connected(self.socketmap) as client:
             return await client.ask(key, map_name)
 
     async def get(self, key: str, *, tlsrpt: bool = False) -> bytes:
         """Return the reply of the tcp_table, over a new connection."""
         path = self.tcp_table_tlsrpt if tlsrpt else self.tcp_table
-        async with asyncio.timeout(PATIENCE), connected(path) as client:
+        async with asyncio.timeout(TIMEOUT), connected(path) as client:
             return await client.get(key)
 
     @asynccontextmanager
     async def clients(self, number: int) -> AsyncIterator[list[Client]]:
-        """Open so many connections to the socketmap."""
+        """Open this number of connections to the socketmap."""
         async with AsyncExitStack() as stack:
             yield [
                 await stack.enter_async_context(connected(self.socketmap)) for _ in range(number)
@@ -191,7 +191,7 @@ class Process(RunningDaemon):
     async def ended(self) -> int:
         """Wait for the end; return the exit code, negative after a signal."""
         assert self._process
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return await self._process.wait()
 
     async def stop(self) -> int:

@@ -37,7 +37,7 @@ from tests.support.tasks import Tasks
 
 MINIMUM_TTL = 3600
 """The minimum of the SOA record in negative answers: how long they may be cached."""
-_CHAIN_MOST = 16  # CNAMEs followed, so that a loop ends
+_MAX_CHAIN = 16  # CNAMEs followed, so that a loop ends
 
 
 class Fault(enum.Enum):
@@ -173,7 +173,7 @@ class DnsServer:
 
     def _found(self, response: dns.message.Message, name: str, kind: str) -> Records | Fault:
         """Find the records at a name, following CNAMEs, and add them to the response."""
-        for _ in range(_CHAIN_MOST):
+        for _ in range(_MAX_CHAIN):
             if not self._is_signed(name):
                 response.flags &= ~dns.flags.AD
             found = self._at(name, kind)

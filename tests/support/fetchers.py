@@ -50,7 +50,7 @@ class Fetchers:
 
 
 async def failure(fetcher: PolicyFetcher, error: type[FetchError]) -> str:
-    """Fetch the policy of the good domain, which must raise `error`; gives the reason."""
+    """Fetch the policy of the good domain, which must raise `error`; return the reason."""
     with pytest.raises(error) as caught:
         await fetcher.fetch(GOOD)
     assert type(caught.value) is error
@@ -58,7 +58,7 @@ async def failure(fetcher: PolicyFetcher, error: type[FetchError]) -> str:
 
 
 class FixedAddresses:
-    """A resolver that gives the same addresses for every name."""
+    """A resolver that returns the same addresses for every name."""
 
     def __init__(self, *addresses: str) -> None:
         self._addresses = addresses
@@ -82,7 +82,7 @@ def dropping_port(host: str, port: int) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def plain_server(answer: bytes, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
-    """A port that sends these bytes without TLS and closes the connection; gives its number."""
+    """A port that sends these bytes without TLS and closes the connection; yields its number."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):

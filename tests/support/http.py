@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from postfix_mta_sts.admin.http import Request, Response, Route
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.admin.http_server import serving
 from tests.support.clients import Address, Client, connected
 
@@ -55,8 +55,8 @@ async def received(client: Client) -> Received:
 def returns(text: str, method: str = "GET", path: str = "/") -> Route:
     """A route that always returns the same text."""
 
-    async def answer(_: Request) -> Response:
-        return Response(200, "text/plain", text.encode())
+    async def answer(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, "text/plain", text.encode())
 
     return Route(method, path, answer)
 
@@ -64,7 +64,7 @@ def returns(text: str, method: str = "GET", path: str = "/") -> Route:
 def streams(pieces: AsyncGenerator[bytes]) -> Route:
     """A route that returns a body in pieces."""
 
-    async def answer(_: Request) -> Response:
-        return Response(200, "text/plain", pieces)
+    async def answer(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, "text/plain", pieces)
 
     return Route("GET", "/", answer)

@@ -254,6 +254,6 @@ def endless(head: bytes, block: bytes = b"x" * 65536) -> Script:
 
 @contextlib.contextmanager
 def black_hole(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port that accepts connections and never sends anything; gives its number."""
+    """A port that accepts connections and never sends anything; yields its number."""
     with socket.create_server((host, port), backlog=1024) as listener:
         yield listener.getsockname()[1]

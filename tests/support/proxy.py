@@ -8,7 +8,7 @@ from tests.support.tasks import Tasks
 
 
 class ConnectProxy:
-    """Opens each tunnel to `port` of 127.0.0.1, whatever the target; `heads` are the requests.
+    """Opens each tunnel to `port` of 127.0.0.1, for any target; `heads` are the requests.
 
     With a `refusal`, an HTTP response, it sends that and opens no tunnel.
     """

@@ -1,1 +1,1 @@
-"""What Postfix asks and how it is answered, as pure functions of bytes and states."""
+"""The protocols and replies as pure functions of bytes and states, without I/O."""

@@ -1,7 +1,7 @@
-"""Turn a `smtp_tls_policy_maps` key, as bytes, into a Policy Domain, or none.
+"""Turn a `smtp_tls_policy_maps` key, as bytes, into the Policy Domain that it names.
 
-Keys for which there can be no policy cause no look-up of any kind. `applicable_verdict` says if a
-DANE verdict applies to a key.
+Keys for which there can be no policy cause no look-up of any kind. `applicable_verdict` tells
+whether a DANE verdict applies to a key.
 """
 
 import re

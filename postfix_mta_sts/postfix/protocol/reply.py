@@ -109,7 +109,7 @@ def _level_for_some(rule: DaneRule) -> Literal["dane", "yield"]:
 
 
 def _dane(level: Literal["dane-only", "dane", "yield"]) -> Reply:
-    # Without TLSRPT attributes: Postfix reports its TLSA records by itself.
+    # Without TLSRPT attributes: Postfix reports its TLSA records itself.
     return NOT_FOUND if level == "yield" else Found((level,))
 
 

@@ -4,7 +4,7 @@
 """
 
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.store import HISTORY_MOST
+from postfix_mta_sts.store import MAX_HISTORY
 
 # The columns of `rows.Columns`. quote() writes a number so that it reads back unchanged.
 _RAW = """
@@ -41,7 +41,7 @@ ADD_TO_HISTORY = """
 TRIM_HISTORY = f"""
     DELETE FROM history WHERE domain = ?1 AND (seen_to, policy_id, mode, mx) <= (
         SELECT seen_to, policy_id, mode, mx FROM history WHERE domain = ?1
-        ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {HISTORY_MOST}
+        ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {MAX_HISTORY}
     )
 """  # noqa: S608 (a constant number)
 NOTE_VERDICT = "UPDATE policies SET dane = ? WHERE domain = ?"

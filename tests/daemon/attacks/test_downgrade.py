@@ -21,7 +21,7 @@ from tests.support.policy_host import (
 
 
 class TestDowngrade:
-    """An attacker who blocks or changes a part of the network cannot remove a policy."""
+    """An attacker that blocks or changes a part of the network cannot remove a policy."""
 
     @pytest.fixture
     async def armed(self, net: Internet, running: RunningDaemon, clock: Clock) -> RunningDaemon:

@@ -73,7 +73,7 @@ def test_names_none(key: bytes) -> None:
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=80).map(str.encode)))
 def test_any_bytes(key: bytes) -> None:
-    """Any key gives none, or a name to which the labels of MTA-STS can be put."""
+    """Any key names no domain, or one whose name with the prefixes of MTA-STS is not too long."""
     domain = policy_domain(key)
     assert domain is None or len(f"_mta-sts.{domain}") <= 253
 
@@ -96,8 +96,8 @@ GOOD = Domain("good.test")
         (b"\xff[", "good.test", False),
     ],
 )
-def test_what_a_verdict_is_on(key: bytes, host: str, *, applies: bool) -> None:
-    """DANE's verdict is on the MX hosts and port 25, and holds for no other way (T10)."""
+def test_where_a_verdict_applies(key: bytes, host: str, *, applies: bool) -> None:
+    """A verdict applies to the MX hosts and port 25, and to no other next-hop (T10)."""
     hosts = (Host(host, HostState.USABLE, "TLSA"),)
     verdict = after_verdict(None, DaneOutcome(MxState.SECURE, "MX", hosts, 300), 0)
     assert applicable_verdict(key, GOOD, verdict) == (verdict if applies else None)

@@ -1,4 +1,4 @@
-"""What Postfix is told of a state (design "Reply"; postfix.md "The policy text")."""
+"""The reply to Postfix for a state (design "Reply"; postfix.md "The policy text")."""
 
 import re
 from typing import Literal
@@ -36,32 +36,32 @@ TLSRPT = ReplyFormat(tlsrpt=True)
 GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mx1.good.test\r\nmx: *.Good.test\r\nmax_age: 9\r\n"
 
 
-def told(text: str, reply_format: ReplyFormat) -> Reply:
-    """What is told of a domain with this policy."""
+def reply_for(text: str, reply_format: ReplyFormat) -> Reply:
+    """Return the reply for a domain with this policy."""
     policy = parse_policy(text.encode())
     return compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), reply_format)
 
 
 def fullest(text: str, reply_format: ReplyFormat) -> str:
-    """The fullest variant of the policy that is found."""
-    reply = told(text, reply_format)
+    """Return the fullest variant of the reply, which must be a policy."""
+    reply = reply_for(text, reply_format)
     assert isinstance(reply, Found)
     return reply.variants[0]
 
 
 def test_enforce() -> None:
-    """Enforce is a secure level, with the patterns in Postfix's form (A1, Q4)."""
+    """Mode enforce becomes level secure, with the patterns in Postfix's form (A1, Q4)."""
     assert fullest(GOOD, PLAIN) == "secure match=mx1.good.test:.good.test servername=hostname"
 
 
 def test_old_postfix() -> None:
-    """Without servername= for Postfix before 3.4."""
+    """A map can leave out servername=, for Postfix before 3.4."""
     old = ReplyFormat(servername=False)
     assert fullest(GOOD, old) == "secure match=mx1.good.test:.good.test"
 
 
 def test_tlsrpt() -> None:
-    """The TLSRPT dress is to the letter what Postfix 3.10 was seen to take (L8, L9)."""
+    """The reply with TLSRPT attributes is exactly what Postfix 3.10 was seen to accept (L8, L9)."""
     assert fullest(GOOD, TLSRPT) == (
         "secure match=mx1.good.test:.good.test servername=hostname policy_type=sts "
         "policy_domain=good.test mx_host_pattern=mx1.good.test mx_host_pattern=*.good.test "
@@ -71,9 +71,9 @@ def test_tlsrpt() -> None:
     )
 
 
-def test_variants_lose_the_least_first() -> None:
-    """Too long a reply loses its policy strings, then all TLSRPT attributes."""
-    reply = told(GOOD, TLSRPT)
+def test_variants_lose_the_least_important_first() -> None:
+    """The shorter variants have no policy strings, then no TLSRPT attributes."""
+    reply = reply_for(GOOD, TLSRPT)
     assert isinstance(reply, Found)
     full, attributes, secure = reply.variants
     assert full.startswith(attributes + " { policy_string")
@@ -81,23 +81,23 @@ def test_variants_lose_the_least_first() -> None:
     assert secure == fullest(GOOD, PLAIN)
 
 
-def test_patterns_are_told_once_in_order() -> None:
-    """Repeats are left out, in whatever case they come."""
+def test_patterns_are_sent_once_in_order() -> None:
+    """Duplicates are left out; case does not matter."""
     text = GOOD.replace("max_age", "mx: MX1.good.test\nmx: a.test\nmax_age")
     assert "match=mx1.good.test:.good.test:a.test " in fullest(text, PLAIN)
 
 
 @pytest.mark.parametrize("mode", ["testing", "none"])
 def test_modes_that_are_not_enforced(mode: str) -> None:
-    """Testing and none leave the administrator's own level in force (A2, A3)."""
-    assert told(GOOD.replace("enforce", mode), TLSRPT) is NOT_FOUND
+    """Modes testing and none leave the administrator's own level in force (A2, A3)."""
+    assert reply_for(GOOD.replace("enforce", mode), TLSRPT) is NOT_FOUND
 
 
 def test_enforce_testing() -> None:
-    """A map can be told to enforce testing, but never none."""
+    """A map can treat testing as enforce, but never none."""
     strict = ReplyFormat(enforce_testing=True)
     assert fullest(GOOD.replace("enforce", "testing"), strict) == fullest(GOOD, PLAIN)
-    assert told(GOOD.replace("enforce", "none"), strict) is NOT_FOUND
+    assert reply_for(GOOD.replace("enforce", "none"), strict) is NOT_FOUND
 
 
 def test_absence() -> None:
@@ -108,21 +108,21 @@ def test_absence() -> None:
 
 
 @pytest.mark.parametrize("value", ["a}b", "{a", "a{ policy_failure = x }b", "\u0085", "\u009b31m"])
-def test_lines_that_could_break_out_are_not_told(value: str) -> None:
-    """A line with a brace or a control character stays out of policy_string."""
+def test_lines_that_could_break_out_are_not_sent(value: str) -> None:
+    """A line with a brace or a control character is not sent as policy_string."""
     line = fullest(GOOD + f"x: {value}\n", TLSRPT)
     assert line == fullest(GOOD, TLSRPT)
 
 
-def test_tabs_are_told_as_blanks() -> None:
-    """A TAB is legal after the colon, and would split the attribute."""
+def test_tabs_are_sent_as_blanks() -> None:
+    """A policy may have a TAB after the colon, which would split the attribute."""
     assert "{ policy_string = mode: enforce }" in fullest(
         GOOD.replace("mode: ", "mode:\t").replace("enforce", "enforce\t"), TLSRPT
     )
 
 
 @given(st.binary(max_size=80))
-def test_whatever_a_policy_says_the_attributes_are_ours(extra: bytes) -> None:
+def test_the_attributes_are_ours_for_any_policy(extra: bytes) -> None:
     """No text of a policy adds, ends or renames an attribute."""
     try:
         policy = parse_policy(GOOD.encode() + extra)
@@ -140,14 +140,14 @@ def test_whatever_a_policy_says_the_attributes_are_ours(extra: bytes) -> None:
 
 
 def verdict(*states: HostState) -> Verdict:
-    """The verdict on a domain with a signed MX RRset of such hosts."""
+    """Return the verdict on a domain with a signed MX RRset and hosts in these states."""
     hosts = tuple(Host(f"mx{n}.good.test", s, f"TLSA of mx{n}") for n, s in enumerate(states))
     return after_verdict(None, DaneOutcome(MxState.SECURE, "MX: signed", hosts, 300), 0)
 
 
 def mx(state: MxState) -> Verdict:
-    """The verdict that comes of such an MX RRset alone."""
-    return after_verdict(None, DaneOutcome(state, "MX: said", (), 300), 0)
+    """Return the verdict after a look-up with this MX RRset and no hosts."""
+    return after_verdict(None, DaneOutcome(state, "MX: step", (), 300), 0)
 
 
 WITH_POLICY = restored(parse_policy(GOOD.encode()), PolicyId("a"), 0, 0)
@@ -183,7 +183,7 @@ def test_dane(
     with_policy: Reply,
     without: Reply,
 ) -> None:
-    """DANE goes before a policy, in its own plain word whatever the dress (A5)."""
+    """DANE takes precedence over a policy; its reply is one word in every format (A5)."""
     rule = DaneRule(answer)
     assert isinstance(WITHOUT, State)
     assert compose(DOMAIN, WITH_POLICY, TLSRPT, given, rule) == with_policy
@@ -191,20 +191,20 @@ def test_dane(
 
 
 def test_a_failure_of_dane_defers_with_its_reason() -> None:
-    """Where the MX RRset is signed and the DNS does not say more, the mail waits (T5)."""
+    """If the MX RRset is signed and later queries fail, mail is deferred (T5)."""
     failure = verdict(HostState.ABSENT, HostState.FAILED)
     told = compose(DOMAIN, WITH_POLICY, PLAIN, failure)
     assert told == TryAgain("DANE: DNS failure for good.test: TLSA of mx1")
 
 
-def test_a_failure_of_dane_goes_by_the_policy_on_request() -> None:
-    """With on_failure mta_sts nothing is held for it."""
+def test_on_request_the_policy_decides_after_a_dane_failure() -> None:
+    """With on_failure mta_sts no mail is held back for a failure."""
     rule = DaneRule(defer=False)
     assert compose(DOMAIN, WITH_POLICY, TLSRPT, verdict(HostState.FAILED), rule) == SECURE
 
 
 def test_a_long_reason_of_dane_is_cut() -> None:
-    """However long the names of a chain are, the reply fits every wire."""
+    """With names of any length in a chain, the reply fits both protocols."""
     long = DaneOutcome(MxState.SECURE, "MX", (Host("mx", HostState.FAILED, "x" * 2000),), 300)
     told = compose(DOMAIN, WITH_POLICY, PLAIN, after_verdict(None, long, 0))
     assert isinstance(told, TryAgain)

@@ -1,4 +1,4 @@
-"""Both wires: bytes → requests → bytes, however the bytes are split (Q1)."""
+"""Both protocols: bytes → requests → bytes, however the bytes are split (Q1)."""
 
 import pytest
 from hypothesis import given
@@ -13,14 +13,14 @@ EXAMPLES = {socketmap: b"17:postfix good.test,", tcp_table: b"get good.test\n"}
 
 
 def frames_of(wire: Wire, *chunks: bytes) -> list[bytes]:
-    """The frames that come of these reads."""
+    """Return the frames found in these reads."""
     frames = Frames(wire)
     return [frame for chunk in chunks for frame in frames.feed(chunk)]
 
 
 @pytest.fixture(params=WIRES, ids=["socketmap", "tcp_table"])
 def wire(request: pytest.FixtureRequest) -> Wire:
-    """Each wire in turn."""
+    """Each protocol in turn."""
     found: Wire = request.param
     return found
 
@@ -32,26 +32,26 @@ def example(wire: Wire) -> bytes:
 
 
 def test_request(wire: Wire, example: bytes) -> None:
-    """A request bears its key."""
+    """A request contains its key."""
     assert frames_of(wire, example) == [example]
     assert wire.parse_request(example).key == b"good.test"
 
 
 def test_map_names() -> None:
-    """A socketmap request names its map; tcp_table knows none."""
+    """A socketmap request names its map; a tcp_table request does not."""
     assert socketmap.parse_request(b"8:QUERY  a,").map_name == "QUERY"
     assert socketmap.parse_request(b"8:QUERY  a,").key == b" a"
     assert tcp_table.parse_request(b"get a\n").map_name == ""
 
 
 def test_encoded_keys() -> None:
-    """A tcp_table key is %XX-decoded, and taken as it is where the encoding is broken."""
+    """A tcp_table key is %XX-decoded; a malformed escape is left unchanged."""
     assert tcp_table.parse_request(b"get b%C3%BC%20c%zz\n").key == b"b\xc3\xbc c%zz"
 
 
 @given(cuts=st.lists(st.integers(0, 100), max_size=6), number=st.integers(1, 4))
 def test_any_split(cuts: list[int], number: int) -> None:
-    """Requests come out whole and in order, however the stream is cut into reads."""
+    """Requests are complete and in order, however the stream is split into reads."""
     for wire in WIRES:
         stream = b"".join(_request(wire, b"d%d.test" % n) for n in range(number))
         ends = sorted(min(cut, len(stream)) for cut in cuts)
@@ -62,7 +62,7 @@ def test_any_split(cuts: list[int], number: int) -> None:
 
 @given(st.lists(st.binary(max_size=60)))
 def test_any_bytes(chunks: list[bytes]) -> None:
-    """Any bytes are requests or a wire error, and never more is kept than one request."""
+    """Any bytes are requests or a `WireError`, and at most one request is buffered."""
     for wire in WIRES:
         frames = Frames(wire)
         try:
@@ -74,7 +74,7 @@ def test_any_bytes(chunks: list[bytes]) -> None:
 
 
 def test_partial(wire: Wire, example: bytes) -> None:
-    """A request that has begun and not ended is known as such."""
+    """An incomplete request is recognized as incomplete."""
     frames = Frames(wire)
     seen = [frames.partial]
     for chunk in (example[:-1], example[-1:]):
@@ -104,14 +104,14 @@ def test_partial(wire: Wire, example: bytes) -> None:
         b"x",
     ],
 )
-def test_what_is_no_netstring(stream: bytes) -> None:
+def test_what_is_not_a_netstring(stream: bytes) -> None:
     """Anything but a netstring of at most 10,000 bytes is refused at once (netstring smuggling)."""
     with pytest.raises(WireError):
         frames_of(socketmap, stream)
 
 
 def test_longest_request() -> None:
-    """10,000 bytes are a request yet."""
+    """A request of exactly 10,000 bytes is accepted."""
     longest = _netstring(b"postfix " + b"a" * 9_992)
     assert frames_of(socketmap, *(bytes([c]) for c in longest)) == [longest]
 
@@ -125,14 +125,14 @@ def test_a_netstring_within_a_netstring_is_text() -> None:
 
 @pytest.mark.parametrize("frame", [b"0:,", b"7:postfix,"])
 def test_a_request_without_a_map_name(frame: bytes) -> None:
-    """A netstring that holds no map name is refused."""
+    """A netstring without a map name is refused."""
     with pytest.raises(WireError):
         socketmap.parse_request(frame)
 
 
 @pytest.mark.parametrize("frame", [b"put a b\n", b"get\n", b"\n", b"GET a\n"])
-def test_what_is_no_get(frame: bytes) -> None:
-    """Only get is a request."""
+def test_what_is_not_a_get_request(frame: bytes) -> None:
+    """Only `get` is accepted."""
     with pytest.raises(WireError):
         tcp_table.parse_request(frame)
 
@@ -159,14 +159,14 @@ def test_long_lines(stream: bytes) -> None:
     ],
 )
 def test_replies(reply: Reply, on_socketmap: bytes, on_tcp_table: bytes) -> None:
-    """Status word, a space always, and the text in the wire's encoding."""
+    """A reply is a status, a space, and the text in the encoding of the protocol."""
     assert socketmap.encode_reply(reply) == on_socketmap
     assert tcp_table.encode_reply(reply) == on_tcp_table
 
 
 @pytest.mark.parametrize(("wire", "limit"), [(socketmap, 100_000), (tcp_table, 4_096)])
 def test_the_first_variant_that_fits(wire: Wire, limit: int) -> None:
-    """A reply over the wire's limit goes out shorter, and where nothing fits: try again (X6)."""
+    """The first variant within the limit is sent; if none fits, the reply is "try again" (X6)."""
     too_long = "a" * limit
     for short in ("b", "b" * (limit // 2)):
         sent = wire.encode_reply(Found((too_long, short)))
@@ -178,7 +178,7 @@ def test_the_first_variant_that_fits(wire: Wire, limit: int) -> None:
 
 @given(st.text(max_size=200))
 def test_a_reply_is_one_frame(text: str) -> None:
-    """Whatever a text holds, it is one netstring, one line."""
+    """Any text is encoded as exactly one netstring or one line."""
     reply = Found((text.encode("utf-8", "replace").decode(),))
     net = socketmap.encode_reply(reply)
     length, _, rest = net.partition(b":")

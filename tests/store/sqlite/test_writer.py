@@ -89,7 +89,7 @@ async def test_reads_pass_a_waiting_writer(path: Path) -> None:
 
 
 async def test_failing_saves_fail_together(path: Path) -> None:
-    """Saves that were queued while a write waited in vain fail together with it."""
+    """Saves that were queued while a write waited fail together with it."""
     store = await SqliteStore.open(path, lock_timeout=0.2)
     with locked(path):
         first = asyncio.create_task(store.save(GOOD, a_state(), 0.0))
