@@ -1,8 +1,7 @@
 """The life of a policy: from state, outcome and time to the next state or step.
 
 Pure functions. `resolver.attempt` carries out what they decide and decides nothing itself. Times
-are seconds since the epoch, passed in by the caller. A timer of one part of the program is in the
-module of that part.
+are seconds since the epoch, passed in by the caller.
 
 A `State` is all that is known of one Policy Domain: a policy or its absence, and when to do what
 about it. A look-up asks `standing` what the state is good for. FRESH: reply from it; DUE: reply
@@ -22,8 +21,7 @@ The times in a state:
   MIN_RECHECK and MAX_RECHECK; ABSENCE_RECHECK after a failed discovery; DNS_FAILURE_LIFE if
   the DNS did not answer.
 - `refetch_at`: an attempt after it fetches the policy even if the id has not changed; the refresher
-  starts one for each domain in use. It is half the max_age, within MIN_REFETCH and MAX_REFETCH,
-  less a random share of up to REFETCH_JITTER.
+  starts one for each domain in use. Half the max_age, within limits, less up to REFETCH_JITTER.
 - `expires_at`: the end of the state. A policy ends max_age after its fetch; only a fetch moves
   that, a TXT record never does (§5.1). An absence ends after ABSENCE_LIFE, or after
   DNS_FAILURE_LIFE if its reason is a DNS that did not answer.
@@ -53,14 +51,14 @@ MAX_RECHECK: Final = HOUR
 ABSENCE_RECHECK: Final = 5 * MINUTE
 """From then on, a look-up of an absent record starts a query in the background."""
 ABSENCE_LIFE: Final = HOUR
-"""After that an absence is forgotten, and the next look-up waits for the network. This applies also
-if there is a record but its policy cannot be fetched; not if the DNS did not answer."""
+"""After that an absence is forgotten and the next look-up waits for the network; also if a record
+names a policy that cannot be fetched, but not if the DNS did not answer."""
 DNS_FAILURE_LIFE: Final = 30.0
 """After a query without an answer the DNS is not asked again for this time."""
 MAX_REFETCH: Final = DAY
 MIN_REFETCH: Final = 5 * MINUTE
-"""A policy is fetched again after half its max_age, but within these two (§3.3, §10.2). A stored
-`refetch_at` further away than MAX_REFETCH is taken for that of a clock that was set back."""
+"""A policy is fetched again after half its max_age, but within these two (§3.3, §10.2). A later
+`refetch_at` is a sign that the clock was set back."""
 REFETCH_JITTER: Final = 0.1
 """Maximum share of that time by which a fetch is early, so that fetches spread out."""
 FIRST_BACKOFF: Final = 5 * MINUTE

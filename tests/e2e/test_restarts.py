@@ -107,9 +107,12 @@ def test_a_restart_under_traffic_defers_nothing(
 
     for recipient in recipients:
         mta.log.wait(rf"to=<{recipient}>.* status=sent", start)
-    log = mta.log.since(start)
+    # Mail that an earlier test left in the queue may be tried again meanwhile.
+    log = [line for line in mta.log.since(start) if domain in line]
     assert not [line for line in log if "status=deferred" in line]
-    assert not [line for line in log if "TLS connection" in line and "Verified TLS" not in line]
+    connected = [line for line in log if "TLS connection" in line]
+    assert connected
+    assert not [line for line in connected if "Verified TLS" not in line]
     assert mta.queue().keys().isdisjoint(recipients)
     taken = world.receipts(f"@{domain}")
     assert sorted(receipt.recipient for receipt in taken) == sorted(recipients)
