@@ -44,7 +44,6 @@ from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.resolver.cache import StateCache
 from postfix_mta_sts.resolver.dane import DaneCheck, DaneLookup, log_change
 from postfix_mta_sts.resolver.single_flight import NO_RESULT, Flight, LookupResult
-from postfix_mta_sts.resolver.throttle import Throttle
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.store import Store
@@ -79,7 +78,6 @@ class AttemptContext:
     cache: StateCache
     usage: Usage
     counters: Counters
-    throttle: Throttle
     dane_lookup: DaneLookup | None = None
     """None: DANE is off."""
 
@@ -105,7 +103,6 @@ class Attempt:
         """Bring the state of the domain up to date; never raises an `Exception`."""
         check: DaneCheck | None = None
         try:
-            await self._shared.throttle.turn()
             live = await self._load()
             check = self._start_dane_check()
             if check.is_pending and live:
@@ -190,7 +187,6 @@ class Attempt:
         if isinstance(outcome, OwnFaultError):
             raise outcome  # says nothing about the domain
         self._count(Stage.DNS, outcome)
-        await self._shared.throttle.turn()
         if isinstance(outcome, DiscoveryError):
             code, reason = outcome.code, str(outcome)
             event(_log, logging.DEBUG, "no policy id", self._domain, error=code, reason=reason)
@@ -214,7 +210,6 @@ class Attempt:
         """Fetch the policy; the state after it."""
         outcome = await _outcome(self._sources.fetch(self._domain), FetchError)
         self._count(Stage.HTTPS, outcome)
-        await self._shared.throttle.turn()
         now, random = self._sources.clock(), self._sources.random()
         return lifecycle.after_fetch(self._before, step, outcome, now, random)
 

@@ -6,7 +6,6 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
 
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
@@ -23,12 +22,8 @@ from postfix_mta_sts.resolver.single_flight import (
     Order,
     SingleFlight,
 )
-from postfix_mta_sts.resolver.throttle import Throttle
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
-
-RESUMED_AT_ONCE: Final = 8
-"""Attempts resumed per event-loop iteration, so that cached domains are answered in between."""
 
 
 class Resolver:
@@ -53,9 +48,7 @@ class Resolver:
         self._sources = sources
         self._counters = counters or Counters()
         self._cache = StateCache(entries, self._evicted)
-        self._context = AttemptContext(
-            sources, self._cache, self.usage, self._counters, Throttle(RESUMED_AT_ONCE)
-        )
+        self._context = AttemptContext(sources, self._cache, self.usage, self._counters)
         self._flights = SingleFlight(
             self._run, self._flight_ended, lookup_timeout=lookup_timeout, limit=attempts
         )
