@@ -221,15 +221,24 @@ class Settings(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.listen:
             raise ConflictError("listen", "at least one address is needed")
-        seen: set[TcpAddress | UnixAddress] = set()
-        for address in (listener.address for listener in self.listen):
-            if address in seen and not _is_any_port(address):
-                raise ConflictError("listen", f"{address} is given twice")
-            seen.add(address)
+        self._check_addresses()
         for name in self.maps:
             if not _MAP_NAME.fullmatch(name):
                 reason = f"found {name!r}; allowed: 1 to 100 printable ASCII characters, no spaces"
                 raise ConflictError("maps", reason)
+
+    def _check_addresses(self) -> None:
+        """Refuse two sockets at one address; a default `control.path` is not known here."""
+        given = [("listen", listener.address) for listener in self.listen]
+        if self.metrics.listen:
+            given.append(("metrics", self.metrics.listen))
+        if self.control.path:
+            given.append(("control", UnixAddress(self.control.path)))
+        seen: set[TcpAddress | UnixAddress] = set()
+        for key, address in given:
+            if address in seen and not _is_any_port(address):
+                raise ConflictError(key, f"{address} is given twice")
+            seen.add(address)
 
 
 def _is_any_port(address: TcpAddress | UnixAddress) -> bool:

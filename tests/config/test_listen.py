@@ -115,6 +115,27 @@ class TestListen:
         text = f"\nlisten: [{{socketmap: '{first}'}}, {{tcp_table: '{second}'}}]"
         assert refused(text) == f"x.yml:2: listen: {first.lower()} is given twice"
 
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (
+                "listen: [{socketmap: '127.0.0.1:1'}]\nmetrics: {listen: '127.0.0.1:1'}",
+                "x.yml:2: metrics: 127.0.0.1:1 is given twice",
+            ),
+            (
+                "listen: [{socketmap: 'unix:/s'}]\ncontrol: {path: /s}",
+                "x.yml:2: control: unix:/s is given twice",
+            ),
+            (
+                "metrics: {listen: 'unix:/s'}\ncontrol: {path: /s}",
+                "x.yml:2: control: unix:/s is given twice",
+            ),
+        ],
+    )
+    def test_two_purposes_at_one_address(self, text: str, reason: str) -> None:
+        """Listeners, metrics and the control socket need addresses of their own."""
+        assert refused(text) == reason
+
     def test_any_free_port_twice(self) -> None:
         """Port 0 may be given twice: the system chooses another port each time."""
         text = "listen: [{socketmap: '127.0.0.1:0'}, {tcp_table: '127.0.0.1:0', tlsrpt: true}]"
