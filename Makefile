@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Processes for the unit tests of `check`: they wait more than they compute.
+JOBS ?= 2
 # What the daemon needs, and what the developers' tools need in addition.
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
@@ -39,7 +41,7 @@ check: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m 'not e2e' --cov --cov-report=term
+	$(BIN)/pytest -m 'not e2e' -n $(JOBS) --cov --cov-report=term
 	$(BIN)/pytest -m e2e tests/e2e
 
 # The unit tests with the lowest, or the newest, versions that pyproject.toml admits, in a virtual
@@ -51,7 +53,7 @@ check-lowest check-newest: check-%: $(READY_DEV)
 	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) \
 		--group test --editable .
 	$(BIN)/uv pip list --python .venv-$*/bin/python
-	.venv-$*/bin/pytest -m 'not e2e'
+	.venv-$*/bin/pytest -m 'not e2e' -n $(JOBS)
 
 e2e: $(READY_DEV)
 	$(BIN)/pytest -m e2e tests/e2e
