@@ -21,7 +21,7 @@ EVIL = parse_domain("evil.test")
 
 
 @pytest.fixture
-async def worker() -> ControlledDaemon:
+async def daemon() -> ControlledDaemon:
     """A daemon that knows four domains."""
     around = Surroundings()
     around.now = time.time()
@@ -31,19 +31,19 @@ async def worker() -> ControlledDaemon:
     around.policies[EVIL] = parse_policy(text.encode())
     around.publish(BAD)
     around.policies[BAD] = StatusError("404 Not Found")
-    worker = ControlledDaemon(around)
+    daemon = ControlledDaemon(around)
     for domain in (GOOD, EVIL, BAD, parse_domain("no.test")):
-        await worker.resolver.look_up(domain)
-    await around.store.touch(worker.resolver.usage.take())
-    return worker
+        await daemon.resolver.look_up(domain)
+    await around.store.touch(daemon.resolver.usage.take())
+    return daemon
 
 
 @pytest.fixture
 async def operator(
-    worker: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    daemon: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> AsyncIterator[Operator]:
     """Runs commands against the daemon."""
-    async with worker.controlled(tmp_path) as path:
+    async with daemon.controlled(tmp_path) as path:
         yield Operator(path, capsys)
 
 
@@ -90,18 +90,18 @@ class TestList:
         assert done.rows[1][0] == "bad.test"
         assert done.rows[1][-1] == "status"
 
-    async def test_long_list(self, worker: ControlledDaemon, operator: Operator) -> None:
+    async def test_long_list(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """A list of several pages has one header, and every row."""
         for n in range(1_200):
-            worker.around.publish(domain := parse_domain(f"d{n:04}.test"))
-            await worker.resolver.look_up(domain)
+            daemon.around.publish(domain := parse_domain(f"d{n:04}.test"))
+            await daemon.resolver.look_up(domain)
         done = await operator.run("policy", "list", "--mode", "enforce")
         domains = [row[0] for row in done.rows]
         assert domains == ["DOMAIN", *(f"d{n:04}.test" for n in range(1_200)), "good.test"]
 
-    async def test_incomplete(self, worker: ControlledDaemon, operator: Operator) -> None:
+    async def test_incomplete(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """An incomplete list is an error."""
-        worker.not_working.add(Part.STORE_READING)
+        daemon.not_working.add(Part.STORE_READING)
         done = await operator.run("policy", "list")
         assert done.code == 2
         assert "not complete" in done.err
@@ -151,7 +151,7 @@ class TestShow:
         assert "failure status (https): 404 Not Found" in text
         assert any(line.startswith("back-off next attempt for id a in ") for line in text)
 
-    async def test_dane(self, worker: ControlledDaemon, operator: Operator) -> None:
+    async def test_dane(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """The DANE verdict, each MX host, and the error of the last look-up are shown."""
         host = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found, signed, 1 usable")
         found = DaneOutcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
@@ -159,10 +159,10 @@ class TestShow:
         async def dane_lookup(_: Domain) -> DaneOutcome:
             return found
 
-        worker.resolver.use_dane(dane_lookup)
-        await worker.resolver.refresh(GOOD)
+        daemon.resolver.use_dane(dane_lookup)
+        await daemon.resolver.refresh(GOOD)
         found = DaneOutcome(MxState.FAILED, "no answer")
-        await worker.resolver.refresh(GOOD)
+        await daemon.resolver.refresh(GOOD)
         done = await operator.run("policy", "show", "good.test")
         at = done.rows.index(["DANE", "all:", "TLSA:", "1", "found,", "signed,", "1", "usable"])
         host_row, lifetime, failure = done.rows[at + 1 : at + 4]
@@ -170,9 +170,9 @@ class TestShow:
         assert (lifetime[0], lifetime[3:5]) == ("found", ["valid", "until"])
         assert failure == ["last", "look-up", "failed:", "no", "answer"]
 
-    async def test_expired(self, worker: ControlledDaemon, operator: Operator) -> None:
+    async def test_expired(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """An expired policy is marked as expired."""
-        worker.around.now += 8 * 86_400
+        daemon.around.now += 8 * 86_400
         done = await operator.run("policy", "show", "good.test")
         assert ["mode", "enforce,", "expired"] in done.rows
 
@@ -191,13 +191,13 @@ class TestShow:
 class TestRefresh:
     """`policy refresh DOMAIN`."""
 
-    async def test_fetched(self, worker: ControlledDaemon, operator: Operator) -> None:
+    async def test_fetched(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """The policy is fetched before it is due; exit code 0."""
-        worker.around.publish(GOOD, mode="none")
+        daemon.around.publish(GOOD, mode="none")
         done = await operator.run("policy", "refresh", "good.test")
         assert (done.code, done.rows[-1]) == (0, ["policy", "fetched"])
         assert ["mode", "none"] in done.rows
-        assert worker.around.gets[GOOD] == 2
+        assert daemon.around.gets[GOOD] == 2
 
     async def test_no_policy(self, operator: Operator) -> None:
         """For a domain without a policy the exit code is 1."""
@@ -210,10 +210,10 @@ class TestRefresh:
         assert (done.code, done.out.splitlines()[-1]) == (2, "no policy fetched")
         assert "404 Not Found" in done.out
 
-    async def test_failed_with_a_policy(self, worker: ControlledDaemon, operator: Operator) -> None:
+    async def test_failed_with_a_policy(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """If the fetch fails, the last line says that the stored policy stays in force."""
-        worker.around.records[GOOD] = NoRecordError("NXDOMAIN")
-        worker.around.policies[GOOD] = StatusError("503")
+        daemon.around.records[GOOD] = NoRecordError("NXDOMAIN")
+        daemon.around.policies[GOOD] = StatusError("503")
         done = await operator.run("policy", "refresh", "good.test")
         assert done.code == 2
         assert done.out.splitlines()[-1] == "no policy fetched; the stored policy stays in force"
@@ -229,9 +229,9 @@ class TestForget:
         done = await operator.run("policy", "forget", "good.test")
         assert (done.code, done.out) == (1, "good.test: was not known\n")
 
-    async def test_unwritable_store(self, worker: ControlledDaemon, operator: Operator) -> None:
+    async def test_unwritable_store(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """A domain that stays in the store is not called forgotten."""
-        worker.not_working.add(Part.STORE_WRITING)
+        daemon.not_working.add(Part.STORE_WRITING)
         done = await operator.run("policy", "forget", "good.test")
         assert done.code == 2
         assert "still in the store" in done.err
