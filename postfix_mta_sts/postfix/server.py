@@ -31,7 +31,7 @@ DRAIN_TIMEOUT: Final = 20.0
 """Seconds in which look-ups under way at shutdown must be answered."""
 DRAIN_GRACE: Final = 0.2
 """Seconds after the last listener closed in which requests already sent are still taken."""
-WARNING_INTERVAL: Final = 60.0
+LOG_INTERVAL: Final = 60.0
 """Seconds between two log lines about malformed requests of the same peer."""
 PEERS_LIMIT: Final = 1_000
 """Peers for which the time of the last such line is kept."""
@@ -275,13 +275,13 @@ class Server:
         self._disconnected.set()
 
     def malformed(self, peername: object, error: WireError) -> None:
-        """Count a malformed request; log one per peer in `WARNING_INTERVAL` seconds at most."""
+        """Count a malformed request; log one per peer in `LOG_INTERVAL` seconds at most."""
         self._counters.refused += 1
         peer = str(peername[0]) if isinstance(peername, tuple) else "unix"
         now = asyncio.get_running_loop().time()
         if now < self._quiet_until.get(peer, now):
             return
-        self._quiet_until[peer] = now + WARNING_INTERVAL
+        self._quiet_until[peer] = now + LOG_INTERVAL
         if len(self._quiet_until) > PEERS_LIMIT:
             self._quiet_until.popitem(last=False)
         event(_log, logging.INFO, "malformed request", peer=peer, reason=str(error))

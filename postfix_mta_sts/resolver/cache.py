@@ -27,7 +27,8 @@ class CacheEntry(Entry):
     state: State | None
     """None once the entry is evicted or replaced."""
     asked_at: float
-    """When the domain was last asked for, to the minute."""
+    """When the domain was last asked for; up to a minute too early, because uses of cached replies
+    are counted once a minute."""
 
 
 class StateCache:
