@@ -1,15 +1,16 @@
 """Settings of CPython and of the C library for a process of the daemon.
 
 `set_up` tunes the garbage collector and the thread switch interval; `release_free_memory` returns
-freed memory to the system.
+freed memory to the system; `background_task` runs a task for the time of a context.
 """
 
+import asyncio
 import gc
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 GC_THRESHOLDS: Final = (5_000, 10, 5)
 """With Python's defaults, (700, 10, 10), the collector took 6 % of a look-up of a new domain. With
@@ -36,6 +37,18 @@ def release_free_memory() -> bool:
     """
     trim = _malloc_trim()
     return trim is not None and trim(0) == 1
+
+
+@asynccontextmanager
+async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run a task inside the context, and cancel it at the end."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @cache

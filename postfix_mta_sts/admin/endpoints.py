@@ -7,7 +7,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import (
     Address,
     Binding,
@@ -111,14 +112,10 @@ class Endpoints:
 @asynccontextmanager
 async def _serving(sock: socket, routes: Sequence[Route]) -> AsyncIterator[None]:
     """Answer HTTP on a bound socket inside the context, and close it at the end."""
-    sock.listen(BACKLOG)
-    task = asyncio.create_task(_serve(sock, routes), name="endpoint")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError), sock:
-            await task
+    with sock:
+        sock.listen(BACKLOG)
+        async with background_task(_serve(sock, routes), "endpoint"):
+            yield
 
 
 async def _serve(sock: socket, routes: Sequence[Route]) -> None:

@@ -19,7 +19,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Final
 
@@ -28,6 +28,7 @@ from aiohttp.typedefs import Handler
 
 from postfix_mta_sts.admin.http import HttpRequest, Route
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.runtime import background_task
 
 CONNECTIONS_LIMIT: Final = 64
 """Open connections; when one more arrives, the oldest is closed."""
@@ -134,16 +135,12 @@ async def _accepting(
 ) -> AsyncIterator[None]:
     if runner.server is None:
         raise RuntimeError("the runner has not been set up")
-    sock.settimeout(0)
-    sock.listen(BACKLOG)
-    accepting = _accept_all(sock, runner.server, connections)
-    task = asyncio.create_task(accepting, name="accept HTTP connections")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError), sock:
-            await task
+    with sock:
+        sock.settimeout(0)
+        sock.listen(BACKLOG)
+        accepting = _accept_all(sock, runner.server, connections)
+        async with background_task(accepting, "accept HTTP connections"):
+            yield
 
 
 async def _accept_all(

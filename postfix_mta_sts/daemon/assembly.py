@@ -10,11 +10,11 @@ import os
 import random
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from postfix_mta_sts.admin import monitoring, routes
 from postfix_mta_sts.admin.control import Control, DaemonInfo
@@ -40,6 +40,7 @@ from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
+from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import Sockets
 from postfix_mta_sts.stats import Counters, Part, Snapshot
 from postfix_mta_sts.store import Overview
@@ -305,18 +306,6 @@ async def _open_store(stack: AsyncExitStack, backend: Backend, refresher: Refres
     await backend.store.open()
     stack.push_async_callback(refresher.write_usage)
     stack.push_async_callback(backend.resolver.close)
-
-
-@asynccontextmanager
-async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run a task inside the context, and cancel it at the end."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _raise_files_limit() -> int:

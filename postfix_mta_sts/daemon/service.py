@@ -15,9 +15,10 @@ from typing import Any
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.daemon import systemd, watchdog
-from postfix_mta_sts.daemon.assembly import Daemon, background_task, running
+from postfix_mta_sts.daemon.assembly import Daemon, running
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix import probe
+from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import ListenError
 
 _log = logging.getLogger(__name__)
