@@ -70,8 +70,10 @@ class DaneKind(enum.StrEnum):
     """The MX RRset is signed, and no MX host has secure TLSA records."""
     INSECURE = "insecure"
     """The MX RRset is not signed, so that DANE does not apply (§2.2.1)."""
+    SOME_FAILED = "some-failed"
+    """The look-up of some MX hosts failed, and no other has usable TLSA records."""
     FAILURE = "failure"
-    """The DNS look-up failed."""
+    """The DNS look-up failed, for the MX RRset or for every MX host."""
 
 
 DANE_KINDS: Final = frozenset({DaneKind.ALL, DaneKind.SOME, DaneKind.UNUSABLE})
@@ -112,8 +114,7 @@ class DaneOutcome(Value, frozen=True):
         """What the outcome means for the domain.
 
         One host that can be authenticated is enough for DANE, even if the look-up of others failed:
-        Postfix does its own look-ups, and skips a host whose look-up fails. Without such a host, a
-        failure leaves everything open.
+        Postfix does its own look-ups, and skips a host whose look-up fails (RFC 7672 §2.1.1).
         """
         if self.mx is not MxState.SECURE:
             return DaneKind.INSECURE if self.mx is MxState.INSECURE else DaneKind.FAILURE
@@ -121,7 +122,7 @@ class DaneOutcome(Value, frozen=True):
         if HostState.USABLE in states:
             return DaneKind.ALL if len(states) == 1 else DaneKind.SOME
         if HostState.FAILED in states:
-            return DaneKind.FAILURE
+            return DaneKind.FAILURE if len(states) == 1 else DaneKind.SOME_FAILED
         return DaneKind.UNUSABLE if HostState.UNUSABLE in states else DaneKind.NONE
 
     @property
@@ -135,11 +136,17 @@ class DaneOutcome(Value, frozen=True):
         """The step that decided the kind."""
         return next((host.step for host in self.hosts if self._decides(host)), self.step)
 
+    @property
+    def failure(self) -> str:
+        """The first step that failed; without one, the step of the MX query."""
+        failed = (host.step for host in self.hosts if host.state is HostState.FAILED)
+        return next(failed, self.step)
+
     def _decides(self, host: Host) -> bool:
         match self.kind:
             case DaneKind.SOME:
                 return host.state not in {HostState.USABLE, HostState.GONE}
-            case DaneKind.FAILURE:
+            case DaneKind.FAILURE | DaneKind.SOME_FAILED:
                 return host.state is HostState.FAILED
             case DaneKind.UNUSABLE:
                 return host.state is HostState.UNUSABLE
@@ -198,18 +205,31 @@ def is_usable(usage: int, selector: int, matching: int, data: bytes) -> bool:
 def after_verdict(before: Verdict | None, outcome: DaneOutcome, now: float) -> Verdict:
     """Return the verdict after a DANE look-up.
 
-    After a failure the verdict before it stays until it expires (RFC 7672 §2.1.1), and for a day
-    at most if the clock was set back.
+    A failure takes back nothing: what an unexpired verdict says of the domain, or of a host whose
+    look-up failed now, stays until that verdict expires, and for a day at most if the clock was
+    set back.
     """
-    failed = outcome.kind is DaneKind.FAILURE
-    if failed and before and is_live(before, now) and before.kind is not DaneKind.FAILURE:
-        until = min(before.until, now + MAX_LIFE)
-        recheck_at = min(now + FAILURE_RETRY, until)
-        return replace(before, recheck_at=recheck_at, until=until, failure=outcome.reason)
-    if failed:
+    if not outcome.is_complete and before and is_live(before, now):
+        kept = _with_known_hosts(before.outcome, outcome)
+        if kept is not outcome:
+            until = min(before.until, now + MAX_LIFE)
+            recheck_at = min(now + FAILURE_RETRY, until)
+            return Verdict(kept, before.found_at, recheck_at, until, outcome.failure)
+    if outcome.kind is DaneKind.FAILURE:
         return Verdict(outcome, now, now + FAILURE_RETRY, now + FAILURE_RETRY)
     life = min(max(outcome.ttl, MIN_LIFE), MAX_LIFE) if outcome.is_complete else MIN_LIFE
     return Verdict(outcome, now, now + RECHECK_SHARE * life, now + life)
+
+
+def _with_known_hosts(before: DaneOutcome, after: DaneOutcome) -> DaneOutcome:
+    """Return `after` with what `before` says where `after` failed; `after` itself if nothing."""
+    known = {host.name: host for host in before.hosts if host.state is not HostState.FAILED}
+    failed = [host.name for host in after.hosts if host.state is HostState.FAILED]
+    if not known.keys().isdisjoint(failed):
+        hosts = (known.get(h.name, h) if h.state is HostState.FAILED else h for h in after.hosts)
+        return replace(after, hosts=tuple(hosts))
+    nothing_is_known = after.kind is DaneKind.FAILURE and before.kind is not DaneKind.FAILURE
+    return before if nothing_is_known else after
 
 
 def is_live(verdict: Verdict | None, now: float) -> bool:

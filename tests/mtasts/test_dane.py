@@ -106,7 +106,10 @@ class TestKind:
             ([USABLE, UNUSABLE], DaneKind.SOME, "TLSA of mx1"),
             ([USABLE, SKIPPED], DaneKind.SOME, "TLSA of mx1"),
             ([USABLE, FAILED], DaneKind.SOME, "TLSA of mx1"),
-            ([ABSENT, FAILED, UNUSABLE], DaneKind.FAILURE, "TLSA of mx1"),
+            ([ABSENT, FAILED, UNUSABLE], DaneKind.SOME_FAILED, "TLSA of mx1"),
+            ([FAILED, ABSENT], DaneKind.SOME_FAILED, "TLSA of mx0"),
+            ([FAILED, GONE], DaneKind.FAILURE, "TLSA of mx0"),
+            ([FAILED, FAILED], DaneKind.FAILURE, "TLSA of mx0"),
             ([ABSENT, UNUSABLE], DaneKind.UNUSABLE, "TLSA of mx1"),
             ([GONE, ABSENT, INSECURE], DaneKind.NONE, "TLSA of mx1"),
             ([INSECURE, SKIPPED], DaneKind.NONE, "TLSA of mx0"),
@@ -115,7 +118,7 @@ class TestKind:
         ],
     )
     def test_signed(self, states: list[HostState], kind: DaneKind, reason: str) -> None:
-        """One usable host is enough for DANE; without one, a failure leaves it open (T5)."""
+        """One usable host is enough for DANE; a failure of one host says nothing of others (T5)."""
         outcome = signed(*states)
         assert (outcome.kind, outcome.reason) == (kind, reason)
 
@@ -180,12 +183,14 @@ class TestLife:
         assert not is_live(verdict, T + FAILURE_RETRY)
 
     @pytest.mark.parametrize("states", [[USABLE], [USABLE, ABSENT], [UNUSABLE], [ABSENT]])
-    @pytest.mark.parametrize("failure", [UNANSWERED, signed(FAILED)])
+    @pytest.mark.parametrize("failure", [UNANSWERED, signed(FAILED, FAILED)])
     def test_a_verdict_outlives_failures(
         self, states: list[HostState], failure: DaneOutcome
     ) -> None:
         """A verdict stays through failures until it expires, and no longer (T6)."""
         before = after_verdict(None, signed(*states), T)
+        if failure.hosts:
+            failure = replace(failure, hosts=failure.hosts[: len(states)])
         late = before.until - 10
         kept = after_verdict(before, failure, T + 1)
         assert kept == replace(before, recheck_at=T + 1 + FAILURE_RETRY, failure=failure.reason)
@@ -196,6 +201,38 @@ class TestLife:
             before.until,
         )
         assert after_verdict(still, failure, before.until).kind is DaneKind.FAILURE
+
+    @pytest.mark.parametrize(
+        ("before", "now", "after"),
+        [
+            ([USABLE, USABLE], [USABLE, FAILED], [USABLE, USABLE]),
+            ([USABLE, ABSENT], [FAILED, ABSENT], [USABLE, ABSENT]),
+            ([ABSENT, USABLE], [ABSENT, FAILED], [ABSENT, USABLE]),
+            ([USABLE, USABLE], [ABSENT, FAILED], [ABSENT, USABLE]),
+            ([USABLE], [FAILED, ABSENT], [USABLE, ABSENT]),
+            ([USABLE, USABLE], [FAILED], [USABLE]),
+        ],
+    )
+    def test_a_failing_host_keeps_what_is_known_of_it(
+        self, before: list[HostState], now: list[HostState], after: list[HostState]
+    ) -> None:
+        """The other hosts are as the DNS says now; all stays until the older part expires."""
+        old = after_verdict(None, signed(*before), T)
+        new = after_verdict(old, signed(*now), T + 60)
+        assert [host.state for host in new.outcome.hosts] == after
+        assert (new.until, new.recheck_at) == (old.until, T + 60 + FAILURE_RETRY)
+        assert new.failure
+        assert FAILED in [
+            h.state for h in after_verdict(new, signed(*now), old.until).outcome.hosts
+        ]
+
+    def test_new_hosts_that_all_fail_leave_the_verdict(self) -> None:
+        """Nothing is known of them, so the verdict on the hosts before stays until it expires."""
+        old = after_verdict(None, signed(USABLE), T)
+        others = DaneOutcome(MxState.SECURE, "MX", (Host("other", FAILED, "TLSA of other"),), 9)
+        new = after_verdict(old, others, T + 60)
+        assert (new.kind, new.failure) == (DaneKind.ALL, "TLSA of other")
+        assert after_verdict(new, others, old.until).kind is DaneKind.FAILURE
 
     def test_an_insecure_verdict_outlives_failures(self) -> None:
         """The verdict of a domain that is not signed stays through failures, too."""
