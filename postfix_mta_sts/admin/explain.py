@@ -11,15 +11,23 @@ from typing import TypeAlias
 
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict, after_verdict
+from postfix_mta_sts.mtasts.decision import (
+    NOT_APPLICABLE,
+    Knowledge,
+    PolicyStep,
+    decide,
+    known_policy,
+    known_verdict,
+)
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import MtaStsError, NoRecordError, printable
+from postfix_mta_sts.mtasts.errors import DnsFailureError, MtaStsError, NoRecordError, printable
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_records, record_name
 from postfix_mta_sts.network.dns import TxtAnswer
 from postfix_mta_sts.network.trace import FetchTrace
 from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, STRICT, DaneRule, ReplyFormat, compose
-from postfix_mta_sts.resolver.dane import DaneLookup
+from postfix_mta_sts.values import replace
 
 
 @dataclass(slots=True)
@@ -48,6 +56,7 @@ class Explanation:
 
 
 LookUpTxt: TypeAlias = Callable[[Domain], Awaitable[TxtAnswer]]
+LookUpDane: TypeAlias = Callable[[Domain], Awaitable[DaneOutcome]]
 FetchBody: TypeAlias = Callable[[Domain, FetchTrace], Awaitable[bytes]]
 
 
@@ -55,7 +64,7 @@ async def explain(
     domain: Domain,
     look_up_txt: LookUpTxt,
     fetch_body: FetchBody,
-    dane_lookup: DaneLookup | str,
+    dane_lookup: LookUpDane | str,
     rule: DaneRule = STRICT,
 ) -> Explanation:
     """Look up the TXT record, the policy and the DANE records of a domain; return each step.
@@ -93,12 +102,20 @@ def _reply(
     seen: Explanation, reply_format: ReplyFormat, verdict: Verdict | None, rule: DaneRule
 ) -> str:
     """Return the reply as a socketmap sends it, which limits its length."""
-    frame = socketmap.encode_reply(compose(seen.domain, _state(seen), reply_format, verdict, rule))
+    knowledge = _knowledge(seen, verdict)
+    known = known_verdict(knowledge, 0.0) if verdict else NOT_APPLICABLE
+    rules = rule.rules(dns_defers=False, enforce_testing=reply_format.enforce_testing)
+    decision = decide(known_policy(knowledge, 0.0), known, rules, time_is_up=True)
+    reply = compose(seen.domain, decision, knowledge, reply_format, 0.0)
+    frame = socketmap.encode_reply(reply)
     return frame[frame.index(b":") + 1 : -1].decode().rstrip()
 
 
-def _state(seen: Explanation) -> lifecycle.State:
-    """Return the state that a look-up would produce now."""
+def _knowledge(seen: Explanation, verdict: Verdict | None) -> Knowledge:
+    """Return what a look-up would know now."""
     if seen.policy and seen.policy_id:
-        return lifecycle.restored(seen.policy, seen.policy_id, 0.0, 0.0)
-    return lifecycle.after_fault(None, seen.error or NoRecordError(), 0.0)
+        state = lifecycle.restored(seen.policy, seen.policy_id, 0.0, 0.0, verdict)
+        return Knowledge(state, PolicyStep.ANSWERED)
+    unanswered = isinstance(seen.error, DnsFailureError)
+    step = PolicyStep.DNS_FAILED if unanswered else PolicyStep.ANSWERED
+    return Knowledge(replace(lifecycle.unknown(0.0), dane=verdict), step)

@@ -130,6 +130,12 @@ class Knowledge(Value, frozen=True):
         """Whether nothing more is being looked up."""
         return self.step not in PENDING and not self.is_asking_dane
 
+    @property
+    def lacks_policy(self) -> bool:
+        """Whether the policy is not known for a reason that is not the domain's own."""
+        is_known = self.state is not None and self.state.policy is not None
+        return not is_known and (self.step in PENDING or self.step is PolicyStep.OWN_FAULT)
+
 
 NOTHING: Final = Knowledge(None, PolicyStep.UNREAD)
 """Before the store was read."""
@@ -141,8 +147,12 @@ def from_memory(state: State) -> Knowledge:
 
 
 def known_policy(knowledge: Knowledge, now: float) -> KnownPolicy:
-    """What a decision at `now` may use of the policy."""
-    state = live(knowledge.state, now)
+    """What a decision at `now` may use of the policy.
+
+    One that was fetched for this look-up counts even if its max_age is 0.
+    """
+    is_current = knowledge.step is PolicyStep.ANSWERED
+    state = knowledge.state if is_current else live(knowledge.state, now)
     mode = state.policy.mode if state and state.policy else None
     return KnownPolicy(mode, knowledge.step)
 
@@ -178,7 +188,7 @@ def finding(outcome: DaneOutcome) -> DaneFinding:
 NOT_APPLICABLE: Final = KnownVerdict(DaneFinding.NOT_APPLICABLE)
 
 
-def decide(
+def decide(  # noqa: PLR0911 (a return for each row of the table)
     policy: KnownPolicy, verdict: KnownVerdict, rules: Rules, *, time_is_up: bool
 ) -> Decision:
     """The answer, or WAIT while `time_is_up` is false and more knowledge could change it.

@@ -204,11 +204,16 @@ def after_discovery(
 
 
 def after_fetch(
-    state: State | None, step: Fetch, outcome: Policy | FetchError, now: float, jitter: float
+    state: State | None,
+    step: Fetch,
+    outcome: Policy | FetchError | DnsFailureError,
+    now: float,
+    jitter: float,
 ) -> State:
     """Return the state after a GET; `jitter` is a random number in [0, 1).
 
-    A policy replaces the older one completely, whatever its mode and max_age (§5, §8.3).
+    A policy replaces the older one completely, whatever its mode and max_age (§5, §8.3). If the DNS
+    did not answer for the addresses of the Policy Host, the id gets no back-off: it was not tried.
     """
     if isinstance(outcome, Policy):
         return State(
@@ -220,6 +225,8 @@ def after_fetch(
             recheck_at=now + step.recheck_in,
             refetch_at=now + _refetch_in(outcome, jitter),
         )
+    if isinstance(outcome, DnsFailureError):
+        return _failed(state, outcome, now, DNS_FAILURE_LIFE)
     backoff = _next_backoff(state, step.policy_id, now)
     others = [b for b in state.backoffs if b.policy_id != step.policy_id] if state else []
     failed = _failed(state, outcome, now, min(step.recheck_in, backoff.until - now))
@@ -230,9 +237,25 @@ def after_fetch(
     )
 
 
-def after_fault(state: State | None, error: MtaStsError, now: float) -> State:
-    """Return the state after an attempt that ended with an error in this program."""
-    return _failed(state, error, now, ABSENCE_RECHECK)
+def unknown(now: float) -> State:
+    """Return a state that says nothing of the policy, so that the next look-up asks for it.
+
+    It holds a verdict that is known before the policy.
+    """
+    return _absence(None, now, 0.0)
+
+
+def unconfirmed(absence: State, now: float) -> State:
+    """Return an absence that was found while the store could not be read.
+
+    The store may hold a valid policy, which an absence never ends. So the next look-up after
+    DNS_FAILURE_LIFE reads it again.
+    """
+    return replace(
+        absence,
+        expires_at=min(absence.expires_at, now + DNS_FAILURE_LIFE),
+        recheck_at=min(absence.recheck_at, now + DNS_FAILURE_LIFE),
+    )
 
 
 def restored(

@@ -4,8 +4,8 @@ There is one `ReplyCache` for each protocol and default reply format; it does no
 connections. A request that was answered before is found by its own bytes, frame included, and gets
 the same reply while the state from which the reply was made is still current and fresh.
 
-`protocol.reply.compose` decides the reply for a state. Two replies are decided here: the one
-without a state (`_looked_up`), and the one if the DNS did not answer (`_compose`).
+`mtasts.decision.decide` decides what a request is answered, and `protocol.reply.compose` makes the
+text. This module asks both with what the resolver knows, for the key and the map of the request.
 """
 
 import asyncio
@@ -16,10 +16,19 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from postfix_mta_sts.logs import event
-from postfix_mta_sts.mtasts.dane import DANE_KINDS
+from postfix_mta_sts.mtasts.decision import (
+    NOT_APPLICABLE,
+    Decision,
+    Knowledge,
+    decide,
+    from_memory,
+    known_policy,
+    known_verdict,
+    outcome,
+)
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.lifecycle import State, fresh_until
-from postfix_mta_sts.postfix.protocol.nexthop import applicable_verdict, policy_domain
+from postfix_mta_sts.mtasts.lifecycle import Standing, State, fresh_until, standing
+from postfix_mta_sts.postfix.protocol.nexthop import dane_applies, policy_domain
 from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
     STRICT,
@@ -32,6 +41,7 @@ from postfix_mta_sts.postfix.protocol.reply import (
     compose,
 )
 from postfix_mta_sts.postfix.protocol.wire import Request, Wire
+from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.cache import CacheEntry, evict_oldest
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
@@ -72,7 +82,7 @@ class ReplyCache:
     `reply_format` gives the format for a map name. `entries`: replies in the cache. `defer`: answer
     "try again" instead of "not found" if the DNS did not answer. `rule`: the answer if there is a
     DANE verdict; None: DANE is off. `counters` counts replies. `clock` gives epoch seconds,
-    `monotonic` measures how long look-ups wait.
+    `monotonic` measures how long look-ups wait, `late` limits the warning that they waited in vain.
     """
 
     def __init__(  # noqa: PLR0913 - independent settings
@@ -86,9 +96,11 @@ class ReplyCache:
         defer: bool = False,
         rule: DaneRule | None = None,
         counters: Counters | None = None,
+        late: RateLimit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wire = wire
+        self._late = late or RateLimit()
         self._counters = counters or Counters()
         self._reply_format = reply_format
         self._resolver = resolver
@@ -126,9 +138,9 @@ class ReplyCache:
         entry = self._resolver.cached(domain)
         if entry is None or entry.state is None:
             started = self._monotonic()
-            result = self._resolver.find(domain)
+            result = self._resolver.find(domain, partial(self._is_decided, parsed, domain))
             return PendingReply(result, partial(self._looked_up, request, parsed, domain, started))
-        return self._reply(request, parsed, domain, entry.state, Source.MEMORY)
+        return self._reply(request, parsed, domain, from_memory(entry.state), Source.MEMORY)
 
     @property
     def entries(self) -> int:
@@ -156,28 +168,45 @@ class ReplyCache:
             self._count(cached)
         self._replies.clear()
 
+    def _is_decided(self, parsed: Request, domain: Domain, knowledge: Knowledge) -> bool:
+        """Whether this look-up can be answered before its time is up."""
+        now = self._clock()
+        return self._decide(parsed, domain, knowledge, now, time_is_up=False) is not Decision.WAIT
+
     def _looked_up(
         self, request: bytes, parsed: Request, domain: Domain, started: float, result: LookupResult
     ) -> bytes:
-        """The reply after a look-up; "not found" without a state, whatever the cause.
+        """The reply after a look-up, made of what is known."""
+        now = self._monotonic()
+        self._counters.count_wait(now - started)
+        if result.time_is_up and result.knowledge.lacks_policy:
+            self._note_late(domain, result.knowledge, now)
+        return self._reply(request, parsed, domain, result.knowledge, result.source)
 
-        `LookupResult.state` lists the causes, which the result does not tell apart.
-        """
-        self._counters.count_wait(self._monotonic() - started)
-        if result.state is None:
-            event(_log, logging.DEBUG, "look-up not answered in time", domain)
-            self._counters.answers[Answer.NOT_FOUND, result.source] += 1
-            return self._not_found
-        return self._reply(request, parsed, domain, result.state, result.source)
+    def _note_late(self, domain: Domain, knowledge: Knowledge, now: float) -> None:
+        """Log that mail went, or waits, without a policy for a reason that is not the domain's."""
+        step = knowledge.step.value
+        event(_log, logging.DEBUG, "look-up not answered in time", domain, reason=step)
+        if count := self._late.take(now):
+            event(
+                _log,
+                logging.WARNING,
+                "look-ups answered before the policy was known",
+                domain,
+                reason=step,
+                count=count,
+            )
 
     def _reply(
-        self, request: bytes, parsed: Request, domain: Domain, state: State, source: Source
+        self, request: bytes, parsed: Request, domain: Domain, knowledge: Knowledge, source: Source
     ) -> bytes:
-        encoded, kind = self._encode(parsed, domain, state)
+        now, state = self._clock(), knowledge.state
+        encoded, kind = self._encode(parsed, domain, knowledge, now)
         self._counters.answers[kind, source] += 1
-        entry, until = self._resolver.entry(domain), fresh_until(state)
-        if entry and entry.state is state and until > self._clock():
-            self._store(request, _CachedReply(encoded, kind, entry, state, until))
+        if state and standing(state, now, dane=self._rule is not None) is Standing.FRESH:
+            entry = self._resolver.entry(domain)
+            if entry and entry.state is state:
+                self._store(request, _CachedReply(encoded, kind, entry, state, fresh_until(state)))
         return encoded
 
     def _store(self, request: bytes, cached: _CachedReply) -> None:
@@ -196,9 +225,12 @@ class ReplyCache:
             if cached.state.policy:
                 self._resolver.usage.note(cached.entry.domain, uses, now)
 
-    def _encode(self, parsed: Request, domain: Domain, state: State) -> tuple[bytes, Answer]:
-        """The reply to a look-up in this state, and its kind for the counters."""
-        reply = self._compose(parsed, domain, state)
+    def _encode(
+        self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float
+    ) -> tuple[bytes, Answer]:
+        """The reply to a look-up by what is known, and its kind for the counters."""
+        decision = self._decide(parsed, domain, knowledge, now, time_is_up=True)
+        reply = compose(domain, decision, knowledge, self._reply_format(parsed.map_name), now)
         encoded = self._not_found if reply is NOT_FOUND else self.wire.encode_reply(reply)
         event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=_describe(reply))
         if not isinstance(reply, Found):
@@ -209,16 +241,15 @@ class ReplyCache:
             return encoded, Answer.TRY_AGAIN
         return encoded, Answer.FOUND
 
-    def _compose(self, parsed: Request, domain: Domain, state: State) -> Reply:
-        verdict = None
-        if self._rule and state.dane:
-            verdict = applicable_verdict(parsed.key, domain, state.dane)
-        has_dane = verdict is not None and verdict.kind in DANE_KINDS
-        if state.undecided and self._defer and not has_dane:
-            reason = state.failure.reason if state.failure else ""
-            return TryAgain(f"MTA-STS: DNS failure for {domain}: {reason}")
-        reply_format = self._reply_format(parsed.map_name)
-        return compose(domain, state, reply_format, verdict, self._rule or STRICT)
+    def _decide(
+        self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float, *, time_is_up: bool
+    ) -> Decision:
+        rule, testing = self._rule, self._reply_format(parsed.map_name).enforce_testing
+        verdict = NOT_APPLICABLE
+        if rule and dane_applies(parsed.key, domain, outcome(knowledge, now)):
+            verdict = known_verdict(knowledge, now)
+        rules = (rule or STRICT).rules(dns_defers=self._defer, enforce_testing=testing)
+        return decide(known_policy(knowledge, now), verdict, rules, time_is_up=time_is_up)
 
 
 def _describe(reply: Reply) -> str:

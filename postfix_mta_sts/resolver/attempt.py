@@ -1,56 +1,64 @@
-"""One attempt for a domain: query TXT, fetch the policy if needed, save it, log the change.
+"""One attempt for a domain: find the policy and the DANE verdict, save them, log the changes.
 
 Theory of operation
 -------------------
-An attempt runs in its own task (a `Flight`) and answers three questions.
+An attempt runs in its own task (a `Flight`) and asks two questions side by side, neither of which
+waits for the other.
 
-*What is asked in parallel?* First the attempt needs the state from before: from the cache, else
-from the store. Then the DANE look-up starts, if the verdict is due. Without a live policy the TXT
-query runs beside it; with one, look-ups wait for the verdict alone, and the TXT query follows it. A
-GET follows the TXT query if `lifecycle.after_discovery` wants one. The state in which the attempt
-ends has both parts, so the policy waits for the verdict at the end.
+*The policy* (`_find_policy`): the TXT record, if it is due; then a GET, if
+`lifecycle.after_discovery` wants one; then `lifecycle.after_fetch`.
+*The verdict* (`_find_verdict`): one DANE look-up, if DANE is on and the verdict is due.
 
-*What may be answered when?*
-1. A stored policy whose verdict is live, or for which DANE is off: at once, before any query.
-2. A live policy whose verdict is being looked up: as soon as the verdict is there. The TXT query
-   and the GET continue after the reply.
-3. Everything else: at the end of the attempt.
-4. When the lookup timeout ends first: the live policy without a verdict, if there is one (case 2),
-   else nothing. The MX RRset is then not known to be signed, so the policy may be enforced.
+Before both comes the state from the cache, else the row of the store. A read that takes longer than
+READ_PATIENCE goes on beside the questions. An absence waits for it, because the store may hold a
+policy, which an absence does not end; and a read that failed is tried once more.
 
-*What is written when?* A fetched policy is saved together with its verdict, before the answer, so
-that it survives a crash. Without a GET, a new verdict is added to the row. Absences are never
-stored. Each published state goes to the cache if the domain is there already or a look-up wants it;
-a renewal in the background takes no room in the cache. Changes are logged at the end.
+*What is kept when?* Each answer changes what is `Known` at once: in the cache, and for the look-ups
+that wait. A policy is saved before a look-up is answered by it, so that it survives a crash; should
+the lookup timeout end during the save, the look-up gets the policy all the same. What changes
+beside the policy (verdict, failure, back-off) is noted in its row. Absences are never stored. A
+renewal in the background takes no room in the cache, unless it failed.
 
-`lifecycle` makes all decisions; this module carries them out. A fault of this program ends the
-attempt with `lifecycle.after_fault`: a live policy stays, and look-ups that wait get an answer.
+*What is answered when?* Each look-up decides that for its own key and map, with
+`mtasts.decision.decide`: with each answer, and when the lookup timeout ends.
+
+`lifecycle`, `dane` and `decision` make all decisions; this module carries them out. A fault of this
+program ends one question and leaves no trace in the state: the next look-up asks again.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Final
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
-from postfix_mta_sts.mtasts.dane import is_due
+from postfix_mta_sts.mtasts.dane import DaneOutcome, is_due
+from postfix_mta_sts.mtasts.decision import PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, MtaStsError, OwnFaultError
+from postfix_mta_sts.mtasts.errors import (
+    DiscoveryError,
+    DnsFailureError,
+    FetchError,
+    MtaStsError,
+    OwnFaultError,
+)
 from postfix_mta_sts.mtasts.lifecycle import Discovered, Fetch, Standing, State
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.resolver.cache import StateCache
-from postfix_mta_sts.resolver.dane import DaneCheck, DaneLookup, log_change
-from postfix_mta_sts.resolver.single_flight import NO_RESULT, Flight, LookupResult
+from postfix_mta_sts.resolver.dane import DaneLookup, log_change, new_verdict
+from postfix_mta_sts.resolver.known import Known
+from postfix_mta_sts.resolver.single_flight import Flight
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
-from postfix_mta_sts.store import Store
-from postfix_mta_sts.values import replace
+from postfix_mta_sts.store import Store, StoreError
 
-T = TypeVar("T")
-E = TypeVar("E", bound=MtaStsError)
+READ_PATIENCE: Final = 1.0
+"""Seconds for a read of the store, after which the network is asked beside it."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +68,10 @@ class Sources:
     """What an attempt asks, and what tests replace: network, store, clock, random numbers."""
 
     discover: Callable[[Domain], Awaitable[Discovered]]
-    """Raises `DiscoveryError`."""
-    fetch: Callable[[Domain], Awaitable[Policy]]
-    """Raises `FetchError`, or `OwnFaultError`."""
+    """Raises `DiscoveryError`, of which `OwnFaultError` is one."""
+    fetch: Callable[[Domain, Callable[[], None]], Awaitable[Policy]]
+    """Calls the function once it knows the addresses of the Policy Host. Raises `FetchError`,
+    `DnsFailureError` or `OwnFaultError`."""
     store: Store
     clock: Callable[[], float]
     """Wall-clock seconds since the epoch."""
@@ -96,25 +105,38 @@ class Attempt:
         self._domain = domain
         self._flight = flight
         self._order = flight.order
-        self._before: State | None = None
-        self._saved = False
+        self._known = Known(domain, shared.cache, flight)
+        self._reading: asyncio.Future[State | None] | None = None
 
     async def run(self) -> None:
         """Bring the state of the domain up to date; never raises an `Exception`."""
-        check: DaneCheck | None = None
+        verdict: asyncio.Task[None] | None = None
         try:
-            live = await self._load()
-            check = self._start_dane_check()
-            if check.is_pending and live:
-                self._before = replace(live, dane=await check.verdict())
-                self._publish(self._before, Source.NETWORK)
-            after = await self._update(check)
-            self._publish(after, Source.NETWORK)
-            if check.is_pending and after.policy and after.dane and not self._saved:
-                await self._sources.store.note_verdict(self._domain, after.dane)
+            await self._ask(self._load)
+            if lookup := self._due_dane_lookup():
+                self._known.is_asking_dane = True
+                question = self._ask(partial(self._find_verdict, lookup), self._known.forget_dane)
+                verdict = asyncio.create_task(question, name=f"verdict {self._domain}")
+            self._answer(Source.STORE)
+            await self._ask(self._find_policy, self._known.forget_policy)
+            if verdict:
+                await verdict
+        finally:
+            for under_way in filter(None, (verdict, self._reading)):
+                under_way.cancel()
+
+    async def _ask(
+        self,
+        question: Callable[[], Awaitable[None]],
+        forget: Callable[[], None] | None = None,
+    ) -> None:
+        """Carry out one question; a fault of this program ends only this one, with `forget`."""
+        try:
+            await question()
         except OwnFaultError as fault:  # logged where it happened
-            self._give_up(fault)
+            self._shared.counters.attempts[Stage.OWN, fault.code] += 1
         except Exception as error:  # noqa: BLE001 (the top of a task: waiting look-ups get an answer)
+            self._shared.counters.attempts[Stage.OWN, OwnFaultError.code] += 1
             event(
                 _log,
                 logging.ERROR,
@@ -122,135 +144,191 @@ class Attempt:
                 self._domain,
                 exc_info=error,
             )
-            self._give_up(OwnFaultError("internal error; see the log"))
-        finally:
-            if check:
-                check.cancel()
-
-    async def _load(self) -> State | None:
-        """Set the state before this attempt; return it if it holds a live policy."""
-        entry = self._shared.cache.get(self._domain)
-        cached = entry.state if entry else None
-        live = lifecycle.live(cached, self._sources.clock())
-        if live is None:
-            stored = await self._stored()
-            live = lifecycle.live(stored, self._sources.clock())
-            self._before = live or cached or stored
-            if live and self._shared.standing(live) is not Standing.UNKNOWN:
-                self._publish(live, Source.STORE)
         else:
-            self._before = live
-        self._flight.offer(without_verdict(live))
-        return live
+            return
+        if forget:
+            forget()
+            self._answer(self._flight.source)
 
-    async def _stored(self) -> State | None:
-        """The state in the store.
+    def _answer(self, source: Source) -> None:
+        self._known.answer(source, self._sources.clock())
 
-        An absence in the cache does not rule out a live policy there: a read may have failed when
-        the absence was found, the clock may have been wrong, or another process may have fetched.
-        """
+    # The row of the store
+
+    async def _load(self) -> None:
+        """Find what was known before this attempt."""
+        self._known.take_cached(self._sources.clock())
+        if self._known.row_is_known:
+            return
         if self._order.row_was_read:
-            return self._order.row
-        return await self._sources.store.load(self._domain)
+            self._take_row(self._order.row)
+        else:
+            # An absence in the cache does not rule out a live policy in the store: a read may have
+            # failed when the absence was found, the clock may have been wrong, or another process
+            # may have fetched.
+            await self._start_reading()
 
-    def _start_dane_check(self) -> DaneCheck:
-        """Make the DANE check; its look-up starts at once, if DANE is on and the verdict is due."""
-        lookup, before = self._shared.dane_lookup, self._before
-        verdict = before.dane if before and lookup else None
-        due = self._order.force_fetch or is_due(verdict, self._sources.clock())
-        clock, counters = self._sources.clock, self._shared.counters
-        return DaneCheck(self._domain, verdict, lookup if due else None, clock, counters)
+    async def _start_reading(self) -> None:
+        """Read the row; return without it after READ_PATIENCE, and take it when it comes."""
+        self._reading = self._order.reading
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._sources.store.load(self._domain))
+            await asyncio.wait([self._reading], timeout=READ_PATIENCE)
+        if self._reading.done():
+            self._finish_reading(self._reading)
+        else:
+            self._reading.add_done_callback(self._finish_late_reading)
 
-    async def _update(self, check: DaneCheck) -> State:
-        """The state at the end: TXT query, GET, and the verdict, for which this waits last.
+    def _finish_reading(self, reading: asyncio.Future[State | None]) -> None:
+        with suppress(StoreError):  # logged by the store
+            self._take_row(reading.result())
 
-        If the TXT record is not due, only the verdict is new.
-        """
-        if self._before and not self._order.needs_txt and self._is_fresh(self._before):
-            return replace(self._before, dane=await check.verdict())
-        step = await self._discover()
-        after = step if isinstance(step, State) else await self._fetch(step)
-        after = replace(after, dane=await check.verdict())
-        if not isinstance(step, State) and after.policy:
-            await self._save(after)
-        for change in changes(self._before, after, self._sources.clock()):
-            log_change(_log, self._domain, change)
-        return after
+    def _finish_late_reading(self, reading: asyncio.Future[State | None]) -> None:
+        if not reading.cancelled():
+            self._finish_reading(reading)
+            self._answer(Source.STORE)
+
+    def _take_row(self, row: State | None) -> None:
+        self._known.take_row(row, self._sources.clock())
+
+    async def _wait_for_row(self) -> None:
+        """Wait for the read that is under way; if it failed, read once more."""
+        if self._reading and not self._reading.done():
+            await asyncio.wait([self._reading])
+        elif not self._known.row_is_known:
+            with suppress(StoreError):
+                self._take_row(await self._sources.store.load(self._domain))
+
+    # The verdict
+
+    def _due_dane_lookup(self) -> DaneLookup | None:
+        """The look-up, if DANE is on and the verdict is due."""
+        due = self._order.force_fetch or is_due(self._known.verdict, self._sources.clock())
+        return self._shared.dane_lookup if due else None
+
+    async def _find_verdict(self, lookup: DaneLookup) -> None:
+        outcome = await lookup(self._domain, self._note_progress)
+        now, before = self._sources.clock(), self._known.verdict
+        verdict = new_verdict(self._domain, before, outcome, now, self._shared.counters)
+        self._known.take_verdict(verdict, now)
+        self._answer(Source.NETWORK)
+        await self._note()
+
+    def _note_progress(self, so_far: DaneOutcome) -> None:
+        self._known.so_far = so_far
+        self._known.keep(self._flight.source, self._sources.clock())
+
+    # The policy
+
+    async def _find_policy(self) -> None:
+        """Query the TXT record, if it is due, and fetch the policy, if it must be fetched."""
+        state = self._known.state
+        if state and not self._order.needs_txt and self._is_fresh(state):
+            self._known.step = from_memory(state).step
+            self._answer(self._flight.source)
+            return
+        step = await self._after_discovery(await self._discover())
+        if isinstance(step, Fetch):
+            await self._fetch(step)
+        else:
+            await self._settle(step)
 
     def _is_fresh(self, state: State) -> bool:
         """Whether the TXT record is not due yet."""
         return lifecycle.standing(state, self._sources.clock()) is Standing.FRESH
 
-    async def _discover(self) -> Fetch | State:
-        """Query the TXT record; the next step, or the state without one."""
-        outcome = await _outcome(self._sources.discover(self._domain), DiscoveryError)
-        if isinstance(outcome, OwnFaultError):
-            raise outcome  # says nothing about the domain
-        self._count(Stage.DNS, outcome)
-        if isinstance(outcome, DiscoveryError):
-            code, reason = outcome.code, str(outcome)
+    async def _discover(self) -> Discovered | DiscoveryError:
+        """Query the TXT record; raises `OwnFaultError`, which says nothing about the domain."""
+        outcome: Discovered | DiscoveryError
+        try:
+            outcome = await self._sources.discover(self._domain)
+        except OwnFaultError:
+            raise
+        except DiscoveryError as error:
+            code, reason = error.code, str(error)
             event(_log, logging.DEBUG, "no policy id", self._domain, error=code, reason=reason)
-        forced = self._order.force_fetch
-        decide = partial(lifecycle.after_discovery, outcome=outcome, forced=forced)
-        step = decide(self._before, now=self._sources.clock())
-        if isinstance(step, Fetch) and (newer := await self._newer_row()):
-            self._before = newer
-            step = decide(newer, now=self._sources.clock())
+            outcome = error
+        self._count(Stage.DNS, outcome)
+        return outcome
+
+    async def _after_discovery(self, outcome: Discovered | DiscoveryError) -> Fetch | State:
+        """The next step. Before an absence, the store must have been read."""
+        step = self._decide_step(outcome)
+        if isinstance(step, State) and step.policy is None and not self._known.row_is_known:
+            await self._wait_for_row()
+            return self._decide_step(outcome)
+        if isinstance(step, Fetch) and await self._take_newer_row():
+            return self._decide_step(outcome)
         return step
 
-    async def _newer_row(self) -> State | None:
-        """The stored state, if another process has fetched since `_before` was fetched."""
-        before = self._before
-        if before is None or before.policy is None:
-            return None
-        stored = await self._sources.store.load(self._domain)
-        return stored if stored and stored.fetched_at > before.fetched_at else None
+    def _decide_step(self, outcome: Discovered | DiscoveryError) -> Fetch | State:
+        state, now = self._known.state, self._sources.clock()
+        return lifecycle.after_discovery(state, outcome, now, forced=self._order.force_fetch)
 
-    async def _fetch(self, step: Fetch) -> State:
-        """Fetch the policy; the state after it."""
-        outcome = await _outcome(self._sources.fetch(self._domain), FetchError)
+    async def _take_newer_row(self) -> bool:
+        """Use the row if another process has fetched the policy since; return whether it has."""
+        before = self._known.state
+        if before is None or before.policy is None:
+            return False
+        with suppress(StoreError):
+            row = await self._sources.store.load(self._domain)
+            if row and row.fetched_at > before.fetched_at:
+                self._known.replace_state(row)
+                return True
+        return False
+
+    async def _fetch(self, step: Fetch) -> None:
+        """Fetch the policy, and settle what follows."""
+        self._pend(PolicyStep.ADDRESSES_PENDING)
+        outcome: Policy | FetchError | DnsFailureError
+        try:
+            outcome = await self._sources.fetch(self._domain, self._note_addresses)
+        except (FetchError, DnsFailureError) as error:
+            outcome = error
+            await self._wait_for_row()
         self._count(Stage.HTTPS, outcome)
-        now, random = self._sources.clock(), self._sources.random()
-        return lifecycle.after_fetch(self._before, step, outcome, now, random)
+        state, now, random = self._known.state, self._sources.clock(), self._sources.random()
+        after = lifecycle.after_fetch(state, step, outcome, now, random)
+        await self._settle(after, is_fetched=isinstance(outcome, Policy))
+
+    def _note_addresses(self) -> None:
+        self._pend(PolicyStep.GET_PENDING)
+
+    def _pend(self, step: PolicyStep) -> None:
+        """Note what the policy question waits for."""
+        self._known.step = step
+        self._known.keep(self._flight.source, self._sources.clock())
+
+    async def _settle(self, after: State, *, is_fetched: bool = False) -> None:
+        """Keep what the policy question ended with, answer by it, and log what changed."""
+        now, before = self._sources.clock(), self._known.state
+        after = self._known.settle(after, now)
+        if is_fetched:
+            self._known.keep(Source.NETWORK, now)
+            await self._save(after)
+        self._answer(Source.NETWORK)
+        if after.policy is None:
+            self._shared.usage.drop(self._domain)
+        elif after.failure:
+            await self._note()
+        for change in changes(before, after, now):
+            log_change(_log, self._domain, change)
 
     async def _save(self, state: State) -> None:
+        """Save a policy. The look-up that wants it counts as the last one, until usage is written.
+
+        The usage may have been written a moment ago, when the domain had no row to take it.
+        """
         usage = self._shared.usage.get(self._domain)
-        await self._sources.store.save(self._domain, state, usage.at if usage else 0.0)
-        self._saved = True
+        asked_at = max(usage.at if usage else 0.0, self._flight.asked_at)
+        await self._sources.store.save(self._domain, state, asked_at)
 
-    def _publish(self, state: State, source: Source) -> None:
-        """Give the state to the cache and to the look-ups that wait."""
-        if entry := self._shared.cache.get(self._domain):
-            entry.state = state
-        elif self._flight.wanted:
-            self._shared.cache.put(self._domain, state, self._sources.clock())
-        if state.policy is None:
-            self._shared.usage.drop(self._domain)
-        self._flight.publish(state, source)
-
-    def _give_up(self, fault: OwnFaultError) -> None:
-        """End the attempt after a fault of this program; a live policy stays."""
-        self._shared.counters.attempts[Stage.OWN, fault.code] += 1
-        before = self._before
-        after = lifecycle.after_fault(before, fault, self._sources.clock())
-        self._publish(replace(after, dane=before.dane if before else None), Source.NONE)
+    async def _note(self) -> None:
+        """Note in the row what has changed beside the policy."""
+        state = self._known.state
+        if state and state.policy and state.dane:
+            await self._sources.store.note_verdict(self._domain, state.dane)
 
     def _count(self, stage: Stage, outcome: object) -> None:
         code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS
         self._shared.counters.attempts[stage, code] += 1
-
-
-def without_verdict(state: State | None) -> LookupResult:
-    """The answer when the verdict did not come in time: the policy alone, or nothing.
-
-    The MX RRset is then not known to be signed, so the policy stands (`dane.on_failure`).
-    """
-    return LookupResult(replace(state, dane=None), Source.STORE) if state else NO_RESULT
-
-
-async def _outcome(source: Awaitable[T], error: type[E]) -> T | E:
-    """The result, or the error as a value."""
-    try:
-        return await source
-    except error as failure:
-        return failure

@@ -7,7 +7,6 @@ a row.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from itertools import chain, islice
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -19,8 +18,8 @@ BATCH_LIMIT: Final = 24
 CONCURRENCY: Final = 2
 """Batches under way at once: one is read while the answers of the other are used."""
 
-AskAll: TypeAlias = Callable[[Sequence[K]], Awaitable[Mapping[K, V | asyncio.Future[V]]]]
-"""Answers every key of a batch, with a value or with a future of one."""
+AskAll: TypeAlias = Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
+"""Answers every key of a batch."""
 
 
 class Batcher(Generic[K, V]):
@@ -57,14 +56,7 @@ class Batcher(Generic[K, V]):
             _fail(chain.from_iterable(batch.values()), error)
             return
         for waiting, answer in answered:
-            if isinstance(answer, asyncio.Future):
-                answer.add_done_callback(partial(_pass_on, waiting))
-            else:
-                _set_result(waiting, answer)
-
-
-def _pass_on(waiting: Iterable[asyncio.Future[V]], answer: asyncio.Future[V]) -> None:
-    _set_result(waiting, answer.result())
+            _set_result(waiting, answer)
 
 
 def _set_result(waiting: Iterable[asyncio.Future[V]], answer: V) -> None:

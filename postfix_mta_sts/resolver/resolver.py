@@ -5,12 +5,14 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 
 from postfix_mta_sts.mtasts import lifecycle
+from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
-from postfix_mta_sts.resolver.attempt import Attempt, AttemptContext, Sources, without_verdict
+from postfix_mta_sts.resolver.attempt import READ_PATIENCE, Attempt, AttemptContext, Sources
 from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup
@@ -20,10 +22,13 @@ from postfix_mta_sts.resolver.single_flight import (
     Flight,
     LookupResult,
     Order,
+    Ready,
     SingleFlight,
+    is_complete,
 )
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
+from postfix_mta_sts.store import StoreError
 
 
 class Resolver:
@@ -53,12 +58,19 @@ class Resolver:
             self._run, self._flight_ended, lookup_timeout=lookup_timeout, limit=attempts
         )
         self._rechecks = RecheckQueue(self._start_recheck)
-        self._store_reads: Batcher[Domain, LookupResult] = Batcher(self._read)
+        self._store_reads: Batcher[Domain, LookupResult | Flight] = Batcher(self._read)
+        self._asked_of: Hashable = None
 
-    def use_dane(self, dane_lookup: DaneLookup | None) -> None:
-        """Serve no state without a verdict from now on; None: look up no verdicts any more."""
+    def use_dane(self, dane_lookup: DaneLookup | None, asked_of: Hashable = None) -> None:
+        """Serve no state without a verdict from now on; None: look up no verdicts any more.
+
+        `asked_of` identifies the name servers: verdicts of others are dropped. Nothing else drops
+        a verdict before its time.
+        """
         self._context.dane_lookup = dane_lookup
-        self._cache.drop_verdicts()
+        if dane_lookup and asked_of != self._asked_of:
+            self._asked_of = asked_of
+            self._cache.drop_verdicts()
 
     def reconfigure(self, *, lookup_timeout: float, entries: int) -> None:
         """Apply new limits; surplus cache entries are evicted on the next insert."""
@@ -92,19 +104,25 @@ class Resolver:
         return entry
 
     async def look_up(self, domain: Domain) -> State | None:
-        """The state to answer by; None if there is none in time, or at the attempt limit."""
+        """All that is known at the end of an attempt, or at the lookup timeout; None: nothing."""
         entry = self.cached(domain)
         return entry.state if entry else (await self.find(domain)).state
 
-    def find(self, domain: Domain) -> asyncio.Future[LookupResult]:
-        """The state of a domain that the cache cannot serve, and its source.
+    def find(self, domain: Domain, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
+        """What is known of a domain that the cache cannot serve, and its source.
 
-        The future may be cancelled at any time: the attempt continues.
+        The result comes when `ready` says that it is enough, or when the lookup timeout ends. The
+        future may be cancelled at any time: the attempt continues.
         """
-        self.usage.note(domain, 1, self._sources.clock())
+        now = self._sources.clock()
+        self.usage.note(domain, 1, now)
+        look_up: asyncio.Future[LookupResult] = asyncio.get_running_loop().create_future()
         if flight := self._flights.get(domain):
-            return asyncio.shield(flight.wait())
-        return self._store_reads.ask(domain)
+            _join(flight, look_up, ready, now)
+        else:
+            read = self._store_reads.ask(domain)
+            read.add_done_callback(partial(_after_read, look_up, ready, now))
+        return look_up
 
     async def renew(self, domain: Domain) -> None:
         """Query TXT, fetch the policy if it is due, and wait for the end, however long it takes."""
@@ -126,7 +144,7 @@ class Resolver:
         if flight is None:
             return None
         await asyncio.wait([flight.task])
-        return flight.state
+        return flight.knowledge.state
 
     async def forget(self, domain: Domain) -> bool:
         """Remove a domain from cache and store, history included; return whether it was there."""
@@ -175,22 +193,40 @@ class Resolver:
             return False
         return self._flights.start(domain, Order(is_recheck=True)) is not None
 
-    async def _read(
-        self, domains: Sequence[Domain]
-    ) -> dict[Domain, LookupResult | asyncio.Future[LookupResult]]:
-        """Read rows; a domain without a servable row gets the result of an attempt."""
-        rows = await self._sources.store.load_all(domains)
-        return {domain: self._after_read(domain, rows.get(domain)) for domain in domains}
+    async def _read(self, domains: Sequence[Domain]) -> dict[Domain, LookupResult | Flight]:
+        """Read rows; a domain without a servable row gets an attempt."""
+        reading = asyncio.ensure_future(self._sources.store.load_all(domains))
+        await asyncio.wait([reading], timeout=READ_PATIENCE)
+        if not reading.done():
+            return {domain: self._start_while(reading, domain) for domain in domains}
+        try:
+            rows = reading.result()
+        except StoreError:  # the store has logged it; the attempt reads once more
+            return {domain: self._start(domain, Order()) for domain in domains}
+        return {domain: self._after_row(domain, rows.get(domain)) for domain in domains}
 
-    def _after_read(
-        self, domain: Domain, row: State | None
-    ) -> LookupResult | asyncio.Future[LookupResult]:
+    def _after_row(self, domain: Domain, row: State | None) -> LookupResult | Flight:
         if state := self._servable(domain, row):
-            return LookupResult(state, Source.STORE)
-        flight = self._flights.start(domain, Order(row_was_read=True, row=row))
-        if flight is None:
-            return without_verdict(lifecycle.live(row, self._sources.clock()))
-        return flight.wait()
+            return LookupResult(from_memory(state), Source.STORE)
+        return self._start(domain, Order(row_was_read=True, row=row))
+
+    def _start_while(
+        self, reading: asyncio.Future[Mapping[Domain, State]], domain: Domain
+    ) -> LookupResult | Flight:
+        """Start an attempt beside a slow read."""
+
+        async def row() -> State | None:
+            return (await asyncio.shield(reading)).get(domain)
+
+        return self._start(domain, Order(reading=asyncio.ensure_future(row())))
+
+    def _start(self, domain: Domain, order: Order) -> LookupResult | Flight:
+        """Start an attempt; at the limit, the result is what the row says."""
+        if flight := self._flights.start(domain, order):
+            return flight
+        state = lifecycle.live(order.row, self._sources.clock())
+        unknown = Knowledge(state, PolicyStep.TXT_PENDING)
+        return LookupResult(unknown, Source.STORE if state else Source.NONE, time_is_up=True)
 
     def _servable(self, domain: Domain, row: State | None) -> State | None:
         """The state that can be served after the read; a stored policy goes to the cache."""
@@ -208,3 +244,25 @@ class Resolver:
     def _evicted(self, domain: Domain) -> None:
         self._rechecks.discard(domain)
         self._counters.evicted += 1
+
+
+def _join(flight: Flight, look_up: asyncio.Future[LookupResult], ready: Ready, now: float) -> None:
+    """Make a look-up, of the time `now`, wait for an attempt."""
+    flight.asked_at = now
+    flight.join(look_up, ready)
+
+
+def _after_read(
+    look_up: asyncio.Future[LookupResult],
+    ready: Ready,
+    now: float,
+    read: asyncio.Future[LookupResult | Flight],
+) -> None:
+    """Answer a look-up by the row that was read, or make it wait for the attempt."""
+    if error := read.exception():
+        if not look_up.done():
+            look_up.set_exception(error)
+    elif isinstance(found := read.result(), Flight):
+        _join(found, look_up, ready, now)
+    elif not look_up.done():
+        look_up.set_result(found)

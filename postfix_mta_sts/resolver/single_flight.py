@@ -1,9 +1,9 @@
 """At most one attempt per domain at a time, shared by every look-up that waits for it.
 
-A `Flight` is one attempt under way: its task, and the result for the look-ups that wait. The
+A `Flight` is one attempt under way: its task, what it knows so far, and the look-ups that wait. The
 `SingleFlight` starts flights, returns the one under way, limits their number, and answers waiting
-look-ups when the lookup timeout ends. What an attempt does is in `attempt`; this module only calls
-the function that it was given.
+look-ups when the lookup timeout ends. What an attempt does is in `attempt`, and what a look-up can
+be answered by is in `mtasts.decision`; this module only calls the functions that it was given.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.decision import NOTHING, Knowledge
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.stats import Source
@@ -25,15 +26,27 @@ _log = logging.getLogger(__name__)
 
 
 class LookupResult(Value, frozen=True):
-    """The result of a look-up."""
+    """The result of a look-up: all that is known when it must, or can, be answered."""
 
-    state: State | None
-    """None if the lookup timeout ended before the attempt, the attempt limit was reached, or the
-    attempt was cancelled at shutdown. A domain without a policy has a state: an absence."""
+    knowledge: Knowledge
     source: Source
+    time_is_up: bool = False
+    """The answer must be made of what is known: the lookup timeout ended, the attempt ended without
+    an answer, or the attempt limit was reached."""
+
+    @property
+    def state(self) -> State | None:
+        """What is known as a state; None: nothing. A domain without a policy has a state, too."""
+        return self.knowledge.state
 
 
-NO_RESULT: Final = LookupResult(None, Source.NONE)
+Ready: TypeAlias = Callable[[Knowledge], bool]
+"""Whether a look-up can be answered by this knowledge before the time is up."""
+
+
+def is_complete(knowledge: Knowledge) -> bool:
+    """A `Ready` for a look-up that waits for everything."""
+    return knowledge.is_complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +62,8 @@ class Order:
     row_was_read: bool = False
     """The store was read for this domain just before; `row` is what it held."""
     row: State | None = None
+    reading: asyncio.Future[State | None] | None = None
+    """The read of the row that is under way, and slow. It may raise `StoreError`."""
 
     @property
     def needs_txt(self) -> bool:
@@ -62,73 +77,86 @@ DEFAULT_ORDER: Final = Order()
 class Flight:
     """One attempt under way, and the look-ups that wait for it.
 
-    The attempt calls `publish` whenever it has a state to serve, and `offer` for a state that may
-    only be served when the lookup timeout has ended.
+    The attempt calls `know` whenever it knows more, and `answer` when that may be enough for a
+    look-up. Each look-up decides by its own key and map whether it is.
     """
 
     __slots__ = (
         "_deadline",
-        "_fallback",
-        "_timed_out",
+        "_time_is_up",
         "_timer",
+        "_waiting",
+        "asked_at",
+        "knowledge",
         "order",
-        "result",
-        "state",
+        "source",
         "task",
         "wanted",
     )
 
     def __init__(self, order: Order, deadline: float) -> None:
         self.order = order
-        self.result: asyncio.Future[LookupResult] = asyncio.get_running_loop().create_future()
-        """Set by the first `publish`, by the lookup timeout, or at the end of the attempt."""
-        self.state: State | None = None
-        """The last published state."""
+        self.knowledge = NOTHING
+        self.source = Source.NONE
+        """Where `knowledge` is from."""
         self.wanted = False
         """Whether a look-up waits, or waited: then the cache keeps the state."""
+        self.asked_at = 0.0
+        """Epoch seconds of the last look-up that joined; 0: none did."""
         self.task: asyncio.Task[None]
         self._deadline = deadline  # by the clock of the event loop
-        self._fallback = NO_RESULT
+        self._time_is_up = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timed_out = False
+        self._waiting: list[tuple[asyncio.Future[LookupResult], Ready]] = []
 
-    def publish(self, state: State, source: Source) -> None:
-        """Give this state to the look-ups that wait."""
-        self.state = state
-        if not self.result.done():
-            self.result.set_result(LookupResult(state, source))
+    def know(self, knowledge: Knowledge, source: Source) -> None:
+        """Note what is known now; look-ups get it when the time is up, or with `answer`."""
+        self.knowledge = knowledge
+        self.source = source
 
-    def offer(self, fallback: LookupResult) -> None:
-        """Give this result to look-ups whose timeout ends before the next `publish`."""
-        self._fallback = fallback
+    def answer(self) -> None:
+        """Answer the look-ups for which this knowledge is enough."""
+        waiting, self._waiting = self._waiting, []
+        for look_up, ready in waiting:
+            if self._time_is_up or ready(self.knowledge):
+                self._set_result(look_up)
+            else:
+                self._waiting.append((look_up, ready))
 
-    def wait(self) -> asyncio.Future[LookupResult]:
-        """The result, available at the latest when the lookup timeout ends.
+    def wait(self, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
+        """The result for a look-up; see `join`. It may be cancelled at any time."""
+        look_up: asyncio.Future[LookupResult] = asyncio.get_running_loop().create_future()
+        self.join(look_up, ready)
+        return look_up
+
+    def join(self, look_up: asyncio.Future[LookupResult], ready: Ready) -> None:
+        """Set the result of a look-up when it is `ready`, or when the lookup timeout ends.
 
         The timeout counts from the start of the attempt: a look-up that comes after it gets what
-        there is, at once.
+        is known, at once.
         """
         self.wanted = True
-        loop = asyncio.get_running_loop()
-        if self._timed_out:
-            late: asyncio.Future[LookupResult] = loop.create_future()
-            late.set_result(self._fallback)
-            return late
+        if self._time_is_up or ready(self.knowledge):
+            self._set_result(look_up)
+            return
+        self._waiting.append((look_up, ready))
         if self._timer is None:
+            loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._deadline, self._time_out)
-        return self.result
 
     def end(self) -> None:
-        """Release the look-ups that still wait; the attempt has ended without a state."""
+        """Answer the look-ups that still wait; the attempt has ended and will not know more."""
         if self._timer:
             self._timer.cancel()
-        if not self.result.done():
-            self.result.set_result(NO_RESULT)
+        self._time_out()
 
     def _time_out(self) -> None:
-        if not self.result.done():
-            self._timed_out = True
-            self.result.set_result(self._fallback)
+        self._time_is_up = True
+        self.answer()
+
+    def _set_result(self, look_up: asyncio.Future[LookupResult]) -> None:
+        if not look_up.done():  # cancelled by its client
+            look_up.set_result(LookupResult(self.knowledge, self.source, self._time_is_up))
 
 
 Run: TypeAlias = Callable[[Domain, Flight], Awaitable[None]]
@@ -185,7 +213,7 @@ class SingleFlight:
             await asyncio.wait([flight.task])
 
     async def close(self) -> None:
-        """Cancel all attempts; look-ups that wait get `NO_RESULT`."""
+        """Cancel all attempts; look-ups that wait get what is known."""
         tasks = [flight.task for flight in self._flights.values()]
         for task in tasks:
             task.cancel()

@@ -1,12 +1,12 @@
 """Turn a `smtp_tls_policy_maps` key, as bytes, into the Policy Domain that it names.
 
-Keys for which there can be no policy cause no look-up of any kind. `applicable_verdict` tells
+Keys for which there can be no policy cause no look-up of any kind. `dane_applies` tells
 whether a DANE verdict applies to a key.
 """
 
 import re
 
-from postfix_mta_sts.mtasts.dane import Verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 
@@ -38,15 +38,16 @@ def policy_domain(key: bytes) -> Domain | None:
     return domain if "." in domain and len(domain) <= _LENGTH_LIMIT else None
 
 
-def applicable_verdict(key: bytes, domain: Domain, verdict: Verdict) -> Verdict | None:
-    """The domain's verdict, if it applies to the hosts and the port of this next-hop.
+def dane_applies(key: bytes, domain: Domain, outcome: DaneOutcome | None) -> bool:
+    """Whether DANE has a say in the hosts and the port of this next-hop.
 
     A verdict applies to the MX hosts and port 25. Postfix takes a name in brackets for the host
     itself, and queries TLSA records at the port in the key: `dane-only` for such a key would defer
-    mail for lack of records that the domain need not publish.
+    mail for lack of records that the domain need not publish. While nothing is known (`outcome` is
+    None), a name in brackets may be its own MX host.
     """
     nexthop = _NEXTHOP.fullmatch(key.decode("utf-8", "replace"))
     if not nexthop or nexthop["port"] not in _SMTP_PORTS:
-        return None
-    is_own_mx = [host.name for host in verdict.outcome.hosts] == [domain]
-    return verdict if nexthop["bracketed"] is None or is_own_mx else None
+        return False
+    is_own_mx = outcome is None or [host.name for host in outcome.hosts] == [domain]
+    return nexthop["bracketed"] is None or is_own_mx

@@ -1,4 +1,4 @@
-"""Compose the reply for a state, independent of the protocol.
+"""Compose the reply for a decision, independent of the protocol.
 
 The text is made of validated values only: names that passed the host-name grammar, and lines of a
 valid policy without braces or control characters. `socketmap` and `tcp_table` encode it.
@@ -6,13 +6,19 @@ valid policy without braces or control characters. `socketmap` and `tcp_table` e
 
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
-from postfix_mta_sts.mtasts.dane import DaneKind, Verdict
+from postfix_mta_sts.mtasts.decision import (
+    DaneAnswer,
+    Decision,
+    Knowledge,
+    PolicyStep,
+    Rules,
+    outcome,
+)
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import printable
-from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.mtasts.policy import Mode, Policy
+from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.values import Value
 
 
@@ -35,10 +41,14 @@ PLAIN = ReplyFormat()
 class DaneRule:
     """How DANE verdicts are answered, as the administrator configured it."""
 
-    answer: Literal["dane-only", "dane", "yield"] = "dane-only"
+    answer: DaneAnswer = "dane-only"
     """The strictest level in a reply; yield: none, because main.cf has level dane."""
     defer: bool = True
     """Answer "try again" if the MX RRset is signed and later DNS queries fail."""
+
+    def rules(self, *, dns_defers: bool, enforce_testing: bool) -> Rules:
+        """These and the other settings that a decision depends on."""
+        return Rules(self.answer, self.defer, dns_defers, enforce_testing)
 
 
 STRICT = DaneRule()
@@ -72,50 +82,47 @@ _UNSAFE_LINE = re.compile(r"[{}\x00-\x1f\x7f-\x9f]")
 
 
 def compose(
-    domain: Domain,
-    state: State,
-    reply_format: ReplyFormat,
-    verdict: Verdict | None = None,
-    rule: DaneRule = STRICT,
+    domain: Domain, decision: Decision, knowledge: Knowledge, reply_format: ReplyFormat, now: float
 ) -> Reply:
-    """The reply for a domain in this state (RFC 8461 §5; postconf(5)).
+    """The reply for a domain, as `mtasts.decision.decide` has decided (RFC 8461 §5; postconf(5)).
 
-    Modes testing and none are "not found": the security level of main.cf, and DANE, stay in force.
-    So is a domain for which the DNS did not answer; the caller decides whether to defer instead.
-    The caller also replies if there is no state at all.
-
-    A DANE `verdict` takes precedence over the policy, which must not override it (RFC 8461 §2);
-    without a verdict the policy alone decides.
+    "Not found" leaves the security level of main.cf, and DANE, in force. A DANE level has no TLSRPT
+    attributes: Postfix reports its TLSA records itself. Raises `ValueError` for `Decision.WAIT`.
     """
-    match verdict.kind if verdict else None:
-        case DaneKind.ALL:
-            return _dane(rule.answer)
-        case DaneKind.SOME:
-            return _dane(_level_for_some(rule))
-        case DaneKind.UNUSABLE:
-            # DANE requires TLS but cannot authenticate it (RFC 7672 §2.2): a policy asks for more,
-            # and there is no DANE authentication that it could override. Without an enforced policy
-            # (NOT_FOUND), level dane encrypts, where dane-only would defer mail.
-            enforced = _by_policy(domain, state, reply_format)
-            return _dane(_level_for_some(rule)) if enforced is NOT_FOUND else enforced
-        case DaneKind.FAILURE if verdict and verdict.mx_is_secure and rule.defer:
-            return TryAgain(printable(f"DANE: DNS failure for {domain}: {verdict.reason}", 500))
-    return _by_policy(domain, state, reply_format)
+    match decision:
+        case Decision.SECURE:
+            return _by_policy(domain, knowledge, reply_format)
+        case Decision.DANE_ONLY | Decision.DANE:
+            return Found((decision.value,))
+        case Decision.TRY_AGAIN_DANE:
+            reason = _dane_reason(knowledge, now)
+            return TryAgain(printable(f"DANE: DNS failure for {domain}: {reason}", 500))
+        case Decision.TRY_AGAIN_POLICY:
+            return TryAgain(printable(f"MTA-STS: {_policy_reason(domain, knowledge)}", 500))
+        case Decision.NOT_FOUND:
+            return NOT_FOUND
+    raise ValueError("WAIT is not an answer")
 
 
-def _level_for_some(rule: DaneRule) -> Literal["dane", "yield"]:
-    """The level if not every MX host can be authenticated: dane-only would defer there."""
-    return "dane" if rule.answer == "dane-only" else rule.answer
+def _dane_reason(knowledge: Knowledge, now: float) -> str:
+    found = outcome(knowledge, now)
+    return found.failure if found else "no answer"
 
 
-def _dane(level: Literal["dane-only", "dane", "yield"]) -> Reply:
-    # Without TLSRPT attributes: Postfix reports its TLSA records itself.
-    return NOT_FOUND if level == "yield" else Found((level,))
+def _policy_reason(domain: Domain, knowledge: Knowledge) -> str:
+    """Why it is not known whether there is a policy."""
+    match knowledge.step:
+        case PolicyStep.UNREAD:
+            return f"the policy of {domain} could not be read in time"
+        case PolicyStep.OWN_FAULT:
+            return f"internal error for {domain}; see the log"
+    failure = knowledge.state.failure if knowledge.state else None
+    return f"DNS failure for {domain}: {failure.reason if failure else 'no answer in time'}"
 
 
-def _by_policy(domain: Domain, state: State, reply_format: ReplyFormat) -> Reply:
-    policy = state.policy
-    if policy is None or not _is_enforced(policy.mode, reply_format):
+def _by_policy(domain: Domain, knowledge: Knowledge, reply_format: ReplyFormat) -> Reply:
+    policy = knowledge.state.policy if knowledge.state else None
+    if policy is None:
         return NOT_FOUND
     secure = _secure(policy, reply_format)
     if not reply_format.tlsrpt:
@@ -124,10 +131,6 @@ def _by_policy(domain: Domain, state: State, reply_format: ReplyFormat) -> Reply
     lines = (line.replace("\t", " ").rstrip(" ") for line in policy.lines)
     strings = [f"{{ policy_string = {li} }}" for li in lines if not _UNSAFE_LINE.search(li)]
     return Found((" ".join([*attributes, *strings]), " ".join(attributes), secure))
-
-
-def _is_enforced(mode: Mode, reply_format: ReplyFormat) -> bool:
-    return mode is Mode.ENFORCE or (mode is Mode.TESTING and reply_format.enforce_testing)
 
 
 def _secure(policy: Policy, reply_format: ReplyFormat) -> str:
