@@ -13,11 +13,12 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from postfix_mta_sts import __version__, logs, runtime
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.network import ipc
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
@@ -39,6 +40,7 @@ from postfix_mta_sts.network.messages import (
     LookUpDaneResult,
     NotValidating,
     NotValidatingResult,
+    Progress,
     Result,
     Start,
     UntrustedServers,
@@ -51,6 +53,13 @@ CALLS_PER_RELEASE: Final = 1_000
 """Calls after which free memory is returned to the system."""
 
 _log = logging.getLogger(__name__)
+
+
+class _Report(Protocol):
+    """Sends the progress of a call."""
+
+    def __call__(self, outcome: DaneOutcome | None = None, /) -> None:
+        """Send it; `outcome` as in `Progress`."""
 
 
 class OtherVersionError(Exception):
@@ -192,12 +201,18 @@ class _Child:
         match call:
             case Discover(number, domain):
                 return DiscoverResult(number, await self._dns.discover(domain))
-            case FetchPolicy(number, domain):
-                return FetchResult(number, await self._fetcher.fetch(domain))
-            case LookUpDane(number, domain):
-                return LookUpDaneResult(number, await self._dane_client.look_up_dane(domain))
+            case FetchPolicy(number, domain, progress):
+                policy = await self._fetcher.fetch(domain, self._reporter(number, on=progress))
+                return FetchResult(number, policy)
+            case LookUpDane(number, domain, progress):
+                report = self._reporter(number, on=progress)
+                outcome = await self._dane_client.look_up_dane(domain, report)
+                return LookUpDaneResult(number, outcome)
             case NotValidating(number):
                 return NotValidatingResult(number, await self._not_validating())
+
+    def _reporter(self, number: int, *, on: bool) -> _Report | None:
+        return (lambda outcome=None: self._channel.send(Progress(number, outcome))) if on else None
 
     async def _not_validating(self) -> tuple[TcpAddress, ...]:
         self._send_untrusted()  # the daemon may stop waiting before the end

@@ -22,8 +22,9 @@ from postfix_mta_sts.network.messages import (
     FetchPolicy,
     LookUpDane,
     NotValidating,
+    Progress,
 )
-from postfix_mta_sts.network.process import NetworkProcess
+from postfix_mta_sts.network.process import NetworkProcess, OnProgress
 from postfix_mta_sts.network.settings import NetworkSettings
 
 
@@ -71,9 +72,15 @@ class NetworkClient:
         discovered: Discovered = await self._call(Discover, domain)
         return discovered
 
-    async def fetch(self, domain: Domain) -> Policy:
+    async def fetch(self, domain: Domain, on_addresses: Callable[[], None] | None = None) -> Policy:
         """See `PolicyFetcher.fetch`."""
-        policy: Policy = await self._call(FetchPolicy, domain)
+
+        def report(_: Progress) -> None:
+            if on_addresses:
+                on_addresses()
+
+        wanted = on_addresses is not None
+        policy: Policy = await self._call(FetchPolicy, domain, wanted, on_progress=report)
         return policy
 
     @property
@@ -89,9 +96,17 @@ class NetworkClient:
             raise DnsFailureError(str(error)) from error  # the servers are just as unknown
         return servers
 
-    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
+    async def look_up_dane(
+        self, domain: Domain, on_progress: Callable[[DaneOutcome], None] | None = None
+    ) -> DaneOutcome:
         """See `LazyDaneClient.look_up_dane`."""
-        outcome: DaneOutcome = await self._call(LookUpDane, domain)
+
+        def report(progress: Progress) -> None:
+            if on_progress and progress.outcome:
+                on_progress(progress.outcome)
+
+        wanted = on_progress is not None
+        outcome: DaneOutcome = await self._call(LookUpDane, domain, wanted, on_progress=report)
         return outcome
 
     async def close(self) -> None:
@@ -103,11 +118,16 @@ class NetworkClient:
         await asyncio.gather(*(generation.process.stop() for generation in self._generations))
         self._generations.clear()
 
-    async def _call(self, form: Callable[..., AnyCall], *args: object) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
+    async def _call(
+        self,
+        form: Callable[..., AnyCall],
+        *args: object,
+        on_progress: OnProgress | None = None,
+    ) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
         generation = self._generations[-1]
         generation.running += 1
         try:
-            return await generation.process.call(form, *args)
+            return await generation.process.call(form, *args, on_progress=on_progress)
         finally:
             generation.running -= 1
             if not generation.running:

@@ -5,7 +5,7 @@ process. Only this module imports `dane` and `dnssec`, and with them dnspython, 
 for a DANE look-up.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -61,9 +61,11 @@ class LazyDaneClient:
         """See `DnssecClient.not_validating`."""
         return await self._dnssec.not_validating()
 
-    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
+    async def look_up_dane(
+        self, domain: Domain, on_progress: Callable[[DaneOutcome], None] | None = None
+    ) -> DaneOutcome:
         """See `DaneClient.look_up_dane`."""
-        return await self._dane.look_up_dane(domain)
+        return await self._dane.look_up_dane(domain, on_progress)
 
     @cached_property
     def _dnssec(self) -> "DnssecClient":

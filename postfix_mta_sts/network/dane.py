@@ -5,8 +5,9 @@ ends its branch. `dnssec` sends the queries; `mtasts.dane` draws the conclusions
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
 from postfix_mta_sts.mtasts.dane import MAX_HOSTS, DaneOutcome, Host, HostState, MxState, is_usable
 from postfix_mta_sts.mtasts.domain import Domain
@@ -16,6 +17,10 @@ from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
 
 HOSTS_AT_ONCE: Final = 4
 """MX hosts of one domain that are looked up in parallel."""
+PENDING: Final = "no answer yet"
+"""The step of a host whose look-up is not finished, in an outcome passed to `on_progress`."""
+
+OnProgress: TypeAlias = Callable[[DaneOutcome], None]
 
 _NO_HOST: Final = "."  # RFC 7505
 
@@ -31,12 +36,18 @@ class DaneClient:
     def __init__(self, dns: DnssecClient) -> None:
         self._dns = dns
 
-    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
+    async def look_up_dane(
+        self, domain: Domain, on_progress: OnProgress | None = None
+    ) -> DaneOutcome:
         """Look up the mail hosts of a domain; a DNS failure is an outcome too.
 
         A domain whose MX RRset is not signed costs one query: its hosts are not looked up, though
         RFC 7672 §2.2.1 would allow it, because an attacker who forges MX records can name hosts
         that have good TLSA records.
+
+        `on_progress` gets the outcome so far: once when the MX RRset is found to be signed and
+        there are hosts, and again as each host but the last is finished. Unfinished hosts are
+        FAILED, with the step `PENDING`.
         """
         try:
             answer = await self._dns.mx(domain)
@@ -45,28 +56,41 @@ class DaneClient:
         step = f"MX of {domain}: {_describe(answer)}"
         if not answer.secure:
             return DaneOutcome(MxState.INSECURE, step, ttl=answer.ttl)
-        lookups = _HostLookups(self._dns, answer.ttl)
-        hosts = await lookups.hosts(_names(domain, answer))
-        return DaneOutcome(MxState.SECURE, step, hosts, lookups.ttl)
+        lookups = _HostLookups(self._dns, answer.ttl, _names(domain, answer))
+        so_far = partial(_signed, step, lookups)
+        await lookups.run(lambda: on_progress(so_far()) if on_progress else None)
+        return so_far()
 
 
 class _HostLookups:
-    """The look-ups of one domain's hosts; `ttl` is the lowest TTL of all answers."""
+    """The look-ups of one domain's hosts.
 
-    def __init__(self, dns: DnssecClient, ttl: int) -> None:
+    `hosts` has their results, in order of preference; `ttl` is the lowest TTL of all answers.
+    """
+
+    def __init__(self, dns: DnssecClient, ttl: int, names: Sequence[str]) -> None:
         self.ttl = ttl
+        self.hosts = [Host(name, HostState.FAILED, PENDING) for name in names[:MAX_HOSTS]]
         self._dns = dns
+        self._pending = len(self.hosts)
         self._semaphore = asyncio.Semaphore(HOSTS_AT_ONCE)
-
-    async def hosts(self, names: Sequence[str]) -> tuple[Host, ...]:
-        """Look up each host; return the results in the same order."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._host(name)) for name in names[:MAX_HOSTS]]
-        hosts = [task.result() for task in tasks]
         if more := names[MAX_HOSTS:]:
             step = f"{len(more)} more MX hosts than {MAX_HOSTS} are not looked up"
-            hosts.append(Host(more[0], HostState.SKIPPED, step))
-        return tuple(hosts)
+            self.hosts.append(Host(more[0], HostState.SKIPPED, step))
+
+    async def run(self, on_progress: Callable[[], None]) -> None:
+        """Look up each host; call `on_progress` before the first result and between two."""
+        async with asyncio.TaskGroup() as group:
+            for index in range(self._pending):
+                group.create_task(self._run_one(index, on_progress))
+            if self._pending:
+                on_progress()
+
+    async def _run_one(self, index: int, on_progress: Callable[[], None]) -> None:
+        self.hosts[index] = await self._host(self.hosts[index].name)
+        self._pending -= 1
+        if self._pending:
+            on_progress()
 
     async def _host(self, name: str) -> Host:
         async with self._semaphore:
@@ -122,6 +146,11 @@ class _HostLookups:
         answer = await question
         self.ttl = min(self.ttl, answer.ttl)
         return answer
+
+
+def _signed(step: str, lookups: _HostLookups) -> DaneOutcome:
+    """The outcome so far of a domain whose MX RRset is signed."""
+    return DaneOutcome(MxState.SECURE, step, tuple(lookups.hosts), lookups.ttl)
 
 
 def _names(domain: Domain, answer: DnssecAnswer[Mx]) -> list[str]:

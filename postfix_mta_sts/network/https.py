@@ -10,7 +10,7 @@ politely: each is aborted as soon as the response is complete, or cannot be comp
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeAlias
@@ -62,6 +62,8 @@ class AddressLookup(Protocol):
         """All addresses of a host as text; raises `HostNotFoundError`."""
 
 
+OnAddresses: TypeAlias = Callable[[], None]
+
 _Stream: TypeAlias = socket.socket | asyncio.Transport
 """What carries TLS: a connected socket, or a tunnel through a proxy."""
 
@@ -76,6 +78,7 @@ class _Get:
     deadline: asyncio.Timeout
     with_certificate: bool
     """Whether to record the certificate in the trace, which only `query` shows."""
+    on_addresses: OnAddresses
 
 
 class PolicyFetcher:
@@ -109,12 +112,21 @@ class PolicyFetcher:
         self._slots = Slots(concurrency, slot_time)
         self._open: set[asyncio.Transport] = set()
 
-    async def fetch(self, domain: Domain) -> Policy:
-        """Fetch and parse the policy of a Policy Domain; raises `FetchError`."""
-        return parse_policy(await self.fetch_body(domain))
+    async def fetch(self, domain: Domain, on_addresses: OnAddresses | None = None) -> Policy:
+        """Fetch and parse the policy of a Policy Domain; raises `FetchError`.
 
-    async def fetch_body(self, domain: Domain, trace: FetchTrace | None = None) -> bytes:
-        """Fetch the policy file as bytes; raises `FetchError`.
+        `on_addresses` is called once the addresses of the Policy Host are known; with a proxy,
+        which looks them up itself, at once. From then on only the Policy Host can be slow.
+        """
+        return parse_policy(await self.fetch_body(domain, on_addresses=on_addresses))
+
+    async def fetch_body(
+        self,
+        domain: Domain,
+        trace: FetchTrace | None = None,
+        on_addresses: OnAddresses | None = None,
+    ) -> bytes:
+        """Fetch the policy file as bytes; raises `FetchError`. For `on_addresses` see `fetch`.
 
         `trace` is filled in step by step, so that it is useful also when the fetch fails.
         """
@@ -123,7 +135,14 @@ class PolicyFetcher:
         try:
             async with asyncio.timeout(self._timeout) as deadline:
                 host = f"mta-sts.{domain}"
-                get = _Get(host, self._port, seen, deadline, with_certificate=trace is not None)
+                get = _Get(
+                    host,
+                    self._port,
+                    seen,
+                    deadline,
+                    with_certificate=trace is not None,
+                    on_addresses=on_addresses or _ignore,
+                )
                 if self._proxy:
                     return await self._get_by_proxy(get, self._proxy)
                 return await self._get_directly(get)
@@ -138,6 +157,7 @@ class PolicyFetcher:
     async def _get_directly(self, get: _Get) -> bytes:
         """Send one GET to the first address that accepts TLS."""
         addresses = await self._public_addresses(get.host)
+        get.on_addresses()
         while True:
             address, sock = await self._connect(addresses, get)
             with await self._take_slot(get, sock):
@@ -176,6 +196,7 @@ class PolicyFetcher:
         trace.address = address
 
     async def _get_by_proxy(self, get: _Get, proxy: SplitResult) -> bytes:
+        get.on_addresses()
         tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
         try:
             with await self._take_slot(get, tunnel):
@@ -231,6 +252,10 @@ class PolicyFetcher:
             # Not close(): a TLS shutdown would continue to read what an endless body sends.
             transport.abort()
             self._open.discard(transport)
+
+
+def _ignore() -> None:
+    pass
 
 
 def _authority(host: str, port: int) -> str:

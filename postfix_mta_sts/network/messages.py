@@ -64,12 +64,16 @@ class FetchPolicy(Call, frozen=True):
     """Fetch the policy of a domain; see `PolicyFetcher.fetch`."""
 
     domain: Domain
+    progress: bool = False
+    """Whether to send `Progress` when the addresses of the Policy Host are known."""
 
 
 class LookUpDane(Call, frozen=True):
     """Look up DANE for a domain; see `LazyDaneClient.look_up_dane`."""
 
     domain: Domain
+    progress: bool = False
+    """Whether to send `Progress` with the outcome so far."""
 
 
 class NotValidating(Call, frozen=True):
@@ -80,6 +84,14 @@ class Cancel(Message, frozen=True):
     """Cancel the call with this number, if it is still running; nothing answers this."""
 
     number: int
+
+
+class Progress(Message, frozen=True):
+    """Sent before the result of a `FetchPolicy` or `LookUpDane` that asks for it."""
+
+    number: int
+    outcome: DaneOutcome | None = None
+    """What a `LookUpDane` has found so far; None for a `FetchPolicy`."""
 
 
 class DiscoverResult(Message, frozen=True):
@@ -143,7 +155,7 @@ class UntrustedServers(Message, frozen=True):
 AnyCall: TypeAlias = Discover | FetchPolicy | LookUpDane | NotValidating
 Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
 FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel
-FromChild: TypeAlias = Hello | Result | Failed | DnsStatus | UntrustedServers
+FromChild: TypeAlias = Hello | Progress | Result | Failed | DnsStatus | UntrustedServers
 
 decode_from_daemon: Callable[[bytes], Sequence[FromDaemon]] = msgpack_decoder(list[FromDaemon])
 """Decodes the content of a frame; raises `ValueError`."""

@@ -13,7 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.address import TcpAddress
@@ -29,6 +30,7 @@ from postfix_mta_sts.network.messages import (
     FromChild,
     Hello,
     Message,
+    Progress,
     Result,
     Start,
     UntrustedServers,
@@ -48,7 +50,17 @@ _PROGRAM: Final = (
     "from postfix_mta_sts.network.child import main; main(int(sys.argv[1]))"
 )
 
+OnProgress: TypeAlias = Callable[[Progress], None]
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Running:
+    """A call that is not finished."""
+
+    done: asyncio.Future[Any]
+    on_progress: OnProgress | None
 
 
 class NetworkProcess:
@@ -67,7 +79,7 @@ class NetworkProcess:
     def __init__(self, settings: NetworkSettings) -> None:
         self._settings = settings
         self._numbers = itertools.count(1)
-        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._calls: dict[int, _Running] = {}
         self._unsent: list[Message] = []
         self._channel: ipc.Channel[FromChild] | None = None
         self._restart: asyncio.Task[None] | None = None
@@ -96,8 +108,15 @@ class NetworkProcess:
             self._channel.send(message)
         self._unsent.clear()
 
-    async def call(self, form: Callable[..., AnyCall], *args: object) -> Any:  # noqa: ANN401 (each call has its own result)
+    async def call(
+        self,
+        form: Callable[..., AnyCall],
+        *args: object,
+        on_progress: OnProgress | None = None,
+    ) -> Any:  # noqa: ANN401 (each call has its own result)
         """Send a call with these arguments; return the value of its result.
+
+        `on_progress` gets each `Progress` that arrives before the result.
 
         Raises the `MtaStsError` that the network process raises. Cancelling it cancels the call
         there, without waiting for its end.
@@ -105,7 +124,8 @@ class NetworkProcess:
         if self._other_version is not None:
             raise self._closed_error()
         number = next(self._numbers)
-        done = self._calls[number] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls[number] = _Running(done, on_progress)
         self._send(form(number, *args))
         try:
             return await done
@@ -124,8 +144,8 @@ class NetworkProcess:
             self._restart.cancel()
             with suppress(asyncio.CancelledError):
                 await self._restart
-        for done in self._calls.values():
-            done.cancel()
+        for running in self._calls.values():
+            running.done.cancel()
         if self._channel:
             self._channel.close()
         await asyncio.to_thread(_wait_or_kill, self._child)
@@ -141,6 +161,9 @@ class NetworkProcess:
             match message:
                 case Hello(version):
                     self._check_version(version)
+                case Progress(number):
+                    # Later, so that an error in the callback does not close the channel.
+                    asyncio.get_running_loop().call_soon(self._report, number, message)
                 case DnsStatus(unanswered):
                     self.unanswered = unanswered
                 case UntrustedServers(servers):
@@ -160,22 +183,27 @@ class NetworkProcess:
             network_process=version,
         )
 
+    def _report(self, number: int, progress: Progress) -> None:
+        running = self._calls.get(number)
+        if running and running.on_progress:
+            running.on_progress(progress)
+
     def _finish(self, answer: Result | Failed) -> None:
-        done = self._calls.get(answer.number)
-        if done is None or done.done():
+        running = self._calls.get(answer.number)
+        if running is None or running.done.done():
             return  # the call was cancelled
         if isinstance(answer, Failed):
-            done.set_exception(answer.error)
+            running.done.set_exception(answer.error)
         else:
-            done.set_result(answer.value)
+            running.done.set_result(answer.value)
 
     def _on_closed(self) -> None:
         self._channel = None
         if self._stopped:
             return
-        for done in self._calls.values():
-            if not done.done():
-                done.set_exception(self._closed_error())
+        for running in self._calls.values():
+            if not running.done.done():
+                running.done.set_exception(self._closed_error())
         self._restart = asyncio.create_task(self._start_again(), name="restart of network process")
 
     def _closed_error(self) -> OwnFaultError:

@@ -24,6 +24,7 @@ from postfix_mta_sts.network.messages import (
     Hello,
     LookUpDane,
     NotValidating,
+    Progress,
     Result,
     UntrustedServers,
     decode_from_child,
@@ -71,7 +72,7 @@ class Caller:
     def on_messages(self, messages: Sequence[FromChild]) -> None:
         """Receive answers."""
         for message in messages:
-            if not isinstance(message, Hello | DnsStatus | UntrustedServers):
+            if not isinstance(message, Hello | DnsStatus | Progress | UntrustedServers):
                 self._calls[message.number].set_result(message)
 
 
