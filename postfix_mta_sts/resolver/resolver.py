@@ -5,7 +5,8 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
@@ -24,6 +25,7 @@ from postfix_mta_sts.resolver.single_flight import (
 )
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
+from postfix_mta_sts.store import StoreError
 
 
 class Resolver:
@@ -179,7 +181,9 @@ class Resolver:
         self, domains: Sequence[Domain]
     ) -> dict[Domain, LookupResult | asyncio.Future[LookupResult]]:
         """Read rows; a domain without a servable row gets the result of an attempt."""
-        rows = await self._sources.store.load_all(domains)
+        rows: Mapping[Domain, State] = {}
+        with suppress(StoreError):
+            rows = await self._sources.store.load_all(domains)
         return {domain: self._after_read(domain, rows.get(domain)) for domain in domains}
 
     def _after_read(
