@@ -10,7 +10,7 @@ import os
 import random
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable, Hashable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -295,9 +295,11 @@ async def _start_frontend(
 
 
 def _make_dane_support(settings: Settings, backend: Backend, maps: Maps) -> DaneSupport:
-    def use_dane(dane_lookup: DaneLookup | None, rule: DaneRule | None) -> None:
+    def use_dane(
+        dane_lookup: DaneLookup | None, rule: DaneRule | None, servers: Hashable
+    ) -> None:
         maps.use_dane(rule)
-        backend.resolver.use_dane(dane_lookup)
+        backend.resolver.use_dane(dane_lookup, servers)
 
     return DaneSupport(settings, backend.network, use_dane)
 

@@ -264,8 +264,13 @@ def restored(
     fetched_at: float,
     refetch_at: float,
     dane: Verdict | None = None,
+    failure: Failure | None = None,
+    backoffs: tuple[Backoff, ...] = (),
 ) -> State:
-    """Return the state of a stored policy: it keeps its age, and its recheck is due."""
+    """Return the state of a stored policy: it keeps its age, and its recheck is due.
+
+    `failure` and `backoffs` go on where they were, so that a restart repeats no failed GET.
+    """
     return State(
         policy=policy,
         policy_id=policy_id,
@@ -274,8 +279,19 @@ def restored(
         checked_at=fetched_at,
         recheck_at=fetched_at,
         refetch_at=refetch_at,
+        failure=failure,
+        backoffs=backoffs,
         dane=dane,
     )
+
+
+def differs_on_file(before: State | None, after: State) -> bool:
+    """Whether an attempt has changed what is stored beside the policy (`Store.note`)."""
+    return before is None or _noted(before) != _noted(after)
+
+
+def _noted(state: State) -> tuple[object, ...]:
+    return state.dane, state.failure, state.backoffs, state.refetch_at
 
 
 def _must_fetch(state: State | None, policy_id: PolicyId, now: float) -> bool:

@@ -11,7 +11,7 @@ validate are never secure.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -52,8 +52,10 @@ class DaneResolver(Protocol):
     async def not_validating(self) -> Sequence[TcpAddress]:
         """Name servers that do not validate; raises `DnsFailureError` if none answers."""
 
-    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
-        """What DANE says of a domain."""
+    async def look_up_dane(
+        self, domain: Domain, on_progress: Callable[[DaneOutcome], None] | None = None
+    ) -> DaneOutcome:
+        """What DANE says of a domain; `on_progress` gets the outcome so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +138,15 @@ def dane_rule(settings: Settings) -> DaneRule:
 class DaneSupport:
     """Keeps DANE on or off; call `update` before the first reply, then `run` as a task.
 
-    `use_dane` is called with the look-up and the rule, or with None to turn DANE off; `ask_postfix`
-    runs postconf. The intervals (seconds) are for tests.
+    `use_dane` is called with the look-up, the rule and what identifies the name servers, or with
+    None to turn DANE off; `ask_postfix` runs postconf. The intervals (seconds) are for tests.
     """
 
     def __init__(
         self,
         settings: Settings,
         dane_resolver: DaneResolver,
-        use_dane: Callable[[DaneLookup | None, DaneRule | None], None],
+        use_dane: Callable[[DaneLookup | None, DaneRule | None, Hashable], None],
         ask_postfix: Callable[[], Awaitable[Postfix | None]] = postconf.ask,
         *,
         check_interval: float = CHECK_INTERVAL,
@@ -173,8 +175,10 @@ class DaneSupport:
                 self._log()
 
     async def reconfigure(self, settings: Settings) -> None:
-        """Check with new settings; earlier answers of the name servers no longer count."""
-        self._settings, self._last_final = settings, None
+        """Check with new settings; earlier answers count only if the settings for DANE stay."""
+        before, self._settings = self._settings, settings
+        if (settings.dns, settings.dane) != (before.dns, before.dane):
+            self._last_final = None
         await self.update()
         self._reconfigured.set()
 
@@ -201,9 +205,11 @@ class DaneSupport:
 
     def _apply(self) -> None:
         if self.status.on:
-            self._use_dane(self._dane_resolver.look_up_dane, dane_rule(self._settings))
+            rule, dns = dane_rule(self._settings), self._settings.dns
+            servers = dns.nameservers, dns.trust_ad
+            self._use_dane(self._dane_resolver.look_up_dane, rule, servers)
         else:
-            self._use_dane(None, None)
+            self._use_dane(None, None, None)
 
     def _log(self) -> None:
         level = logging.WARNING if self.status.needs_attention else logging.INFO

@@ -122,8 +122,10 @@ class Attempt:
             if verdict:
                 await verdict
         finally:
-            for under_way in filter(None, (verdict, self._reading)):
-                under_way.cancel()
+            if verdict:
+                verdict.cancel()
+            if self._reading:
+                self._reading.cancel()
 
     async def _ask(
         self,
@@ -309,7 +311,7 @@ class Attempt:
         self._answer(Source.NETWORK)
         if after.policy is None:
             self._shared.usage.drop(self._domain)
-        elif after.failure:
+        elif not is_fetched and lifecycle.differs_on_file(before, after):
             await self._note()
         for change in changes(before, after, now):
             log_change(_log, self._domain, change)
@@ -325,9 +327,8 @@ class Attempt:
 
     async def _note(self) -> None:
         """Note in the row what has changed beside the policy."""
-        state = self._known.state
-        if state and state.policy and state.dane:
-            await self._sources.store.note_verdict(self._domain, state.dane)
+        if (state := self._known.state) and state.policy:
+            await self._sources.store.note(self._domain, state)
 
     def _count(self, stage: Stage, outcome: object) -> None:
         code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS

@@ -1,8 +1,8 @@
-"""A store that never fails: it wraps a backend that may, and keeps unwritten policies in memory.
+"""A store that does not fail: it wraps a backend that may, and keeps unwritten policies in memory.
 
-No fault of the disk stops an answer or delays it for long, and none loses a policy that is in
-memory. The wrapped `Store` is a backend of any kind; this module assumes only that its methods
-raise `StoreError`.
+Only `load` and `load_all` raise: their caller must know whether there is no row, or whether it
+could not be read. No fault of the disk loses a policy that is in memory. The wrapped `Store` is a
+backend of any kind; this module assumes only that its methods raise `StoreError`.
 
 `save` first puts a state into the write buffer, which every read consults before the backend. The
 state leaves the buffer when the backend has it. While writing is known to fail, `save` does
@@ -20,7 +20,6 @@ from operator import attrgetter, methodcaller
 from typing import Final, TypeVar
 
 from postfix_mta_sts import logs
-from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import (
@@ -50,7 +49,7 @@ def _no_states() -> Iterable[tuple[Domain, State]]:
 
 
 class FailsafeStore:
-    """A `Store` whose methods never raise; call `open` first and `close` last.
+    """A `Store` of which only `load` and `load_all` raise; call `open` first and `close` last.
 
     `backend` opens a backend, or raises `StoreError`. `in_memory` returns the states that the
     caller holds; they are written to a backend that was replaced or that opened late.
@@ -72,10 +71,11 @@ class FailsafeStore:
         self._open_backend = backend
         self._in_memory = in_memory
         self._timing = timing
-        self._reading = Breaker("reading", timing.read)
+        # Never paused: "no policy" must not be said of a domain whose row could have been read.
+        self._reading = Breaker("reading", timing.read, 0.0)
         # A slow list of all rows must not stop the reading of single policies.
-        self._listing = Breaker("listing", timing.list)
-        self._writing = Breaker("writing", timing.write)
+        self._listing = Breaker("listing", timing.list, timing.retry)
+        self._writing = Breaker("writing", timing.write, timing.retry)
         self._clock = clock
         self._backend: Store | None = None
         self._damaged: Store | None = None
@@ -117,15 +117,14 @@ class FailsafeStore:
             self._record_failure(None, self._writing, error)
 
     async def load(self, domain: Domain) -> State | None:
-        """See `Store`; None if the backend cannot be read."""
+        """See `Store`; raises `StoreError`."""
         return (await self.load_all([domain])).get(domain)
 
     async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
-        """See `Store`; only what is in memory if the backend cannot be read."""
+        """See `Store`; raises `StoreError` if one of the rows must be read and cannot be."""
         stored: Mapping[Domain, State] = {}
         if others := [domain for domain in domains if domain not in self._buffer.rows]:
-            with suppress(StoreError):
-                stored = await self._call(self._reading, lambda store: store.load_all(others))
+            stored = await self._call(self._reading, lambda store: store.load_all(others))
         if not self._buffer.rows:
             return stored
         return {**stored, **await self._buffer.load_all(domains)}
@@ -143,11 +142,11 @@ class FailsafeStore:
             if self._buffer.contains(row):
                 self._start_repair()
 
-    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
-        """See `Store`; a verdict that cannot be written is looked up again when it is needed."""
-        await self._buffer.note_verdict(domain, verdict)
+    async def note(self, domain: Domain, state: State) -> None:
+        """See `Store`; what cannot be written is found again by a later attempt."""
+        await self._buffer.note(domain, state)
         with suppress(StoreError):
-            await self._call(self._writing, lambda store: store.note_verdict(domain, verdict))
+            await self._call(self._writing, lambda store: store.note(domain, state))
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`; times that cannot be written are lost, except of policies in memory."""
@@ -276,7 +275,7 @@ class FailsafeStore:
         if backend is None or not breaker.allows(self._clock()):
             raise StoreError("not called: the store is failing")
         # While this call tests a failing backend, all others fail at once.
-        breaker.retry_at = self._clock() + self._timing.retry
+        breaker.retry_at = self._clock() + breaker.pause
         try:
             async with asyncio.timeout(breaker.timeout):
                 result = await operation(backend)
@@ -296,7 +295,7 @@ class FailsafeStore:
         """Record a failed call; a damaged backend is not called again and is replaced."""
         now = self._clock()
         self.failures += 1
-        breaker.failed(error, now + self._timing.retry)
+        breaker.failed(error, now + breaker.pause)
         if backend is not self._backend:
             return  # the backend has been replaced since the call
         if isinstance(error, DamagedStoreError):

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from heapq import nsmallest
 from operator import attrgetter
 
-from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode
@@ -51,10 +50,11 @@ class MemoryStore:
             del self.rows[domain]
         self.rows[domain] = Row(domain, state, asked_at, before.asked_count if before else 0)
 
-    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
+    async def note(self, domain: Domain, state: State) -> None:
         """See `Store`."""
-        if row := self.rows.get(domain):
-            self.rows[domain] = replace(row, state=replace(row.state, dane=verdict))
+        row = self.rows.get(domain)
+        if row and state.policy and row.state.fetched_at == state.fetched_at:
+            self.rows[domain] = replace(row, state=_noted(row.state, state))
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`."""
@@ -157,5 +157,18 @@ def _due_order(row: Row) -> tuple[float, Domain]:
 def _restored(row: Row) -> Row:
     """Return the row as a backend would: `restored` drops what is never written."""
     state = row.state
+    policy, policy_id = policy_and_id(state)
     times = state.fetched_at, state.refetch_at
-    return replace(row, state=restored(*policy_and_id(state), *times, state.dane))
+    kept = restored(policy, policy_id, *times, state.dane, state.failure, state.backoffs)
+    return replace(row, state=kept)
+
+
+def _noted(stored: State, state: State) -> State:
+    """Return the stored state with what `Store.note` saves."""
+    return replace(
+        stored,
+        refetch_at=state.refetch_at,
+        dane=state.dane,
+        failure=state.failure,
+        backoffs=state.backoffs,
+    )

@@ -13,7 +13,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import Store
+from postfix_mta_sts.store import Store, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -120,7 +120,8 @@ async def test_damage_while_open(
     known.update(KNOWN)
     overwrite(path, start)
     if found_by == "load":
-        assert await store.load(DOMAINS[0]) is None
+        with pytest.raises(StoreError):
+            await store.load(DOMAINS[0])
     await store.save(NEW, a_state(), 0.0)
     assert await store.load(NEW) == a_state()
     await repaired(store)

@@ -73,6 +73,9 @@ SCHEMA: Final[Sequence[Sequence[str]]] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        "ALTER TABLE policies ADD COLUMN failures TEXT",  # NULL: the last attempt succeeded
+    ),
 )
 """The migrations, starting from an empty file; user_version counts those that were applied."""
 
@@ -81,7 +84,7 @@ _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 _PROBE = """
     SELECT p.domain, p.policy_id, policy, fetched_at, refetch_at, expires_at, asked_at,
-        asked_count, dane, p.mode, h.domain, h.policy_id, h.mode, mx, seen_from, seen_to
+        asked_count, dane, failures, p.mode, h.domain, h.policy_id, h.mode, mx, seen_from, seen_to
     FROM policies AS p, history AS h LIMIT 0
 """
 

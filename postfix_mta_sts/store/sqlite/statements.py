@@ -9,7 +9,7 @@ from postfix_mta_sts.store import MAX_HISTORY
 # The columns of `rows.Columns`. quote() writes a number so that it reads back unchanged.
 _RAW = """
         CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
-        CAST(dane AS TEXT)
+        CAST(dane AS TEXT), CAST(failures AS TEXT)
 """
 # One result row for all domains: after each row SQLite's thread waits for the interpreter's lock.
 LOAD = f"""
@@ -19,8 +19,8 @@ LOAD = f"""
 """  # noqa: S608 (constant columns)
 SAVE = """
     INSERT INTO policies
-        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at, dane)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at, dane, failures)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (domain) DO UPDATE SET
         policy_id = excluded.policy_id,
         policy = excluded.policy,
@@ -28,7 +28,8 @@ SAVE = """
         refetch_at = excluded.refetch_at,
         expires_at = excluded.expires_at,
         asked_at = max(policies.asked_at, excluded.asked_at),
-        dane = excluded.dane
+        dane = excluded.dane,
+        failures = excluded.failures
         WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
 """
 ADD_TO_HISTORY = """
@@ -44,7 +45,10 @@ TRIM_HISTORY = f"""
         ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {MAX_HISTORY}
     )
 """  # noqa: S608 (a constant number)
-NOTE_VERDICT = "UPDATE policies SET dane = ? WHERE domain = ?"
+NOTE = """
+    UPDATE policies SET refetch_at = ?, dane = ?, failures = ?
+    WHERE domain = ? AND fetched_at = ?
+"""
 # The parameter is a JSON object of domains and their `LastAsked`. One statement for all, as in
 # LOAD: each of thousands of statements would wait for that lock. json_extract instead of ->>,
 # which needs SQLite 3.38 (RHEL 9 has 3.34).

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from postfix_mta_sts import logs
-from postfix_mta_sts.mtasts.dane import Verdict, to_text
+from postfix_mta_sts.mtasts.dane import to_text
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -38,6 +38,7 @@ from postfix_mta_sts.store.sqlite.connection import SqliteConnection
 from postfix_mta_sts.store.sqlite.rows import (
     Columns,
     domain_of,
+    failures_to_text,
     history_entry_of,
     state_of,
     valid_rows,
@@ -145,17 +146,19 @@ class SqliteStore:
         policy, policy_id = policy_and_id(state)
         fetched_at, expires_at = state.fetched_at, state.fetched_at + policy.max_age
         times = (fetched_at, state.refetch_at, expires_at, asked_at)
-        dane = to_text(state.dane) if state.dane else None
+        rest = _dane_text(state), failures_to_text(state)
         mx = " ".join(policy.mx)
         await self._write(
             (statements.ADD_TO_HISTORY, [(domain, policy_id, policy.mode, mx, fetched_at)]),
             (statements.TRIM_HISTORY, [(domain,)]),
-            (statements.SAVE, [(domain, policy_id, policy.text, *times, dane, state.checked_at)]),
+            (statements.SAVE, [(domain, policy_id, policy.text, *times, *rest, state.checked_at)]),
         )
 
-    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
+    async def note(self, domain: Domain, state: State) -> None:
         """See `Store`."""
-        await self._write((statements.NOTE_VERDICT, [(to_text(verdict), domain)]))
+        if state.policy:
+            noted = state.refetch_at, _dane_text(state), failures_to_text(state)
+            await self._write((statements.NOTE, [(*noted, domain, state.fetched_at)]))
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`."""
@@ -273,6 +276,10 @@ class SqliteStore:
         except DamagedStoreError as error:
             self._damage = str(error)
             raise
+
+
+def _dane_text(state: State) -> str | None:
+    return to_text(state.dane) if state.dane else None
 
 
 def _load(domains: str, db: sqlite3.Connection) -> dict[Domain, Columns]:

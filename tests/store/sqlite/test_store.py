@@ -20,6 +20,11 @@ from tests.support.states import TEXT, a_state
 GOOD = Domain("good.test")
 OTHER = Domain("other.test")
 MANY = [Domain(f"d{n}.test") for n in range(200)]
+ROW = """
+    INSERT INTO policies
+        (domain, policy, policy_id, fetched_at, refetch_at, expires_at, asked_at)
+        VALUES (?, ?, 'id1', 0, 0, 1, 0)
+"""
 
 
 async def test_many_domains_are_loaded_in_one_read(store: SqliteStore) -> None:
@@ -47,7 +52,8 @@ async def test_read_only(store: SqliteStore) -> None:
         ("policy_id", "no id!", "id is not"),
         ("policy_id", "n" * 33, "id is not"),
         ("policy_id", "two\nlines", "id is not"),
-        ("refetch_at", "soon", "not a number"),
+        ("refetch_at", "soon", "could not convert"),
+        ("failures", "{}", "missing required field"),
     ],
 )
 async def test_unreadable_row(
@@ -84,7 +90,7 @@ async def test_removal_spares_a_newer_row(store: SqliteStore) -> None:
     """A policy that is saved before the unreadable one is removed stays."""
     later = a_state(1500.0)
     await store.save(GOOD, later, 0.0)
-    row = ["id1", "", "1000.0", "2000.0"]
+    row = ["id1", "", "1000.0", "2000.0", None, None]
     store._remove_unreadable(GOOD, row, InvalidPolicyError(0, "no version field"))
     await store.touch({})  # written after the removal
     assert await store.load(GOOD) == later
@@ -104,9 +110,8 @@ async def test_bounded_removal(store: SqliteStore, path: Path) -> None:
     """One call removes a few thousand rows, so that no save waits long; the next call continues."""
     most = sqlite._REMOVE_LIMIT
     with closing(sqlite3.connect(path)) as db, db:
-        row = ("id1", TEXT, 0.0, 0.0, 1.0, 0.0)
-        rows = [(f"d{n}.test", *row) for n in range(most + 1)]
-        db.executemany("INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?, ?, 0, NULL)", rows)
+        rows = [(f"d{n}.test", TEXT) for n in range(most + 1)]
+        db.executemany(ROW, rows)
     assert [await store.remove_expired(2.0) for _ in range(3)] == [most, 1, 0]
 
 
