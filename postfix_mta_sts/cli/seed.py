@@ -34,8 +34,8 @@ from postfix_mta_sts.mtasts.errors import InvalidDomainError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.sources import Sources
 
 CONCURRENCY: Final = 200
 """Domains looked up at the same time at most, however many of them hang."""

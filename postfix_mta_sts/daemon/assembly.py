@@ -35,11 +35,11 @@ from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.postfix.server import Server
-from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
+from postfix_mta_sts.resolver.sources import Sources
 from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import Sockets
 from postfix_mta_sts.stats import Counters, Part, Snapshot
@@ -295,9 +295,7 @@ async def _start_frontend(
 
 
 def _make_dane_support(settings: Settings, backend: Backend, maps: Maps) -> DaneSupport:
-    def use_dane(
-        dane_lookup: DaneLookup | None, rule: DaneRule | None, servers: Hashable
-    ) -> None:
+    def use_dane(dane_lookup: DaneLookup | None, rule: DaneRule | None, servers: Hashable) -> None:
         maps.use_dane(rule)
         backend.resolver.use_dane(dane_lookup, servers)
 

@@ -7,10 +7,11 @@ waits for the other.
 
 *The policy* (`_find_policy`): the TXT record, if it is due; then a GET, if
 `lifecycle.after_discovery` wants one; then `lifecycle.after_fetch`.
-*The verdict* (`_find_verdict`): one DANE look-up, if DANE is on and the verdict is due.
+*The verdict* (`_keep_verdict`): a DANE look-up, if DANE is on and the verdict is due; another one
+if it is due again while the policy question still waits.
 
 Before both comes the state from the cache, else the row of the store. A read that takes longer than
-READ_PATIENCE goes on beside the questions. An absence waits for it, because the store may hold a
+`read_patience` goes on beside the questions. An absence waits for it, because the store may hold a
 policy, which an absence does not end; and a read that failed is tried once more.
 
 *What is kept when?* Each answer changes what is `Known` at once: in the cache, and for the look-ups
@@ -30,7 +31,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -49,51 +49,17 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import Discovered, Fetch, Standing, State
 from postfix_mta_sts.mtasts.policy import Policy
-from postfix_mta_sts.resolver.cache import StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup, log_change, new_verdict
 from postfix_mta_sts.resolver.known import Known
 from postfix_mta_sts.resolver.single_flight import Flight
-from postfix_mta_sts.resolver.usage import Usage
-from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
-from postfix_mta_sts.store import Store, StoreError
+from postfix_mta_sts.resolver.sources import AttemptContext
+from postfix_mta_sts.stats import SUCCESS, Source, Stage
+from postfix_mta_sts.store import StoreError
 
-READ_PATIENCE: Final = 1.0
-"""Seconds for a read of the store, after which the network is asked beside it."""
+SHORTEST_PAUSE: Final = 1.0
+"""Seconds between two DANE look-ups of one attempt, at least."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What an attempt asks, and what tests replace: network, store, clock, random numbers."""
-
-    discover: Callable[[Domain], Awaitable[Discovered]]
-    """Raises `DiscoveryError`, of which `OwnFaultError` is one."""
-    fetch: Callable[[Domain, Callable[[], None]], Awaitable[Policy]]
-    """Calls the function once it knows the addresses of the Policy Host. Raises `FetchError`,
-    `DnsFailureError` or `OwnFaultError`."""
-    store: Store
-    clock: Callable[[], float]
-    """Wall-clock seconds since the epoch."""
-    random: Callable[[], float]
-    """Numbers in [0, 1)."""
-
-
-@dataclass(slots=True)
-class AttemptContext:
-    """What all attempts of a resolver share."""
-
-    sources: Sources
-    cache: StateCache
-    usage: Usage
-    counters: Counters
-    dane_lookup: DaneLookup | None = None
-    """None: DANE is off."""
-
-    def standing(self, state: State | None) -> Standing:
-        """Whether a state can be served now, with or without a recheck."""
-        now = self.sources.clock()
-        return lifecycle.standing(state, now, dane=self.dane_lookup is not None)
 
 
 class Attempt:
@@ -107,23 +73,26 @@ class Attempt:
         self._order = flight.order
         self._known = Known(domain, shared.cache, flight)
         self._reading: asyncio.Future[State | None] | None = None
+        self._answered = asyncio.Event()
+        """Set with each answer to one of the questions."""
 
     async def run(self) -> None:
         """Bring the state of the domain up to date; never raises an `Exception`."""
-        verdict: asyncio.Task[None] | None = None
+        verdicts: asyncio.Task[None] | None = None
         try:
             await self._ask(self._load)
-            if lookup := self._due_dane_lookup():
-                self._known.is_asking_dane = True
-                question = self._ask(partial(self._find_verdict, lookup), self._known.forget_dane)
-                verdict = asyncio.create_task(question, name=f"verdict {self._domain}")
+            if lookup := self._shared.dane_lookup:
+                self._known.is_asking_dane = self._is_dane_due()
+                question = self._ask(partial(self._keep_verdict, lookup), self._known.forget_dane)
+                verdicts = asyncio.create_task(question, name=f"verdict {self._domain}")
             self._answer(Source.STORE)
             await self._ask(self._find_policy, self._known.forget_policy)
-            if verdict:
-                await verdict
+            while self._known.is_asking_dane:
+                self._answered.clear()
+                await self._answered.wait()
         finally:
-            if verdict:
-                verdict.cancel()
+            if verdicts:
+                verdicts.cancel()
             if self._reading:
                 self._reading.cancel()
 
@@ -154,6 +123,7 @@ class Attempt:
 
     def _answer(self, source: Source) -> None:
         self._known.answer(source, self._sources.clock())
+        self._answered.set()
 
     # The row of the store
 
@@ -171,11 +141,11 @@ class Attempt:
             await self._start_reading()
 
     async def _start_reading(self) -> None:
-        """Read the row; return without it after READ_PATIENCE, and take it when it comes."""
+        """Read the row; return without it after `read_patience`, and take it when it comes."""
         self._reading = self._order.reading
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._sources.store.load(self._domain))
-            await asyncio.wait([self._reading], timeout=READ_PATIENCE)
+            await asyncio.wait([self._reading], timeout=self._sources.read_patience)
         if self._reading.done():
             self._finish_reading(self._reading)
         else:
@@ -191,7 +161,7 @@ class Attempt:
             self._answer(Source.STORE)
 
     def _take_row(self, row: State | None) -> None:
-        self._known.take_row(row, self._sources.clock())
+        self._known.take_row(self._shared.usable(row), self._sources.clock())
 
     async def _wait_for_row(self) -> None:
         """Wait for the read that is under way; if it failed, read once more."""
@@ -203,10 +173,21 @@ class Attempt:
 
     # The verdict
 
-    def _due_dane_lookup(self) -> DaneLookup | None:
-        """The look-up, if DANE is on and the verdict is due."""
-        due = self._order.force_fetch or is_due(self._known.verdict, self._sources.clock())
-        return self._shared.dane_lookup if due else None
+    def _is_dane_due(self) -> bool:
+        return self._order.force_fetch or is_due(self._known.verdict, self._sources.clock())
+
+    async def _keep_verdict(self, lookup: DaneLookup) -> None:
+        """Look DANE up when the verdict is due, as long as the policy question takes; never return.
+
+        A verdict may be valid for a minute only. Should it expire while a Policy Host is slow, the
+        next look-up would take an older policy for all that is known.
+        """
+        while True:
+            if self._known.is_asking_dane:
+                await self._find_verdict(lookup)
+            verdict, now = self._known.verdict, self._sources.clock()
+            await asyncio.sleep(max(SHORTEST_PAUSE, verdict.recheck_at - now) if verdict else 0)
+            self._known.is_asking_dane = True
 
     async def _find_verdict(self, lookup: DaneLookup) -> None:
         outcome = await lookup(self._domain, self._note_progress)
@@ -218,7 +199,7 @@ class Attempt:
 
     def _note_progress(self, so_far: DaneOutcome) -> None:
         self._known.so_far = so_far
-        self._known.keep(self._flight.source, self._sources.clock())
+        self._answer(self._flight.source)  # for a key to which these hosts do not matter
 
     # The policy
 
@@ -273,7 +254,7 @@ class Attempt:
         if before is None or before.policy is None:
             return False
         with suppress(StoreError):
-            row = await self._sources.store.load(self._domain)
+            row = self._shared.usable(await self._sources.store.load(self._domain))
             if row and row.fetched_at > before.fetched_at:
                 self._known.replace_state(row)
                 return True

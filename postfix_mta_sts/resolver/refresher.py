@@ -13,8 +13,8 @@ from typing import Final, Protocol
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import DAY, MINUTE
-from postfix_mta_sts.resolver.attempt import Sources
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.sources import Sources
 
 TICK: Final = MINUTE
 """Seconds between two ticks, short enough to notice a jump of the clock; each tick writes the

@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
-from postfix_mta_sts.resolver.attempt import READ_PATIENCE, Attempt, AttemptContext, Sources
+from postfix_mta_sts.resolver.attempt import Attempt
 from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup
@@ -26,6 +26,7 @@ from postfix_mta_sts.resolver.single_flight import (
     SingleFlight,
     is_complete,
 )
+from postfix_mta_sts.resolver.sources import AttemptContext, Sources
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
 from postfix_mta_sts.store import StoreError
@@ -64,13 +65,16 @@ class Resolver:
     def use_dane(self, dane_lookup: DaneLookup | None, asked_of: Hashable = None) -> None:
         """Serve no state without a verdict from now on; None: look up no verdicts any more.
 
-        `asked_of` identifies the name servers: verdicts of others are dropped. Nothing else drops
-        a verdict before its time.
+        `asked_of` identifies the name servers: verdicts found before they changed are dropped.
+        Nothing else drops a verdict before its time.
         """
         self._context.dane_lookup = dane_lookup
-        if dane_lookup and asked_of != self._asked_of:
-            self._asked_of = asked_of
+        if dane_lookup is None or asked_of == self._asked_of:
+            return
+        if self._asked_of is not None:
+            self._context.verdicts_since = self._sources.clock()
             self._cache.drop_verdicts()
+        self._asked_of = asked_of
 
     def reconfigure(self, *, lookup_timeout: float, entries: int) -> None:
         """Apply new limits; surplus cache entries are evicted on the next insert."""
@@ -102,11 +106,6 @@ class Resolver:
         if standing is Standing.DUE:
             self._recheck_soon(domain)
         return entry
-
-    async def look_up(self, domain: Domain) -> State | None:
-        """All that is known at the end of an attempt, or at the lookup timeout; None: nothing."""
-        entry = self.cached(domain)
-        return entry.state if entry else (await self.find(domain)).state
 
     def find(self, domain: Domain, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
         """What is known of a domain that the cache cannot serve, and its source.
@@ -196,14 +195,15 @@ class Resolver:
     async def _read(self, domains: Sequence[Domain]) -> dict[Domain, LookupResult | Flight]:
         """Read rows; a domain without a servable row gets an attempt."""
         reading = asyncio.ensure_future(self._sources.store.load_all(domains))
-        await asyncio.wait([reading], timeout=READ_PATIENCE)
+        await asyncio.wait([reading], timeout=self._sources.read_patience)
         if not reading.done():
             return {domain: self._start_while(reading, domain) for domain in domains}
         try:
             rows = reading.result()
         except StoreError:  # the store has logged it; the attempt reads once more
             return {domain: self._start(domain, Order()) for domain in domains}
-        return {domain: self._after_row(domain, rows.get(domain)) for domain in domains}
+        usable = self._context.usable
+        return {domain: self._after_row(domain, usable(rows.get(domain))) for domain in domains}
 
     def _after_row(self, domain: Domain, row: State | None) -> LookupResult | Flight:
         if state := self._servable(domain, row):
@@ -223,6 +223,7 @@ class Resolver:
     def _start(self, domain: Domain, order: Order) -> LookupResult | Flight:
         """Start an attempt; at the limit, the result is what the row says."""
         if flight := self._flights.start(domain, order):
+            flight.wanted = True
             return flight
         state = lifecycle.live(order.row, self._sources.clock())
         unknown = Knowledge(state, PolicyStep.TXT_PENDING)

@@ -16,6 +16,7 @@ from postfix_mta_sts.stats import Answer, Part, Source
 from postfix_mta_sts.store import Row, RowFilter
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.control import ControlledDaemon
+from tests.support.resolvers import find_state
 from tests.support.states import a_state
 from tests.support.surroundings import GOOD, START, Surroundings
 
@@ -70,7 +71,7 @@ ALL: Final = tuple(
 async def look_up(daemon: ControlledDaemon, *asked: Domain) -> None:
     """Look domains up as Postfix does, all of them by default."""
     for domain in asked or ALL:
-        await daemon.resolver.look_up(domain)
+        await find_state(daemon.resolver, domain)
     await daemon.around.store.touch(daemon.resolver.usage.take())
 
 
@@ -247,7 +248,7 @@ class TestRefresh:
         around.publish(GOOD, mode="testing")
         answer = await daemon.control.refresh(GOOD)
         assert (answer["outcome"], answer["policy"]["mode"]) == ("fetched", "testing")
-        state = await daemon.resolver.look_up(GOOD)
+        state = await find_state(daemon.resolver, GOOD)
         assert state
         assert state.policy
         assert state.policy.mode is Mode.TESTING

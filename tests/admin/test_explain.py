@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.explain import Explanation, explain
+from postfix_mta_sts.admin.explain import Explanation, LookUpDane, explain
 from postfix_mta_sts.admin.report import as_dict, as_lines
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
@@ -12,7 +12,6 @@ from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundErr
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
-from postfix_mta_sts.resolver.dane import DaneLookup
 from tests.support.dns import Fault
 from tests.support.internet import Internet
 
@@ -24,7 +23,7 @@ async def explained(
     folder: Path,
     *,
     private: bool = True,
-    dane_lookup: DaneLookup | str = "no reason",
+    dane_lookup: LookUpDane | str = "no reason",
     rule: DaneRule = STRICT,
 ) -> Explanation:
     """Look good.test up."""
@@ -41,7 +40,7 @@ def host(state: HostState, name: str = "mx1.good.test") -> Host:
     return Host(name, state, f"TLSA of _25._tcp.{name}: {state}")
 
 
-def dane_support(mx: MxState, *hosts: Host) -> DaneLookup:
+def dane_support(mx: MxState, *hosts: Host) -> LookUpDane:
     """A DANE look-up with a fixed outcome."""
 
     async def dane_lookup(domain: Domain) -> DaneOutcome:
@@ -119,7 +118,7 @@ USABLE, ABSENT, FAILED = map(host, (HostState.USABLE, HostState.ABSENT, HostStat
             dane_support(MxState.SECURE, USABLE, host(HostState.ABSENT, "mx2.good.test")),
             STRICT,
             "some: TLSA of _25._tcp.mx2.good.test: absent",
-            "OK dane",
+            "OK dane-only",
         ),
         (
             dane_support(MxState.SECURE, ABSENT),
@@ -144,7 +143,7 @@ USABLE, ABSENT, FAILED = map(host, (HostState.USABLE, HostState.ABSENT, HostStat
     ],
 )
 async def test_dane(
-    net: Internet, tmp_path: Path, dane_lookup: DaneLookup, rule: DaneRule, verdict: str, reply: str
+    net: Internet, tmp_path: Path, dane_lookup: LookUpDane, rule: DaneRule, verdict: str, reply: str
 ) -> None:
     """The text has the verdict and the step that decided it; the reply is that of the daemon."""
     seen = await explained(net, tmp_path, dane_lookup=dane_lookup, rule=rule)

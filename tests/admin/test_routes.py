@@ -11,6 +11,7 @@ from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import StatusError
 from tests.support.clients import connected
 from tests.support.control import ControlledDaemon
+from tests.support.resolvers import find_state
 from tests.support.surroundings import GOOD, Surroundings
 
 BAD = parse_domain("bad.test")
@@ -79,7 +80,7 @@ async def test_filter(around: Surroundings, tmp_path: Path) -> None:
     """The parameters of the list are those of the filter."""
     daemon = ControlledDaemon(around)
     for domain in (GOOD, BAD):
-        await daemon.resolver.look_up(domain)
+        await find_state(daemon.resolver, domain)
     async with daemon.controlled(tmp_path) as path:
         for query, listed in {
             "mode=enforce": ["good.test"],
@@ -99,7 +100,7 @@ async def test_long_list(around: Surroundings, tmp_path: Path) -> None:
     for domain in domains:
         around.publish(domain)
         around.policies[domain] = StatusError("404")
-        await daemon.resolver.look_up(domain)
+        await find_state(daemon.resolver, domain)
     async with daemon.controlled(tmp_path) as path:
         entries = await asyncio.to_thread(
             lambda: list(ControlClient(path).lines("policies", failing="yes"))

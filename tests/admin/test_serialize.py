@@ -19,13 +19,13 @@ from postfix_mta_sts.mtasts.errors import (
     StatusError,
     UnreachableError,
 )
-from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Backoff, State, after_discovery, after_fault
+from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Backoff, State, after_discovery
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.stats import Answer, Part, Snapshot, Source, Stage
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 from postfix_mta_sts.values import replace
-from tests.support.states import STATES, WEEK, a_state
+from tests.support.states import STATES, WEEK, a_failed_state, a_state
 
 GOOD = parse_domain("good.test")
 NOW = 10 * DAY
@@ -35,7 +35,7 @@ MX2 = Host("mx2.good.test", HostState.ABSENT, "TLSA: NXDOMAIN")
 
 def failed(error: MtaStsError, state: State | None = None, at: float = NOW) -> State:
     """A state after an attempt that failed."""
-    return after_fault(state, error, at)
+    return a_failed_state(error, state, at)
 
 
 def entry(

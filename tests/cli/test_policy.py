@@ -14,6 +14,7 @@ from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.stats import Part
 from tests.support.control import ControlledDaemon, Operator
+from tests.support.resolvers import find_state
 from tests.support.surroundings import GOOD, Surroundings, policy
 
 BAD = parse_domain("bad.test")
@@ -33,7 +34,7 @@ async def daemon() -> ControlledDaemon:
     around.policies[BAD] = StatusError("404 Not Found")
     daemon = ControlledDaemon(around)
     for domain in (GOOD, EVIL, BAD, parse_domain("no.test")):
-        await daemon.resolver.look_up(domain)
+        await find_state(daemon.resolver, domain)
     await around.store.touch(daemon.resolver.usage.take())
     return daemon
 
@@ -94,7 +95,7 @@ class TestList:
         """A list of several pages has one header, and every row."""
         for n in range(1_200):
             daemon.around.publish(domain := parse_domain(f"d{n:04}.test"))
-            await daemon.resolver.look_up(domain)
+            await find_state(daemon.resolver, domain)
         done = await operator.run("policy", "list", "--mode", "enforce")
         domains = [row[0] for row in done.rows]
         assert domains == ["DOMAIN", *(f"d{n:04}.test" for n in range(1_200)), "good.test"]
@@ -156,7 +157,7 @@ class TestShow:
         host = Host("mx1.good.test", HostState.USABLE, "TLSA: 1 found, signed, 1 usable")
         found = DaneOutcome(MxState.SECURE, "MX: 1 found, signed", (host,), 7200)
 
-        async def dane_lookup(_: Domain) -> DaneOutcome:
+        async def dane_lookup(_: Domain, _on_progress: object) -> DaneOutcome:
             return found
 
         daemon.resolver.use_dane(dane_lookup)

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.cli.seed import CONCURRENCY, Rate, describe, look_up_all, parse_list
-from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
     CertificateError,
@@ -19,12 +18,12 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import parse_policy
-from tests.support.states import a_state
+from tests.support.states import a_failed_state, a_state
 
 
 def failed(error: MtaStsError) -> State:
     """Return the state of an unknown domain after an error."""
-    return lifecycle.after_fault(None, error, 1000.0)
+    return a_failed_state(error)
 
 
 def in_mode(mode: str) -> State:

@@ -10,6 +10,7 @@ from postfix_mta_sts.config.settings import ControlSettings, Settings
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Answer, Part, Source
 from tests.support.control import ControlledDaemon, Operator
+from tests.support.resolvers import find_state
 from tests.support.surroundings import GOOD, Surroundings
 
 
@@ -18,7 +19,7 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     around = Surroundings()
     around.publish(GOOD)
     daemon = ControlledDaemon(around)
-    await daemon.resolver.look_up(GOOD)
+    await find_state(daemon.resolver, GOOD)
     daemon.counters.answers[Answer.FOUND, Source.MEMORY] += 3
     daemon.counters.answers[Answer.FOUND, Source.NETWORK] += 1
     daemon.not_working.add(Part.STORE_WRITING)

@@ -9,7 +9,6 @@ from postfix_mta_sts.mtasts.errors import (
     FetchError,
     InvalidPolicyError,
     InvalidRecordError,
-    OwnFaultError,
 )
 from postfix_mta_sts.mtasts.lifecycle import (
     ABSENCE_LIFE,
@@ -25,10 +24,11 @@ from postfix_mta_sts.mtasts.lifecycle import (
     Standing,
     State,
     after_discovery,
-    after_fault,
     after_fetch,
     live,
     standing,
+    unconfirmed,
+    unknown,
 )
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.values import replace
@@ -216,11 +216,30 @@ def test_an_expired_absence_with_an_unanswered_query_is_undecided() -> None:
     assert after_txt(ABSENT, SERVFAIL, T + HOUR).undecided
 
 
-def test_an_error_of_this_program_keeps_the_policy() -> None:
-    """A live policy stays; without one the domain has none."""
-    fault = OwnFaultError("see the log")
-    assert after_fault(CACHED, fault, T + 60).policy == CACHED.policy
-    assert after_fault(None, fault, T).policy is None
+def test_addresses_without_an_answer_are_no_failure_of_the_policy_host() -> None:
+    """The id was not tried, so it gets no back-off: the DNS is asked again after 30 seconds."""
+    for state in (None, ABSENT):
+        after = after_fetch(state, Fetch(A, 300), SERVFAIL, T + 60, 0.0)
+        assert (after.policy, after.undecided, after.backoffs) == (None, True, ())
+        assert after.expires_at == after.recheck_at == T + 60 + DNS_FAILURE_LIFE
+    after = after_fetch(CACHED, Fetch(B, 300), SERVFAIL, T + 60, 0.0)
+    assert (after.policy, after.backoffs) == (CACHED.policy, ())
+    assert after.recheck_at == T + 60 + DNS_FAILURE_LIFE
+
+
+def test_an_unconfirmed_absence_is_short() -> None:
+    """The store, which could not be read, may hold a policy: look again after 30 seconds."""
+    short = unconfirmed(ABSENT, T)
+    assert short == replace(
+        ABSENT, expires_at=T + DNS_FAILURE_LIFE, recheck_at=T + DNS_FAILURE_LIFE
+    )
+    assert unconfirmed(UNDECIDED, T) == UNDECIDED
+
+
+def test_a_state_that_says_nothing_is_never_served() -> None:
+    """It only keeps a verdict until the policy is known."""
+    assert standing(unknown(T), T) is Standing.UNKNOWN
+    assert not unknown(T).undecided
 
 
 def test_failures_in_a_row_are_counted() -> None:

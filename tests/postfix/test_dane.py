@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -49,7 +49,11 @@ class FakeDaneResolver:
             raise self.result
         return self.result
 
-    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
+    async def look_up_dane(
+        self,
+        domain: Domain,
+        on_progress: Callable[[DaneOutcome], None] | None = None,  # noqa: ARG002 (the protocol)
+    ) -> DaneOutcome:
         """See `DaneResolver`; not called here."""
         return DaneOutcome(MxState.INSECURE, domain)
 
@@ -70,6 +74,7 @@ class DaneSwitch:
         self.asked_postfix = 0
         self.dane_lookup: DaneLookup | None = None
         self.rule: DaneRule | None = None
+        self.servers: Hashable = None
         self.dane_support = DaneSupport(
             settings,
             self.dane_resolver,
@@ -79,8 +84,10 @@ class DaneSwitch:
             retry_interval=retry_interval,
         )
 
-    def _use_dane(self, dane_lookup: DaneLookup | None, rule: DaneRule | None) -> None:
-        self.dane_lookup, self.rule = dane_lookup, rule
+    def _use_dane(
+        self, dane_lookup: DaneLookup | None, rule: DaneRule | None, servers: Hashable
+    ) -> None:
+        self.dane_lookup, self.rule, self.servers = dane_lookup, rule, servers
 
     async def _ask_postfix(self) -> Postfix | None:
         self.asked_postfix += 1
@@ -279,6 +286,26 @@ class TestUnanswered:
             is_final=False,
         )
 
+    async def test_after_a_reload_that_changes_nothing(self) -> None:
+        """Earlier answers of the name servers count: the status stays, on or off (A4)."""
+        switch = DaneSwitch()
+        switch.dane_resolver.result = [ONE]
+        await switch.dane_support.update()
+        before = switch.dane_support.status
+        switch.dane_resolver.result = UNANSWERED
+        await switch.dane_support.reconfigure(ON)
+        assert switch.dane_support.status == before
+
+    async def test_verdicts_belong_to_the_name_servers(self) -> None:
+        """The resolver drops verdicts only if other servers are asked, or trusted."""
+        switch = DaneSwitch()
+        servers = []
+        for dns in (DnsSettings(), DnsSettings(timeout=1), DnsSettings(trust_ad=True)):
+            settings = Settings(dane=DaneSettings(mode="on"), dns=dns)
+            await switch.dane_support.reconfigure(settings)
+            servers.append(switch.servers)
+        assert servers[0] == servers[1] != servers[2]
+
 
 class TestRun:
     """Checks at intervals."""
@@ -317,7 +344,9 @@ class TestRun:
         task = asyncio.create_task(switch.dane_support.run())
         await asyncio.sleep(0)  # the task waits for the check interval now
         switch.dane_resolver.result = UNANSWERED
-        await switch.dane_support.reconfigure(ON)
+        await switch.dane_support.reconfigure(
+            Settings(dane=DaneSettings(mode="on"), dns=DnsSettings(timeout=1))
+        )
         await self._next_checks(switch, 3)
         task.cancel()
 

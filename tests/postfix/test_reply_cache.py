@@ -9,7 +9,7 @@ from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.stats import Answer, Counters, Source
 from postfix_mta_sts.store import LastAsked
 from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
-from tests.support.resolvers import make_resolver
+from tests.support.resolvers import find_state, make_resolver
 from tests.support.surroundings import GOOD, Surroundings
 
 
@@ -68,7 +68,7 @@ async def test_a_reply_whose_state_was_evicted() -> None:
     resolver = make_resolver(around, entries=1)
     cache = make_reply_cache(around, resolver=resolver)
     await ask(cache)
-    await resolver.look_up(parse_domain("other.test"))
+    await find_state(resolver, parse_domain("other.test"))
     assert cache.cached(REQUEST) is None
     assert await ask(cache) == SECURE
     assert around.gets.total == 1
@@ -149,7 +149,7 @@ async def test_counting_lets_other_tasks_run() -> None:
     around, counters = Surroundings(), Counters()
     resolver = make_resolver(around)
     cache = make_reply_cache(around, resolver=resolver, entries=9_999, counters=counters)
-    await resolver.look_up(GOOD)
+    await find_state(resolver, GOOD)
     requests = [b"%d:m%d good.test," % (len(b"m%d good.test" % n), n) for n in range(2_000)]
     for request in requests:
         cache.reply(request)

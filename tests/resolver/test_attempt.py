@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome
+from postfix_mta_sts.mtasts.decision import PolicyStep
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, OwnFaultError, StatusError
-from postfix_mta_sts.mtasts.lifecycle import DAY, State
+from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.stats import SUCCESS, Counters, Stage
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.resolvers import OTHER, look_up, make_resolver, wait_for_end
@@ -35,11 +35,13 @@ async def test_steps_are_counted() -> None:
 
 
 async def test_an_internal_error(caplog: pytest.LogCaptureFixture) -> None:
-    """A bug is logged with its traceback and counted; look-ups that wait are answered."""
+    """A bug is logged with its traceback and counted; a look-up gets an answer; none is kept."""
     around, counters = Surroundings(), Counters()
     around.records[GOOD] = ZeroDivisionError("a bug")
     resolver = make_resolver(around, counters=counters)
-    assert (await look_up(resolver)).policy is None
+    result = await resolver.find(GOOD)
+    assert (result.state, result.knowledge.step) == (None, PolicyStep.OWN_FAULT)
+    assert resolver.entry(GOOD) is None
     assert counters.attempts == {(Stage.OWN, OwnFaultError.code): 1}
     (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert record.exc_info
@@ -67,21 +69,16 @@ async def test_a_fault_of_the_network_process(caplog: pytest.LogCaptureFixture, 
 
 async def test_a_fault_of_the_dane_look_up() -> None:
     """The verdict before stays with the policy: a fault of ours says nothing about the domain."""
-    around, counters = Surroundings(verdicts={GOOD: signed()}), Counters()
+    around, counters = Surroundings(verdicts={GOOD: signed(ttl=86_400)}), Counters()
     around.publish()
     resolver = make_resolver(around, counters=counters)
     resolver.use_dane(around.look_up_dane)
     before = await look_up(resolver)
-    around.now += DAY
-
-    async def fail(_: Domain) -> DaneOutcome:
-        raise OwnFaultError("the network process has ended")
-
-    resolver._context.dane_lookup = fail  # `use_dane` would drop the verdict
+    await wait_for_end(resolver)
+    around.verdicts[GOOD] = OwnFaultError("the network process has ended")
+    await resolver.refresh(GOOD)
     after = await look_up(resolver)
-    assert after.policy == before.policy
-    assert after.dane
-    assert after.dane.kind is DaneKind.ALL
+    assert after.dane == before.dane
     assert counters.attempts[Stage.OWN, OwnFaultError.code] == 1
 
 

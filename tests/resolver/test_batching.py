@@ -8,9 +8,6 @@ import pytest
 
 from postfix_mta_sts.resolver.batching import BATCH_LIMIT, Batcher
 
-LATER = 1_000
-"""From this number on, the answer is a future."""
-
 
 class Squares:
     """Answers numbers with their squares, once `released` is set; has no answer below 0."""
@@ -19,16 +16,14 @@ class Squares:
         self.batches: list[list[int]] = []
         self.released = asyncio.Event()
         self.error: Exception | None = None
-        self.later = asyncio.get_running_loop().create_future()
-        """The answer for all numbers from `LATER` on."""
 
-    async def ask_all(self, numbers: Sequence[int]) -> Mapping[int, int | asyncio.Future[int]]:
+    async def ask_all(self, numbers: Sequence[int]) -> Mapping[int, int]:
         """The function that the batcher calls."""
         self.batches.append(list(numbers))
         await self.released.wait()
         if self.error:
             raise self.error
-        return {n: n * n if n < LATER else self.later for n in numbers if n >= 0}
+        return {n: n * n for n in numbers if n >= 0}
 
 
 @pytest.fixture
@@ -72,18 +67,6 @@ async def test_questions_one_after_the_other(squares: Squares) -> None:
     batcher = Batcher(squares.ask_all)
     assert [await batcher.ask(n) for n in range(5)] == [0, 1, 4, 9, 16]
     assert squares.batches == [[n] for n in range(5)]
-
-
-async def test_a_late_answer_does_not_delay_others(squares: Squares) -> None:
-    """The rest of the batch is answered first; all questions for the late key get its answer."""
-    squares.released.set()
-    batcher = Batcher(squares.ask_all)
-    late = [batcher.ask(LATER), batcher.ask(LATER + 1), batcher.ask(LATER)]
-    assert await batcher.ask(3) == 9
-    late[1].cancel()
-    assert not late[0].done()
-    squares.later.set_result(7)
-    assert [await late[0], await late[2]] == [7, 7]
 
 
 async def test_a_cancelled_question_is_skipped(squares: Squares) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from postfix_mta_sts.mtasts.errors import DnsFailureError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_RECHECK, DAY, HOUR, restored
 from postfix_mta_sts.mtasts.record import PolicyId
-from tests.support.resolvers import OTHER, look_up, make_resolver, wait_for_end
+from tests.support.resolvers import OTHER, find_state, look_up, make_resolver, wait_for_end
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy
 
 
@@ -27,7 +27,7 @@ async def test_the_attempt_limit_does_not_hide_a_stored_policy() -> None:
     await around.store.save(GOOD, restored(policy(), PolicyId("a"), START, START + DAY), START)
     around.dns.hold()
     resolver = make_resolver(around, attempts=1)
-    waiting = asyncio.create_task(resolver.look_up(OTHER))
+    waiting = asyncio.create_task(find_state(resolver, OTHER))
     await around.queries.reached(OTHER)
     assert (await look_up(resolver)).policy == policy()
     around.dns.release()

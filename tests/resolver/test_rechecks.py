@@ -6,7 +6,13 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.lifecycle import DAY, restored
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, QUEUE_LIMIT
-from tests.support.resolvers import look_up, make_resolver, rechecks_paused, wait_for_end
+from tests.support.resolvers import (
+    find_state,
+    look_up,
+    make_resolver,
+    rechecks_paused,
+    wait_for_end,
+)
 from tests.support.surroundings import START, Surroundings, policy
 
 
@@ -143,6 +149,6 @@ async def test_the_queue_is_bounded() -> None:
         for n in range(QUEUE_LIMIT + 2):
             domain = parse_domain(f"d{n}.test")
             await around.store.save(domain, state, 0)
-            assert await resolver.look_up(domain)
+            assert await find_state(resolver, domain)
         assert len(resolver._rechecks) == QUEUE_LIMIT
     await resolver.close()

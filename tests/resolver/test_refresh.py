@@ -3,7 +3,7 @@
 import asyncio
 
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
-from tests.support.resolvers import OTHER, look_up, make_resolver
+from tests.support.resolvers import OTHER, find_state, look_up, make_resolver
 from tests.support.surroundings import GOOD, Surroundings, found, policy
 
 
@@ -54,7 +54,7 @@ async def test_refresh_follows_an_attempt_under_way() -> None:
     around.publish()
     around.https.hold()
     resolver = make_resolver(around, attempts=1)
-    first = asyncio.create_task(resolver.look_up(GOOD))
+    first = asyncio.create_task(find_state(resolver, GOOD))
     await around.gets.reached(GOOD)
     refresh = asyncio.create_task(resolver.refresh(GOOD))
     assert await resolver.refresh(OTHER) is None

@@ -10,7 +10,7 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY
 from postfix_mta_sts.resolver.refresher import CONCURRENCY, EXPIRED_KEPT, TICK, Refresher
-from tests.support.resolvers import make_resolver
+from tests.support.resolvers import find_state, make_resolver
 from tests.support.surroundings import GOOD, START, Surroundings
 
 MONTH = 30 * DAY
@@ -60,7 +60,7 @@ async def refreshing(around: Surroundings, domains: list[Domain]) -> FakeTimeRef
     fake = FakeTimeRefresher(around)
     for domain in domains:
         around.publish(domain)
-        await fake.resolver.look_up(domain)
+        await find_state(fake.resolver, domain)
     await fake.refresher.do_housekeeping()
     return fake
 
@@ -167,7 +167,7 @@ async def test_no_warning_for_mode_none(caplog: pytest.LogCaptureFixture) -> Non
     around = Surroundings()
     fake = FakeTimeRefresher(around)
     around.publish(mode="none")
-    await fake.resolver.look_up(GOOD)
+    await find_state(fake.resolver, GOOD)
     await fake.refresher.do_housekeeping()
     around.policies[GOOD] = StatusError("HTTP 404")
     fake.pass_time(DAY)
@@ -198,7 +198,7 @@ async def test_housekeeping() -> None:
     around = Surroundings()
     fake = FakeTimeRefresher(around)
     around.publish(max_age=600)
-    await fake.resolver.look_up(GOOD)
+    await find_state(fake.resolver, GOOD)
     await fake.refresher.do_housekeeping()
     assert fake.resolver.usage.take() == {}
     assert await around.store.due(around.now + 301, START, 9) == [GOOD]

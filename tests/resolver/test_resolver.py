@@ -10,11 +10,10 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.resolver.single_flight import NO_RESULT
 from postfix_mta_sts.stats import Source
 from postfix_mta_sts.store import LastAsked
 from postfix_mta_sts.store.memory import MemoryStore
-from tests.support.resolvers import OTHER, look_up, make_resolver, wait_for_end
+from tests.support.resolvers import OTHER, find_state, look_up, make_resolver, wait_for_end
 from tests.support.surroundings import GOOD, START, Surroundings, policy
 from tests.support.tally import Gate
 
@@ -79,7 +78,7 @@ async def test_a_slow_domain_does_not_delay_others() -> None:
     around.records[OTHER] = NoRecordError("NXDOMAIN")
     around.https.hold()
     resolver = make_resolver(around)
-    slow = asyncio.create_task(resolver.look_up(GOOD))
+    slow = asyncio.create_task(find_state(resolver, GOOD))
     await around.gets.reached(GOOD)
     assert (await look_up(resolver, OTHER)).policy is None
     assert not slow.done()
@@ -93,8 +92,8 @@ async def test_the_attempt_continues_after_the_lookup_timeout() -> None:
     around.publish()
     around.https.hold()
     resolver = make_resolver(around, timeout=0.01)
-    assert await resolver.look_up(GOOD) is None
-    assert await resolver.look_up(GOOD) is None  # the timeout counts from the attempt's start
+    assert await find_state(resolver, GOOD) is None
+    assert await find_state(resolver, GOOD) is None  # the timeout counts from the attempt's start
     around.https.release()
     await wait_for_end(resolver)
     assert resolver.cached(GOOD)
@@ -107,7 +106,7 @@ async def test_a_cancelled_look_up_does_not_cancel_the_attempt() -> None:
     around.publish()
     around.https.hold()
     resolver = make_resolver(around)
-    first, second = (asyncio.create_task(resolver.look_up(GOOD)) for _ in range(2))
+    first, second = (asyncio.create_task(find_state(resolver, GOOD)) for _ in range(2))
     await around.gets.reached(GOOD)
     first.cancel()
     await asyncio.wait([first])
@@ -194,7 +193,8 @@ async def test_the_source_of_an_answer() -> None:
     assert entry.state is result.state
     assert (await make_resolver(around).find(GOOD)).source is Source.STORE
     around.dns.hold()
-    assert await make_resolver(around, timeout=0).find(OTHER) == NO_RESULT
+    late = await make_resolver(around, timeout=0).find(OTHER)
+    assert (late.state, late.source, late.time_is_up) == (None, Source.NONE, True)
     around.dns.release()
 
 
@@ -223,7 +223,8 @@ async def test_a_second_look_up_while_the_store_is_read() -> None:
     await asyncio.sleep(0)
     second = resolver.find(GOOD)
     store.gate.release()
-    assert (await first).state is (await second).state
+    states = [(await each).state for each in (first, second)]
+    assert [state and state.policy for state in states] == [policy(), policy()]
     assert around.gets[GOOD] == 1
 
 
@@ -233,15 +234,15 @@ async def test_the_attempt_limit(caplog: pytest.LogCaptureFixture) -> None:
     around = Surroundings()
     around.dns.hold()
     resolver = make_resolver(around, attempts=1)
-    waiting = asyncio.create_task(resolver.look_up(GOOD))
+    waiting = asyncio.create_task(find_state(resolver, GOOD))
     await around.queries.reached(GOOD)
-    assert await resolver.look_up(OTHER) is None
+    assert await find_state(resolver, OTHER) is None
     await resolver.renew(OTHER)
     around.dns.release()
     await waiting
     await wait_for_end(resolver)
     assert around.queries[OTHER] == 0
-    assert await resolver.look_up(OTHER) is not None
+    assert await find_state(resolver, OTHER) is not None
     assert caplog.messages == [
         "attempt limit reached, look-ups answered as unknown limit=1",
         "below the attempt limit again under_way=0",
@@ -253,7 +254,7 @@ async def test_close() -> None:
     around = Surroundings()
     around.dns.hold()
     resolver = make_resolver(around)
-    waiting = asyncio.create_task(resolver.look_up(GOOD))
+    waiting = asyncio.create_task(find_state(resolver, GOOD))
     await around.queries.reached(GOOD)
     await resolver.close()
     assert await waiting is None

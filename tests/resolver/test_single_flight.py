@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from postfix_mta_sts.mtasts.decision import NOTHING, Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.resolver.single_flight import (
     DEFAULT_ORDER,
-    NO_RESULT,
     Flight,
     LookupResult,
     Order,
@@ -18,11 +18,14 @@ from tests.support.states import a_state
 from tests.support.surroundings import GOOD
 
 OTHER = parse_domain("other.test")
-FOUND = LookupResult(a_state(), Source.NETWORK)
+STATE = a_state()
+ALL = from_memory(STATE)
+PART = Knowledge(STATE, PolicyStep.ANSWERED, is_asking_dane=True)
+FOUND = LookupResult(ALL, Source.NETWORK)
 
 
 class Runs:
-    """Attempts that publish a state when they are released."""
+    """Attempts that know everything when they are released."""
 
     def __init__(self, *, timeout: float = 30, limit: int = 10) -> None:
         self.released = asyncio.Event()
@@ -35,7 +38,13 @@ class Runs:
     async def _run(self, domain: Domain, flight: Flight) -> None:
         self.started.append((domain, flight.order))
         await self.released.wait()
-        flight.publish(a_state(), Source.NETWORK)
+        answer(flight, ALL)
+
+
+def answer(flight: Flight, knowledge: Knowledge) -> None:
+    """Do what an attempt does when it knows more."""
+    flight.know(knowledge, Source.NETWORK)
+    flight.answer()
 
 
 def started(flight: Flight | None) -> Flight:
@@ -54,9 +63,9 @@ async def test_one_attempt_per_domain() -> None:
     runs = Runs()
     first = started(runs.flights.start(GOOD))
     assert runs.flights.start(GOOD, Order(force_fetch=True)) is runs.flights.get(GOOD) is first
-    assert first.wait() is first.wait()
+    waiting = [first.wait() for _ in range(3)]
     runs.released.set()
-    assert await first.wait() == FOUND
+    assert await asyncio.gather(*waiting) == [FOUND] * 3
     await runs.flights.wait_for_end(GOOD)
     assert (runs.flights.get(GOOD), len(runs.flights), runs.ended) == (None, 0, [first])
     assert runs.started == [(GOOD, DEFAULT_ORDER)]
@@ -71,29 +80,44 @@ async def test_the_attempt_limit() -> None:
     await runs.flights.close()
 
 
-async def test_late_look_ups_get_the_fallback() -> None:
+async def test_each_look_up_decides_what_is_enough() -> None:
+    """One is answered by the policy alone, the other when the verdict is there, too."""
+    runs = Runs()
+    flight = started(runs.flights.start(GOOD))
+    early, late = flight.wait(lambda knowledge: knowledge.state is not None), flight.wait()
+    answer(flight, PART)
+    assert early.done()
+    assert not late.done()
+    assert flight.wait(lambda knowledge: knowledge.state is not None).done()
+    answer(flight, ALL)
+    assert (await early, await late) == (LookupResult(PART, Source.NETWORK), FOUND)
+    await runs.flights.close()
+
+
+async def test_what_is_only_known_answers_no_look_up() -> None:
+    """A policy that is being saved is given at the timeout, or with the next answer."""
+    runs = Runs(timeout=0.01)
+    flight = started(runs.flights.start(GOOD))
+    waiting = flight.wait()
+    flight.know(ALL, Source.NETWORK)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert await waiting == LookupResult(ALL, Source.NETWORK, time_is_up=True)
+    await runs.flights.close()
+
+
+async def test_late_look_ups_get_what_is_known() -> None:
     """Look-ups that come after the lookup timeout do not wait; the attempt continues to its end."""
     runs = Runs(timeout=0.01)
     flight = started(runs.flights.start(GOOD))
-    assert await flight.wait() == NO_RESULT
+    assert await flight.wait() == LookupResult(NOTHING, Source.NONE, time_is_up=True)
+    flight.know(PART, Source.STORE)
     late = flight.wait()
     assert late.done()
-    fallback = LookupResult(a_state(), Source.STORE)
-    flight.offer(fallback)
-    assert await flight.wait() == fallback
+    assert await late == LookupResult(PART, Source.STORE, time_is_up=True)
     runs.released.set()
     await runs.flights.wait_for_end(GOOD)
-    assert flight.state == a_state()
-
-
-async def test_a_fallback_is_given_at_the_timeout() -> None:
-    """A result offered before the timeout is what waiting look-ups get then."""
-    runs = Runs(timeout=0.01)
-    flight = started(runs.flights.start(GOOD))
-    fallback = LookupResult(a_state(), Source.STORE)
-    flight.offer(fallback)
-    assert await flight.wait() == fallback
-    await runs.flights.close()
+    assert flight.knowledge == ALL
 
 
 async def test_without_look_ups_there_is_no_timeout() -> None:
@@ -101,32 +125,30 @@ async def test_without_look_ups_there_is_no_timeout() -> None:
     runs = Runs(timeout=0)
     flight = started(runs.flights.start(GOOD))
     await later_than_the_timeout()
-    assert not flight.result.done()
     assert not flight.wanted
     runs.released.set()
-    assert await flight.result == FOUND
+    await flight.task
+    assert await flight.wait() == LookupResult(ALL, Source.NETWORK, time_is_up=True)
 
 
-async def test_a_result_before_the_timeout_stays() -> None:
-    """Look-ups that come after the lookup timeout get the published state, not the fallback."""
-    runs = Runs(timeout=0)
+async def test_a_cancelled_look_up_disturbs_no_other() -> None:
+    """Its client is gone; the others get their answers."""
+    runs = Runs()
     flight = started(runs.flights.start(GOOD))
-    early = flight.wait()
-    flight.publish(a_state(), Source.NETWORK)
-    await later_than_the_timeout()
-    assert await early == FOUND
-    assert await flight.wait() == FOUND
-    await runs.flights.close()
+    gone, here = flight.wait(), flight.wait()
+    gone.cancel()
+    runs.released.set()
+    assert await here == FOUND
 
 
 @pytest.mark.parametrize("steps", range(3))
 async def test_close(steps: int) -> None:
-    """Waiting look-ups get no result, however far the attempt has come."""
+    """Waiting look-ups get what is known, however far the attempt has come."""
     runs = Runs()
     waiting = started(runs.flights.start(GOOD)).wait()
     for _ in range(steps):
         await asyncio.sleep(0)
     await runs.flights.close()
     assert waiting.done()
-    assert await waiting == NO_RESULT
+    assert await waiting == LookupResult(NOTHING, Source.NONE, time_is_up=True)
     assert len(runs.ended) == 1

@@ -51,6 +51,7 @@ class FaultyStore(MemoryStore):
         self.gate = Gate()
         self.calls = Tally[str]()
 
+    load = _can_fail(MemoryStore.load)
     load_all = _can_fail(MemoryStore.load_all)
     save = _can_fail(MemoryStore.save)
     touch = _can_fail(MemoryStore.touch)

@@ -4,6 +4,15 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from postfix_mta_sts.mtasts.decision import (
+    NOT_APPLICABLE,
+    Decision,
+    Knowledge,
+    Rules,
+    decide,
+    known_policy,
+    known_verdict,
+)
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.resolver.resolver import Resolver
@@ -32,9 +41,23 @@ def make_resolver(
     )
 
 
+async def find_state(resolver: Resolver, domain: Domain) -> State | None:
+    """What is known when a look-up of this domain can be answered; None: nothing."""
+    if entry := resolver.cached(domain):
+        return entry.state
+
+    def is_decided(knowledge: Knowledge) -> bool:
+        now = resolver._sources.clock()
+        verdict = known_verdict(knowledge, now) if resolver._context.dane_lookup else NOT_APPLICABLE
+        decision = decide(known_policy(knowledge, now), verdict, Rules(), time_is_up=False)
+        return decision is not Decision.WAIT
+
+    return (await resolver.find(domain, is_decided)).state
+
+
 async def look_up(resolver: Resolver, domain: Domain = GOOD) -> State:
     """The state that a look-up gets; fails if there is none."""
-    state = await resolver.look_up(domain)
+    state = await find_state(resolver, domain)
     assert state is not None
     return state
 

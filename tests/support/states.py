@@ -2,6 +2,8 @@
 
 from hypothesis import strategies as st
 
+from postfix_mta_sts.mtasts import lifecycle
+from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import MAX_AGE_LIMIT, Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
@@ -23,6 +25,11 @@ def a_state(
 ) -> State:
     """Return a state as a store loads it."""
     return restored(policy or a_policy(), PolicyId(policy_id), fetched_at, refetch_at)
+
+
+def a_failed_state(error: MtaStsError, state: State | None = None, at: float = 1000.0) -> State:
+    """Return the state after an attempt that ended with this error, whatever its kind."""
+    return lifecycle._failed(state, error, at, lifecycle.ABSENCE_RECHECK)
 
 
 _HOSTS = st.from_regex(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?\.(test|[A-Z]{2})", fullmatch=True)

@@ -3,15 +3,16 @@
 Nothing here uses the network or a file. Each question is counted, and answers can be held back.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError, OwnFaultError
+from postfix_mta_sts.mtasts.errors import DiscoveryError, FetchError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.resolver.attempt import Sources
+from postfix_mta_sts.resolver.sources import Sources
 from postfix_mta_sts.store import Store
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.tally import Gate, Tally
@@ -46,35 +47,53 @@ class Surroundings:
     """Records and policies by domain; a domain without an entry has no TXT record."""
 
     records: dict[Domain, Discovered | DiscoveryError | Exception] = field(default_factory=dict)
-    policies: dict[Domain, Policy | FetchError | OwnFaultError] = field(default_factory=dict)
+    policies: dict[Domain, Policy | FetchError | DiscoveryError] = field(default_factory=dict)
     store: Store = field(default_factory=MemoryStore)
     now: float = START
+    read_patience: float = 30.0
     queries: Tally[Domain] = field(default_factory=Tally)
     """TXT queries."""
     gets: Tally[Domain] = field(default_factory=Tally)
     """Policy fetches."""
-    verdicts: dict[Domain, DaneOutcome] = field(default_factory=dict)
+    verdicts: dict[Domain, DaneOutcome | Exception] = field(default_factory=dict)
     """DANE outcomes; a domain without an entry is in an unsigned zone."""
     dane_queries: Tally[Domain] = field(default_factory=Tally)
     """DANE look-ups."""
+    progress: dict[Domain, DaneOutcome] = field(default_factory=dict)
+    """What a DANE look-up has found before it waits at the gate `dane`."""
     dane: Gate = field(default_factory=Gate)
     dns: Gate = field(default_factory=Gate)
+    addresses: Gate = field(default_factory=Gate)
     https: Gate = field(default_factory=Gate)
 
     def sources(self) -> Sources:
         """The arguments of a resolver."""
-        return Sources(self._discover, self._fetch, self.store, lambda: self.now, lambda: 0.0)
+        return Sources(
+            self._discover,
+            self._fetch,
+            self.store,
+            lambda: self.now,
+            lambda: 0.0,
+            self.read_patience,
+        )
 
     def publish(self, domain: Domain = GOOD, policy_id: str = "a", **fields: str | int) -> None:
         """Publish a TXT record and a policy; `fields` are those of `policy`."""
         self.records[domain] = found(policy_id)
         self.policies[domain] = policy(**fields)  # type: ignore[arg-type] # `policy` checks names
 
-    async def look_up_dane(self, domain: Domain) -> DaneOutcome:
+    async def look_up_dane(
+        self, domain: Domain, on_progress: Callable[[DaneOutcome], None]
+    ) -> DaneOutcome:
         """The DANE outcome of a domain; pass this method to `Resolver.use_dane`."""
         await self.dane_queries.add(domain)
+        if domain in self.progress:
+            on_progress(self.progress[domain])
         await self.dane.passed()
-        return self.verdicts.get(domain, UNSIGNED)
+        outcome = self.verdicts.get(domain, UNSIGNED)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     async def _discover(self, domain: Domain) -> Discovered:
         await self.queries.add(domain)
@@ -84,8 +103,10 @@ class Surroundings:
             raise outcome
         return outcome
 
-    async def _fetch(self, domain: Domain) -> Policy:
+    async def _fetch(self, domain: Domain, on_addresses: Callable[[], None]) -> Policy:
         await self.gets.add(domain)
+        await self.addresses.passed()
+        on_addresses()
         await self.https.passed()
         outcome = self.policies[domain]
         if isinstance(outcome, Exception):

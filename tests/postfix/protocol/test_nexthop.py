@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.postfix.protocol.nexthop import applicable_verdict, policy_domain
+from postfix_mta_sts.postfix.protocol.nexthop import dane_applies, policy_domain
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,13 @@ GOOD = Domain("good.test")
 )
 def test_where_a_verdict_applies(key: bytes, host: str, *, applies: bool) -> None:
     """A verdict applies to the MX hosts and port 25, and to no other next-hop (T10)."""
-    hosts = (Host(host, HostState.USABLE, "TLSA"),)
-    verdict = after_verdict(None, DaneOutcome(MxState.SECURE, "MX", hosts, 300), 0)
-    assert applicable_verdict(key, GOOD, verdict) == (verdict if applies else None)
+    outcome = DaneOutcome(MxState.SECURE, "MX", (Host(host, HostState.USABLE, "TLSA"),), 300)
+    assert dane_applies(key, GOOD, outcome) == applies
+
+
+@pytest.mark.parametrize(
+    ("key", "applies"), [(b"good.test", True), (b"[good.test]", True), (b"good.test:587", False)]
+)
+def test_where_a_verdict_may_apply(key: bytes, *, applies: bool) -> None:
+    """Before the MX hosts are known, a name in brackets may be its own MX host."""
+    assert dane_applies(key, GOOD, None) == applies

@@ -1,7 +1,6 @@
 """The reply to Postfix for a state (design "Reply"; postfix.md "The policy text")."""
 
 import re
-from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -12,24 +11,24 @@ from postfix_mta_sts.mtasts.dane import (
     Host,
     HostState,
     MxState,
-    Verdict,
     after_verdict,
 )
+from postfix_mta_sts.mtasts.decision import Decision, Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.mtasts.errors import InvalidPolicyError, NoRecordError
-from postfix_mta_sts.mtasts.lifecycle import State, after_discovery, restored
+from postfix_mta_sts.mtasts.errors import DnsFailureError, InvalidPolicyError
+from postfix_mta_sts.mtasts.lifecycle import State, after_discovery, restored, unknown
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
     PLAIN,
-    DaneRule,
     Found,
     Reply,
     ReplyFormat,
     TryAgain,
     compose,
 )
+from postfix_mta_sts.values import replace
 
 DOMAIN = parse_domain("good.test")
 TLSRPT = ReplyFormat(tlsrpt=True)
@@ -38,8 +37,8 @@ GOOD = "version: STSv1\r\nmode: enforce\r\nmx: mx1.good.test\r\nmx: *.Good.test\
 
 def reply_for(text: str, reply_format: ReplyFormat) -> Reply:
     """Return the reply for a domain with this policy."""
-    policy = parse_policy(text.encode())
-    return compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), reply_format)
+    state = restored(parse_policy(text.encode()), PolicyId("a"), 0, 0)
+    return compose(DOMAIN, Decision.SECURE, from_memory(state), reply_format, 0)
 
 
 def fullest(text: str, reply_format: ReplyFormat) -> str:
@@ -87,24 +86,50 @@ def test_patterns_are_sent_once_in_order() -> None:
     assert "match=mx1.good.test:.good.test:a.test " in fullest(text, PLAIN)
 
 
-@pytest.mark.parametrize("mode", ["testing", "none"])
-def test_modes_that_are_not_enforced(mode: str) -> None:
-    """Modes testing and none leave the administrator's own level in force (A2, A3)."""
-    assert reply_for(GOOD.replace("enforce", mode), TLSRPT) is NOT_FOUND
+NOTHING = Knowledge(None, PolicyStep.ANSWERED)
 
 
-def test_enforce_testing() -> None:
-    """A map can treat testing as enforce, but never none."""
-    strict = ReplyFormat(enforce_testing=True)
-    assert fullest(GOOD.replace("enforce", "testing"), strict) == fullest(GOOD, PLAIN)
-    assert reply_for(GOOD.replace("enforce", "none"), strict) is NOT_FOUND
+@pytest.mark.parametrize(
+    ("decision", "reply"),
+    [
+        (Decision.NOT_FOUND, NOT_FOUND),
+        (Decision.DANE, Found(("dane",))),
+        (Decision.DANE_ONLY, Found(("dane-only",))),
+        (Decision.TRY_AGAIN_DANE, TryAgain("DANE: DNS failure for good.test: no answer")),
+    ],
+)
+def test_answers_without_a_policy(decision: Decision, reply: Reply) -> None:
+    """Each is the same in every format; a DANE level has no TLSRPT attributes (A5)."""
+    for reply_format in (PLAIN, TLSRPT):
+        assert compose(DOMAIN, decision, NOTHING, reply_format, 0) == reply
 
 
-def test_absence() -> None:
-    """A domain without a policy is not found (C4)."""
-    absent = after_discovery(None, NoRecordError("NXDOMAIN"), 0)
-    assert isinstance(absent, State)
-    assert compose(DOMAIN, absent, TLSRPT) is NOT_FOUND
+def test_waiting_is_no_answer() -> None:
+    """The caller must not ask for a reply before there is one."""
+    with pytest.raises(ValueError, match="WAIT"):
+        compose(DOMAIN, Decision.WAIT, NOTHING, PLAIN, 0)
+
+
+UNANSWERED = after_discovery(None, DnsFailureError("SERVFAIL"), 0)
+assert isinstance(UNANSWERED, State)
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "reason"),
+    [
+        (from_memory(UNANSWERED), "DNS failure for good.test: SERVFAIL"),
+        (Knowledge(None, PolicyStep.TXT_PENDING), "DNS failure for good.test: no answer in time"),
+        (
+            Knowledge(None, PolicyStep.UNREAD),
+            "the policy of good.test could not be read in time",
+        ),
+        (Knowledge(None, PolicyStep.OWN_FAULT), "internal error for good.test; see the log"),
+    ],
+)
+def test_why_mail_waits_for_the_policy(knowledge: Knowledge, reason: str) -> None:
+    """The reason is what Postfix logs with the deferred mail."""
+    reply = compose(DOMAIN, Decision.TRY_AGAIN_POLICY, knowledge, PLAIN, 0)
+    assert reply == TryAgain(f"MTA-STS: {reason}")
 
 
 @pytest.mark.parametrize("value", ["a}b", "{a", "a{ policy_failure = x }b", "\u0085", "\u009b31m"])
@@ -128,7 +153,8 @@ def test_the_attributes_are_ours_for_any_policy(extra: bytes) -> None:
         policy = parse_policy(GOOD.encode() + extra)
     except InvalidPolicyError:
         return
-    reply = compose(DOMAIN, restored(policy, PolicyId("a"), 0, 0), TLSRPT)
+    state = restored(policy, PolicyId("a"), 0, 0)
+    reply = compose(DOMAIN, Decision.SECURE, from_memory(state), TLSRPT, 0)
     if not isinstance(reply, Found):
         return
     assert not re.search(r"[\x00-\x1f\x7f]", reply.variants[0])
@@ -139,73 +165,23 @@ def test_the_attributes_are_ours_for_any_policy(extra: bytes) -> None:
     }
 
 
-def verdict(*states: HostState) -> Verdict:
-    """Return the verdict on a domain with a signed MX RRset and hosts in these states."""
-    hosts = tuple(Host(f"mx{n}.good.test", s, f"TLSA of mx{n}") for n, s in enumerate(states))
-    return after_verdict(None, DaneOutcome(MxState.SECURE, "MX: signed", hosts, 300), 0)
-
-
-def mx(state: MxState) -> Verdict:
-    """Return the verdict after a look-up with this MX RRset and no hosts."""
-    return after_verdict(None, DaneOutcome(state, "MX: step", (), 300), 0)
-
-
-WITH_POLICY = restored(parse_policy(GOOD.encode()), PolicyId("a"), 0, 0)
-WITHOUT = after_discovery(None, NoRecordError("NXDOMAIN"), 0)
-SECURE = compose(DOMAIN, WITH_POLICY, TLSRPT)
-DANE, DANE_ONLY = Found(("dane",)), Found(("dane-only",))
-USABLE, UNUSABLE = HostState.USABLE, HostState.UNUSABLE
-
-
-@pytest.mark.parametrize(
-    ("given", "answer", "with_policy", "without"),
-    [
-        (verdict(USABLE, USABLE), "dane-only", DANE_ONLY, DANE_ONLY),
-        (verdict(USABLE, USABLE), "dane", DANE, DANE),
-        (verdict(USABLE, USABLE), "yield", NOT_FOUND, NOT_FOUND),
-        (verdict(USABLE, HostState.ABSENT), "dane-only", DANE, DANE),
-        (verdict(USABLE, HostState.FAILED), "dane-only", DANE, DANE),
-        (verdict(USABLE, HostState.ABSENT), "dane", DANE, DANE),
-        (verdict(USABLE, HostState.ABSENT), "yield", NOT_FOUND, NOT_FOUND),
-        (verdict(UNUSABLE, HostState.ABSENT), "dane-only", SECURE, DANE),
-        (verdict(UNUSABLE), "dane", SECURE, DANE),
-        (verdict(UNUSABLE), "yield", SECURE, NOT_FOUND),
-        (verdict(HostState.ABSENT), "dane-only", SECURE, NOT_FOUND),
-        (verdict(), "dane-only", SECURE, NOT_FOUND),
-        (mx(MxState.INSECURE), "dane-only", SECURE, NOT_FOUND),
-        (mx(MxState.FAILED), "dane-only", SECURE, NOT_FOUND),
-        (None, "dane-only", SECURE, NOT_FOUND),
-    ],
-)
-def test_dane(
-    given: Verdict | None,
-    answer: Literal["dane-only", "dane", "yield"],
-    with_policy: Reply,
-    without: Reply,
-) -> None:
-    """DANE takes precedence over a policy; its reply is one word in every format (A5)."""
-    rule = DaneRule(answer)
-    assert isinstance(WITHOUT, State)
-    assert compose(DOMAIN, WITH_POLICY, TLSRPT, given, rule) == with_policy
-    assert compose(DOMAIN, WITHOUT, TLSRPT, given, rule) == without
+def with_verdict(step: str, *states: HostState) -> Knowledge:
+    """What memory holds of a domain with a signed MX RRset and hosts in these states."""
+    hosts = tuple(Host(f"mx{n}.good.test", s, step) for n, s in enumerate(states))
+    verdict = after_verdict(None, DaneOutcome(MxState.SECURE, "MX: signed", hosts, 300), 0)
+    return from_memory(replace(unknown(0), dane=verdict))
 
 
 def test_a_failure_of_dane_defers_with_its_reason() -> None:
-    """If the MX RRset is signed and later queries fail, mail is deferred (T5)."""
-    failure = verdict(HostState.ABSENT, HostState.FAILED)
-    told = compose(DOMAIN, WITH_POLICY, PLAIN, failure)
-    assert told == TryAgain("DANE: DNS failure for good.test: TLSA of mx1")
-
-
-def test_on_request_the_policy_decides_after_a_dane_failure() -> None:
-    """With on_failure mta_sts no mail is held back for a failure."""
-    rule = DaneRule(defer=False)
-    assert compose(DOMAIN, WITH_POLICY, TLSRPT, verdict(HostState.FAILED), rule) == SECURE
+    """The reason is the step that failed (T5)."""
+    failed = with_verdict("TLSA of mx", HostState.FAILED)
+    reply = compose(DOMAIN, Decision.TRY_AGAIN_DANE, failed, PLAIN, 0)
+    assert reply == TryAgain("DANE: DNS failure for good.test: TLSA of mx")
 
 
 def test_a_long_reason_of_dane_is_cut() -> None:
     """With names of any length in a chain, the reply fits both protocols."""
-    long = DaneOutcome(MxState.SECURE, "MX", (Host("mx", HostState.FAILED, "x" * 2000),), 300)
-    told = compose(DOMAIN, WITH_POLICY, PLAIN, after_verdict(None, long, 0))
-    assert isinstance(told, TryAgain)
-    assert len(told.reason) == 500
+    failed = with_verdict("x" * 2000, HostState.FAILED)
+    reply = compose(DOMAIN, Decision.TRY_AGAIN_DANE, failed, PLAIN, 0)
+    assert isinstance(reply, TryAgain)
+    assert len(reply.reason) == 500
