@@ -53,7 +53,8 @@ def verdict_change(before: Verdict | None, after: Verdict) -> Change:
     It is a note if the domain has or had DANE, or if a DNS failure holds its mail back, and if
     the verdict differs from the last one; otherwise it is a detail.
     """
-    mail_is_held = after.kind is DaneKind.FAILURE and after.mx_is_secure
+    failed = after.kind in {DaneKind.FAILURE, DaneKind.SOME_FAILED}
+    mail_is_held = failed and after.mx_is_secure
     had_dane = before is not None and before.kind in DANE_KINDS
     matters = mail_is_held or after.kind in DANE_KINDS or had_dane
     same = before is not None and before.kind is after.kind and before.failure == after.failure
