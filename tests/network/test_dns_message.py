@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from postfix_mta_sts.network.dns_message import (
     MAX_TTL,
     DnsResponse,
-    MalformedError,
     Mx,
-    NameTooLongError,
     Question,
     RecordType,
     Tlsa,
 )
+from postfix_mta_sts.network.dns_name import MalformedError, NameTooLongError
 
 MX = Question("good.test", RecordType.MX, 4711)
 TLSA = Question("good.test", RecordType.TLSA, 4711)
