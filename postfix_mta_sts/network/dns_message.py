@@ -110,7 +110,7 @@ class DnsResponse:
 class Question:
     """A query for one RRset; `ident` is its id, which must be unpredictable.
 
-    `dnssec` asks for the AD bit. Raises `NameTooLongError`.
+    `dnssec` asks for the AD bit; only then an absence has a TTL. Raises `NameTooLongError`.
     """
 
     __slots__ = ("_asked", "_dnssec", "_ident", "_name", "kind")
@@ -159,7 +159,7 @@ class Question:
             return DnsResponse(rcode, truncated=True)
         if rcode not in {NOERROR, NXDOMAIN}:  # the rest of an error response has no meaning
             return DnsResponse(rcode)
-        sections = _sections(wire, start, counts, self._name)
+        sections = _sections(wire, start, counts, self._name, with_authority=self._dnssec)
         return self._answer(sections, rcode, authentic=bool(flags & _AD))
 
     def _answer(self, sections: "_Sections", rcode: int, *, authentic: bool) -> DnsResponse:
@@ -205,7 +205,9 @@ class _Sections(NamedTuple):
     rcode: int
 
 
-def _sections(wire: bytes, at: int, counts: Sequence[int], asked: str) -> _Sections:
+def _sections(
+    wire: bytes, at: int, counts: Sequence[int], asked: str, *, with_authority: bool
+) -> _Sections:
     if sum(counts) > MAX_RECORDS:
         raise MalformedError(f"more than {MAX_RECORDS} records")
     answer: list[_Parsed] = []
@@ -217,6 +219,8 @@ def _sections(wire: bytes, at: int, counts: Sequence[int], asked: str) -> _Secti
             owner, kind, rdclass, ttl, start, end = next(records)
             if section == 2:
                 rcode |= ttl >> 24 if kind == _OPT else 0
+            elif section and not with_authority:
+                continue
             elif rdclass == _IN and (decode := _DECODERS.get(kind)):
                 value = decode(wire, start, end)
                 parsed = _Parsed(owner, kind, ttl if ttl <= MAX_TTL else 0, value)
