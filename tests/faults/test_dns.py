@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,10 @@ from postfix_mta_sts.network.dns_exchange import MAX_ANSWER, MAX_DATAGRAMS
 from postfix_mta_sts.network.dns_message import MAX_RECORDS, RecordType
 from postfix_mta_sts.network.dnssec import DnssecClient
 from postfix_mta_sts.network.nameservers import TRIES
+from tests.support.daemons import daemon, secure
 from tests.support.dns import DnsServer, Fault, Records
 from tests.support.hostile_dns import HostileDns, over_tcp, record, response
+from tests.support.internet import Internet
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -80,6 +83,22 @@ class TestOneQueryHarmsNoOther:
         asked = server.queries["_mta-sts.evil.test", "TXT"]
         assert asked == (2 * TRIES if truncated else TRIES)
         assert server.queries.total == 20 + asked
+
+    async def test_in_the_daemon(self, net: Internet, tmp_path: Path) -> None:
+        """Postfix gets the policies of ten new domains, asked for before the hostile one."""
+        net.dns.zone["_mta-sts.evil.test TXT"] = [MALFORMED]
+        net.dns.unheld = {"_mta-sts.evil.test"}
+        names = [f"d{n}.test" for n in range(10)]
+        for name in names:
+            net.publish(name)
+        changes = {"lookup": {"timeout": "60s"}, "dns": {"timeout": "50s"}}
+        async with daemon(net, tmp_path, changes=changes) as running:
+            net.dns.hold()
+            healthy = [asyncio.create_task(running.ask(name)) for name in names]
+            await net.dns.queries.total_reached(len(names))
+            assert await running.ask(EVIL) == b"NOTFOUND "
+            net.dns.release()
+            assert await asyncio.gather(*healthy) == [secure(name) for name in names]
 
     @pytest.mark.parametrize("bad", ["A", "AAAA"])
     async def test_malformed_family(self, server: DnsServer, bad: str) -> None:
