@@ -76,27 +76,39 @@ class Nameservers:
         tries = list(self._in_order() if servers is None else servers) * TRIES
         end = loop.time() + self.timeout
         wait = self.timeout * FIRST_TRY
-        error = DnsFailureError("no name server")
-        edns = True
+        error, edns = DnsFailureError("no name server"), True
         for left, server in zip(range(len(tries), 0, -1), tries, strict=True):
             until = end if left == 1 else min(loop.time() + wait, end)
-            began = self._clock()
-            try:
-                async with asyncio.timeout_at(until):
-                    response = await exchange(question, server, edns=edns)
-            except TimeoutError:
+            outcome = await self._try(question, server, until, edns=edns)
+            if isinstance(outcome, DnsFailureError):
+                error = outcome
+            elif outcome is None:
                 error = DnsFailureError(f"no answer within {self.timeout:g} s")
+                if until == end:
+                    break
                 wait *= 2
-                self._note_silence(server, began)
-            except DnsFailureError as failure:
-                error = failure
+            elif outcome.rcode in {NOERROR, NXDOMAIN}:
+                return outcome
             else:
-                self._note_answer(server)
-                if response.rcode in {NOERROR, NXDOMAIN}:
-                    return response
-                error = DnsFailureError(f"{_rcode(response)} from the name server")
-                edns = edns and response.rcode != FORMERR  # RFC 6891 §7
+                error = DnsFailureError(f"{_rcode(outcome)} from the name server")
+                edns = edns and outcome.rcode != FORMERR  # RFC 6891 §7
         raise error
+
+    async def _try(
+        self, question: Question, server: TcpAddress, until: float, *, edns: bool
+    ) -> DnsResponse | DnsFailureError | None:
+        """Query one server; None if it does not answer in time."""
+        began = self._clock()
+        try:
+            async with asyncio.timeout_at(until):
+                response = await exchange(question, server, edns=edns)
+        except TimeoutError:
+            self._note_silence(server, began)
+            return None
+        except DnsFailureError as error:
+            return error
+        self._note_answer(server)
+        return response
 
     def _in_order(self) -> Sequence[TcpAddress]:
         """The servers as configured, but silent ones last."""
