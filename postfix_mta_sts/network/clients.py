@@ -1,33 +1,28 @@
 """Make the clients for DNS, HTTPS and DANE from the settings.
 
 The daemon uses them in its network process (`child`); `query` and `seed` use them in their own
-process. Only this module imports `dane` and `dnssec`, and with them dnspython, and it does so only
-for a DANE look-up.
+process.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.network.dane import DaneClient
 from postfix_mta_sts.network.dns import DnsClient
+from postfix_mta_sts.network.dnssec import DnssecClient, are_trusted
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.settings import NetworkSettings
-
-if TYPE_CHECKING:
-    from postfix_mta_sts.network.dane import DaneClient
-    from postfix_mta_sts.network.dnssec import DnssecClient
 
 
 @asynccontextmanager
 async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClient, PolicyFetcher]]:
-    """Open a DNS client and a policy fetcher on the running event loop; close both at the end."""
+    """Open a DNS client and a policy fetcher on the running event loop; close it at the end."""
     async with AsyncExitStack() as stack:
         dns = DnsClient(settings.nameservers, settings.dns_timeout)
-        stack.push_async_callback(dns.close)
         fetcher = PolicyFetcher(
             dns.look_up_addresses,
             timeout=settings.https_timeout,
@@ -50,8 +45,6 @@ class LazyDaneClient:
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
         """The name servers whose AD bit is not trusted; see `dnssec.are_trusted`."""
-        from postfix_mta_sts.network.dnssec import are_trusted  # noqa: PLC0415 (see `_dnssec`)
-
         servers = self._dnssec.nameservers
         return [
             each for each in servers if not are_trusted([each], trust_ad=self._settings.trust_ad)
@@ -68,14 +61,9 @@ class LazyDaneClient:
         return await self._dane.look_up_dane(domain, on_progress)
 
     @cached_property
-    def _dnssec(self) -> "DnssecClient":
-        # dnspython costs 25 ms and 2 MiB, which a daemon without DANE must not pay.
-        from postfix_mta_sts.network.dnssec import DnssecClient  # noqa: PLC0415 (the line above)
-
+    def _dnssec(self) -> DnssecClient:
         return DnssecClient(self._settings.nameservers, self._settings.dns_timeout)
 
     @cached_property
-    def _dane(self) -> "DaneClient":
-        from postfix_mta_sts.network.dane import DaneClient  # noqa: PLC0415 (see `_dnssec`)
-
+    def _dane(self) -> DaneClient:
         return DaneClient(self._dnssec)

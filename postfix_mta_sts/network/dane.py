@@ -5,18 +5,27 @@ ends its branch. `dnssec` sends the queries; `mtasts.dane` draws the conclusions
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 from postfix_mta_sts.mtasts.dane import MAX_HOSTS, DaneOutcome, Host, HostState, MxState, is_usable
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_message import Mx, RecordType
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
+from postfix_mta_sts.values import replace
 
 HOSTS_AT_ONCE: Final = 4
 """MX hosts of one domain that are looked up in parallel."""
+MORE_HOSTS: Final = 100
+"""MX hosts of all domains that are looked up in parallel, not counting one of each domain.
+
+So domains with many slow hosts cannot delay another one: its hosts are looked up at worst one after
+the other."""
+LONGEST: Final = 4
+"""The time for all queries about one domain, as a multiple of the timeout for one query."""
 PENDING: Final = "no answer yet"
 """The step of a host whose look-up is not finished, in an outcome passed to `on_progress`."""
 
@@ -30,16 +39,20 @@ T = TypeVar("T")
 class DaneClient:
     """Looks up DANE at a validating resolver.
 
-    Each query has the timeout of `DnssecClient`; for a deadline of the whole look-up, cancel it.
+    Each query has the timeout of `DnssecClient`, and all those about one domain `LONGEST` times as
+    much. Hosts that are not finished then have failed.
     """
 
     def __init__(self, dns: DnssecClient) -> None:
         self._dns = dns
+        self._places = _Places(MORE_HOSTS)
 
     async def look_up_dane(
         self, domain: Domain, on_progress: OnProgress | None = None
     ) -> DaneOutcome:
         """Look up the mail hosts of a domain; a DNS failure is an outcome too.
+
+        Raises `OwnFaultError`.
 
         A domain whose MX RRset is not signed costs one query: its hosts are not looked up, though
         RFC 7672 §2.2.1 would allow it, because an attacker who forges MX records can name hosts
@@ -49,6 +62,8 @@ class DaneClient:
         there are hosts, and again as each host but the last is finished. Unfinished hosts are
         FAILED, with the step `PENDING`.
         """
+        limit = LONGEST * self._dns.timeout
+        end = asyncio.get_running_loop().time() + limit
         try:
             answer = await self._dns.mx(domain)
         except DnsFailureError as error:
@@ -56,10 +71,34 @@ class DaneClient:
         step = f"MX of {domain}: {_describe(answer)}"
         if not answer.secure:
             return DaneOutcome(MxState.INSECURE, step, ttl=answer.ttl)
-        lookups = _HostLookups(self._dns, answer.ttl, _names(domain, answer))
+        lookups = _HostLookups(self._dns, answer.ttl, _names(domain, answer), self._places)
         so_far = partial(_signed, step, lookups)
-        await lookups.run(lambda: on_progress(so_far()) if on_progress else None)
+        try:
+            async with asyncio.timeout_at(end):
+                await lookups.run(lambda: on_progress(so_far()) if on_progress else None)
+        except TimeoutError:
+            lookups.give_up(f"not finished within {limit:g} s")
+        if lookups.fault:
+            raise lookups.fault
         return so_far()
+
+
+class _Places:
+    """Counts the hosts that are looked up beside the first one of each domain."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+
+    def take(self) -> bool:
+        """Take a place if one is free."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    def release(self) -> None:
+        """Give a place back."""
+        self._free += 1
 
 
 class _HostLookups:
@@ -68,36 +107,51 @@ class _HostLookups:
     `hosts` has their results, in order of preference; `ttl` is the lowest TTL of all answers.
     """
 
-    def __init__(self, dns: DnssecClient, ttl: int, names: Sequence[str]) -> None:
+    def __init__(self, dns: DnssecClient, ttl: int, names: Sequence[str], places: _Places) -> None:
         self.ttl = ttl
+        self.fault: OwnFaultError | None = None
         self.hosts = [Host(name, HostState.FAILED, PENDING) for name in names[:MAX_HOSTS]]
         self._dns = dns
+        self._places = places
         self._pending = len(self.hosts)
-        self._semaphore = asyncio.Semaphore(HOSTS_AT_ONCE)
+        self._waiting = deque(range(self._pending))
+        self._lanes = 0
         if more := names[MAX_HOSTS:]:
             step = f"{len(more)} more MX hosts than {MAX_HOSTS} are not looked up"
             self.hosts.append(Host(more[0], HostState.SKIPPED, step))
 
     async def run(self, on_progress: Callable[[], None]) -> None:
         """Look up each host; call `on_progress` before the first result and between two."""
-        async with asyncio.TaskGroup() as group:
-            for index in range(self._pending):
-                group.create_task(self._run_one(index, on_progress))
+        if self._pending:
+            on_progress()
+            async with asyncio.TaskGroup() as group:
+                await self._lane(group, on_progress)
+
+    def give_up(self, reason: str) -> None:
+        """Set the step of the hosts that are not finished."""
+        self.hosts = [replace(h, step=reason) if h.step == PENDING else h for h in self.hosts]
+
+    async def _lane(self, group: asyncio.TaskGroup, on_progress: Callable[[], None]) -> None:
+        """Look up one host after the other, and begin further lanes where there is room."""
+        self._lanes += 1
+        while self._waiting:
+            index = self._waiting.popleft()
+            if self._waiting and self._lanes < HOSTS_AT_ONCE and self._places.take():
+                lane = group.create_task(self._lane(group, on_progress))
+                lane.add_done_callback(lambda _: self._places.release())
+            self.hosts[index] = await self._host(self.hosts[index].name)
+            self._pending -= 1
             if self._pending:
                 on_progress()
 
-    async def _run_one(self, index: int, on_progress: Callable[[], None]) -> None:
-        self.hosts[index] = await self._host(self.hosts[index].name)
-        self._pending -= 1
-        if self._pending:
-            on_progress()
-
     async def _host(self, name: str) -> Host:
-        async with self._semaphore:
-            try:
-                return await self._look_up(name)
-            except DnsFailureError as error:
-                return Host(name, HostState.FAILED, str(error))
+        try:
+            return await self._look_up(name)
+        except DnsFailureError as error:
+            return Host(name, HostState.FAILED, str(error))
+        except OwnFaultError as error:  # it says nothing about the host
+            self.fault = error
+            return Host(name, HostState.FAILED, str(error))
 
     async def _look_up(self, name: str) -> Host:
         addresses = await self._addresses(name)

@@ -59,7 +59,7 @@ class AddressLookup(Protocol):
     """A resolver of host names."""
 
     async def __call__(self, host: str, /) -> Sequence[str]:
-        """All addresses of a host as text; raises `HostNotFoundError`."""
+        """All addresses of a host as text; see `DnsClient.look_up_addresses`."""
 
 
 OnAddresses: TypeAlias = Callable[[], None]
@@ -113,7 +113,10 @@ class PolicyFetcher:
         self._open: set[asyncio.Transport] = set()
 
     async def fetch(self, domain: Domain, on_addresses: OnAddresses | None = None) -> Policy:
-        """Fetch and parse the policy of a Policy Domain; raises `FetchError`.
+        """Fetch and parse the policy of a Policy Domain.
+
+        Raises `FetchError`; if the addresses of the Policy Host are not known, `DnsFailureError` or
+        `OwnFaultError`.
 
         `on_addresses` is called once the addresses of the Policy Host are known; with a proxy,
         which looks them up itself, at once. From then on only the Policy Host can be slow.
@@ -126,7 +129,7 @@ class PolicyFetcher:
         trace: FetchTrace | None = None,
         on_addresses: OnAddresses | None = None,
     ) -> bytes:
-        """Fetch the policy file as bytes; raises `FetchError`. For `on_addresses` see `fetch`.
+        """Fetch the policy file as bytes; for `on_addresses` and errors see `fetch`.
 
         `trace` is filled in step by step, so that it is useful also when the fetch fails.
         """

@@ -8,7 +8,12 @@ from postfix_mta_sts.admin.explain import Explanation, LookUpDane, explain
 from postfix_mta_sts.admin.report import as_dict, as_lines
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import ForbiddenAddressError, HostNotFoundError, NoRecordError
+from postfix_mta_sts.mtasts.errors import (
+    DnsFailureError,
+    ForbiddenAddressError,
+    HostNotFoundError,
+    NoRecordError,
+)
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
@@ -84,6 +89,18 @@ async def test_no_policy_host(net: Internet, tmp_path: Path) -> None:
     seen = await explained(net, tmp_path)
     assert isinstance(seen.error, HostNotFoundError)
     assert (seen.policy_id, seen.unprotected) == ("id1", False)
+
+
+async def test_addresses_not_known(net: Internet, tmp_path: Path) -> None:
+    """If the addresses of the Policy Host cannot be looked up, that is a failure of the DNS."""
+    net.dns.zone["mta-sts.good.test A"] = Fault.SERVFAIL
+    seen = await explained(net, tmp_path)
+    assert isinstance(seen.error, DnsFailureError)
+    assert (seen.policy_id, seen.unprotected) == ("id1", False)
+    assert (
+        "  failure   addresses of mta-sts.good.test: SERVFAIL from the name server "
+        "(sts-policy-fetch-error)" in list(as_lines(seen))
+    )
 
 
 async def test_steps_not_reached(net: Internet, tmp_path: Path) -> None:

@@ -143,12 +143,9 @@ class TestImports:
     @pytest.mark.parametrize(
         ("word", "unneeded"),
         [
-            ("healthcheck", {"aiohttp", "aiodns", "aiosqlite", "http", "rich", "uvloop"}),
-            ("status", {"aiohttp", "aiodns", "aiosqlite", "asyncio", "rich", "uvloop"}),
-            (
-                "serve",
-                {"aiohttp", "aiodns", "dns", "rich"},
-            ),
+            ("healthcheck", {"aiohttp", "aiosqlite", "http", "rich", "uvloop"}),
+            ("status", {"aiohttp", "aiosqlite", "asyncio", "rich", "uvloop"}),
+            ("serve", {"aiohttp", "dns", "rich"}),
         ],
     )
     def test_unneeded_libraries(self, word: str, unneeded: set[str]) -> None:

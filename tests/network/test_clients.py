@@ -1,7 +1,4 @@
-"""The DANE client: trusted name servers, and dnspython loaded only when needed."""
-
-import subprocess
-import sys
+"""The DANE client: trusted name servers, and those of the settings."""
 
 import pytest
 
@@ -30,21 +27,3 @@ async def test_configured_servers() -> None:
         )
         assert await dane_client.not_validating() == []
         assert (await dane_client.look_up_dane(Domain("good.test"))).kind is DaneKind.NONE
-
-
-def test_dnspython_is_loaded_late() -> None:
-    """Only the first use of a `LazyDaneClient` loads dnspython."""
-    script = """
-        import sys
-        import postfix_mta_sts.daemon.assembly
-        from postfix_mta_sts.config.settings import Settings
-        from postfix_mta_sts.network.clients import LazyDaneClient
-        from postfix_mta_sts.network.settings import NetworkSettings
-        client = LazyDaneClient(NetworkSettings.of(Settings()))
-        before = "dns" in sys.modules
-        client.untrusted
-        print(before, "dns" in sys.modules)
-    """
-    command = [sys.executable, "-c", "\n".join(map(str.strip, script.splitlines()))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["False", "True"]

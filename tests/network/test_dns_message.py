@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from postfix_mta_sts.network.dns_message import (
     MAX_TTL,
     DnsResponse,
-    MalformedError,
     Mx,
-    NameTooLongError,
     Question,
     RecordType,
     Tlsa,
 )
+from postfix_mta_sts.network.dns_name import MalformedError
 
 MX = Question("good.test", RecordType.MX, 4711)
 TLSA = Question("good.test", RecordType.TLSA, 4711)
@@ -94,19 +93,13 @@ class TestQuestion:
         again = dns.message.from_wire(Question(text, RecordType.A, 1).wire()).question[0].name
         assert again.labels == (*(label.lower() for label in labels), b"")
 
-    @pytest.mark.parametrize(
-        "name", ["a" * 64 + ".test", ".".join(["a" * 62] * 4) + ".abc", "a..b", ".a"]
-    )
-    def test_name_too_long(self, name: str) -> None:
-        """Names too long for a message are refused."""
-        with pytest.raises(NameTooLongError):
-            Question(name, RecordType.A, 1)
-
-    def test_longest_name(self) -> None:
-        """A name may have 255 octets, with the lengths of labels and the root."""
-        name = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
-        query = dns.message.from_wire(Question(name, RecordType.A, 1).wire())
-        assert sum(len(label) + 1 for label in query.question[0].name.labels) == 255
+    def test_without_dnssec(self) -> None:
+        """The query has RD, and EDNS without DO; or no EDNS at all."""
+        asked = Question("good.test", RecordType.TXT, 4711, dnssec=False)
+        query = dns.message.from_wire(asked.wire())
+        assert query.flags == dns.flags.RD
+        assert (query.edns, query.ednsflags, query.payload) == (0, 0, 1232)
+        assert dns.message.from_wire(asked.wire(edns=False)).edns == -1
 
 
 class TestResponse:
@@ -135,6 +128,18 @@ class TestResponse:
         assert set(names) == {name for _, name in records}
         assert (read.rcode, read.name, read.ttl) == (0, "good.test", ttl)
         assert read.authentic == secure
+
+    @given(st.lists(st.binary(max_size=255), min_size=1, max_size=4))
+    def test_txt(self, strings: list[bytes]) -> None:
+        """The character-strings of a TXT record are joined."""
+        data = b"".join(bytes((len(each),)) + each for each in strings)
+        wire = raw(record(b"\xc0\x0c", 16, data), asked=GOOD + struct.pack("!HH", 16, 1))
+        read = Question("good.test", RecordType.TXT, 4711, dnssec=False).read(wire)
+        assert read.records == (b"".join(strings),)
+        for damaged in (data + b"\1", b""):
+            wire = raw(record(b"\xc0\x0c", 16, damaged), asked=GOOD + struct.pack("!HH", 16, 1))
+            with pytest.raises(MalformedError):
+                Question("good.test", RecordType.TXT, 4711).read(wire + b"\xff" * 300)
 
     @given(st.lists(st.binary(min_size=3, max_size=80), min_size=1, max_size=4, unique=True))
     def test_tlsa(self, each: list[bytes]) -> None:
@@ -282,8 +287,10 @@ class TestResponse:
             record(b"\xc0\x0c", 15, b"\0\0" + b"\x40" + b"a" * 64 + b"\0"),
             record(b"\xc0\x0c", 15, b"\0\0" + (b"\x3f" + b"a" * 63) * 4 + b"\0"),
             record(b"\xc0\x0c", 5, b"\xc0\x0c"),
+            record(b"\xc0\x0c", 15, b"\0\0\0\0"),
+            record(b"\xc0\x0c", 6, b"\0\0" + b"\0" * 19),
         ],
-        ids=["none", "cut off", "forward", "itself", "label", "name", "CNAME"],
+        ids=["none", "cut off", "forward", "itself", "label", "name", "CNAME", "MX", "SOA"],
     )
     def test_malformed(self, answer: bytes) -> None:
         """A record that cannot be decoded, or an endless chain, makes the message malformed."""

@@ -173,6 +173,7 @@ class TestFailures:
             (Fault.SERVFAIL, "SERVFAIL from the name server"),
             (Fault.REFUSED, "REFUSED from the name server"),
             (Fault.TRUNCATED, "a truncated answer from the name server"),
+            (Fault.GARBAGE, "a malformed answer from the name server"),
         ],
         ids=str,
     )
@@ -184,10 +185,9 @@ class TestFailures:
         with pytest.raises(DnsFailureError, match=f"^MX of good.test: {reason}$"):
             await ask.mx("good.test")
 
-    @pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.GARBAGE], ids=str)
-    async def test_no_response(self, server: DnsServer, fault: Fault) -> None:
-        """No response, or one to another query, is a failure after the timeout."""
-        server.zone["good.test MX"] = fault
+    async def test_no_response(self, server: DnsServer) -> None:
+        """No response is a failure after the timeout."""
+        server.zone["good.test MX"] = Fault.SILENCE
         with pytest.raises(DnsFailureError, match=r"^MX of good\.test: no answer within 0\.3 s$"):
             await DnssecClient([server.address], 0.3).mx("good.test")
 

@@ -32,4 +32,3 @@ async def open_client(
     """A client of these name servers, closed at the end."""
     dns = DnsClient(nameservers, timeout, clock=clock or Clock())
     yield dns
-    await dns.close()
