@@ -139,7 +139,7 @@ class _Parsed:
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 self.error = _malformed(f"more than {MAX_INFORMATIONAL} informational responses")
-        elif self.head is None:
+        elif self.head is None and self.error is None:
             self.head = _head(status, *self._fields.values())
 
     def on_body(self, data: bytes) -> None:

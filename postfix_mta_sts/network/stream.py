@@ -36,14 +36,18 @@ class Stream(asyncio.Protocol):
             await self._waiter
         data = bytes(self._buffer[:PIECE])
         del self._buffer[:PIECE]
-        if self._is_paused and not self._buffer:
+        if self._is_paused and not self._buffer and not self._transport.is_closing():
             self._is_paused = False
             self._transport.resume_reading()
         return data
 
     def write(self, data: bytes) -> None:
-        """Send bytes; the caller sends little, so there is no flow control."""
-        self._transport.write(data)
+        """Send bytes, unless the connection is closed, which the next `read` tells.
+
+        The caller sends little, so there is no flow control.
+        """
+        if not self._transport.is_closing():  # uvloop would raise an error
+            self._transport.write(data)
 
     def abort(self) -> None:
         """Close the connection at once; a `read` under way returns nothing more."""
@@ -69,7 +73,6 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the event loop."""
         self._has_ended = True
-        self._is_paused = False
         self._error = error
         self._wake()
 
