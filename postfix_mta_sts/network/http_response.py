@@ -44,6 +44,10 @@ class ResponseReader:
         self._received = 0
         self._parsed = _Parsed()
 
+    def close(self) -> None:
+        """Free the parser; call nothing else afterwards."""
+        self._parsed.close()
+
     async def head(self) -> Head:
         """The head of the response, without informational ones; 101 is a response."""
         while self._parsed.head is None:
@@ -113,6 +117,10 @@ class _Parsed:
         self._head_size = 0
         self._informational = 0
         self._fields: dict[bytes, list[str]] = {}
+
+    def close(self) -> None:
+        """Break the cycle of references with the parser."""
+        del self._parser
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes; raises `FetchError` if they make no head."""

@@ -10,7 +10,7 @@ closed politely: each is aborted as soon as the response is complete, or cannot 
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -18,7 +18,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DeadlineError, FetchError, HostNotFoundError, printable
+from postfix_mta_sts.mtasts.errors import (
+    DeadlineError,
+    FetchError,
+    HostNotFoundError,
+    OwnFaultError,
+    printable,
+)
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.response import check_head
 from postfix_mta_sts.network.connect import (
@@ -47,6 +53,13 @@ NEXT_ADDRESS_TIME: Final = 4.0
 
 A first look-up waits for 10 seconds (`lookup.timeout`), so one address that stalls may not use them
 up."""
+
+MAX_CONNECTIONS: Final = 1_500
+"""Connections that are open at a time; for one more, the oldest is given up.
+
+OpenSSL takes 41 KiB for a handshake under way, so that 1,500 hosts that stall take 60 MiB. The
+oldest has had 2 seconds at least: no more than 700 handshakes a second can be completed.
+"""
 
 _PATH = "/.well-known/mta-sts.txt"
 _FIELDS = (
@@ -118,14 +131,17 @@ class PolicyFetcher:
         self._context = client_context(authorities)
         self._slots = Slots(concurrency, slot_time)
         self._next_address_time = next_address_time
-        self._open: set[Stream] = set()
+        self._open: dict[Stream, None] = {}  # the oldest first
 
     async def fetch(self, domain: Domain) -> Policy:
-        """Fetch and parse the policy of a Policy Domain; raises `FetchError`."""
+        """Fetch and parse the policy of a Policy Domain.
+
+        Raises `FetchError`; `OwnFaultError` if it was given up for newer fetches.
+        """
         return parse_policy(await self.fetch_body(domain))
 
     async def fetch_body(self, domain: Domain, trace: FetchTrace | None = None) -> bytes:
-        """Fetch the policy file as bytes; raises `FetchError`.
+        """Fetch the policy file as bytes; raises what `fetch` raises.
 
         `trace` is filled in step by step, so that it is useful also when the fetch fails.
         """
@@ -214,23 +230,27 @@ class PolicyFetcher:
         """Send the GET and read the response."""
         host = _authority(get.host, get.port)
         tls.write(f"GET {_PATH} HTTP/1.1\r\nHost: {host}\r\n{_FIELDS}".encode("ascii"))
-        reader = ResponseReader(tls.read, get.trace)
-        head = await reader.head()
-        get.trace.status = head.status
-        get.trace.media_type = printable(", ".join(head.media_type)) or None
-        check_head(head)
-        return await reader.body()
+        with closing(ResponseReader(tls.read, get.trace)) as reader:
+            head = await reader.head()
+            get.trace.status = head.status
+            get.trace.media_type = printable(", ".join(head.media_type)) or None
+            check_head(head)
+            return await reader.body()
 
     @contextmanager
     def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
-        """Abort a connection in any case, also by `close`."""
-        self._open.add(stream)
+        """Abort a connection in any case: at the end, by `close`, or for a newer one."""
+        if len(self._open) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.abort(OwnFaultError(f"given up: more than {MAX_CONNECTIONS} fetches under way"))
+        self._open[stream] = None
         try:
             yield
         finally:
             # Not closed: a TLS shutdown would continue to read what an endless body sends.
             stream.abort()
-            self._open.discard(stream)
+            self._open.pop(stream, None)
 
 
 async def _within(seconds: float, step: Awaitable[_T], trace: FetchTrace) -> _T:

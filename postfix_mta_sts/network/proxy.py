@@ -4,6 +4,7 @@ The caller speaks TLS and HTTP through the tunnel; see `https`.
 """
 
 import base64
+from contextlib import closing
 from urllib.parse import SplitResult, unquote
 
 from postfix_mta_sts.mtasts.errors import FetchError, UnreachableError
@@ -35,7 +36,8 @@ async def _request_tunnel(
     """Send CONNECT and return the status of the response."""
     request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_credentials(proxy)}\r\n"
     stream.write(request.encode())
-    return (await ResponseReader(stream.read, trace).head()).status
+    with closing(ResponseReader(stream.read, trace)) as reader:
+        return (await reader.head()).status
 
 
 async def _connect_to_proxy(proxy: SplitResult, trace: FetchTrace) -> Stream:

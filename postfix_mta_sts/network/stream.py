@@ -49,8 +49,9 @@ class Stream(asyncio.Protocol):
         if not self._transport.is_closing():  # uvloop would raise an error
             self._transport.write(data)
 
-    def abort(self) -> None:
-        """Close the connection at once; a `read` under way returns nothing more."""
+    def abort(self, error: Exception | None = None) -> None:
+        """Close the connection at once; the next `read` finds its end, or raises `error`."""
+        self._error = self._error or error
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,7 +74,7 @@ class Stream(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the event loop."""
         self._has_ended = True
-        self._error = error
+        self._error = self._error or error
         self._wake()
 
     def _wake(self) -> None:

@@ -19,10 +19,12 @@ from postfix_mta_sts.mtasts.errors import (
     CertificateError,
     FetchError,
     IncompleteError,
+    OwnFaultError,
     TlsError,
     TooLargeError,
     UnreachableError,
 )
+from postfix_mta_sts.network import https
 from postfix_mta_sts.network.http_response import MAX_HEAD, MAX_RESPONSE
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.tls import MAX_OVERHEAD
@@ -48,7 +50,7 @@ from tests.support.hostile_host import (
     tls_server,
 )
 from tests.support.internet import authority
-from tests.support.policy_host import PolicyHost, Script, chunked, endless, ok, reply
+from tests.support.policy_host import PolicyHost, Script, chunked, endless, ok, reply, silence
 from tests.support.proxy import ConnectProxy
 from tests.support.tls import EXPIRED
 
@@ -257,6 +259,30 @@ class TestProxies:
         async with ConnectProxy(0, refusal=b"HTTP/1.1 100 Continue\r\n" + flood * 100_000) as proxy:
             reason = await failure(fetchers(proxy=proxy.url), UnreachableError)
         assert reason.startswith("the proxy: malformed HTTP: ")
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+class TestConnections:
+    """The number of open connections is bounded."""
+
+    async def test_the_oldest_is_given_up(
+        self, fetchers: Fetchers, host: PolicyHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Hosts that stall cannot fill the memory; giving one up says nothing about its domain."""
+        monkeypatch.setattr(https, "MAX_CONNECTIONS", 2)
+        stalled = Domain("stalled.test"), Domain("halted.test")
+        for domain in stalled:
+            host.answers[f"mta-sts.{domain}"] = silence
+        fetcher = fetchers()
+        waiting = [asyncio.create_task(fetcher.fetch(stalled[0]))]
+        await host.gets.reached(f"mta-sts.{stalled[0]}")
+        waiting.append(asyncio.create_task(fetcher.fetch(stalled[1])))
+        await host.gets.reached(f"mta-sts.{stalled[1]}")
+        assert await fetcher.fetch_body(GOOD) == POLICY
+        with pytest.raises(OwnFaultError, match="more than 2 fetches"):
+            await waiting[0]
+        assert not waiting[1].done()
+        waiting[1].cancel()
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
