@@ -1,8 +1,7 @@
 """Connect to one of a host's addresses, recognize public ones, and translate errors.
 
 This is the only file that imports aiohappyeyeballs, which tries the next address while an earlier
-one does not answer (RFC 8305). The TLS requirements of a connection are here too; what is sent
-over it is up to `https` and `proxy`.
+one does not answer (RFC 8305).
 """
 
 import asyncio
@@ -92,20 +91,6 @@ async def system_addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
-def client_context(authorities: str | None) -> ssl.SSLContext:
-    """The TLS requirements (RFC 8461 §3.3); for `authorities` see `NetworkSettings`."""
-    # Not ssl.create_default_context: that writes session keys to the file in $SSLKEYLOGFILE.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks chain, dates and name
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False  # DNS-ID only (RFC 8461 §3.3)
-    context.set_alpn_protocols(["http/1.1"])
-    if authorities is None:
-        context.load_default_certs()
-    else:
-        context.load_verify_locations(cadata=authorities)
-    return context
-
-
 def fetch_error(error: OSError, address: str | None) -> FetchError:
     """Translate an error of connecting or of the TLS handshake."""
     match error:
@@ -113,6 +98,8 @@ def fetch_error(error: OSError, address: str | None) -> FetchError:
             return forbidden_address(str(error))
         case ssl.SSLCertVerificationError():
             return CertificateError(printable(error.verify_message).removesuffix("."))
+        case ssl.SSLEOFError():
+            return UnreachableError(f"{address}: connection closed in the TLS handshake")
         case ssl.SSLError():
             return TlsError(f"the TLS handshake failed: {describe(error)}")
         case _:

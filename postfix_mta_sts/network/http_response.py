@@ -1,111 +1,189 @@
-"""Read one HTTP response with aiohttp's protocol and parser, and translate its errors.
+"""Read one HTTP response with httptools, and translate its errors.
 
-This is the only file that imports the client side of aiohttp. It does not open connections
-(`connect` and `proxy` do) and does not judge a response (`mtasts.response` does).
-
-aiohttp's `ClientSession` is not used: it builds for each GET objects that are the same for all of
-them, and it repeats a request whose connection was closed without a response.
+This is the only file that imports httptools, the binding of llhttp. It reads from any connection
+(`tls`, `stream`) and does not judge a response (`mtasts.response` does).
 """
 
-import asyncio
-from typing import cast
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final
 
-from aiohttp import ClientError, ClientOSError, ClientPayloadError, StreamReader
+from httptools import HttpParserError, HttpResponseParser
 
-# Below the documented API of aiohttp, so a new release may change them:
-#   client_proto.ResponseHandler          connection_made, read, set_response_params, transport
-#   http_exceptions.HttpProcessingError   message: what the parser raises
-#   http_parser.RawResponseMessage        code, headers: what the parser returns
-# Reason: the documented way is `ClientSession`; see the docstring above.
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import RawResponseMessage
-
-from postfix_mta_sts.mtasts.errors import FetchError, IncompleteError, UnreachableError, printable
+from postfix_mta_sts.mtasts.errors import (
+    FetchError,
+    IncompleteError,
+    TooLargeError,
+    UnreachableError,
+    printable,
+)
 from postfix_mta_sts.mtasts.response import Head, check_size
 from postfix_mta_sts.network.connect import describe
 from postfix_mta_sts.network.trace import FetchTrace
 
+MAX_INFORMATIONAL: Final = 5
+"""Informational responses (RFC 9110 §15.2) before the response itself."""
+MAX_HEAD: Final = 65_536
+"""Bytes of all heads together."""
+MAX_RESPONSE: Final = 262_144
+"""Bytes of the whole response: heads, chunk sizes and extensions, trailers, body."""
+
 _CLOSED = "the connection was closed before the response"
 
 
-class _ResponseProtocol(ResponseHandler):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # aiohttp would set TCP_NODELAY again here; the event loop has set it already.
-        self.transport = cast("asyncio.Transport", transport)
-
-
 class ResponseReader:
-    """Reads the response on one connection; make it inside an event loop.
+    """Reads one response; call `head`, then `body`, which both raise `FetchError`.
 
-    Connect its `protocol`, send the request to `transport`, then call `head` and `body`. Both
-    raise `FetchError`. `trace` provides the address for error texts and receives the body's size.
+    `read` returns the next bytes, empty at the end, and raises `OSError` or `FetchError`. `trace`
+    provides the address for error texts and receives the body's size.
     """
 
-    def __init__(self, trace: FetchTrace) -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]], trace: FetchTrace) -> None:
+        self._read = read
         self._trace = trace
-        self._protocol = _ResponseProtocol(asyncio.get_running_loop())
-        self._content: StreamReader
+        self._received = 0
+        self._parsed = _Parsed()
 
-    @property
-    def protocol(self) -> asyncio.Protocol:
-        """The protocol of the connection to read from."""
-        return self._protocol
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The transport of that connection; raises `IncompleteError` if it is closed already."""
-        if self._protocol.transport is None:
-            raise IncompleteError(_CLOSED)
-        return self._protocol.transport
+    def close(self) -> None:
+        """Free the parser; call nothing else afterwards."""
+        self._parsed.close()
 
     async def head(self) -> Head:
-        """The head of the response; informational responses (RFC 9110 §15.2) are skipped."""
-        self._protocol.set_response_params(read_until_eof=True, auto_decompress=False)
-        try:
-            while True:
-                message, self._content = await self._protocol.read()
-                if not 100 <= message.code < 200 or message.code == 101:
-                    return _head(message)
-        except (ClientError, HttpProcessingError) as error:
-            raise self._translate(error) from error
+        """The head of the response, without informational ones; 101 is a response."""
+        while self._parsed.head is None:
+            await self._receive()
+        return self._parsed.head
 
     async def body(self) -> bytes:
         """The body; raises `TooLargeError` as soon as it exceeds the limit."""
-        body = bytearray()
+        self._note_size()
+        while not self._parsed.is_complete:
+            if self._parsed.error:
+                raise self._parsed.error
+            await self._receive()
+            self._note_size()
+        return bytes(self._parsed.body)
+
+    def _note_size(self) -> None:
+        self._trace.size = len(self._parsed.body)
+        check_size(self._trace.size)
+
+    async def _receive(self) -> None:
+        data = await self._next()
+        self._received += len(data)
+        if self._received > MAX_RESPONSE:
+            raise TooLargeError(f"more than {MAX_RESPONSE} bytes of HTTP")
+        self._parsed.feed(data)
+
+    async def _next(self) -> bytes:
         try:
-            while block := await self._content.readany():
-                body += block
-                self._trace.size = len(body)
-                check_size(len(body))
-        except (ClientError, HttpProcessingError) as error:
-            raise self._translate(error) from error
-        self._trace.size = len(body)
-        return bytes(body)
+            data = await self._read()
+        except OSError as error:
+            raise self._lost(error) from error
+        if not data:
+            raise self._closed()
+        return data
 
-    def _translate(self, error: ClientError | HttpProcessingError) -> FetchError:
-        match error:
-            case ClientOSError():
-                text = f"{self._trace.address}: connection lost: {describe(error)}"
-                return UnreachableError(text)
-            case HttpProcessingError():
-                # The further lines of the text point at the place of the error.
-                phrase = error.message.partition("\n")[0].rstrip(":")
-                return IncompleteError(f"malformed HTTP: {printable(phrase)}")
-            case ClientPayloadError():
-                text = f"the body broke off after {self._trace.size or 0} bytes"
-                return IncompleteError(text)
-            case _:
-                return IncompleteError(_CLOSED)
+    def _lost(self, error: OSError) -> FetchError:
+        if self._parsed.head or isinstance(error, ssl.SSLEOFError):
+            return self._closed()
+        return UnreachableError(f"{self._trace.address}: connection lost: {describe(error)}")
+
+    def _closed(self) -> IncompleteError:
+        if self._parsed.head:
+            return IncompleteError(f"the body broke off after {self._trace.size or 0} bytes")
+        return IncompleteError(_CLOSED)
 
 
-def _head(message: RawResponseMessage) -> Head:
-    fields = message.headers
-    length = fields.get("Content-Length")
-    return Head(
-        status=message.code,
-        media_type=fields.getall("Content-Type", []),
-        content_coding=fields.getall("Content-Encoding", []),
-        transfer_coding=fields.getall("Transfer-Encoding", []),
-        length=None if length is None else int(length),  # the parser accepts digits only
-    )
+class _Parsed:
+    """The response as far as it was parsed; httptools calls the methods `on_...`.
+
+    An error after the head is kept in `error`: the head alone may be a reason to refuse.
+    """
+
+    def __init__(self) -> None:
+        self.head: Head | None = None
+        self.body = bytearray()
+        self.is_complete = False
+        self.error: FetchError | None = None
+        self._parser = HttpResponseParser(self)
+        # What servers send and browsers take. It cannot add a second response or a length here:
+        # the connection is closed after one response.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True,  # control characters in the value of any field
+            lenient_optional_cr_before_lf=True,  # RFC 9112 §2.2
+            lenient_spaces_after_chunk_size=True,
+        )
+        self._head_size = 0
+        self._informational = 0
+        self._fields: dict[bytes, list[str]] = {}
+
+    def close(self) -> None:
+        """Break the cycle of references with the parser."""
+        del self._parser
+
+    def feed(self, data: bytes) -> None:
+        """Parse the next bytes; raises `FetchError` if they make no head."""
+        try:
+            self._parse(data)
+        except HttpParserError as error:
+            self.error = _malformed(printable(str(error)))
+        if self.error and self.head is None:
+            raise self.error
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head, or a trailer, which is ignored."""
+        if self.head is None and (fields := self._fields.get(name.lower())) is not None:
+            fields.append(value.decode("latin-1"))
+
+    def on_message_begin(self) -> None:
+        """The start of an informational response, of the response, or of what follows it."""
+        self._fields = {name: [] for name in _FIELDS}
+
+    def on_headers_complete(self) -> None:
+        """The end of a head."""
+        status = self._parser.get_status_code()
+        if self.head is None and 100 <= status < 200 and status != 101:
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                self.error = _malformed(f"more than {MAX_INFORMATIONAL} informational responses")
+        elif self.head is None and self.error is None:
+            self.head = _head(status, *self._fields.values())
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body, without its chunk size."""
+        if not self.is_complete:
+            self.body += data
+
+    def on_message_complete(self) -> None:
+        """The end of a response, informational ones included."""
+        self.is_complete = self.head is not None
+
+    def _parse(self, data: bytes) -> None:
+        if self.head is None:
+            data = self._parse_head(data)
+        if data and not self.error:
+            self._parser.feed_data(data)
+
+    def _parse_head(self, data: bytes) -> bytes:
+        """Parse as much as the limit of heads allows; return the rest."""
+        room = MAX_HEAD - self._head_size
+        self._head_size += len(data)
+        self._parser.feed_data(data[:room])
+        if self._head_size > MAX_HEAD and not (self.head or self.error):
+            self.error = _malformed(f"a head of more than {MAX_HEAD} bytes")
+        return data[room:]
+
+
+_FIELDS: Final = (b"content-type", b"content-encoding", b"transfer-encoding", b"content-length")
+
+
+def _head(
+    status: int, types: list[str], content: list[str], transfer: list[str], length: list[str]
+) -> Head:
+    # llhttp has refused lengths that are repeated or have other characters than digits.
+    return Head(status, types, content, transfer, int(length[0]) if length else None)
+
+
+def _malformed(reason: str) -> IncompleteError:
+    return IncompleteError(f"malformed HTTP: {reason}")

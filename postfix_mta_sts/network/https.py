@@ -1,29 +1,34 @@
 """Fetch the policy from the Policy Host: exactly one GET, with a reason for each way to fail.
 
 The caller provides the resolver of host names. `connect` opens connections, `proxy` tunnels,
-`http_response` reads the response, and `mtasts.policy` parses the body.
+`tls` encrypts, `http_response` reads the response, and `mtasts.policy` parses the body.
 
 The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
-address (`is_public`), its headers, its size or its speed. No connection is reused or closed
-politely: each is aborted as soon as the response is complete, or cannot be completed.
+address (`is_public`), its handshake, its headers, its size or its speed. No connection is reused or
+closed politely: each is aborted as soon as the response is complete, or cannot be completed.
 """
 
 import asyncio
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DeadlineError, FetchError, HostNotFoundError, printable
+from postfix_mta_sts.mtasts.errors import (
+    DeadlineError,
+    FetchError,
+    HostNotFoundError,
+    OwnFaultError,
+    printable,
+)
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.response import check_head
 from postfix_mta_sts.network.connect import (
     NotAdmittedError,
-    client_context,
     connect,
     fetch_error,
     forbidden_address,
@@ -33,12 +38,28 @@ from postfix_mta_sts.network.connect import (
 from postfix_mta_sts.network.http_response import ResponseReader
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
+from postfix_mta_sts.network.stream import Stream, open_stream
+from postfix_mta_sts.network.tls import TlsStream, client_context
 from postfix_mta_sts.network.trace import FetchTrace, certificate
 
 SLOT_TIME: Final = 0.05
 """Seconds after which a fetch gives its slot to the next one and continues without a slot.
 
 Short, so that hundreds of slow Policy Hosts delay other fetches by no more than this."""
+CONNECT_TIME: Final = 10.0
+"""Seconds for TCP with all addresses of a Policy Host, and for TLS with its last one."""
+NEXT_ADDRESS_TIME: Final = 4.0
+"""Seconds for TLS with an address while there are others.
+
+A first look-up waits for 10 seconds (`lookup.timeout`), so one address that stalls may not use them
+up."""
+
+MAX_CONNECTIONS: Final = 1_500
+"""Connections that are open at a time; for one more, the oldest is given up.
+
+OpenSSL takes 41 KiB for a handshake under way, so that 1,500 hosts that stall take 60 MiB. The
+oldest has had 2 seconds at least: no more than 700 handshakes a second can be completed.
+"""
 
 _PATH = "/.well-known/mta-sts.txt"
 _FIELDS = (
@@ -64,8 +85,7 @@ class AddressLookup(Protocol):
 
 OnAddresses: TypeAlias = Callable[[], None]
 
-_Stream: TypeAlias = socket.socket | asyncio.Transport
-"""What carries TLS: a connected socket, or a tunnel through a proxy."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +103,8 @@ class _Get:
 
 class PolicyFetcher:
     """Fetches policies, each within `timeout` seconds, not counting the wait for a slot.
+
+    An address that does not complete TLS in `next_address_time` seconds is left for the next one.
 
     At most `concurrency` fetches hold a slot for TLS and HTTP. A fetch holds its slot for
     `slot_time` seconds at most, and takes it only once it has a connection. `authorities` (CA
@@ -102,6 +124,7 @@ class PolicyFetcher:
         concurrency: int = 200,
         port: int = 443,
         slot_time: float = SLOT_TIME,
+        next_address_time: float = NEXT_ADDRESS_TIME,
     ) -> None:
         self._timeout = timeout
         self._proxy = urlsplit(proxy) if proxy else None
@@ -110,13 +133,14 @@ class PolicyFetcher:
         self._addresses = addresses
         self._context = client_context(authorities)
         self._slots = Slots(concurrency, slot_time)
-        self._open: set[asyncio.Transport] = set()
+        self._next_address_time = next_address_time
+        self._open: dict[Stream, None] = {}  # the oldest first
 
     async def fetch(self, domain: Domain, on_addresses: OnAddresses | None = None) -> Policy:
         """Fetch and parse the policy of a Policy Domain.
 
-        Raises `FetchError`; if the addresses of the Policy Host are not known, `DnsFailureError` or
-        `OwnFaultError`.
+        Raises `FetchError`; `DnsFailureError` if the addresses of the Policy Host are not known;
+        `OwnFaultError` if it was given up for newer fetches.
 
         `on_addresses` is called once the addresses of the Policy Host are known; with a proxy,
         which looks them up itself, at once. From then on only the Policy Host can be slow.
@@ -154,24 +178,26 @@ class PolicyFetcher:
 
     async def close(self) -> None:
         """Abort the fetches that are running; call nothing else afterwards."""
-        for transport in self._open:
-            transport.abort()
+        for stream in self._open:
+            stream.abort()
 
     async def _get_directly(self, get: _Get) -> bytes:
-        """Send one GET to the first address that accepts TLS."""
+        """Send one GET to the first address with which TLS can be established."""
         addresses = await self._public_addresses(get.host)
         get.on_addresses()
         while True:
-            address, sock = await self._connect(addresses, get)
-            with await self._take_slot(get, sock):
+            address, stream = await self._connect(addresses, get)
+            addresses.remove(address)
+            with self._aborted_at_end(stream), await self._take_slot(get):
+                tls = TlsStream(stream, self._context, get.host)
                 try:
-                    reader = await self._start_tls(get, sock)
+                    await self._handshake(get, tls, others=bool(addresses))
                 except FetchError:
-                    addresses.remove(address)
-                    if not addresses:
+                    # A handshake may cost much CPU: so a name may cause only one.
+                    if tls.has_spoken or not addresses:
                         raise
                 else:
-                    return await self._exchange(get, reader)
+                    return await self._exchange(get, tls)
 
     async def _public_addresses(self, host: str) -> list[str]:
         found = await self._addresses(host)
@@ -182,13 +208,11 @@ class PolicyFetcher:
             raise forbidden_address(", ".join(found))
         return limit_addresses(public)
 
-    async def _connect(self, addresses: Sequence[str], get: _Get) -> tuple[str, socket.socket]:
-        try:
-            address, sock = await connect(addresses, get.port, partial(self._admit, get.trace))
-        except OSError as error:
-            raise fetch_error(error, get.trace.address) from error
+    async def _connect(self, addresses: Sequence[str], get: _Get) -> tuple[str, Stream]:
+        connecting = connect(addresses, get.port, partial(self._admit, get.trace))
+        address, sock = await _within(CONNECT_TIME, connecting, get.trace)
         get.trace.address = address  # of the connection that won the race
-        return address, sock
+        return address, await open_stream(sock)
 
     def _is_allowed(self, address: str) -> bool:
         return self._allow_private_addresses or is_public(address)
@@ -201,60 +225,65 @@ class PolicyFetcher:
     async def _get_by_proxy(self, get: _Get, proxy: SplitResult) -> bytes:
         get.on_addresses()
         tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
-        try:
-            with await self._take_slot(get, tunnel):
-                return await self._exchange(get, await self._start_tls(get, tunnel))
-        finally:
-            tunnel.abort()
+        with self._aborted_at_end(tunnel), await self._take_slot(get):
+            tls = TlsStream(tunnel, self._context, get.host)
+            await self._handshake(get, tls, others=False)
+            return await self._exchange(get, tls)
 
-    async def _take_slot(self, get: _Get, stream: _Stream) -> Slot:
+    async def _take_slot(self, get: _Get) -> Slot:
         """Wait for a slot; the deadline stands still, since the Policy Host is not to blame."""
         loop = asyncio.get_running_loop()
         left = (get.deadline.when() or 0.0) - loop.time()
         get.deadline.reschedule(None)
         try:
             return await self._slots.take()
-        except asyncio.CancelledError:
-            stream.close()
-            raise
         finally:
             get.deadline.reschedule(loop.time() + left)
 
-    async def _start_tls(self, get: _Get, stream: _Stream) -> ResponseReader:
-        """Start TLS with the Policy Host; return the reader of its response."""
-        loop, host = asyncio.get_running_loop(), get.host
-        reader = ResponseReader(get.trace)
-        protocol = reader.protocol
-        try:
-            if isinstance(stream, socket.socket):
-                await loop.create_connection(
-                    lambda: protocol, sock=stream, ssl=self._context, server_hostname=host
-                )
-            elif transport := await loop.start_tls(
-                stream, protocol, self._context, server_hostname=host
-            ):
-                protocol.connection_made(transport)
-        except OSError as error:
-            raise fetch_error(error, get.trace.address) from error
-        return reader
+    async def _handshake(self, get: _Get, tls: TlsStream, *, others: bool) -> None:
+        seconds = self._next_address_time if others else CONNECT_TIME
+        await _within(seconds, tls.handshake(), get.trace)
+        get.trace.tls_version = tls.session.version()
+        if get.with_certificate:
+            get.trace.certificate = certificate(tls.session)
 
-    async def _exchange(self, get: _Get, reader: ResponseReader) -> bytes:
-        """Send the GET and read the response; close the connection in any case."""
-        transport = reader.transport
-        self._open.add(transport)
-        try:
-            _record_session(transport, get)
-            host = _authority(get.host, get.port)
-            transport.write(f"GET {_PATH} HTTP/1.1\r\nHost: {host}\r\n{_FIELDS}".encode("ascii"))
+    async def _exchange(self, get: _Get, tls: TlsStream) -> bytes:
+        """Send the GET and read the response."""
+        host = _authority(get.host, get.port)
+        tls.write(f"GET {_PATH} HTTP/1.1\r\nHost: {host}\r\n{_FIELDS}".encode("ascii"))
+        with closing(ResponseReader(tls.read, get.trace)) as reader:
             head = await reader.head()
             get.trace.status = head.status
             get.trace.media_type = printable(", ".join(head.media_type)) or None
             check_head(head)
             return await reader.body()
+
+    @contextmanager
+    def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
+        """Abort a connection in any case: at the end, by `close`, or for a newer one."""
+        if len(self._open) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.abort(OwnFaultError(f"given up: more than {MAX_CONNECTIONS} fetches under way"))
+        self._open[stream] = None
+        try:
+            yield
         finally:
-            # Not close(): a TLS shutdown would continue to read what an endless body sends.
-            transport.abort()
-            self._open.discard(transport)
+            # Not closed: a TLS shutdown would continue to read what an endless body sends.
+            stream.abort()
+            self._open.pop(stream, None)
+
+
+async def _within(seconds: float, step: Awaitable[_T], trace: FetchTrace) -> _T:
+    """Take a step towards a TLS connection; raises `FetchError`."""
+    time = asyncio.timeout(seconds)
+    try:
+        async with time:
+            return await step
+    except OSError as error:
+        if time.expired():
+            raise DeadlineError(f"timed out after {seconds:g} s: {trace.phase}") from None
+        raise fetch_error(error, trace.address) from error
 
 
 def _ignore() -> None:
@@ -263,10 +292,3 @@ def _ignore() -> None:
 
 def _authority(host: str, port: int) -> str:
     return host if port == 443 else f"{host}:{port}"
-
-
-def _record_session(transport: asyncio.Transport, get: _Get) -> None:
-    session = transport.get_extra_info("ssl_object")
-    get.trace.tls_version = session.version()
-    if get.with_certificate:
-        get.trace.certificate = certificate(session)

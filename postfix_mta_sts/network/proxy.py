@@ -3,40 +3,44 @@
 The caller speaks TLS and HTTP through the tunnel; see `https`.
 """
 
-import asyncio
 import base64
+from contextlib import closing
 from urllib.parse import SplitResult, unquote
 
 from postfix_mta_sts.mtasts.errors import FetchError, UnreachableError
 from postfix_mta_sts.network.connect import connect, describe, limit_addresses, system_addresses
 from postfix_mta_sts.network.http_response import ResponseReader
+from postfix_mta_sts.network.stream import Stream, open_stream
 from postfix_mta_sts.network.trace import FetchTrace
 
 
-async def open_tunnel(
-    proxy: SplitResult, host: str, port: int, trace: FetchTrace
-) -> asyncio.Transport:
+async def open_tunnel(proxy: SplitResult, host: str, port: int, trace: FetchTrace) -> Stream:
     """Open a tunnel to `host`, which the proxy resolves; raises `UnreachableError`."""
-    transport, reader = await _connect_to_proxy(proxy, trace)
-    target = f"{host}:{port}"
-    request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_credentials(proxy)}\r\n"
-    transport.write(request.encode())
+    stream = await _connect_to_proxy(proxy, trace)
     status = 0
     try:
-        status = (await reader.head()).status
+        status = await _request_tunnel(stream, proxy, f"{host}:{port}", trace)
     except FetchError as error:
         raise UnreachableError(f"the proxy: {error}") from error
     finally:
         if status != 200:
-            transport.abort()
+            stream.abort()
     if status != 200:
         raise UnreachableError(f"the proxy answered HTTP {status}")
-    return transport
+    return stream
 
 
-async def _connect_to_proxy(
-    proxy: SplitResult, trace: FetchTrace
-) -> tuple[asyncio.Transport, ResponseReader]:
+async def _request_tunnel(
+    stream: Stream, proxy: SplitResult, target: str, trace: FetchTrace
+) -> int:
+    """Send CONNECT and return the status of the response."""
+    request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{_credentials(proxy)}\r\n"
+    stream.write(request.encode())
+    with closing(ResponseReader(stream.read, trace)) as reader:
+        return (await reader.head()).status
+
+
+async def _connect_to_proxy(proxy: SplitResult, trace: FetchTrace) -> Stream:
     host, port = proxy.hostname or "", proxy.port or 80
     try:
         # The administrator chose this name; it may be in /etc/hosts.
@@ -47,14 +51,11 @@ async def _connect_to_proxy(
     def note(address: str) -> None:
         trace.address = address
 
-    reader = ResponseReader(trace)
-    loop = asyncio.get_running_loop()
     try:
         trace.address, sock = await connect(addresses, port, note)
-        transport, _ = await loop.create_connection(lambda: reader.protocol, sock=sock)
+        return await open_stream(sock)
     except OSError as error:
         raise UnreachableError(f"the proxy: {describe(error)}") from error
-    return transport, reader
 
 
 def _credentials(proxy: SplitResult) -> str:

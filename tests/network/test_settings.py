@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.config.settings import HttpsSettings, Settings
-from postfix_mta_sts.network.connect import client_context
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.network.tls import client_context
 from tests.support.tls import Authority
 
 
