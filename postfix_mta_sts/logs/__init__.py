@@ -83,12 +83,10 @@ def missing(root: logging.Logger = logging.root) -> Missing:
 
 def to_journal(environ: Mapping[str, str], stream: TextIO | None) -> bool:
     """Whether `stream` is connected to the systemd journal (systemd.exec(5), $JOURNAL_STREAM)."""
-    if (descriptor := _fileno(stream)) is None:
+    descriptor = _fileno(stream)
+    if descriptor is None:
         return False
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return False
+    status = os.fstat(descriptor)
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
@@ -120,9 +118,12 @@ def _lines(form: str, *, journal: bool) -> Lines:
 def _fileno(stream: TextIO | None) -> int | None:
     """The descriptor of a stream; None if it is closed, or not a file."""
     try:
-        return stream.fileno() if stream else None
+        descriptor = stream.fileno() if stream else None
+        if descriptor is not None:
+            os.fstat(descriptor)
     except (OSError, ValueError):
         return None
+    return descriptor
 
 
 @cache

@@ -6,10 +6,9 @@ can cause any event of a domain; the log of a thousand names must not fill the d
 
 from typing import Final, NamedTuple
 
-BURST: Final = 16 * 1024
-"""Bytes of one kind at once: some 100 lines of ordinary length."""
 PER_MINUTE: Final = 8 * 1024
-"""Bytes of one kind a minute for ever: some 50 lines; 4 MiB a day for each 3 kinds."""
+"""Bytes of one kind in a minute, and at once: some 50 lines of ordinary length. There are 12 kinds
+that clients and remote hosts can cause at will: less than 100 KiB a minute."""
 
 
 class Kind(NamedTuple):
@@ -22,23 +21,22 @@ class Kind(NamedTuple):
 
 
 class Budget:
-    """Each kind has a bucket of `burst` bytes, refilled with `per_minute` bytes a minute.
+    """Each kind has a bucket of `per_minute` bytes, which a minute refills.
 
     A line is admitted while its bucket is not empty, then takes its bytes out, which may leave a
     debt. So a line costs nothing before it is admitted, and long lines are fewer.
     """
 
-    def __init__(self, burst: int = BURST, per_minute: int = PER_MINUTE) -> None:
-        self._burst = burst
-        self._per_second = per_minute / 60
+    def __init__(self, per_minute: int = PER_MINUTE) -> None:
+        self._per_minute = per_minute
         self._buckets: dict[Kind, _Bucket] = {}
 
     def admits(self, kind: Kind, now: float) -> bool:
         """Whether a line of this kind may be written; counts it if not. `now`: monotonic."""
         bucket = self._buckets.get(kind)
         if bucket is None:
-            bucket = self._buckets[kind] = _Bucket(self._burst, now)
-        bucket.fill((now - bucket.filled_at) * self._per_second, self._burst, now)
+            bucket = self._buckets[kind] = _Bucket(self._per_minute, now)
+        bucket.fill(self._per_minute, now)
         if bucket.bytes > 0:
             return True
         bucket.left_out += 1
@@ -77,6 +75,7 @@ class _Bucket:
         self.left_out = 0
         self.reported = 0
 
-    def fill(self, more: float, most: float, now: float) -> None:
-        self.bytes = min(self.bytes + more, most)
+    def fill(self, per_minute: int, now: float) -> None:
+        more = (now - self.filled_at) * per_minute / 60
+        self.bytes = min(self.bytes + more, per_minute)
         self.filled_at = now

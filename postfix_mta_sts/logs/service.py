@@ -11,10 +11,12 @@ from typing import Final, NamedTuple
 
 from postfix_mta_sts.logs.budget import Budget, Kind
 from postfix_mta_sts.logs.events import Event, event
-from postfix_mta_sts.logs.writer import TELL_INTERVAL, Writer
+from postfix_mta_sts.logs.writer import Writer
 
 FLUSH_TIMEOUT: Final = 1.0
 """Seconds for the lines that wait when the process ends."""
+REPORT_INTERVAL: Final = 60.0
+"""Seconds between two reports of the lines that were left out."""
 
 
 class Missing(NamedTuple):
@@ -39,7 +41,7 @@ class ServiceHandler(logging.Handler):
         self._clock = clock
         self._budget = Budget()
         self._told_lost = 0
-        self._tell_at = clock() + TELL_INTERVAL
+        self._report_at = clock() + REPORT_INTERVAL
         self._writer = Writer(descriptor, self._tell)
         self._log = _own_logger(self)
         self._notices = _own_logger(_Notices(self._write_notice))
@@ -93,11 +95,11 @@ class ServiceHandler(logging.Handler):
             event(self._notices, logging.WARNING, "log lines dropped", count=lost)
             self._told_lost += lost if self._wrote else 0
         now = self._clock()
-        if flushing or now >= self._tell_at:
-            self._tell_at = now + TELL_INTERVAL
-            self._tell_left_out()
+        if flushing or now >= self._report_at:
+            self._report_at = now + REPORT_INTERVAL
+            self._report_left_out()
 
-    def _tell_left_out(self) -> None:
+    def _report_left_out(self) -> None:
         for (text, important), count in self._budget.report().items():
             level = logging.WARNING if important else logging.INFO
             event(self._notices, level, "log lines left out", text=text, count=count)

@@ -22,7 +22,7 @@ BATCH_LIMIT: Final = 4_096
 GATHER: Final = 0.02
 """Seconds in which lines gather before they are written. Each wake-up of the thread takes the GIL
 from the event loop."""
-TELL_INTERVAL: Final = 60.0
+TELL_INTERVAL: Final = 10.0
 """Seconds after which the thread calls `tell` even if nothing was put."""
 
 
@@ -35,7 +35,8 @@ class Writer:
     """
 
     def __init__(self, descriptor: int, tell: Callable[[bool], None]) -> None:
-        self._descriptor = descriptor
+        # Its own: the number may belong to another file later, while the thread is still stuck.
+        self._descriptor = os.dup(descriptor)
         self._tell = tell
         self._queue: deque[bytes | threading.Event] = deque()
         self._ready = threading.Event()
@@ -112,6 +113,7 @@ class Writer:
             while self._queue:
                 self._step()
             self._tell_if_room(flushing=False)
+        os.close(self._descriptor)
 
     def _step(self) -> None:
         """Write some lines, or answer `flush`."""
