@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -92,12 +93,24 @@ class TestNobodyReads:
             text = await unread.read_until(" log lines dropped count=")
             count = int(re.findall(r"log lines dropped count=(\d+)\n", text)[0])
             assert (await dropped(served))["unwritten"] == count
-            stopping = asyncio.create_task(served.stop())
-            await unread.read_until(" stopping\n")
-            assert await stopping == 0
+            assert await served.ask("last.test") == b"NOTFOUND "
+            await unread.read_until(" last.test: look-up map=postfix ")
+            assert await served.stop() == 0
         lines = unread.read_rest().splitlines()
         assert sum(" good.test: look-up map=postfix " in line for line in lines) + count >= KEYS
         assert all(re.match(r"\S+ (DEBUG|INFO|WARNING) \S+", line) for line in lines)
+
+    async def test_reload(self, net: Internet, tmp_path: Path, unread: Pipe) -> None:
+        """A reload changes the form of the lines that follow; those that wait are not lost."""
+        async with logging_to(unread.writer, net, tmp_path, DEBUG) as served:
+            await flood(served, 1_000)
+            net.config(tmp_path, {"log": {"level": "info", "format": "json"}})
+            served.signal(signal.SIGHUP)
+            assert (await served.notified()).startswith(b"RELOADING=1")
+            assert (await served.notified()).startswith(b"READY=1")
+            text = await unread.read_until('"event": "reloaded"}\n')
+            assert await served.stop() == 0
+        assert text.count(" good.test: look-up map=postfix ") == 1_000
 
     async def test_the_network_process_goes_on(
         self, net: Internet, tmp_path: Path, unread: Pipe
@@ -121,10 +134,10 @@ class TestNobodyReads:
             os.set_blocking(unread.writer, False)
             await flood(served, 1_000)
             assert (await dropped(served))["unwritten"] == 0
-            stopping = asyncio.create_task(served.stop())
-            text = await unread.read_until(" stopping\n")
-            assert await stopping == 0
-        assert text.count(" good.test: look-up map=postfix ") >= 1_000
+            assert await served.ask("last.test") == b"NOTFOUND "
+            text = await unread.read_until(" last.test: look-up map=postfix ")
+            assert await served.stop() == 0
+        assert text.count(" good.test: look-up map=postfix ") == 1_000
 
 
 class TestNobodyCanRead:
