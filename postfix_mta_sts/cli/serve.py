@@ -48,7 +48,10 @@ def _serve(args: argparse.Namespace) -> int:
     if args.workers != 1:
         _warn_of_workers(args.workers)
     runtime.set_up()
-    uvloop.run(service.serve(settings, os.environ, settings_source))
+    try:
+        uvloop.run(service.serve(settings, os.environ, settings_source))
+    finally:
+        logs.flush()  # an error that ends it is printed after the lines that led to it
     return OK
 
 

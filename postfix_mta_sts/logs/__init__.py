@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Final, TextIO
 
 from postfix_mta_sts.logs.events import Event, event
@@ -24,6 +25,7 @@ __all__ = [
     "Event",
     "Missing",
     "event",
+    "flush",
     "log_uncaught",
     "missing",
     "set_up",
@@ -64,10 +66,12 @@ def set_up_service(
 
     A second call, after a reload, changes level and form; no line is lost. At level debug the log
     is not limited: the administrator asked for everything. Without a stream nothing is logged.
+    One that is not a file is written directly.
     """
     descriptor = _fileno(stream)
     if descriptor is None:
-        descriptor = _nowhere()
+        set_up(level, form, stream or _nowhere(), journal=journal, root=root)
+        return
     handler = next((h for h in root.handlers if isinstance(h, ServiceHandler)), None)
     if handler is None or handler.descriptor != descriptor:
         handler = ServiceHandler(descriptor)
@@ -79,6 +83,12 @@ def missing(root: logging.Logger = logging.root) -> Missing:
     """Return how many lines of this process are missing in the log since the start."""
     handlers = [h for h in root.handlers if isinstance(h, ServiceHandler)]
     return handlers[0].missing if handlers else Missing()
+
+
+def flush(root: logging.Logger = logging.root) -> None:
+    """Write the lines that wait, in at most `FLUSH_TIMEOUT` seconds."""
+    for handler in root.handlers:
+        handler.flush()
 
 
 def to_journal(environ: Mapping[str, str], stream: TextIO | None) -> bool:
@@ -127,5 +137,5 @@ def _fileno(stream: TextIO | None) -> int | None:
 
 
 @cache
-def _nowhere() -> int:
-    return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="ascii")

@@ -20,7 +20,7 @@ RESERVED: Final = QUEUE_LIMIT // 4
 BATCH_LIMIT: Final = 4_096
 """Bytes of one write(2). Up to PIPE_BUF, another process cannot write in between (pipe(7))."""
 GATHER: Final = 0.02
-"""Seconds in which lines gather before they are written. Each wake-up of the thread takes the GIL
+"""Seconds in which lines gather after others were written. Each wake-up of the thread takes the GIL
 from the event loop."""
 TELL_INTERVAL: Final = 10.0
 """Seconds after which the thread calls `tell` even if nothing was put."""
@@ -109,10 +109,10 @@ class Writer:
         while not self._closed or self._queue:
             self._ready.wait(TELL_INTERVAL)
             self._ready.clear()
-            self._hurry.wait(GATHER)
             while self._queue:
                 self._step()
             self._tell_if_room(flushing=False)
+            self._hurry.wait(GATHER)
         os.close(self._descriptor)
 
     def _step(self) -> None:
