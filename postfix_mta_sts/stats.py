@@ -120,6 +120,11 @@ class Snapshot:
     asked_lost: int = 0
     """Last-asked times that were never written to the store."""
 
+    log_lines_unwritten: int = 0
+    """Log lines that nobody took in time, or that could not be written."""
+    log_lines_left_out: int = 0
+    """Log lines that were left out because there were too many of one kind."""
+
     domains: int = 0
     """Domains whose state is in memory."""
     replies: int = 0

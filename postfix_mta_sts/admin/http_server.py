@@ -28,6 +28,7 @@ from aiohttp.typedefs import Handler
 
 from postfix_mta_sts.admin.http import HttpRequest, Route
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.runtime import background_task
 
 CONNECTIONS_LIMIT: Final = 64
@@ -150,8 +151,9 @@ async def _accept_all(
 ) -> None:
     """Accept connections; never return."""
     loop = asyncio.get_running_loop()
+    failures = RateLimit()
     while True:
-        accepted = await _accept(sock)
+        accepted = await _accept(sock, failures)
         connections.make_room()
         try:
             transport, _ = await loop.connect_accepted_socket(protocol_factory, accepted)
@@ -161,7 +163,7 @@ async def _accept_all(
             connections.add(accepted, transport)
 
 
-async def _accept(sock: socket.socket) -> socket.socket:
+async def _accept(sock: socket.socket, failures: RateLimit) -> socket.socket:
     while True:
         await _readable(sock)
         try:
@@ -169,11 +171,17 @@ async def _accept(sock: socket.socket) -> socket.socket:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             continue  # the client has closed already
         except OSError as error:
-            event(_log, logging.WARNING, "cannot accept a connection", reason=str(error))
+            _log_failure(error, failures)
             await asyncio.sleep(ACCEPT_PAUSE)
         else:
             accepted.settimeout(0)
             return accepted
+
+
+def _log_failure(error: OSError, failures: RateLimit) -> None:
+    if count := failures.take(asyncio.get_running_loop().time()):
+        reason = str(error)
+        event(_log, logging.WARNING, "cannot accept a connection", reason=reason, count=count)
 
 
 async def _readable(sock: socket.socket) -> None:

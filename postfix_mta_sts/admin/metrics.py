@@ -198,6 +198,16 @@ _METRICS: Final = (
         lambda snapshot: [(("policy",), snapshot.policies_lost), (("asked",), snapshot.asked_lost)],
     ),
     _MetricSpec(
+        CounterMetricFamily,
+        "log_lines_dropped",
+        "Lines of the daemon's process that are missing in the log.",
+        ("kind",),
+        lambda snapshot: [
+            (("unwritten",), snapshot.log_lines_unwritten),
+            (("left_out",), snapshot.log_lines_left_out),
+        ],
+    ),
+    _MetricSpec(
         GaugeMetricFamily,
         "working",
         "Whether a part worked when it was last needed: 1 or 0.",

@@ -39,15 +39,19 @@ def _serve(args: argparse.Namespace) -> int:
         return load_settings(args)
 
     def apply(settings: Settings) -> None:
-        logs.set_up(settings.log.level, settings.log.format, sys.stderr, journal=to_journal)
+        logs.set_up_service(settings.log.level, settings.log.format, sys.stderr, journal=to_journal)
 
     apply(settings)
+    logs.log_uncaught()
     config = args.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     settings_source = SettingsSource(str(config) if config else None, load, apply)
     if args.workers != 1:
         _warn_of_workers(args.workers)
     runtime.set_up()
-    uvloop.run(service.serve(settings, os.environ, settings_source))
+    try:
+        uvloop.run(service.serve(settings, os.environ, settings_source))
+    finally:
+        logs.flush()  # an error that ends it is printed after the lines that led to it
     return OK
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from postfix_mta_sts import logs
 from postfix_mta_sts.admin import monitoring, routes
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.endpoints import (
@@ -26,7 +27,6 @@ from postfix_mta_sts.admin.endpoints import (
 )
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import systemd
-from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
@@ -126,7 +126,7 @@ class Daemon:
         """Start to serve Postfix, commands and Prometheus. Raises `ListenError`."""
         await self.listeners.open(self.settings.listen)
         for address in self.frontend.sockets.close_unclaimed():
-            event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
+            logs.event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
         await self.endpoints.open(self._endpoint_bindings(self.settings))
 
     async def reload(self, settings: Settings) -> None:
@@ -146,19 +146,24 @@ class Daemon:
         await self.listeners.reconfigure(settings.listen, listeners_change)
         await self.endpoints.reconfigure(wanted, endpoints_change)
         if settings.cache.path != self.settings.cache.path:
-            event(_log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path)
+            logs.event(
+                _log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path
+            )
         self.settings = settings
 
     async def snapshot(self) -> Snapshot:
         """Return the counters and gauges of this moment."""
         backend, frontend = self.backend, self.frontend
         await frontend.maps.count()
+        missing = logs.missing()
         return Snapshot.take(
             backend.counters,
             os.getpid(),
             store_failures=backend.store.failures,
             policies_lost=backend.store.dropped,
             asked_lost=backend.store.asked_lost,
+            log_lines_unwritten=missing.dropped,
+            log_lines_left_out=missing.left_out,
             domains=backend.resolver.entries,
             replies=frontend.maps.entries,
             under_way=backend.resolver.under_way,
@@ -219,7 +224,7 @@ async def running(
     """Run the whole daemon inside the context; at its end, answer pending requests and stop.
 
     `config`: the file of the settings, if there is one. `https_port`, the port of the Policy
-    Hosts, is for tests. Raises `ListenError`. Call `logs.set_up` first.
+    Hosts, is for tests. Raises `ListenError`. Set up `logs` first.
     """
     constants = Constants(
         config=config,

@@ -116,7 +116,9 @@ def _version(hello: bytes) -> str:
 
 
 def _set_up_logs(level: str, form: str) -> None:
-    logs.set_up(level, form, sys.stderr, journal=logs.to_journal(os.environ, sys.stderr))
+    to_journal = logs.to_journal(os.environ, sys.stderr)
+    logs.set_up_service(level, form, sys.stderr, journal=to_journal)
+    logs.log_uncaught()
 
 
 def _loop_factory(library: EventLoop) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -162,7 +162,7 @@ class TestConnections:
         async with serving(sock, [returns("hello")]):
             assert (await exchange(path, "GET /")).body == b"hello"
         assert caplog.messages == [
-            'cannot accept a connection reason="[Errno 24] Too many open files"'
+            'cannot accept a connection reason="[Errno 24] Too many open files" count=1'
         ]
 
 

@@ -55,6 +55,8 @@ def busy() -> Snapshot:
         connections=23,
         unwritten=24,
         tasks=26,
+        log_lines_unwritten=27,
+        log_lines_left_out=28,
     )
 
 
@@ -78,6 +80,8 @@ def busy() -> Snapshot:
         ("connections", 23),
         ("tasks", 26),
         ("store_unwritten_policies", 24),
+        ('log_lines_dropped_total{kind="unwritten"}', 27),
+        ('log_lines_dropped_total{kind="left_out"}', 28),
         ('working{part="store_writing"}', 0),
         ('working{part="store_reading"}', 1),
         ('working{part="dns"}', 1),

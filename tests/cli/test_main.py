@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -36,10 +37,14 @@ class TestServe:
     """`serve` when it cannot start; tests/daemon has the tests of a running daemon."""
 
     @pytest.fixture
-    def logging_restored(self) -> Iterator[None]:
+    def logging_restored(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         """Restore the logging of the test runner after a command has set up its own."""
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+        monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+        monkeypatch.setattr(threading, "excepthook", threading.excepthook)
         handlers, level = list(logging.root.handlers), logging.root.level
         yield
+        logging.captureWarnings(capture=False)
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
 

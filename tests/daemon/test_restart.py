@@ -137,8 +137,8 @@ class TestRestart:
             async with process(tmp_path, net.config(tmp_path), sock) as served:
                 await served.start()
                 assert await served.ask("good.test") == secure("good.test")
-                assert f"inherited socket fits no listener address={address}" in served.log
                 assert await served.stop() == 0
+                assert f"inherited socket fits no listener address={address}" in served.log
 
 
 def children(pid: int) -> list[int]:

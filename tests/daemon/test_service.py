@@ -12,7 +12,7 @@ import pytest
 
 from postfix_mta_sts.daemon.service import SettingsSource, serve
 from tests.support.clients import Client, connected
-from tests.support.daemons import TIMEOUT, Process, RunningDaemon, process
+from tests.support.daemons import TIMEOUT, Process, RunningDaemon, process, until
 from tests.support.internet import AS_IT_IS, Changes, Internet
 
 SECURE = b"OK secure match=mx1.good.test servername=hostname"
@@ -117,7 +117,7 @@ async def test_under_traffic(net: Internet, served: Process, tmp_path: Path) -> 
         end.set()
         assert min(await asyncio.gather(*asking)) > 0
     assert net.gets("good.test") == 1
-    assert served.log.count(" reloaded") == 6
+    await until(lambda: served.log.count(" reloaded") == 6)
 
 
 def _config(net: Internet, folder: Path, changes: Changes, listen: object) -> str:
@@ -149,11 +149,9 @@ async def test_bad_configuration(
         assert "STATUS=reload failed: " in status
         assert reason in status
         assert await client.ask("good.test") == SECURE
-        [line] = [
-            line
-            for line in served.log.splitlines()
-            if "reload failed, keeping the previous configuration" in line
-        ]
+        text = "reload failed, keeping the previous configuration"
+        await until(lambda: text in served.log)
+        [line] = [line for line in served.log.splitlines() if text in line]
         assert reason in line
         path.write_text(good)
         assert "reload failed" not in await reload(served)
@@ -165,6 +163,7 @@ async def test_log_settings_are_reloaded(net: Internet, served: Process, tmp_pat
     net.config(tmp_path, {"log": {"level": "debug", "format": "json"}})
     await reload(served)
     assert await served.ask("two.test") == NOT_FOUND
+    await until(lambda: '"event": "look-up"' in served.log)
     assert "one.test" not in served.log
     assert any(
         json.loads(line)["domain"] == "two.test"

@@ -133,6 +133,8 @@ class Process(RunningDaemon):
         self._options = options
         self._sock = sock
         self._log = folder / "log"
+        self.stderr: int | None = None
+        """A descriptor that takes the log in place of the file."""
         self._notified: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
 
@@ -159,7 +161,7 @@ class Process(RunningDaemon):
             self._process = await asyncio.create_subprocess_exec(
                 *words,
                 stdin=self._sock.fileno() if self._sock else asyncio.subprocess.DEVNULL,
-                stderr=log,
+                stderr=log if self.stderr is None else self.stderr,
                 env={**os.environ, "NOTIFY_SOCKET": str(address), **environ},
             )
         assert await self.notified() == b"READY=1", self.log

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.logs import Event, event, set_up, to_journal
+from postfix_mta_sts.logs import Event, event, set_up
+from postfix_mta_sts.logs.lines import LINE_LIMIT
 
 
 class _Mode(enum.StrEnum):
@@ -245,58 +246,60 @@ class TestProperty:
         assert (read["event"], read["domain"], read["v"]) == (what, domain, value)
 
 
-class TestSetUp:
-    """`set_up`."""
+class TestLength:
+    """No line is longer than 4 KiB."""
 
-    def test_below_the_level(self) -> None:
-        """An event below the level is not formatted."""
+    def test_a_long_list(self) -> None:
+        """Ten items are shown, and the number of the others."""
+        mx = [f"mx{number}.test" for number in range(200)]
+        assert journal_line("x", mx=mx).endswith("mx7.test,mx8.test,mx9.test,[+190]")
+        shown = json_line("x", mx=mx)["mx"]
+        assert shown == [*mx[:10], "[+190]"]
 
-        class Unprintable:
-            def __str__(self) -> str:
-                raise AssertionError("must not be formatted")
+    def test_ten_items(self) -> None:
+        """Ten items are shown as they are."""
+        assert json_line("x", mx=list(range(10)))["mx"] == list(range(10))
 
-        value = Unprintable()
-        assert lines("text", lambda log: event(log, 20, "x", v=value), level="warning") == []
+    def test_a_long_text(self) -> None:
+        """The middle of a text is left out."""
+        line = journal_line("x", reason="a" * 600 + "b" * 600)
+        assert line == f"x reason={'a' * 500}[+200]{'b' * 500}"
 
-    def test_debug_of_other_libraries(self) -> None:
-        """DEBUG lines of other libraries are dropped, but not lines of higher levels."""
-        stream = io.StringIO()
-        other = logging.Logger("aiosqlite")  # noqa: LOG001 - separate from the loggers of the process
-        set_up("debug", "text", stream, journal=True, root=other)
-        other.debug("executing")
-        other.info("connected")
-        assert stream.getvalue() == "<6>connected logger=aiosqlite\n"
+    def test_a_long_traceback(self) -> None:
+        """The begin and the end of a traceback are shown."""
 
-    def test_second_call_replaces_the_first(self) -> None:
-        """A second call replaces the handler of the first, and no other handler."""
-        first, second, root = io.StringIO(), io.StringIO(), logging.Logger("root")  # noqa: LOG001 - separate from the loggers of the process
-        other = logging.NullHandler()
-        root.addHandler(other)
-        set_up("info", "text", first, root=root)
-        set_up("info", "json", second, root=root)
-        event(root, logging.INFO, "x")
-        assert first.getvalue() == ""
-        assert json.loads(second.getvalue())["event"] == "x"
-        assert other in root.handlers
-        assert len(root.handlers) == 2
+        def fail_with_much(log: logging.Logger) -> None:
+            try:
+                os.stat("x" * 10_000)  # noqa: PTH116 - an error with a long text
+            except OSError as error:
+                event(log, logging.ERROR, "task failed", exc_info=error)
 
+        for form in ("text", "json"):
+            (line,) = lines(form, fail_with_much)
+            assert "Traceback (most recent" in line
+            assert re.search(r"xxx\[\+\d+\]xxx", line)
+            assert len(line) <= LINE_LIMIT
 
-class TestToJournal:
-    """`to_journal`."""
+    def test_many_fields(self) -> None:
+        """A line with too many fields has their number."""
+        message = Event("x", "good.test", {f"field{n}": "x" * 100 for n in range(200)})
+        (line,) = lines("text", lambda log: log.info(message), journal=True)
+        assert line == "<6>good.test: x fields_left_out=200"
 
-    def test_journal_stream(self) -> None:
-        """The stream is the journal if its device and inode are those in the variable."""
-        read, write = os.pipe()
-        os.close(read)
-        with open(write, "w", encoding="ascii") as stream:  # noqa: PTH123 - a descriptor, not a path
-            status = os.fstat(write)
-            assert to_journal({"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}, stream)
-            assert not to_journal({"JOURNAL_STREAM": "1:1"}, stream)
-            assert not to_journal({}, stream)
-
-    def test_no_file(self) -> None:
-        """A stream without a file, or a closed one, is not the journal."""
-        assert not to_journal({"JOURNAL_STREAM": "1:1"}, io.StringIO())
-        with open(os.devnull, "w", encoding="ascii") as stream:  # noqa: PTH123 - as above
-            pass
-        assert not to_journal({"JOURNAL_STREAM": "1:1"}, stream)
+    @given(
+        what=st.sampled_from("a\n\xe9\U0001f600").map(lambda char: char * 3_000),
+        value=st.recursive(
+            st.text() | st.binary() | st.sampled_from('a"\xe9\U0001f600').map(lambda c: c * 5_000),
+            lambda inner: st.lists(inner, max_size=30),
+        ),
+        own=st.booleans(),
+    )
+    def test_any_text(self, what: str, value: object, own: bool) -> None:  # noqa: FBT001 - drawn
+        """A line is short enough whatever it is made of, and JSON stays JSON."""
+        message: object = Event(what, what, {"value": value, "other": value}) if own else what
+        for form in ("text", "json"):
+            (line,) = lines(form, lambda log: log.warning(message))
+            assert re.fullmatch(r"[ -~]+", line)
+            assert len(line) <= LINE_LIMIT
+            if form == "json":
+                assert json.loads(line)["level"] == "warning"
