@@ -11,7 +11,7 @@ from postfix_mta_sts.mtasts.dane import from_text
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State, restored
-from postfix_mta_sts.mtasts.policy import Mode, parse_policy
+from postfix_mta_sts.mtasts.policy import Mode, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_id
 from postfix_mta_sts.store import HistoryEntry, Row
 
@@ -30,7 +30,7 @@ def state_of(columns: Columns) -> State:
         raise InvalidPolicyError(0, "a time in the row is not a number") from error
     text = policy.encode("utf-8", "surrogateescape")
     verdict = from_text(dane) if dane else None  # an unreadable verdict is looked up again
-    return restored(parse_policy(text), id_, fetched_at, refetch_at, verdict)
+    return restored(parse_stored_policy(text), id_, fetched_at, refetch_at, verdict)
 
 
 def domain_of(column: bytes) -> Domain:
