@@ -23,6 +23,8 @@ from postfix_mta_sts.config.address import (
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE = re.compile(r"([0-9]{1,15})(|KiB|MiB|GiB)")
+_SIZE_UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _MODE = re.compile(r"0?[0-7]{3}")
 _ID = re.compile(r"[0-9]{1,10}")
 _NO_ID: Final = 2**32 - 1  # chown(2): -1 leaves the owner unchanged
@@ -138,6 +140,28 @@ def duration(minimum: str, maximum: str) -> FieldType:
         return given
 
     return FieldType(f"a number of seconds, or 30s, 5m, 1h, 30d, from {minimum} to {maximum}", read)
+
+
+def size_in_bytes(value: object) -> int:
+    """Return `64MiB`, `1GiB` or a number in bytes; raise `ValueError`."""
+    match = _SIZE.fullmatch(_word(value))
+    if not match:
+        raise ValueError
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def size(minimum: str, maximum: str) -> FieldType:
+    """Return the type of a size within limits; its value is in bytes."""
+
+    def read(value: object) -> int:
+        given = size_in_bytes(value)
+        if not size_in_bytes(minimum) <= given <= size_in_bytes(maximum):
+            raise ValueError("out of range")
+        return given
+
+    return FieldType(
+        f"a number of bytes, or 512KiB, 64MiB, 1GiB, from {minimum} to {maximum}", read
+    )
 
 
 Switch = Annotated[bool, FieldType("true or false")]

@@ -104,6 +104,7 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
     memory_entries: Annotated[
         int, Meta(ge=1, le=10_000_000), FieldType("a whole number from 1 to 10000000")
     ] = 100_000
+    file_size: Annotated[int, field_types.size("1MiB", "1024GiB")] = 2**30
 
 
 class LookupSettings(Struct, frozen=True, kw_only=True):

@@ -59,6 +59,29 @@ class TestDurations:
         )
 
 
+class TestSizes:
+    """Sizes."""
+
+    @pytest.mark.parametrize(
+        ("written", "size"),
+        [("1048576", 2**20), ("'2097152'", 2**21), ("2048KiB", 2**21), ("3MiB", 3 * 2**20)],
+    )
+    def test_read(self, written: str, size: int) -> None:
+        """A size is a number of bytes, or a number with a unit."""
+        assert parse(f"cache: {{file_size: {written}}}", "x").cache.file_size == size
+
+    @pytest.mark.parametrize(
+        "written", ["0", "-1", "1KiB", "1025GiB", "1GB", "1.5GiB", "1 GiB", "true", "null", "[1]"]
+    )
+    def test_refused(self, written: str) -> None:
+        """The error for a wrong size names the allowed forms and limits."""
+        error = refused(f"cache:\n  file_size: {written}")
+        assert error.startswith("x.yml:2: cache.file_size: found ")
+        assert error.endswith(
+            "; allowed: a number of bytes, or 512KiB, 64MiB, 1GiB, from 1MiB to 1024GiB"
+        )
+
+
 class TestValues:
     """The other types."""
 
