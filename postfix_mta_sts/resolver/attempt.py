@@ -221,7 +221,7 @@ class Attempt:
     def _publish(self, state: State, source: Source) -> None:
         """Give the state to the cache and to the look-ups that wait."""
         if entry := self._shared.cache.get(self._domain):
-            entry.state = state
+            self._shared.cache.update(entry, state)
         elif self._flight.wanted:
             self._shared.cache.put(self._domain, state, self._sources.clock())
         if state.policy is None:
