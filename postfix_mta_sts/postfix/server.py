@@ -33,7 +33,7 @@ DRAIN_TIMEOUT: Final = 20.0
 DRAIN_GRACE: Final = 0.2
 """Seconds after the last listener closed in which requests already sent are still taken."""
 HELD_LIMIT: Final = 16 * 2**20
-"""Bytes of all requests that wait for the reply to an earlier one of their connection. Postfix waits
+"""Bytes of all requests that wait for the reply to an earlier one of their client. Postfix waits
 for each reply before it sends the next request."""
 UNSENT_LIMIT: Final = 4096
 """Bytes of replies that a client has not read, before its next requests wait; one reply more than
@@ -53,6 +53,7 @@ class PostfixConnection(asyncio.Protocol):
         self.listener = listener
         self._server = server
         self._replies = replies
+        self._cached = replies.cached
         self._frames = Frames(replies.wire)
         self._requests: deque[bytes] = deque()
         self._may_reply = True  # no request is incomplete, waiting or held back
@@ -90,7 +91,7 @@ class PostfixConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer, at once if the reply is cached; `asyncio.Protocol`."""
-        if self._may_reply and (reply := self._replies.cached(data)) is not None:
+        if self._may_reply and (reply := self._cached(data)) is not None:
             self._transport.write(reply)
         else:
             self._receive(data)
@@ -149,7 +150,7 @@ class PostfixConnection(asyncio.Protocol):
 
     def _answer(self, request: bytes) -> None:
         """Write the reply to the next request, or start its look-up."""
-        reply = self._replies.cached(request) or self._replies.reply(request)
+        reply = self._cached(request) or self._replies.reply(request)
         if isinstance(reply, bytes):
             self._transport.write(reply)
         else:

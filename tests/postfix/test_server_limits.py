@@ -46,7 +46,7 @@ async def test_requests_that_wait_are_bounded(
     async with serving(around) as served, AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connected(served.address)) for _ in range(3)]
         for client in clients:
-            client.send(request("good.test") + request("localhost") * 1_000)
+            client.send(request("new.test") + request("localhost") * 1_000)
         assert all([await client.closed() for client in clients[1:]])
         around.dns.release()
         for _ in range(1_001):
