@@ -96,7 +96,11 @@ class Servers:
                 {"socketmap": _format(at["UNIX"])},
                 {"tcp_table": _format(at["tcp_table"])},
             ],
-            "cache": {"path": str(store or self._new("daemon.db")), "memory_entries": entries},
+            "cache": {
+                "path": str(store or self._new("daemon.db")),
+                "memory_entries": entries,
+                **({"memory": "1GiB"} if entries > 100_000 else {}),
+            },
             "control": {"path": str(self._new("control.sock"))},
             "lookup": {"timeout": f"{lookup_timeout:g}s"},
             "https": {

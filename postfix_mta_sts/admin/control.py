@@ -142,7 +142,7 @@ class Control:
         self, wanted: PolicyFilter, now: float
     ) -> AsyncGenerator[tuple[Domain, Row | None, State | None]]:
         """Merge the stored rows with the failing states in memory, both ordered by domain."""
-        states = [entry for entry in self._resolver.failing() if serialize.fails(entry[1])]
+        states = [entry for entry in await self._resolver.failing() if serialize.fails(entry[1])]
         failing = deque(sorted(states, key=lambda entry: entry[0]))
         async with aclosing(self._rows(wanted, now)) as rows:
             async for row in rows:

@@ -34,6 +34,7 @@ from postfix_mta_sts.mtasts.errors import InvalidDomainError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.sources import Sources
 
@@ -158,7 +159,9 @@ async def _seed_store(
     ):
         sources = Sources(dns.discover, fetcher.fetch, store, time.time, random.random)
         # Each domain is looked up once and its result is stored: a larger cache has no use.
-        resolver = Resolver(sources, lookup_timeout=settings.lookup.timeout, entries=1)
+        resolver = Resolver(
+            sources, lookup_timeout=settings.lookup.timeout, limits=Limits(1, 2**20)
+        )
 
         async def load(domain: Domain) -> State | None:
             """Return a stored state that is not due for renewal; record the domain as asked for.

@@ -104,7 +104,19 @@ class CacheSettings(Struct, frozen=True, kw_only=True):
     memory_entries: Annotated[
         int, Meta(ge=1, le=10_000_000), FieldType("a whole number from 1 to 10000000")
     ] = 100_000
+    memory: Annotated[int, field_types.size("4MiB", "1024GiB")] = 64 * 2**20
+    """Bytes of all caches together: see `state_memory` and `reply_memory`."""
     file_size: Annotated[int, field_types.size("1MiB", "1024GiB")] = 2**30
+
+    @property
+    def state_memory(self) -> int:
+        """Bytes for states and the replies made from them."""
+        return self.memory - self.reply_memory
+
+    @property
+    def reply_memory(self) -> int:
+        """Bytes for the requests that get these replies; they are an eighth of the size."""
+        return self.memory // 8
 
 
 class LookupSettings(Struct, frozen=True, kw_only=True):

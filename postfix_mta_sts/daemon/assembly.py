@@ -35,6 +35,7 @@ from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.postfix.server import Server
+from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
@@ -194,7 +195,7 @@ class Daemon:
     async def _apply(self, settings: Settings) -> None:
         """Give the settings to the parts that cannot fail to use them."""
         self.backend.resolver.reconfigure(
-            lookup_timeout=settings.lookup.timeout, entries=settings.cache.memory_entries
+            lookup_timeout=settings.lookup.timeout, limits=_state_limits(settings)
         )
         self.frontend.refresher.idle_after = settings.refresh.idle_after
         self.frontend.maps.reconfigure(settings)
@@ -255,8 +256,8 @@ async def _start_backend(
 ) -> Backend:
     """Start the network process; the store is not open yet (`_open_store`)."""
 
-    def in_memory() -> list[tuple[Domain, State]]:
-        return resolver.policies()  # the resolver is made below, with this store
+    async def in_memory() -> list[tuple[Domain, State]]:
+        return await resolver.with_policy()  # the resolver is made below, with this store
 
     store = FailsafeStore(lambda: SqliteStore.open(constants.store_path), in_memory=in_memory)
     stack.push_async_callback(store.close)  # last: the other parts still write when they stop
@@ -268,11 +269,15 @@ async def _start_backend(
     resolver = Resolver(
         sources,
         lookup_timeout=settings.lookup.timeout,
-        entries=settings.cache.memory_entries,
+        limits=_state_limits(settings),
         attempts=min(ATTEMPTS_LIMIT, constants.files // 4),
         counters=counters,
     )
     return Backend(counters, store, network, sources, resolver)
+
+
+def _state_limits(settings: Settings) -> Limits:
+    return Limits(settings.cache.memory_entries, settings.cache.state_memory)
 
 
 async def _start_frontend(

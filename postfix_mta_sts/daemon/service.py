@@ -118,7 +118,7 @@ class _Service:
     async def _status(self) -> str:
         """Describe the daemon in one line."""
         snapshot = await self._daemon.snapshot()
-        policies = len(self._daemon.backend.resolver.policies())
+        policies = self._daemon.backend.resolver.policies
         return watchdog.status_line(policies, snapshot, self._error)
 
 

@@ -12,6 +12,7 @@ from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
 from postfix_mta_sts.postfix.replies import ReplyCache
+from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Counters
 
@@ -52,16 +53,18 @@ class Maps:
                 (lambda name: self._formats.get(name, PLAIN)) if by_name else (lambda _: own),
                 self._resolver,
                 self._clock,
-                entries=self._settings.cache.memory_entries,
+                limits=Limits(0, 0),  # set below
                 defer=self._settings.dns.on_failure == "defer",
                 rule=self._rule,
                 counters=self._counters,
             )
+            self._set_limits()
         return self._caches[key]
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply new settings; cached replies stay if no setting that affects them changed."""
         before, self._settings = _reply_settings(self._settings), settings
+        self._set_limits()
         if _reply_settings(settings) == before:
             return
         self._formats = _formats(settings)
@@ -85,9 +88,14 @@ class Maps:
 
     def _reconfigure_caches(self) -> None:
         defer = self._settings.dns.on_failure == "defer"
-        entries = self._settings.cache.memory_entries
         for cache in self._caches.values():
-            cache.reconfigure(defer=defer, rule=self._rule, entries=entries)
+            cache.reconfigure(defer=defer, rule=self._rule)
+
+    def _set_limits(self) -> None:
+        """Divide the memory for requests among the caches."""
+        memory = self._settings.cache.reply_memory // max(1, len(self._caches))
+        for cache in self._caches.values():
+            cache.limits = Limits(self._settings.cache.memory_entries, memory)
 
 
 def _formats(settings: Settings) -> dict[str, ReplyFormat]:
@@ -97,4 +105,4 @@ def _formats(settings: Settings) -> dict[str, ReplyFormat]:
 
 def _reply_settings(settings: Settings) -> tuple[object, ...]:
     """All settings that affect a reply."""
-    return settings.maps, settings.dns.on_failure, settings.cache.memory_entries
+    return settings.maps, settings.dns.on_failure

@@ -2,7 +2,8 @@
 
 There is one `ReplyCache` for each protocol and default reply format; it does not handle
 connections. A request that was answered before is found by its own bytes, frame included, and gets
-the same reply while the state from which the reply was made is still current and fresh.
+the same reply while the state from which the reply was made is still current and fresh:
+`reply_cache` has these replies.
 
 `mtasts.decision.decide` decides what a request is answered, and `protocol.reply.compose` makes the
 text. This module asks both with what the resolver knows, for the key and the map of the request.
@@ -13,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.decision import (
@@ -41,15 +42,12 @@ from postfix_mta_sts.postfix.protocol.reply import (
     compose,
 )
 from postfix_mta_sts.postfix.protocol.wire import Request, Wire
+from postfix_mta_sts.postfix.reply_cache import MadeReply, RequestCache
 from postfix_mta_sts.rate_limit import RateLimit
-from postfix_mta_sts.resolver.cache import CacheEntry, evict_oldest
+from postfix_mta_sts.resolver.cache import CacheEntry, Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Answer, Counters, Source
-from postfix_mta_sts.values import Entry
-
-COUNTED_AT_ONCE: Final = 1_000
-"""Replies that are counted before other tasks run."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,23 +61,10 @@ class PendingReply(NamedTuple):
     """Makes the reply from its result."""
 
 
-class _CachedReply(Entry):
-    """A reply, and the conditions under which it may be given again."""
-
-    reply: bytes
-    kind: Answer
-    entry: CacheEntry
-    state: State
-    """The reply is valid while `entry` still holds this state."""
-    until: float
-    uses: int = 0
-    """How often it was given again since that was last counted."""
-
-
 class ReplyCache:
     """Replies for one protocol.
 
-    `reply_format` gives the format for a map name. `entries`: replies in the cache. `defer`: answer
+    `reply_format` gives the format for a map name. `limits`: of the requests kept. `defer`: answer
     "try again" instead of "not found" if the DNS did not answer. `rule`: the answer if there is a
     DANE verdict; None: DANE is off. `counters` counts replies. `clock` gives epoch seconds,
     `monotonic` measures how long look-ups wait, `late` limits the warning that they waited in vain.
@@ -92,7 +77,7 @@ class ReplyCache:
         resolver: Resolver,
         clock: Callable[[], float],
         *,
-        entries: int,
+        limits: Limits,
         defer: bool = False,
         rule: DaneRule | None = None,
         counters: Counters | None = None,
@@ -106,24 +91,13 @@ class ReplyCache:
         self._resolver = resolver
         self._clock = clock
         self._monotonic = monotonic
-        self._limit = entries
         self._defer = defer
         self._rule = rule
-        self._replies: dict[bytes, _CachedReply] = {}
+        self._requests = RequestCache(resolver, self._counters, clock, limits)
+        self.cached: Callable[[bytes], bytes | None] = self._requests.get
+        """The cached reply to a request, if it is still valid: no call more on the hot path."""
         self._not_found = wire.encode_reply(NOT_FOUND)  # one object for all absences
         self._too_long = wire.encode_reply(TOO_LONG)
-
-    def cached(self, request: bytes) -> bytes | None:
-        """The cached reply to a request, if it is still valid. This is the hot path."""
-        cached = self._replies.pop(request, None)
-        if cached is None:
-            return None
-        if cached.entry.state is not cached.state or self._clock() >= cached.until:
-            self._count(cached)
-            return None
-        cached.uses += 1
-        self._replies[request] = cached  # the most recently used is the last
-        return cached.reply
 
     def reply(self, request: bytes) -> bytes | PendingReply:
         """The reply, at once if no look-up is needed.
@@ -145,28 +119,30 @@ class ReplyCache:
     @property
     def entries(self) -> int:
         """Replies in the cache."""
-        return len(self._replies)
+        return len(self._requests)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the requests kept."""
+        return self._requests.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._requests.limits = limits
 
     async def count(self) -> None:
         """Add the uses of cached replies to the counters."""
-        for number, cached in enumerate(list(self._replies.values()), 1):
-            if cached.uses:
-                self._count(cached)
-            if number % COUNTED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        await self._requests.count()
 
-    def reconfigure(self, *, defer: bool, rule: DaneRule | None, entries: int) -> None:
+    def reconfigure(self, *, defer: bool, rule: DaneRule | None) -> None:
         """Apply new settings; clears the cache, because replies may differ now."""
         self._defer = defer
         self._rule = rule
-        self._limit = entries
         self.clear()
 
     def clear(self) -> None:
         """Remove all cached replies: the clock was set, or settings changed."""
-        for cached in self._replies.values():
-            self._count(cached)
-        self._replies.clear()
+        self._requests.clear()
 
     def _is_decided(self, parsed: Request, domain: Domain, knowledge: Knowledge) -> bool:
         """Whether this look-up can be answered before its time is up."""
@@ -200,30 +176,28 @@ class ReplyCache:
     def _reply(
         self, request: bytes, parsed: Request, domain: Domain, knowledge: Knowledge, source: Source
     ) -> bytes:
-        now, state = self._clock(), knowledge.state
-        encoded, kind = self._encode(parsed, domain, knowledge, now)
-        self._counters.answers[kind, source] += 1
-        if state and standing(state, now, dane=self._rule is not None) is Standing.FRESH:
-            entry = self._resolver.entry(domain)
-            if entry and entry.state is state:
-                self._store(request, _CachedReply(encoded, kind, entry, state, fresh_until(state)))
-        return encoded
+        now, state, entry = self._clock(), knowledge.state, self._resolver.entry(domain)
+        is_fresh = standing(state, now, dane=self._rule is not None) is Standing.FRESH
+        if state is None or entry is None or entry.state is not state or not is_fresh:
+            encoded, kind = self._encode(parsed, domain, knowledge, now)
+            self._counters.answers[kind, source] += 1
+            return encoded
+        made = self._made(parsed, entry, state, now)
+        self._counters.answers[made.kind, source] += 1
+        reply = made.reply  # to keep it may evict its domain, which ends it
+        self._requests.store(request, made, entry)
+        return reply
 
-    def _store(self, request: bytes, cached: _CachedReply) -> None:
-        if before := self._replies.pop(request, None):
-            self._count(before)
-        self._replies[request] = cached
-        for evicted in evict_oldest(self._replies, self._limit):
-            self._count(evicted)
-
-    def _count(self, cached: _CachedReply) -> None:
-        """Count the uses of a cached reply since they were last counted."""
-        uses, cached.uses = cached.uses, 0
-        self._counters.answers[cached.kind, Source.MEMORY] += uses
-        if uses:
-            now = cached.entry.asked_at = self._clock()
-            if cached.state.policy:
-                self._resolver.usage.note(cached.entry.domain, uses, now)
+    def _made(self, parsed: Request, entry: CacheEntry, state: State, now: float) -> MadeReply:
+        """The reply in the state of an entry: the one that was made before, or a new one."""
+        domain, outcome = entry.domain, state.dane.outcome if state.dane else None
+        applies = self._rule is not None and dane_applies(parsed.key, domain, outcome)
+        form = self._requests.form(self._reply_format(parsed.map_name), applies)
+        if made := self._requests.find(entry, form):
+            return made
+        encoded, kind = self._encode(parsed, domain, from_memory(state), now)
+        is_shared = encoded is self._not_found
+        return MadeReply(fresh_until(state), domain, form, kind, encoded, is_shared)
 
     def _encode(
         self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float

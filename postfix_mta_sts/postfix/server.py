@@ -18,6 +18,7 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix.protocol.reply import TryAgain
 from postfix_mta_sts.postfix.protocol.wire import Frames, WireError
 from postfix_mta_sts.postfix.replies import PendingReply, ReplyCache
+from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Counters
 
@@ -31,6 +32,12 @@ DRAIN_TIMEOUT: Final = 20.0
 """Seconds in which look-ups under way at shutdown must be answered."""
 DRAIN_GRACE: Final = 0.2
 """Seconds after the last listener closed in which requests already sent are still taken."""
+HELD_LIMIT: Final = 16 * 2**20
+"""Bytes of all requests that wait for the reply to an earlier one of their client. Postfix waits
+for each reply before it sends the next request."""
+UNSENT_LIMIT: Final = 4096
+"""Bytes of replies that a client has not read, before its next requests wait; one reply more than
+this is the most that is kept for it."""
 LOG_INTERVAL: Final = 60.0
 """Seconds between two log lines about malformed requests of the same peer."""
 PEERS_LIMIT: Final = 1_000
@@ -46,12 +53,14 @@ class PostfixConnection(asyncio.Protocol):
         self.listener = listener
         self._server = server
         self._replies = replies
+        self._cached = replies.cached
         self._frames = Frames(replies.wire)
         self._requests: deque[bytes] = deque()
         self._may_reply = True  # no request is incomplete, waiting or held back
         self._is_full = False  # the client does not read its replies
         self._is_ending = False  # close when everything received is answered
         self._pending: PendingReply | None = None
+        self._held = 0  # bytes of the requests that wait
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
 
@@ -68,11 +77,13 @@ class PostfixConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register the client; `asyncio.BaseProtocol`."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(UNSENT_LIMIT)
         self._server.connected(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         """Drop the client; its look-up continues for others; `asyncio.BaseProtocol`."""
         self._requests.clear()
+        self._count_held()
         self._cancel_timer()
         if self._pending:
             self._pending.result.cancel()
@@ -80,7 +91,7 @@ class PostfixConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answer, at once if the reply is cached; `asyncio.Protocol`."""
-        if self._may_reply and (reply := self._replies.cached(data)) is not None:
+        if self._may_reply and (reply := self._cached(data)) is not None:
             self._transport.write(reply)
         else:
             self._receive(data)
@@ -119,6 +130,13 @@ class PostfixConnection(asyncio.Protocol):
             self._cancel_timer()  # the rest belongs to a later request
         self._requests.extend(requests)
         self._proceed()
+        self._count_held()
+
+    def _count_held(self) -> None:
+        """Count the bytes of the requests that wait; reading pauses while there are some."""
+        held = sum(map(sys.getsizeof, self._requests))
+        self._server.hold(self, held - self._held)
+        self._held = held
 
     def _proceed(self) -> None:
         """Answer the received requests in order, until one needs a look-up."""
@@ -132,7 +150,7 @@ class PostfixConnection(asyncio.Protocol):
 
     def _answer(self, request: bytes) -> None:
         """Write the reply to the next request, or start its look-up."""
-        reply = self._replies.cached(request) or self._replies.reply(request)
+        reply = self._cached(request) or self._replies.reply(request)
         if isinstance(reply, bytes):
             self._transport.write(reply)
         else:
@@ -162,6 +180,8 @@ class PostfixConnection(asyncio.Protocol):
         """Read, wait or close, according to the state of the connection."""
         if self._transport.is_closing():
             return
+        if self._held and not self._requests:
+            self._count_held()
         if self._is_ending and self.idle:
             self._transport.close()
             return
@@ -210,6 +230,8 @@ class Server:
         self.timeout = timeout
         self._counters = counters or Counters()
         self._limit = limit
+        self._held = 0
+        self._held_logs = RateLimit(LOG_INTERVAL)
         self._listeners: list[Listener] = []
         self._connections: dict[PostfixConnection, None] = {}
         self._disconnected = asyncio.Event()
@@ -273,6 +295,14 @@ class Server:
         """Remove a closed connection."""
         self._connections.pop(connection, None)
         self._disconnected.set()
+
+    def hold(self, connection: PostfixConnection, more: int) -> None:
+        """Count `more` bytes of requests that wait; close the connection if that is too many."""
+        self._held += more
+        if more > 0 and self._held > HELD_LIMIT:
+            connection.abort()
+            if count := self._held_logs.take(asyncio.get_running_loop().time()):
+                event(_log, logging.WARNING, "too many requests wait, client closed", count=count)
 
     def malformed(self, peername: object, error: WireError) -> None:
         """Count a malformed request; log one per peer in `LOG_INTERVAL` seconds at most."""

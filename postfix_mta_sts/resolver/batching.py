@@ -17,6 +17,9 @@ BATCH_LIMIT: Final = 24
 """Keys in a batch, so that the first does not wait long for the last, nor a late key for all."""
 CONCURRENCY: Final = 2
 """Batches under way at once: one is read while the answers of the other are used."""
+WAITING_LIMIT: Final = 10_000
+"""Answers that wait, before cancelled ones are dropped: clients that ask and disconnect leave them
+while batches take long."""
 
 AskAll: TypeAlias = Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
 """Answers every key of a batch."""
@@ -28,6 +31,8 @@ class Batcher(Generic[K, V]):
     def __init__(self, ask_all: AskAll[K, V]) -> None:
         self._ask_all = ask_all
         self._waiting: dict[K, list[asyncio.Future[V]]] = {}
+        self._number = 0  # of answers in `_waiting`
+        self._limit = WAITING_LIMIT
         self._tasks: set[asyncio.Task[None] | None] = set()
 
     def ask(self, key: K) -> asyncio.Future[V]:
@@ -35,6 +40,9 @@ class Batcher(Generic[K, V]):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V] = loop.create_future()
         self._waiting.setdefault(key, []).append(answer)
+        self._number += 1
+        if self._number > self._limit:
+            self._drop_cancelled()
         if not self._tasks or self._needs_another_task():
             self._tasks.add(loop.create_task(self._run(), name="batcher"))
         return answer
@@ -42,10 +50,22 @@ class Batcher(Generic[K, V]):
     def _needs_another_task(self) -> bool:
         return len(self._tasks) < CONCURRENCY and len(self._waiting) >= BATCH_LIMIT
 
+    def _drop_cancelled(self) -> None:
+        """Drop cancelled answers; the next time is when the number has doubled."""
+        self._number = 0
+        for key, waiting in list(self._waiting.items()):
+            waiting[:] = [answer for answer in waiting if not answer.done()]
+            self._number += len(waiting)
+            if not waiting:
+                del self._waiting[key]
+        self._limit = max(WAITING_LIMIT, 2 * self._number)
+
     async def _run(self) -> None:
         while self._waiting:
             keys = list(islice(self._waiting, BATCH_LIMIT))
-            await self._ask({key: self._waiting.pop(key) for key in keys})
+            batch = {key: self._waiting.pop(key) for key in keys}
+            self._number -= sum(map(len, batch.values()))
+            await self._ask(batch)
         self._tasks.discard(asyncio.current_task())  # before another key is asked for
 
     async def _ask(self, batch: Mapping[K, Sequence[asyncio.Future[V]]]) -> None:

@@ -88,7 +88,7 @@ class Known:
         """Give what is known to the cache and, when the time is up, to the look-ups that wait."""
         if state := self.state:
             if entry := self.cache.get(self.domain):
-                entry.state = state
+                self.cache.update(entry, state)
             elif self.flight.wanted or (state.policy and state.failure):
                 self.cache.put(self.domain, state, now)
         is_unread = self.step in PENDING and not self.row_is_known

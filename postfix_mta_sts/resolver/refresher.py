@@ -24,8 +24,9 @@ EXPIRED_KEPT: Final = DAY
 none."""
 BATCH: Final = 6_000
 """Renewals started in a tick at most: 100 a second, 8 million a day."""
-CONCURRENCY: Final = 50
-"""Renewals under way at once."""
+CONCURRENCY: Final = 1_000
+"""Renewals under way at once, and a quarter of all attempts at most: so many Policy Hosts that hold
+a fetch for a minute delay no other renewal."""
 JUMP: Final = 5.0
 """Seconds by which the wall clock must deviate from the monotonic clock to count as set."""
 
@@ -68,7 +69,7 @@ class Refresher:
         self._last_renewal_at: float | None = None
         self._monotonic = monotonic
         self._sleep = sleep
-        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._slots = asyncio.Semaphore(max(1, min(CONCURRENCY, resolver.attempts // 4)))
         self._clock_offset = sources.clock() - monotonic()
 
     @property
@@ -92,7 +93,7 @@ class Refresher:
             self._replies.clear()
         self._clock_offset = offset
         await self.write_usage()
-        self._resolver.renew_verdicts(now - self.idle_after)
+        await self._resolver.renew_verdicts(now - self.idle_after)
         if removed := await self._store.remove_expired(now - EXPIRED_KEPT):
             event(_log, logging.DEBUG, "expired policies removed", count=removed)
 

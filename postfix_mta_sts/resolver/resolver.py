@@ -5,8 +5,9 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 """
 
 import asyncio
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Final
 
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep, from_memory
@@ -14,9 +15,9 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
 from postfix_mta_sts.resolver.attempt import Attempt
 from postfix_mta_sts.resolver.batching import Batcher
-from postfix_mta_sts.resolver.cache import CacheEntry, StateCache
+from postfix_mta_sts.resolver.cache import CacheEntry, Limits, Made, StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup
-from postfix_mta_sts.resolver.recheck_queue import RecheckQueue
+from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, RecheckQueue
 from postfix_mta_sts.resolver.single_flight import (
     ATTEMPTS_LIMIT,
     Flight,
@@ -31,13 +32,15 @@ from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
 from postfix_mta_sts.store import StoreError
 
+_END: Final = object()
+
 
 class Resolver:
     """Domain → state.
 
     `lookup_timeout`: seconds that a look-up waits for an attempt, counted from the attempt's start;
-    the attempt continues in the background. `entries`: states kept in the cache. `attempts`:
-    attempts under way at once. `counters`: counts what is done.
+    the attempt continues in the background. `limits`: of the cache. `attempts`: attempts under way
+    at once. `counters`: counts what is done.
     """
 
     def __init__(
@@ -45,20 +48,26 @@ class Resolver:
         sources: Sources,
         *,
         lookup_timeout: float,
-        entries: int,
+        limits: Limits,
         attempts: int = ATTEMPTS_LIMIT,
         counters: Counters | None = None,
     ) -> None:
+        self.attempts = attempts
+        self.attempts = attempts
+        self.attempts = attempts
         self.usage = Usage()
         """Domains that were asked for, until that is written to the store."""
         self._sources = sources
         self._counters = counters or Counters()
-        self._cache = StateCache(entries, self._evicted)
+        self._cache = StateCache(limits, self._evicted)
         self._context = AttemptContext(sources, self._cache, self.usage, self._counters)
         self._flights = SingleFlight(
             self._run, self._flight_ended, lookup_timeout=lookup_timeout, limit=attempts
         )
-        self._rechecks = RecheckQueue(self._start_recheck)
+        # Look-ups keep half of the attempts.
+        room = max(1, min(CONCURRENCY, attempts // 2))
+        self._rechecks = RecheckQueue(self._start_recheck, room)
+        self._dropping: asyncio.Task[None] | None = None
         self._store_reads: Batcher[Domain, LookupResult | Flight] = Batcher(self._read)
         self._asked_of: Hashable = None
 
@@ -73,18 +82,25 @@ class Resolver:
             return
         if self._asked_of is not None:
             self._context.verdicts_since = self._sources.clock()
-            self._cache.drop_verdicts()
+            dropping = self._cache.drop_verdicts()
+            if next(dropping, _END) is not _END:
+                self._dropping = asyncio.create_task(_in_slices(dropping), name="drop verdicts")
         self._asked_of = asked_of
 
-    def reconfigure(self, *, lookup_timeout: float, entries: int) -> None:
-        """Apply new limits; surplus cache entries are evicted on the next insert."""
+    def reconfigure(self, *, lookup_timeout: float, limits: Limits) -> None:
+        """Apply new limits; surplus cache entries are evicted by the insertions that follow."""
         self._flights.lookup_timeout = lookup_timeout
-        self._cache.entries = entries
+        self._cache.limits = limits
 
     @property
     def entries(self) -> int:
         """States in the cache."""
         return len(self._cache)
+
+    @property
+    def policies(self) -> int:
+        """Policies in the cache."""
+        return self._cache.policies
 
     @property
     def under_way(self) -> int:
@@ -128,10 +144,12 @@ class Resolver:
         if flight := self._flights.start(domain, Order(query_txt=True)):
             await asyncio.wait([flight.task])
 
-    def renew_verdicts(self, asked_since: float) -> None:
+    async def renew_verdicts(self, asked_since: float) -> None:
         """Queue a recheck for DANE domains in use whose verdict is due."""
-        for domain in self._cache.verdicts_due(asked_since, self._sources.clock()):
-            self._recheck_soon(domain)
+        for domains in self._cache.verdicts_due(asked_since, self._sources.clock()):
+            for domain in domains:
+                self._recheck_soon(domain)
+            await asyncio.sleep(0)
 
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, regardless of its id and age; return the state after it.
@@ -157,17 +175,37 @@ class Resolver:
         """The cache entry, whether or not it can be served."""
         return self._cache.get(domain)
 
-    def policies(self) -> list[tuple[Domain, State]]:
-        """The cached states that hold a policy."""
-        return [(domain, state) for domain, state in self._cache.states() if state.policy]
+    def note_uses(self, domain: Domain, times: int, at: float) -> None:
+        """Note that replies made from the state of a domain were given again, last at `at`."""
+        if entry := self._cache.get(domain):
+            self._cache.use(entry, at)
+            if entry.state and entry.state.policy:
+                self.usage.note(domain, times, at)
 
-    def failing(self) -> list[tuple[Domain, State]]:
+    def attach(self, entry: CacheEntry, made: Made) -> None:
+        """Keep what was made from the state of an entry, as long as that is current."""
+        self._cache.attach(entry, made, self._sources.clock())
+
+    async def with_policy(self) -> list[tuple[Domain, State]]:
+        """The cached states that hold a policy."""
+        return [(domain, state) async for domain, state in self._states() if state.policy]
+
+    async def failing(self) -> list[tuple[Domain, State]]:
         """The cached states whose last attempt failed, absences included."""
-        return [(domain, state) for domain, state in self._cache.states() if state.failure]
+        return [(domain, state) async for domain, state in self._states() if state.failure]
+
+    async def _states(self) -> AsyncIterator[tuple[Domain, State]]:
+        for entries in self._cache.slices():
+            for entry in entries:
+                if entry.state:
+                    yield entry.domain, entry.state
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Cancel all attempts; look-ups that wait get no result."""
         self._rechecks.close()
+        if self._dropping:
+            self._dropping.cancel()
         await self._flights.close()
 
     async def _run(self, domain: Domain, flight: Flight) -> None:
@@ -267,3 +305,9 @@ def _after_read(
         _join(found, look_up, ready, now)
     elif not look_up.done():
         look_up.set_result(found)
+
+
+async def _in_slices(work: Iterable[None]) -> None:
+    """Do the steps of this work, and let other tasks run before each."""
+    for _ in work:
+        await asyncio.sleep(0)

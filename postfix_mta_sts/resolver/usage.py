@@ -1,7 +1,15 @@
 """Which domains were asked for, when and how often, until that is written to the store."""
 
+from itertools import islice
+from typing import Final
+
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import LastAsked
+
+NOTES_LIMIT: Final = 50_000
+"""Domains with a note, 9 MiB: so many in one minute are a flood of names. The oldest are dropped, a
+few at a time: to find them, a dict skips those removed before."""
+_DROPPED: Final = 500
 
 
 class Usage:
@@ -20,6 +28,9 @@ class Usage:
                 self._asked_once = asked
             asked = self._asked_once
         self._asked[domain] = asked
+        if len(self._asked) > NOTES_LIMIT:
+            for oldest in list(islice(self._asked, _DROPPED)):
+                del self._asked[oldest]
 
     def get(self, domain: Domain) -> LastAsked | None:
         """The note of a domain; None if it was not asked for."""

@@ -44,7 +44,7 @@ _TOUCH_BATCH: Final = 5000
 """Last-asked times that are written in one call, so that a save gets its turn in between."""
 
 
-def _no_states() -> Iterable[tuple[Domain, State]]:
+async def _no_states() -> Iterable[tuple[Domain, State]]:
     return ()
 
 
@@ -59,7 +59,7 @@ class FailsafeStore:
         self,
         backend: Callable[[], Awaitable[Store]],
         *,
-        in_memory: Callable[[], Iterable[tuple[Domain, State]]] = _no_states,
+        in_memory: Callable[[], Awaitable[Iterable[tuple[Domain, State]]]] = _no_states,
         timing: Timing = DEFAULT_TIMING,
         buffer_limit: int = BUFFER_LIMIT,
         clock: Callable[[], float] = time.monotonic,
@@ -329,7 +329,7 @@ class FailsafeStore:
             await self._damaged.close()
             self._damaged = None
         backend = await self._open_backend()
-        self._buffer.add_missing(self._in_memory())
+        self._buffer.add_missing(await self._in_memory())
         self._backend = backend
         self._reading.succeeded()
         self._listing.succeeded()

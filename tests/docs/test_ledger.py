@@ -22,7 +22,7 @@ PACKAGE: Final = "postfix_mta_sts"
 COUNTS: Final = {
     "D": 21,
     "F": 18,
-    "P": 12,
+    "P": 13,
     "M": 7,
     "C": 13,
     "A": 5,

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
-from postfix_mta_sts.mtasts.policy import MAX_AGE_LIMIT, Mode, parse_policy
+from postfix_mta_sts.mtasts.policy import (
+    MAX_AGE_LIMIT,
+    MX_LIMIT,
+    Mode,
+    parse_policy,
+    parse_stored_policy,
+)
 
 GOOD = b"version: STSv1\nmode: enforce\nmx: mx1.good.test\nmx: *.good.test\nmax_age: 604800\n"
 
@@ -174,6 +180,40 @@ def test_mode_none_needs_no_mx() -> None:
     policy = parse_policy(b"version: STSv1\nmode: none\nmax_age: 86400\n")
     assert policy.mode is Mode.NONE
     assert policy.mx == ()
+
+
+def with_hosts(number: int, repeats: int = 1) -> bytes:
+    """Return a policy with this many patterns, each of them repeated in upper case."""
+    hosts = [f"mx: h{n}.good.test\n" for n in range(number)] * repeats
+    repeated = [host.upper().replace("MX:", "mx:") for host in hosts]
+    return with_field("".join(hosts + repeated).encode())
+
+
+def test_too_many_patterns() -> None:
+    """At most `MX_LIMIT` patterns, without repeats; a stored policy may have more."""
+    assert len(parse_policy(with_hosts(MX_LIMIT - 1, repeats=5)).mx) == MX_LIMIT
+    body = with_hosts(MX_LIMIT)
+    with pytest.raises(InvalidPolicyError, match="201 different mx fields; at most 200 are"):
+        parse_policy(body)
+    assert len(parse_stored_policy(body).mx) == MX_LIMIT + 1
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"mx: -", "mx: not a domain name: '-'"),
+        (b"mx: hostname", "mx: not a fully qualified host name: 'hostname'"),
+        (b"mx: " + b"a." * 126 + b"test", "mx: longer than 253 characters"),
+        (b"mx:", "mx has no value"),
+        (b"x", "no colon: 'x'"),
+    ],
+)
+def test_the_line_of_an_error_in_a_large_policy(line: bytes, reason: str) -> None:
+    """The first line with the fault is named, after thousands of valid ones."""
+    body = with_hosts(700, repeats=2) + line + b"\nx: y\n" + line + b"\n"
+    with pytest.raises(InvalidPolicyError) as caught:
+        parse_policy(body)
+    assert str(caught.value) == f"line {5 + 4 * 700}: {reason}"
 
 
 @pytest.mark.parametrize(

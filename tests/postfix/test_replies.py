@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from postfix_mta_sts.mtasts.errors import DnsFailureError
-from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.mtasts.policy import parse_stored_policy
 from postfix_mta_sts.postfix.protocol import tcp_table
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import WireError
@@ -86,7 +86,7 @@ async def test_a_policy_too_long_for_the_protocol(caplog: pytest.LogCaptureFixtu
     mx = "".join(f"mx: mx{n}.good.test\n" for n in range(400))
     text = f"version: STSv1\nmode: enforce\nmax_age: 600\n{mx}"
     around.records[GOOD] = found()
-    around.policies[GOOD] = parse_policy(text.encode())
+    around.policies[GOOD] = parse_stored_policy(text.encode())
     assert (await ask(make_reply_cache(around, tcp_table), b"get good.test\n"))[:4] == b"400 "
     assert [r.levelno for r in caplog.records if r.levelno > logging.INFO] == [logging.ERROR]
     assert (await ask(make_reply_cache(around))).count(b":mx") == 399

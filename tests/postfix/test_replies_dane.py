@@ -67,7 +67,7 @@ async def test_a_new_rule() -> None:
         (DaneRule("yield"), NOT_FOUND),
         (None, SECURE),
     ):
-        cache.reconfigure(defer=False, rule=rule, entries=100)
+        cache.reconfigure(defer=False, rule=rule)
         assert cache.cached(REQUEST) is None
         assert await ask(cache) == reply
     assert (around.dane_queries[GOOD], around.gets[GOOD]) == (1, 1)

@@ -6,8 +6,10 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.resolver.cache import SLICE
 from postfix_mta_sts.stats import Answer, Counters, Source
 from postfix_mta_sts.store import LastAsked
+from tests.support.clients import request as make_request
 from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
 from tests.support.resolvers import find_state, make_resolver
 from tests.support.surroundings import GOOD, Surroundings
@@ -145,20 +147,22 @@ async def test_every_use_of_a_reply_is_counted_once(end: str) -> None:
 
 
 async def test_counting_lets_other_tasks_run() -> None:
-    """After every thousand replies the event loop runs other tasks."""
+    """After a slice of the replies the event loop runs other tasks, also if they were cleared."""
     around, counters = Surroundings(), Counters()
-    resolver = make_resolver(around)
+    resolver = make_resolver(around, entries=9_999)
     cache = make_reply_cache(around, resolver=resolver, entries=9_999, counters=counters)
-    await find_state(resolver, GOOD)
-    requests = [b"%d:m%d good.test," % (len(b"m%d good.test" % n), n) for n in range(2_000)]
+    requests = [make_request(f"d{n}.test") for n in range(3 * SLICE)]
     for request in requests:
-        cache.reply(request)
+        await ask(cache, request)
         cache.cached(request)
-    counting = asyncio.create_task(cache.count())
-    await asyncio.sleep(0)
-    assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 1_000
-    await counting
-    assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == 2_000 + 2_000
+    for part in (1, 2, 3):
+        counting = asyncio.create_task(cache.count())
+        await asyncio.sleep(0)
+        assert counters.answers[Answer.NOT_FOUND, Source.MEMORY] == part * SLICE
+        counting.cancel()
+        cache.clear()
+    await cache.count()
+    assert cache._requests._cleared == []
 
 
 async def test_uses_are_reported_to_the_resolver() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.postfix import server
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.wire import Wire, WireError
 from postfix_mta_sts.postfix.server import PEERS_LIMIT
@@ -34,6 +35,25 @@ async def test_an_incomplete_request_times_out(around: Surroundings) -> None:
     async with serving(around, timeout=0.05) as served, connected(served.address) as client:
         client.send(request("good.test")[:-1])
         assert await client.closed()
+
+
+async def test_requests_that_wait_are_bounded(
+    around: Surroundings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All clients that do not wait for replies have a limit together; others do not notice."""
+    monkeypatch.setattr(server, "HELD_LIMIT", 100_000)
+    around.dns.hold()
+    async with serving(around) as served, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(served.address)) for _ in range(3)]
+        for client in clients:
+            client.send(request("new.test") + request("localhost") * 1_000)
+        assert all([await client.closed() for client in clients[1:]])
+        around.dns.release()
+        for _ in range(1_001):
+            assert await clients[0].netstring() == NOT_FOUND
+        await wait_until(lambda: served.server._held == 0)
+    lines = [m for m in caplog.messages if "too many requests wait" in m]
+    assert len(lines) == 1
 
 
 async def send_slowly(client: socket.socket) -> None:

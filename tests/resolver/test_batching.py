@@ -6,6 +6,7 @@ from itertools import repeat
 
 import pytest
 
+from postfix_mta_sts.resolver import batching
 from postfix_mta_sts.resolver.batching import BATCH_LIMIT, Batcher
 
 
@@ -92,3 +93,20 @@ async def test_an_error_goes_to_all_questions_of_the_batch(squares: Squares, las
             await answer
     squares.error = None
     assert await batcher.ask(5) == 25
+
+
+async def test_cancelled_questions_take_no_memory(
+    squares: Squares, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that ask and disconnect leave nothing behind while a batch takes long."""
+    monkeypatch.setattr(batching, "WAITING_LIMIT", 100)
+    batcher = Batcher(squares.ask_all)
+    first = batcher.ask(0)
+    await asyncio.sleep(0)
+    kept = [batcher.ask(1), batcher.ask(1), batcher.ask(2)]
+    for number in range(1_000):
+        batcher.ask(number).cancel()
+    assert sum(map(len, batcher._waiting.values())) <= 101
+    squares.released.set()
+    assert await asyncio.gather(first, *kept) == [0, 1, 1, 4]
+    assert batcher._number == 0

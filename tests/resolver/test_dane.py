@@ -242,10 +242,10 @@ async def test_verdicts_in_use_are_renewed(around: Surroundings) -> None:
     await find_state(resolver, GOOD)
     await find_state(resolver, OTHER)
     around.now += HOUR - MINUTE
-    resolver.renew_verdicts(asked_since=around.now)
+    await resolver.renew_verdicts(asked_since=around.now)
     await wait_for_all(resolver)
     assert around.dane_queries.total == 2
-    resolver.renew_verdicts(asked_since=0)
+    await resolver.renew_verdicts(asked_since=0)
     await around.dane_queries.reached(GOOD, 2)
     await wait_for_all(resolver)
     assert around.dane_queries[OTHER] == 1

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 class Rechecks:
     """A queue, and the domains whose recheck it has started."""
 
-    def __init__(self, *, due: bool = True) -> None:
+    def __init__(self, *, due: bool = True, room: int = CONCURRENCY) -> None:
         self.started: list[Domain] = []
-        self.queue = RecheckQueue(self._start)
+        self.queue = RecheckQueue(self._start, room)
         self._due = due
 
     def add(self, domains: list[Domain]) -> None:
@@ -60,14 +60,14 @@ async def test_rechecks_start_in_order_at_a_limited_rate() -> None:
 
 async def test_rechecks_under_way_are_limited() -> None:
     """When one ends, the next starts."""
-    rechecks = Rechecks()
-    rechecks.add(make_domains(CONCURRENCY + 1))
-    await rechecks.wait_for(CONCURRENCY)
+    rechecks = Rechecks(room=20)
+    rechecks.add(make_domains(21))
+    await rechecks.wait_for(20)
     rechecks.queue.resume()
-    assert (len(rechecks.started), len(rechecks.queue)) == (CONCURRENCY, 1)
+    assert (len(rechecks.started), len(rechecks.queue)) == (20, 1)
     rechecks.queue.ended()
     rechecks.queue.resume()
-    await rechecks.wait_for(CONCURRENCY + 1)
+    await rechecks.wait_for(21)
     rechecks.queue.close()
 
 
@@ -81,7 +81,7 @@ async def test_rechecks_that_are_not_due_take_no_time() -> None:
 async def test_the_queue_is_bounded_and_can_be_closed() -> None:
     """A full queue takes no more; discarded domains, and those queued at `close`, never start."""
     rechecks = Rechecks()
-    rechecks.add(make_domains(QUEUE_LIMIT + CONCURRENCY + 100))
+    rechecks.add(make_domains(QUEUE_LIMIT + 356))
     assert len(rechecks.queue) == QUEUE_LIMIT
     queued = make_domains(QUEUE_LIMIT)[-1]
     rechecks.queue.discard(queued)

@@ -5,7 +5,7 @@ import asyncio
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.lifecycle import DAY, restored
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, QUEUE_LIMIT
+from postfix_mta_sts.resolver.recheck_queue import QUEUE_LIMIT
 from tests.support.resolvers import (
     find_state,
     look_up,
@@ -60,17 +60,17 @@ async def test_stored_policies_are_rechecked_one_after_the_other() -> None:
 
 
 async def test_rechecks_under_way_are_bounded() -> None:
-    """Unanswered domains take all places; when one ends, the next recheck starts."""
+    """They take half of all attempts at most; when one ends, the next recheck starts."""
     around = Surroundings()
     around.dns.hold()
-    domains = await stored_domains(around, CONCURRENCY + 2)
-    resolver = make_resolver(around, entries=1_000)
+    domains = await stored_domains(around, 22)
+    resolver = make_resolver(around, attempts=40)
     for domain in domains:
         await look_up(resolver, domain)
-    await around.queries.total_reached(CONCURRENCY)
-    assert (resolver.under_way, len(resolver._rechecks)) == (CONCURRENCY, 2)
+    await around.queries.total_reached(20)
+    assert (resolver.under_way, len(resolver._rechecks)) == (20, 2)
     around.dns.release()
-    await around.queries.total_reached(CONCURRENCY + 2)
+    await around.queries.total_reached(22)
     await resolver.close()
 
 

@@ -128,7 +128,7 @@ async def test_restart() -> None:
     assert (state.policy, state.fetched_at) == (policy(), START)
     around.dns.release()
     await wait_for_end(resolver)
-    ((_, after),) = resolver.policies()
+    ((_, after),) = await resolver.with_policy()
     assert after.fetched_at == START
 
 
@@ -268,7 +268,7 @@ async def test_cached_policies() -> None:
     resolver = make_resolver(around)
     state = await look_up(resolver)
     await look_up(resolver, OTHER)
-    assert resolver.policies() == [(GOOD, state)]
+    assert await resolver.with_policy() == [(GOOD, state)]
 
 
 async def test_failing_domains() -> None:
@@ -279,7 +279,7 @@ async def test_failing_domains() -> None:
     resolver = make_resolver(around)
     await look_up(resolver)
     state = await look_up(resolver, OTHER)
-    assert resolver.failing() == [(OTHER, state)]
+    assert await resolver.failing() == [(OTHER, state)]
 
 
 async def test_last_asked_times() -> None:

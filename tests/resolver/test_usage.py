@@ -1,6 +1,9 @@
 """When domains were last asked for, and how often."""
 
+import pytest
+
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.resolver import usage
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.store import LastAsked
 
@@ -9,35 +12,45 @@ A, B = Domain("a.test"), Domain("b.test")
 
 def test_last_time_and_number() -> None:
     """`take` returns the notes since the last `take`."""
-    usage = Usage()
-    usage.note(A, 1, 10.0)
-    usage.note(A, 5, 70.0)
-    usage.note(B, 0, 80.0)
-    assert usage.get(A) == LastAsked(70.0, 6)
-    assert usage.take() == {A: LastAsked(70.0, 6), B: LastAsked(80.0, 0)}
-    assert usage.get(A) is None
-    assert usage.take() == {}
+    notes = Usage()
+    notes.note(A, 1, 10.0)
+    notes.note(A, 5, 70.0)
+    notes.note(B, 0, 80.0)
+    assert notes.get(A) == LastAsked(70.0, 6)
+    assert notes.take() == {A: LastAsked(70.0, 6), B: LastAsked(80.0, 0)}
+    assert notes.get(A) is None
+    assert notes.take() == {}
 
 
 def test_domains_asked_for_once_in_a_second_share_an_object() -> None:
     """There may be 100,000 of them; a clock that was set back is followed."""
-    usage = Usage()
-    usage.note(A, 1, 10.0)
-    usage.note(B, 1, 10.9)
-    assert usage.get(B) is usage.get(A)
-    usage.note(B, 1, 11.0)
-    assert usage.get(B) == LastAsked(11.0, 2)
-    usage.note(A, 1, 5.0)
-    assert usage.get(A) == LastAsked(5.0, 2)
-    usage.drop(A)
-    usage.note(A, 1, 5.0)
-    assert usage.take() == {A: LastAsked(5.0, 1), B: LastAsked(11.0, 2)}
+    notes = Usage()
+    notes.note(A, 1, 10.0)
+    notes.note(B, 1, 10.9)
+    assert notes.get(B) is notes.get(A)
+    notes.note(B, 1, 11.0)
+    assert notes.get(B) == LastAsked(11.0, 2)
+    notes.note(A, 1, 5.0)
+    assert notes.get(A) == LastAsked(5.0, 2)
+    notes.drop(A)
+    notes.note(A, 1, 5.0)
+    assert notes.take() == {A: LastAsked(5.0, 1), B: LastAsked(11.0, 2)}
 
 
 def test_drop() -> None:
     """Removes the note of a domain; a domain without a note is no error."""
-    usage = Usage()
-    usage.note(A, 3, 10.0)
-    usage.drop(A)
-    usage.drop(B)
-    assert usage.take() == {}
+    notes = Usage()
+    notes.note(A, 3, 10.0)
+    notes.drop(A)
+    notes.drop(B)
+    assert notes.take() == {}
+
+
+def test_the_notes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of names displaces the oldest notes; the newest stay."""
+    monkeypatch.setattr(usage, "NOTES_LIMIT", 1_000)
+    notes = Usage()
+    for number in range(10_000):
+        notes.note(Domain(f"d{number}.test"), 1, 10.0)
+        assert len(notes._asked) <= 1_000
+    assert notes.get(Domain("d9500.test")) == LastAsked(10.0, 1)

@@ -16,6 +16,7 @@ from tests.support.faulty_store import (
     QUICK_RETRY,
     SHORT_TIMEOUTS,
     Backends,
+    memory_of,
     opened,
     repaired,
 )
@@ -68,7 +69,7 @@ async def test_a_damaged_backend_is_replaced(
     """A damaged backend is replaced, and all policies in memory are written to the new one."""
     absence = replace(a_state(), policy=None, policy_id=None)
     known = {Domain("a.test"): a_state(), Domain("b.test"): absence, GOOD: a_state()}
-    store = FailsafeStore(backends.open, timing=QUICK_RETRY, in_memory=known.items)
+    store = FailsafeStore(backends.open, timing=QUICK_RETRY, in_memory=memory_of(known))
     await store.open()
     old = backends.last
     old.error = DAMAGED

@@ -17,7 +17,7 @@ from postfix_mta_sts.store import Store, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
-from tests.support.faulty_store import repaired
+from tests.support.faulty_store import memory_of, repaired
 from tests.support.sqlite_file import execute, locked, overwrite
 from tests.support.states import a_policy, a_state
 
@@ -50,7 +50,7 @@ async def store(
     async def backend() -> Store:
         return await SqliteStore.open(path, lock_timeout=0.02)
 
-    new = FailsafeStore(backend, in_memory=known.items, timing=TIMING)
+    new = FailsafeStore(backend, in_memory=memory_of(known), timing=TIMING)
     yield new
     await new.close()
 

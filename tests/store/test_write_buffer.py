@@ -18,6 +18,7 @@ from tests.support.faulty_store import (
     QUICK_RETRY,
     SHORT_TIMEOUTS,
     Backends,
+    memory_of,
     opened,
     repaired,
 )
@@ -201,7 +202,7 @@ async def test_nothing_is_lost(steps: list[tuple[str, str | StoreError | None]])
     """After any failures, in the end the newest state of each domain is in the backend."""
     backends, known = Backends(), dict[Domain, State]()
     timing = Timing(retry=0.0, replace=0.0, read=5.0, write=5.0)
-    store = FailsafeStore(backends.open, timing=timing, in_memory=lambda: list(known.items()))
+    store = FailsafeStore(backends.open, timing=timing, in_memory=memory_of(known))
     await store.open()
     for number, (what, which) in enumerate(steps):
         if what == "save":

@@ -19,6 +19,7 @@ from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import routes
 from postfix_mta_sts.cli import main as cli
 from postfix_mta_sts.postfix.dane import DaneStatus
+from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
 from postfix_mta_sts.stats import Counters, Part, Snapshot
@@ -39,7 +40,11 @@ class ControlledDaemon:
         self.dane = DaneStatus(on=True, reason="dane.mode is on")
         sources = around.sources()
         self.resolver = Resolver(
-            sources, lookup_timeout=30, entries=1_000, attempts=attempts, counters=self.counters
+            sources,
+            lookup_timeout=30,
+            limits=Limits(1_000, 2**30),
+            attempts=attempts,
+            counters=self.counters,
         )
         self.control = Control(
             self.resolver, around.store, sources.clock, self._snapshot, self._info

@@ -5,11 +5,13 @@ hang until `backend.gate.release()`. `backend.calls["save"]` counts calls by met
 `await backend.calls.reached("save", 2)` waits for the second one.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import DamagedStoreError, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
@@ -108,3 +110,14 @@ async def repaired(store: FailsafeStore) -> None:
     """Wait until there is nothing left to open or to write."""
     assert store._repair_task
     await store._repair_task
+
+
+def memory_of(
+    known: Mapping[Domain, State],
+) -> Callable[[], Awaitable[Iterable[tuple[Domain, State]]]]:
+    """The argument `in_memory` of a `FailsafeStore`: what the mapping has when it is called."""
+
+    async def states() -> Iterable[tuple[Domain, State]]:
+        return list(known.items())
+
+    return states

@@ -6,6 +6,7 @@ from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
 from postfix_mta_sts.postfix.replies import ReplyCache
+from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Counters
 from tests.support.resolvers import make_resolver
@@ -23,6 +24,7 @@ def make_reply_cache(
     *,
     resolver: Resolver | None = None,
     entries: int = 100,
+    memory: int = 2**30,
     defer: bool = False,
     rule: DaneRule | None = None,
     counters: Counters | None = None,
@@ -36,7 +38,7 @@ def make_reply_cache(
         reply_format,
         resolver,
         lambda: around.now,
-        entries=entries,
+        limits=Limits(entries, memory),
         defer=defer,
         rule=rule,
         counters=counters,

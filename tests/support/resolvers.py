@@ -15,6 +15,7 @@ from postfix_mta_sts.mtasts.decision import (
 )
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
 from postfix_mta_sts.stats import Counters
@@ -28,6 +29,7 @@ def make_resolver(
     *,
     timeout: float = 30,
     entries: int = 100,
+    memory: int = 2**30,
     attempts: int = ATTEMPTS_LIMIT,
     counters: Counters | None = None,
 ) -> Resolver:
@@ -35,7 +37,7 @@ def make_resolver(
     return Resolver(
         around.sources(),
         lookup_timeout=timeout,
-        entries=entries,
+        limits=Limits(entries, memory),
         attempts=attempts,
         counters=counters,
     )

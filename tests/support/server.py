@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.mtasts.policy import parse_stored_policy
 from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
@@ -27,7 +27,7 @@ def publish_long_policy(around: Surroundings) -> None:
     mx = "".join(f"mx: mx{n}.good.test\n" for n in range(3_000))
     text = f"version: STSv1\nmode: enforce\nmax_age: 600\n{mx}"
     around.records[GOOD] = found()
-    around.policies[GOOD] = parse_policy(text.encode())
+    around.policies[GOOD] = parse_stored_policy(text.encode())
 
 
 class RunningServer:

@@ -11,7 +11,7 @@ from postfix_mta_sts.mtasts.dane import from_text
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure, State, restored
-from postfix_mta_sts.mtasts.policy import Mode, parse_policy
+from postfix_mta_sts.mtasts.policy import Mode, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_id
 from postfix_mta_sts.store import HistoryEntry, Row
 from postfix_mta_sts.values import Value, json_decoder, to_json
@@ -49,8 +49,8 @@ def state_of(columns: Columns) -> State:
         raise InvalidPolicyError(0, f"the row is damaged: {error}") from error
     text = policy.encode("utf-8", "surrogateescape")
     verdict = from_text(dane) if dane else None  # an unreadable verdict is looked up again
-    policy = parse_policy(text)
     times = fetched_at, refetch_at
+    policy = parse_stored_policy(text)
     return restored(policy, id_, *times, verdict, failed.failure, failed.backoffs)
 
 

@@ -1,0 +1,159 @@
+"""The replies that were given before, by the bytes of their requests: the hot path.
+
+A `MadeReply` is made from one state of a domain, in one form, and all requests that get it share
+it. It is attached to the cache entry of its domain, whose bytes include it, and ends when the state
+is replaced, when it is no longer fresh, or when the domain is evicted. The dictionary here only has
+the requests, whose number and bytes are limited.
+
+`replies` decides what a reply says.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable, Sized
+from sys import getsizeof
+from typing import Final
+
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.resolver.cache import SLICE, CacheEntry, Limits, Made, surplus
+from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.sizes import SLOT
+from postfix_mta_sts.stats import Answer, Counters, Source
+
+REQUEST_LIMIT: Final = 512
+"""Bytes of a request that is kept: a map name of 100 bytes, the longest domain and a port fit."""
+REQUESTS_LIMIT: Final = 32
+"""Requests kept for one reply; a domain has many keys (`d:1`, `d:2` …), Postfix uses a few."""
+
+_REPLY: Final = 56
+"""Bytes of the tuple that attaches a reply to its entry."""
+_REQUEST: Final = SLOT + 80
+"""Bytes for one request beside its text: its object, its slot, and its share of a `MadeReply`."""
+
+
+class MadeReply(Made):
+    """A reply made from a state."""
+
+    domain: Domain
+    form: object
+    """See `RequestCache.form`."""
+    kind: Answer
+    reply: bytes
+    is_shared: bool
+    """Whether `reply` is one object for all domains."""
+    uses: int = 0
+    """How often it was given again since that was last counted."""
+    requests: int = 0
+    """Requests in the cache that get it."""
+
+    @property
+    def size(self) -> int:
+        """See `Made`."""
+        return _REPLY if self.is_shared else _REPLY + getsizeof(self.reply)
+
+    def end(self) -> None:
+        """See `Made`; requests that are not repeated must not keep the bytes."""
+        super().end()
+        self.reply = b""
+
+
+class RequestCache:
+    """Requests and the replies that they get.
+
+    `resolver` is told about the uses of replies, and `counters` counts them; `clock` gives epoch
+    seconds.
+    """
+
+    def __init__(
+        self, resolver: Resolver, counters: Counters, clock: Callable[[], float], limits: Limits
+    ) -> None:
+        self.limits = limits
+        """A lower limit is reached by the insertions that follow."""
+        self.used = 0
+        """Bytes of memory, by estimate."""
+        self._resolver = resolver
+        self._counters = counters
+        self._clock = clock
+        self._replies: dict[bytes, MadeReply] = {}
+        self._cleared: list[dict[bytes, MadeReply]] = []  # their uses are not counted yet
+        self._forms: dict[Hashable, object] = {}
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def get(self, request: bytes) -> bytes | None:
+        """The reply to a request, if it is still valid. This is the hot path."""
+        made = self._replies.pop(request, None)
+        if made is None:
+            return None
+        if self._clock() >= made.until:
+            self._removed(request, made)
+            return None
+        made.uses += 1
+        self._replies[request] = made  # the most recently used is the last
+        return made.reply
+
+    def form(self, *choices: Hashable) -> object:
+        """The object that stands for a form: all of which a reply depends, apart from the state."""
+        return self._forms.setdefault(choices, object())
+
+    def find(self, entry: CacheEntry, form: object) -> MadeReply | None:
+        """The reply in this form that was made from the current state of an entry."""
+        made = (each for each in entry.made if isinstance(each, MadeReply) and each.form is form)
+        return next(made, None)
+
+    def store(self, request: bytes, made: MadeReply, entry: CacheEntry) -> None:
+        """Keep a reply made from the state of `entry`, and give it to the request from now on.
+
+        A long request is not kept, nor is one of too many that get the same reply.
+        """
+        if made not in entry.made:
+            self._resolver.attach(entry, made)
+        if self._clock() >= made.until or len(request) > REQUEST_LIMIT:
+            return
+        if made.requests < REQUESTS_LIMIT:
+            self._put(request, made)
+
+    def clear(self) -> None:
+        """Remove all requests, and make every reply again."""
+        if self._replies:
+            self._cleared.append(self._replies)
+        self._replies, self._forms, self.used = {}, {}, 0
+
+    async def count(self) -> None:
+        """Count the uses of replies, and let other tasks run in between."""
+        for number, made in enumerate(list(self._replies.values()), 1):
+            self._count(made)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        while self._cleared:
+            self._count_cleared(self._cleared[-1])
+            await asyncio.sleep(0)
+
+    def _count_cleared(self, replies: dict[bytes, MadeReply]) -> None:
+        """Count and remove a slice: to free a whole dict at once takes long."""
+        for _ in range(min(SLICE, len(replies))):
+            self._count(replies.popitem()[1])
+        if not replies:
+            self._cleared.remove(replies)
+
+    def _put(self, request: bytes, made: MadeReply) -> None:
+        if before := self._replies.pop(request, None):
+            self._removed(request, before)
+        self._replies[request] = made
+        made.requests += 1
+        self.used += _REQUEST + len(request)
+        sizes = ((each, _REQUEST + len(each)) for each in self._replies)
+        for oldest in surplus(sizes, len(self._replies), self.used, self.limits):
+            self._removed(oldest, self._replies.pop(oldest))
+
+    def _removed(self, request: Sized, made: MadeReply) -> None:
+        self.used -= _REQUEST + len(request)
+        made.requests -= 1
+        self._count(made)
+
+    def _count(self, made: MadeReply) -> None:
+        """Count the uses of a reply since they were last counted."""
+        if made.uses:
+            uses, made.uses = made.uses, 0
+            self._counters.answers[made.kind, Source.MEMORY] += uses
+            self._resolver.note_uses(made.domain, uses, self._clock())
