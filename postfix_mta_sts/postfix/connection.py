@@ -55,15 +55,12 @@ class PostfixConnection(asyncio.Protocol):
         self._may_reply = True  # no request is incomplete, waiting or held back
         self._is_full = False  # the client does not read its replies
         self._is_ending = False  # close when everything received is answered
+        self._is_expendable = False  # may be closed for another client
+        self._kept = 0  # bytes of requests and replies
         self._pending: PendingReply | None = None
         self._next_turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
-
-    @property
-    def idle(self) -> bool:
-        """Whether every request is answered, and every reply read."""
-        return not (self._pending or self._frames.waiting or self._is_full)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register the client; at the limit, close one; `asyncio.BaseProtocol`."""
@@ -72,7 +69,7 @@ class PostfixConnection(asyncio.Protocol):
         if surplus := self._shared.connections.add(self):
             self._shared.refusals.full(surplus.client.owner.name, self._shared.limit)
             surplus.abort()
-        self._note()
+        self._note(is_idle=True)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         """Drop the client; its look-up continues for others; `asyncio.BaseProtocol`."""
@@ -181,46 +178,56 @@ class PostfixConnection(asyncio.Protocol):
         """Read, wait or close, according to the state of the connection."""
         if self._transport.is_closing():
             return
-        if self._is_ending and self.idle:
+        waiting, partial = self._frames.waiting, self._frames.partial
+        idle = not (self._pending or waiting or self._is_full)
+        if self._is_ending and idle:
             self._close()
             return
-        idle, partial = self.idle, self._frames.partial
         self._may_reply = idle and not partial
         # Postfix sends no request before it has the reply to the last: its connections are never
         # paused, which would take two system calls per look-up.
-        if idle or not (self._is_full or self._frames.waiting or partial):
+        if idle or not (self._is_full or waiting or partial):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
         self._set_timer(is_running=self._is_full or (idle and partial))
-        self._plan_next_turn()
-        self._note()
+        if waiting:
+            self._plan_next_turn()
+        self._note(is_idle=idle)
 
     def _plan_next_turn(self) -> None:
         """Let other clients be answered before more requests of this one are."""
-        if self._frames.waiting and not (self._is_full or self._pending or self._next_turn):
+        if not (self._is_full or self._pending or self._next_turn):
             self._next_turn = asyncio.get_running_loop().call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
         self._next_turn = None
         self._proceed()
 
-    def _note(self) -> None:
-        """Tell the server whether this connection may be closed, and what is kept for it."""
-        connections = self._shared.connections
-        is_expendable = self.idle and self._replies.wire.CLOSED_WHEN_IDLE
-        connections.set_expendable(self, is_expendable=is_expendable)
-        unread = self._transport.get_write_buffer_size() if self._is_full else 0
-        if not connections.keep(self, self._frames.size + unread):
+    def _note(self, *, is_idle: bool) -> None:
+        """Tell the server, after a change, if this connection may be closed, and what is kept."""
+        is_expendable = is_idle and self._replies.wire.CLOSED_WHEN_IDLE
+        if is_expendable is not self._is_expendable:
+            self._is_expendable = is_expendable
+            self._shared.connections.set_expendable(self, is_expendable=is_expendable)
+        kept = self._frames.size
+        if self._is_full:
+            kept += self._transport.get_write_buffer_size()
+        if kept != self._kept:
+            self._kept = kept
+            self._keep(kept)
+
+    def _keep(self, number: int) -> None:
+        if not self._shared.connections.keep(self, number):
             self._shared.refusals.flooded(self._peer(), KEPT_LIMIT)
             self.abort()
 
     def _set_timer(self, *, is_running: bool) -> None:
-        if not is_running:
-            self._cancel_timer()
-        elif self._timer is None:
+        if is_running and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._shared.timeout, self.abort)
+        elif self._timer and not is_running:
+            self._cancel_timer()
 
     def _cancel_timer(self) -> None:
         if self._timer:

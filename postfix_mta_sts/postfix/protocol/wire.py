@@ -80,7 +80,8 @@ class Frames:
     @property
     def size(self) -> int:
         """Bytes that are kept."""
-        return len(self._rest) + sum(map(len, self._ready))
+        size = len(self._rest)
+        return size + sum(map(len, self._ready)) if self._ready else size
 
     @property
     def head(self) -> bytes:
