@@ -18,7 +18,7 @@ from postfix_mta_sts.postfix.probe import Place
 from postfix_mta_sts.postfix.protocol.foreign import MAP_PROTOCOLS, recognize, refusal
 from postfix_mta_sts.postfix.protocol.reply import TryAgain
 from postfix_mta_sts.postfix.protocol.wire import Frames, WireError
-from postfix_mta_sts.postfix.refusals import Refusals, main_cf
+from postfix_mta_sts.postfix.refusals import Refusals, hint
 from postfix_mta_sts.postfix.replies import PendingReply, ReplyCache
 from postfix_mta_sts.resolver.fairness import Client
 from postfix_mta_sts.resolver.single_flight import LookupResult
@@ -158,7 +158,7 @@ class PostfixConnection(asyncio.Protocol):
         else:
             self._shared.refusals.foreign(peer, self.place, protocol)
             if protocol in MAP_PROTOCOLS:
-                reason = f"this listener speaks {self.place.wire}: write {main_cf(self.place)}"
+                reason = f"{hint(self.place)}: this listener speaks {self.place.wire}"
                 reply = refusal(protocol, reason)
         self._frames.clear()
         self._transport.write(reply)

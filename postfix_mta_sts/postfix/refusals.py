@@ -38,7 +38,7 @@ class Refusals:
                 client=protocol,
                 listener=place.wire,
                 address=place.address,
-                main_cf=main_cf(place),
+                hint=hint(place),
                 peer=peer,
                 count=count,
             )
@@ -95,9 +95,11 @@ class Refusals:
         return self._limits[kind].take(self._monotonic())
 
 
-def main_cf(place: Place) -> str:
-    """How `main.cf` names a listener; Postfix has no tcp_table on UNIX sockets."""
+def hint(place: Place) -> str:
+    """What to write to reach a listener from Postfix, which has no tcp_table on UNIX sockets."""
     is_tcp = isinstance(place.address, TcpAddress)
     if place.wire == socketmap.NAME:
-        return f"socketmap:{'inet:' if is_tcp else ''}{place.address}:postfix"
-    return f"tcp:{place.address}" if is_tcp else f"none: set wire: {socketmap.NAME}"
+        return f"write socketmap:{'inet:' if is_tcp else ''}{place.address}:postfix in main.cf"
+    if is_tcp:
+        return f"write tcp:{place.address} in main.cf"
+    return f"write {socketmap.NAME}: {place.address} in listen"

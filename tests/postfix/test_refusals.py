@@ -8,7 +8,7 @@ import pytest
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.postfix.probe import Place
 from postfix_mta_sts.postfix.protocol.wire import WireError
-from postfix_mta_sts.postfix.refusals import Refusals, main_cf
+from postfix_mta_sts.postfix.refusals import Refusals, hint
 from postfix_mta_sts.rate_limit import INTERVAL
 from postfix_mta_sts.stats import Counters
 
@@ -76,7 +76,7 @@ def test_the_other_protocol_of_postfix(log: Log, client: str, place: Place) -> N
         (
             "WARNING client speaks another protocol than the listener, mail is deferred "
             f"client={client} listener={place.wire} address=127.0.0.1:8461 "
-            f'main_cf={main_cf(place)} peer="uid 89" count=1'
+            f'hint="{hint(place)}" peer="uid 89" count=1'
         )
     ]
     assert log.counters.refused == 2
@@ -107,13 +107,16 @@ def test_limits(log: Log) -> None:
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        (SOCKETMAP, "socketmap:inet:127.0.0.1:8461:postfix"),
-        (Place("socketmap", UnixAddress(Path("/run/x/s"))), "socketmap:unix:/run/x/s:postfix"),
-        (TCP_TABLE, "tcp:127.0.0.1:8461"),
-        (Place("tcp_table", TcpAddress("::1", 8461)), "tcp:[::1]:8461"),
-        (Place("tcp_table", UnixAddress(Path("/s"))), "none: set wire: socketmap"),
+        (SOCKETMAP, "write socketmap:inet:127.0.0.1:8461:postfix in main.cf"),
+        (
+            Place("socketmap", UnixAddress(Path("/run/s"))),
+            "write socketmap:unix:/run/s:postfix in main.cf",
+        ),
+        (TCP_TABLE, "write tcp:127.0.0.1:8461 in main.cf"),
+        (Place("tcp_table", TcpAddress("::1", 8461)), "write tcp:[::1]:8461 in main.cf"),
+        (Place("tcp_table", UnixAddress(Path("/s"))), "write socketmap: unix:/s in listen"),
     ],
 )
-def test_the_line_for_main_cf(place: Place, expected: str) -> None:
-    """Each listener in the notation of Postfix."""
-    assert main_cf(place) == expected
+def test_the_hint(place: Place, expected: str) -> None:
+    """Each listener in the notation of Postfix, which speaks tcp_table only over TCP."""
+    assert hint(place) == expected

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.wire import Wire
 from tests.support.clients import Client, connected, request
+from tests.support.files import files_limit
 from tests.support.server import (
     LONG_TIME,
     NOT_FOUND,
@@ -143,6 +143,34 @@ async def test_requests_behind_a_look_up_are_not_read(around: Surroundings) -> N
         assert [await client.netstring() for _ in range(100_000)] == [SECURE] * 100_000
 
 
+async def test_other_clients_have_their_turn(around: Surroundings) -> None:
+    """A read with many requests is answered in parts; the rest keeps its order."""
+    async with serving(around) as served, connected(served.address) as client:
+        await client.ask("good.test")
+        connection = served.first_connection
+        connection.data_received(request("good.test") * 1000)
+        assert connection._frames.waiting
+        connection.data_received(request(".end.test"))
+        assert [await client.netstring() for _ in range(1000)] == [SECURE] * 1000
+        assert await client.netstring() == NOT_FOUND
+        assert not connection._frames.waiting
+
+
+async def test_a_client_that_does_not_read_its_refusal(around: Surroundings) -> None:
+    """A connection that is closed, but not empty, ends at the timeout."""
+    publish_long_policy(around)
+    async with serving(around, timeout=0.05) as served, connected(served.address) as client:
+        await client.ask("good.test")
+        stop_reading(client)
+        connection = served.first_connection
+        while not connection._transport.get_write_buffer_size():
+            connection.data_received(request("good.test"))
+            await asyncio.sleep(0)
+        assert not connection._is_full
+        connection.data_received(b"garbage")
+        await served.wait_for_connections(0)
+
+
 async def test_5000_idle_connections(around: Surroundings) -> None:
     """A new client is answered."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 11_000:
@@ -203,14 +231,3 @@ async def test_the_limit_of_open_files(around: Surroundings) -> None:
                         break
                 except (ConnectionError, asyncio.IncompleteReadError):
                     continue
-
-
-@contextmanager
-def files_limit(soft: int) -> Iterator[None]:
-    """Limit the number of open files inside the block."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
