@@ -123,6 +123,17 @@ async def test_a_client_that_reads_late(around: Surroundings) -> None:
     assert [reply == NOT_FOUND for reply in replies] == [key != "good.test" for key in keys]
 
 
+async def test_a_client_that_reads_again_has_no_timeout(around: Surroundings) -> None:
+    """The time counts only while replies are unread."""
+    async with serving(around) as served, connected(served.address):
+        await served.wait_for_connections(1)
+        connection = served.first_connection
+        connection.pause_writing()
+        assert connection._timer
+        connection.resume_writing()
+        assert connection._timer is None
+
+
 async def test_requests_behind_a_look_up_are_not_read(around: Surroundings) -> None:
     """One request at a time is always read; further ones wait in the kernel after one read."""
     async with serving(around) as served, connected(served.address) as client:
