@@ -30,6 +30,7 @@ from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
+from postfix_mta_sts.postfix.client import postfix_uid
 from postfix_mta_sts.postfix.dane import DaneSupport
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
@@ -294,7 +295,9 @@ async def _start_frontend(
         backend.resolver, backend.sources, idle_after=settings.refresh.idle_after, replies=maps
     )
     await _open_store(stack, backend, refresher)
-    server = Server(limit=constants.files // 2, counters=backend.counters)
+    server = Server(
+        limit=constants.files // 2, counters=backend.counters, postfix_uid=postfix_uid()
+    )
     stack.push_async_callback(server.drain)
     sockets = Sockets(systemd.inherited(environ, os.getpid()))
     listeners = Listeners(server, maps, sockets)

@@ -8,16 +8,15 @@ import logging
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from socket import socket
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.postfix.maps import Maps
+from postfix_mta_sts.postfix.protocol.wire import WireName
 from postfix_mta_sts.postfix.server import Listener, Server
 from postfix_mta_sts.sockets import Binding, PreparedChange, Sockets, SocketSet
-
-WireName: TypeAlias = Literal["socketmap", "tcp_table"]
 
 _log = logging.getLogger(__name__)
 

@@ -2,21 +2,18 @@
 
 import asyncio
 import contextlib
-import logging
 import resource
 import socket
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.postfix import server
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
-from postfix_mta_sts.postfix.protocol.wire import Wire, WireError
-from postfix_mta_sts.postfix.server import PEERS_LIMIT
+from postfix_mta_sts.postfix.protocol.wire import Wire
 from tests.support.clients import Client, connected, request
+from tests.support.files import files_limit
 from tests.support.server import (
     LONG_TIME,
     NOT_FOUND,
@@ -35,25 +32,6 @@ async def test_an_incomplete_request_times_out(around: Surroundings) -> None:
     async with serving(around, timeout=0.05) as served, connected(served.address) as client:
         client.send(request("good.test")[:-1])
         assert await client.closed()
-
-
-async def test_requests_that_wait_are_bounded(
-    around: Surroundings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """All clients that do not wait for replies have a limit together; others do not notice."""
-    monkeypatch.setattr(server, "HELD_LIMIT", 100_000)
-    around.dns.hold()
-    async with serving(around) as served, AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connected(served.address)) for _ in range(3)]
-        for client in clients:
-            client.send(request("new.test") + request("localhost") * 1_000)
-        assert all([await client.closed() for client in clients[1:]])
-        around.dns.release()
-        for _ in range(1_001):
-            assert await clients[0].netstring() == NOT_FOUND
-        await wait_until(lambda: served.server._held == 0)
-    lines = [m for m in caplog.messages if "too many requests wait" in m]
-    assert len(lines) == 1
 
 
 async def send_slowly(client: socket.socket) -> None:
@@ -145,6 +123,17 @@ async def test_a_client_that_reads_late(around: Surroundings) -> None:
     assert [reply == NOT_FOUND for reply in replies] == [key != "good.test" for key in keys]
 
 
+async def test_a_client_that_reads_again_has_no_timeout(around: Surroundings) -> None:
+    """The time counts only while replies are unread."""
+    async with serving(around) as served, connected(served.address):
+        await served.wait_for_connections(1)
+        connection = served.first_connection
+        connection.pause_writing()
+        assert connection._timer
+        connection.resume_writing()
+        assert connection._timer is None
+
+
 async def test_requests_behind_a_look_up_are_not_read(around: Surroundings) -> None:
     """One request at a time is always read; further ones wait in the kernel after one read."""
     async with serving(around) as served, connected(served.address) as client:
@@ -156,25 +145,41 @@ async def test_requests_behind_a_look_up_are_not_read(around: Surroundings) -> N
         assert connection._transport.is_reading()
         client.send(request("good.test") * 100_000)
         await wait_until(lambda: not connection._transport.is_reading())
-        waiting = len(connection._requests)
+        waiting = connection._frames.size
         for _ in range(10):
             await asyncio.sleep(0.001)
-        assert 0 < len(connection._requests) == waiting < 20_000
+        assert 0 < connection._frames.size == waiting < 1_000_000
         around.dns.release()
         assert await client.netstring() == NOT_FOUND
         assert [await client.netstring() for _ in range(100_000)] == [SECURE] * 100_000
 
 
-async def test_peers_with_malformed_requests_are_bounded(
-    around: Surroundings, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Malformed requests from ever new addresses take a bounded amount of memory."""
-    caplog.set_level(logging.INFO)
-    async with serving(around) as served:
-        for n in range(PEERS_LIMIT + 5):
-            served.server.malformed((f"peer{n}", 1), WireError("not a netstring"))
-        assert len(served.server._quiet_until) == PEERS_LIMIT
-    assert len(caplog.records) == PEERS_LIMIT + 5
+async def test_other_clients_have_their_turn(around: Surroundings) -> None:
+    """A read with many requests is answered in parts; the rest keeps its order."""
+    async with serving(around) as served, connected(served.address) as client:
+        await client.ask("good.test")
+        connection = served.first_connection
+        connection.data_received(request("good.test") * 1000)
+        assert connection._frames.waiting
+        connection.data_received(request(".end.test"))
+        assert [await client.netstring() for _ in range(1000)] == [SECURE] * 1000
+        assert await client.netstring() == NOT_FOUND
+        assert not connection._frames.waiting
+
+
+async def test_a_client_that_does_not_read_its_refusal(around: Surroundings) -> None:
+    """A connection that is closed, but not empty, ends at the timeout."""
+    publish_long_policy(around)
+    async with serving(around, timeout=0.05) as served, connected(served.address) as client:
+        await client.ask("good.test")
+        stop_reading(client)
+        connection = served.first_connection
+        while not connection._transport.get_write_buffer_size():
+            connection.data_received(request("good.test"))
+            await asyncio.sleep(0)
+        assert not connection._is_full
+        connection.data_received(b"garbage")
+        await served.wait_for_connections(0)
 
 
 async def test_5000_idle_connections(around: Surroundings) -> None:
@@ -237,14 +242,3 @@ async def test_the_limit_of_open_files(around: Surroundings) -> None:
                         break
                 except (ConnectionError, asyncio.IncompleteReadError):
                     continue
-
-
-@contextmanager
-def files_limit(soft: int) -> Iterator[None]:
-    """Limit the number of open files inside the block."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from postfix_mta_sts.mtasts.policy import parse_stored_policy
+from postfix_mta_sts.postfix.connection import PostfixConnection
 from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
-from postfix_mta_sts.postfix.server import PostfixConnection, Server
+from postfix_mta_sts.postfix.server import Server
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Counters
 from tests.support.replies import make_reply_cache

@@ -7,9 +7,10 @@ space and text. After a `WireError` the stream is out of step: close the connect
 from typing import Final
 
 from postfix_mta_sts.postfix.protocol.reply import TOO_LONG, Found, Reply, TryAgain
-from postfix_mta_sts.postfix.protocol.wire import WireError
+from postfix_mta_sts.postfix.protocol.wire import WireError, WireName
 from postfix_mta_sts.values import Value
 
+NAME: Final[WireName] = "socketmap"
 REQUEST_LIMIT: Final = 10_000
 """Bytes of a request without its frame: the longest that Postfix sends (3.12)."""
 REPLY_LIMIT: Final = 100_000
@@ -32,14 +33,14 @@ class Request(Value, frozen=True):
     key: bytes
 
 
-def split(stream: bytes) -> tuple[list[bytes], bytes]:
-    """The complete requests at the start of a stream, with their frames, and the rest.
+def split(stream: bytes, number: int) -> tuple[list[bytes], bytes]:
+    """At most `number` complete requests at the start of a stream, with frames, and the rest.
 
     Raises `WireError` if the next bytes cannot be a request, or not one within `REQUEST_LIMIT`.
     """
     frames: list[bytes] = []
     start = 0
-    while start < len(stream):
+    while start < len(stream) and len(frames) < number:
         colon = stream.find(b":", start, start + _DIGITS_LIMIT + 1)
         length = _LENGTHS.get(stream[start:colon]) if colon > start else None
         if length is None:
@@ -65,7 +66,8 @@ def _length(head: bytes) -> int | None:
     if not colon or not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
         raise WireError("not a netstring")
     if int(digits) > REQUEST_LIMIT:
-        raise WireError(f"a request of {int(digits)} bytes; the limit is {REQUEST_LIMIT}")
+        reason = f"a request of {int(digits)} bytes; the limit is {REQUEST_LIMIT}"
+        raise WireError(reason, kind="a long request")
     return int(digits)
 
 

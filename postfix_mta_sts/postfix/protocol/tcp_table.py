@@ -8,12 +8,15 @@ from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from postfix_mta_sts.postfix.protocol.reply import TOO_LONG, Found, Reply, TryAgain
-from postfix_mta_sts.postfix.protocol.wire import WireError
+from postfix_mta_sts.postfix.protocol.wire import WireError, WireName
 from postfix_mta_sts.values import Value
 
+NAME: Final[WireName] = "tcp_table"
 REQUEST_LIMIT: Final = 4096
 REPLY_LIMIT: Final = 4096
 """Bytes of a line with its line end (tcp_table(5))."""
+
+NOT_A_REQUEST: Final = "not a get request"
 
 _GET: Final = b"get "
 
@@ -33,21 +36,25 @@ class Request(Value, frozen=True):
     map_name: str = ""
 
 
-def split(stream: bytes) -> tuple[list[bytes], bytes]:
-    """The complete requests at the start of a stream, with their line ends, and the rest.
+def split(stream: bytes, number: int) -> tuple[list[bytes], bytes]:
+    """At most `number` complete requests at the start of a stream, with line ends, and the rest.
 
-    Raises `WireError` for a line longer than `REQUEST_LIMIT`.
+    Raises `WireError` for a line longer than `REQUEST_LIMIT`, and for an incomplete line that
+    cannot become a request: a client of another protocol may never send a line end.
     """
-    *lines, rest = stream.split(b"\n")
-    if max(map(len, [*lines, rest])) >= REQUEST_LIMIT:
+    *lines, rest = stream.split(b"\n", number)
+    last = rest.partition(b"\n")[0]
+    if max(map(len, [*lines, last])) >= REQUEST_LIMIT:
         raise WireError(f"a line of more than {REQUEST_LIMIT} bytes")
+    if not _GET.startswith(rest[: len(_GET)]):
+        raise WireError(NOT_A_REQUEST)
     return [line + b"\n" for line in lines], rest
 
 
 def parse_request(frame: bytes) -> Request:
     """The request in a frame of `split`; raises `WireError` if it holds none."""
     if not frame.startswith(_GET):
-        raise WireError("not a get request")
+        raise WireError(NOT_A_REQUEST)
     return Request(unquote_to_bytes(frame[len(_GET) : -1]))
 
 

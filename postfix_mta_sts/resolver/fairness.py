@@ -1,0 +1,196 @@
+"""Shares of the attempts under way: one client cannot take the room of the others.
+
+Pure: `Shares` counts who asked for which attempt, and names the attempts that end for a new one;
+the caller ends them. An attempt that several clients asked for is counted for each of them, and
+ends when the last of them has given it up. Every operation takes constant time on average.
+"""
+
+from collections import OrderedDict
+from collections.abc import Hashable, MutableMapping
+from typing import Any, Final, Generic, TypeVar
+
+from postfix_mta_sts.values import Value
+
+CONNECTION_LIMIT: Final = 2
+"""Attempts of one connection: Postfix waits for one at a time, and one may run behind the reply."""
+QUOTA: Final = 4
+"""An owner with a quota has at most one part in this many of all attempts."""
+
+A = TypeVar("A", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
+G = TypeVar("G", bound=MutableMapping[Any, None])
+
+
+class Owner(Value, frozen=True):
+    """Who runs a client; all its connections together have one share."""
+
+    name: str
+    """As the log shows it: a user id or an address."""
+    has_quota: bool = False
+    """Whether it may have only a part of the attempts even if nobody else needs the rest."""
+
+
+class Client(Value, frozen=True):
+    """One connection, and its owner."""
+
+    owner: Owner
+    connection: int | None = None
+    """A number that no other connection ever has; None: not a connection, so without its limit."""
+
+
+DAEMON: Final = Client(Owner("daemon"))
+"""The daemon itself, for rechecks and renewals."""
+
+
+class Ranking(Generic[K]):
+    """Counts things of owners, and knows who has most."""
+
+    def __init__(self) -> None:
+        self._counts: dict[K, int] = {}
+        self._owners: dict[int, OrderedDict[K, None]] = {}  # by count; no entry is empty
+        self._most = 0
+
+    def __getitem__(self, owner: K) -> int:
+        return self._counts.get(owner, 0)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def add(self, owner: K, number: int) -> None:
+        """Count one more, or with `number` -1 one less."""
+        before = self[owner]
+        self._leave(owner, before)
+        if count := before + number:
+            self._counts[owner] = count
+            self._owners.setdefault(count, OrderedDict())[owner] = None
+        else:
+            self._counts.pop(owner)
+        # Counts change by one, so the owner that had most still has the next lower count.
+        self._most = max(self._most, count) if self._most in self._owners else count
+
+    def first(self, preferred: K) -> K | None:
+        """The owner with most, `preferred` if it is among several; None: there is no owner."""
+        owners = self._owners.get(self._most)
+        if owners is None:
+            return None
+        return preferred if preferred in owners else next(iter(owners))
+
+    def _leave(self, owner: K, count: int) -> None:
+        if owners := self._owners.get(count):
+            owners.pop(owner, None)
+            if not owners:
+                del self._owners[count]
+
+
+class Shares(Generic[A]):
+    """The attempts under way, and the clients that asked for them.
+
+    `limit`: attempts at once. `A` is the key of an attempt, such as its domain.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._quota = max(1, limit // QUOTA)
+        self._clients: dict[A, dict[Owner, dict[Client, None]]] = {}
+        self._of_connection: dict[int, dict[A, None]] = {}  # the oldest first
+        self._of_owner: dict[Owner, OrderedDict[A, None]] = {}  # the oldest first
+        self._ranking = Ranking[Owner]()
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def count(self, owner: Owner) -> int:
+        """The attempts that an owner has."""
+        return self._ranking[owner]
+
+    def ask(self, attempt: A, client: Client) -> list[A]:
+        """Add a client to an attempt, which starts if it is not under way.
+
+        Returns the attempts that end for it: the oldest of a connection that had
+        `CONNECTION_LIMIT`, the oldest of an owner that had its quota, and at the limit the oldest
+        of the owner that has most.
+        """
+        if client in self._clients.get(attempt, {}).get(client.owner, ()):
+            return []
+        ended = self._make_room_for_connection(client)
+        ended += self._make_room_for_owner(attempt, client.owner)
+        if attempt not in self._clients:
+            ended += self._make_room_for_attempt(client.owner)
+        self._add(attempt, client)
+        return ended
+
+    def end(self, attempt: A) -> None:
+        """Remove an attempt that has ended; nothing happens if it is not there."""
+        for owner in list(self._clients.get(attempt, ())):
+            self._release(attempt, owner)
+
+    def leave(self, client: Client) -> None:
+        """Remove a connection that is closed; attempts that nobody else asked for stay its owner's.
+
+        So what is kept is bounded by the number of connections and attempts.
+        """
+        if client.connection is None:
+            return
+        for attempt in list(self._of_connection.get(client.connection, ())):
+            owners = self._clients[attempt]
+            if len(owners) == 1 and len(owners[client.owner]) == 1:
+                self._add(attempt, Client(client.owner))
+            self._remove(attempt, client)
+
+    def _make_room_for_connection(self, client: Client) -> list[A]:
+        attempts = client.connection and self._of_connection.get(client.connection)
+        if not attempts or len(attempts) < CONNECTION_LIMIT:
+            return []
+        oldest = next(iter(attempts))
+        self._remove(oldest, client)
+        return self._ended(oldest)
+
+    def _make_room_for_owner(self, attempt: A, owner: Owner) -> list[A]:
+        if not owner.has_quota or self._ranking[owner] < self._quota:
+            return []
+        attempts = self._of_owner[owner]
+        return [] if attempt in attempts else self._release(next(iter(attempts)), owner)
+
+    def _make_room_for_attempt(self, asking: Owner) -> list[A]:
+        ended: list[A] = []
+        # An attempt that others asked for, too, goes on for them: then it made no room.
+        while len(self._clients) >= self._limit and (owner := self._ranking.first(asking)):
+            ended += self._release(next(iter(self._of_owner[owner])), owner)
+        return ended
+
+    def _release(self, attempt: A, owner: Owner) -> list[A]:
+        """Remove all clients of an owner from an attempt; return it if it ends by that."""
+        for client in list(self._clients[attempt][owner]):
+            self._remove(attempt, client)
+        return self._ended(attempt)
+
+    def _ended(self, attempt: A) -> list[A]:
+        return [] if attempt in self._clients else [attempt]
+
+    def _add(self, attempt: A, client: Client) -> None:
+        owners = self._clients.setdefault(attempt, {})
+        if client.owner not in owners:
+            self._of_owner.setdefault(client.owner, OrderedDict())[attempt] = None
+            self._ranking.add(client.owner, 1)
+        owners.setdefault(client.owner, {})[client] = None
+        if client.connection is not None:
+            self._of_connection.setdefault(client.connection, {})[attempt] = None
+
+    def _remove(self, attempt: A, client: Client) -> None:
+        if client.connection is not None:
+            _discard(self._of_connection, client.connection, attempt)
+        owners = self._clients[attempt]
+        _discard(owners, client.owner, client)
+        if client.owner not in owners:
+            _discard(self._of_owner, client.owner, attempt)
+            self._ranking.add(client.owner, -1)
+        if not owners:
+            del self._clients[attempt]
+
+
+def _discard(groups: MutableMapping[K, G], key: K, member: object) -> None:
+    """Remove a member of a group, and the group with its last member."""
+    group = groups[key]
+    del group[member]
+    if not group:
+        del groups[key]
