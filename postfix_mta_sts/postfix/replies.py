@@ -194,6 +194,7 @@ class ReplyCache:
         applies = self._rule is not None and dane_applies(parsed.key, domain, outcome)
         form = self._requests.form(self._reply_format(parsed.map_name), applies)
         if made := self._requests.find(entry, form):
+            event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=made.kind)
             return made
         encoded, kind = self._encode(parsed, domain, from_memory(state), now)
         is_shared = encoded is self._not_found

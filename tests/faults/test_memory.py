@@ -170,7 +170,7 @@ async def full() -> tuple[Resolver, ReplyCache]:
     """Caches with `NAMES` domains, whose verdicts are due and whose replies were used."""
     around = Surroundings()
     resolver = make_resolver(around, entries=2 * NAMES)
-    resolver.use_dane(around.look_up_dane)
+    resolver.use_dane(around.look_up_dane, "name servers")
     cache = make_reply_cache(around, resolver=resolver, entries=2 * NAMES)
     around.verdicts[GOOD] = signed()
     verdict = (await look_up(resolver)).dane
@@ -196,11 +196,12 @@ async def test_no_walk_over_a_full_cache_blocks_the_loop(
     assert await turns(resolver.renew_verdicts(0.0)) >= NAMES // SLICE
     cache.clear()
     assert await turns(cache.count()) >= NAMES // SLICE
-    resolver.use_dane(None)
+    resolver.use_dane(resolver._context.dane_lookup, "other name servers")
     assert resolver._dropping
     assert await turns(resolver._dropping) >= NAMES // SLICE - 1
     states = [entry.state for part in resolver._cache.slices() for entry in part]
-    assert not any(state.dane for state in states if state)
+    since = resolver._context.verdicts_since
+    assert not any(state.dane.found_at < since for state in states if state and state.dane)
     await resolver.close()
 
 

@@ -35,7 +35,7 @@ class DecodingStore(MemoryStore):
 def _decode(domain: Domain) -> State:
     text = f"version: STSv1\r\nmode: enforce\r\nmx: mx1.{domain}\r\nmx: mx2.{domain}\r\n"
     times = str(START - 1), str(START + 80_000)
-    state = state_of(["20260101", f"{text}max_age: 604800\r\n", *times, None])
+    state = state_of(["20260101", f"{text}max_age: 604800\r\n", *times, None, None])
     return replace(state, recheck_at=START + 300)
 
 
