@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from postfix_mta_sts.mtasts.errors import (
     FetchError,
@@ -126,7 +126,7 @@ class _Parsed:
         """Parse the next bytes; raises `FetchError` if they make no head."""
         try:
             self._parse(data)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
             self.error = _malformed(printable(str(error)))
         if self.error and self.head is None:
             raise self.error

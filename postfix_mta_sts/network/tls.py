@@ -28,8 +28,11 @@ def client_context(authorities: str | None) -> ssl.SSLContext:
     context.hostname_checks_common_name = False  # DNS-ID only (RFC 8461 §3.3)
     context.set_alpn_protocols(["http/1.1"])
     # A server chooses the group of DHE: 10,000 bits cost 1.3 s of CPU for a handshake.
-    ephemeral = [suite["name"] for suite in context.get_ciphers() if suite["kea"] == "kx-ecdhe"]
-    context.set_ciphers(":".join(ephemeral))  # of TLS 1.2; those of 1.3 stay
+    curves = [suite["name"] for suite in context.get_ciphers() if suite["kea"] == "kx-ecdhe"]
+    if curves:
+        context.set_ciphers(":".join(curves))  # of TLS 1.2; those of 1.3 stay
+    else:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_RENEGOTIATION  # each would cost another handshake
     if authorities is None:
         context.load_default_certs()
