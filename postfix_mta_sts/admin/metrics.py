@@ -198,6 +198,13 @@ _METRICS: Final = (
         lambda snapshot: [(("policy",), snapshot.policies_lost), (("asked",), snapshot.asked_lost)],
     ),
     _MetricSpec(
+        CounterMetricFamily,
+        "network_process_restarts",
+        "Starts of the network process because the one before had ended or was not usable.",
+        (),
+        lambda snapshot: _single(snapshot.network_restarts),
+    ),
+    _MetricSpec(
         GaugeMetricFamily,
         "working",
         "Whether a part worked when it was last needed: 1 or 0.",
