@@ -158,6 +158,35 @@ def test_restrictions_are_in_force(machine: Machine) -> None:
     assert dict(said)["executable"] in {"EPERM", "EACCES"}  # from a filter, or from the kernel
 
 
+def test_limits_are_in_force(machine: Machine) -> None:
+    """The memory limit hits the network process first, and nothing but that (OOMPolicy)."""
+    wanted = {"OOMPolicy": "continue", "MemoryMax": str(400 * 2**20), "TasksMax": "150"}
+    assert {name: machine.unit(name) for name in wanted} == wanted
+    scores = [
+        int(machine.output("cat", f"/proc/{pid}/oom_score_adj"))
+        for pid in (machine.unit("MainPID"), network_process(machine))
+    ]
+    assert scores[1] - scores[0] == 500
+
+
+def network_process(machine: Machine) -> str:
+    """The process id of the network process."""
+    pid = machine.unit("MainPID")
+    return machine.output("cat", f"/proc/{pid}/task/{pid}/children").split()[0]
+
+
+def test_the_network_process_is_killed(
+    machine: Machine, own_namespace: Namespace, own_world: World
+) -> None:
+    """Under the restrictions too another one is started, and systemd restarts nothing."""
+    main, killed = machine.unit("MainPID"), network_process(machine)
+    machine.output("sh", "-c", f"kill -KILL {killed}")
+    domain = own_world.fresh("killed")
+    own_world.policy(domain, "enforce")
+    assert ask(own_namespace, domain) == secure(domain)
+    assert (machine.unit("MainPID"), network_process(machine) != killed) == (main, True)
+
+
 def test_looks_up_under_the_restrictions(
     machine: Machine, own_namespace: Namespace, own_world: World
 ) -> None:
