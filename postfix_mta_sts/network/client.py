@@ -138,6 +138,6 @@ class NetworkClient:
         """Send a call until a process takes it to the end, or is lost with it."""
         while True:
             process = await self._supervisor.process()
-            # Who is cut off was well: this says nothing about the call.
+            # A process is cut off for another one, so the call is not to blame for the loss.
             with suppress(CutOffError):
                 return await process.call(form, *args, on_progress=on_progress)

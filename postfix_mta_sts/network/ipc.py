@@ -18,7 +18,7 @@ from postfix_mta_sts.values import Value, to_msgpack
 
 M = TypeVar("M")
 
-FRAME_LIMIT: Final = 16 * 2**20
+FRAME_LIMIT: Final = 32 * 2**20
 """Bytes of a frame that are accepted. The largest message is `Start`, with all CA certificates:
 those of Debian take 220 KiB."""
 FRAME_SIZE: Final = 2**20

@@ -14,7 +14,7 @@ from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.network.process import NetworkProcess, ProcessError
 from postfix_mta_sts.network.process_log import ProcessLog
 from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.network.timing import Timing, spacing
+from postfix_mta_sts.network.timing import Timing, is_worth_waiting, spacing
 
 _Waiter = asyncio.Future[NetworkProcess]
 
@@ -72,7 +72,7 @@ class Supervisor:
             process = await self._ready_process(settings)
         except (OSError, ProcessError) as error:
             self._refusal = f"a reload was refused: {error}"
-            if self._current is None:
+            if self._current is None and self._starting is None:
                 self._starting = self._start_until_ready_as_task(self._spacing)
             raise
         self._before, self._settings, self._refusal = self._current, settings, ""
@@ -85,9 +85,9 @@ class Supervisor:
             )
 
     async def process(self) -> NetworkProcess:
-        """The process for a call; waits until there is one, while there is hope.
+        """The process for a call; waits until there is one, if that is soon.
 
-        Raises `OwnFaultError` after `Timing.give_up_after` while no process can be started.
+        Otherwise raises `OwnFaultError` after `Timing.give_up_after`.
         """
         if self._current:
             return self._current
@@ -116,6 +116,8 @@ class Supervisor:
 
     def on_pulse(self, process: NetworkProcess, *, silent: bool) -> None:
         """See `Owner`."""
+        if process is not self._current:
+            return
         if silent:
             self._log.silent(process)
         else:
@@ -130,8 +132,6 @@ class Supervisor:
         self._current = None
         self._trouble = "the network process ended and is started again"
         wait = self._wait_after(process)
-        if wait > self._timing.give_up_after:
-            self._lose_patience()
         self._starting = asyncio.create_task(
             self._start_again(process, wait), name="restart of network process"
         )
@@ -154,7 +154,6 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 (the top of a task: the next try may work)
                 self._trouble = str(error)
                 self._log.not_started(error)
-                self._lose_patience()
                 wait = self._next_wait(started_at, None)
             else:
                 return
@@ -188,12 +187,11 @@ class Supervisor:
         """The seconds until the next start, which this counts."""
         self.restarts += 1
         self._spacing = spacing(self._spacing, ready_for, self._timing)
-        return max(0.0, started_at + self._spacing - asyncio.get_running_loop().time())
-
-    def _lose_patience(self) -> None:
-        if self._is_patient:
+        wait = max(0.0, started_at + self._spacing - asyncio.get_running_loop().time())
+        if self._is_patient and not is_worth_waiting(wait, self._spacing, ready_for, self._timing):
             self._is_patient = False
             self._give_up_later(list(self._waiters))
+        return wait
 
     def _give_up_later(self, waiters: Collection[_Waiter]) -> None:
         loop = asyncio.get_running_loop()

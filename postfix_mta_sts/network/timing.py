@@ -45,7 +45,7 @@ class Timing:
     steady_after: float = 10.0
     """A process that was ready for this time does not count as one that ends soon."""
     give_up_after: float = 1.0
-    """For which a call waits for a process, while starts fail."""
+    """For which a call waits for a process, if that `is_worth_waiting` no longer."""
 
 
 class Pulse(Enum):
@@ -75,6 +75,16 @@ def spacing(before: float, ready_for: float | None, timing: Timing) -> float:
     """
     steady = ready_for is not None and ready_for >= timing.steady_after
     return timing.restart if steady or not before else min(2 * before, timing.restart_limit)
+
+
+def is_worth_waiting(wait: float, spaced: float, ready_for: float | None, timing: Timing) -> bool:
+    """Whether calls wait for the next process, however long its start takes.
+
+    `wait`: the seconds until that start; `spaced`: the `spacing` before it. After a process that
+    was ready for `ready_for` they wait if the start is near. After one that was not, only if it was
+    the first such one: that may be bad luck.
+    """
+    return spaced <= timing.restart if ready_for is None else wait <= timing.give_up_after
 
 
 def call_timeout(call: AnyCall, settings: NetworkSettings) -> float:

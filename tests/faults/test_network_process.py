@@ -167,7 +167,7 @@ class TestNotToBeHad:
         program: str | OSError,
     ) -> None:
         """Known domains as before, new ones "not found" and soon; later ones are right."""
-        timing = Timing(restart=0.02, restart_limit=0.1, give_up_after=0.1)
+        timing = Timing(restart=0.02, restart_limit=0.2, give_up_after=0.05)
         async with started(net, tmp_path, timing) as (served, _):
             programs.usual = program
             os.kill(children()[0], signal.SIGKILL)

@@ -25,7 +25,7 @@ from tests.support.network_processes import DIES, OTHER_VERSION, REAL, Programs,
 
 GOOD = parse_domain("good.test")
 NO_MEMORY: Final = OSError("no memory")
-SOON = Timing(restart=0.01, restart_limit=0.04, give_up_after=0.05)
+SOON = Timing(restart=0.02, restart_limit=0.2, give_up_after=0.05)
 """For processes that end soon."""
 
 
@@ -98,13 +98,13 @@ async def test_no_process_to_be_had(
     caplog.set_level(logging.INFO, "postfix_mta_sts")
     programs.usual = program
     async with supervised(net, tmp_path) as (supervisor, _):
-        await until(lambda: programs.starts >= 2)
+        await until(lambda: programs.starts >= 3)
         for _ in range(2):
             with pytest.raises(OwnFaultError) as caught:
                 await supervisor.process()
             assert str(caught.value) == problem
         assert supervisor.problem == problem
-        assert supervisor.restarts >= 1
+        assert supervisor.restarts >= 2
         programs.usual = REAL
         await until(lambda: supervisor.current is not None)
         process = await supervisor.process()
@@ -112,6 +112,15 @@ async def test_no_process_to_be_had(
         assert not supervisor.problem
     again = f"network process works again pid={process.pid}"
     assert caplog.messages == [f"{logged} count=1", again]
+
+
+async def test_a_start_that_fails_once(net: Internet, tmp_path: Path, programs: Programs) -> None:
+    """Calls wait for the next start, which is due soon."""
+    programs.queue(NO_MEMORY)
+    async with supervised(net, tmp_path, Timing(give_up_after=1.0)) as (supervisor, _):
+        process = await supervisor.process()
+        assert await process.call(Discover, GOOD)
+    assert programs.starts == 2
 
 
 async def test_killed_and_no_other_to_be_had(

@@ -12,7 +12,15 @@ from postfix_mta_sts.network.messages import (
     NotValidating,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.network.timing import SLACK, Pulse, Timing, call_timeout, pulse, spacing
+from postfix_mta_sts.network.timing import (
+    SLACK,
+    Pulse,
+    Timing,
+    call_timeout,
+    is_worth_waiting,
+    pulse,
+    spacing,
+)
 
 GOOD = parse_domain("good.test")
 TIMING = Timing()
@@ -46,6 +54,23 @@ def test_the_spacing_doubles() -> None:
 def test_the_spacing_after_a_steady_process() -> None:
     """After one that was ready for a while the spacing is 1 s again."""
     assert spacing(30.0, 10.0, TIMING) == 1
+
+
+@pytest.mark.parametrize(
+    ("wait", "spaced", "ready_for", "waits"),
+    [
+        (0.0, 1.0, 60.0, True),
+        (1.0, 1.0, 0.1, True),
+        (1.5, 2.0, 0.1, False),
+        (1.0, 1.0, None, True),
+        (2.0, 2.0, None, False),
+        (0.0, 2.0, None, False),
+    ],
+    ids=["steady", "ended soon", "again", "not ready", "again not ready", "after a slow start"],
+)
+def test_calls_wait(wait: float, spaced: float, ready_for: float | None, *, waits: bool) -> None:
+    """Calls wait for a start that is near, unless two starts in a row have failed."""
+    assert is_worth_waiting(wait, spaced, ready_for, TIMING) is waits
 
 
 @pytest.mark.parametrize(
