@@ -7,6 +7,7 @@ ever one.
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -94,6 +95,8 @@ class Part(StrEnum):
 
     DNS = "dns"
     """A name server replies, even if only that there is no record."""
+    NETWORK_PROCESS = "network_process"
+    """It answers pings, and the last reload could start another one."""
     STORE_READING = "store_reading"
     STORE_WRITING = "store_writing"
 
@@ -138,6 +141,10 @@ class Snapshot:
     """Policies that are in memory and not, or not yet, in the store."""
     failing: AbstractSet[Part] = frozenset()
     """The parts that did not work when they were last needed."""
+    reasons: Mapping[Part, str] = field(default_factory=dict)
+    """Why, for those of `failing` that know more than that."""
+    network_restarts: int = 0
+    """See `Supervisor.restarts`."""
 
     def __post_init__(self) -> None:
         if len(self.waited) != _BUCKETS:

@@ -208,6 +208,13 @@ _METRICS: Final = (
         ],
     ),
     _MetricSpec(
+        CounterMetricFamily,
+        "network_process_restarts",
+        "Starts of the network process because the one before had ended or was not usable.",
+        (),
+        lambda snapshot: _single(snapshot.network_restarts),
+    ),
+    _MetricSpec(
         GaugeMetricFamily,
         "working",
         "Whether a part worked when it was last needed: 1 or 0.",

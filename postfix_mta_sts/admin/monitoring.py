@@ -17,6 +17,7 @@ from postfix_mta_sts.store import Overview
 
 _FAILING: Final[Mapping[Part, str]] = {
     Part.DNS: "no name server answers; known policies stay in force",
+    Part.NETWORK_PROCESS: "the network process needs attention; known policies stay in force",
     Part.STORE_READING: "the store cannot be read; policies in memory stay in force",
     Part.STORE_WRITING: "the store cannot be written; policies in memory are lost at a restart",
 }
@@ -57,7 +58,10 @@ def readiness(snapshot: Snapshot) -> HttpResponse:
 
 
 def _check(snapshot: Snapshot, part: Part) -> str:
-    return _FAILING[part] if part in snapshot.failing else "ok"
+    if part not in snapshot.failing:
+        return "ok"
+    why = snapshot.reasons.get(part)
+    return f"{_FAILING[part]} ({why})" if why else _FAILING[part]
 
 
 def _health(body: Mapping[str, object], *, ok: bool) -> HttpResponse:

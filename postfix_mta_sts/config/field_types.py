@@ -21,6 +21,10 @@ from postfix_mta_sts.config.address import (
     parse_address,
 )
 
+CA_FILE_LIMIT: Final = 4 * 2**20
+"""Bytes; all CA certificates of Debian take 220 KiB. Escaped, four times that (`ipc.FRAME_LIMIT`)
+is sent to the network process at most."""
+
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"([0-9]{1,15})(|KiB|MiB|GiB)")
@@ -96,10 +100,14 @@ def _ca_file(value: object) -> Path:
 def read_ca_file(path: Path) -> str:
     """Read a file of PEM certificates; return its text, for the argument `cadata` of `ssl`.
 
-    Raises `OSError`, also if the file contains no certificate or a damaged one.
+    Raises `OSError`, also if the file contains no certificate or a damaged one, or is too large.
     """
+    with path.open("rb") as file:
+        data = file.read(CA_FILE_LIMIT + 1)
+    if len(data) > CA_FILE_LIMIT:
+        raise OSError(errno.EFBIG, f"it is larger than {CA_FILE_LIMIT} bytes", str(path))
     # Between the certificates people write comments; `cadata` must be ASCII.
-    text = path.read_bytes().decode("ascii", "backslashreplace")
+    text = data.decode("ascii", "backslashreplace")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError):  # ValueError: the file is empty

@@ -30,6 +30,7 @@ from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
+from postfix_mta_sts.network.timing import Timing
 from postfix_mta_sts.postfix.client import postfix_uid
 from postfix_mta_sts.postfix.dane import DaneSupport
 from postfix_mta_sts.postfix.listeners import Listeners
@@ -72,6 +73,8 @@ class Constants:
     """File descriptors that the process may open."""
     https_port: int
     """Port of the Policy Hosts."""
+    timing: Timing
+    """Times of the network process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +137,9 @@ class Daemon:
     async def reload(self, settings: Settings) -> None:
         """Apply these settings; parts whose settings are unchanged are not disturbed.
 
-        Raises `ListenError` for an address and `OSError` for a file that cannot be used; nothing
-        has changed then. Only `cache.path` needs a restart.
+        Raises `ListenError` for an address, `OSError` for a file that cannot be used, and
+        `ProcessError` if the network process does not start; nothing has changed then. Only
+        `cache.path` needs a restart.
         """
         wanted = self._endpoint_bindings(settings)
         with (
@@ -173,6 +177,8 @@ class Daemon:
             connections=frontend.server.connections,
             unwritten=backend.store.unwritten,
             failing=frozenset(self._failing_parts()),
+            reasons={Part.NETWORK_PROCESS: backend.network.problem},
+            network_restarts=backend.network.restarts,
         )
 
     async def overview(self) -> Overview:
@@ -208,6 +214,7 @@ class Daemon:
     def _failing_parts(self) -> list[Part]:
         works = {
             Part.DNS: not self.backend.network.unanswered,
+            Part.NETWORK_PROCESS: not self.backend.network.problem,
             Part.STORE_READING: self.backend.store.readable,
             Part.STORE_WRITING: self.backend.store.writable,
         }
@@ -222,11 +229,13 @@ async def running(
     https_port: int = 443,
     *,
     config: str | None = None,
+    timing: Timing | None = None,
 ) -> AsyncIterator[Daemon]:
     """Run the whole daemon inside the context; at its end, answer pending requests and stop.
 
     `config`: the file of the settings, if there is one. `https_port`, the port of the Policy
-    Hosts, is for tests. Raises `ListenError`. Set up `logs` first.
+    Hosts, and `timing`, that of the network process, are for tests. Raises `ListenError`. Set up
+    `logs` first.
     """
     constants = Constants(
         config=config,
@@ -235,6 +244,7 @@ async def running(
         clock=clock,
         files=_raise_files_limit(),
         https_port=https_port,
+        timing=timing or Timing(),
     )
     # The stack stops the parts in reverse order.
     async with AsyncExitStack() as stack:
@@ -262,7 +272,7 @@ async def _start_backend(
 
     store = FailsafeStore(lambda: SqliteStore.open(constants.store_path), in_memory=in_memory)
     stack.push_async_callback(store.close)  # last: the other parts still write when they stop
-    network = NetworkClient(constants.https_port)
+    network = NetworkClient(constants.https_port, constants.timing)
     stack.push_async_callback(network.close)
     await network.reconfigure(settings)
     sources = Sources(network.discover, network.fetch, store, constants.clock, random.random)

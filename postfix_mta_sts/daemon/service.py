@@ -17,6 +17,7 @@ from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.daemon import systemd, watchdog
 from postfix_mta_sts.daemon.assembly import Daemon, running
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.network.process import ProcessError
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import ListenError
@@ -97,7 +98,7 @@ class _Service:
         try:
             settings = await asyncio.to_thread(self._settings_source.load)
             await self._daemon.reload(settings)
-        except (ConfigError, ListenError, OSError) as error:
+        except (ConfigError, ListenError, ProcessError, OSError) as error:
             self._error = f"reload failed: {error}"
             event(
                 _log,
@@ -119,7 +120,8 @@ class _Service:
         """Describe the daemon in one line."""
         snapshot = await self._daemon.snapshot()
         policies = self._daemon.backend.resolver.policies
-        return watchdog.status_line(policies, snapshot, self._error)
+        error = self._error or self._daemon.backend.network.problem
+        return watchdog.status_line(policies, snapshot, error)
 
 
 def _event_set_by(*signums: signal.Signals) -> asyncio.Event:

@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 from postfix_mta_sts import __version__, logs, runtime
@@ -40,7 +41,10 @@ from postfix_mta_sts.network.messages import (
     LookUpDaneResult,
     NotValidating,
     NotValidatingResult,
+    Ping,
+    Pong,
     Progress,
+    Ready,
     Result,
     Start,
     UntrustedServers,
@@ -49,6 +53,8 @@ from postfix_mta_sts.network.messages import (
 )
 from postfix_mta_sts.network.settings import NetworkSettings
 
+OOM_SCORE: Final = 500
+"""Added to oom_score_adj: half of the memory of the machine, or of the service, in its scale."""
 CALLS_PER_RELEASE: Final = 1_000
 """Calls after which free memory is returned to the system."""
 
@@ -70,26 +76,31 @@ def main(descriptor: int) -> None:
     """Run the network process until the daemon closes the inherited socket."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
+    raise_oom_score(OOM_SCORE)
     sock = socket.socket(fileno=descriptor)
     try:
         start = shake_hands(sock)
     except (EOFError, ConnectionError):
         return
-    except OtherVersionError as error:
-        _set_up_logs("info", "text")  # the settings of another version cannot be read
-        event(
-            _log,
-            logging.ERROR,
-            "network process exits, the daemon has another version",
-            daemon=str(error),
-            network_process=__version__,
-        )
-        sys.exit(1)
-    _set_up_logs(start.settings.log_level, start.settings.log_format)
+    except OtherVersionError:
+        sys.exit(1)  # the daemon has this version too, and logs both
+    level, form = start.settings.log_level, start.settings.log_format
+    to_journal = logs.to_journal(os.environ, sys.stderr)
+    logs.set_up_service(level, form, sys.stderr, journal=to_journal)
+    logs.log_uncaught()
     loop_factory = _loop_factory(start.loop)  # imports, so it precedes the next line
     runtime.set_up()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_serve(sock, start.settings))
+
+
+def raise_oom_score(by: int, file: Path = Path("/proc/self/oom_score_adj")) -> None:
+    """Let the kernel kill this process rather than the daemon when memory runs out (proc(5)).
+
+    That costs a second of new look-ups. A sandbox may forbid it; then nothing changes.
+    """
+    with suppress(OSError, ValueError):
+        file.write_text(str(min(int(file.read_text()) + by, 1000)))
 
 
 def shake_hands(sock: socket.socket) -> Start:
@@ -113,12 +124,6 @@ def _version(hello: bytes) -> str:
             case [Hello(version)]:
                 return version
     return "unknown"
-
-
-def _set_up_logs(level: str, form: str) -> None:
-    to_journal = logs.to_journal(os.environ, sys.stderr)
-    logs.set_up_service(level, form, sys.stderr, journal=to_journal)
-    logs.log_uncaught()
 
 
 def _loop_factory(library: EventLoop) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -153,6 +158,7 @@ class _Child:
         self._channel = await ipc.open_channel(
             sock, decode_from_daemon, self._on_messages, closed.set
         )
+        self._channel.send(Ready())
         await closed.wait()
 
     def _on_messages(self, messages: Sequence[FromDaemon]) -> None:
@@ -160,6 +166,8 @@ class _Child:
             match message:
                 case Discover() | FetchPolicy() | LookUpDane() | NotValidating():
                     self._start(message)
+                case Ping():
+                    self._channel.send(Pong())
                 case Cancel(number):
                     if task := self._tasks.get(number):
                         task.cancel()

@@ -1,13 +1,11 @@
-"""The client of the network process: one process for each generation of settings.
+"""The client of the network process: sends calls, and sends them again if the process is lost.
 
-The resolver uses `NetworkClient` only. A reload starts a new process behind it; the old one
-finishes its calls and is stopped.
+The resolver uses `NetworkClient` only; `supervisor` starts and replaces the processes behind it.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import Settings
@@ -24,48 +22,57 @@ from postfix_mta_sts.network.messages import (
     NotValidating,
     Progress,
 )
-from postfix_mta_sts.network.process import NetworkProcess, OnProgress
+from postfix_mta_sts.network.process import CutOffError, LostCallError, OnProgress
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.network.supervisor import Supervisor
+from postfix_mta_sts.network.timing import Timing
 
-
-@dataclass(eq=False, slots=True)
-class _Generation:
-    """One process and the number of its running calls."""
-
-    process: NetworkProcess
-    running: int = 0
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
+PROCESSES_PER_CALL: Final = 2
+"""Processes that one call may lose: a call that kills each process must not go on."""
 
 
 class NetworkClient:
     """Asks DNS, Policy Hosts and DANE; call `reconfigure` first and `close` last.
 
-    `https_port`, the port of the Policy Hosts, is for tests.
+    `https_port`, the port of the Policy Hosts, and `timing` are for tests.
     """
 
-    def __init__(self, https_port: int = 443) -> None:
+    def __init__(self, https_port: int = 443, timing: Timing | None = None) -> None:
         self._https_port = https_port
-        self._generations: list[_Generation] = []  # the last gets new calls, the others finish
-        self._stopping: set[asyncio.Task[None]] = set()
+        self._supervisor: Final = Supervisor(timing or Timing())
+        self._is_started = False
 
     async def reconfigure(self, settings: Settings) -> None:
-        """Use these settings for new calls; does not wait until the new process is ready.
+        """Use these settings for new calls.
 
-        Raises `OSError` (`ssl.SSLError` is one) if the CA file cannot be used or the process
-        cannot be started; nothing has changed then.
+        The first time this does not wait until the process is ready, and starts it until it is.
+        Later it waits; running calls finish with the old settings, for `lookup.timeout` at most,
+        then they are sent again. Raises `OSError` (`ssl.SSLError` is one) if the CA file cannot be
+        used, and later `OSError` or `ProcessError` if the process cannot be; nothing has changed
+        then.
         """
-        process = NetworkProcess(NetworkSettings.of(settings, self._https_port))
-        await process.start()
-        self._generations.append(_Generation(process))
-        for old in self._generations[-2:-1]:
-            task = asyncio.create_task(self._stop(old), name="stop of old network process")
-            self._stopping.add(task)
-            task.add_done_callback(self._stopping.discard)
+        wanted = NetworkSettings.of(settings, self._https_port)
+        if self._is_started:
+            await self._supervisor.replace(wanted, settings.lookup.timeout)
+        else:
+            self._is_started = True
+            self._supervisor.start(wanted)
+
+    @property
+    def problem(self) -> str:
+        """See `Supervisor.problem`."""
+        return self._supervisor.problem
+
+    @property
+    def restarts(self) -> int:
+        """See `Supervisor.restarts`."""
+        return self._supervisor.restarts
 
     @property
     def unanswered(self) -> bool:
         """See `DnsClient.unanswered`."""
-        return self._generations[-1].process.unanswered
+        process = self._supervisor.current
+        return process is not None and process.unanswered
 
     async def discover(self, domain: Domain) -> Discovered:
         """See `DnsClient.discover`; this and the others also raise `OwnFaultError`."""
@@ -86,7 +93,8 @@ class NetworkClient:
     @property
     def untrusted(self) -> Sequence[TcpAddress]:
         """See `LazyDaneClient.untrusted`; as of the last `not_validating`."""
-        return self._generations[-1].process.untrusted
+        process = self._supervisor.current
+        return process.untrusted if process else ()
 
     async def not_validating(self) -> Sequence[TcpAddress]:
         """See `LazyDaneClient.not_validating`."""
@@ -111,12 +119,7 @@ class NetworkClient:
 
     async def close(self) -> None:
         """Cancel the running calls and stop all processes; call nothing else afterwards."""
-        for task in self._stopping:
-            task.cancel()
-        if self._stopping:
-            await asyncio.wait(self._stopping)
-        await asyncio.gather(*(generation.process.stop() for generation in self._generations))
-        self._generations.clear()
+        await self._supervisor.stop()
 
     async def _call(
         self,
@@ -124,18 +127,17 @@ class NetworkClient:
         *args: object,
         on_progress: OnProgress | None = None,
     ) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
-        generation = self._generations[-1]
-        generation.running += 1
-        try:
-            return await generation.process.call(form, *args, on_progress=on_progress)
-        finally:
-            generation.running -= 1
-            if not generation.running:
-                generation.idle.set()
+        for _ in range(PROCESSES_PER_CALL):
+            with suppress(LostCallError):
+                return await self._call_one(form, *args, on_progress=on_progress)
+        raise OwnFaultError("two network processes ended before they had finished this call")
 
-    async def _stop(self, old: _Generation) -> None:
-        while old.running:
-            old.idle.clear()
-            await old.idle.wait()
-        self._generations.remove(old)
-        await old.process.stop()
+    async def _call_one(
+        self, form: Callable[..., AnyCall], *args: object, on_progress: OnProgress | None
+    ) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
+        """Send a call until a process takes it to the end, or is lost with it."""
+        while True:
+            process = await self._supervisor.process()
+            # A process is cut off for another one, so the call is not to blame for the loss.
+            with suppress(CutOffError):
+                return await process.call(form, *args, on_progress=on_progress)

@@ -3,6 +3,9 @@
 A frame is four bytes with a length, in network byte order, and an array of messages in msgpack:
 one frame for many messages takes a third less processor time than a frame for each. What the
 messages mean is up to `messages` and the two ends.
+
+The other end is trusted to be this program, but not to be free of faults: what it sends is bounded,
+and bytes that are no message close the channel.
 """
 
 import asyncio
@@ -15,6 +18,14 @@ from postfix_mta_sts.values import Value, to_msgpack
 
 M = TypeVar("M")
 
+FRAME_LIMIT: Final = 32 * 2**20
+"""Bytes of a frame that are accepted. The largest message is `Start`, with all CA certificates:
+those of Debian take 220 KiB."""
+FRAME_SIZE: Final = 2**20
+"""Bytes above which the messages of one event-loop iteration are divided among frames."""
+UNSENT_LIMIT: Final = 64 * 2**20
+"""Bytes that wait for an other end which does not read; then the channel is closed."""
+
 _LENGTH: Final = struct.Struct("!I")
 
 
@@ -22,8 +33,11 @@ class Channel(asyncio.Protocol, Generic[M]):
     """One end; make it with `open_channel`.
 
     `on_messages` is called with the messages of each frame, `on_closed` when no more can arrive.
-    `decode` turns the content of a frame into its messages.
+    `decode` turns the content of a frame into its messages; it raises `ValueError`.
     """
+
+    fault: str = ""
+    """Why this end has closed the channel; empty if the other end did, or `close`."""
 
     def __init__(
         self,
@@ -59,8 +73,11 @@ class Channel(asyncio.Protocol, Generic[M]):
     def data_received(self, data: bytes) -> None:
         """Part of `asyncio.Protocol`."""
         self._unread += data
-        for content in self._take_contents():
-            self._on_messages(self._decode(content))
+        try:
+            for content in self._take_contents():
+                self._on_messages(self._decode(content))
+        except ValueError as error:
+            self._fail(str(error))
 
     def connection_lost(self, _: Exception | None) -> None:
         """Part of `asyncio.Protocol`."""
@@ -69,7 +86,7 @@ class Channel(asyncio.Protocol, Generic[M]):
     def _take_contents(self) -> Iterator[bytes]:
         """Remove the frames that are complete; yield their contents."""
         while len(self._unread) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._unread)
+            length = _length(self._unread)
             end = _LENGTH.size + length
             if len(self._unread) < end:
                 return
@@ -79,7 +96,16 @@ class Channel(asyncio.Protocol, Generic[M]):
 
     def _write(self) -> None:
         messages, self._unsent = self._unsent, []
-        self._transport.write(_frame(messages))
+        if self._transport.is_closing():
+            return
+        for frame in _frames(messages):
+            self._transport.write(frame)
+        if self._transport.get_write_buffer_size() > UNSENT_LIMIT:
+            self._fail("the other end does not read")
+
+    def _fail(self, fault: str) -> None:
+        self.fault = self.fault or fault
+        self.close()
 
 
 async def open_channel(
@@ -101,12 +127,12 @@ def send(sock: socket.socket, message: Value) -> None:
 
 
 def receive(sock: socket.socket) -> bytes:
-    """Wait for a frame on a blocking socket; raises `EOFError` when the other end closes.
+    """Wait for a frame on a blocking socket.
 
     Returns its content and reads nothing beyond it, so that a `Channel` can read what follows.
+    Raises `EOFError` when the other end closes, and `ValueError` for a frame that is too long.
     """
-    (length,) = _LENGTH.unpack(_receive_exactly(sock, _LENGTH.size))
-    return _receive_exactly(sock, length)
+    return _receive_exactly(sock, _length(_receive_exactly(sock, _LENGTH.size)))
 
 
 def _receive_exactly(sock: socket.socket, size: int) -> bytes:
@@ -116,6 +142,24 @@ def _receive_exactly(sock: socket.socket, size: int) -> bytes:
             raise EOFError
         data += block
     return bytes(data)
+
+
+def _length(header: bytes | bytearray) -> int:
+    length: int = _LENGTH.unpack_from(header)[0]
+    if length > FRAME_LIMIT:
+        raise ValueError(f"a frame of {length} bytes")
+    return length
+
+
+def _frames(messages: Sequence[Value]) -> Iterator[bytes]:
+    """One frame, or several if it would be large: the other end decodes each without a pause."""
+    frame = _frame(messages)
+    if len(frame) > FRAME_SIZE and len(messages) > 1:
+        half = len(messages) // 2
+        yield from _frames(messages[:half])
+        yield from _frames(messages[half:])
+    else:
+        yield frame
 
 
 def _frame(messages: Sequence[Value]) -> bytes:

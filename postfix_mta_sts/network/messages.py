@@ -6,7 +6,7 @@ the bytes; `process` and `child` act on the messages.
 Versions: the first frame of each side is one `Hello` with its version, and both sides continue only
 if the versions are equal. An upgrade of the package under a running daemon would otherwise mix
 two versions when the network process is started again. So `Hello` must never change its form;
-all other messages may change with any release.
+all other messages may change with any release. No call is sent before `Ready`.
 
 Cost: encoding and decoding a policy takes 0.7 µs, where a pickle took 6.2 µs.
 
@@ -80,10 +80,22 @@ class NotValidating(Call, frozen=True):
     """Find the name servers that do not validate; see `LazyDaneClient.not_validating`."""
 
 
+class Ping(Message, frozen=True):
+    """Asks whether the event loop of the network process runs; `Pong` answers it."""
+
+
 class Cancel(Message, frozen=True):
     """Cancel the call with this number, if it is still running; nothing answers this."""
 
     number: int
+
+
+class Ready(Message, frozen=True):
+    """Sent once, when the network process can answer calls."""
+
+
+class Pong(Message, frozen=True):
+    """Answers `Ping`."""
 
 
 class Progress(Message, frozen=True):
@@ -154,8 +166,10 @@ class UntrustedServers(Message, frozen=True):
 
 AnyCall: TypeAlias = Discover | FetchPolicy | LookUpDane | NotValidating
 Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
-FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel
-FromChild: TypeAlias = Hello | Progress | Result | Failed | DnsStatus | UntrustedServers
+FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel | Ping
+FromChild: TypeAlias = (
+    Hello | Ready | Pong | Progress | Result | Failed | DnsStatus | UntrustedServers
+)
 
 decode_from_daemon: Callable[[bytes], Sequence[FromDaemon]] = msgpack_decoder(list[FromDaemon])
 """Decodes the content of a frame; raises `ValueError`."""

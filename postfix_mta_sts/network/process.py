@@ -1,26 +1,20 @@
-"""Start the network process, send it calls, start it again when it dies, stop it.
+"""One network process, from its start to its end: handshake, calls, pings.
 
-`child` is the other end. It is a separate program and not forked, since the daemon has threads.
-What the calls do is up to `child` and `messages`.
+`child` is the other end, `launch` starts it, and `supervisor` decides when another one is needed.
 """
 
 import asyncio
 import itertools
-import logging
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.logs import event
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.errors import OwnFaultError
-from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network import ipc, launch
 from postfix_mta_sts.network.messages import (
     AnyCall,
     Cancel,
@@ -30,29 +24,55 @@ from postfix_mta_sts.network.messages import (
     FromChild,
     Hello,
     Message,
+    Ping,
+    Pong,
     Progress,
+    Ready,
     Result,
     Start,
     UntrustedServers,
     decode_from_child,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.network.timing import Pulse, Timing, call_timeout, pulse
 
-NICENESS: Final = 10
-"""Added to the nice value, so that the daemon, which answers Postfix, has priority (nice(2))."""
-RESTART_INTERVAL: Final = 1.0
-"""Seconds between two starts of the process, however fast it dies."""
-STOP_TIMEOUT: Final = 1.0
-"""Seconds that the process has to end; then it is killed."""
-
-_PROGRAM: Final = (
-    "import sys; sys.path[:] = sys.argv[2:]; "
-    "from postfix_mta_sts.network.child import main; main(int(sys.argv[1]))"
-)
+if TYPE_CHECKING:
+    import subprocess
 
 OnProgress: TypeAlias = Callable[[Progress], None]
 
-_log = logging.getLogger(__name__)
+
+class ProcessError(UserError):
+    """A network process cannot be used; `str()` says why."""
+
+
+class WrongVersionError(ProcessError):
+    """The process has another version than the daemon."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"the network process has version {version}, the daemon {__version__}: "
+            "restart the daemon"
+        )
+        self.version = version
+
+
+class LostCallError(Exception):
+    """The process has ended before it finished a call."""
+
+
+class CutOffError(Exception):
+    """The process was stopped before it finished a call, because another one is in use."""
+
+
+class Owner(Protocol):
+    """Learns what happens to a process."""
+
+    def on_pulse(self, process: "NetworkProcess", /, *, silent: bool) -> None:
+        """It does not answer, or answers again."""
+
+    def on_closed(self, process: "NetworkProcess", /) -> None:
+        """It takes no more calls; its unfinished ones fail with `LostCallError`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -64,49 +84,80 @@ class _Running:
 
 
 class NetworkProcess:
-    """A network process with these settings: call `start` first and `stop` last.
-
-    If the process dies, the calls that are running fail with `OwnFaultError`, and it is started
-    again; new calls wait for that. A process of another version is not used and not started
-    again: calls fail until the daemon is restarted, or reloaded with matching files in place.
-    """
+    """A process with these settings; call `start` first, then `wait_until_ready`, `stop` last."""
 
     unanswered: bool = False
     """See `DnsClient.unanswered`."""
     untrusted: Sequence[TcpAddress] = ()
     """See `LazyDaneClient.untrusted`; as of the last `NotValidating`."""
+    fault: str = ""
+    """Why the daemon has given the process up; empty if the process ended by itself."""
+    started_at: float
+    """By the clock of the event loop, as `ready_at`."""
+    ready_at: float | None = None
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    def __init__(self, settings: NetworkSettings, timing: Timing, owner: Owner) -> None:
         self._settings = settings
+        self._timing = timing
+        self._owner = owner
         self._numbers = itertools.count(1)
         self._calls: dict[int, _Running] = {}
-        self._unsent: list[Message] = []
-        self._channel: ipc.Channel[FromChild] | None = None
-        self._restart: asyncio.Task[None] | None = None
-        self._stopped = False
+        self._idle = asyncio.Event()
+        self._decided = asyncio.Event()  # it is ready, or has ended
+        self._closed = False
         self._other_version: str | None = None
-        self._started_at: float
-        self._child: subprocess.Popen[bytes]
+        self._pinged = False
+        self._unanswered_pings = 0
+        self._pinging: asyncio.Task[None] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._channel: ipc.Channel[FromChild] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None if the process could not be started."""
+        return self._child.pid if self._child else None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether pings have not been answered for too long."""
+        return pulse(self._unanswered_pings, self._timing) is not Pulse.BEATING
+
+    @property
+    def silence(self) -> float:
+        """The seconds for which a ping has not been answered."""
+        return self._unanswered_pings * self._timing.ping
 
     async def start(self) -> None:
         """Start the process without waiting until it is ready; raises `OSError`."""
         loop = asyncio.get_running_loop()
-        self._started_at = loop.time()
+        self.started_at = loop.time()
         here, there = socket.socketpair()
-        with there:
-            try:
-                self._child = _start_child(there)
-            except OSError:
-                here.close()
-                raise
-        self._channel = await ipc.open_channel(
-            here, decode_from_child, self._on_messages, self._on_closed
-        )
-        self._channel.send_now(Hello(__version__))
-        self._channel.send_now(Start(_library(loop), self._settings))
-        for message in self._unsent:
-            self._channel.send(message)
-        self._unsent.clear()
+        try:
+            with there:
+                self._child = launch.start_child(there)
+            self._channel = channel = await ipc.open_channel(
+                here, decode_from_child, self._on_messages, self._on_closed
+            )
+        except BaseException:
+            here.close()
+            raise
+        channel.send_now(Hello(__version__))
+        channel.send_now(Start(_library(loop), self._settings))
+
+    async def wait_until_ready(self) -> None:
+        """Wait until the process can answer calls; raises `ProcessError`."""
+        seconds = self._timing.ready_within
+        try:
+            async with asyncio.timeout(seconds):
+                await self._decided.wait()
+        except TimeoutError:
+            raise ProcessError(f"the network process was not ready within {seconds:g} s") from None
+        if self._other_version is not None:
+            raise WrongVersionError(self._other_version)
+        if self._closed:
+            status = await self.reap()
+            why = self.fault or f"ended with status {status} before it was ready"
+            raise ProcessError(f"the network process {why}")
 
     async def call(
         self,
@@ -116,51 +167,78 @@ class NetworkProcess:
     ) -> Any:  # noqa: ANN401 (each call has its own result)
         """Send a call with these arguments; return the value of its result.
 
-        `on_progress` gets each `Progress` that arrives before the result.
-
-        Raises the `MtaStsError` that the network process raises. Cancelling it cancels the call
-        there, without waiting for its end.
+        `on_progress` gets each `Progress` that arrives before the result. Raises the `MtaStsError`
+        that the process raises, `LostCallError`, `CutOffError`, or `OwnFaultError` if there is no
+        result in time. Cancelling it cancels the call there, without waiting for its end.
         """
-        if self._other_version is not None:
-            raise self._closed_error()
+        if self._closed:
+            raise LostCallError
         number = next(self._numbers)
+        message = form(number, *args)
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._calls[number] = _Running(done, on_progress)
-        self._send(form(number, *args))
+        self._idle.clear()
+        self._send(message)
         try:
-            return await done
+            async with asyncio.timeout(call_timeout(message, self._settings)):
+                return await done
         except asyncio.CancelledError:
             self._send(Cancel(number))
             raise
+        except TimeoutError:
+            self._send(Cancel(number))
+            raise OwnFaultError("the network process did not end the call in time") from None
         finally:
-            del self._calls[number]
+            self._forget(number)
             # An error's traceback refers to this frame; this breaks the reference cycle.
             del done
 
+    async def wait_until_idle(self) -> None:
+        """Wait until no call is running."""
+        while self._calls:
+            await self._idle.wait()
+
+    def cut_off(self) -> None:
+        """Let the running calls fail with `CutOffError`; `stop` follows."""
+        self._fail_calls(CutOffError)
+
     async def stop(self) -> None:
         """Stop the process and cancel the running calls; call nothing else afterwards."""
-        self._stopped = True
-        if self._restart:
-            self._restart.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._restart
         for running in self._calls.values():
             running.done.cancel()
+        if self._child is None:
+            return
+        self._closed = True
         if self._channel:
             self._channel.close()
-        await asyncio.to_thread(_wait_or_kill, self._child)
+        if self.ready_at is None:
+            self._child.kill()  # it may be busy with its imports, and has done nothing yet
+        await self.reap()
+
+    async def reap(self) -> int | None:
+        """Wait for the end of a process that was closed, kill it if need be; return its status."""
+        if self._pinging:
+            self._pinging.cancel()
+        return await launch.wait_or_kill(self._child) if self._child else None
 
     def _send(self, message: Message) -> None:
-        if self._channel:
+        if self._channel and not self._closed:
             self._channel.send(message)
-        else:
-            self._unsent.append(message)
+
+    def _forget(self, number: int) -> None:
+        del self._calls[number]
+        if not self._calls:
+            self._idle.set()
 
     def _on_messages(self, messages: Sequence[FromChild]) -> None:
         for message in messages:
             match message:
                 case Hello(version):
                     self._check_version(version)
+                case Ready():
+                    self._on_ready()
+                case Pong():
+                    self._on_pong()
                 case Progress(number):
                     # Later, so that an error in the callback does not close the channel.
                     asyncio.get_running_loop().call_soon(self._report, number, message)
@@ -172,16 +250,42 @@ class NetworkProcess:
                     self._finish(message)
 
     def _check_version(self, version: str) -> None:
-        if version == __version__:
-            return
-        self._other_version = version
-        event(
-            _log,
-            logging.ERROR,
-            "network process has another version; restart the daemon",
-            daemon=__version__,
-            network_process=version,
-        )
+        if version != __version__:
+            self._other_version = version
+            self._decided.set()
+
+    def _on_ready(self) -> None:
+        self.ready_at = asyncio.get_running_loop().time()
+        self._decided.set()
+        self._pinging = asyncio.create_task(self._ping(), name="ping of network process")
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.ping)
+            if not self._pinged:
+                self._pinged = True
+                self._send(Ping())
+                continue
+            self._unanswered_pings += 1
+            match pulse(self._unanswered_pings, self._timing):
+                case Pulse.HUNG:
+                    self._give_up(f"did not answer for {self.silence:g} s")
+                    return
+                case Pulse.SILENT if self._unanswered_pings == self._timing.silent_after:
+                    self._owner.on_pulse(self, silent=True)
+
+    def _on_pong(self) -> None:
+        was_silent = self.is_silent
+        self._pinged, self._unanswered_pings = False, 0
+        if was_silent:
+            self._owner.on_pulse(self, silent=False)
+
+    def _give_up(self, fault: str) -> None:
+        self.fault = fault
+        if self._child:
+            self._child.kill()
+        if self._channel:
+            self._channel.close()
 
     def _report(self, number: int, progress: Progress) -> None:
         running = self._calls.get(number)
@@ -198,60 +302,19 @@ class NetworkProcess:
             running.done.set_result(answer.value)
 
     def _on_closed(self) -> None:
-        self._channel = None
-        if self._stopped:
-            return
+        was_stopped, self._closed = self._closed, True
+        if self._channel and self._channel.fault:
+            self._give_up(f"broke the channel: {self._channel.fault}")
+        self._decided.set()
+        self._fail_calls(LostCallError)
+        if not was_stopped:
+            self._owner.on_closed(self)
+
+    def _fail_calls(self, error: type[Exception]) -> None:
         for running in self._calls.values():
             if not running.done.done():
-                running.done.set_exception(self._closed_error())
-        self._restart = asyncio.create_task(self._start_again(), name="restart of network process")
-
-    def _closed_error(self) -> OwnFaultError:
-        if self._other_version is None:
-            return OwnFaultError("the network process ended")
-        return OwnFaultError(
-            f"the network process has version {self._other_version}, the daemon {__version__}: "
-            "restart the daemon"
-        )
-
-    async def _start_again(self) -> None:
-        status = await asyncio.to_thread(_wait_or_kill, self._child)
-        self.unanswered = False
-        if self._other_version is not None:
-            return
-        event(_log, logging.ERROR, "network process ended", status=status, pid=self._child.pid)
-        while self._channel is None:
-            now = asyncio.get_running_loop().time()
-            await asyncio.sleep(self._started_at + RESTART_INTERVAL - now)
-            try:
-                await self.start()
-            except OSError as error:
-                event(_log, logging.ERROR, "cannot start network process", reason=str(error))
+                running.done.set_exception(error())
 
 
 def _library(loop: asyncio.AbstractEventLoop) -> EventLoop:
     return "uvloop" if type(loop).__module__.partition(".")[0] == "uvloop" else "asyncio"
-
-
-def _start_child(sock: socket.socket) -> subprocess.Popen[bytes]:
-    # The child uses the module path of this process, which depends on how that was started.
-    flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
-    command = [sys.executable, *flags, str(sock.fileno()), *sys.path]
-    child = subprocess.Popen(  # noqa: S603 (this program itself)
-        command, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
-    )
-    # Set from here and not by the child: its imports take most of its processor time, just when
-    # the daemon starts. A sandbox may forbid this; the service matters more.
-    with suppress(PermissionError):
-        own = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, child.pid, own + NICENESS)
-    return child
-
-
-def _wait_or_kill(child: subprocess.Popen[bytes]) -> int:
-    """Wait until the process ends, kill it after `STOP_TIMEOUT`; return its status."""
-    try:
-        return child.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        return child.wait()

@@ -78,7 +78,8 @@ async def test_alive() -> None:
 def test_ready() -> None:
     """If everything works, each check says so."""
     assert parsed(readiness(WORKING))["checks"] == {
-        name: {"ok": True, "says": "ok"} for name in ("dns", "store_reading", "store_writing")
+        name: {"ok": True, "says": "ok"}
+        for name in ("dns", "network_process", "store_reading", "store_writing")
     }
 
 

@@ -158,6 +158,45 @@ def test_restrictions_are_in_force(machine: Machine) -> None:
     assert dict(said)["executable"] in {"EPERM", "EACCES"}  # from a filter, or from the kernel
 
 
+def eventually(holds: Callable[[], object]) -> None:
+    """Wait until this is true: systemd may report a reload as done after the signal."""
+    deadline = time.monotonic() + TIMEOUT
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_limits_are_in_force(machine: Machine) -> None:
+    """The memory limit hits the network process first, and nothing but that (OOMPolicy)."""
+    wanted = {"OOMPolicy": "continue", "MemoryMax": str(400 * 2**20), "TasksMax": "150"}
+    assert {name: machine.unit(name) for name in wanted} == wanted
+    eventually(lambda: oom_score(machine, network_process(machine)) == 500)
+    assert oom_score(machine, machine.unit("MainPID")) == 0
+
+
+def oom_score(machine: Machine, pid: str) -> int:
+    """What the kernel adds to the badness of a process (proc(5))."""
+    return int(machine.output("cat", f"/proc/{pid}/oom_score_adj"))
+
+
+def network_process(machine: Machine) -> str:
+    """The process id of the network process."""
+    pid = machine.unit("MainPID")
+    return machine.output("cat", f"/proc/{pid}/task/{pid}/children").split()[0]
+
+
+def test_the_network_process_is_killed(
+    machine: Machine, own_namespace: Namespace, own_world: World
+) -> None:
+    """Under the restrictions too another one is started, and systemd restarts nothing."""
+    main, killed = machine.unit("MainPID"), network_process(machine)
+    machine.output("sh", "-c", f"kill -KILL {killed}")
+    domain = own_world.fresh("killed")
+    own_world.policy(domain, "enforce")
+    assert ask(own_namespace, domain) == secure(domain)
+    assert (machine.unit("MainPID"), network_process(machine) != killed) == (main, True)
+
+
 def test_looks_up_under_the_restrictions(
     machine: Machine, own_namespace: Namespace, own_world: World
 ) -> None:
@@ -193,14 +232,6 @@ def test_restart_loses_no_look_up(
             machine.output("systemctl", "restart", UNIT)
     assert set(replies) == {secure(domain)}
     assert machine.unit("MainPID") != before
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Wait until this is true: systemd may report a reload as done after the signal."""
-    deadline = time.monotonic() + TIMEOUT
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_reload(machine: Machine) -> None:

@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import pytest
+
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.network import ipc
-from postfix_mta_sts.network.child import _Child
+from postfix_mta_sts.network.child import _Child, raise_oom_score
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.messages import (
     AnyCall,
@@ -24,7 +26,10 @@ from postfix_mta_sts.network.messages import (
     Hello,
     LookUpDane,
     NotValidating,
+    Ping,
+    Pong,
     Progress,
+    Ready,
     Result,
     UntrustedServers,
     decode_from_child,
@@ -51,6 +56,8 @@ class Caller:
     channel: ipc.Channel[FromChild]
 
     def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.pongs: asyncio.Queue[Pong] = asyncio.Queue()
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Result | Failed]] = {}
 
@@ -72,8 +79,15 @@ class Caller:
     def on_messages(self, messages: Sequence[FromChild]) -> None:
         """Receive answers."""
         for message in messages:
-            if not isinstance(message, Hello | DnsStatus | Progress | UntrustedServers):
-                self._calls[message.number].set_result(message)
+            match message:
+                case Pong():
+                    self.pongs.put_nowait(message)
+                case Ready():
+                    self.ready.set()
+                case Hello() | DnsStatus() | Progress() | UntrustedServers():
+                    pass
+                case _:
+                    self._calls[message.number].set_result(message)
 
 
 class Server:
@@ -193,3 +207,33 @@ async def test_no_task_outlives_its_cancellation(net: Internet, tmp_path: Path) 
         for number in numbers:
             caller.cancel(number)
         assert await server.leftovers() == [[], []]
+
+
+async def test_ready_and_ping(net: Internet, tmp_path: Path) -> None:
+    """The process says once that it is ready, and answers each ping, also while calls wait."""
+    net.hosts.hold()
+    settings = NetworkSettings.of(net.settings(tmp_path), net.hosts.port)
+    async with serving(settings) as (caller, _):
+        await caller.ready.wait()
+        number = caller.start(with_domain(FetchPolicy, parse_domain("good.test")))
+        for _ in range(3):
+            caller.channel.send(Ping())
+            assert await caller.pongs.get() == Pong()
+        caller.cancel(number)
+        net.hosts.release()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("0", "500"), ("-900", "-400"), ("800", "1000"), ("odd", "odd")]
+)
+def test_oom_score(before: str, after: str, tmp_path: Path) -> None:
+    """It is raised, up to what the kernel admits."""
+    file = tmp_path / "oom_score_adj"
+    file.write_text(before)
+    raise_oom_score(500, file)
+    assert file.read_text() == after
+
+
+def test_oom_score_in_a_sandbox(tmp_path: Path) -> None:
+    """Where that is not allowed, nothing happens."""
+    raise_oom_score(500, tmp_path / "missing")

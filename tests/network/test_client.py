@@ -1,4 +1,4 @@
-"""The network client through reloads: running calls finish with their old settings."""
+"""The network client through reloads, and through the end of the processes behind it."""
 
 import asyncio
 import os
@@ -14,8 +14,11 @@ from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.client import NetworkClient
 from postfix_mta_sts.network.dns import FAILURES_LIMIT
+from postfix_mta_sts.network.process import ProcessError
+from postfix_mta_sts.network.timing import Timing
 from tests.support.dns import DnsServer, Fault
 from tests.support.internet import Internet
+from tests.support.network_processes import OTHER_VERSION, Programs, children
 from tests.support.tls import Authority
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -23,10 +26,27 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 GOOD = parse_domain("good.test")
 
 
+def kill(network: NetworkClient) -> int:
+    """Kill the process in use; return its id."""
+    process = network._supervisor.current
+    assert process
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    return process.pid
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """What is started as the network process."""
+    return Programs(monkeypatch)
+
+
 @asynccontextmanager
-async def opened(net: Internet, folder: Path) -> AsyncIterator[NetworkClient]:
+async def opened(
+    net: Internet, folder: Path, timing: Timing | None = None
+) -> AsyncIterator[NetworkClient]:
     """A network client that uses this Internet."""
-    network = NetworkClient(net.hosts.port)
+    network = NetworkClient(net.hosts.port, timing)
     await network.reconfigure(net.settings(folder))
     try:
         yield network
@@ -77,15 +97,41 @@ async def test_unanswered(net: Internet, tmp_path: Path) -> None:
 
 
 async def test_running_calls_finish(net: Internet, tmp_path: Path) -> None:
-    """A running GET is not aborted by reloads."""
+    """A running GET is not aborted by a reload, and not sent again."""
     net.hosts.hold()
     async with opened(net, tmp_path) as network:
         running = asyncio.create_task(network.fetch(GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
-        for _ in range(2):
-            await network.reconfigure(net.settings(tmp_path))
+        await network.reconfigure(net.settings(tmp_path))
         net.hosts.release()
         assert (await running).max_age
+    assert net.gets("good.test") == 1
+
+
+async def test_running_calls_are_sent_again(net: Internet, tmp_path: Path) -> None:
+    """What a process has not finished when `lookup.timeout` is over, the next one finishes."""
+    net.hosts.hold()
+    async with opened(net, tmp_path) as network:
+        running = asyncio.create_task(network.fetch(GOOD))
+        await net.hosts.gets.reached("mta-sts.good.test")
+        await network.reconfigure(net.settings(tmp_path, {"lookup": {"timeout": "0.1s"}}))
+        await net.hosts.gets.reached("mta-sts.good.test", 2)
+        net.hosts.release()
+        assert (await running).max_age
+
+
+async def test_many_reloads(net: Internet, tmp_path: Path) -> None:
+    """However many reloads there are, a call is finished, and two processes exist at most."""
+    net.hosts.hold()
+    async with opened(net, tmp_path) as network:
+        running = asyncio.create_task(network.fetch(GOOD))
+        await net.hosts.gets.reached("mta-sts.good.test")
+        for _ in range(4):
+            await network.reconfigure(net.settings(tmp_path))
+            assert len(children()) <= 2
+        net.hosts.release()
+        assert (await running).max_age
+    assert not children()
 
 
 async def test_a_reload_that_fails(net: Internet, tmp_path: Path) -> None:
@@ -106,11 +152,56 @@ async def test_a_restart_without_the_ca_file(net: Internet, tmp_path: Path) -> N
         net.ca_file.unlink()  # before the first process can have read it
         running = asyncio.create_task(network.fetch(GOOD))
         await net.hosts.gets.reached("mta-sts.good.test")
-        os.kill(network._generations[-1].process._child.pid, signal.SIGKILL)
-        with pytest.raises(OwnFaultError):
+        kill(network)
+        net.hosts.release()
+        assert (await running).max_age
+
+
+async def test_killed_during_calls(
+    net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The calls that a killed process has not finished are sent to the next one."""
+    net.hosts.hold()
+    async with opened(net, tmp_path) as network:
+        running = [asyncio.create_task(network.fetch(GOOD)) for _ in range(5)]
+        await net.hosts.gets.reached("mta-sts.good.test", 5)
+        pid = kill(network)
+        net.hosts.release()
+        assert len({policy.max_age for policy in await asyncio.gather(*running)}) == 1
+        assert network.restarts == 1
+        assert not network.problem
+    errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert errors == [f"network process ended status=-9 pid={pid} count=1"]
+
+
+async def test_killed_twice(net: Internet, tmp_path: Path) -> None:
+    """A call that loses two processes fails: it may be the call that kills them."""
+    net.hosts.hold()
+    async with opened(net, tmp_path, Timing(restart=0.01, restart_limit=0.01)) as network:
+        running = asyncio.create_task(network.fetch(GOOD))
+        for number in (1, 2):
+            await net.hosts.gets.reached("mta-sts.good.test", number)
+            kill(network)
+        with pytest.raises(OwnFaultError, match="two network processes ended"):
             await running
         net.hosts.release()
         assert (await network.fetch(GOOD)).max_age
+
+
+async def test_a_reload_without_a_process(
+    net: Internet, tmp_path: Path, programs: Programs
+) -> None:
+    """A process that does not become ready is not switched to; the one before goes on."""
+    async with opened(net, tmp_path) as network:
+        assert (await network.discover(GOOD)).ttl
+        programs.queue(OTHER_VERSION)
+        with pytest.raises(ProcessError, match=r"has version 99\.1"):
+            await network.reconfigure(net.settings(tmp_path))
+        assert (await network.fetch(GOOD)).max_age
+        assert network.problem.startswith("a reload was refused: the network process has version")
+        assert len(children()) == 1
+        await network.reconfigure(net.settings(tmp_path))
+        assert (network.problem, network.restarts) == ("", 0)
 
 
 async def test_other_authorities(net: Internet, tmp_path: Path) -> None:

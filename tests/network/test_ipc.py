@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.network import ipc
-from postfix_mta_sts.network.ipc import Channel, open_channel
+from postfix_mta_sts.network.ipc import FRAME_LIMIT, FRAME_SIZE, Channel, open_channel
 from postfix_mta_sts.values import Value, msgpack_decoder, to_msgpack
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -68,6 +68,16 @@ async def test_messages_of_one_iteration_arrive_together() -> None:
         assert [len(batch) for batch in there.batches] == [50, 1]
 
 
+async def test_many_large_messages_arrive_in_small_frames() -> None:
+    """No frame is much larger than `FRAME_SIZE`, so that the other end makes pauses."""
+    async with ends() as (here, there):
+        size = FRAME_SIZE // 3
+        for number in range(20):
+            here.channel.send(Text("x" * size, number))
+        assert [(await there.received.get()).number for _ in range(20)] == list(range(20))
+        assert max(len(batch) for batch in there.batches) <= 2
+
+
 async def test_large_messages_in_both_directions() -> None:
     """A message that takes many reads arrives whole, in either direction."""
     async with ends() as (here, there):
@@ -121,21 +131,67 @@ async def test_any_split_of_the_byte_stream(frames: list[list[str]], data: st.Da
 
 @given(st.binary(max_size=60).filter(lambda content: content != b"\x90"))  # an empty array
 async def test_bytes_that_are_not_a_message(content: bytes) -> None:
-    """A frame whose content is not a message raises `ValueError`."""
-    end = Channel(decode, lambda _: None, lambda: None)
-    with pytest.raises(ValueError, match=r"."):
-        end.data_received(struct.pack("!I", len(content)) + content)
-
-
-async def test_a_malformed_message_closes_the_channel() -> None:
-    """Nothing after it could be trusted; the event loop logs the error."""
-    errors: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    """A frame whose content is not a message ends the channel, with a reason and no exception."""
     here, there = socket.socketpair()
     end = End()
     with there:
         end.channel = await open_channel(here, decode, end.on_messages, end.closed.set)
-        there.sendall(b"\0\0\0\1\0")
+        there.sendall(struct.pack("!I", len(content)) + content)
         await end.closed.wait()
-    assert len(errors) == 1
-    assert not end.batches
+        assert end.channel.fault
+
+
+@pytest.mark.parametrize("first", [b"", to_msgpack([Text("good")])], ids=["first", "second"])
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"\0\0\0\1\0", "Expected `array`, got `int`"),
+        (struct.pack("!I", FRAME_LIMIT + 1), f"a frame of {FRAME_LIMIT + 1} bytes"),
+        (b"\xff" * 100, "a frame of 4294967295 bytes"),
+    ],
+    ids=["malformed", "too long", "garbage"],
+)
+async def test_a_fault_closes_the_channel(data: bytes, fault: str, first: bytes) -> None:
+    """Nothing after it could be trusted; what came before it has arrived."""
+    here, there = socket.socketpair()
+    end = End()
+    with there:
+        end.channel = await open_channel(here, decode, end.on_messages, end.closed.set)
+        there.sendall((struct.pack("!I", len(first)) + first if first else b"") + data)
+        await end.closed.wait()
+    assert end.channel.fault == fault
+    assert [message.text for batch in end.batches for message in batch] == ["good"] * bool(first)
+
+
+async def test_half_a_frame() -> None:
+    """It is no message, also when the other end closes."""
+    here, there = socket.socketpair()
+    end = End()
+    with there:
+        end.channel = await open_channel(here, decode, end.on_messages, end.closed.set)
+        there.sendall(struct.pack("!I", 100) + b"\x91")
+    await end.closed.wait()
+    assert (end.batches, end.channel.fault) == ([], "")
+
+
+async def test_an_end_that_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for it is bounded."""
+    monkeypatch.setattr(ipc, "UNSENT_LIMIT", 1_000_000)
+    here, there = socket.socketpair()
+    end = End()
+    with there:
+        end.channel = await open_channel(here, decode, end.on_messages, end.closed.set)
+        end.channel.send(Text("x" * 3_000_000))
+        await end.closed.wait()
+        end.channel.send(Text("dropped"))
+        await asyncio.sleep(0)
+    assert end.channel.fault == "the other end does not read"
+
+
+async def test_a_frame_that_is_too_long_without_an_event_loop() -> None:
+    """`receive` reads no such frame."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(b"\xff" * 4)
+        with pytest.raises(ValueError, match="a frame of"):
+            ipc.receive(here)

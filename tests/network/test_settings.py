@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.config.field_types import CA_FILE_LIMIT
 from postfix_mta_sts.config.settings import HttpsSettings, Settings
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.tls import client_context
@@ -63,6 +64,15 @@ def test_no_certificate(tmp_path: Path, data: bytes) -> None:
     """A file without a certificate is refused."""
     with pytest.raises(OSError, match="no certificate in PEM"):
         network_settings(write(tmp_path, data))
+
+
+def test_a_file_that_is_too_large(tmp_path: Path) -> None:
+    """It is refused, whatever is in it, and not read to its end."""
+    pem = Authority().write(tmp_path).read_bytes()
+    with pytest.raises(OSError, match="larger than 4194304 bytes"):
+        network_settings(write(tmp_path, pem + b"#" * CA_FILE_LIMIT))
+    with pytest.raises(OSError, match="larger than 4194304 bytes"):
+        network_settings(Path("/dev/zero"))
 
 
 def test_broken_certificate(tmp_path: Path) -> None:
