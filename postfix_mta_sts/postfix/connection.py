@@ -77,6 +77,7 @@ class PostfixConnection(asyncio.Protocol):
         self._cancel_timer()
         if self._pending:
             self._pending.result.cancel()
+        self._replies.leave(self.client)
         self._shared.connections.remove(self)
 
     def data_received(self, data: bytes) -> None:
@@ -129,7 +130,7 @@ class PostfixConnection(asyncio.Protocol):
 
     def _answer(self, request: bytes) -> None:
         """Write the reply to the next request, or start its look-up."""
-        reply = self._replies.cached(request) or self._replies.reply(request)
+        reply = self._replies.cached(request) or self._replies.reply(request, self.client)
         if isinstance(reply, bytes):
             self._transport.write(reply)
         else:

@@ -45,6 +45,7 @@ from postfix_mta_sts.postfix.protocol.wire import Request, Wire
 from postfix_mta_sts.postfix.reply_cache import MadeReply, RequestCache
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.cache import CacheEntry, Limits
+from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Answer, Counters, Source
@@ -99,8 +100,8 @@ class ReplyCache:
         self._not_found = wire.encode_reply(NOT_FOUND)  # one object for all absences
         self._too_long = wire.encode_reply(TOO_LONG)
 
-    def reply(self, request: bytes) -> bytes | PendingReply:
-        """The reply, at once if no look-up is needed.
+    def reply(self, request: bytes, client: Client = DAEMON) -> bytes | PendingReply:
+        """The reply, at once if no look-up is needed; `client` asks for it.
 
         Raises `WireError` if the frame holds no request.
         """
@@ -112,9 +113,14 @@ class ReplyCache:
         entry = self._resolver.cached(domain)
         if entry is None or entry.state is None:
             started = self._monotonic()
-            result = self._resolver.find(domain, partial(self._is_decided, parsed, domain))
+            is_decided = partial(self._is_decided, parsed, domain)
+            result = self._resolver.find(domain, is_decided, client)
             return PendingReply(result, partial(self._looked_up, request, parsed, domain, started))
         return self._reply(request, parsed, domain, from_memory(entry.state), Source.MEMORY)
+
+    def leave(self, client: Client) -> None:
+        """Note that a connection is closed; what it asked for is still looked up."""
+        self._resolver.leave(client)
 
     @property
     def entries(self) -> int:

@@ -6,6 +6,7 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -17,9 +18,11 @@ from postfix_mta_sts.resolver.attempt import Attempt
 from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, Limits, Made, StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup
+from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, RecheckQueue
 from postfix_mta_sts.resolver.single_flight import (
     ATTEMPTS_LIMIT,
+    DEFAULT_ORDER,
     Flight,
     LookupResult,
     Order,
@@ -33,6 +36,17 @@ from postfix_mta_sts.stats import Counters, Source
 from postfix_mta_sts.store import StoreError
 
 _END: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _LookUp:
+    """A look-up that the cache could not serve."""
+
+    domain: Domain
+    ready: Ready
+    client: Client
+    asked_at: float
+    result: asyncio.Future[LookupResult]
 
 
 class Resolver:
@@ -68,7 +82,7 @@ class Resolver:
         room = max(1, min(CONCURRENCY, attempts // 2))
         self._rechecks = RecheckQueue(self._start_recheck, room)
         self._dropping: asyncio.Task[None] | None = None
-        self._store_reads: Batcher[Domain, LookupResult | Flight] = Batcher(self._read)
+        self._store_reads: Batcher[Domain, LookupResult | Order] = Batcher(self._read)
         self._asked_of: Hashable = None
 
     def use_dane(self, dane_lookup: DaneLookup | None, asked_of: Hashable = None) -> None:
@@ -123,21 +137,29 @@ class Resolver:
             self._recheck_soon(domain)
         return entry
 
-    def find(self, domain: Domain, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
+    def find(
+        self, domain: Domain, ready: Ready = is_complete, client: Client = DAEMON
+    ) -> asyncio.Future[LookupResult]:
         """What is known of a domain that the cache cannot serve, and its source.
 
-        The result comes when `ready` says that it is enough, or when the lookup timeout ends. The
-        future may be cancelled at any time: the attempt continues.
+        The result comes when `ready` says that it is enough, when the lookup timeout ends, or when
+        the attempt ends for that of another `client`. The future may be cancelled at any time: the
+        attempt continues.
         """
         now = self._sources.clock()
         self.usage.note(domain, 1, now)
-        look_up: asyncio.Future[LookupResult] = asyncio.get_running_loop().create_future()
-        if flight := self._flights.get(domain):
-            _join(flight, look_up, ready, now)
+        result: asyncio.Future[LookupResult] = asyncio.get_running_loop().create_future()
+        look_up = _LookUp(domain, ready, client, now, result)
+        if self._flights.get(domain):
+            self._wait_for_attempt(look_up, DEFAULT_ORDER)
         else:
             read = self._store_reads.ask(domain)
-            read.add_done_callback(partial(_after_read, look_up, ready, now))
-        return look_up
+            read.add_done_callback(partial(self._after_read, look_up))
+        return result
+
+    def leave(self, client: Client) -> None:
+        """Note that a connection is closed; its attempts go on."""
+        self._flights.leave(client)
 
     async def renew(self, domain: Domain) -> None:
         """Query TXT, fetch the policy if it is due, and wait for the end, however long it takes."""
@@ -230,42 +252,47 @@ class Resolver:
             return False
         return self._flights.start(domain, Order(is_recheck=True)) is not None
 
-    async def _read(self, domains: Sequence[Domain]) -> dict[Domain, LookupResult | Flight]:
-        """Read rows; a domain without a servable row gets an attempt."""
+    async def _read(self, domains: Sequence[Domain]) -> dict[Domain, LookupResult | Order]:
+        """Read rows; a domain without a servable row needs an attempt."""
         reading = asyncio.ensure_future(self._sources.store.load_all(domains))
         await asyncio.wait([reading], timeout=self._sources.read_patience)
         if not reading.done():
-            return {domain: self._start_while(reading, domain) for domain in domains}
+            return {domain: Order(reading=_row(reading, domain)) for domain in domains}
         try:
             rows = reading.result()
         except StoreError:  # the store has logged it; the attempt reads once more
-            return {domain: self._start(domain, Order()) for domain in domains}
+            return dict.fromkeys(domains, DEFAULT_ORDER)
         usable = self._context.usable
         return {domain: self._after_row(domain, usable(rows.get(domain))) for domain in domains}
 
-    def _after_row(self, domain: Domain, row: State | None) -> LookupResult | Flight:
+    def _after_row(self, domain: Domain, row: State | None) -> LookupResult | Order:
         if state := self._servable(domain, row):
             return LookupResult(from_memory(state), Source.STORE)
-        return self._start(domain, Order(row_was_read=True, row=row))
+        return Order(row_was_read=True, row=row)
 
-    def _start_while(
-        self, reading: asyncio.Future[Mapping[Domain, State]], domain: Domain
-    ) -> LookupResult | Flight:
-        """Start an attempt beside a slow read."""
+    def _after_read(self, look_up: "_LookUp", read: asyncio.Future[LookupResult | Order]) -> None:
+        """Answer a look-up by the row that was read, or make it wait for an attempt."""
+        result = look_up.result
+        if result.done():  # the client is gone
+            return
+        if error := read.exception():
+            result.set_exception(error)
+        elif isinstance(found := read.result(), Order):
+            self._wait_for_attempt(look_up, found)
+        else:
+            result.set_result(found)
 
-        async def row() -> State | None:
-            return (await asyncio.shield(reading)).get(domain)
-
-        return self._start(domain, Order(reading=asyncio.ensure_future(row())))
-
-    def _start(self, domain: Domain, order: Order) -> LookupResult | Flight:
-        """Start an attempt; at the limit, the result is what the row says."""
-        if flight := self._flights.start(domain, order):
+    def _wait_for_attempt(self, look_up: "_LookUp", order: Order) -> None:
+        """Make a look-up wait for an attempt; at the limit, answer it by what the row says."""
+        if flight := self._flights.start(look_up.domain, order, look_up.client):
             flight.wanted = True
-            return flight
+            flight.asked_at = look_up.asked_at
+            flight.join(look_up.result, look_up.ready)
+            return
         state = lifecycle.live(order.row, self._sources.clock())
-        unknown = Knowledge(state, PolicyStep.TXT_PENDING)
-        return LookupResult(unknown, Source.STORE if state else Source.NONE, time_is_up=True)
+        source = Source.STORE if state else Source.NONE
+        known = Knowledge(state, PolicyStep.TXT_PENDING)
+        look_up.result.set_result(LookupResult(known, source, time_is_up=True))
 
     def _servable(self, domain: Domain, row: State | None) -> State | None:
         """The state that can be served after the read; a stored policy goes to the cache."""
@@ -285,26 +312,18 @@ class Resolver:
         self._counters.evicted += 1
 
 
-def _join(flight: Flight, look_up: asyncio.Future[LookupResult], ready: Ready, now: float) -> None:
-    """Make a look-up, of the time `now`, wait for an attempt."""
-    flight.asked_at = now
-    flight.join(look_up, ready)
+def _row(
+    reading: asyncio.Future[Mapping[Domain, State]], domain: Domain
+) -> asyncio.Future[State | None]:
+    """The row of one domain in a batch that is being read."""
 
+    async def row() -> State | None:
+        return (await asyncio.shield(reading)).get(domain)
 
-def _after_read(
-    look_up: asyncio.Future[LookupResult],
-    ready: Ready,
-    now: float,
-    read: asyncio.Future[LookupResult | Flight],
-) -> None:
-    """Answer a look-up by the row that was read, or make it wait for the attempt."""
-    if error := read.exception():
-        if not look_up.done():
-            look_up.set_exception(error)
-    elif isinstance(found := read.result(), Flight):
-        _join(found, look_up, ready, now)
-    elif not look_up.done():
-        look_up.set_result(found)
+    future = asyncio.ensure_future(row())
+    # It may fail after the client and the attempt are gone.
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
 
 
 async def _in_slices(work: Iterable[None]) -> None:

@@ -2,8 +2,9 @@
 
 A `Flight` is one attempt under way: its task, what it knows so far, and the look-ups that wait. The
 `SingleFlight` starts flights, returns the one under way, limits their number, and answers waiting
-look-ups when the lookup timeout ends. What an attempt does is in `attempt`, and what a look-up can
-be answered by is in `mtasts.decision`; this module only calls the functions that it was given.
+look-ups when the lookup timeout ends. What an attempt does is in `attempt`, what a look-up can be
+answered by is in `mtasts.decision`, which attempt ends for another is in `fairness`; this module
+only calls these functions.
 """
 
 import asyncio
@@ -16,11 +17,13 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.decision import NOTHING, Knowledge
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.rate_limit import RateLimit
+from postfix_mta_sts.resolver.fairness import DAEMON, Client, Shares
 from postfix_mta_sts.stats import Source
 from postfix_mta_sts.values import Value
 
 ATTEMPTS_LIMIT: Final = 10_000
-"""Attempts under way at once; a look-up that would need one more is answered as unknown."""
+"""Attempts under way at once; for one more, the oldest of the owner with most is given up."""
 
 _log = logging.getLogger(__name__)
 
@@ -168,7 +171,7 @@ class SingleFlight:
 
     `run` carries out an attempt; `on_end` is called after each. `lookup_timeout`: seconds that a
     look-up waits for an attempt, counted from its start; the attempt continues in the background.
-    `limit`: attempts under way at once.
+    `limit`: attempts under way at once; `fairness` says which one ends for one more.
     """
 
     def __init__(
@@ -184,7 +187,10 @@ class SingleFlight:
         self._on_end = on_end
         self._limit = limit
         self._at_limit = False
+        self._full = RateLimit()
         self._flights: dict[Domain, Flight] = {}
+        self._shares: Shares[Domain] = Shares(limit)
+        self._given_up: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -193,19 +199,25 @@ class SingleFlight:
         """The attempt under way for a domain."""
         return self._flights.get(domain)
 
-    def start(self, domain: Domain, order: Order = DEFAULT_ORDER) -> Flight | None:
+    def start(
+        self, domain: Domain, order: Order = DEFAULT_ORDER, client: Client = DAEMON
+    ) -> Flight | None:
         """Start an attempt, unless one is under way: that one is shared, even if its order differs.
 
-        Returns None at the limit.
+        At the limit, another attempt ends for a client, and the daemon's own attempt does not
+        start: the result is None then.
         """
-        if flight := self._flights.get(domain):
-            return flight
-        if not self._has_room():
+        flight = self._flights.get(domain)
+        has_room = self._has_room()
+        if flight is None and client is DAEMON and not has_room:
             return None
-        loop = asyncio.get_running_loop()
-        flight = self._flights[domain] = Flight(order, loop.time() + self.lookup_timeout)
-        flight.task = loop.create_task(self._run_flight(domain, flight), name=f"attempt {domain}")
-        return flight
+        for ended in self._shares.ask(domain, client):
+            self._give_up(ended)
+        return flight or self._start(domain, order)
+
+    def leave(self, client: Client) -> None:
+        """Note that a connection is closed; its attempts go on."""
+        self._shares.leave(client)
 
     async def wait_for_end(self, domain: Domain) -> None:
         """Return when no attempt is under way for this domain."""
@@ -214,36 +226,51 @@ class SingleFlight:
 
     async def close(self) -> None:
         """Cancel all attempts; look-ups that wait get what is known."""
-        tasks = [flight.task for flight in self._flights.values()]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        for domain in list(self._flights):  # cancelled before their first step
-            self._end(domain)
+        for domain in list(self._flights):
+            self._give_up(domain)
+        if self._given_up:
+            await asyncio.wait(self._given_up)
+
+    def _start(self, domain: Domain, order: Order) -> Flight:
+        loop = asyncio.get_running_loop()
+        flight = self._flights[domain] = Flight(order, loop.time() + self.lookup_timeout)
+        flight.task = loop.create_task(self._run_flight(domain, flight), name=f"attempt {domain}")
+        return flight
 
     async def _run_flight(self, domain: Domain, flight: Flight) -> None:
         try:
             await self._run(domain, flight)
         finally:
-            self._end(domain)
+            self._end(domain, flight)
 
-    def _end(self, domain: Domain) -> None:
-        flight = self._flights.pop(domain)
-        flight.end()
-        self._on_end(flight)
+    def _give_up(self, domain: Domain) -> None:
+        """Answer the look-ups that wait for an attempt by what is known, and cancel it."""
+        flight = self._flights[domain]
+        self._end(domain, flight)
+        flight.task.cancel()
+        self._given_up.add(flight.task)
+        flight.task.add_done_callback(self._given_up.discard)
+
+    def _end(self, domain: Domain, flight: Flight) -> None:
+        if self._flights.get(domain) is flight:  # not given up before
+            del self._flights[domain]
+            self._shares.end(domain)
+            flight.end()
+            self._on_end(flight)
 
     def _has_room(self) -> bool:
-        """Whether one more attempt may start; a change is logged."""
+        """Whether one more attempt may start without the end of another; a change is logged."""
         under_way = len(self._flights)
         if not self._at_limit and under_way >= self._limit:
             self._at_limit = True
-            event(
-                _log,
-                logging.WARNING,
-                "attempt limit reached, look-ups answered as unknown",
-                limit=under_way,
-            )
+            if count := self._full.take(asyncio.get_running_loop().time()):
+                event(
+                    _log,
+                    logging.WARNING,
+                    "attempt limit reached, the oldest end for new ones",
+                    limit=under_way,
+                    count=count,
+                )
         elif self._at_limit and under_way <= self._limit // 2:
             self._at_limit = False
             event(_log, logging.INFO, "below the attempt limit again", under_way=under_way)

@@ -6,6 +6,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.decision import NOTHING, Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.resolver.fairness import Client, Owner
 from postfix_mta_sts.resolver.single_flight import (
     DEFAULT_ORDER,
     Flight,
@@ -71,13 +72,69 @@ async def test_one_attempt_per_domain() -> None:
     assert runs.started == [(GOOD, DEFAULT_ORDER)]
 
 
+ONE, TWO = Owner("one"), Owner("two")
+
+
 async def test_the_attempt_limit() -> None:
-    """At the limit no further attempt starts; the one under way is still shared."""
+    """At the limit the daemon starts no attempt of its own; the one under way is still shared."""
     runs = Runs(limit=1)
     first = runs.flights.start(GOOD)
     assert runs.flights.start(OTHER) is None
     assert runs.flights.start(GOOD) is first
     await runs.flights.close()
+
+
+async def test_at_the_limit_the_owner_with_most_loses_its_oldest() -> None:
+    """Its look-up gets what is known, its attempt is cancelled, and the new one starts."""
+    runs = Runs(limit=3)
+    names = [parse_domain(f"d{number}.test") for number in range(3)]
+    flights = [
+        started(runs.flights.start(name, DEFAULT_ORDER, Client(ONE, number)))
+        for number, name in enumerate(names)
+    ]
+    waiting = [flight.wait() for flight in flights]
+    flights[0].know(PART, Source.STORE)
+    new = started(runs.flights.start(OTHER, DEFAULT_ORDER, Client(TWO, 7))).wait()
+    assert await waiting[0] == LookupResult(PART, Source.STORE, time_is_up=True)
+    assert [each.done() for each in (*waiting, new)] == [True, False, False, False]
+    assert len(runs.flights) == 3
+    assert runs.flights.get(names[0]) is None
+    runs.released.set()
+    assert await new == FOUND
+    await runs.flights.close()
+    assert flights[0].task.cancelled()
+    assert len(runs.ended) == 4
+
+
+async def test_a_connection_has_two_attempts() -> None:
+    """A third ends its oldest, unless another client asked for that one, too."""
+    runs = Runs()
+    names = [parse_domain(f"d{number}.test") for number in range(4)]
+    greedy, other = Client(ONE, 1), Client(TWO, 2)
+    runs.flights.start(names[0], DEFAULT_ORDER, greedy)
+    runs.flights.start(names[1], DEFAULT_ORDER, greedy)
+    runs.flights.start(names[1], DEFAULT_ORDER, other)
+    runs.flights.start(names[2], DEFAULT_ORDER, greedy)
+    assert runs.flights.get(names[0]) is None
+    runs.flights.start(names[3], DEFAULT_ORDER, greedy)
+    assert all(runs.flights.get(name) for name in names[1:])
+    runs.flights.leave(greedy)
+    assert len(runs.flights) == 3
+    await runs.flights.close()
+
+
+async def test_an_attempt_that_was_given_up_can_start_again() -> None:
+    """The end of the cancelled one does not end the new one."""
+    runs = Runs(limit=1)
+    runs.flights.start(GOOD, DEFAULT_ORDER, Client(ONE, 1))
+    runs.flights.start(OTHER, DEFAULT_ORDER, Client(TWO, 2))
+    again = started(runs.flights.start(GOOD, DEFAULT_ORDER, Client(ONE, 1)))
+    waiting = again.wait()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert runs.flights.get(GOOD) is again
+    runs.released.set()
+    assert await waiting == FOUND
 
 
 async def test_each_look_up_decides_what_is_enough() -> None:
