@@ -6,20 +6,21 @@
 import asyncio
 import ipaddress
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_exchange import exchange
 from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
 
 TRIES: Final = 2
 """Tries of one query at each server, whatever it answers, or does not."""
 FIRST_TRY: Final = 0.2
-"""The share of the timeout for the first try; after each that is not answered, the next one takes
-twice as long. The last one takes what is left."""
+"""The share of the timeout after which the second try begins; the time to each further try is twice
+as long. All tries go on until the timeout."""
 READ_AGAIN: Final = 30.0
 """Seconds after which resolv.conf is read again."""
 PASSED_OVER: Final = 30.0
@@ -27,6 +28,9 @@ PASSED_OVER: Final = 30.0
 
 _RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 _MAX_SYSTEM_SERVERS: Final = 3  # resolv.conf(5)
+
+
+_Try: TypeAlias = asyncio.Task[DnsResponse | DiscoveryError]
 
 
 class Nameservers:
@@ -70,23 +74,37 @@ class Nameservers:
     ) -> DnsResponse:
         """Try the servers in turn until one answers: `TRIES` at each, in `timeout` in all.
 
-        Raises `DnsFailureError`; `OwnFaultError` if this process can open no socket.
+        A try without an answer goes on beside the next one: a busy server, or a busy machine, may
+        answer late. Raises `DnsFailureError`; `OwnFaultError` if this process can open no socket.
         """
-        loop = asyncio.get_running_loop()
-        tries = list(self._in_order() if servers is None else servers) * TRIES
-        end = loop.time() + self.timeout
+        order = self._in_order() if servers is None else servers
+        tries: set[_Try] = set()
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._first_answer(question, deque([*order] * TRIES), tries)
+        except TimeoutError:
+            raise DnsFailureError(f"no answer within {self.timeout:g} s") from None
+        finally:
+            for each in tries:
+                each.cancel()
+
+    async def _first_answer(
+        self, question: Question, left: deque[TcpAddress], tries: set[_Try]
+    ) -> DnsResponse:
+        """Begin the next try when one has failed, or is silent for too long."""
         wait = self.timeout * FIRST_TRY
-        error, edns = DnsFailureError("no name server"), True
-        for left, server in zip(range(len(tries), 0, -1), tries, strict=True):
-            until = end if left == 1 else min(loop.time() + wait, end)
-            outcome = await self._try(question, server, until, edns=edns)
-            if isinstance(outcome, DnsFailureError):
+        error: DiscoveryError = DnsFailureError("no name server")
+        edns = True
+        while left or tries:
+            began, server = self._clock(), left.popleft() if left else None
+            if server:
+                tries.add(asyncio.create_task(self._try(question, server, edns=edns)))
+            outcome = await _first(tries, wait if left else None)
+            if isinstance(outcome, DiscoveryError):
                 error = outcome
             elif outcome is None:
-                error = DnsFailureError(f"no answer within {self.timeout:g} s")
-                if until == end:
-                    break
                 wait *= 2
+                self._note_silence(server, began)
             elif outcome.rcode in {NOERROR, NXDOMAIN}:
                 return outcome
             else:
@@ -95,17 +113,11 @@ class Nameservers:
         raise error
 
     async def _try(
-        self, question: Question, server: TcpAddress, until: float, *, edns: bool
-    ) -> DnsResponse | DnsFailureError | None:
-        """Query one server; None if it does not answer in time."""
-        began = self._clock()
+        self, question: Question, server: TcpAddress, *, edns: bool
+    ) -> DnsResponse | DiscoveryError:
         try:
-            async with asyncio.timeout_at(until):
-                response = await exchange(question, server, edns=edns)
-        except TimeoutError:
-            self._note_silence(server, began)
-            return None
-        except DnsFailureError as error:
+            response = await exchange(question, server, edns=edns)
+        except (DnsFailureError, OwnFaultError) as error:
             return error
         self._note_answer(server)
         return response
@@ -121,14 +133,24 @@ class Nameservers:
                 return [server, *(each for each in self.servers if each != server)]
         return sorted(self.servers, key=self._silent_until.__contains__)
 
-    def _note_silence(self, server: TcpAddress, began: float) -> None:
+    def _note_silence(self, server: TcpAddress | None, began: float) -> None:
         """Pass a server over if nobody had an answer of it since the try began."""
-        if self._answered_at.get(server, -1.0) < began:
+        if server and self._answered_at.get(server, -1.0) < began:
             self._silent_until[server] = self._clock() + PASSED_OVER
 
     def _note_answer(self, server: TcpAddress) -> None:
         self._answered_at[server] = self._clock()
         self._silent_until.pop(server, None)
+
+
+async def _first(tries: set[_Try], wait: float | None) -> DnsResponse | DiscoveryError | None:
+    """Remove the first try that ends, and return its outcome; None if none ends in time."""
+    done, _ = await asyncio.wait(tries, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        return None
+    ended = done.pop()
+    tries.discard(ended)
+    return ended.result()
 
 
 def _rcode(response: DnsResponse) -> str:

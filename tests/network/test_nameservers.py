@@ -129,6 +129,20 @@ class TestTries:
             assert (await asked).ttl == 300
         assert server.queries[QUERY] == 2
 
+    async def test_a_late_answer(self, server: DnsServer) -> None:
+        """An answer to the first try is taken after the second try has begun."""
+        original, seen = server.start_answering, list[tuple[bytes, tuple[str, int]]]()
+
+        def answer_the_first(wire: bytes, peer: tuple[str, int]) -> None:
+            if seen:
+                original(*seen[0])
+            seen.append((wire, peer))
+
+        server.start_answering = answer_the_first  # type: ignore[method-assign] # this server only
+        async with open_client(server.address, timeout=5.0) as dns:
+            assert (await dns.look_up_txt(GOOD)).ttl == 300
+        assert len(seen) == TRIES
+
     async def test_a_server_without_edns(self, server: DnsServer) -> None:
         """After FORMERR a query is sent without EDNS (RFC 6891 §7)."""
         original = server._response
