@@ -46,7 +46,7 @@ from postfix_mta_sts.resolver.dane import DaneCheck, DaneLookup, log_change
 from postfix_mta_sts.resolver.single_flight import NO_RESULT, Flight, LookupResult
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
-from postfix_mta_sts.store import Store, StoreError
+from postfix_mta_sts.store import Store, StoreError, differs_on_file
 from postfix_mta_sts.values import replace
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ class Attempt:
                 self._publish(self._before, Source.NETWORK)
             after = await self._update(check)
             self._publish(after, Source.NETWORK)
-            noted = check.is_pending or lifecycle.differs_on_file(self._before, after)
+            noted = check.is_pending or differs_on_file(self._before, after)
             if noted and after.policy and not self._saved:
                 await self._sources.store.note(self._domain, after)
         except OwnFaultError as fault:  # logged where it happened

@@ -4,10 +4,12 @@ The cache does not judge states: `Resolver` decides whether one can be served. C
 `CacheEntry` sees its state change.
 """
 
+import asyncio
 from collections.abc import Callable
 from itertools import islice
 from typing import Final, TypeVar
 
+from postfix_mta_sts.mtasts.believable import believable
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, is_due
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -16,6 +18,8 @@ from postfix_mta_sts.values import Entry, replace
 K = TypeVar("K")
 V = TypeVar("V")
 
+_SLICE: Final = 500
+"""Entries that are changed at once: about a millisecond."""
 _EVICTED_SHARE: Final = 64
 """1/64 of the entries is evicted at once: to find the oldest, a dict skips those removed before."""
 
@@ -71,6 +75,14 @@ class StateCache:
         for entry in self._entries.values():
             if entry.state and entry.state.dane:
                 entry.state = replace(entry.state, dane=None)
+
+    async def correct_times(self, clock: Callable[[], float]) -> None:
+        """Give all states times that are believable; in slices, because there may be many."""
+        for number, entry in enumerate(list(self._entries.values()), 1):
+            if entry.state:
+                entry.state = believable(entry.state, clock())
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
 
     def states(self) -> list[tuple[Domain, State]]:
         """All states."""

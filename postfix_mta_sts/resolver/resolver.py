@@ -118,6 +118,10 @@ class Resolver:
         for domain in self._cache.verdicts_due(asked_since, self._sources.clock()):
             self._recheck_soon(domain)
 
+    async def correct_times(self) -> None:
+        """Take back what a clock that was ahead has written into the states of the cache."""
+        await self._cache.correct_times(self._sources.clock)
+
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, regardless of its id and age; return the state after it.
 

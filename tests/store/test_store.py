@@ -37,6 +37,9 @@ OTHER = Domain("other.test")
 FAILURE = Failure("status", "sts-policy-fetch-error", "HTTP 404", 2, 1200.0)
 BACKOFF = Backoff(PolicyId("id1"), 2, 5000.0)
 
+FAR = 2.0**34
+"""The time of the stores: after all times of the tests."""
+
 Maker = Callable[[Path], Awaitable[Store]]
 
 
@@ -47,12 +50,12 @@ async def memory(_folder: Path) -> Store:
 
 async def sqlite(folder: Path) -> Store:
     """Make a `SqliteStore`."""
-    return await SqliteStore.open(folder / "policies.db")
+    return await SqliteStore.open(folder / "policies.db", clock=lambda: FAR)
 
 
 async def failsafe(folder: Path) -> Store:
     """Make a `FailsafeStore` with a `SqliteStore` behind it."""
-    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db"))
+    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db", clock=lambda: FAR))
     await store.open()
     return store
 
