@@ -107,7 +107,9 @@ PAGE = f"""
         AND (?4 IS NULL OR expires_at < ?4)
     ORDER BY domain LIMIT ?5
 """
-WALK = f"{ROWS.replace('SELECT', 'SELECT rowid,')} WHERE rowid >= ? ORDER BY rowid"
+_NUMBERED_ROWS = ROWS.replace("SELECT", "SELECT rowid,")
+SCAN = f"{_NUMBERED_ROWS} WHERE rowid >= ? ORDER BY rowid"
+STEP = f"{_NUMBERED_ROWS} WHERE rowid = ?"
 HISTORY = """
     SELECT CAST(policy_id AS TEXT), CAST(mode AS TEXT), CAST(mx AS TEXT), seen_from, seen_to
     FROM history WHERE domain = ? ORDER BY seen_to DESC

@@ -29,9 +29,10 @@ TIME_LIMIT: Final = 60.0
 _CHUNK_ROWS: Final = 200
 _CHUNK_BYTES: Final = 2 * 2**20
 """What is read, and then written, together."""
+_STEPS: Final = 100
+"""Rows that are read one by one after a scan has found one that cannot be read."""
 _ERRORS: Final = 100_000
-"""Errors after which the rest of the file is given up; each is a step of one rowid."""
-_ERRORS_AT_ONCE: Final = 1_000
+"""Rowids that cannot be read, after which the rest of the file is given up."""
 _ADDED_LATER: Final = frozenset({"asked_count", "dane", "failures", "claimed_at", "digest"})
 """Columns that an older file does not have."""
 
@@ -61,7 +62,8 @@ class Walk:
         self._now = now
         self._next = 1
         self._errors = 0
-        self._sql = statements.WALK
+        self._scan_sql = statements.SCAN
+        self._step_sql = statements.STEP
 
     def begin(self, db: sqlite3.Connection) -> None:
         """Prepare the walk; it is over at once if the file is not ours."""
@@ -70,7 +72,8 @@ class Walk:
             self.is_ours = application == APPLICATION_ID
             columns = db.execute("SELECT name FROM pragma_table_info('policies')").fetchall()
             for name in _ADDED_LATER - {column.decode() for (column,) in columns}:
-                self._sql = re.sub(rf"\b{name}\b", "NULL", self._sql)
+                self._scan_sql = re.sub(rf"\b{name}\b", "NULL", self._scan_sql)
+                self._step_sql = re.sub(rf"\b{name}\b", "NULL", self._step_sql)
         with suppress(sqlite3.Error):
             [(self.total,)] = db.execute("SELECT count(*) FROM policies").fetchall()
         self.done = not self.is_ours
@@ -78,30 +81,36 @@ class Walk:
     def next_rows(self, db: sqlite3.Connection) -> list[OldRow]:
         """Return some of the rows that come next; the walk is over when `done` is set."""
         rows: list[OldRow] = []
-        for _ in range(_ERRORS_AT_ONCE):
-            rows = self._read(db)
-            if rows or self.done:
-                break
+        try:
+            self._scan(rows, db)
+        except sqlite3.Error:
+            for _ in range(_STEPS):
+                self._step(rows, db)
         self.found += len(rows)
         return rows
 
-    def _read(self, db: sqlite3.Connection) -> list[OldRow]:
-        found: list[OldRow] = []
+    def _scan(self, found: list[OldRow], db: sqlite3.Connection) -> None:
         size = 0
+        for rowid, *columns in db.execute(self._scan_sql, (self._next,)):
+            for row in valid_rows([columns], self._now):
+                self._next = rowid + 1
+                found.append(OldRow(row, self._history(row, db)))
+                size += _size_of(row)
+            if len(found) == _CHUNK_ROWS or size > _CHUNK_BYTES:
+                return
+        self.done = True
+
+    def _step(self, found: list[OldRow], db: sqlite3.Connection) -> None:
+        """Read one row by its rowid: a scan loses the row before the one that it cannot read."""
+        rowid, self._next = self._next, self._next + 1
         try:
-            for rowid, *columns in db.execute(self._sql, (self._next,)):
-                for row in valid_rows([columns], self._now):
-                    self._next = rowid + 1
-                    found.append(OldRow(row, self._history(row, db)))
-                    size += _size_of(row)
-                if len(found) == _CHUNK_ROWS or size > _CHUNK_BYTES:
-                    return found
-            self.done = True
+            rows = db.execute(self._step_sql, (rowid,)).fetchall()
         except sqlite3.Error:
-            self._next += 1
             self._errors += 1
             self.done = self._errors >= _ERRORS
-        return found
+        else:
+            valid = valid_rows([columns for _, *columns in rows], self._now)
+            found += [OldRow(row, self._history(row, db)) for row in valid]
 
     def _history(self, row: Row, db: sqlite3.Connection) -> Sequence[HistoryEntry]:
         with suppress(sqlite3.Error):
