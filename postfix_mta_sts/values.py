@@ -6,13 +6,14 @@ reference cycle: a value holds only values that were created before it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from msgspec import Struct, msgpack
-from msgspec.json import encode
+from msgspec import Struct, json, msgpack
 from msgspec.structs import replace
 
-__all__ = ["Entry", "Value", "msgpack_decoder", "replace", "to_json", "to_msgpack"]
+__all__ = ["Entry", "Value", "json_decoder", "msgpack_decoder", "replace", "to_json", "to_msgpack"]
+
+T = TypeVar("T")
 
 
 class Value(Struct, frozen=True, gc=False):
@@ -25,7 +26,15 @@ class Entry(Struct, eq=False, gc=False):
 
 def to_json(value: object) -> str:
     """Encode values, and collections of values, as JSON; ten times as fast as `json.dumps`."""
-    return encode(value).decode()
+    return json.encode(value).decode()
+
+
+def json_decoder(form: type[T]) -> Callable[[str], T]:
+    """Make the function that decodes JSON as a value of the class `form`.
+
+    The function raises `ValueError` for a text that is not such a value.
+    """
+    return json.Decoder(form).decode
 
 
 def to_msgpack(value: object) -> bytes:

@@ -46,7 +46,7 @@ from postfix_mta_sts.resolver.dane import DaneCheck, DaneLookup, log_change
 from postfix_mta_sts.resolver.single_flight import NO_RESULT, Flight, LookupResult
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
-from postfix_mta_sts.store import Store
+from postfix_mta_sts.store import Store, StoreError, differs_on_file
 from postfix_mta_sts.values import replace
 
 T = TypeVar("T")
@@ -110,8 +110,9 @@ class Attempt:
                 self._publish(self._before, Source.NETWORK)
             after = await self._update(check)
             self._publish(after, Source.NETWORK)
-            if check.is_pending and after.policy and after.dane and not self._saved:
-                await self._sources.store.note_verdict(self._domain, after.dane)
+            noted = check.is_pending or differs_on_file(self._before, after)
+            if noted and after.policy and not self._saved:
+                await self._sources.store.note(self._domain, after)
         except OwnFaultError as fault:  # logged where it happened
             self._give_up(fault)
         except Exception as error:  # noqa: BLE001 (the top of a task: waiting look-ups get an answer)
@@ -151,7 +152,14 @@ class Attempt:
         """
         if self._order.row_was_read:
             return self._order.row
-        return await self._sources.store.load(self._domain)
+        return await self._read_row()
+
+    async def _read_row(self) -> State | None:
+        """The row in the store; None also if it cannot be read."""
+        try:
+            return await self._sources.store.load(self._domain)
+        except StoreError:
+            return None
 
     def _start_dane_check(self) -> DaneCheck:
         """Make the DANE check; its look-up starts at once, if DANE is on and the verdict is due."""
@@ -203,7 +211,7 @@ class Attempt:
         before = self._before
         if before is None or before.policy is None:
             return None
-        stored = await self._sources.store.load(self._domain)
+        stored = await self._read_row()
         return stored if stored and stored.fetched_at > before.fetched_at else None
 
     async def _fetch(self, step: Fetch) -> State:

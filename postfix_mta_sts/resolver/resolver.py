@@ -5,7 +5,8 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from postfix_mta_sts.mtasts import lifecycle
@@ -25,6 +26,7 @@ from postfix_mta_sts.resolver.single_flight import (
 )
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
+from postfix_mta_sts.store import StoreError
 
 _END: Final = object()
 
@@ -134,6 +136,10 @@ class Resolver:
                 self._recheck_soon(domain)
             await asyncio.sleep(0)
 
+    async def correct_times(self) -> None:
+        """Take back what a clock that was ahead has written into the states of the cache."""
+        await _in_slices(self._cache.correct_times(self._sources.clock))
+
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, regardless of its id and age; return the state after it.
 
@@ -217,7 +223,9 @@ class Resolver:
         self, domains: Sequence[Domain]
     ) -> dict[Domain, LookupResult | asyncio.Future[LookupResult]]:
         """Read rows; a domain without a servable row gets the result of an attempt."""
-        rows = await self._sources.store.load_all(domains)
+        rows: Mapping[Domain, State] = {}
+        with suppress(StoreError):
+            rows = await self._sources.store.load_all(domains)
         return {domain: self._after_read(domain, rows.get(domain)) for domain in domains}
 
     def _after_read(

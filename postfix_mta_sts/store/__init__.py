@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
@@ -88,17 +87,32 @@ def policy_and_id(state: State) -> tuple[Policy, PolicyId]:
     return state.policy, state.policy_id
 
 
+def differs_on_file(before: State | None, after: State) -> bool:
+    """Whether an attempt without a new policy has changed anything that `Store.note` saves."""
+    return before is None or _noted(before) != _noted(after)
+
+
+def _noted(state: State) -> tuple[object, ...]:
+    return state.dane, state.failure, state.backoffs, state.refetch_at
+
+
 class Store(Protocol):
     """What the resolver and the refresher need of a store. Times are seconds since the epoch.
 
-    Every method raises `StoreError` (a backend) or never raises (`FailsafeStore`).
+    Every method of a backend raises `StoreError`; of `FailsafeStore` only `load` and `load_all` do.
     """
 
     async def load(self, domain: Domain) -> State | None:
-        """Return the state as `lifecycle.restored` makes it, expired or not; None if none."""
+        """Return the state as `lifecycle.restored` makes it, expired or not; None if none.
+
+        Raises `StoreError` if the row could not be read: then it is not known whether there is one.
+        """
 
     async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
-        """Load many states at once; a domain without a row is not in the result."""
+        """Load many states at once; a domain without a row is not in the result.
+
+        Raises `StoreError` if the rows could not be read.
+        """
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """Replace the domain's row; when this returns, the row survives a `kill -9`.
@@ -109,8 +123,12 @@ class Store(Protocol):
         of its last-asked time and `asked_at`. The policy is added to the domain's history.
         """
 
-    async def note_verdict(self, domain: Domain, verdict: Verdict) -> None:
-        """Save the DANE verdict of a domain in its row; do nothing if there is no row."""
+    async def note(self, domain: Domain, state: State) -> None:
+        """Save what an attempt without a new policy has changed.
+
+        That is the verdict, the failure, the back-offs and `refetch_at`. They go into the row that
+        holds the policy with the same `fetched_at`; without such a row nothing is done.
+        """
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """Save when and how often domains were asked for; ignore domains without a row."""
@@ -145,6 +163,9 @@ class Store(Protocol):
 
         A backend may leave some for the next call, so that no save waits long behind this one.
         """
+
+    async def remove_idle(self, before: float) -> int:
+        """Remove rows that were last asked for before this time, as `remove_expired` does."""
 
     async def close(self) -> None:
         """Write what is still to be written and close the file; call nothing afterwards."""

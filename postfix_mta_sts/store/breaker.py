@@ -23,8 +23,8 @@ class Timing:
     """Pause before a failed store is tried again."""
     replace: float = 300.0
     """Minimum time between two replacements of a damaged file."""
-    read: float = 1.0
-    """Timeout of a read; no look-up waits longer for a slow disk."""
+    read: float = 10.0
+    """Timeout of a read; a look-up need not wait for its end."""
     list: float = 10.0
     """Timeout of a scan of all rows; no look-up waits for a scan."""
     write: float = 3.0
@@ -37,12 +37,13 @@ DEFAULT_TIMING: Final = Timing()
 class Breaker:
     """State of one kind of access: reading, listing or writing.
 
-    `timeout`: seconds that one call may take.
+    `timeout`: seconds that one call may take. `pause`: seconds without a call after a failure.
     """
 
-    def __init__(self, operation: str, timeout: float) -> None:
+    def __init__(self, operation: str, timeout: float, pause: float) -> None:
         self.operation = operation
         self.timeout = timeout
+        self.pause = pause
         self.failing = False
         """Whether the last call failed."""
         self.retry_at = -math.inf

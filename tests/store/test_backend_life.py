@@ -32,7 +32,8 @@ async def test_a_backend_that_cannot_be_opened_is_opened_later(
     """Until the backend can be opened, the store works in memory."""
     backends.error = StoreError("no such disk")
     async with opened(backends, QUICK_RETRY) as store:
-        assert await store.load(GOOD) is None
+        with pytest.raises(StoreError, match="not called"):
+            await store.load(GOOD)
         await store.save(GOOD, a_state(), 0.0)
         await store.touch({OTHER: LastAsked(1.0, 1)})
         assert await store.load(GOOD) == a_state()
@@ -73,7 +74,8 @@ async def test_a_damaged_backend_is_replaced(
     old = backends.last
     old.error = DAMAGED
     if what == "load":
-        assert await store.load(Domain("a.test")) is None
+        with pytest.raises(StoreError, match="malformed"):
+            await store.load(Domain("a.test"))
     await store.save(GOOD, a_state(1500.0), 2000.0)
     old.error = None
     await repaired(store)
@@ -96,7 +98,8 @@ async def test_a_backend_is_not_replaced_again_and_again(backends: Backends) -> 
     """A new backend that is damaged, too, is not replaced before the pause is over."""
     async with opened(backends, NO_RETRY) as store:
         backends.last.error = DAMAGED
-        assert await store.load(GOOD) is None
+        with pytest.raises(StoreError, match="malformed"):
+            await store.load(GOOD)
         backends.last.error = None
         await repaired(store)
         backends.last.error = DAMAGED
@@ -116,7 +119,8 @@ async def test_a_late_damage_report_replaces_nothing(
     reads = [asyncio.create_task(read(GOOD)) for read in (store.load, store.row)]
     await asyncio.gather(old.calls.reached("load_all", 1), old.calls.reached("row", 1))
     old.gate.release()
-    assert await asyncio.gather(*reads) == [None, None]
+    error, row = await asyncio.gather(*reads, return_exceptions=True)
+    assert (type(error), row) == (type(DAMAGED), None)
     old.error = None
     await repaired(store)
     assert backends.attempts == 2

@@ -8,7 +8,7 @@ from postfix_mta_sts.store.breaker import Breaker, timeout_error
 
 def test_calls_pause_after_a_failure() -> None:
     """After a failure no call is allowed until the pause is over; after a success any is."""
-    breaker = Breaker("reading", 1.0)
+    breaker = Breaker("reading", 1.0, 5.0)
     assert breaker.allows(0.0)
     breaker.failed(StoreError("bad disk"), retry_at=5.0)
     assert [breaker.allows(now) for now in (0.0, 4.9, 5.0)] == [False, False, True]
@@ -18,7 +18,7 @@ def test_calls_pause_after_a_failure() -> None:
 
 def test_only_changes_are_logged(log_lines: Callable[[], list[str]]) -> None:
     """The first failure in a row is logged, and the first success after it."""
-    breaker = Breaker("writing", 3.0)
+    breaker = Breaker("writing", 3.0, 5.0)
     breaker.succeeded()
     for _ in range(3):
         breaker.failed(timeout_error("writing", breaker.timeout), retry_at=5.0)

@@ -1,7 +1,8 @@
 """FailsafeStore: failing reads and writes, and lists that merge memory and backend."""
 
-import asyncio
 from collections.abc import Callable
+
+import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import LastAsked, Row, RowFilter, StoreError
@@ -37,40 +38,35 @@ async def test_a_working_backend_gets_everything(
     assert log_lines() == []
 
 
-async def test_a_failing_read_is_retried_once_per_interval(
+async def test_a_failing_read_raises_and_is_repeated_each_time(
     backends: Backends, log_lines: Callable[[], list[str]]
 ) -> None:
-    """While reading fails, loads return None, and only one load per interval calls the backend."""
-    clock = Clock()
-    store = FailsafeStore(backends.open, timing=NO_RETRY, clock=clock)
-    await store.open()
-    await store.save(GOOD, a_state(), 0.0)
-    backends.last.error = StoreError("bad disk")
-    for _ in range(10):
-        assert await store.load(GOOD) is None
-    assert backends.last.calls["load_all"] == 1
-    clock.now = 3600.0
-    assert await asyncio.gather(*(store.load(GOOD) for _ in range(10))) == [None] * 10
-    assert backends.last.calls["load_all"] == 2
-    backends.last.error = None
-    assert await store.load(GOOD) is None
-    clock.now = 7200.0
-    assert await store.load(GOOD) == a_state()
-    assert await store.load(GOOD) == a_state()
-    assert log_lines() == [
-        'WARNING store failing operation=reading reason="bad disk"',
-        "INFO store recovered operation=reading",
-    ]
-    await store.close()
+    """While reading fails, each load asks the backend and raises; two lines are logged."""
+    async with opened(backends, NO_RETRY) as store:
+        await store.save(GOOD, a_state(), 0.0)
+        backends.last.error = StoreError("bad disk")
+        for _ in range(3):
+            with pytest.raises(StoreError, match="bad disk"):
+                await store.load(GOOD)
+        backends.last.error = None
+        assert await store.load(GOOD) == a_state()
+        assert await store.load(GOOD) == a_state()
+        assert log_lines() == [
+            'WARNING store failing operation=reading reason="bad disk"',
+            "INFO store recovered operation=reading",
+        ]
 
 
 async def test_a_slow_read_is_a_failed_read(backends: Backends) -> None:
-    """A read that exceeds its timeout counts as failed."""
+    """A read that exceeds its timeout counts as failed; the next one is tried all the same."""
     async with opened(backends, SHORT_TIMEOUTS) as store:
         await store.save(GOOD, a_state(), 0.0)
         backends.last.gate.hold()
-        assert await store.load(GOOD) is None
+        with pytest.raises(StoreError, match="took longer"):
+            await store.load(GOOD)
         assert store.failures == 1
+        backends.last.gate.release()
+        assert await store.load(GOOD) == a_state()
 
 
 async def test_a_failing_write_does_not_stop_reads(backends: Backends) -> None:
@@ -89,7 +85,8 @@ async def test_a_failing_read_does_not_stop_writes(backends: Backends) -> None:
     """A backend that cannot be read is still written."""
     async with opened(backends, NO_RETRY) as store:
         backends.last.error = FULL
-        assert await store.load(GOOD) is None
+        with pytest.raises(StoreError, match="disk full"):
+            await store.load(GOOD)
         backends.last.error = None
         await store.save(GOOD, a_state(), 0.0)
         assert backends.last.rows[GOOD].state == a_state()

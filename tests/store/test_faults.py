@@ -13,7 +13,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import Store
+from postfix_mta_sts.store import Store, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -120,7 +120,8 @@ async def test_damage_while_open(
     known.update(KNOWN)
     overwrite(path, start)
     if found_by == "load":
-        assert await store.load(DOMAINS[0]) is None
+        with pytest.raises(StoreError):
+            await store.load(DOMAINS[0])
     await store.save(NEW, a_state(), 0.0)
     assert await store.load(NEW) == a_state()
     await repaired(store)
@@ -167,12 +168,12 @@ async def test_read_only(store: FailsafeStore, path: Path) -> None:
     await store.open()
     backend = store._backend
     assert isinstance(backend, SqliteStore)
-    await backend._write_connection.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
+    await backend.file.writing.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
     await store.save(NEW, a_state(), 0.0)
     assert await store.load(NEW) == a_state()
     assert await store.load(DOMAINS[0]) == KNOWN[DOMAINS[0]]
     assert store.unwritten == 1
-    await backend._write_connection.run(lambda db: db.execute("PRAGMA query_only = OFF").fetchall())
+    await backend.file.writing.run(lambda db: db.execute("PRAGMA query_only = OFF").fetchall())
     await repaired(store)
     assert stored_domains(path) == {NEW, *DOMAINS}
 

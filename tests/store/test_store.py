@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.dane import HostState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure, State
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import (
@@ -34,6 +34,12 @@ from tests.support.surroundings import signed
 GOOD = Domain("good.test")
 OTHER = Domain("other.test")
 
+FAILURE = Failure("status", "sts-policy-fetch-error", "HTTP 404", 2, 1200.0)
+BACKOFF = Backoff(PolicyId("id1"), 2, 5000.0)
+
+FAR = 2.0**34
+"""The time of the stores: after all times of the tests."""
+
 Maker = Callable[[Path], Awaitable[Store]]
 
 
@@ -44,12 +50,12 @@ async def memory(_folder: Path) -> Store:
 
 async def sqlite(folder: Path) -> Store:
     """Make a `SqliteStore`."""
-    return await SqliteStore.open(folder / "policies.db")
+    return await SqliteStore.open(folder / "policies.db", clock=lambda: FAR)
 
 
 async def failsafe(folder: Path) -> Store:
     """Make a `FailsafeStore` with a `SqliteStore` behind it."""
-    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db"))
+    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db", clock=lambda: FAR))
     await store.open()
     return store
 
@@ -92,7 +98,7 @@ async def store(make: Maker) -> AsyncIterator[Store]:
 
 async def test_unknown(store: Store) -> None:
     """A domain that was never saved has no state."""
-    assert await store.load(GOOD) is None
+    assert await found(store, GOOD) is None
 
 
 @settings(
@@ -108,7 +114,7 @@ async def test_round_trip(make: Maker, states: dict[Domain, State], asked_at: fl
 
 
 async def test_what_is_not_saved(store: Store) -> None:
-    """Checks, failures and back-offs are not saved: the recheck of a loaded state is due."""
+    """Checks are not saved: the recheck of a loaded state is due."""
     state = a_state()
     await store.save(GOOD, replace(state, checked_at=1500.0, recheck_at=1600.0), 1500.0)
     assert await store.load(GOOD) == state
@@ -118,7 +124,7 @@ async def test_absence_is_refused(store: Store) -> None:
     """Saving an absence is an error of the caller: it has no row."""
     with pytest.raises(ValueError, match="holds a policy"):
         await store.save(GOOD, replace(a_state(), policy=None, policy_id=None), 0.0)
-    assert await store.load(GOOD) is None
+    assert await found(store, GOOD) is None
 
 
 async def test_replace(store: Store) -> None:
@@ -185,7 +191,7 @@ async def test_touch(store: Store) -> None:
     await store.touch({})
     assert await store.due(5000.0, 3000.0, 9) == [GOOD]
     assert await store.due(5000.0, 3000.1, 9) == []
-    assert await store.load(OTHER) is None
+    assert await found(store, OTHER) is None
 
 
 async def test_save_keeps_later_asked_time(store: Store) -> None:
@@ -203,8 +209,8 @@ async def test_remove_expired(store: Store) -> None:
     await store.save(OTHER, a_state(policy=a_policy(max_age=101)), 1000.0)
     assert await store.remove_expired(1100.0) == 0
     assert await store.remove_expired(1101.0) == 1
-    assert await store.load(GOOD) is None
-    assert await store.load(OTHER) is not None
+    assert await found(store, GOOD) is None
+    assert await found(store, OTHER) is not None
 
 
 async def test_times_asked(store: Store) -> None:
@@ -259,7 +265,7 @@ async def test_forget(store: Store) -> None:
     await store.save(OTHER, a_state(), 1000.0)
     assert await store.forget(GOOD)
     assert await store.row(GOOD) is None
-    assert await store.load(GOOD) is None
+    assert await found(store, GOOD) is None
     assert await store.history(GOOD) == []
     assert not await store.forget(GOOD)
     assert await store.row(OTHER) is not None
@@ -320,17 +326,47 @@ async def test_verdict(make: Maker) -> None:
     first = after_verdict(None, signed(), 1000.0)
     second = after_verdict(first, signed(HostState.UNUSABLE), 2000.0)
     async with opened(make) as store:
-        await store.note_verdict(GOOD, first)
-        assert await store.load(GOOD) is None
+        await store.note(GOOD, replace(a_state(), dane=first))
+        assert await found(store, GOOD) is None
         await store.save(GOOD, replace(a_state(), dane=first), 0.0)
         assert (await loaded(store)).dane == first
-        await store.note_verdict(GOOD, second)
+        await store.note(GOOD, replace(a_state(), dane=second))
         assert (await loaded(store)).dane == second
         row = await store.row(GOOD)
         assert row
         assert row.state.dane == second
         await store.save(GOOD, replace(a_state(), dane=None), 0.0)
         assert (await loaded(store)).dane is None
+
+
+async def test_failures_are_noted(store: Store) -> None:
+    """A failed attempt leaves its failure and its back-offs beside the policy that stays."""
+    failed = replace(a_state(), refetch_at=5000.0, failure=FAILURE, backoffs=(BACKOFF,))
+    await store.save(GOOD, a_state(), 0.0)
+    await store.note(GOOD, failed)
+    assert await loaded(store) == failed
+    row = await store.row(GOOD)
+    assert row
+    assert row.state == failed
+    await store.note(GOOD, a_state())
+    assert await loaded(store) == a_state()
+
+
+async def test_a_note_about_another_policy_is_ignored(store: Store) -> None:
+    """A policy that was fetched since then keeps its own state; an absence changes nothing."""
+    newer = a_state(1500.0)
+    await store.save(GOOD, newer, 0.0)
+    await store.note(GOOD, replace(a_state(1000.0), failure=FAILURE))
+    await store.note(GOOD, replace(newer, policy=None, policy_id=None, failure=FAILURE))
+    assert await loaded(store) == newer
+
+
+async def found(store: Store, domain: Domain) -> State | None:
+    """Load a state; None also if the backend cannot be read."""
+    try:
+        return await store.load(domain)
+    except StoreError:
+        return None
 
 
 async def loaded(store: Store) -> State:

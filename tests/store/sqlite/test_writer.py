@@ -26,7 +26,7 @@ async def until_writing() -> None:
 async def test_saves_share_a_commit(store: SqliteStore) -> None:
     """Saves that are called together share one commit: 200 of them."""
     await asyncio.gather(*(store.save(domain, a_state(), 0.0) for domain in MANY))
-    assert store.commits == 1
+    assert store.file.commits == 1
     assert len(await store.due(5000.0, 0.0, 1000)) == len(MANY)
 
 
@@ -38,15 +38,15 @@ async def test_saves_wait_for_the_next_commit(path: Path) -> None:
         await until_writing()
         rest = [asyncio.create_task(store.save(domain, a_state(), 0.0)) for domain in MANY]
         await asyncio.sleep(0)  # each queues its row
-        assert store.commits == 0
+        assert store.file.commits == 0
     await asyncio.gather(first, *rest)
-    assert store.commits == 2
+    assert store.file.commits == 2
     await store.close()
 
 
 async def test_commits_reach_the_disk(store: SqliteStore) -> None:
     """A commit ends when it is on disk, so that it survives a power failure (FULL is 2)."""
-    synchronous = await store._write_connection.run(
+    synchronous = await store.file.writing.run(
         lambda db: db.execute("PRAGMA synchronous").fetchall()
     )
     assert synchronous == [(2,)]
@@ -56,7 +56,7 @@ async def test_order_is_kept(store: SqliteStore) -> None:
     """Of several saves of one domain in one commit, the last one wins."""
     states = [a_state(1000.0 + n, policy_id=f"id{n}") for n in range(5)]
     await asyncio.gather(*(store.save(GOOD, state, 0.0) for state in states))
-    assert store.commits == 1
+    assert store.file.commits == 1
     assert await store.load(GOOD) == states[-1]
 
 
@@ -98,7 +98,7 @@ async def test_failing_saves_fail_together(path: Path) -> None:
         results = await asyncio.gather(first, second, return_exceptions=True)
     assert [type(result) for result in results] == [StoreError, StoreError]
     assert results[0] is not results[1]
-    assert store._writer.task is None
+    assert store.file.writer.task is None
     await store.close()
 
 

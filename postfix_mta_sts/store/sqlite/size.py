@@ -1,0 +1,71 @@
+"""The size of the file: which rows leave it when it is too large, and how it shrinks.
+
+Functions that the thread of the writing connection calls, in steps of a few MiB, so that a save
+gets its turn in between. Pages that hold nothing are used again, and are not counted.
+"""
+
+import sqlite3
+from typing import Final
+
+from postfix_mta_sts.store.sqlite import statements, writes
+from postfix_mta_sts.store.sqlite.rows import domain_of
+
+LOG_BYTES: Final = 16 * 2**20
+"""The write-ahead log is cut to this size after a checkpoint."""
+STEP: Final = 8 * 2**20
+"""Bytes of policies that one step removes; more than one transaction writes."""
+_ROWS: Final = 2_000
+"""Rows that one step removes at most."""
+_ROW_OVERHEAD: Final = 500
+"""Bytes of a row beside its policy: the other columns, the indices, the history."""
+_VACUUM_PAGES: Final = 2_000
+_SHRINK_SHARE: Final = 4
+"""The file shrinks if more than 1/4 of its pages hold nothing."""
+_INCREMENTAL: Final = 2  # https://sqlite.org/pragma.html#pragma_auto_vacuum
+
+
+def is_too_large(db: sqlite3.Connection, limit: int) -> bool:
+    """Whether the rows take more than `limit` bytes of the file."""
+    page, pages, free = (
+        _pragma(db, name) for name in ("page_size", "page_count", "freelist_count")
+    )
+    return (pages - free) * page > limit
+
+
+def needs_step(db: sqlite3.Connection, limit: int) -> bool:
+    """Whether `step` has something to do."""
+    return is_too_large(db, limit) or _can_shrink(db)
+
+
+def step(limit: int, db: sqlite3.Connection) -> int:
+    """Remove the rows that nobody has asked for the longest, or shrink the file; return how many.
+
+    The caller calls it again while `needs_step`.
+    """
+    if is_too_large(db, limit):
+        return _evict(db)
+    db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+    return 0
+
+
+def _evict(db: sqlite3.Connection) -> int:
+    removed = size = 0
+    for domain, length in db.execute(statements.OLDEST_ASKED, (_ROWS,)).fetchall():
+        if size >= STEP:
+            break
+        size += length + _ROW_OVERHEAD
+        writes.forget(domain_of(domain), db)
+        removed += 1
+    return removed
+
+
+def _can_shrink(db: sqlite3.Connection) -> bool:
+    """Whether many pages hold nothing, and the file was made so that it can shrink."""
+    pages, free = _pragma(db, "page_count"), _pragma(db, "freelist_count")
+    large = free > _VACUUM_PAGES and free > pages // _SHRINK_SHARE
+    return large and _pragma(db, "auto_vacuum") == _INCREMENTAL
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> int:
+    [(value,)] = db.execute(f"PRAGMA {name}").fetchall()
+    return int(value)
