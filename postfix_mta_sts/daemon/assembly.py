@@ -266,7 +266,8 @@ async def _start_backend(
     """Start the network process; the store is not open yet (`_open_store`)."""
 
     async def in_memory() -> list[tuple[Domain, State]]:
-        return await resolver.with_policy()  # the resolver is made below, with this store
+        # The resolver is made below, with this store.
+        return await resolver.states(lambda state: state.policy is not None)
 
     size_limit = SizeLimit(settings.cache.file_size)
     open_store = partial(
