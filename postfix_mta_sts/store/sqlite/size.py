@@ -20,7 +20,7 @@ _ROWS: Final = 2_000
 """Rows that one step removes at most."""
 _ROW_OVERHEAD: Final = 500
 """Bytes of a row beside its policy: the other columns, the indices, the history."""
-_VACUUM_PAGES: Final = 2_000
+_VACUUM_PAGES: Final = 500
 _SHRINK_SHARE: Final = 4
 """The file shrinks if more than 1/4 of its pages hold nothing."""
 _INCREMENTAL: Final = 2  # https://sqlite.org/pragma.html#pragma_auto_vacuum
