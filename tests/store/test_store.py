@@ -213,6 +213,28 @@ async def test_remove_expired(store: Store) -> None:
     assert await found(store, OTHER) is not None
 
 
+async def test_remove_idle(store: Store) -> None:
+    """Rows that were last asked for before the time are removed, with their history."""
+    await store.save(GOOD, a_state(), 1000.0)
+    await store.save(OTHER, a_state(), 1001.0)
+    assert await store.remove_idle(1000.0) == 0
+    assert await store.remove_idle(1001.0) == 1
+    assert await found(store, GOOD) is None
+    assert await store.history(GOOD) == []
+    assert await found(store, OTHER) is not None
+
+
+async def test_history_of_a_long_policy(store: Store) -> None:
+    """The history keeps the first of hundreds of patterns, and the number of the others."""
+    mx = [f"mx{n}.example.test" for n in range(500)]
+    text = "version: STSv1\nmode: enforce\nmax_age: 9\n" + "".join(f"mx: {m}\n" for m in mx)
+    await store.save(GOOD, a_state(policy=parse_policy(text.encode())), 0.0)
+    [entry] = await store.history(GOOD)
+    assert entry.mx[:3] == tuple(mx[:3])
+    assert entry.mx[-1] == f"+{500 - len(entry.mx) + 1}"
+    assert len(" ".join(entry.mx)) < 1100
+
+
 async def test_times_asked(store: Store) -> None:
     """Look-ups are added up, also if the policy is fetched in between."""
     await store.save(GOOD, a_state(), 1000.0)

@@ -14,27 +14,27 @@ LOG_BYTES: Final = 16 * 2**20
 """The write-ahead log is cut to this size after a checkpoint."""
 STEP: Final = 8 * 2**20
 """Bytes of policies that one step removes; more than one transaction writes."""
+_ROOM_SHARE: Final = 32
+"""1/32 of the limit is free after an eviction."""
 _ROWS: Final = 2_000
 """Rows that one step removes at most."""
 _ROW_OVERHEAD: Final = 500
 """Bytes of a row beside its policy: the other columns, the indices, the history."""
-_VACUUM_PAGES: Final = 2_000
+_VACUUM_PAGES: Final = 500
 _SHRINK_SHARE: Final = 4
 """The file shrinks if more than 1/4 of its pages hold nothing."""
 _INCREMENTAL: Final = 2  # https://sqlite.org/pragma.html#pragma_auto_vacuum
 
 
-def is_too_large(db: sqlite3.Connection, limit: int) -> bool:
-    """Whether the rows take more than `limit` bytes of the file."""
-    page, pages, free = (
-        _pragma(db, name) for name in ("page_size", "page_count", "freelist_count")
-    )
-    return (pages - free) * page > limit
+def used_bytes(db: sqlite3.Connection) -> int:
+    """Return how many bytes of the file hold something."""
+    pages = _pragma(db, "page_count") - _pragma(db, "freelist_count")
+    return pages * _pragma(db, "page_size")
 
 
 def needs_step(db: sqlite3.Connection, limit: int) -> bool:
     """Whether `step` has something to do."""
-    return is_too_large(db, limit) or _can_shrink(db)
+    return used_bytes(db) > limit or _can_shrink(db)
 
 
 def step(limit: int, db: sqlite3.Connection) -> int:
@@ -42,16 +42,18 @@ def step(limit: int, db: sqlite3.Connection) -> int:
 
     The caller calls it again while `needs_step`.
     """
-    if is_too_large(db, limit):
-        return _evict(db)
+    excess = used_bytes(db) - limit
+    if excess > 0:
+        return _evict(db, min(STEP, excess + limit // _ROOM_SHARE))
     db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
     return 0
 
 
-def _evict(db: sqlite3.Connection) -> int:
+def _evict(db: sqlite3.Connection, enough: int) -> int:
+    """Remove rows until about `enough` bytes are free."""
     removed = size = 0
     for domain, length in db.execute(statements.OLDEST_ASKED, (_ROWS,)).fetchall():
-        if size >= STEP:
+        if size >= enough:
             break
         size += length + _ROW_OVERHEAD
         writes.forget(domain_of(domain), db)

@@ -8,8 +8,9 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import StoreError
 from postfix_mta_sts.store.sqlite.store import SqliteStore
+from postfix_mta_sts.store.sqlite.writer import BATCH_BYTES
 from tests.support.sqlite_file import locked
-from tests.support.states import a_state
+from tests.support.states import a_policy, a_state
 
 GOOD = Domain("good.test")
 OTHER = Domain("other.test")
@@ -124,6 +125,42 @@ async def test_a_failure_reaches_the_saves_that_wait(path: Path) -> None:
         results = await asyncio.gather(*saves, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError, StoreError]
     await store.close()
+
+
+async def test_long_policies_are_written_in_several_transactions(store: SqliteStore) -> None:
+    """No transaction takes more than some MiB, however many saves wait."""
+    long = a_state(policy=a_policy(note="n" * 60_000))
+    await asyncio.gather(*(store.save(domain, long, 0.0) for domain in MANY))
+    assert store.file.commits >= len(MANY) * 60_000 // BATCH_BYTES
+
+
+async def test_what_waits_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk hangs, a write is refused above the limit, and others are not lost."""
+    monkeypatch.setattr("postfix_mta_sts.store.sqlite.writer.QUEUE_BYTES", 2**20)
+    store = await SqliteStore.open(path, lock_timeout=UNTIL_RELEASED)
+    long = a_state(policy=a_policy(note="n" * 60_000))
+    with locked(path):
+        saves = [asyncio.create_task(store.save(d, long, 0.0)) for d in MANY[:5]]
+        await until_writing()
+        more = [asyncio.create_task(store.save(d, long, 0.0)) for d in MANY[:30]]
+        await asyncio.wait(more, return_when=asyncio.FIRST_COMPLETED)
+    results = await asyncio.gather(*saves, *more, return_exceptions=True)
+    refused = [str(error) for error in results if error]
+    assert set(refused) == {"too much waits to be written"}
+    assert (len(results) - len(refused)) * 60_000 < 2 * 2**20
+    await store.close()
+
+
+async def test_a_fault_of_ours_ends_no_writer(store: SqliteStore) -> None:
+    """A write that fails by a bug fails alone with those of its transaction; the next works."""
+
+    def broken(_: object) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(StoreError, match="internal error"):
+        await store.file.write(broken)
+    await store.save(GOOD, a_state(), 0.0)
+    assert await store.load(GOOD) == a_state()
 
 
 async def test_close_writes_first(path: Path) -> None:
