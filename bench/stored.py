@@ -18,7 +18,8 @@ from bench.load import POLICY, Load
 from bench.servers import DAEMON
 from bench.shape import CPU, P50, P99, Bench, Shape, progress, settle
 from bench.sheet import Line, Mark
-from postfix_mta_sts.store.sqlite.schema import SCHEMA, prepare
+from postfix_mta_sts.store.sqlite.layout import SCHEMA
+from postfix_mta_sts.store.sqlite.schema import prepare
 
 ROWS: Final = 1_000_000
 _FEWER_ROWS: Final = 100_000

@@ -4,11 +4,13 @@ It combines what the resolver has in memory with what the store holds, and never
 stored policies as a whole. `serialize` converts the answers; `routes` offers them over HTTP.
 """
 
+import asyncio
 import os
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from heapq import merge
+from operator import itemgetter
 from typing import Final
 
 from postfix_mta_sts import __version__
@@ -18,12 +20,14 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.postfix.dane import DaneStatus
+from postfix_mta_sts.resolver.cache import SLICE
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Row, RowFilter, Store
 
 PAGE: Final = 50
 """Rows read from the store at once. A look-up may have to wait while their policies are parsed."""
+_DOMAIN: Final = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,17 +146,29 @@ class Control:
         self, wanted: PolicyFilter, now: float
     ) -> AsyncGenerator[tuple[Domain, Row | None, State | None]]:
         """Merge the stored rows with the failing states in memory, both ordered by domain."""
-        states = [entry for entry in await self._resolver.failing() if serialize.fails(entry[1])]
-        failing = deque(sorted(states, key=lambda entry: entry[0]))
+        failing = await self._failing()
+        other = next(failing, None)
         async with aclosing(self._rows(wanted, now)) as rows:
             async for row in rows:
-                while failing and failing[0][0] < row.domain:
-                    domain, state = failing.popleft()
-                    yield domain, None, state
-                same = failing and failing[0][0] == row.domain
-                yield row.domain, row, failing.popleft()[1] if same else None
-        for domain, state in failing:
-            yield domain, None, state
+                while other and other[0] < row.domain:
+                    yield other[0], None, other[1]
+                    other = next(failing, None)
+                same = other if other and other[0] == row.domain else None
+                yield row.domain, row, same[1] if same else None
+                if same:
+                    other = next(failing, None)
+        while other:
+            yield other[0], None, other[1]
+            other = next(failing, None)
+
+    async def _failing(self) -> Iterator[tuple[Domain, State]]:
+        """The failing states in memory by domain: other tasks run while they are sorted."""
+        states = await self._resolver.states(serialize.fails)
+        parts = []
+        for start in range(0, len(states), SLICE):
+            parts.append(sorted(states[start : start + SLICE], key=_DOMAIN))
+            await asyncio.sleep(0)
+        return merge(*parts, key=_DOMAIN)
 
     async def _rows(self, wanted: PolicyFilter, now: float) -> AsyncGenerator[Row]:
         before = None if wanted.expiring_in is None else now + wanted.expiring_in

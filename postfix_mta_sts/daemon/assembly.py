@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Hashable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -77,6 +78,17 @@ class Constants:
     """Times of the network process."""
 
 
+@dataclass(slots=True)
+class SizeLimit:
+    """Returns the bytes that the rows of the store may take; a reload changes them."""
+
+    size: int
+
+    def __call__(self) -> int:
+        """Return the limit."""
+        return self.size
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """The parts that find policies: in memory, in the store, in the network."""
@@ -86,6 +98,7 @@ class Backend:
     network: NetworkClient
     sources: Sources
     resolver: Resolver
+    size_limit: SizeLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +217,7 @@ class Daemon:
         self.backend.resolver.reconfigure(
             lookup_timeout=settings.lookup.timeout, limits=_state_limits(settings)
         )
+        self.backend.size_limit.size = settings.cache.file_size
         self.frontend.refresher.idle_after = settings.refresh.idle_after
         self.frontend.maps.reconfigure(settings)
         await self.frontend.dane_support.reconfigure(settings)
@@ -268,9 +282,14 @@ async def _start_backend(
     """Start the network process; the store is not open yet (`_open_store`)."""
 
     async def in_memory() -> list[tuple[Domain, State]]:
-        return await resolver.with_policy()  # the resolver is made below, with this store
+        # The resolver is made below, with this store.
+        return await resolver.states(lambda state: state.policy is not None)
 
-    store = FailsafeStore(lambda: SqliteStore.open(constants.store_path), in_memory=in_memory)
+    size_limit = SizeLimit(settings.cache.file_size)
+    open_store = partial(
+        SqliteStore.open, constants.store_path, clock=constants.clock, size_limit=size_limit
+    )
+    store = FailsafeStore(open_store, in_memory=in_memory)
     stack.push_async_callback(store.close)  # last: the other parts still write when they stop
     network = NetworkClient(constants.https_port, constants.timing)
     stack.push_async_callback(network.close)
@@ -284,7 +303,7 @@ async def _start_backend(
         attempts=min(ATTEMPTS_LIMIT, constants.files // 4),
         counters=counters,
     )
-    return Backend(counters, store, network, sources, resolver)
+    return Backend(counters, store, network, sources, resolver, size_limit)
 
 
 def _state_limits(settings: Settings) -> Limits:

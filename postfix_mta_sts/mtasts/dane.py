@@ -247,6 +247,22 @@ def is_due(verdict: Verdict | None, now: float) -> bool:
     return verdict is None or now >= verdict.recheck_at or now < verdict.found_at
 
 
+def believable(verdict: Verdict, now: float) -> Verdict:
+    """Return the verdict without a time that cannot be true at `now`; itself if there is none.
+
+    Such a time was noted by a clock that was ahead. The verdict is then due to be looked up again;
+    until then it stays, for MAX_LIFE at most, except a failure, which is forgotten.
+    """
+    if verdict.found_at > now:
+        life = 0.0 if verdict.kind is DaneKind.FAILURE else MAX_LIFE
+        until = min(verdict.until, now + life)
+        return replace(verdict, found_at=now, recheck_at=min(now, until), until=until)
+    if verdict.until > now + MAX_LIFE:
+        recheck_at = min(verdict.recheck_at, now + MAX_LIFE)
+        return replace(verdict, recheck_at=recheck_at, until=now + MAX_LIFE)
+    return verdict
+
+
 def to_text(verdict: Verdict) -> str:
     """Return the verdict as one line of JSON in printable ASCII, for the store."""
     outcome = verdict.outcome

@@ -25,8 +25,7 @@ The times in a state:
 - `expires_at`: the end of the state. A policy ends max_age after its fetch; only a fetch moves
   that, a TXT record never does (§5.1). An absence ends after ABSENCE_LIFE, or after
   DNS_FAILURE_LIFE if its reason is a DNS that did not answer.
-- `backoffs`: an id whose GET failed is not fetched for FIRST_BACKOFF, doubled with each failure up
-  to MAX_BACKOFF.
+- `backoffs`: until when an id whose GET failed is not fetched.
 
 No failure takes a policy away before it expires (§3.3). Without an unexpired policy, a failed
 attempt leaves an absence: the domain is treated as though it had no policy.
@@ -57,8 +56,7 @@ DNS_FAILURE_LIFE: Final = 30.0
 """After a query without an answer the DNS is not asked again for this time."""
 MAX_REFETCH: Final = DAY
 MIN_REFETCH: Final = 5 * MINUTE
-"""A policy is fetched again after half its max_age, but within these two (§3.3, §10.2). A later
-`refetch_at` is a sign that the clock was set back."""
+"""A policy is fetched again after half its max_age, but within these two (§3.3, §10.2)."""
 REFETCH_JITTER: Final = 0.1
 """Maximum share of that time by which a fetch is early, so that fetches spread out."""
 FIRST_BACKOFF: Final = 5 * MINUTE
@@ -267,10 +265,7 @@ def restored(
     failure: Failure | None = None,
     backoffs: tuple[Backoff, ...] = (),
 ) -> State:
-    """Return the state of a stored policy: it keeps its age, and its recheck is due.
-
-    `failure` and `backoffs` go on where they were, so that a restart repeats no failed GET.
-    """
+    """Return the state of a stored policy: age, failure and back-offs go on; a recheck is due."""
     return State(
         policy=policy,
         policy_id=policy_id,
@@ -283,15 +278,6 @@ def restored(
         backoffs=backoffs,
         dane=dane,
     )
-
-
-def differs_on_file(before: State | None, after: State) -> bool:
-    """Whether an attempt has changed what is stored beside the policy (`Store.note`)."""
-    return before is None or _noted(before) != _noted(after)
-
-
-def _noted(state: State) -> tuple[object, ...]:
-    return state.dane, state.failure, state.backoffs, state.refetch_at
 
 
 def _must_fetch(state: State | None, policy_id: PolicyId, now: float) -> bool:
@@ -308,9 +294,8 @@ def _must_fetch(state: State | None, policy_id: PolicyId, now: float) -> bool:
 def _blocks(backoff: Backoff, now: float) -> bool:
     """Whether a back-off still prevents a fetch.
 
-    A back-off that would last longer than MAX_BACKOFF dates from before the clock was set back,
-    and is void. Otherwise a machine that started with a clock in the future, and therefore found
-    every certificate expired, would fetch none of these policies until that future time.
+    One that would last longer than MAX_BACKOFF dates from a clock that was ahead, and is void:
+    such a clock finds every certificate expired.
     """
     return now < backoff.until <= now + MAX_BACKOFF
 

@@ -54,7 +54,7 @@ from postfix_mta_sts.resolver.known import Known
 from postfix_mta_sts.resolver.single_flight import Flight
 from postfix_mta_sts.resolver.sources import AttemptContext
 from postfix_mta_sts.stats import SUCCESS, Source, Stage
-from postfix_mta_sts.store import StoreError
+from postfix_mta_sts.store import StoreError, differs_on_file
 
 SHORTEST_PAUSE: Final = 1.0
 """Seconds between two DANE look-ups of one attempt, at least."""
@@ -292,7 +292,7 @@ class Attempt:
         self._answer(Source.NETWORK)
         if after.policy is None:
             self._shared.usage.drop(self._domain)
-        elif not is_fetched and lifecycle.differs_on_file(before, after):
+        elif not is_fetched and differs_on_file(before, after):
             await self._note()
         for change in changes(before, after, now):
             log_change(_log, self._domain, change)

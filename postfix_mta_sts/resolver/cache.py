@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final, TypeVar
 
+from postfix_mta_sts.mtasts.believable import believable
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, is_due
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -129,6 +130,14 @@ class StateCache:
         for start in range(0, len(domains), SLICE):
             found = map(self._entries.get, domains[start : start + SLICE])
             yield [entry for entry in found if entry]
+
+    def correct_times(self, now: Callable[[], float]) -> Iterator[None]:
+        """Give all states times that are believable, one slice with each step."""
+        for entries in self.slices():
+            for entry in entries:
+                if entry.state:
+                    self.update(entry, believable(entry.state, now()))
+            yield
 
     def drop_verdicts(self) -> Iterator[None]:
         """Remove the DANE verdicts of all domains, one slice with each step."""

@@ -19,6 +19,8 @@ INTERVAL: Final = 0.004
 BURST: Final = 4
 """Rechecks that may start at once after a pause of as many intervals. While more wait, this many
 start together, because a group wakes other threads only once."""
+TRIED_AT_ONCE: Final = 250
+"""Domains whose turn comes before other tasks run; most of them may be due no more."""
 CONCURRENCY: Final = 5_000
 """Rechecks under way at once: this many Policy Hosts that hold a fetch for a minute delay no other
 recheck. Usual ones end within a second, so that `INTERVAL` keeps them below 250."""
@@ -72,7 +74,9 @@ class RecheckQueue:
     def _start_next(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
-        while self._queue and self._under_way < self._room:
+        for _ in range(TRIED_AT_ONCE):
+            if not self._queue or self._under_way >= self._room:
+                return
             now = loop.time()
             if now < self._next_at:
                 self._timer = loop.call_at(self._next_at + BURST * INTERVAL, self._start_next)
@@ -81,3 +85,4 @@ class RecheckQueue:
             if self._start(domain):
                 self._under_way += 1
                 self._next_at = max(self._next_at, now - BURST * INTERVAL) + INTERVAL
+        self._timer = loop.call_later(0, self._start_next)

@@ -13,22 +13,20 @@ from typing import Final, Protocol
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import DAY, MINUTE
+from postfix_mta_sts.resolver.clock_watch import ClockWatch
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.sources import Sources
 
 TICK: Final = MINUTE
 """Seconds between two ticks, short enough to notice a jump of the clock; each tick writes the
 last-asked times in one batch."""
-EXPIRED_KEPT: Final = DAY
-"""Seconds for which expired rows stay in the store: a clock that was wrong for a moment costs
-none."""
+IDLE_KEPT: Final = 90 * DAY
+"""Seconds for which a policy stays in the store that nobody asks for; longer if `idle_after` is."""
 BATCH: Final = 6_000
 """Renewals started in a tick at most: 100 a second, 8 million a day."""
 CONCURRENCY: Final = 1_000
 """Renewals under way at once, and a quarter of all attempts at most: so many Policy Hosts that hold
 a fetch for a minute delay no other renewal."""
-JUMP: Final = 5.0
-"""Seconds by which the wall clock must deviate from the monotonic clock to count as set."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +68,7 @@ class Refresher:
         self._monotonic = monotonic
         self._sleep = sleep
         self._slots = asyncio.Semaphore(max(1, min(CONCURRENCY, resolver.attempts // 4)))
-        self._clock_offset = sources.clock() - monotonic()
+        self._watch = ClockWatch(sources.clock(), monotonic())
 
     @property
     def next_renewal_at(self) -> float | None:
@@ -84,18 +82,25 @@ class Refresher:
             group.create_task(self._every_tick(self.renew_due), name="renewal")
 
     async def do_housekeeping(self) -> None:
-        """Notice a jump of the clock, write last-asked times, remove expired rows."""
+        """Notice a jump of the clock, write last-asked times, remove old rows."""
         now = self._clock()
-        offset = now - self._monotonic()
-        if abs(offset - self._clock_offset) > JUMP:
-            seconds = round(offset - self._clock_offset)
-            event(_log, logging.WARNING, "clock was set", seconds=seconds)
+        if seconds := self._watch.read(now, self._monotonic()):
+            event(_log, logging.WARNING, "clock was set", seconds=round(seconds))
             self._replies.clear()
-        self._clock_offset = offset
+            await self._resolver.correct_times()
         await self.write_usage()
         await self._resolver.renew_verdicts(now - self.idle_after)
-        if removed := await self._store.remove_expired(now - EXPIRED_KEPT):
+        await self._remove_old()
+
+    async def _remove_old(self) -> None:
+        """Remove rows that a clock which was right for a day shows to be expired, or idle."""
+        past = self._watch.surely_past(self._monotonic())
+        if past is None:
+            return
+        if removed := await self._store.remove_expired(past):
             event(_log, logging.DEBUG, "expired policies removed", count=removed)
+        if removed := await self._store.remove_idle(past - max(IDLE_KEPT, self.idle_after)):
+            event(_log, logging.DEBUG, "idle policies removed", count=removed)
 
     async def write_usage(self) -> None:
         """Write to the store when domains were last asked for, and how often."""

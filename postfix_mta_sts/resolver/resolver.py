@@ -5,7 +5,7 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -173,6 +173,10 @@ class Resolver:
                 self._recheck_soon(domain)
             await asyncio.sleep(0)
 
+    async def correct_times(self) -> None:
+        """Take back what a clock that was ahead has written into the states of the cache."""
+        await _in_slices(self._cache.correct_times(self._sources.clock))
+
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, regardless of its id and age; return the state after it.
 
@@ -208,20 +212,14 @@ class Resolver:
         """Keep what was made from the state of an entry, as long as that is current."""
         self._cache.attach(entry, made, self._sources.clock())
 
-    async def with_policy(self) -> list[tuple[Domain, State]]:
-        """The cached states that hold a policy."""
-        return [(domain, state) async for domain, state in self._states() if state.policy]
-
-    async def failing(self) -> list[tuple[Domain, State]]:
-        """The cached states whose last attempt failed, absences included."""
-        return [(domain, state) async for domain, state in self._states() if state.failure]
-
-    async def _states(self) -> AsyncIterator[tuple[Domain, State]]:
+    async def states(self, wanted: Callable[[State], bool]) -> list[tuple[Domain, State]]:
+        """The cached states that are wanted; other tasks run meanwhile."""
+        found: list[tuple[Domain, State]] = []
         for entries in self._cache.slices():
-            for entry in entries:
-                if entry.state:
-                    yield entry.domain, entry.state
+            states = ((entry.domain, entry.state) for entry in entries)
+            found += [(domain, state) for domain, state in states if state and wanted(state)]
             await asyncio.sleep(0)
+        return found
 
     async def close(self) -> None:
         """Cancel all attempts; look-ups that wait get no result."""

@@ -87,6 +87,15 @@ def policy_and_id(state: State) -> tuple[Policy, PolicyId]:
     return state.policy, state.policy_id
 
 
+def differs_on_file(before: State | None, after: State) -> bool:
+    """Whether an attempt without a new policy has changed anything that `Store.note` saves."""
+    return before is None or _noted(before) != _noted(after)
+
+
+def _noted(state: State) -> tuple[object, ...]:
+    return state.dane, state.failure, state.backoffs, state.refetch_at
+
+
 class Store(Protocol):
     """What the resolver and the refresher need of a store. Times are seconds since the epoch.
 
@@ -154,6 +163,9 @@ class Store(Protocol):
 
         A backend may leave some for the next call, so that no save waits long behind this one.
         """
+
+    async def remove_idle(self, before: float) -> int:
+        """Remove rows that were last asked for before this time, as `remove_expired` does."""
 
     async def close(self) -> None:
         """Write what is still to be written and close the file; call nothing afterwards."""

@@ -9,7 +9,6 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, restored
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import (
-    MAX_HISTORY,
     HistoryEntry,
     LastAsked,
     Overview,
@@ -17,6 +16,7 @@ from postfix_mta_sts.store import (
     RowFilter,
     policy_and_id,
 )
+from postfix_mta_sts.store.history import history_entry, merge_history
 from postfix_mta_sts.values import replace
 
 
@@ -41,7 +41,7 @@ class MemoryStore:
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`."""
         history = self._histories.get(domain, ())
-        self._histories[domain] = merge_history(history, _history_entry(state))
+        self._histories[domain] = merge_history(history, history_entry(state))
         before = self.rows.get(domain)
         if before:
             if state.fetched_at < before.state.fetched_at <= state.checked_at:
@@ -112,33 +112,19 @@ class MemoryStore:
             self.drop(domain)
         return len(expired)
 
+    async def remove_idle(self, before: float) -> int:
+        """See `Store`."""
+        idle = [d for d, row in self.rows.items() if row.asked_at < before]
+        for domain in idle:
+            self.drop(domain)
+        return len(idle)
+
     async def close(self) -> None:
         """See `Store`."""
 
     def _in_use(self, now: float, asked_since: float) -> Iterable[Row]:
         rows = self.rows.values()
         return (r for r in rows if now < r.state.expires_at and r.asked_at >= asked_since)
-
-
-def merge_history(history: Iterable[HistoryEntry], new: HistoryEntry) -> list[HistoryEntry]:
-    """Add an entry to a history, oldest first; entries of the same policy become one."""
-    same = [e for e in history if _identity(e) == _identity(new)]
-    others = [e for e in history if _identity(e) != _identity(new)]
-    merged = replace(
-        new,
-        seen_from=min(e.seen_from for e in (new, *same)),
-        seen_to=max(e.seen_to for e in (new, *same)),
-    )
-    return sorted([*others, merged], key=attrgetter("seen_to"))[-MAX_HISTORY:]
-
-
-def _history_entry(state: State) -> HistoryEntry:
-    policy, policy_id = policy_and_id(state)
-    return HistoryEntry(policy_id, policy.mode, policy.mx, state.fetched_at, state.fetched_at)
-
-
-def _identity(entry: HistoryEntry) -> tuple[str, Mode, tuple[str, ...]]:
-    return entry.policy_id, entry.mode, entry.mx
 
 
 def _matches(state: State, query: RowFilter) -> bool:

@@ -340,7 +340,8 @@ async def test_a_renewal_that_fails_is_known_after_it() -> None:
     for _ in range(3):
         resolver, replies = make(around, rule=None)
         await resolver.renew(GOOD)
-        assert [domain for domain, _ in await resolver.failing()] == [GOOD]
+        failing = await resolver.states(lambda state: state.failure is not None)
+        assert [domain for domain, _ in failing] == [GOOD]
         assert await ask(replies) == SECURE
         await resolver.close()
     assert around.gets[GOOD] == 2

@@ -1,6 +1,7 @@
 """The recheck queue: first come, first served, at a limited rate, a limited number at once."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -10,6 +11,7 @@ from postfix_mta_sts.resolver.recheck_queue import (
     CONCURRENCY,
     INTERVAL,
     QUEUE_LIMIT,
+    TRIED_AT_ONCE,
     RecheckQueue,
 )
 
@@ -76,6 +78,22 @@ async def test_rechecks_that_are_not_due_take_no_time() -> None:
     rechecks = Rechecks(due=False)
     rechecks.add(make_domains(1000))
     assert rechecks.started == make_domains(1000)
+
+
+async def test_many_that_are_no_longer_due_do_not_block_the_loop() -> None:
+    """After some of them other tasks run, then the next are tried."""
+    rechecks = Rechecks(due=False, room=0)
+    rechecks.add(make_domains(5 * TRIED_AT_ONCE))
+    rechecks.queue._room = 1
+    rechecks.queue.resume()
+    numbers = [len(rechecks.started)]
+    while rechecks.queue:
+        await asyncio.sleep(0)
+        numbers.append(len(rechecks.started))
+    steps = {after - before for before, after in pairwise([0, *numbers])}
+    assert steps <= {0, TRIED_AT_ONCE}
+    assert rechecks.started == make_domains(5 * TRIED_AT_ONCE)
+    rechecks.queue.close()
 
 
 async def test_the_queue_is_bounded_and_can_be_closed() -> None:

@@ -8,12 +8,14 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
-from postfix_mta_sts.mtasts.lifecycle import DAY
-from postfix_mta_sts.resolver.refresher import CONCURRENCY, EXPIRED_KEPT, TICK, Refresher
+from postfix_mta_sts.mtasts.lifecycle import DAY, restored
+from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.resolver.refresher import CONCURRENCY, IDLE_KEPT, TICK, Refresher
 from tests.support.resolvers import find_state, make_resolver
-from tests.support.surroundings import GOOD, START, Surroundings
+from tests.support.surroundings import GOOD, START, Surroundings, policy
 
 MONTH = 30 * DAY
+OTHER = Domain("other.test")
 
 
 class FakeTimeRefresher:
@@ -194,7 +196,7 @@ async def test_a_jump_of_the_clock_is_noticed(
 
 
 async def test_housekeeping() -> None:
-    """Last-asked times are written; rows that expired a day ago are removed."""
+    """Last-asked times are written; a row goes that was expired through a day of uptime."""
     around = Surroundings()
     fake = FakeTimeRefresher(around)
     around.publish(max_age=600)
@@ -202,12 +204,26 @@ async def test_housekeeping() -> None:
     await fake.refresher.do_housekeeping()
     assert fake.resolver.usage.take() == {}
     assert await around.store.due(around.now + 301, START, 9) == [GOOD]
-    fake.pass_time(600 + EXPIRED_KEPT)
+    fake.pass_time(600 + DAY)
     await fake.refresher.do_housekeeping()
     assert await around.store.load(GOOD)
     fake.pass_time(1)
     await fake.refresher.do_housekeeping()
     assert await around.store.load(GOOD) is None
+
+
+async def test_idle_policies_are_removed() -> None:
+    """A policy that nobody has asked for in 90 days leaves the store, although it is valid."""
+    around = Surroundings()
+    fake = FakeTimeRefresher(around)
+    state = restored(policy(max_age=31_557_600), PolicyId("a"), START, START + DAY)
+    await around.store.save(OTHER, state, START)
+    fake.pass_time(IDLE_KEPT + DAY)
+    await fake.refresher.do_housekeeping()
+    assert await around.store.load(OTHER)
+    fake.pass_time(1)
+    await fake.refresher.do_housekeeping()
+    assert await around.store.load(OTHER) is None
 
 
 async def test_run() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from postfix_mta_sts.admin.serialize import fails
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, restored
@@ -128,7 +129,7 @@ async def test_restart() -> None:
     assert (state.policy, state.fetched_at) == (policy(), START)
     around.dns.release()
     await wait_for_end(resolver)
-    ((_, after),) = await resolver.with_policy()
+    ((_, after),) = await resolver.states(has_policy)
     assert after.fetched_at == START
 
 
@@ -261,25 +262,30 @@ async def test_close() -> None:
     await resolver.close()
 
 
+def has_policy(state: State) -> bool:
+    """Whether the state holds a policy."""
+    return state.policy is not None
+
+
 async def test_cached_policies() -> None:
-    """`policies` lists the cached states with a policy; a new store file is filled with them."""
+    """`states` can list those with a policy; a new store file is filled with them."""
     around = Surroundings()
     around.publish()
     resolver = make_resolver(around)
     state = await look_up(resolver)
     await look_up(resolver, OTHER)
-    assert await resolver.with_policy() == [(GOOD, state)]
+    assert await resolver.states(has_policy) == [(GOOD, state)]
 
 
 async def test_failing_domains() -> None:
-    """`failing` lists the cached states whose last attempt failed."""
+    """`states` can list those whose last attempt failed."""
     around = Surroundings()
     around.publish()
     around.records[OTHER] = DnsFailureError("SERVFAIL")
     resolver = make_resolver(around)
     await look_up(resolver)
     state = await look_up(resolver, OTHER)
-    assert await resolver.failing() == [(OTHER, state)]
+    assert await resolver.states(fails) == [(OTHER, state)]
 
 
 async def test_last_asked_times() -> None:

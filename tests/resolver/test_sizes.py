@@ -8,12 +8,11 @@ import pytest
 
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure, State
+from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure, State, restored
 from postfix_mta_sts.mtasts.policy import parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.resolver.cache import Limits, StateCache
 from postfix_mta_sts.store.memory import MemoryStore
-from postfix_mta_sts.store.sqlite.rows import state_of
 from postfix_mta_sts.values import replace
 from tests.support.clients import request
 from tests.support.replies import make_reply_cache
@@ -34,8 +33,8 @@ class DecodingStore(MemoryStore):
 
 def _decode(domain: Domain) -> State:
     text = f"version: STSv1\r\nmode: enforce\r\nmx: mx1.{domain}\r\nmx: mx2.{domain}\r\n"
-    times = str(START - 1), str(START + 80_000)
-    state = state_of(["20260101", f"{text}max_age: 604800\r\n", *times, None, None])
+    policy = parse_stored_policy(f"{text}max_age: 604800\r\n".encode())
+    state = restored(policy, PolicyId("20260101"), START - 1.0, START + 80_000.0)
     return replace(state, recheck_at=START + 300)
 
 

@@ -168,12 +168,12 @@ async def test_read_only(store: FailsafeStore, path: Path) -> None:
     await store.open()
     backend = store._backend
     assert isinstance(backend, SqliteStore)
-    await backend._write_connection.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
+    await backend.file.writing.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
     await store.save(NEW, a_state(), 0.0)
     assert await store.load(NEW) == a_state()
     assert await store.load(DOMAINS[0]) == KNOWN[DOMAINS[0]]
     assert store.unwritten == 1
-    await backend._write_connection.run(lambda db: db.execute("PRAGMA query_only = OFF").fetchall())
+    await backend.file.writing.run(lambda db: db.execute("PRAGMA query_only = OFF").fetchall())
     await repaired(store)
     assert stored_domains(path) == {NEW, *DOMAINS}
 

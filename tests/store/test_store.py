@@ -37,6 +37,9 @@ OTHER = Domain("other.test")
 FAILURE = Failure("status", "sts-policy-fetch-error", "HTTP 404", 2, 1200.0)
 BACKOFF = Backoff(PolicyId("id1"), 2, 5000.0)
 
+FAR = 2.0**34
+"""The time of the stores: after all times of the tests."""
+
 Maker = Callable[[Path], Awaitable[Store]]
 
 
@@ -47,12 +50,12 @@ async def memory(_folder: Path) -> Store:
 
 async def sqlite(folder: Path) -> Store:
     """Make a `SqliteStore`."""
-    return await SqliteStore.open(folder / "policies.db")
+    return await SqliteStore.open(folder / "policies.db", clock=lambda: FAR)
 
 
 async def failsafe(folder: Path) -> Store:
     """Make a `FailsafeStore` with a `SqliteStore` behind it."""
-    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db"))
+    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db", clock=lambda: FAR))
     await store.open()
     return store
 
@@ -208,6 +211,28 @@ async def test_remove_expired(store: Store) -> None:
     assert await store.remove_expired(1101.0) == 1
     assert await found(store, GOOD) is None
     assert await found(store, OTHER) is not None
+
+
+async def test_remove_idle(store: Store) -> None:
+    """Rows that were last asked for before the time are removed, with their history."""
+    await store.save(GOOD, a_state(), 1000.0)
+    await store.save(OTHER, a_state(), 1001.0)
+    assert await store.remove_idle(1000.0) == 0
+    assert await store.remove_idle(1001.0) == 1
+    assert await found(store, GOOD) is None
+    assert await store.history(GOOD) == []
+    assert await found(store, OTHER) is not None
+
+
+async def test_history_of_a_long_policy(store: Store) -> None:
+    """The history keeps the first of hundreds of patterns, and the number of the others."""
+    mx = [f"mx{n}.example.test" for n in range(500)]
+    text = "version: STSv1\nmode: enforce\nmax_age: 9\n" + "".join(f"mx: {m}\n" for m in mx)
+    await store.save(GOOD, a_state(policy=parse_policy(text.encode())), 0.0)
+    [entry] = await store.history(GOOD)
+    assert entry.mx[:3] == tuple(mx[:3])
+    assert entry.mx[-1] == f"+{500 - len(entry.mx) + 1}"
+    assert len(" ".join(entry.mx)) < 1100
 
 
 async def test_times_asked(store: Store) -> None:

@@ -11,6 +11,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.write_buffer import WriteBuffer
 from tests.support.faulty_store import (
     DAMAGED,
     FULL,
@@ -103,6 +104,21 @@ async def test_the_oldest_unwritten_policies_are_dropped(
             await store.save(Domain(f"d{n}.test"), a_state(), 0.0)
         assert store.dropped == 2
         assert list(store._buffer.rows) == ["d1.test", "d4.test", "d5.test"]
+
+
+async def test_unwritten_policies_are_bounded_in_bytes() -> None:
+    """Long policies are dropped earlier; what the daemon holds in any case is not counted."""
+    buffer = WriteBuffer(bytes_limit=200_000)
+    long = a_state(policy=a_policy(note="n" * 60_000))
+    buffer.add_missing([(Domain(f"known{n}.test"), long) for n in range(5)])
+    for n in (1, 2, 3, 1, 4, 5):
+        await buffer.add(Domain(f"d{n}.test"), long, 0.0)
+    assert buffer.dropped == 2
+    assert list(buffer.rows)[-3:] == ["d1.test", "d4.test", "d5.test"]
+    assert len(buffer) == 8
+    await buffer.forget(Domain("d4.test"))
+    await buffer.add(Domain("d6.test"), long, 0.0)
+    assert buffer.dropped == 2
 
 
 async def test_a_save_during_a_repair_is_written(store: FailsafeStore, backends: Backends) -> None:

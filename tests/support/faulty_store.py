@@ -55,6 +55,7 @@ class FaultyStore(MemoryStore):
 
     load = _can_fail(MemoryStore.load)
     load_all = _can_fail(MemoryStore.load_all)
+    note = _can_fail(MemoryStore.note)
     save = _can_fail(MemoryStore.save)
     touch = _can_fail(MemoryStore.touch)
     due = _can_fail(MemoryStore.due)
@@ -64,6 +65,7 @@ class FaultyStore(MemoryStore):
     overview = _can_fail(MemoryStore.overview)
     forget = _can_fail(MemoryStore.forget)
     remove_expired = _can_fail(MemoryStore.remove_expired)
+    remove_idle = _can_fail(MemoryStore.remove_idle)
     close = _can_fail(MemoryStore.close)
 
 

@@ -5,10 +5,11 @@ one after the other. One function makes one round trip to the thread: a round tr
 most queries.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 import aiosqlite
 
@@ -16,6 +17,9 @@ _T = TypeVar("_T")
 
 _CACHE_KIB: Final = 1024
 """Page cache of one connection; the kernel caches the other pages of the file."""
+WAITING_LIMIT: Final = 12_000
+"""Calls that wait for the thread: one for each attempt, and some more. On a disk that hangs, more
+would only fill the memory."""
 
 
 class SqliteConnection:
@@ -23,11 +27,17 @@ class SqliteConnection:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+        self._waiting: set[object] = set()
 
     @classmethod
-    async def open(cls, path: Path, lock_timeout: float, pragmas: Sequence[str] = ()) -> Self:
-        """Connect; queries wait `lock_timeout` seconds for a lock. Raises `sqlite3.Error`."""
-        connection = await aiosqlite.connect(path, timeout=lock_timeout, isolation_level=None)
+    async def open(cls, path: Path | str, lock_timeout: float, pragmas: Sequence[str] = ()) -> Self:
+        """Connect; queries wait `lock_timeout` seconds for a lock. Raises `sqlite3.Error`.
+
+        `path` may be a URI.
+        """
+        connection = await aiosqlite.connect(
+            path, timeout=lock_timeout, isolation_level=None, uri=isinstance(path, str)
+        )
         try:
             connection.text_factory = bytes
             for pragma in (f"cache_size = -{_CACHE_KIB}", *pragmas):
@@ -37,16 +47,42 @@ class SqliteConnection:
             raise
         return cls(connection)
 
-    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    async def run(self, work: Callable[[sqlite3.Connection], _T], *, optional: bool = False) -> _T:
         """Call `work` in the thread; return its result or raise its error.
 
-        A cancelled call is executed all the same. Raises `ValueError` after `close`.
+        A cancelled call is executed all the same, unless it is `optional` and has not begun. Raises
+        `ValueError` after `close`, and `sqlite3.OperationalError` if too many calls wait.
         """
+        if len(self._waiting) >= WAITING_LIMIT:
+            raise sqlite3.OperationalError("too many calls wait for the disk")
+        call = _Call(work, self._waiting)
         # aiosqlite's own methods are built on this one, each for one call of sqlite3: a
         # transaction of ten calls would make ten round trips to the thread.
         execute: Callable[..., Awaitable[_T]] = self._connection._execute  # noqa: SLF001 (it has no public name)
-        return await execute(work, self._connection._conn)  # noqa: SLF001 (the same)
+        try:
+            return await execute(call, self._connection._conn)  # noqa: SLF001 (the same)
+        except asyncio.CancelledError:
+            if optional:
+                call.work = None
+            raise
 
     async def close(self) -> None:
         """Close after the calls before it are done; call nothing afterwards."""
         await self._connection.close()
+
+
+class _Call(Generic[_T]):
+    """A call that waits for the thread."""
+
+    __slots__ = ("_waiting", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], _T], waiting: set[object]) -> None:
+        self.work: Callable[[sqlite3.Connection], _T] | None = work
+        """None: nobody waits for the result any more."""
+        self._waiting = waiting
+        waiting.add(self)
+
+    def __call__(self, db: sqlite3.Connection) -> _T | None:
+        """Run in the thread."""
+        self._waiting.discard(self)
+        return self.work(db) if self.work else None

@@ -1,6 +1,6 @@
 """The file of a SQLite store: create it, check that it is ours, migrate it, set it aside.
 
-All functions block; call them in a thread. This module reads and writes no rows.
+All functions block; call them in a thread. The tables are in `layout`.
 """
 
 import logging
@@ -15,78 +15,16 @@ from typing import Final
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.store import DamagedStoreError, StoreError
+from postfix_mta_sts.store.sqlite.layout import PROBE, SCHEMA
 
 _log = logging.getLogger(__name__)
 
 APPLICATION_ID: Final = int.from_bytes(b"mSTS")
 """Marks a SQLite file as ours (https://sqlite.org/pragma.html#pragma_application_id)."""
 
-# The policy with LF line ends and without blanks, and a LF before its first line. The name of a
-# field contains no blanks, so that the mode is what follows the first line start with "mode:".
-_FLAT = r"""
-    char(10) || replace(replace(replace(policy, char(13), char(10)), ' ', ''), char(9), '')
-"""
-
-SCHEMA: Final[Sequence[Sequence[str]]] = (
-    (
-        # With rowids: a policy may have 64 KiB, too much for a page of a WITHOUT ROWID table.
-        """
-        CREATE TABLE policies (
-            domain TEXT NOT NULL PRIMARY KEY,
-            policy_id TEXT NOT NULL,
-            policy TEXT NOT NULL, -- as it was served
-            fetched_at REAL NOT NULL, -- times are epoch seconds
-            refetch_at REAL NOT NULL,
-            expires_at REAL NOT NULL,
-            asked_at REAL NOT NULL
-        )
-        """,
-        # All columns that `due` reads, so that it never reads the table.
-        "CREATE INDEX policies_due ON policies (refetch_at, asked_at, expires_at, domain)",
-        "CREATE INDEX policies_expired ON policies (expires_at)",
-    ),
-    (
-        "ALTER TABLE policies ADD COLUMN asked_count INTEGER NOT NULL DEFAULT 0",
-        "ALTER TABLE policies ADD COLUMN dane TEXT",  # NULL: nothing is known
-        # Virtual: computed from the policy, so that the migration writes no rows and the two never
-        # differ.
-        f"""
-        ALTER TABLE policies ADD COLUMN mode TEXT GENERATED ALWAYS AS (
-            CASE substr({_FLAT}, instr({_FLAT}, char(10) || 'mode:') + 6, 4)
-                WHEN 'enfo' THEN 'enforce'
-                WHEN 'test' THEN 'testing'
-                WHEN 'none' THEN 'none'
-            END
-        ) VIRTUAL
-        """,
-        # All columns that lists and counts read. With a million rows it takes 1.5 s to create.
-        "CREATE INDEX policies_listed ON policies (domain, mode, expires_at)",
-        """
-        CREATE TABLE history (
-            domain TEXT NOT NULL,
-            policy_id TEXT NOT NULL,
-            mode TEXT NOT NULL,
-            mx TEXT NOT NULL, -- separated by blanks
-            seen_from REAL NOT NULL,
-            seen_to REAL NOT NULL,
-            PRIMARY KEY (domain, policy_id, mode, mx)
-        ) WITHOUT ROWID
-        """,
-    ),
-    (
-        "ALTER TABLE policies ADD COLUMN failures TEXT",  # NULL: the last attempt succeeded
-    ),
-)
-"""The migrations, starting from an empty file; user_version counts those that were applied."""
-
 # Primary result codes: https://sqlite.org/rescode.html
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
-_PROBE = """
-    SELECT p.domain, p.policy_id, policy, fetched_at, refetch_at, expires_at, asked_at,
-        asked_count, dane, failures, p.mode, h.domain, h.policy_id, h.mode, mx, seen_from, seen_to
-    FROM policies AS p, history AS h LIMIT 0
-"""
 
 
 @contextmanager
@@ -122,26 +60,40 @@ def prepare(
     """Create or migrate the file, all or nothing; return its `file_identity`.
 
     A file that is damaged or belongs to another program is set aside first. `lock_timeout`:
-    seconds to wait for a lock. Raises `StoreError`; the file is then unchanged.
+    seconds to wait for a lock. Raises `StoreError`; the file is then unchanged. One that a newer
+    version made is used if that version says that we can, and our statements work there.
     """
     before = file_identity(path)
     try:
         _prepare(path, schema, lock_timeout)
     except DamagedStoreError as error:
-        set_aside(path, before, str(error), clock())
-        _prepare(path, schema, lock_timeout)
+        aside = set_aside(path, before, str(error), clock())
+        _prepare(path, schema, lock_timeout, aside)
     return file_identity(path)
 
 
-def _prepare(path: Path, schema: Sequence[Sequence[str]], lock_timeout: float) -> None:
+def prepare_heir(path: Path, aside: Path, lock_timeout: float) -> None:
+    """Make the file that takes over the rows of one that was set aside. Raises `StoreError`."""
+    _prepare(path, SCHEMA, lock_timeout, aside)
+
+
+def _prepare(
+    path: Path, schema: Sequence[Sequence[str]], lock_timeout: float, aside: Path | None = None
+) -> None:
     with translate_errors(path):
         _create(path)
         with closing(sqlite3.connect(path, timeout=lock_timeout, isolation_level=None)) as db:
-            _check_ownership(path, db, len(schema))
+            if _version(path, db) > len(schema):
+                _check_newer(path, db, len(schema))
+                return
+            # Without effect on a file that has tables (https://sqlite.org/pragma.html).
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             # So that readers and the writer do not wait for each other (https://sqlite.org/wal.html).
             db.execute("PRAGMA journal_mode = WAL")
             _migrate(db, schema)
-            db.execute(_PROBE)
+            db.execute(PROBE)
+            if aside:
+                db.execute("INSERT INTO takeover VALUES (?)", (str(aside),))
 
 
 def _create(path: Path) -> None:
@@ -153,18 +105,30 @@ def _create(path: Path) -> None:
         raise StoreError(f"{path}: not a regular file")
 
 
-def _check_ownership(path: Path, db: sqlite3.Connection, newest: int) -> None:
+def _version(path: Path, db: sqlite3.Connection) -> int:
+    """Return the version of the schema; raise `DamagedStoreError` if the file is not ours."""
     db.execute("BEGIN")  # one consistent read of all three: another process may be migrating
     application, version = _pragma(db, "application_id"), _pragma(db, "user_version")
     [(tables,)] = db.execute("SELECT count(*) FROM sqlite_master")
     db.execute("COMMIT")
-    if application == APPLICATION_ID:
-        if version > newest:
-            raise DamagedStoreError(
-                f"{path}: schema {version} is newer than {newest}, the newest supported"
-            )
-    elif application or version or tables:
+    if application != APPLICATION_ID and (application or version or tables):
         raise DamagedStoreError(f"{path}: another program's database")
+    return version
+
+
+def _check_newer(path: Path, db: sqlite3.Connection, newest: int) -> None:
+    """Raise `StoreError` if this version cannot use a file that a newer one made."""
+    try:
+        [(since,)] = db.execute("SELECT since FROM compatible").fetchall()
+        db.execute(PROBE)
+    except (sqlite3.Error, ValueError) as error:
+        if _is_damage(error) and "no such" not in str(error):
+            raise
+        since = None
+    if since is None or since > newest:
+        raise StoreError(
+            f"{path}: made by a newer version; upgrade this one, or move the file away"
+        )
 
 
 def _migrate(db: sqlite3.Connection, schema: Sequence[Sequence[str]]) -> None:
@@ -184,20 +148,21 @@ def _pragma(db: sqlite3.Connection, name: str) -> int:
     return int(value)
 
 
-def set_aside(path: Path, opened: tuple[int, int] | None, reason: str, now: float) -> None:
-    """Rename the file, and those that SQLite keeps beside it; the new name contains `now`.
+def set_aside(path: Path, opened: tuple[int, int] | None, reason: str, now: float) -> Path | None:
+    """Rename the file, and those that SQLite keeps beside it; return the new name.
 
     `opened`: the `file_identity` of the file to rename. If `path` is another file by now, another
-    process was faster, and nothing is done. Raises `StoreError`.
+    process was faster, and nothing is done (None). Raises `StoreError`.
     """
     with translate_errors(path):
         if file_identity(path) != opened:
-            return
+            return None
         aside = _free_name(path, now)
         for companion in _COMPANIONS:
             with suppress(FileNotFoundError):
                 Path(f"{path}{companion}").rename(f"{aside}{companion}")
     logs.event(_log, logging.WARNING, "store set aside", path=path, to=aside, reason=reason)
+    return Path(aside)
 
 
 def _free_name(path: Path, now: float) -> str:

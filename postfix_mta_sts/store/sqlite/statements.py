@@ -1,6 +1,6 @@
 """The SQL statements of a SQLite store.
 
-`schema` creates the tables; `store` executes the statements.
+`layout` creates the tables; `reads` and `writes` execute the statements.
 """
 
 from postfix_mta_sts.mtasts.policy import Mode
@@ -9,7 +9,7 @@ from postfix_mta_sts.store import MAX_HISTORY
 # The columns of `rows.Columns`. quote() writes a number so that it reads back unchanged.
 _RAW = """
         CAST(policy_id AS TEXT), CAST(policy AS TEXT), quote(fetched_at), quote(refetch_at),
-        CAST(dane AS TEXT), CAST(failures AS TEXT)
+        quote(claimed_at), CAST(dane AS TEXT), CAST(failures AS TEXT), hex(digest)
 """
 # One result row for all domains: after each row SQLite's thread waits for the interpreter's lock.
 LOAD = f"""
@@ -17,27 +17,54 @@ LOAD = f"""
         domain, {_RAW}
     )) FROM policies WHERE domain IN (SELECT value FROM json_each(?))
 """  # noqa: S608 (constant columns)
+LOAD_ONE = f"SELECT {_RAW} FROM policies WHERE domain = ?"  # noqa: S608 (the same)
+# The parameters are those of `rows.columns_of`, then asked_at, now, and checked_at.
 SAVE = """
     INSERT INTO policies
-        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, asked_at, dane, failures)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, claimed_at, dane, failures,
+         digest, asked_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
     ON CONFLICT (domain) DO UPDATE SET
         policy_id = excluded.policy_id,
         policy = excluded.policy,
         fetched_at = excluded.fetched_at,
         refetch_at = excluded.refetch_at,
         expires_at = excluded.expires_at,
-        asked_at = max(policies.asked_at, excluded.asked_at),
+        claimed_at = excluded.claimed_at,
         dane = excluded.dane,
-        failures = excluded.failures
-        WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?
+        failures = excluded.failures,
+        digest = excluded.digest,
+        asked_at = CASE
+            WHEN policies.asked_at > ?12 THEN excluded.asked_at -- from the future
+            ELSE max(policies.asked_at, excluded.asked_at)
+        END
+        WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?13
+"""
+# The parameters are those of `rows.columns_of`, then asked_at and asked_count.
+TAKE_OVER = """
+    INSERT OR IGNORE INTO policies
+        (domain, policy_id, policy, fetched_at, refetch_at, expires_at, claimed_at, dane, failures,
+         digest, asked_at, asked_count)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+"""
+TAKE_OVER_HISTORY = "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?, ?, ?)"
+TIMES = "SELECT fetched_at, claimed_at FROM policies WHERE domain = ?"
+# The parameters are those of `rows.columns_of`.
+UPDATE = """
+    UPDATE policies SET
+        policy_id = ?2, policy = ?3, fetched_at = ?4, refetch_at = ?5, expires_at = ?6,
+        claimed_at = ?7, dane = ?8, failures = ?9, digest = ?10
+    WHERE domain = ?1
 """
 ADD_TO_HISTORY = """
     INSERT INTO history (domain, policy_id, mode, mx, seen_from, seen_to)
         VALUES (?1, ?2, ?3, ?4, ?5, ?5)
     ON CONFLICT DO UPDATE SET
         seen_from = min(seen_from, excluded.seen_from),
-        seen_to = max(seen_to, excluded.seen_to)
+        seen_to = CASE
+            WHEN seen_to > ?6 THEN excluded.seen_to -- from the future
+            ELSE max(seen_to, excluded.seen_to)
+        END
 """
 TRIM_HISTORY = f"""
     DELETE FROM history WHERE domain = ?1 AND (seen_to, policy_id, mode, mx) <= (
@@ -45,23 +72,22 @@ TRIM_HISTORY = f"""
         ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {MAX_HISTORY}
     )
 """  # noqa: S608 (a constant number)
-NOTE = """
-    UPDATE policies SET refetch_at = ?, dane = ?, failures = ?
-    WHERE domain = ? AND fetched_at = ?
-"""
-# The parameter is a JSON object of domains and their `LastAsked`. One statement for all, as in
-# LOAD: each of thousands of statements would wait for that lock. json_extract instead of ->>,
+# The parameters are a JSON object of domains and their `LastAsked`, and now. One statement for all,
+# as in LOAD: each of thousands of statements would wait for that lock. json_extract instead of ->>,
 # which needs SQLite 3.38 (RHEL 9 has 3.34).
 TOUCH = """
     UPDATE policies SET
-        asked_at = max(policies.asked_at, asked.at),
+        asked_at = CASE
+            WHEN policies.asked_at > ?2 THEN asked.at -- from the future
+            ELSE max(policies.asked_at, asked.at)
+        END,
         asked_count = asked_count + asked.times
     FROM (
         SELECT
             key AS domain,
             json_extract(value, '$.at') AS at,
             json_extract(value, '$.times') AS times
-        FROM json_each(?)
+        FROM json_each(?1)
     ) AS asked
     WHERE policies.domain = asked.domain
 """
@@ -71,7 +97,7 @@ DUE = """
     ORDER BY refetch_at LIMIT ?
 """
 ROWS = f"""
-    SELECT domain, asked_at, asked_count, {_RAW}
+    SELECT CAST(domain AS TEXT), asked_at, ifnull(asked_count, 0), {_RAW}
     FROM policies
 """  # noqa: S608 (constant columns)
 ROW = f"{ROWS} WHERE domain = ?"
@@ -81,9 +107,12 @@ PAGE = f"""
         AND (?4 IS NULL OR expires_at < ?4)
     ORDER BY domain LIMIT ?5
 """
+_NUMBERED_ROWS = ROWS.replace("SELECT", "SELECT rowid,")
+SCAN = f"{_NUMBERED_ROWS} WHERE rowid >= ? ORDER BY rowid"
+STEP = f"{_NUMBERED_ROWS} WHERE rowid = ?"
 HISTORY = """
-    SELECT policy_id, mode, mx, seen_from, seen_to FROM history
-    WHERE domain = ? ORDER BY seen_to DESC
+    SELECT CAST(policy_id AS TEXT), CAST(mode AS TEXT), CAST(mx AS TEXT), seen_from, seen_to
+    FROM history WHERE domain = ? ORDER BY seen_to DESC
 """
 # GROUP BY would sort all rows first.
 _COUNTS = ", ".join(f"count(*) FILTER (WHERE mode = '{mode}')" for mode in Mode)
@@ -96,14 +125,25 @@ OLDEST = """
 """
 FORGET_HISTORY = "DELETE FROM history WHERE domain = ?"
 FORGET = "DELETE FROM policies WHERE domain = ?"
-REMOVE_EXPIRED_HISTORY = """
-    DELETE FROM history WHERE domain IN (
-        SELECT domain FROM policies WHERE expires_at < ? LIMIT ?
-    )
+# A row whose fetch time was from the future has an end that depends on the clock of that moment.
+_EXPIRED = """
+    SELECT rowid, domain FROM policies
+    WHERE expires_at < ?1 AND (claimed_at IS NULL OR claimed_at > ?1) LIMIT ?2
 """
-REMOVE_EXPIRED = """
-    DELETE FROM policies WHERE rowid IN (
-        SELECT rowid FROM policies WHERE expires_at < ? LIMIT ?
-    )
+REMOVE_EXPIRED_HISTORY = f"""
+    DELETE FROM history WHERE domain IN (SELECT domain FROM ({_EXPIRED}))
+"""  # noqa: S608 (a constant query)
+REMOVE_EXPIRED = f"""
+    DELETE FROM policies WHERE rowid IN (SELECT rowid FROM ({_EXPIRED}))
+"""  # noqa: S608 (the same)
+_IDLE = "SELECT rowid, domain FROM policies WHERE asked_at < ?1 ORDER BY asked_at LIMIT ?2"
+REMOVE_IDLE_HISTORY = f"""
+    DELETE FROM history WHERE domain IN (SELECT domain FROM ({_IDLE}))
+"""  # noqa: S608 (the same)
+REMOVE_IDLE = f"""
+    DELETE FROM policies WHERE rowid IN (SELECT rowid FROM ({_IDLE}))
+"""  # noqa: S608 (the same)
+OLDEST_ASKED = """
+    SELECT CAST(domain AS TEXT), length(CAST(policy AS BLOB)) FROM policies
+    ORDER BY asked_at LIMIT ?
 """
-REMOVE_UNREADABLE = "DELETE FROM policies WHERE domain = ? AND fetched_at = ?"

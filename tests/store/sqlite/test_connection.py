@@ -58,6 +58,43 @@ async def test_a_cancelled_call_is_executed(connection: SqliteConnection) -> Non
     assert done == [1, 2, 3]
 
 
+async def test_an_optional_call_is_not_executed_for_nobody(connection: SqliteConnection) -> None:
+    """A read whose caller has given up while it waited is left out."""
+    release = threading.Event()
+    done: list[int] = []
+    slow = asyncio.create_task(connection.run(lambda _: release.wait()))
+    read = asyncio.create_task(connection.run(lambda _: done.append(1), optional=True))
+    await asyncio.sleep(0)
+    read.cancel()
+    await asyncio.wait([read])
+    release.set()
+    await slow
+    await connection.run(lambda _: None)
+    assert done == []
+
+
+async def test_calls_that_wait_are_bounded(
+    connection: SqliteConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that hangs, calls above the limit are refused at once."""
+    monkeypatch.setattr("postfix_mta_sts.store.sqlite.connection.WAITING_LIMIT", 3)
+    release, began = threading.Event(), threading.Event()
+
+    def hang(_: sqlite3.Connection) -> None:
+        began.set()
+        release.wait()
+
+    waiting = [asyncio.create_task(connection.run(hang))]
+    await asyncio.to_thread(began.wait)
+    waiting += [asyncio.create_task(connection.run(lambda _: None)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(sqlite3.OperationalError, match="too many calls wait"):
+        await connection.run(lambda _: None)
+    release.set()
+    await asyncio.gather(*waiting)
+    await connection.run(lambda _: None)
+
+
 async def test_close_ends_the_thread(tmp_path: Path) -> None:
     """`close` waits for the calls before it; later calls raise an error."""
     connection = await SqliteConnection.open(tmp_path / "new.db", 0.1)

@@ -9,10 +9,8 @@ from re import findall
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import InvalidPolicyError
 from postfix_mta_sts.store import StoreError
-from postfix_mta_sts.store.sqlite import statements
-from postfix_mta_sts.store.sqlite import store as sqlite
+from postfix_mta_sts.store.sqlite import statements, writes
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.sqlite_file import execute, locked
 from tests.support.states import TEXT, a_state
@@ -29,7 +27,7 @@ ROW = """
 
 async def test_many_domains_are_loaded_in_one_read(store: SqliteStore) -> None:
     """One read returns the states of many domains; a domain without a row is left out."""
-    states = {domain: a_state(float(n), 9e9) for n, domain in enumerate(MANY)}
+    states = {domain: a_state(float(n), 9e8) for n, domain in enumerate(MANY)}
     await asyncio.gather(*(store.save(domain, state, 1.0) for domain, state in states.items()))
     assert await store.load_all([*MANY, GOOD]) == states
 
@@ -37,7 +35,7 @@ async def test_many_domains_are_loaded_in_one_read(store: SqliteStore) -> None:
 async def test_read_only(store: SqliteStore) -> None:
     """If the file cannot be written, saves fail and loads succeed."""
     await store.save(GOOD, a_state(), 0.0)
-    await store._write_connection.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
+    await store.file.writing.run(lambda db: db.execute("PRAGMA query_only = ON").fetchall())
     with pytest.raises(StoreError, match="readonly database"):
         await store.save(OTHER, a_state(), 0.0)
     assert await store.load(GOOD) == a_state()
@@ -52,7 +50,10 @@ async def test_read_only(store: SqliteStore) -> None:
         ("policy_id", "no id!", "id is not"),
         ("policy_id", "n" * 33, "id is not"),
         ("policy_id", "two\nlines", "id is not"),
-        ("refetch_at", "soon", "could not convert"),
+        ("refetch_at", "soon", "not a time"),
+        ("fetched_at", "soon", "not a time"),
+        ("fetched_at", 9e999, "not finite"),
+        ("claimed_at", b"soon", "not a time"),
         ("failures", "{}", "missing required field"),
     ],
 )
@@ -64,9 +65,12 @@ async def test_unreadable_row(
     value: object,
     reason: str,
 ) -> None:
-    """A row without a valid policy is not returned; it is removed and logged once."""
+    """A row without a valid policy is not returned; it is removed and logged once.
+
+    It was written by an earlier version, without a digest.
+    """
     await store.save(GOOD, a_state(), 0.0)
-    execute(path, f"UPDATE policies SET {column} = ?", value)  # noqa: S608 (a constant column)
+    execute(path, f"UPDATE policies SET digest = NULL, {column} = ?", value)  # noqa: S608 (a constant column)
     assert await store.load(GOOD) is None
     await store.touch({})  # written after the removal
     assert await store.due(5000.0, 0.0, 9) == []
@@ -82,7 +86,7 @@ async def test_unreadable_row_of_a_locked_file(store: SqliteStore, path: Path) -
     execute(path, "UPDATE policies SET policy = ''")
     with locked(path):
         assert await store.load(GOOD) is None
-        await asyncio.wait([store._writer.task] if store._writer.task else [])
+        await asyncio.wait([store.file.writer.task] if store.file.writer.task else [])
     assert await store.load(GOOD) is None
 
 
@@ -90,8 +94,7 @@ async def test_removal_spares_a_newer_row(store: SqliteStore) -> None:
     """A policy that is saved before the unreadable one is removed stays."""
     later = a_state(1500.0)
     await store.save(GOOD, later, 0.0)
-    row = ["id1", "", "1000.0", "2000.0", None, None]
-    store._remove_unreadable(GOOD, row, InvalidPolicyError(0, "no version field"))
+    store._remove_damaged(GOOD, "no version field")
     await store.touch({})  # written after the removal
     assert await store.load(GOOD) == later
 
@@ -100,7 +103,7 @@ async def test_unreadable_verdict(store: SqliteStore, path: Path) -> None:
     """A verdict that cannot be read is None, and the policy stays."""
     await store.save(GOOD, a_state(), 0.0)
     for text in ("", "{}", "\xff", b"\xff\x00"):
-        execute(path, "UPDATE policies SET dane = ?", text)
+        execute(path, "UPDATE policies SET digest = NULL, dane = ?", text)
         state = await store.load(GOOD)
         assert state
         assert (bool(state.policy), state.dane) == (True, None)
@@ -108,7 +111,7 @@ async def test_unreadable_verdict(store: SqliteStore, path: Path) -> None:
 
 async def test_bounded_removal(store: SqliteStore, path: Path) -> None:
     """One call removes a few thousand rows, so that no save waits long; the next call continues."""
-    most = sqlite._REMOVE_LIMIT
+    most = writes.REMOVE_LIMIT
     with closing(sqlite3.connect(path)) as db, db:
         rows = [(f"d{n}.test", TEXT) for n in range(most + 1)]
         db.executemany(ROW, rows)
@@ -135,7 +138,7 @@ async def test_queries_use_their_indices(store: SqliteStore, path: Path) -> None
             for name, query in queries.items()
         }
     assert plans["due"] == "SEARCH policies USING COVERING INDEX policies_due (refetch_at<?)"
-    assert "USING COVERING INDEX policies_expired (expires_at<?)" in plans["remove"]
+    assert "USING INDEX policies_expired (expires_at<?)" in plans["remove"]
     for name in ("due", "remove", "load", "touch", "page"):
         assert "SCAN policies" not in plans[name]
     assert "USING INDEX sqlite_autoindex_policies_1 (domain=?)" in plans["load"]

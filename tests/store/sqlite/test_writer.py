@@ -8,8 +8,9 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import StoreError
 from postfix_mta_sts.store.sqlite.store import SqliteStore
+from postfix_mta_sts.store.sqlite.writer import BATCH_BYTES
 from tests.support.sqlite_file import locked
-from tests.support.states import a_state
+from tests.support.states import a_policy, a_state
 
 GOOD = Domain("good.test")
 OTHER = Domain("other.test")
@@ -26,7 +27,7 @@ async def until_writing() -> None:
 async def test_saves_share_a_commit(store: SqliteStore) -> None:
     """Saves that are called together share one commit: 200 of them."""
     await asyncio.gather(*(store.save(domain, a_state(), 0.0) for domain in MANY))
-    assert store.commits == 1
+    assert store.file.commits == 1
     assert len(await store.due(5000.0, 0.0, 1000)) == len(MANY)
 
 
@@ -38,15 +39,15 @@ async def test_saves_wait_for_the_next_commit(path: Path) -> None:
         await until_writing()
         rest = [asyncio.create_task(store.save(domain, a_state(), 0.0)) for domain in MANY]
         await asyncio.sleep(0)  # each queues its row
-        assert store.commits == 0
+        assert store.file.commits == 0
     await asyncio.gather(first, *rest)
-    assert store.commits == 2
+    assert store.file.commits == 2
     await store.close()
 
 
 async def test_commits_reach_the_disk(store: SqliteStore) -> None:
     """A commit ends when it is on disk, so that it survives a power failure (FULL is 2)."""
-    synchronous = await store._write_connection.run(
+    synchronous = await store.file.writing.run(
         lambda db: db.execute("PRAGMA synchronous").fetchall()
     )
     assert synchronous == [(2,)]
@@ -56,7 +57,7 @@ async def test_order_is_kept(store: SqliteStore) -> None:
     """Of several saves of one domain in one commit, the last one wins."""
     states = [a_state(1000.0 + n, policy_id=f"id{n}") for n in range(5)]
     await asyncio.gather(*(store.save(GOOD, state, 0.0) for state in states))
-    assert store.commits == 1
+    assert store.file.commits == 1
     assert await store.load(GOOD) == states[-1]
 
 
@@ -98,7 +99,7 @@ async def test_failing_saves_fail_together(path: Path) -> None:
         results = await asyncio.gather(first, second, return_exceptions=True)
     assert [type(result) for result in results] == [StoreError, StoreError]
     assert results[0] is not results[1]
-    assert store._writer.task is None
+    assert store.file.writer.task is None
     await store.close()
 
 
@@ -124,6 +125,42 @@ async def test_a_failure_reaches_the_saves_that_wait(path: Path) -> None:
         results = await asyncio.gather(*saves, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError, StoreError]
     await store.close()
+
+
+async def test_long_policies_are_written_in_several_transactions(store: SqliteStore) -> None:
+    """No transaction takes more than some MiB, however many saves wait."""
+    long = a_state(policy=a_policy(note="n" * 60_000))
+    await asyncio.gather(*(store.save(domain, long, 0.0) for domain in MANY))
+    assert store.file.commits >= len(MANY) * 60_000 // BATCH_BYTES
+
+
+async def test_what_waits_is_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk hangs, a write is refused above the limit, and others are not lost."""
+    monkeypatch.setattr("postfix_mta_sts.store.sqlite.writer.QUEUE_BYTES", 2**20)
+    store = await SqliteStore.open(path, lock_timeout=UNTIL_RELEASED)
+    long = a_state(policy=a_policy(note="n" * 60_000))
+    with locked(path):
+        saves = [asyncio.create_task(store.save(d, long, 0.0)) for d in MANY[:5]]
+        await until_writing()
+        more = [asyncio.create_task(store.save(d, long, 0.0)) for d in MANY[:30]]
+        await asyncio.wait(more, return_when=asyncio.FIRST_COMPLETED)
+    results = await asyncio.gather(*saves, *more, return_exceptions=True)
+    refused = [str(error) for error in results if error]
+    assert set(refused) == {"too much waits to be written"}
+    assert (len(results) - len(refused)) * 60_000 < 2 * 2**20
+    await store.close()
+
+
+async def test_a_fault_of_ours_ends_no_writer(store: SqliteStore) -> None:
+    """A write that fails by a bug fails alone with those of its transaction; the next works."""
+
+    def broken(_: object) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(StoreError, match="internal error"):
+        await store.file.write(broken)
+    await store.save(GOOD, a_state(), 0.0)
+    assert await store.load(GOOD) == a_state()
 
 
 async def test_close_writes_first(path: Path) -> None:

@@ -1,0 +1,195 @@
+"""A backend that may fail: opened until it opens, called within a timeout, replaced if damaged.
+
+This module assumes only that the methods of a backend raise `StoreError`. The task `store repair`
+runs while there is something to repair: it opens the backend, and writes what is in the write
+buffer.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.store import DamagedStoreError, Store, StoreError
+from postfix_mta_sts.store.breaker import DEFAULT_TIMING, Breaker, Timing, timeout_error
+from postfix_mta_sts.store.write_buffer import BUFFER_LIMIT, WriteBuffer
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+async def _no_states() -> Iterable[tuple[Domain, State]]:
+    return ()
+
+
+class GuardedBackend:
+    """The backend of a `FailsafeStore`, and what is not written to it yet.
+
+    `backend` opens a backend, or raises `StoreError`. `in_memory` returns the states that the
+    caller holds; they are written to a backend that was replaced or that opened late.
+    """
+
+    def __init__(
+        self,
+        backend: Callable[[], Awaitable[Store]],
+        *,
+        in_memory: Callable[[], Awaitable[Iterable[tuple[Domain, State]]]] = _no_states,
+        timing: Timing = DEFAULT_TIMING,
+        buffer_limit: int = BUFFER_LIMIT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.failures = 0
+        """Calls of the backend that failed."""
+        self._open_backend = backend
+        self._in_memory = in_memory
+        self._timing = timing
+        # Never paused: "no policy" must not be said of a domain whose row could have been read.
+        self._reading = Breaker("reading", timing.read, 0.0)
+        # A slow list of all rows must not stop the reading of single policies.
+        self._listing = Breaker("listing", timing.list, timing.retry)
+        self._writing = Breaker("writing", timing.write, timing.retry)
+        self._clock = clock
+        self._backend: Store | None = None
+        self._damaged: Store | None = None
+        self._open_at = -math.inf
+        self._replace_at = -math.inf
+        self._first_try_done = asyncio.Event()
+        self._buffer = WriteBuffer(buffer_limit)
+        self._repair_task: asyncio.Task[None] | None = None
+
+    @property
+    def unwritten(self) -> int:
+        """Policies in memory that the backend does not have, or not yet."""
+        return len(self._buffer)
+
+    @property
+    def dropped(self) -> int:
+        """Policies that were never written, because there were too many."""
+        return self._buffer.dropped
+
+    @property
+    def readable(self) -> bool:
+        """Whether the backend is open and its last read succeeded, lists included."""
+        failing = self._reading.failing or self._listing.failing
+        return self._backend is not None and not failing
+
+    @property
+    def writable(self) -> bool:
+        """Whether the backend is open and its last write succeeded."""
+        return self._backend is not None and not self._writing.failing
+
+    async def open(self) -> None:
+        """Open the backend; if it cannot be opened in time, return and keep trying."""
+        self._start_repair()
+        try:
+            async with asyncio.timeout(self._writing.timeout):
+                await self._first_try_done.wait()
+        except TimeoutError:
+            error = timeout_error("opening", self._writing.timeout)
+            self._record_failure(None, self._writing, error)
+
+    async def close(self) -> None:
+        """See `Store`; policies that cannot be written now are lost, and their number is logged."""
+        if self._repair_task:
+            self._repair_task.cancel()
+            await asyncio.wait([self._repair_task])
+        for step in (self._flush, self._close_backend):
+            try:
+                async with asyncio.timeout(self._writing.timeout):
+                    await step()
+            except TimeoutError:
+                error = timeout_error("closing", self._writing.timeout)
+                self._writing.failed(error, math.inf)
+            except StoreError as error:
+                self._writing.failed(error, math.inf)
+        if self.unwritten:
+            event(_log, logging.WARNING, "policies not written", count=self.unwritten)
+
+    async def _flush(self) -> None:
+        if self._backend:
+            await self._write_buffer_to(self._backend)
+
+    async def _close_backend(self) -> None:
+        if backend := self._backend or self._damaged:
+            await backend.close()
+
+    async def _call(self, breaker: Breaker, operation: Callable[[Store], Awaitable[_T]]) -> _T:
+        """Call the backend; raise `StoreError` if it fails, at once while it is known to fail."""
+        backend = self._backend
+        if backend is None or not breaker.allows(self._clock()):
+            raise StoreError("not called: the store is failing")
+        # While this call tests a failing backend, all others fail at once.
+        breaker.retry_at = self._clock() + breaker.pause
+        try:
+            async with asyncio.timeout(breaker.timeout):
+                result = await operation(backend)
+        except TimeoutError as error:
+            slow = timeout_error(breaker.operation, breaker.timeout)
+            self._record_failure(backend, breaker, slow)
+            raise slow from error
+        except StoreError as error:
+            self._record_failure(backend, breaker, error)
+            raise
+        except Exception as error:  # a fault of ours in the backend stops no answer either
+            event(_log, logging.ERROR, "store failed by an internal error", exc_info=error)
+            fault = StoreError(f"internal error: {error}")
+            self._record_failure(backend, breaker, fault)
+            raise fault from error
+        # With unwritten policies, only a repair that has written all of them closes the breaker.
+        if breaker is not self._writing or not self.unwritten:
+            breaker.succeeded()
+        return result
+
+    def _record_failure(self, backend: Store | None, breaker: Breaker, error: StoreError) -> None:
+        """Record a failed call; a damaged backend is not called again and is replaced."""
+        now = self._clock()
+        self.failures += 1
+        breaker.failed(error, now + breaker.pause)
+        if backend is not self._backend:
+            return  # the backend has been replaced since the call
+        if isinstance(error, DamagedStoreError):
+            self._backend, self._damaged = None, backend or self._damaged
+            self._open_at = max(now, self._replace_at)
+            self._replace_at = self._open_at + self._timing.replace
+            self._start_repair()
+
+    def _start_repair(self) -> None:
+        if self._repair_task is None or self._repair_task.done():
+            self._repair_task = asyncio.create_task(self._run_repair(), name="store repair")
+
+    async def _run_repair(self) -> None:
+        """Open the backend if it is not open and write the buffer; retry until both succeed."""
+        while self._backend is None or self.unwritten:
+            at = self._writing.retry_at if self._backend else self._open_at
+            await asyncio.sleep(max(0.0, at - self._clock()))
+            backend = self._backend
+            try:
+                if backend is None:
+                    backend = await self._reopen()
+                await self._write_buffer_to(backend)
+            except StoreError as error:
+                self._record_failure(backend, self._writing, error)
+            self._first_try_done.set()
+
+    async def _reopen(self) -> Store:
+        """Open the backend; buffer all states in memory, because its file may be a new one."""
+        self._open_at = self._clock() + self._timing.retry
+        if self._damaged:
+            await self._damaged.close()
+            self._damaged = None
+        backend = await self._open_backend()
+        self._buffer.add_missing(await self._in_memory())
+        self._backend = backend
+        self._reading.succeeded()
+        self._listing.succeeded()
+        return backend
+
+    async def _write_buffer_to(self, backend: Store) -> None:
+        written = await self._buffer.write_to(backend)
+        self._writing.succeeded(written)

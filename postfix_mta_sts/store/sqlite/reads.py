@@ -1,0 +1,105 @@
+"""Reads of a SQLite store: functions that the thread of a connection calls.
+
+Policies are parsed and digests are checked here, so that a long policy does not hold up the event
+loop.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import MtaStsError
+from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.store import HistoryEntry, Overview, Row, RowFilter
+from postfix_mta_sts.store.sqlite import statements
+from postfix_mta_sts.store.sqlite.rows import (
+    Columns,
+    decoded,
+    domain_of,
+    history_entry_of,
+    read_state,
+    valid_rows,
+)
+from postfix_mta_sts.values import to_json
+
+
+class Loaded(NamedTuple):
+    """What was found in the rows of some domains."""
+
+    states: dict[Domain, State]
+    damaged: dict[Domain, str]
+    """Why a row cannot be used."""
+    to_correct: list[Domain]
+    """Rows with times that cannot be true."""
+
+
+def load(domains: Sequence[Domain], now: float, db: sqlite3.Connection) -> Loaded:
+    """Load the rows of some domains; one that is damaged does not affect the others."""
+    loaded = Loaded({}, {}, [])
+    for domain, columns in _columns(domains, db):
+        try:
+            loaded.states[domain], needs_correction = read_state(domain, columns, now)
+        except MtaStsError as error:
+            loaded.damaged[domain] = str(error)
+        else:
+            if needs_correction:
+                loaded.to_correct.append(domain)
+    return loaded
+
+
+def _columns(domains: Sequence[Domain], db: sqlite3.Connection) -> Iterator[tuple[Domain, Columns]]:
+    [(rows,)] = db.execute(statements.LOAD, (to_json(domains),)).fetchall()
+    try:
+        yield from (
+            (each[0], each[1:]) for each in json.loads(rows.decode("utf-8", "surrogateescape"))
+        )
+    except ValueError:  # one of them has made the array invalid
+        for domain in domains:
+            for columns in db.execute(statements.LOAD_ONE, (domain,)).fetchall():
+                yield domain, [decoded(column) for column in columns]
+
+
+def row(domain: Domain, now: float, db: sqlite3.Connection) -> Row | None:
+    """Return the row of a domain; None if there is none, or it is damaged."""
+    rows = db.execute(statements.ROW, (domain,)).fetchall()
+    return next(valid_rows(rows, now), None)
+
+
+def history(domain: Domain, now: float, db: sqlite3.Connection) -> list[HistoryEntry]:
+    """Return the entries of a domain that are not damaged."""
+    rows = db.execute(statements.HISTORY, (domain,)).fetchall()
+    return [entry for each in rows if (entry := history_entry_of(each, now))]
+
+
+def page(
+    query: RowFilter, after: Domain | None, limit: int, now: float, db: sqlite3.Connection
+) -> list[Row]:
+    """Return the rows of a page; one that is damaged is left out."""
+    last: str = after or ""
+    while True:
+        given = last, query.now, query.mode, query.expiring_before, limit
+        raw = db.execute(statements.PAGE, given).fetchall()
+        if not raw or (rows := list(valid_rows(raw, now))):
+            return rows if raw else []
+        last = domain_of(raw[-1][0])
+
+
+def overview(now: float, asked_since: float, db: sqlite3.Connection) -> Overview:
+    """Return the numbers of rows."""
+    [counts] = db.execute(statements.BY_MODE, (now,)).fetchall()
+    oldest = db.execute(statements.OLDEST, (asked_since, now)).fetchall()
+    by_mode = dict(zip(Mode, counts, strict=True))
+    return Overview(by_mode, next((each[0] for each in oldest), None))
+
+
+def due(now: float, asked_since: float, limit: int, db: sqlite3.Connection) -> list[Domain]:
+    """Return the domains that are due to be fetched."""
+    rows = db.execute(statements.DUE, (now, asked_since, now, limit)).fetchall()
+    return [domain_of(_as_bytes(each[0])) for each in rows]
+
+
+def _as_bytes(value: Any) -> bytes:  # noqa: ANN401 (any type that a damaged column has)
+    return value if isinstance(value, bytes) else str(value).encode()
