@@ -136,7 +136,10 @@ REMOVE_EXPIRED_HISTORY = f"""
 REMOVE_EXPIRED = f"""
     DELETE FROM policies WHERE rowid IN (SELECT rowid FROM ({_EXPIRED}))
 """  # noqa: S608 (the same)
-_IDLE = "SELECT rowid, domain FROM policies WHERE asked_at < ?1 ORDER BY asked_at LIMIT ?2"
+_IDLE = """
+    SELECT rowid, domain FROM policies
+    WHERE asked_at < ?1 AND fetched_at < ?1 ORDER BY asked_at LIMIT ?2
+"""
 REMOVE_IDLE_HISTORY = f"""
     DELETE FROM history WHERE domain IN (SELECT domain FROM ({_IDLE}))
 """  # noqa: S608 (the same)
