@@ -147,6 +147,11 @@ REMOVE_IDLE = f"""
     DELETE FROM policies WHERE rowid IN (SELECT rowid FROM ({_IDLE}))
 """  # noqa: S608 (the same)
 OLDEST_ASKED = """
-    SELECT CAST(domain AS TEXT), length(CAST(policy AS BLOB)) FROM policies
-    ORDER BY asked_at LIMIT ?
+    SELECT rowid, length(CAST(policy AS BLOB)) FROM policies ORDER BY asked_at LIMIT ?
 """
+# By rowid, which finds a row of any domain, damaged or not.
+EVICT_HISTORY = """
+    DELETE FROM history WHERE domain = (SELECT domain FROM policies WHERE rowid = ?)
+"""
+EVICT = "DELETE FROM policies WHERE rowid = ?"
+IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM policies)"
