@@ -1,5 +1,6 @@
 """The state cache: what is evicted first, and how much memory an entry takes."""
 
+import asyncio
 import gc
 import tracemalloc
 from collections.abc import Iterable, Mapping, Sequence
@@ -162,3 +163,16 @@ async def test_bytes_per_entry() -> None:
     policy = await bytes_per_key(around, (f"d{n}.bench.test" for n in numbers))
     assert 700 < policy < 1_150
     assert 300 < absence < 600
+
+
+async def test_times_of_many_states_are_corrected_in_slices() -> None:
+    """The loop gets its turn in between, and an entry that is evicted meanwhile is passed over."""
+    cache = StateCache(10_000, lambda _: None)
+    for n in range(1_200):
+        cache.put(Domain(f"d{n}.test"), a_state(START + 9e9), START)
+    correcting = asyncio.create_task(cache.correct_times(lambda: START))
+    await asyncio.sleep(0)
+    assert [state.fetched_at for _, state in cache.states()][-1] == START + 9e9
+    cache.drop(Domain("d1199.test"))
+    await correcting
+    assert {state.fetched_at for _, state in cache.states()} == {START}
