@@ -165,7 +165,10 @@ class Store(Protocol):
         """
 
     async def remove_idle(self, before: float) -> int:
-        """Remove rows that were last asked for before this time, as `remove_expired` does."""
+        """Remove rows that were last asked for and fetched before this time.
+
+        The rest is as for `remove_expired`.
+        """
 
     async def close(self) -> None:
         """Write what is still to be written and close the file; call nothing afterwards."""

@@ -63,7 +63,7 @@ class FailsafeStore(GuardedBackend):
         except StoreError:
             pass  # `_call` has recorded it
         finally:  # also if the caller was cancelled while it waited
-            if self._buffer.contains(row):
+            if domain in self._buffer.rows:  # or what was noted meanwhile
                 self._start_repair()
 
     async def note(self, domain: Domain, state: State) -> None:

@@ -114,7 +114,8 @@ class MemoryStore:
 
     async def remove_idle(self, before: float) -> int:
         """See `Store`."""
-        idle = [d for d, row in self.rows.items() if row.asked_at < before]
+        rows = self.rows.items()
+        idle = [d for d, r in rows if r.asked_at < before and r.state.fetched_at < before]
         for domain in idle:
             self.drop(domain)
         return len(idle)

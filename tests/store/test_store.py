@@ -1,9 +1,6 @@
 """The contract of `Store`: one suite for all implementations."""
 
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,23 +9,15 @@ from hypothesis import strategies as st
 from postfix_mta_sts.mtasts.dane import HostState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure, State
-from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import (
-    MAX_HISTORY,
-    HistoryEntry,
     LastAsked,
-    Overview,
     Row,
-    RowFilter,
     Store,
-    StoreError,
 )
-from postfix_mta_sts.store.failsafe import FailsafeStore
-from postfix_mta_sts.store.memory import MemoryStore
-from postfix_mta_sts.store.sqlite.store import SqliteStore
 from postfix_mta_sts.values import replace
 from tests.support.states import STATES, TIMES, a_policy, a_state
+from tests.support.stores import MAKERS, Maker, found, loaded, opened
 from tests.support.surroundings import signed
 
 GOOD = Domain("good.test")
@@ -37,56 +26,12 @@ OTHER = Domain("other.test")
 FAILURE = Failure("status", "sts-policy-fetch-error", "HTTP 404", 2, 1200.0)
 BACKOFF = Backoff(PolicyId("id1"), 2, 5000.0)
 
-FAR = 2.0**34
-"""The time of the stores: after all times of the tests."""
 
-Maker = Callable[[Path], Awaitable[Store]]
-
-
-async def memory(_folder: Path) -> Store:
-    """Make a `MemoryStore`."""
-    return MemoryStore()
-
-
-async def sqlite(folder: Path) -> Store:
-    """Make a `SqliteStore`."""
-    return await SqliteStore.open(folder / "policies.db", clock=lambda: FAR)
-
-
-async def failsafe(folder: Path) -> Store:
-    """Make a `FailsafeStore` with a `SqliteStore` behind it."""
-    store = FailsafeStore(lambda: SqliteStore.open(folder / "policies.db", clock=lambda: FAR))
-    await store.open()
-    return store
-
-
-async def failsafe_without_backend(folder: Path) -> Store:
-    """Make a `FailsafeStore` whose backend cannot be opened."""
-
-    async def fail() -> Store:
-        raise StoreError("no such disk")
-
-    store = FailsafeStore(fail)
-    await store.open()
-    return store
-
-
-@pytest.fixture(params=[memory, sqlite, failsafe, failsafe_without_backend])
+@pytest.fixture(params=MAKERS)
 def make(request: pytest.FixtureRequest) -> Maker:
     """One implementation after the other."""
     maker: Maker = request.param
     return maker
-
-
-@asynccontextmanager
-async def opened(make: Maker) -> AsyncIterator[Store]:
-    """Make a store in a new folder, and close it in the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = await make(Path(folder))
-        try:
-            yield store
-        finally:
-            await store.close()
 
 
 @pytest.fixture
@@ -159,30 +104,6 @@ async def test_expired_is_loaded(store: Store) -> None:
     assert await store.load(GOOD) == state
 
 
-async def test_due_order_and_limit(store: Store) -> None:
-    """The longest overdue domains come first, at most `limit`."""
-    for n in (3, 1, 2, 4):
-        await store.save(Domain(f"d{n}.test"), a_state(refetch_at=2000.0 + n), 1000.0)
-    assert await store.due(2003.0, 0.0, 9) == ["d1.test", "d2.test", "d3.test"]
-    assert await store.due(2003.0, 0.0, 2) == ["d1.test", "d2.test"]
-
-
-@pytest.mark.parametrize(
-    ("now", "asked_since", "found"),
-    [
-        (2000.0, 1000.0, 1),
-        (1999.0, 1000.0, 0),
-        (2000.0, 1000.1, 0),
-        (1000.0 + 604_800 - 1, 0.0, 1),
-        (1000.0 + 604_800, 0.0, 0),
-    ],
-)
-async def test_due_bounds(store: Store, now: float, asked_since: float, found: int) -> None:
-    """A domain is due if its refetch is due, it has not expired, and it is in use."""
-    await store.save(GOOD, a_state(refetch_at=2000.0), 1000.0)
-    assert await store.due(now, asked_since, 9) == [GOOD] * found
-
-
 async def test_touch(store: Store) -> None:
     """The last-asked time only increases; domains without a row are ignored."""
     await store.save(GOOD, a_state(), 1000.0)
@@ -214,25 +135,16 @@ async def test_remove_expired(store: Store) -> None:
 
 
 async def test_remove_idle(store: Store) -> None:
-    """Rows that were last asked for before the time are removed, with their history."""
+    """Rows that were asked for and fetched before the time are removed, with their history."""
     await store.save(GOOD, a_state(), 1000.0)
     await store.save(OTHER, a_state(), 1001.0)
+    await store.save(Domain("fetched.test"), a_state(1001.0), 0.0)
     assert await store.remove_idle(1000.0) == 0
     assert await store.remove_idle(1001.0) == 1
     assert await found(store, GOOD) is None
     assert await store.history(GOOD) == []
     assert await found(store, OTHER) is not None
-
-
-async def test_history_of_a_long_policy(store: Store) -> None:
-    """The history keeps the first of hundreds of patterns, and the number of the others."""
-    mx = [f"mx{n}.example.test" for n in range(500)]
-    text = "version: STSv1\nmode: enforce\nmax_age: 9\n" + "".join(f"mx: {m}\n" for m in mx)
-    await store.save(GOOD, a_state(policy=parse_policy(text.encode())), 0.0)
-    [entry] = await store.history(GOOD)
-    assert entry.mx[:3] == tuple(mx[:3])
-    assert entry.mx[-1] == f"+{500 - len(entry.mx) + 1}"
-    assert len(" ".join(entry.mx)) < 1100
+    assert await found(store, Domain("fetched.test")) is not None
 
 
 async def test_times_asked(store: Store) -> None:
@@ -243,42 +155,6 @@ async def test_times_asked(store: Store) -> None:
     await store.touch({GOOD: LastAsked(2000.0, 3)})
     assert await store.row(GOOD) == Row(GOOD, a_state(1500.0), 3000.0, 5)
     assert await store.row(OTHER) is None
-
-
-async def test_history(store: Store) -> None:
-    """Each policy appears once, with its first and last fetch; the last seen comes first."""
-    testing = parse_policy(a_policy().text.replace("enforce", "testing").encode())
-    await store.save(GOOD, a_state(1000.0), 0.0)
-    await store.save(GOOD, a_state(2000.0), 0.0)
-    await store.save(GOOD, a_state(3000.0, policy=testing), 0.0)
-    await store.save(GOOD, a_state(4000.0, policy_id="id2"), 0.0)
-    await store.save(OTHER, a_state(9000.0), 0.0)
-    mx = ("mx.good.test",)
-    assert await store.history(GOOD) == [
-        HistoryEntry(PolicyId("id2"), Mode.ENFORCE, mx, 4000.0, 4000.0),
-        HistoryEntry(PolicyId("id1"), Mode.TESTING, mx, 3000.0, 3000.0),
-        HistoryEntry(PolicyId("id1"), Mode.ENFORCE, mx, 1000.0, 2000.0),
-    ]
-    assert await store.history(Domain("unknown.test")) == []
-
-
-async def test_history_is_bounded(store: Store) -> None:
-    """The oldest entries are removed; those of other domains stay."""
-    await store.save(OTHER, a_state(), 0.0)
-    for n in range(MAX_HISTORY + 3):
-        await store.save(GOOD, a_state(1000.0 + n, policy_id=f"id{n}"), 0.0)
-    history = await store.history(GOOD)
-    assert [seen.policy_id for seen in history] == [f"id{n}" for n in range(22, 2, -1)]
-    assert len(await store.history(OTHER)) == 1
-
-
-async def test_history_is_removed_with_the_row(store: Store) -> None:
-    """Removing an expired row removes the history of its domain."""
-    await store.save(GOOD, a_state(policy=a_policy(max_age=100)), 1000.0)
-    await store.save(OTHER, a_state(), 1000.0)
-    assert await store.remove_expired(1101.0) == 1
-    assert await store.history(GOOD) == []
-    assert len(await store.history(OTHER)) == 1
 
 
 async def test_forget(store: Store) -> None:
@@ -293,56 +169,6 @@ async def test_forget(store: Store) -> None:
     assert await store.row(OTHER) is not None
 
 
-async def filled(store: Store) -> None:
-    """Save ten domains: odd ones are testing, d8 and d9 expire soon, and d0 has expired."""
-    ages = {0: 50, 8: 500, 9: 500}
-    for n in range(10):
-        text = a_policy(max_age=ages.get(n, 9000)).text
-        if n % 2:
-            text = text.replace("enforce", "testing")
-        state = a_state(1000.0 + n, 2000.0 + n, policy=parse_policy(text.encode()))
-        await store.save(Domain(f"d{n}.test"), state, 1000.0 + n)
-
-
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        (RowFilter(1100.0), "123456789"),
-        (RowFilter(1100.0, Mode.TESTING), "13579"),
-        (RowFilter(1100.0, Mode.NONE), ""),
-        (RowFilter(1100.0, expiring_before=2000.0), "89"),
-        (RowFilter(1100.0, Mode.ENFORCE, 2000.0), "8"),
-        (RowFilter(1600.0), "1234567"),
-    ],
-)
-async def test_pages(store: Store, query: RowFilter, found: str) -> None:
-    """All matching rows, ordered by domain, page by page; then an empty page."""
-    await filled(store)
-    after: Domain | None = None
-    domains: list[str] = []
-    while rows := await store.page(query, after, 2):
-        assert len(rows) <= 2
-        domains += [row.domain for row in rows]
-        after = rows[-1].domain
-    assert domains == [f"d{n}.test" for n in found]
-
-
-async def test_a_page_has_whole_rows(store: Store) -> None:
-    """A row has the state that `load` returns, and when and how often it was asked for."""
-    await store.save(GOOD, a_state(), 1000.0)
-    await store.touch({GOOD: LastAsked(2000.0, 4)})
-    assert await store.page(RowFilter(0.0), None, 9) == [Row(GOOD, a_state(), 2000.0, 4)]
-
-
-async def test_overview(store: Store) -> None:
-    """Unexpired rows by mode, and the fetch time of the row in use that is due first."""
-    await filled(store)
-    modes = {Mode.ENFORCE: 4, Mode.TESTING: 5, Mode.NONE: 0}
-    assert await store.overview(1100.0, 1003.0) == Overview(modes, 1003.0)
-    modes = {Mode.ENFORCE: 3, Mode.TESTING: 4, Mode.NONE: 0}
-    assert await store.overview(1600.0, 9000.0) == Overview(modes, None)
-
-
 async def test_verdict(make: Maker) -> None:
     """A verdict is saved with the policy or noted later; it needs a row."""
     first = after_verdict(None, signed(), 1000.0)
@@ -351,14 +177,14 @@ async def test_verdict(make: Maker) -> None:
         await store.note(GOOD, replace(a_state(), dane=first))
         assert await found(store, GOOD) is None
         await store.save(GOOD, replace(a_state(), dane=first), 0.0)
-        assert (await loaded(store)).dane == first
+        assert (await loaded(store, GOOD)).dane == first
         await store.note(GOOD, replace(a_state(), dane=second))
-        assert (await loaded(store)).dane == second
+        assert (await loaded(store, GOOD)).dane == second
         row = await store.row(GOOD)
         assert row
         assert row.state.dane == second
         await store.save(GOOD, replace(a_state(), dane=None), 0.0)
-        assert (await loaded(store)).dane is None
+        assert (await loaded(store, GOOD)).dane is None
 
 
 async def test_failures_are_noted(store: Store) -> None:
@@ -366,12 +192,12 @@ async def test_failures_are_noted(store: Store) -> None:
     failed = replace(a_state(), refetch_at=5000.0, failure=FAILURE, backoffs=(BACKOFF,))
     await store.save(GOOD, a_state(), 0.0)
     await store.note(GOOD, failed)
-    assert await loaded(store) == failed
+    assert await loaded(store, GOOD) == failed
     row = await store.row(GOOD)
     assert row
     assert row.state == failed
     await store.note(GOOD, a_state())
-    assert await loaded(store) == a_state()
+    assert await loaded(store, GOOD) == a_state()
 
 
 async def test_a_note_about_another_policy_is_ignored(store: Store) -> None:
@@ -380,19 +206,4 @@ async def test_a_note_about_another_policy_is_ignored(store: Store) -> None:
     await store.save(GOOD, newer, 0.0)
     await store.note(GOOD, replace(a_state(1000.0), failure=FAILURE))
     await store.note(GOOD, replace(newer, policy=None, policy_id=None, failure=FAILURE))
-    assert await loaded(store) == newer
-
-
-async def found(store: Store, domain: Domain) -> State | None:
-    """Load a state; None also if the backend cannot be read."""
-    try:
-        return await store.load(domain)
-    except StoreError:
-        return None
-
-
-async def loaded(store: Store) -> State:
-    """Load the state of good.test."""
-    state = await store.load(GOOD)
-    assert state
-    return state
+    assert await loaded(store, GOOD) == newer

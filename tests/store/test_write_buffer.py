@@ -137,6 +137,21 @@ async def test_a_save_during_a_repair_is_written(store: FailsafeStore, backends:
     assert store.unwritten == 0
 
 
+async def test_a_note_during_a_save_is_written(store: FailsafeStore, backends: Backends) -> None:
+    """What is noted while the save is under way reaches the backend; nothing stays unwritten."""
+    backends.last.gate.hold()
+    save = asyncio.create_task(store.save(GOOD, a_state(), 0.0))
+    await backends.last.calls.reached("save", 1)
+    noted = a_state(refetch_at=9000.0)
+    note = asyncio.create_task(store.note(GOOD, noted))
+    await backends.last.calls.reached("note", 1)
+    backends.last.gate.release()
+    await asyncio.gather(save, note)
+    await repaired(store)
+    assert backends.last.rows[GOOD].state == noted
+    assert store.unwritten == 0
+
+
 async def test_a_late_save_keeps_a_newer_policy(store: FailsafeStore, backends: Backends) -> None:
     """An older save that ends late does not remove the newer policy from memory."""
     backends.last.gate.hold()

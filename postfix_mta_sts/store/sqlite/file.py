@@ -67,6 +67,7 @@ class SqliteFile:
         self._connections: list[SqliteConnection] = []
         self._connecting_lists: asyncio.Task[SqliteConnection] | None = None
         self._damage: str | None = None
+        self._aside: Path | None = None
         self._closed = False
         self._removed = 0
         self._lines = RateLimit()
@@ -142,7 +143,9 @@ class SqliteFile:
     def _replace(self, damage: str) -> None:
         """Set the file aside; the one that is made in its place takes its rows over."""
         if aside := set_aside(self.path, self._opened, damage, self._clock()):
-            prepare_heir(self.path, aside, self._lock_timeout)
+            self._aside = aside
+        if self._aside:  # also if the heir could not be made the last time
+            prepare_heir(self.path, self._aside, self._lock_timeout)
 
     async def _connect(self, *pragmas: str) -> SqliteConnection:
         connection = await SqliteConnection.open(self.path, self._lock_timeout, pragmas)

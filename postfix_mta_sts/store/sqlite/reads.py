@@ -6,8 +6,8 @@ loop.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
@@ -16,8 +16,6 @@ from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import HistoryEntry, Overview, Row, RowFilter
 from postfix_mta_sts.store.sqlite import statements
 from postfix_mta_sts.store.sqlite.rows import (
-    Columns,
-    decoded,
     domain_of,
     history_entry_of,
     read_state,
@@ -39,7 +37,8 @@ class Loaded(NamedTuple):
 def load(domains: Sequence[Domain], now: float, db: sqlite3.Connection) -> Loaded:
     """Load the rows of some domains; one that is damaged does not affect the others."""
     loaded = Loaded({}, {}, [])
-    for domain, columns in _columns(domains, db):
+    [(rows,)] = db.execute(statements.LOAD, (to_json(domains),)).fetchall()
+    for domain, *columns in json.loads(rows.decode("utf-8", "surrogateescape")):
         try:
             loaded.states[domain], needs_correction = read_state(domain, columns, now)
         except MtaStsError as error:
@@ -48,18 +47,6 @@ def load(domains: Sequence[Domain], now: float, db: sqlite3.Connection) -> Loade
             if needs_correction:
                 loaded.to_correct.append(domain)
     return loaded
-
-
-def _columns(domains: Sequence[Domain], db: sqlite3.Connection) -> Iterator[tuple[Domain, Columns]]:
-    [(rows,)] = db.execute(statements.LOAD, (to_json(domains),)).fetchall()
-    try:
-        yield from (
-            (each[0], each[1:]) for each in json.loads(rows.decode("utf-8", "surrogateescape"))
-        )
-    except ValueError:  # one of them has made the array invalid
-        for domain in domains:
-            for columns in db.execute(statements.LOAD_ONE, (domain,)).fetchall():
-                yield domain, [decoded(column) for column in columns]
 
 
 def row(domain: Domain, now: float, db: sqlite3.Connection) -> Row | None:
@@ -98,8 +85,4 @@ def overview(now: float, asked_since: float, db: sqlite3.Connection) -> Overview
 def due(now: float, asked_since: float, limit: int, db: sqlite3.Connection) -> list[Domain]:
     """Return the domains that are due to be fetched."""
     rows = db.execute(statements.DUE, (now, asked_since, now, limit)).fetchall()
-    return [domain_of(_as_bytes(each[0])) for each in rows]
-
-
-def _as_bytes(value: Any) -> bytes:  # noqa: ANN401 (any type that a damaged column has)
-    return value if isinstance(value, bytes) else str(value).encode()
+    return [domain_of(domain) for (domain,) in rows if isinstance(domain, bytes)]

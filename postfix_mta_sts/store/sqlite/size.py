@@ -7,8 +7,7 @@ gets its turn in between. Pages that hold nothing are used again, and are not co
 import sqlite3
 from typing import Final
 
-from postfix_mta_sts.store.sqlite import statements, writes
-from postfix_mta_sts.store.sqlite.rows import domain_of
+from postfix_mta_sts.store.sqlite import statements
 
 LOG_BYTES: Final = 16 * 2**20
 """The write-ahead log is cut to this size after a checkpoint."""
@@ -34,7 +33,10 @@ def used_bytes(db: sqlite3.Connection) -> int:
 
 def needs_step(db: sqlite3.Connection, limit: int) -> bool:
     """Whether `step` has something to do."""
-    return used_bytes(db) > limit or _can_shrink(db)
+    if used_bytes(db) <= limit:
+        return _can_shrink(db)
+    [(is_empty,)] = db.execute(statements.IS_EMPTY).fetchall()
+    return not is_empty
 
 
 def step(limit: int, db: sqlite3.Connection) -> int:
@@ -52,12 +54,12 @@ def step(limit: int, db: sqlite3.Connection) -> int:
 def _evict(db: sqlite3.Connection, enough: int) -> int:
     """Remove rows until about `enough` bytes are free."""
     removed = size = 0
-    for domain, length in db.execute(statements.OLDEST_ASKED, (_ROWS,)).fetchall():
+    for rowid, length in db.execute(statements.OLDEST_ASKED, (_ROWS,)).fetchall():
         if size >= enough:
             break
-        size += length + _ROW_OVERHEAD
-        writes.forget(domain_of(domain), db)
-        removed += 1
+        size += (length or 0) + _ROW_OVERHEAD
+        db.execute(statements.EVICT_HISTORY, (rowid,))
+        removed += db.execute(statements.EVICT, (rowid,)).rowcount
     return removed
 
 

@@ -136,7 +136,10 @@ REMOVE_EXPIRED_HISTORY = f"""
 REMOVE_EXPIRED = f"""
     DELETE FROM policies WHERE rowid IN (SELECT rowid FROM ({_EXPIRED}))
 """  # noqa: S608 (the same)
-_IDLE = "SELECT rowid, domain FROM policies WHERE asked_at < ?1 ORDER BY asked_at LIMIT ?2"
+_IDLE = """
+    SELECT rowid, domain FROM policies
+    WHERE asked_at < ?1 AND fetched_at < ?1 ORDER BY asked_at LIMIT ?2
+"""
 REMOVE_IDLE_HISTORY = f"""
     DELETE FROM history WHERE domain IN (SELECT domain FROM ({_IDLE}))
 """  # noqa: S608 (the same)
@@ -144,6 +147,11 @@ REMOVE_IDLE = f"""
     DELETE FROM policies WHERE rowid IN (SELECT rowid FROM ({_IDLE}))
 """  # noqa: S608 (the same)
 OLDEST_ASKED = """
-    SELECT CAST(domain AS TEXT), length(CAST(policy AS BLOB)) FROM policies
-    ORDER BY asked_at LIMIT ?
+    SELECT rowid, length(CAST(policy AS BLOB)) FROM policies ORDER BY asked_at LIMIT ?
 """
+# By rowid, which finds a row of any domain, damaged or not.
+EVICT_HISTORY = """
+    DELETE FROM history WHERE domain = (SELECT domain FROM policies WHERE rowid = ?)
+"""
+EVICT = "DELETE FROM policies WHERE rowid = ?"
+IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM policies)"

@@ -24,8 +24,8 @@ from postfix_mta_sts.store.sqlite.file import SqliteFile
 from postfix_mta_sts.store.sqlite.rows import columns_of, valid_rows
 from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID
 
-TIME_LIMIT: Final = 60.0
-"""Seconds for all of it; the disk of the damaged file may be failing."""
+TIME_LIMIT: Final = 600.0
+"""Seconds for all of it: a million rows take 60 s of CPU, and the disk may be failing."""
 _CHUNK_ROWS: Final = 200
 _CHUNK_BYTES: Final = 2 * 2**20
 """What is read, and then written, together."""
@@ -86,6 +86,9 @@ class Walk:
         except sqlite3.Error:
             for _ in range(_STEPS):
                 self._step(rows, db)
+            if not rows:
+                self._errors += _STEPS
+        self.done |= self._errors >= _ERRORS
         self.found += len(rows)
         return rows
 
@@ -107,7 +110,6 @@ class Walk:
             rows = db.execute(self._step_sql, (rowid,)).fetchall()
         except sqlite3.Error:
             self._errors += 1
-            self.done = self._errors >= _ERRORS
         else:
             valid = valid_rows([columns for _, *columns in rows], self._now)
             found += [OldRow(row, self._history(row, db)) for row in valid]
@@ -122,20 +124,26 @@ async def take_over(file: SqliteFile, now: float) -> None:
     """Take rows over, if the file replaces a damaged one; `now` is the time of the wall clock."""
     with suppress(StoreError):  # the new file fails, too: begin again when it is opened next
         if paths := await file.read(_pending):
-            walk = Walk(now)
-            reason = await _walk(Path(paths[0]), file, walk)
-            if walk.is_ours:
-                lost = None if walk.total is None else max(0, walk.total - walk.found)
-                event(
-                    _log,
-                    logging.WARNING,
-                    "policies taken over from the damaged file",
-                    path=paths[0],
-                    count=walk.found,
-                    lost=lost,
-                    reason=reason,
-                )
+            try:
+                await _take_over_from(Path(paths[0]), file, Walk(now))
+            except (ValueError, OverflowError) as error:  # damage that we did not think of
+                event(_log, logging.ERROR, "takeover failed by an internal error", exc_info=error)
             await file.write(_end)
+
+
+async def _take_over_from(path: Path, file: SqliteFile, walk: Walk) -> None:
+    reason = await _walk(path, file, walk)
+    if walk.is_ours:
+        lost = None if walk.total is None else max(0, walk.total - walk.found)
+        event(
+            _log,
+            logging.WARNING,
+            "policies taken over from the damaged file",
+            path=path,
+            count=walk.found,
+            lost=lost,
+            reason=reason,
+        )
 
 
 async def _walk(path: Path, file: SqliteFile, walk: Walk) -> str | None:

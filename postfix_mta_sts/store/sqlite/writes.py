@@ -40,7 +40,7 @@ def note(domain: Domain, state: State, now: float, db: sqlite3.Connection) -> in
         if fetched_at == state.fetched_at and isinstance(claimed_at, float | None):
             return db.execute(statements.UPDATE, columns_of(domain, state, claimed_at)).rowcount
         stored = _state(domain, now, db)
-        if stored and fetched_at > now and stored.policy == state.policy:
+        if stored and fetched_at > now and _is_same_policy(stored, state):
             claimed = fetched_at if claimed_at is None else claimed_at
             return db.execute(statements.UPDATE, columns_of(domain, state, claimed)).rowcount
     return 0
@@ -84,6 +84,10 @@ def remove_idle(before: float, db: sqlite3.Connection) -> int:
     """Remove rows that were last asked for before this time, with their history."""
     db.execute(statements.REMOVE_IDLE_HISTORY, (before, REMOVE_LIMIT))
     return db.execute(statements.REMOVE_IDLE, (before, REMOVE_LIMIT)).rowcount
+
+
+def _is_same_policy(stored: State, state: State) -> bool:
+    return (stored.policy, stored.policy_id) == (state.policy, state.policy_id)
 
 
 def _columns(domain: Domain, db: sqlite3.Connection) -> Columns | None:

@@ -68,6 +68,25 @@ async def test_what_was_asked_for_stays(path: Path) -> None:
         assert await store.load(DOMAINS[0]) == a_state()
 
 
+async def test_a_damaged_row_leaves_like_any_other(path: Path) -> None:
+    """A row whose domain no text fits is removed, too: the writer does not try for ever."""
+    async with opened(path, lambda: MIB) as store:
+        await store.save(DOMAINS[0], a_state(policy=LONG), 0.0)
+        execute(path, "UPDATE policies SET domain = x'ff00'")
+        for domain in DOMAINS[1:40]:
+            await store.save(domain, a_state(policy=LONG), 1000.0)
+        await settled(store)
+    assert b"\xff\x00" not in stored(path)
+
+
+async def test_a_limit_that_nothing_fits_into(path: Path) -> None:
+    """When no row is left, the writer has nothing more to do."""
+    async with opened(path, lambda: 1) as store:
+        await store.save(DOMAINS[0], a_state(policy=LONG), 0.0)
+        await settled(store)
+    assert stored(path) == []
+
+
 async def test_a_lower_limit_shrinks_the_file(path: Path) -> None:
     """After a reload with a lower limit the next write begins to make room, in steps."""
     limit = 100 * MIB

@@ -9,7 +9,7 @@ from re import findall
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.store import StoreError
+from postfix_mta_sts.store import RowFilter, StoreError
 from postfix_mta_sts.store.sqlite import statements, writes
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.sqlite_file import execute, locked
@@ -151,3 +151,21 @@ async def test_queries_use_their_indices(store: SqliteStore, path: Path) -> None
 
 def _places(query: str) -> int:
     return len(set(findall(r"\?\d", query))) or query.count("?")
+
+
+async def test_pages_pass_over_damaged_rows(store: SqliteStore, path: Path) -> None:
+    """A page of which every row is damaged is not the last one."""
+    for domain in sorted(MANY)[:9]:
+        await store.save(domain, a_state(), 0.0)
+    for domain in sorted(MANY)[:6]:
+        execute(path, "UPDATE policies SET digest = x'00' WHERE domain = ?", domain)
+    rows = await store.page(RowFilter(0.0), None, 3)
+    assert [row.domain for row in rows] == sorted(MANY)[6:9]
+
+
+async def test_a_damaged_entry_of_the_history_is_left_out(store: SqliteStore, path: Path) -> None:
+    """The other entries are shown."""
+    await store.save(GOOD, a_state(1000.0, policy_id="id1"), 0.0)
+    await store.save(GOOD, a_state(2000.0, policy_id="id2"), 0.0)
+    execute(path, "UPDATE history SET mode = 'enfurce' WHERE policy_id = 'id2'")
+    assert [entry.policy_id for entry in await store.history(GOOD)] == ["id1"]

@@ -8,7 +8,7 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.store import DamagedStoreError, LastAsked
+from postfix_mta_sts.store import DamagedStoreError, LastAsked, StoreError
 from postfix_mta_sts.store.sqlite import takeover
 from postfix_mta_sts.store.sqlite.layout import SCHEMA
 from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID
@@ -65,6 +65,29 @@ async def test_readable_rows_are_taken_over(path: Path, caplog: pytest.LogCaptur
     assert execute(path, "SELECT * FROM takeover") == []
     assert "policies taken over from the damaged file" in caplog.text
     assert "count=501 lost=1" in caplog.text
+
+
+async def test_a_full_disk_when_the_file_is_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file is made by the next `close`, and still takes the rows over."""
+    await damaged(path)
+    store = await SqliteStore.open(path)
+    with pytest.raises(DamagedStoreError):
+        await store.load(Domain("last.test"))
+
+    def full(*_: object) -> None:
+        raise StoreError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("postfix_mta_sts.store.sqlite.file.prepare_heir", full)
+        with pytest.raises(StoreError, match="disk full"):
+            await store.close()
+    await store.close()
+    again = await SqliteStore.open(path)
+    await again._taking_over
+    assert await again.load(GOOD) == FAILED
+    await again.close()
 
 
 async def test_a_newer_row_stays(path: Path) -> None:
