@@ -16,7 +16,7 @@
         ├── CertificateError              the certificate is not valid (PKIX)
         ├── StatusError                   any status but 200, including redirects
         ├── MediaTypeError                not text/plain, or compressed
-        ├── TooLargeError                 more than 64 KiB
+        ├── TooLargeError                 a body of more than 64 KiB, or endless framing
         ├── IncompleteError               the HTTP message is truncated or may be
         └── InvalidPolicyError            retrieved, but not valid (§3.2)
 
@@ -152,7 +152,7 @@ class MediaTypeError(FetchError):
 
 
 class TooLargeError(FetchError):
-    """The body is larger than 64 KiB (§3.3)."""
+    """The body is larger than 64 KiB (§3.3), or the whole response than 256 KiB."""
 
     code = "too-large"
 

@@ -63,8 +63,8 @@ def _check_media_type(fields: Sequence[str]) -> None:
 def _check_framing(head: Head) -> None:
     """Refuse a body that ends where the connection is closed (RFC 9112 §6.3, §8, §9.8).
 
-    An attacker who can cut the connection could cut lines off such a policy: asyncio does not
-    report whether the TLS session was closed properly.
+    An attacker who can cut the connection could cut lines off such a policy, unless the TLS session
+    was closed properly, which is not examined.
     """
     coding = _join(head.transfer_coding)
     if coding not in {"", "chunked"}:

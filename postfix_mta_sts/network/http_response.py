@@ -119,8 +119,9 @@ class _Parsed:
         self._fields: dict[bytes, list[str]] = {}
 
     def close(self) -> None:
-        """Break the cycle of references with the parser."""
+        """Break the cycles of references, with the parser and with a traceback."""
         del self._parser
+        self.error = None
 
     def feed(self, data: bytes) -> None:
         """Parse the next bytes; raises `FetchError` if they make no head."""

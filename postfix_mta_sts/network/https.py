@@ -54,11 +54,11 @@ NEXT_ADDRESS_TIME: Final = 4.0
 A first look-up waits for 10 seconds (`lookup.timeout`), so one address that stalls may not use them
 up."""
 
-MAX_CONNECTIONS: Final = 1_500
+MAX_CONNECTIONS: Final = 1_200
 """Connections that are open at a time; for one more, the oldest is given up.
 
-OpenSSL takes 41 KiB for a handshake under way, so that 1,500 hosts that stall take 60 MiB. The
-oldest has had 2 seconds at least: no more than 700 handshakes a second can be completed.
+OpenSSL takes 41 KiB for a handshake under way, so that 1,200 hosts that stall take 50 MiB. The
+oldest has had 1.7 seconds at least: no more than 700 handshakes a second can be completed.
 """
 
 _PATH = "/.well-known/mta-sts.txt"

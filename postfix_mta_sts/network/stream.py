@@ -6,7 +6,7 @@ which an endless sender can prolong.
 
 import asyncio
 import socket
-from typing import Final, cast
+from typing import Final, NoReturn, cast
 
 PIECE: Final = 16_384
 """Bytes returned by one `Stream.read` at most."""
@@ -29,7 +29,7 @@ class Stream(asyncio.Protocol):
         """The next bytes, as soon as there are some; empty at the end. Raises `OSError`."""
         while not self._buffer:
             if self._error:
-                raise self._error
+                self._raise_error()
             if self._has_ended:
                 return b""
             self._waiter = asyncio.get_running_loop().create_future()
@@ -52,6 +52,7 @@ class Stream(asyncio.Protocol):
     def abort(self, error: Exception | None = None) -> None:
         """Close the connection at once; the next `read` finds its end, or raises `error`."""
         self._error = self._error or error
+        self._has_ended = True
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,6 +77,12 @@ class Stream(asyncio.Protocol):
         self._has_ended = True
         self._error = self._error or error
         self._wake()
+
+    def _raise_error(self) -> NoReturn:
+        try:
+            raise self._error or OSError
+        finally:
+            self._error = None  # its traceback refers to this object: this breaks the cycle
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done():
