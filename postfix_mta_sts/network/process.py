@@ -144,9 +144,8 @@ class NetworkProcess:
         channel.send_now(Hello(__version__))
         channel.send_now(Start(_library(loop), self._settings))
 
-    async def wait_until_ready(self) -> None:
-        """Wait until the process can answer calls; raises `ProcessError`."""
-        seconds = self._timing.ready_within
+    async def wait_until_ready(self, seconds: float) -> None:
+        """Wait until the process can answer calls; raises `ProcessError`, also after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._decided.wait()
