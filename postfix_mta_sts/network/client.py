@@ -4,7 +4,6 @@ The resolver uses `NetworkClient` only; `supervisor` starts and replaces the pro
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from postfix_mta_sts.config.address import TcpAddress
@@ -127,17 +126,13 @@ class NetworkClient:
         *args: object,
         on_progress: OnProgress | None = None,
     ) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
-        for _ in range(PROCESSES_PER_CALL):
-            with suppress(LostCallError):
-                return await self._call_one(form, *args, on_progress=on_progress)
-        raise OwnFaultError("two network processes ended before they had finished this call")
-
-    async def _call_one(
-        self, form: Callable[..., AnyCall], *args: object, on_progress: OnProgress | None
-    ) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
-        """Send a call until a process takes it to the end, or is lost with it."""
-        while True:
-            process = await self._supervisor.process()
-            # A process is cut off for another one, so the call is not to blame for the loss.
-            with suppress(CutOffError):
+        lost = 0
+        while lost < PROCESSES_PER_CALL:
+            process = self._supervisor.current or await self._supervisor.process()
+            try:
                 return await process.call(form, *args, on_progress=on_progress)
+            except LostCallError:
+                lost += 1
+            except CutOffError:
+                continue  # a process is cut off for another one: the call is not to blame
+        raise OwnFaultError("two network processes ended before they had finished this call")

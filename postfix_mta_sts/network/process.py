@@ -144,9 +144,8 @@ class NetworkProcess:
         channel.send_now(Hello(__version__))
         channel.send_now(Start(_library(loop), self._settings))
 
-    async def wait_until_ready(self) -> None:
-        """Wait until the process can answer calls; raises `ProcessError`."""
-        seconds = self._timing.ready_within
+    async def wait_until_ready(self, seconds: float) -> None:
+        """Wait until the process can answer calls; raises `ProcessError`, also after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._decided.wait()
@@ -175,20 +174,19 @@ class NetworkProcess:
             raise LostCallError
         number = next(self._numbers)
         message = form(number, *args)
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
         self._calls[number] = _Running(done, on_progress)
         self._idle.clear()
         self._send(message)
+        timer = loop.call_later(call_timeout(message, self._settings), self._time_out, number)
         try:
-            async with asyncio.timeout(call_timeout(message, self._settings)):
-                return await done
+            return await done
         except asyncio.CancelledError:
             self._send(Cancel(number))
             raise
-        except TimeoutError:
-            self._send(Cancel(number))
-            raise OwnFaultError("the network process did not end the call in time") from None
         finally:
+            timer.cancel()
             self._forget(number)
             # An error's traceback refers to this frame; this breaks the reference cycle.
             del done
@@ -224,6 +222,12 @@ class NetworkProcess:
     def _send(self, message: Message) -> None:
         if self._channel and not self._closed:
             self._channel.send(message)
+
+    def _time_out(self, number: int) -> None:
+        self._send(Cancel(number))
+        error = OwnFaultError("the network process did not end the call in time")
+        if not self._calls[number].done.done():
+            self._calls[number].done.set_exception(error)
 
     def _forget(self, number: int) -> None:
         del self._calls[number]

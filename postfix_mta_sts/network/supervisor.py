@@ -69,7 +69,7 @@ class Supervisor:
         if self._current is None:
             await self._stop_starting()
         try:
-            process = await self._ready_process(settings)
+            process = await self._ready_process(settings, self._timing.ready_within)
         except (OSError, ProcessError) as error:
             self._refusal = f"a reload was refused: {error}"
             if self._current is None and self._starting is None:
@@ -150,7 +150,8 @@ class Supervisor:
             await asyncio.sleep(wait)
             started_at = asyncio.get_running_loop().time()
             try:
-                self._use(await self._ready_process(self._settings))
+                seconds = self._timing.start_within
+                self._use(await self._ready_process(self._settings, seconds))
             except Exception as error:  # noqa: BLE001 (the top of a task: the next try may work)
                 self._trouble = str(error)
                 self._log.not_started(error)
@@ -158,11 +159,11 @@ class Supervisor:
             else:
                 return
 
-    async def _ready_process(self, settings: NetworkSettings) -> NetworkProcess:
+    async def _ready_process(self, settings: NetworkSettings, seconds: float) -> NetworkProcess:
         process = NetworkProcess(settings, self._timing, self)
         try:
             await process.start()
-            await process.wait_until_ready()
+            await process.wait_until_ready(seconds)
         except BaseException:
             await process.stop()
             raise

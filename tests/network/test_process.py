@@ -24,7 +24,7 @@ from postfix_mta_sts.network.process import (
 )
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.timing import Timing
-from tests.support.daemons import until
+from tests.support.daemons import TIMEOUT, until
 from tests.support.internet import Internet
 from tests.support.network_processes import (
     DIES,
@@ -80,7 +80,7 @@ async def ready(
 ) -> AsyncIterator[tuple[NetworkProcess, Recorder]]:
     """The same; it is ready."""
     async with started(net, folder, timing) as (process, owner):
-        await process.wait_until_ready()
+        await process.wait_until_ready(TIMEOUT)
         yield process, owner
 
 
@@ -255,7 +255,7 @@ async def test_another_version(net: Internet, tmp_path: Path, programs: Programs
     programs.queue(OTHER_VERSION)
     async with started(net, tmp_path) as (process, _):
         with pytest.raises(WrongVersionError) as caught:
-            await process.wait_until_ready()
+            await process.wait_until_ready(TIMEOUT)
     assert caught.value.version == "99.1"
     assert str(caught.value) == (
         f"the network process has version 99.1, the daemon {__version__}: restart the daemon"
@@ -267,15 +267,15 @@ async def test_it_dies_at_once(net: Internet, tmp_path: Path, programs: Programs
     programs.queue(DIES)
     async with started(net, tmp_path) as (process, _):
         with pytest.raises(ProcessError, match="ended with status 3 before it was ready"):
-            await process.wait_until_ready()
+            await process.wait_until_ready(TIMEOUT)
 
 
 async def test_it_does_not_become_ready(net: Internet, tmp_path: Path, programs: Programs) -> None:
     """The wait for a process is bounded."""
     programs.queue(NEVER_READY)
-    async with started(net, tmp_path, Timing(ready_within=0.1)) as (process, _):
+    async with started(net, tmp_path) as (process, _):
         with pytest.raises(ProcessError, match=r"was not ready within 0\.1 s"):
-            await process.wait_until_ready()
+            await process.wait_until_ready(0.1)
     assert not exists(process.pid)
 
 

@@ -21,7 +21,15 @@ from postfix_mta_sts.network.supervisor import Supervisor
 from postfix_mta_sts.network.timing import Timing
 from tests.support.daemons import until
 from tests.support.internet import Internet
-from tests.support.network_processes import DIES, OTHER_VERSION, REAL, Programs, children, exists
+from tests.support.network_processes import (
+    DIES,
+    NEVER_READY,
+    OTHER_VERSION,
+    REAL,
+    Programs,
+    children,
+    exists,
+)
 
 GOOD = parse_domain("good.test")
 NO_MEMORY: Final = OSError("no memory")
@@ -121,6 +129,18 @@ async def test_a_start_that_fails_once(net: Internet, tmp_path: Path, programs: 
         process = await supervisor.process()
         assert await process.call(Discover, GOOD)
     assert programs.starts == 2
+
+
+async def test_neither_ready_nor_ended(net: Internet, tmp_path: Path, programs: Programs) -> None:
+    """A start is given up after a while, and another one follows; a reload waits less long."""
+    programs.queue(NEVER_READY)
+    timing = Timing(start_within=0.2, ready_within=0.1, restart=0.01)
+    async with supervised(net, tmp_path, timing) as (supervisor, settings):
+        await until(lambda: programs.starts >= 2)
+        programs.usual = NEVER_READY
+        with pytest.raises(ProcessError, match=r"was not ready within 0\.1 s"):
+            await supervisor.replace(settings, 1.0)
+        await until(lambda: "within 0.2 s" in supervisor.problem)
 
 
 async def test_killed_and_no_other_to_be_had(

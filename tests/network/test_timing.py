@@ -88,3 +88,4 @@ def test_every_call_has_a_deadline(call: AnyCall, own: float) -> None:
     hung = TIMING.ping * TIMING.hung_after
     assert own + hung < call_timeout(call, SETTINGS) < float("inf")
     assert hung + TIMING.ready_within <= SLACK
+    assert TIMING.start_within > TIMING.ready_within
