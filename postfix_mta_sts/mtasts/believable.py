@@ -6,14 +6,8 @@ function makes a time later, and none ends a policy that is in force.
 """
 
 from postfix_mta_sts.mtasts import dane
-from postfix_mta_sts.mtasts.lifecycle import (
-    ABSENCE_LIFE,
-    MAX_BACKOFF,
-    MAX_RECHECK,
-    MAX_REFETCH,
-    Backoff,
-    State,
-)
+from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF, Backoff
+from postfix_mta_sts.mtasts.lifecycle import ABSENCE_LIFE, MAX_RECHECK, MAX_REFETCH, State
 from postfix_mta_sts.values import replace
 
 

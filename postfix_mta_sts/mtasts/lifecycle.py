@@ -34,6 +34,7 @@ attempt leaves an absence: the domain is treated as though it had no policy.
 import enum
 from typing import Final
 
+from postfix_mta_sts.mtasts.backoff import Backoff, after_failure
 from postfix_mta_sts.mtasts.dane import Verdict, is_due, is_live
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, FetchError, MtaStsError
 from postfix_mta_sts.mtasts.policy import Policy
@@ -59,11 +60,6 @@ MIN_REFETCH: Final = 5 * MINUTE
 """A policy is fetched again after half its max_age, but within these two (§3.3, §10.2)."""
 REFETCH_JITTER: Final = 0.1
 """Maximum share of that time by which a fetch is early, so that fetches spread out."""
-FIRST_BACKOFF: Final = 5 * MINUTE
-MAX_BACKOFF: Final = HOUR
-"""Pause after a failed GET of an id; it doubles with each failure, up to the second (§3.3)."""
-MAX_BACKOFF_IDS: Final = 4
-"""Failing ids remembered per domain; more than one, because name servers may disagree."""
 
 
 class Standing(enum.Enum):
@@ -93,14 +89,6 @@ class Failure(Value, frozen=True):
     """Failed attempts in a row with this code, including this one."""
     since: float
     """When the first of the failed attempts in a row failed, with any code."""
-
-
-class Backoff(Value, frozen=True):
-    """An id whose GET failed, how often, and when it may be fetched again."""
-
-    policy_id: PolicyId
-    count: int
-    until: float
 
 
 class State(Value, frozen=True):
@@ -225,14 +213,10 @@ def after_fetch(
         )
     if isinstance(outcome, DnsFailureError):
         return _failed(state, outcome, now, DNS_FAILURE_LIFE)
-    backoff = _next_backoff(state, step.policy_id, now)
-    others = [b for b in state.backoffs if b.policy_id != step.policy_id] if state else []
-    failed = _failed(state, outcome, now, min(step.recheck_in, backoff.until - now))
-    return replace(
-        failed,
-        refetch_at=max(failed.refetch_at, backoff.until),
-        backoffs=(*others, backoff)[-MAX_BACKOFF_IDS:],
-    )
+    backoffs = after_failure(_backoffs(state), step.policy_id, now)
+    until = backoffs[-1].until
+    failed = _failed(state, outcome, now, min(step.recheck_in, until - now))
+    return replace(failed, refetch_at=max(failed.refetch_at, until), backoffs=backoffs)
 
 
 def unknown(now: float) -> State:
@@ -282,22 +266,13 @@ def restored(
 
 def _must_fetch(state: State | None, policy_id: PolicyId, now: float) -> bool:
     """Whether to fetch the policy with this id now."""
-    if any(b.policy_id == policy_id and _blocks(b, now) for b in _backoffs(state)):
+    if any(b.policy_id == policy_id and b.blocks(now) for b in _backoffs(state)):
         return False
     cached = live(state, now)
     if cached is None or cached.policy_id != policy_id or now >= cached.refetch_at:
         return True
     # Fetch it, too, if the clock was set back.
     return now < cached.fetched_at or now < cached.refetch_at - MAX_REFETCH
-
-
-def _blocks(backoff: Backoff, now: float) -> bool:
-    """Whether a back-off still prevents a fetch.
-
-    One that would last longer than MAX_BACKOFF dates from a clock that was ahead, and is void:
-    such a clock finds every certificate expired.
-    """
-    return now < backoff.until <= now + MAX_BACKOFF
 
 
 def _is_no_news(state: State, now: float, *, unanswered: bool) -> bool:
@@ -310,7 +285,7 @@ def _is_no_news(state: State, now: float, *, unanswered: bool) -> bool:
         return False
     if unanswered:
         return not state.undecided
-    return state.policy is not None and any(_blocks(b, now) for b in state.backoffs)
+    return state.policy is not None and any(b.blocks(now) for b in state.backoffs)
 
 
 def _backoffs(state: State | None) -> tuple[Backoff, ...]:
@@ -321,7 +296,7 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
     """Return the state after the DNS named an id that must not or need not be fetched now."""
     pending = next((b for b in _backoffs(state) if b.policy_id == step.policy_id), None)
     recheck_at = now + step.recheck_in
-    if pending and _blocks(pending, now):
+    if pending and pending.blocks(now):
         recheck_at = min(recheck_at, pending.until)
     cached = live(state, now)
     if cached:
@@ -360,12 +335,6 @@ def _failure(before: Failure | None, error: MtaStsError, now: float) -> Failure:
     result = getattr(error, "result", "")
     count = before.count + 1 if before and before.code == error.code else 1
     return Failure(error.code, result, str(error), count, before.since if before else now)
-
-
-def _next_backoff(state: State | None, policy_id: PolicyId, now: float) -> Backoff:
-    count = 1 + sum(b.count for b in _backoffs(state) if b.policy_id == policy_id)
-    wait = min(FIRST_BACKOFF * 2 ** min(count - 1, 10), MAX_BACKOFF)
-    return Backoff(policy_id, count, now + wait)
 
 
 def _refetch_in(policy: Policy, jitter: float) -> float:

@@ -9,6 +9,7 @@ from hypothesis import given
 
 from postfix_mta_sts.admin import serialize
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
+from postfix_mta_sts.mtasts.backoff import Backoff
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import (
@@ -19,7 +20,7 @@ from postfix_mta_sts.mtasts.errors import (
     StatusError,
     UnreachableError,
 )
-from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Backoff, State, after_discovery
+from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, after_discovery
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.stats import Answer, Part, Snapshot, Source, Stage

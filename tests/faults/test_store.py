@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.mtasts.backoff import FIRST_BACKOFF
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import StatusError
-from postfix_mta_sts.mtasts.lifecycle import DAY, FIRST_BACKOFF, MINUTE, State, restored
+from postfix_mta_sts.mtasts.lifecycle import DAY, MINUTE, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import StoreError
 from postfix_mta_sts.store.breaker import DEFAULT_TIMING, Timing

@@ -4,16 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF, Backoff
 from postfix_mta_sts.mtasts.believable import believable
 from postfix_mta_sts.mtasts.dane import MAX_LIFE, Verdict, after_verdict, is_due, is_live
 from postfix_mta_sts.mtasts.errors import DeadlineError
 from postfix_mta_sts.mtasts.lifecycle import (
     ABSENCE_LIFE,
     DAY,
-    MAX_BACKOFF,
     MAX_RECHECK,
     MAX_REFETCH,
-    Backoff,
     Failure,
     Standing,
     State,

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF_IDS
 from postfix_mta_sts.mtasts.errors import (
     DiscoveryError,
     FetchError,
@@ -16,7 +17,6 @@ from postfix_mta_sts.mtasts.lifecycle import (
     DAY,
     DNS_FAILURE_LIFE,
     HOUR,
-    MAX_BACKOFF_IDS,
     MINUTE,
     Discovered,
     Fetch,

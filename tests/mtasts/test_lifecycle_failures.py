@@ -2,6 +2,7 @@
 
 import pytest
 
+from postfix_mta_sts.mtasts.backoff import FIRST_BACKOFF, MAX_BACKOFF, MAX_BACKOFF_IDS
 from postfix_mta_sts.mtasts.errors import (
     CertificateError,
     DeadlineError,
@@ -15,10 +16,7 @@ from postfix_mta_sts.mtasts.lifecycle import (
     ABSENCE_RECHECK,
     DAY,
     DNS_FAILURE_LIFE,
-    FIRST_BACKOFF,
     HOUR,
-    MAX_BACKOFF,
-    MAX_BACKOFF_IDS,
     Discovered,
     Fetch,
     Standing,

@@ -230,7 +230,7 @@ async def test_a_second_look_up_while_the_store_is_read() -> None:
 
 
 async def test_the_attempt_limit(caplog: pytest.LogCaptureFixture) -> None:
-    """At the limit a look-up is answered as unknown and starts no attempt; logged once."""
+    """At the limit the daemon starts no attempt of its own; logged once."""
     caplog.set_level(logging.INFO)
     around = Surroundings()
     around.dns.hold()
@@ -245,7 +245,7 @@ async def test_the_attempt_limit(caplog: pytest.LogCaptureFixture) -> None:
     assert around.queries[OTHER] == 0
     assert await find_state(resolver, OTHER) is not None
     assert caplog.messages == [
-        "attempt limit reached, look-ups answered as unknown limit=1",
+        "attempt limit reached, the oldest end for new ones limit=1 count=1",
         "below the attempt limit again under_way=0",
     ]
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from postfix_mta_sts.mtasts.backoff import Backoff
 from postfix_mta_sts.mtasts.dane import HostState, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure, State
+from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import (
     LastAsked,

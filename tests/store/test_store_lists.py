@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.policy import Mode, parse_policy
+from postfix_mta_sts.mtasts.policy import Mode, parse_policy, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import (
     MAX_HISTORY,
@@ -65,7 +65,7 @@ async def test_history_of_a_long_policy(store: Store) -> None:
     """The history keeps the first of hundreds of patterns, and the number of the others."""
     mx = [f"mx{n}.example.test" for n in range(500)]
     text = "version: STSv1\nmode: enforce\nmax_age: 9\n" + "".join(f"mx: {m}\n" for m in mx)
-    await store.save(GOOD, a_state(policy=parse_policy(text.encode())), 0.0)
+    await store.save(GOOD, a_state(policy=parse_stored_policy(text.encode())), 0.0)
     [entry] = await store.history(GOOD)
     assert entry.mx[:3] == tuple(mx[:3])
     assert entry.mx[-1] == f"+{500 - len(entry.mx) + 1}"

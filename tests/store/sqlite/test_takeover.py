@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.mtasts.backoff import Backoff
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.lifecycle import Backoff, Failure
+from postfix_mta_sts.mtasts.lifecycle import Failure
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import DamagedStoreError, LastAsked, StoreError
 from postfix_mta_sts.store.sqlite import takeover
