@@ -97,7 +97,8 @@ def _wrong(tlsa: Tlsa) -> Iterator[Zone]:
         return {f"_25._tcp.{host} TLSA": [tlsa("good", host)]}
 
     yield Zone("wrong.test", _mail("wrong.test", "good") | of_another("mx.wrong.test"))
-    yield Zone("half.test", _two("half.test") | of_another("mx.half.test"))
+    for half in ("half.test", "half-free.test"):
+        yield Zone(half, _two(half) | of_another(f"mx.{half}"))
     for domain, sink in (("insecure.test", "good"), ("insecure-wrong.test", "wrong name")):
         records = _mail(domain, sink) | of_another(f"mx.{domain}")
         yield Zone(domain, records, Signing.NONE)
@@ -110,6 +111,9 @@ def _wrong(tlsa: Tlsa) -> Iterator[Zone]:
     bogus = "bogus-tlsa.test"
     tlsa_of_bogus = right(f"mx.{bogus}")
     yield Zone(bogus, _mail(bogus, "good") | tlsa_of_bogus, spoilt=of_another(f"mx.{bogus}"))
+    # The look-up of the first host fails, and the second is proven to have no TLSA records.
+    for lame in ("lame.test", "lame-free.test"):
+        yield Zone(lame, _two(lame) | right(f"mx.{lame}"), spoilt=of_another(f"mx.{lame}"))
     # The zone is right; its answers are forged on the way (`FORGED`).
     yield Zone("stripped.test", _mail("stripped.test", "good") | of_another("mx.stripped.test"))
     yield Zone("moved.test", _mail("moved.test", "good") | right("mx.moved.test"))

@@ -57,6 +57,7 @@ VERDICTS: Final = {
     "mixed.test": DaneKind.ALL,
     "partly.test": DaneKind.SOME,
     "half.test": DaneKind.SOME,
+    "lame.test": DaneKind.SOME_FAILED,
     "none.test": DaneKind.NONE,
     "none3.test": DaneKind.NONE,
     "short.test": DaneKind.UNUSABLE,

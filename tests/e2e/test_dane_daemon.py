@@ -78,9 +78,14 @@ ENCRYPTED: Final = Outcome(
     "TLS connection established to mx.short-free.test[",
     ("wrong name", "mx.short-free.test"),
 )
-SECOND: Final = Outcome(
-    "sent", "Trusted TLS connection established to mx2.half.test[", ("good", None)
-)
+NO_TLSA: Final = Outcome("deferred", "(no TLSA records found)")
+
+
+def _second(domain: str) -> Outcome:
+    """Sent to the second host, which nothing authenticates."""
+    log = f"Trusted TLS connection established to mx2.{domain}["
+    return Outcome("sent", log, ("good", None))
+
 
 GOOD: Final = _by_dane("mx.good.test")
 PARTLY: Final = _by_dane("mx.partly.test")
@@ -96,8 +101,12 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
         "many.test": (DANE_ONLY, _by_dane("mx.many.test")),
         "mixed.test": (DANE_ONLY, _by_dane("mx.mixed.test")),
         "wrong.test": (DANE_ONLY, UNVERIFIED),
-        "partly.test": (DANE, PARTLY),
-        "half.test": (DANE, SECOND),
+        # A policy is enforced, so no host may be used that nothing authenticates.
+        "partly.test": (DANE_ONLY, PARTLY),
+        "half.test": (DANE_ONLY, NO_TLSA),
+        "half-free.test": (DANE, _second("half-free.test")),
+        "lame.test": (TRY_AGAIN, UNANSWERED),
+        "lame-free.test": (DANE, _second("lame-free.test")),
         "none.test": (POLICY, _by_policy("mx.none.test")),
         "none-wrong.test": (POLICY, UNVERIFIED),
         "none3.test": (POLICY, _by_policy("mx.none3.test")),
@@ -127,7 +136,7 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
         "good.test": (NOT_FOUND, GOOD),
         "wrong.test": (NOT_FOUND, UNVERIFIED),
         "partly.test": (NOT_FOUND, PARTLY),
-        "half.test": (NOT_FOUND, SECOND),
+        "half.test": (NOT_FOUND, _second("half.test")),
         "none.test": (POLICY, _by_policy("mx.none.test")),
         "none-wrong.test": (POLICY, UNVERIFIED),
         "stripped.test": (TRY_AGAIN, UNANSWERED),
@@ -137,6 +146,7 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
         "good.test": (DANE_ONLY, GOOD),
         "wrong.test": (DANE_ONLY, UNVERIFIED),
         "bogus-tlsa.test": (POLICY, _by_policy("mx.bogus-tlsa.test")),
+        "lame.test": (POLICY, _by_policy("mx2.lame.test")),
         "stripped.test": (POLICY, _by_policy("mx.stripped.test")),
     },
     # Without DANE in the daemon: what RFC 8461 §2 forbids.
@@ -149,8 +159,8 @@ CASES: Final[Mapping[str, Mapping[str, tuple[str, Outcome]]]] = {
 
 Grouped by rule, because each change of the rule is a reload.
 """
-WITHOUT_POLICY: Final = {"short-free.test", "short-plain.test"}
-"""Domains where DANE requires TLS without a name to verify; a policy would require more."""
+WITHOUT_POLICY: Final = {"half-free.test", "lame-free.test", "short-free.test", "short-plain.test"}
+"""Domains where DANE leaves a host without a name to verify; a policy would require more."""
 ROWS: Final = [(r, domain, *case) for r, cases in CASES.items() for domain, case in cases.items()]
 
 

@@ -1,18 +1,24 @@
 """Faults B12, B14 and D7: what one client does costs no other client anything."""
 
+import asyncio
 import json
 import logging
 import resource
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.config import settings as config
+from postfix_mta_sts.daemon.assembly import running
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.wire import Wire
-from tests.support.clients import Client, connected, request
-from tests.support.daemons import Process, process, until
+from postfix_mta_sts.resolver.fairness import Owner
+from tests.support.clients import Address, Client, connected, request
+from tests.support.daemons import Process, process, secure, until
+from tests.support.dns import Fault
 from tests.support.files import files_limit
 from tests.support.internet import Internet, internet
 from tests.support.policy_host import black_hole
@@ -136,6 +142,72 @@ async def test_a_wrong_protocol_on_unix_sockets(net: Internet, tmp_path: Path) -
     ]
 
 
+@pytest.fixture
+def few_attempts(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A small limit of attempts for daemons in this process."""
+    monkeypatch.setattr("postfix_mta_sts.daemon.assembly.ATTEMPTS_LIMIT", 40)
+    return 40
+
+
+@asynccontextmanager
+async def listening(net: Internet, folder: Path, listen: str) -> AsyncIterator[Address]:
+    """A daemon with one socketmap at this address; names without records are not answered."""
+    net.dns.default = Fault.SILENCE
+    options = net.options(folder) | {"listen": [{"socketmap": listen}]}
+    settings = config.parse(json.dumps(options), "test")
+    async with running(settings, {}, https_port=net.hosts.port) as daemon:
+        ((_, sock),) = daemon.listeners.sockets
+        name = sock.getsockname()
+        yield Path(name) if isinstance(name, str) else name
+
+
+@pytest.mark.parametrize("transport", ["TCP", "UNIX"])
+async def test_new_names_without_end(
+    net: Internet, tmp_path: Path, few_attempts: int, transport: str
+) -> None:
+    """The limit of attempts is taken by one client; a new domain of another is found (B12)."""
+    net.publish("good.test")
+    listen = "127.0.0.1:0" if transport == "TCP" else f"unix:{tmp_path / 's'}"
+    async with listening(net, tmp_path, listen) as address, AsyncExitStack() as stack:
+        for n in range(2 * few_attempts):
+            client = await stack.enter_async_context(connected(address))
+            client.send(request(f"slow{n}.test"))
+        await until(lambda: net.queries(f"slow{2 * few_attempts - 1}.test") > 0)
+        other = await stack.enter_async_context(connected(address))
+        assert await other.ask("good.test") == secure("good.test")
+
+
+async def test_an_address_that_never_stops_asking(
+    net: Internet, tmp_path: Path, few_attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new domain of another address is found while the flood goes on (B12)."""
+    monkeypatch.setattr("postfix_mta_sts.postfix.client._host", Owner)  # 127.0.0.2 is another
+    domains = [f"good{n}.test" for n in range(10)]
+    for domain in domains:
+        net.publish(domain)
+    async with listening(net, tmp_path, "127.0.0.1:0") as address:
+        assert isinstance(address, tuple)
+        enough = asyncio.Event()
+        flooding = asyncio.create_task(flood(address, enough), name="flood")
+        await until(lambda: net.dns.queries.total > few_attempts)
+        for domain in domains:
+            async with connected(address) as client:
+                assert await client.ask(domain) == secure(domain)
+        enough.set()
+        await flooding
+
+
+async def flood(address: tuple[str, int], enough: asyncio.Event) -> None:
+    """Ask for one new name after the other, each over a connection that is then closed."""
+    for n in count():
+        if enough.is_set():
+            return
+        _, writer = await asyncio.open_connection(*address, local_addr=("127.0.0.2", 0))
+        writer.write(request(f"flood{n}.test"))
+        await asyncio.sleep(0.002)
+        writer.transport.abort()
+
+
 async def test_connections_beyond_the_limit(
     around: Surroundings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,8 +261,8 @@ async def test_a_shutdown_with_2000_look_ups_under_way(net: Internet, tmp_path: 
     with files_limit(12_000), black_hole() as port:
         async with ConnectProxy(port) as proxy, AsyncExitStack() as stack:
             changes = {"https": {"proxy": proxy.url}, "lookup": {"timeout": "1s"}}
-            config = net.config(tmp_path, changes)
-            served = await stack.enter_async_context(process(tmp_path, config))
+            file = net.config(tmp_path, changes)
+            served = await stack.enter_async_context(process(tmp_path, file))
             await served.start()
             clients = await asking(net, served, stack)
             await until(lambda: len(proxy.heads) > 10)

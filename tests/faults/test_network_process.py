@@ -219,7 +219,8 @@ class TestReload:
             init.write_text(init.read_text().replace(__version__, "99.1"))
             reason = f"the network process has version 99.1, the daemon {__version__}"
             assert reason in await reload(served)
-            assert f'keeping the previous configuration reason="{reason}' in served.log
+            line = f'keeping the previous configuration reason="{reason}'
+            await until(lambda: line in served.log)
             assert children(served.pid) == before
             assert await served.ask(NEW[0]) == secure(NEW[0])
             init.write_text(init.read_text().replace("99.1", __version__))

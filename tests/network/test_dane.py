@@ -102,7 +102,7 @@ def dane(server: DnsServer) -> DaneClient:
         ),
         pytest.param(
             {**TWO_MX, AT_MX1: Fault.SERVFAIL},
-            DaneKind.FAILURE,
+            DaneKind.SOME_FAILED,
             "TLSA of _25._tcp.mx1.good.test: SERVFAIL from the name server",
             id="bogus TLSA of one host, none at the other",
         ),
