@@ -33,7 +33,7 @@ async def reload(served: Process) -> str:
     begin = b"RELOADING=1\nMONOTONIC_USEC="
     while not (datagram := await served.next_datagram()).startswith(begin):
         assert datagram.startswith(b"STATUS=")
-    ready = (await served.next_datagram()).decode()
+    ready = (await served.notified()).decode()  # a STATUS= may come first: a reload takes a while
     assert ready.startswith("READY=1\nSTATUS=")
     return ready
 
