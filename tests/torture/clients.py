@@ -1,0 +1,140 @@
+"""The clients of a run: each asks without pause, and reports what it was answered and when."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+from urllib.parse import unquote
+
+from tests.support.clients import Client, connected
+from tests.torture.daemon import Daemon
+from tests.torture.events import NOT_FOUND, TEMP, UNANSWERED, Answered
+
+PATIENCE: Final = 20.0
+"""Seconds after which a client gives up: more than any lookup timeout of a run."""
+TCP_TABLE_SHARE: Final = 5
+"""Each client of this many uses tcp_table."""
+RECENT: Final = 100
+"""New domains that are asked for again."""
+LATE: Final = 3.0
+"""Seconds after which a planned question is not asked any more."""
+_PROBE: Final = 0.02
+
+
+class Lag:
+    """By how much this event loop was late, lately."""
+
+    def __init__(self) -> None:
+        self._late: deque[tuple[float, float]] = deque(maxlen=20_000)
+
+    async def measure(self) -> None:
+        """Measure until cancelled."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_PROBE)
+            late = time.monotonic() - before - _PROBE
+            if late > _PROBE:
+                self._late.append((before, late))
+
+    def during(self, since: float, until: float) -> float:
+        """Seconds of delay between two moments."""
+        total = 0.0
+        for at, late in reversed(self._late):
+            if at + late + _PROBE < since:
+                break
+            if at < until:
+                total += late
+        return total
+
+
+@dataclass(slots=True)
+class Pool:
+    """The domains that clients ask for between the planned questions."""
+
+    known: Sequence[str]
+    recent: deque[str]
+    tell: Callable[[Answered], None]
+    lag: Lag
+
+
+class Asker:
+    """One client; `planned` holds what the schedule wants to be asked, and since when."""
+
+    def __init__(self, name: str, daemon: Daemon, pool: Pool, rng: Random) -> None:
+        self.name = name
+        self.planned: deque[tuple[float, str]] = deque()
+        self._daemon = daemon
+        self._pool = pool
+        self._rng = rng
+
+    async def run(self) -> None:
+        """Ask until cancelled; connect again when the daemon is there again."""
+        path = self._daemon.tcp_table if self._is_tcp_table else self._daemon.socketmap
+        while True:
+            await self._daemon.up.wait()
+            try:
+                async with connected(path) as client:
+                    while True:
+                        await self._ask(client, *self._question())
+            except (OSError, EOFError, TimeoutError):
+                await asyncio.sleep(0.05)
+
+    @property
+    def _is_tcp_table(self) -> bool:
+        return self.name.startswith("t")
+
+    def _question(self) -> tuple[str, str]:
+        """The next key and map name."""
+        now = time.monotonic()
+        while self.planned:
+            since, domain = self.planned.popleft()
+            if now - since < LATE:
+                self._pool.recent.append(domain)
+                return domain, "postfix"
+        again = self._pool.recent and self._rng.random() < 0.1
+        domain = self._rng.choice(self._pool.recent if again else self._pool.known)
+        form = self._rng.choice(("{}", "{}", "{}:25", "[{}]:587"))
+        return form.format(domain), self._rng.choice(("postfix", "QUERYwithTLSRPT"))
+
+    async def _ask(self, client: Client, key: str, map_name: str) -> None:
+        asked_at = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if self._is_tcp_table:
+                    answer = tcp_table_answer(await client.get(key))
+                else:
+                    answer = socketmap_answer(await client.ask(key, map_name))
+        except (OSError, EOFError, TimeoutError):
+            if self._daemon.up.is_set() and self._daemon.started_at < asked_at:
+                self._report(asked_at, key, map_name, UNANSWERED)
+            raise
+        self._report(asked_at, key, map_name, answer)
+
+    def _report(self, asked_at: float, key: str, map_name: str, answer: str) -> None:
+        at = time.monotonic()
+        lag = self._pool.lag.during(asked_at, at) if at - asked_at > 1 else 0.0
+        self._pool.tell(Answered(at, asked_at, self.name, key, map_name, answer, lag))
+
+
+def socketmap_answer(reply: bytes) -> str:
+    """The answer in a reply of a socketmap, in the words of `events`."""
+    status, _, text = reply.decode().partition(" ")
+    if status in {"TEMP", "TIMEOUT", "PERM"}:
+        return TEMP
+    return NOT_FOUND if status == "NOTFOUND" else _without_attributes(text)
+
+
+def tcp_table_answer(reply: bytes) -> str:
+    """The answer in a reply of a tcp_table, in the words of `events`."""
+    status, _, text = reply.decode().partition(" ")
+    if status == "400":
+        return TEMP
+    return NOT_FOUND if status == "500" else _without_attributes(unquote(text))
+
+
+def _without_attributes(text: str) -> str:
+    """A policy without its TLSRPT attributes."""
+    return text.partition(" policy_type=")[0]

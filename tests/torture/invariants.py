@@ -1,0 +1,373 @@
+"""Which answers are allowed: events in, violations out.
+
+The checker is told what the domains publish, what their servers have sent, which faults are
+active, what the clock shows, and each answer. It knows from that what the daemon can know, and what
+it must know because it has answered by it before:
+
+1. What was answered once is never answered weaker while it is valid, nor lost by a restart if the
+   store worked, and never replaced by an older version.
+2. MTA-STS never overrides a DANE verdict that the daemon has, or could have asked for.
+3. A new domain is answered right, unless a fault that concerns it was active within its look-up.
+   A fault of the daemon itself leaves no trace.
+4. A new policy is noticed soon after its recheck was due.
+5. A known domain is answered at once, every other one after the lookup timeout; the daemon is
+   silent only while it restarts.
+6. "Try again" is answered only where a setting says so.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from tests.torture.events import (
+    DANE,
+    DANE_ONLY,
+    DNS_FAULTS,
+    HOST_FAULTS,
+    NOT_FOUND,
+    OWN_FAULTS,
+    STORE_FAULTS,
+    TEMP,
+    UNANSWERED,
+    Answered,
+    ClockSet,
+    DaemonKilled,
+    DaemonReady,
+    Event,
+    Fault,
+    FaultBegan,
+    FaultEnded,
+    Policy,
+    PolicyServed,
+    Published,
+    Reloaded,
+    Reloading,
+    SettingsInForce,
+    Verdict,
+    VerdictServed,
+)
+from tests.torture.knowledge import Knowledge, Track
+from tests.torture.timeline import Clock, Faults
+
+KNOWN_WITHIN: Final = 2.0
+"""Seconds in which a known domain is answered: less than any wait for the network, and enough for
+a busy machine."""
+BEYOND_TIMEOUT: Final = 3.0
+"""Seconds after the lookup timeout in which any look-up is answered."""
+RESTART_WITHIN: Final = 20.0
+OWN_FAULT_WITHIN: Final = 8.0
+"""Seconds after a fault of the network process in which new domains may go without."""
+RECOVERY: Final = 2.0
+"""The same for a fault of the DNS or of the Policy Hosts."""
+NOTICED_WITHIN: Final = 8.0
+"""Seconds from a look-up that starts a recheck until a new policy is answered."""
+RECHECK_LIFE: Final = 3_700.0
+"""Seconds after which every recheck, back-off and absence is over (`mtasts.lifecycle`: an hour)."""
+WRITTEN_WITHIN: Final = 3.0
+"""Seconds until a verdict is in the store."""
+STORE_RETRY: Final = 8.0
+"""Seconds after a fault of the store in which the daemon does not write yet."""
+CACHED_REPLY_LIFE: Final = 75.0
+"""Seconds until the daemon notices a clock that was set back; it may repeat replies till then."""
+_REPLIES_KEPT: Final = 50_000
+
+_STICKY: Final = DNS_FAULTS | HOST_FAULTS | {Fault.NETWORK_STOPPED}
+"""Faults that look like the domain's own, so that their result may be remembered."""
+_NETWORK: Final = DNS_FAULTS | OWN_FAULTS
+_DISTURBING: Final = frozenset(Fault) - {Fault.LOG_STUCK, Fault.DNS_LYING}
+_UNREADABLE: Final = STORE_FAULTS - {Fault.STORE_SLOW}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An answer that is not allowed."""
+
+    reason: str
+    event: Answered | None
+    at: float
+    faults: tuple[Fault, ...]
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What is the same in violations with one cause: the reason, the kind of domain, the answer."""
+        reason = re.sub(r"[0-9.]+ s\b", "… s", self.reason)
+        if self.event is None:
+            return reason
+        domain = re.sub(r"\d+.*", "", self.event.domain)
+        return f"{reason}: {domain}, {self.event.answer.partition(' ')[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the daemon must know when it answers one look-up."""
+
+    policy: bool
+    verdict: bool
+    fresh: bool
+    """Nothing has gone wrong that could excuse a new domain."""
+
+
+def answer_by(policy: Policy | None, verdict: Verdict | None) -> str:
+    """The answer by what is known (docs/dane.md); no verdict: the policy alone decides."""
+    by_policy = policy.answer if policy else NOT_FOUND
+    match verdict.kind if verdict else None:
+        case "all":
+            return DANE_ONLY
+        case "some":
+            return DANE if by_policy == NOT_FOUND else DANE_ONLY
+    return by_policy
+
+
+class Checker:
+    """Takes the events of a run in order, and yields the violations."""
+
+    def __init__(self, settings: SettingsInForce | None = None) -> None:
+        self.clock = Clock()
+        self.faults = Faults()
+        self.checked = 0
+        """Answers that were checked."""
+        self._domains: dict[str, Knowledge] = {}
+        self._settings = [settings or SettingsInForce()]
+        self._killed_at = 0.0
+        self._ready_at = 0.0
+        self._replies: dict[tuple[str, str, str], str] = {}
+
+    def observe(self, event: Event) -> list[Violation]:
+        """Take an event; return what was not allowed."""
+        match event:
+            case Answered():
+                return list(self._answered(event))
+            case DaemonReady(at):
+                return list(self._ready(at))
+            case _:
+                self._note(event)
+        return []
+
+    def _note(self, event: Event) -> None:  # noqa: C901 (one case for each kind of event)
+        match event:
+            case ClockSet(at, offset):
+                self.clock.set(at, offset)
+            case Published():
+                self._publish(event)
+            case PolicyServed(at, domain, version):
+                self._of(domain).policies.serve(version, at)
+            case VerdictServed(at, domain, version):
+                self._of(domain).verdicts.serve(version, at)
+            case FaultBegan(at, fault):
+                self.faults.begin(fault, at)
+            case FaultEnded(at, fault):
+                self.faults.end(fault, at)
+            case DaemonKilled(at):
+                self._killed_at = at
+                for known in self._domains.values():
+                    known.restart(at - WRITTEN_WITHIN)
+            case Reloading(_, settings):
+                self._settings.append(settings)
+            case Reloaded():
+                del self._settings[:-1]
+
+    def _publish(self, event: Published) -> None:
+        known = self._of(event.domain)
+        known.has_policy = event.policy is not None
+        known.hostile = event.hostile
+        known.changed_at = event.at
+        if event.policy:
+            known.policies.publish(event.policy)
+        known.verdicts.publish(event.verdict)
+
+    def _of(self, domain: str) -> Knowledge:
+        return self._domains.setdefault(domain, Knowledge())
+
+    def _ready(self, at: float) -> Iterator[Violation]:
+        self._ready_at = at
+        if self._killed_at and at - self._killed_at > RESTART_WITHIN:
+            yield self._violation(f"the restart took {at - self._killed_at:.1f} s", None, at)
+
+    def _answered(self, event: Answered) -> Iterator[Violation]:
+        self.checked += 1
+        domain = self._of(event.domain)
+        if domain.first_asked_at is None:
+            domain.first_asked_at = event.asked_at
+        known = self._known(domain, event)
+        yield from self._check_time(event, self._limit(domain, known, event))
+        if event.answer != UNANSWERED:
+            yield from self._check_answer(domain, known, event)
+            self._remember(event)
+
+    def _known(self, domain: Knowledge, event: Answered) -> _Known:
+        """What must be known: what was shown and lives, and what nothing kept from being found."""
+        span = self.clock, event.asked_at, event.at
+        readable = domain.in_memory or not self.faults.during(
+            _UNREADABLE, self._killed_at, event.at
+        )
+        policy = readable and domain.policies.must_be_known(*span)
+        verdict = readable and domain.verdicts.must_be_known(*span)
+        return _Known(policy, verdict, self._is_fresh(domain, event))
+
+    def _is_fresh(self, domain: Knowledge, event: Answered) -> bool:
+        """Whether a domain of which nothing is known must be answered right."""
+        asked_at, at = event.asked_at, event.at
+        if domain.hostile or self.clock.was_set(asked_at - 1, at):
+            return False
+        if self.faults.during(OWN_FAULTS, asked_at, at, OWN_FAULT_WITHIN):
+            return False
+        if self.faults.during(_STICKY, asked_at, at, RECOVERY):
+            return False
+        assert domain.first_asked_at is not None
+        if not self.faults.during(_STICKY, domain.first_asked_at, at, RECOVERY):
+            return True
+        end = max(self.faults.last_end(_STICKY), self.clock.set_back_at)
+        return self.clock.wall(asked_at) >= self.clock.wall(end) + RECHECK_LIFE
+
+    def _limit(self, domain: Knowledge, known: _Known, event: Answered) -> float:
+        """Seconds that the look-up may take."""
+        if known.policy and (known.verdict or not event.has_verdict):
+            slow = self.faults.during({Fault.STORE_SLOW}, event.asked_at, event.at, STORE_RETRY)
+            if domain.in_memory or not slow:
+                return KNOWN_WITHIN
+        return max(s.lookup_timeout for s in self._settings) + BEYOND_TIMEOUT
+
+    def _check_time(self, event: Answered, limit: float) -> Iterator[Violation]:
+        took = event.at - event.asked_at - event.lag
+        if event.answer == UNANSWERED:
+            yield self._violation(f"no answer for {took:.1f} s", event, event.at)
+        elif took > limit:
+            yield self._violation(f"answered after {took:.1f} s, not {limit:g} s", event, event.at)
+
+    def _check_answer(
+        self, domain: Knowledge, known: _Known, event: Answered
+    ) -> Iterator[Violation]:
+        policies, verdicts = self._candidates(domain, known, event)
+        allowed = {answer_by(policy, verdict) for policy in policies for verdict in verdicts}
+        if self._may_defer(policies, verdicts, domain, event):
+            allowed.add(TEMP)
+        if event.answer in allowed:
+            self._show(domain, event, policies, verdicts)
+        elif not self._is_repeated(event):
+            right = tuple(sorted(allowed))
+            yield self._violation(_reason(domain, known, event), event, event.at, right)
+
+    def _candidates(
+        self, domain: Knowledge, known: _Known, event: Answered
+    ) -> tuple[list[Policy | None], list[Verdict | None]]:
+        """The policies and the verdicts by which the daemon may answer."""
+        span = self.clock, event.asked_at, event.at
+        policies: list[Policy | None] = [*domain.policies.possible(*span)]
+        verdicts: list[Verdict | None] = [*domain.verdicts.possible(*span)]
+        if known.fresh:
+            policies.append(domain.policies.current if domain.has_policy else None)
+            verdicts.append(domain.verdicts.current)
+        if not known.fresh and not known.policy:
+            policies.append(None)
+        if not known.fresh and not known.verdict:
+            verdicts.append(None)
+        if self._is_overdue(domain, event):
+            policies = [domain.policies.current if domain.has_policy else None]
+        return policies, verdicts if event.has_verdict else [None]
+
+    def _may_defer(
+        self,
+        policies: Collection[Policy | None],
+        verdicts: Collection[Verdict | None],
+        domain: Knowledge,
+        event: Answered,
+    ) -> bool:
+        """Whether a setting allows "try again"."""
+        timeout = max(s.lookup_timeout for s in self._settings)
+        since = event.asked_at - timeout
+        if not domain.hostile and not self.faults.during(_STICKY | OWN_FAULTS, since, event.at, 40):
+            return False
+        unknown_verdict = event.has_verdict and None in verdicts
+        return (None in policies and any(s.dns_defers for s in self._settings)) or (
+            unknown_verdict and any(s.dane_defers for s in self._settings)
+        )
+
+    def _is_overdue(self, domain: Knowledge, event: Answered) -> bool:
+        """Whether a new policy must have been noticed; notes when its recheck was due."""
+        if domain.hostile or not domain.in_memory or domain.policies.shown is None:
+            return False
+        disturbed = max(
+            domain.changed_at,
+            self.faults.last_end(_DISTURBING),
+            self.clock.set_back_at,
+            self._ready_at,
+            self._killed_at,
+        )
+        if disturbed > event.asked_at:
+            return False
+        if domain.due and domain.due[0] == disturbed:
+            return event.asked_at > domain.due[1] + NOTICED_WITHIN
+        if self.clock.wall(event.asked_at) >= self.clock.wall(disturbed) + RECHECK_LIFE:
+            domain.due = disturbed, event.at
+        return False
+
+    def _show(
+        self,
+        domain: Knowledge,
+        event: Answered,
+        policies: Collection[Policy | None],
+        verdicts: Collection[Verdict | None],
+    ) -> None:
+        """Note which versions the answer proves that the daemon knows."""
+        domain.in_memory = True
+        if event.answer in {DANE, DANE_ONLY}:
+            self._show_version(domain.verdicts, [v for v in verdicts if v], event)
+        elif event.answer.startswith("secure"):
+            named = [p for p in policies if p and p.answer == event.answer]
+            self._show_version(domain.policies, named, event)
+            timeout = max(s.lookup_timeout for s in self._settings)
+            calm = not self.faults.during(_NETWORK, event.asked_at - timeout, event.at, RECOVERY)
+            if event.has_verdict and calm:
+                self._show_version(domain.verdicts, [v for v in verdicts if v], event)
+
+    def _show_version(
+        self,
+        track: Track[Policy] | Track[Verdict],
+        named: Collection[Policy | Verdict],
+        event: Answered,
+    ) -> None:
+        versions = [each.version for each in named]
+        if not versions or (served_at := track.last_served(min(versions))) is None:
+            return
+        stored = not self.faults.during(STORE_FAULTS, served_at, event.at, STORE_RETRY)
+        track.show(min(versions), event.at, filed=stored)
+
+    def _remember(self, event: Answered) -> None:
+        """Keep the reply, for the time after the clock was set back."""
+        request = event.client[:1], event.map_name, event.key
+        self._replies.pop(request, None)
+        self._replies[request] = event.answer
+        if len(self._replies) > _REPLIES_KEPT:
+            del self._replies[next(iter(self._replies))]
+
+    def _is_repeated(self, event: Answered) -> bool:
+        """Whether it is a cached reply from before the clock was set back."""
+        if event.asked_at > self.clock.set_back_at + CACHED_REPLY_LIFE:
+            return False
+        return self._replies.get((event.client[:1], event.map_name, event.key)) == event.answer
+
+    def _violation(
+        self, reason: str, event: Answered | None, at: float, allowed: tuple[str, ...] = ()
+    ) -> Violation:
+        return Violation(reason, event, at, self.faults.now(), allowed)
+
+
+def _reason(domain: Knowledge, known: _Known, event: Answered) -> str:
+    """What the answer breaks, in a few words."""
+    if event.answer == TEMP:
+        return "try again, though no setting says so"
+    if event.answer.startswith("secure") and (
+        (current := domain.verdicts.current)
+        and current.kind in {"all", "some"}
+        and event.has_verdict
+    ):
+        return "MTA-STS over DANE"
+    if event.answer.startswith("secure"):
+        return "an expired, replaced or unknown policy"
+    if known.policy or known.verdict:
+        return (
+            "what was known is lost" if event.answer == NOT_FOUND else "another answer than known"
+        )
+    return "a new domain is answered wrong"
