@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "--replay", type=Path, help="a printed schedule, instead of one by the seed"
     )
     parser.add_argument("--print", action="store_true", help="print the schedule, run nothing")
-    parser.add_argument("--folder", type=Path, help="keep the files of the run here")
+    parser.add_argument(
+        "--folder", type=Path, help="keep the files of the run in this empty folder"
+    )
     parser.add_argument("--package", type=Path, default=ROOT, help="the code of the daemon")
     return parser
 

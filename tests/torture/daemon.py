@@ -63,6 +63,7 @@ class Daemon:
         self._stopped: list[int] = []
         self._ready = asyncio.Event()
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        (folder / "notify").unlink(missing_ok=True)
         self._notify.bind(str(folder / "notify"))
 
     def configure(self, settings: str, nameserver: str, ca_file: Path) -> None:

@@ -91,7 +91,7 @@ class Violation:
 
     @property
     def kind(self) -> str:
-        """What is the same in violations with one cause: the reason, the kind of domain, the answer."""
+        """What violations with one cause share: the reason, the kind of domain, the answer."""
         reason = re.sub(r"[0-9.]+ s\b", "… s", self.reason)
         if self.event is None:
             return reason
