@@ -7,11 +7,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from tests.torture import schedule
 from tests.torture.daemon import ROOT
 from tests.torture.invariants import Violation
 from tests.torture.run import Outcome, run
+
+LONGEST: Final = 150
+"""Characters of an answer that are printed."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -60,11 +64,16 @@ def describe(violation: Violation, outcome: Outcome, seed: int) -> list[str]:
         took = event.at - event.asked_at
         lines += [
             f"  {event.client} asked {event.key} of {event.map_name}, answered after {took:.3f} s",
-            f"  answer:  {event.answer}",
+            f"  answer:  {_shortened(event.answer)}",
         ]
     if violation.allowed:
-        lines.append(f"  allowed: {' | '.join(violation.allowed)}")
+        lines.append(f"  allowed: {' | '.join(map(_shortened, violation.allowed))}")
     return lines
+
+
+def _shortened(answer: str) -> str:
+    """An answer as it is printed: one with many MX hosts is cut."""
+    return answer if len(answer) <= LONGEST else f"{answer[:LONGEST]}..."
 
 
 def _echo(line: str) -> None:

@@ -20,6 +20,9 @@ SOME_LIFE: Final = 60
 MANY: Final = 2_400
 """Lines in a policy of nearly 64 KiB."""
 
+LONGEST: Final = 200
+"""The mx patterns that the daemon accepts in a policy."""
+
 _NAME = re.compile(r"([a-z]+)(\d+)\.g\d+\.test")
 
 
@@ -68,11 +71,16 @@ class Site:
     names: Names = Names.GOOD
 
     @property
-    def is_hostile(self) -> bool:
-        """Whether nothing can be expected of the first look-up."""
-        if self.host is Host.HOLE and self.verdict.kind == "all":
-            return False  # DANE needs no HTTPS
-        return self.host is not Host.GOOD or self.names is not Names.GOOD
+    def hides_policy(self) -> bool:
+        """Whether the daemon cannot be expected to find the policy."""
+        hostile_names = self.names in {Names.MALFORMED, Names.MUTE, Names.SERVFAIL}
+        too_long = self.policy is not None and len(self.policy.mx) > LONGEST
+        return self.host is not Host.GOOD or hostile_names or too_long
+
+    @property
+    def hides_verdict(self) -> bool:
+        """Whether the daemon cannot be expected to find the verdict."""
+        return self.names in {Names.HALF, Names.LOST}
 
     def renewed(self) -> "Site":
         """The next version of its policy."""

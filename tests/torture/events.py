@@ -101,8 +101,10 @@ class Published:
     domain: str
     policy: Policy | None
     verdict: Verdict
-    hostile: bool = False
-    """Its name servers, or its Policy Host, work against the daemon."""
+    hides_policy: bool = False
+    """Its name servers, or its Policy Host, keep the daemon from the policy."""
+    hides_verdict: bool = False
+    """Its name servers keep the daemon from the verdict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,9 +104,12 @@ class _Known:
     """What the daemon must know when it answers one look-up."""
 
     policy: bool
+    """A policy was shown and lives."""
     verdict: bool
-    fresh: bool
-    """Nothing has gone wrong that could excuse a new domain."""
+    """A verdict was shown and lives."""
+    new_policy: bool
+    """Nothing has gone wrong that could keep the daemon from what is published."""
+    new_verdict: bool
 
 
 def answer_by(policy: Policy | None, verdict: Verdict | None) -> str:
@@ -171,7 +174,8 @@ class Checker:
     def _publish(self, event: Published) -> None:
         known = self._of(event.domain)
         known.has_policy = event.policy is not None
-        known.hostile = event.hostile
+        known.hides_policy = event.hides_policy
+        known.hides_verdict = event.hides_verdict
         known.changed_at = event.at
         if event.policy:
             known.policies.publish(event.policy)
@@ -204,21 +208,29 @@ class Checker:
         )
         policy = readable and domain.policies.must_be_known(*span)
         verdict = readable and domain.verdicts.must_be_known(*span)
-        return _Known(policy, verdict, self._is_fresh(domain, event))
+        return _Known(
+            policy,
+            verdict,
+            not domain.hides_policy and self._is_findable(domain, event, _STICKY),
+            not domain.hides_verdict and self._is_findable(domain, event, _STICKY - HOST_FAULTS),
+        )
 
-    def _is_fresh(self, domain: Knowledge, event: Answered) -> bool:
-        """Whether a domain of which nothing is known must be answered right."""
+    def _is_findable(self, domain: Knowledge, event: Answered, sticky: Collection[Fault]) -> bool:
+        """Whether none of these faults, nor one of the daemon, excuses a domain that is not known.
+
+        The result of a `sticky` fault may be remembered for an hour, one of the daemon's own not.
+        """
         asked_at, at = event.asked_at, event.at
-        if domain.hostile or self.clock.was_set(asked_at - 1, at):
+        if self.clock.was_set(asked_at - 1, at):
             return False
         if self.faults.during(OWN_FAULTS, asked_at, at, OWN_FAULT_WITHIN):
             return False
-        if self.faults.during(_STICKY, asked_at, at, RECOVERY):
+        if self.faults.during(sticky, asked_at, at, RECOVERY):
             return False
         assert domain.first_asked_at is not None
-        if not self.faults.during(_STICKY, domain.first_asked_at, at, RECOVERY):
+        if not self.faults.during(sticky, domain.first_asked_at, at, RECOVERY):
             return True
-        end = max(self.faults.last_end(_STICKY), self.clock.set_back_at)
+        end = max(self.faults.last_end(sticky), self.clock.set_back_at)
         return self.clock.wall(asked_at) >= self.clock.wall(end) + RECHECK_LIFE
 
     def _limit(self, domain: Knowledge, known: _Known, event: Answered) -> float:
@@ -256,12 +268,13 @@ class Checker:
         span = self.clock, event.asked_at, event.at
         policies: list[Policy | None] = [*domain.policies.possible(*span)]
         verdicts: list[Verdict | None] = [*domain.verdicts.possible(*span)]
-        if known.fresh:
+        if known.new_policy:
             policies.append(domain.policies.current if domain.has_policy else None)
-            verdicts.append(domain.verdicts.current)
-        if not known.fresh and not known.policy:
+        elif not known.policy:
             policies.append(None)
-        if not known.fresh and not known.verdict:
+        if known.new_verdict:
+            verdicts.append(domain.verdicts.current)
+        elif not known.verdict:
             verdicts.append(None)
         if self._is_overdue(domain, event):
             policies = [domain.policies.current if domain.has_policy else None]
@@ -277,7 +290,8 @@ class Checker:
         """Whether a setting allows "try again"."""
         timeout = max(s.lookup_timeout for s in self._settings)
         since = event.asked_at - timeout
-        if not domain.hostile and not self.faults.during(_STICKY | OWN_FAULTS, since, event.at, 40):
+        hostile = domain.hides_policy or domain.hides_verdict
+        if not hostile and not self.faults.during(_STICKY | OWN_FAULTS, since, event.at, 40):
             return False
         unknown_verdict = event.has_verdict and None in verdicts
         return (None in policies and any(s.dns_defers for s in self._settings)) or (
@@ -286,7 +300,7 @@ class Checker:
 
     def _is_overdue(self, domain: Knowledge, event: Answered) -> bool:
         """Whether a new policy must have been noticed; notes when its recheck was due."""
-        if domain.hostile or not domain.in_memory or domain.policies.shown is None:
+        if domain.hides_policy or not domain.in_memory or domain.policies.shown is None:
             return False
         disturbed = max(
             domain.changed_at,

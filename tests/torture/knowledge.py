@@ -105,7 +105,8 @@ class Knowledge:
     policies: Track[Policy] = field(default_factory=Track)
     verdicts: Track[Verdict] = field(default_factory=Track)
     has_policy: bool = True
-    hostile: bool = False
+    hides_policy: bool = False
+    hides_verdict: bool = False
     changed_at: float = 0.0
     first_asked_at: float | None = None
     """Since the last start of the daemon."""

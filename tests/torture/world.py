@@ -42,8 +42,16 @@ class World:
     def publish(self, site: Site) -> None:
         """Publish this from now on."""
         self._sites[site.domain] = site
-        at = time.monotonic()
-        self._tell(Published(at, site.domain, site.policy, site.verdict, hostile=site.is_hostile))
+        self._tell(
+            Published(
+                time.monotonic(),
+                site.domain,
+                site.policy,
+                site.verdict,
+                hides_policy=site.hides_policy,
+                hides_verdict=site.hides_verdict,
+            )
+        )
 
     def renew(self, domain: str) -> None:
         """Give a domain another policy with another id."""
