@@ -164,6 +164,7 @@ class Checker:
                 self.faults.end(fault, at)
             case DaemonKilled(at):
                 self._killed_at = at
+                self._replies.clear()
                 for known in self._domains.values():
                     known.restart(at - WRITTEN_WITHIN)
             case Reloading(_, settings):
@@ -203,7 +204,7 @@ class Checker:
     def _known(self, domain: Knowledge, event: Answered) -> _Known:
         """What must be known: what was shown and lives, and what nothing kept from being found."""
         span = self.clock, event.asked_at, event.at
-        readable = domain.in_memory or not self.faults.during(
+        readable = domain.shown_since < event.at or not self.faults.during(
             _UNREADABLE, self._killed_at, event.at
         )
         policy = readable and domain.policies.must_be_known(*span)
@@ -235,9 +236,12 @@ class Checker:
 
     def _limit(self, domain: Knowledge, known: _Known, event: Answered) -> float:
         """Seconds that the look-up may take."""
-        if known.policy and (known.verdict or not event.has_verdict):
+        since = domain.policies.known_since
+        if event.has_verdict:
+            since = max(since, domain.verdicts.known_since)
+        if known.policy and (known.verdict or not event.has_verdict) and since < event.asked_at:
             slow = self.faults.during({Fault.STORE_SLOW}, event.asked_at, event.at, STORE_RETRY)
-            if domain.in_memory or not slow:
+            if domain.shown_since < event.asked_at or not slow:
                 return KNOWN_WITHIN
         return max(s.lookup_timeout for s in self._settings) + BEYOND_TIMEOUT
 
@@ -300,7 +304,7 @@ class Checker:
 
     def _is_overdue(self, domain: Knowledge, event: Answered) -> bool:
         """Whether a new policy must have been noticed; notes when its recheck was due."""
-        if domain.hides_policy or not domain.in_memory or domain.policies.shown is None:
+        if domain.hides_policy or domain.shown_since > event.at or domain.policies.shown is None:
             return False
         disturbed = max(
             domain.changed_at,
@@ -325,7 +329,7 @@ class Checker:
         verdicts: Collection[Verdict | None],
     ) -> None:
         """Note which versions the answer proves that the daemon knows."""
-        domain.in_memory = True
+        domain.shown_since = min(domain.shown_since, event.at)
         if event.answer in {DANE, DANE_ONLY}:
             self._show_version(domain.verdicts, [v for v in verdicts if v], event)
         elif event.answer.startswith("secure"):
@@ -333,8 +337,9 @@ class Checker:
             self._show_version(domain.policies, named, event)
             timeout = max(s.lookup_timeout for s in self._settings)
             calm = not self.faults.during(_NETWORK, event.asked_at - timeout, event.at, RECOVERY)
-            if event.has_verdict and calm:
-                self._show_version(domain.verdicts, [v for v in verdicts if v], event)
+            if event.has_verdict and calm and not domain.hides_verdict:
+                silent = [v for v in verdicts if v and v.kind in {"none", "insecure"}]
+                self._show_version(domain.verdicts, silent, event)
 
     def _show_version(
         self,
@@ -380,7 +385,7 @@ def _reason(domain: Knowledge, known: _Known, event: Answered) -> str:
         return "MTA-STS over DANE"
     if event.answer.startswith("secure"):
         return "an expired, replaced or unknown policy"
-    if known.policy or known.verdict:
+    if known.policy or (known.verdict and event.has_verdict):
         return (
             "what was known is lost" if event.answer == NOT_FOUND else "another answer than known"
         )

@@ -1,5 +1,6 @@
 """What the daemon can know of one domain, and what it must know because it has answered by it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
@@ -25,6 +26,8 @@ class Track(Generic[V]):
     """When each version was sent to the daemon."""
     shown: tuple[int, float] | None = None
     """The version by which the daemon has answered, and when. It never goes back behind that."""
+    known_since: float = math.inf
+    """When this daemon, or the one before it, first answered by a version."""
     filed: tuple[int, float] | None = None
     """The shown version that is in the store, and when it was shown."""
 
@@ -66,6 +69,7 @@ class Track(Generic[V]):
     def show(self, version: int, at: float, *, filed: bool) -> None:
         """The daemon has answered by this version; `filed`: it is in the store, too."""
         self.shown = version, at
+        self.known_since = min(self.known_since, at)
         if filed:
             self.filed = version, at
 
@@ -78,6 +82,7 @@ class Track(Generic[V]):
         """The daemon starts again; only what is in the store is `kept`."""
         self.filed = self.filed if kept else None
         self.shown = self.filed
+        self.known_since = self.filed[1] if self.filed else math.inf
 
     def _servings(self) -> Iterator[tuple[int, float]]:
         """Each response with a version not older than the one shown."""
@@ -110,8 +115,8 @@ class Knowledge:
     changed_at: float = 0.0
     first_asked_at: float | None = None
     """Since the last start of the daemon."""
-    in_memory: bool = True
-    """Whether this daemon has shown it, and not only an earlier one."""
+    shown_since: float = math.inf
+    """When this daemon, and not an earlier one, first answered by what it knows."""
     due: tuple[float, float] | None = None
     """The last disturbance, and when the domain was asked for with its recheck due since then."""
 
@@ -122,5 +127,5 @@ class Knowledge:
         self.policies.restart(kept=True)
         self.verdicts.restart(kept=kept and filed is not None and filed[1] < verdict_kept_before)
         self.first_asked_at = None
-        self.in_memory = False
+        self.shown_since = math.inf
         self.due = None
