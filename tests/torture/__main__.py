@@ -25,7 +25,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if args.replay:
         actions = schedule.parse(args.replay.read_text())
     else:
-        actions = schedule.build(args.seed, seconds, args.only)
+        actions = schedule.build(args.seed, seconds, args.only, hostile=not args.friendly)
     if args.print:
         _echo("\n".join(map(str, actions)))
         return 0

@@ -19,6 +19,8 @@ TCP_TABLE_SHARE: Final = 5
 """Each client of this many uses tcp_table."""
 RECENT: Final = 100
 """New domains that are asked for again."""
+AGAIN: Final = 0.05
+"""The share of questions for one of them."""
 LATE: Final = 3.0
 """Seconds after which a planned question is not asked any more."""
 _PROBE: Final = 0.02
@@ -61,10 +63,16 @@ class Pool:
 
 
 class Asker:
-    """One client; `planned` holds what the schedule wants to be asked, and since when."""
+    """One client; `planned` holds what the schedule wants to be asked, and since when.
 
-    def __init__(self, name: str, daemon: Daemon, pool: Pool, rng: Random) -> None:
+    One that `asks_new` may have to wait for the network; the others ask only for known domains.
+    """
+
+    def __init__(
+        self, name: str, daemon: Daemon, pool: Pool, rng: Random, *, asks_new: bool
+    ) -> None:
         self.name = name
+        self._asks_new = asks_new
         self.planned: deque[tuple[float, str]] = deque()
         self._daemon = daemon
         self._pool = pool
@@ -94,7 +102,7 @@ class Asker:
             if now - since < LATE:
                 self._pool.recent.append(domain)
                 return domain, "postfix"
-        again = self._pool.recent and self._rng.random() < 0.1
+        again = self._asks_new and self._pool.recent and self._rng.random() < AGAIN
         domain = self._rng.choice(self._pool.recent if again else self._pool.known)
         form = self._rng.choice(("{}", "{}", "{}:25", "[{}]:587"))
         return form.format(domain), self._rng.choice(("postfix", "QUERYwithTLSRPT"))

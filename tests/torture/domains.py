@@ -12,7 +12,8 @@ from typing import Final
 
 from tests.torture.events import Policy, Verdict
 
-DAY: Final = 86_400
+HOUR: Final = 3600
+DAY: Final = 24 * HOUR
 WEEK: Final = 7 * DAY
 PER_GROUP: Final = 100
 SOME_LIFE: Final = 60
@@ -106,7 +107,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "dane": _Kind(verdict="all"),
     "danish": _Kind(mode=None, verdict="all"),
     "some": _Kind(verdict="some", ttl=SOME_LIFE),
-    "none": _Kind(verdict="none"),
+    "none": _Kind(verdict="none", ttl=HOUR),
     "testing": _Kind(mode="testing"),
     "off": _Kind(mode="none"),
     "absent": _Kind(mode=None),

@@ -99,7 +99,10 @@ class Stage:
         for number in range(schedule.CLIENTS):
             kind = "t" if number % TCP_TABLE_SHARE == 0 else "s"
             rng = schedule.generator(self._seed, f"client {number}")
-            self.askers.append(Asker(f"{kind}{number}", self.daemon, self._pool, rng))
+            asks_new = number < schedule.ASKERS
+            self.askers.append(
+                Asker(f"{kind}{number}", self.daemon, self._pool, rng, asks_new=asks_new)
+            )
         works = [(asker.run(), f"client {asker.name}") for asker in self.askers]
         for work, name in [*works, (self._pool.lag.measure(), "lag"), (self._watch(), "memory")]:
             await enter(background_task(work, name))

@@ -4,8 +4,9 @@ One seed gives one schedule. It is a list of actions with times, printed one a l
 read back. Faults come in episodes; between them new domains are asked for at random moments.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeAlias
@@ -23,6 +24,8 @@ ASKERS: Final = 24
 NEW_RATE: Final = 5.0
 """New domains a second that have a right answer."""
 HOSTILE_RATE: Final = 2.0
+FIRST_NEW: Final = 1000
+"""The number of the first new domain; lower ones are known."""
 HOUR: Final = 3600.0
 YEAR: Final = 365.0 * 24 * HOUR
 RECHECK: Final = HOUR + 110
@@ -55,10 +58,18 @@ Episode: TypeAlias = Callable[[Random, Add], float]
 """Adds the actions of an episode; returns its length in seconds."""
 
 
-def build(seed: int, seconds: float, only: Iterable[str] = ()) -> list[Action]:
-    """The schedule for a seed; `only`: these episodes, in this order, again and again."""
+def build(
+    seed: int, seconds: float, only: Iterable[str] = (), *, hostile: bool = True
+) -> list[Action]:
+    """The schedule for a seed; `only`: these episodes, in this order, again and again.
+
+    Without `hostile` no hostile domain is asked for.
+    """
     actions = [*_episodes(generator(seed, "faults"), seconds, list(only))]
-    actions += _questions(generator(seed, "questions"), seconds)
+    actions += _questions(generator(seed, "questions"), seconds, NEW_RATE, domains.HEALTHY)
+    if hostile:
+        rng = generator(seed, "hostile questions")
+        actions += _questions(rng, seconds, HOSTILE_RATE, domains.HOSTILE)
     if any(action.what == "hold" for action in actions):
         actions += _tarpits_known()
     return sorted(actions, key=lambda action: action.at)
@@ -103,14 +114,15 @@ def _shuffled(rng: Random) -> list[str]:
     return names
 
 
-def _questions(rng: Random, seconds: float) -> Iterator[Action]:
-    """Look-ups of new domains at random times, by random clients."""
-    for kinds, rate in ((domains.HEALTHY, NEW_RATE), (domains.HOSTILE, HOSTILE_RATE)):
-        at, number = 1.0, 1000
-        while (at := at + rng.expovariate(rate)) < seconds - COOL_DOWN:
-            domain = domains.name(rng.choice(kinds), number)
-            number += 1
-            yield Action(at, "ask", f"{rng.randrange(ASKERS)} {domain}")
+def _questions(rng: Random, seconds: float, rate: float, kinds: Sequence[str]) -> Iterator[Action]:
+    """Look-ups of new domains of these kinds at random times, by random clients."""
+    at = 1.0
+    for number in itertools.count(FIRST_NEW):
+        at += rng.expovariate(rate)
+        if at > seconds - COOL_DOWN:
+            return
+        domain = domains.name(rng.choice(kinds), number)
+        yield Action(at, "ask", f"{rng.randrange(ASKERS)} {domain}")
 
 
 def _tarpits_known() -> Iterator[Action]:
