@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=10.0)
     episodes = sorted(schedule.EPISODES)
     parser.add_argument("--only", nargs="*", choices=episodes, default=[], metavar="EPISODE")
+    parser.add_argument("--friendly", action="store_true", help="ask for no hostile domains")
     parser.add_argument(
         "--replay", type=Path, help="a printed schedule, instead of one by the seed"
     )
