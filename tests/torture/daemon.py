@@ -22,6 +22,8 @@ ROOT: Final = Path(__file__).parents[2]
 READY_WITHIN: Final = 60.0
 PIPE_SIZE: Final = 4096
 """Bytes of log that the pipe takes while nobody reads: few, so that it is full at once."""
+ROOM: Final = 256
+"""Bytes of it that are left free."""
 LINES_KEPT: Final = 5_000
 
 _BASE: Final[Mapping[str, Mapping[str, object]]] = {
@@ -213,22 +215,27 @@ class DaemonLog:
         asyncio.get_running_loop().add_reader(self._reader, self._on_data)
 
     def stick(self) -> None:
-        """Stop reading, so that the pipe fills up."""
-        asyncio.get_running_loop().remove_reader(self._reader)
+        """Stop reading, and fill the pipe: there is room for one more line."""
+        self._pause()
+        self._on_data()
+        os.write(self.pipe, b"\n" * (PIPE_SIZE - ROOM))
 
     def close(self) -> None:
         """Close the pipe, and write the last lines into the file."""
-        self.stick()
+        self._pause()
         os.close(self._reader)
         os.close(self.pipe)
         self._path.write_bytes(b"\n".join(self.lines))
+
+    def _pause(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._reader)
 
     def _on_data(self) -> None:
         with contextlib.suppress(BlockingIOError):
             data = os.read(self._reader, 65_536)
             self.bytes += len(data)
             *lines, self._rest = (self._rest + data).split(b"\n")
-            self.lines += lines
+            self.lines += filter(None, lines)
             self.longest = max(self.longest, *map(len, lines), len(self._rest))
 
 
