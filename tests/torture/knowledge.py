@@ -122,10 +122,10 @@ class Knowledge:
 
     def restart(self, verdict_kept_before: float) -> None:
         """The daemon starts again; a verdict shown later than that may not be written yet."""
-        filed = self.verdicts.filed
-        kept = self.policies.filed is not None and filed is not None
+        has_row = self.policies.filed is not None
+        written = self.verdicts.known_since < verdict_kept_before
         self.policies.restart(kept=True)
-        self.verdicts.restart(kept=kept and filed is not None and filed[1] < verdict_kept_before)
+        self.verdicts.restart(kept=has_row and written)
         self.first_asked_at = None
         self.shown_since = math.inf
         self.due = None

@@ -33,6 +33,10 @@ RECHECK: Final = HOUR + 110
 SETTINGS: Final = ("base", "long", "lax", "deferring")
 """Names of settings, see `daemon.SETTINGS`."""
 
+START: Final = {Fault.DNS_SILENT: 7.0, Fault.DNS_DOWN: 2.0, Fault.DNS_SERVFAIL: 2.0}
+"""Seconds that the daemon needs to start in an outage: with DANE it first asks the DNS for 5 s."""
+
+_OUTAGES: Final = tuple(START)
 _LINE = re.compile(r"(\d+\.\d+) ([a-z-]+) ?(.*)")
 
 
@@ -161,7 +165,7 @@ def _network_stopped(rng: Random, add: Add) -> float:
 
 def _reload(rng: Random, add: Add) -> float:
     """Reload with other settings while the DNS is silent."""
-    fault = rng.choice((Fault.DNS_SILENT, Fault.DNS_DOWN, Fault.DNS_SERVFAIL))
+    fault = rng.choice(_OUTAGES)
     add(0, "begin", fault)
     for after in (1.0, 2.0):
         add(after, "reload", rng.choice(SETTINGS))
@@ -171,37 +175,43 @@ def _reload(rng: Random, add: Add) -> float:
 
 
 def _restart(rng: Random, add: Add) -> float:
-    """Kill the daemon while the DNS is silent."""
-    add(0, "begin", Fault.DNS_SILENT)
+    """Kill the daemon in an outage of the DNS."""
+    fault = rng.choice(_OUTAGES)
+    add(0, "begin", fault)
     add(rng.uniform(0, 2), "kill-daemon")
     add(2.1, "start-daemon")
-    add(9, "end", Fault.DNS_SILENT)
-    return 11
+    end = 2.1 + START[fault] + 4
+    add(end, "end", fault)
+    return end + 2
 
 
 def _slow_start(rng: Random, add: Add) -> float:
     """The same, and the disk is slow."""
-    add(0, "begin", Fault.DNS_SILENT)
+    fault = rng.choice(_OUTAGES)
+    add(0, "begin", fault)
     add(0.5, "kill-daemon")
     add(0.6, "begin", Fault.STORE_SLOW)
     add(0.7, "start-daemon")
-    add(rng.uniform(8, 9), "end", Fault.STORE_SLOW)
-    add(9.5, "end", Fault.DNS_SILENT)
-    return 12
+    end = 0.7 + START[fault] + rng.uniform(5, 6)
+    add(end, "end", Fault.STORE_SLOW)
+    add(end + 1, "end", fault)
+    return end + 3
 
 
 def _wrong_clock_at_start(rng: Random, add: Add) -> float:
     """A start with a clock that is far ahead, and another start with the right one."""
-    ahead = rng.uniform(1, 5) * YEAR
-    add(0, "begin", Fault.DNS_SILENT)
+    fault, ahead = rng.choice(_OUTAGES), rng.uniform(1, 5) * YEAR
+    add(0, "begin", fault)
     add(0.5, "kill-daemon")
     add(0.6, "clock", ahead)
     add(0.7, "start-daemon")
-    add(5, "kill-daemon")
-    add(5.1, "clock", -ahead)
-    add(5.2, "start-daemon")
-    add(10, "end", Fault.DNS_SILENT)
-    return 12
+    second = 0.7 + START[fault] + 3
+    add(second, "kill-daemon")
+    add(second + 0.1, "clock", -ahead)
+    add(second + 0.2, "start-daemon")
+    end = second + START[fault] + 3
+    add(end, "end", fault)
+    return end + 2
 
 
 def _clock_trip(rng: Random, add: Add) -> float:
@@ -248,7 +258,7 @@ def _tarpits(rng: Random, add: Add) -> float:
 
 
 EPISODES: Final[Mapping[str, Episode]] = {
-    "dns-outage": _lasting(Fault.DNS_DOWN, Fault.DNS_SILENT, Fault.DNS_SERVFAIL),
+    "dns-outage": _lasting(*_OUTAGES),
     "lies": _lasting(Fault.DNS_LYING),
     "hosts-outage": _lasting(Fault.HOSTS_SILENT, Fault.HOSTS_503, Fault.HOSTS_RESET),
     "network-killed": _network_killed,
