@@ -34,6 +34,12 @@ _BASE: Final[Mapping[str, Mapping[str, object]]] = {
 }
 _CHANGES: Final[Mapping[str, Mapping[str, Mapping[str, object]]]] = {
     "base": {},
+    "defaults": {
+        "lookup": {"timeout": "10s"},
+        "dns": {"timeout": "5s"},
+        "dane": {"on_failure": "defer"},
+        "https": {"timeout": "60s"},
+    },
     "long": {"lookup": {"timeout": "8s"}, "https": {"timeout": "20s"}},
     "lax": {"https": {"concurrency": 50}, "dns": {"timeout": "2s"}},
     "deferring": {"dns": {"on_failure": "defer"}, "dane": {"on_failure": "defer"}},

@@ -18,8 +18,6 @@ WEEK: Final = 7 * DAY
 PER_GROUP: Final = 100
 SOME_LIFE: Final = 60
 """A verdict for which one host of several was not answered lives for a minute (`mtasts.dane`)."""
-MANY: Final = 2_400
-"""Lines in a policy of nearly 64 KiB."""
 
 LONGEST: Final = 200
 """The mx patterns that the daemon accepts in a policy."""
@@ -120,12 +118,16 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "endless": _Kind(host=Host.ENDLESS),
     "dhe": _Kind(host=Host.DHE),
     "huge": _Kind(),
+    "wide": _Kind(),
     "malformed": _Kind(mode=None, names=Names.MALFORMED),
     "mute": _Kind(mode=None, names=Names.MUTE),
     "fail": _Kind(mode=None, names=Names.SERVFAIL),
     "half": _Kind(mode=None, verdict="some", names=Names.HALF),
     "lost": _Kind(verdict="all", names=Names.LOST),
 }
+
+_MX_COUNTS: Final = {"huge": 2_400, "wide": LONGEST}
+"""How many mx patterns a policy has, if not one; 2,400 are nearly 64 KiB."""
 
 KNOWN: Final[Mapping[str, int]] = {
     "plain": 40,
@@ -178,8 +180,8 @@ def site(domain: str) -> Site:
     verdict = Verdict(1, kind.verdict, kind.ttl)
     if kind.mode is None:
         return Site(domain, None, verdict, kind.host, kind.names)
-    many = domain.startswith("huge")
-    mx = tuple(f"m{n}.{domain}" for n in range(MANY)) if many else (f"mx1.{domain}",)
+    count = _MX_COUNTS.get(_parts(domain)[0])
+    mx = tuple(f"m{n}.{domain}" for n in range(count)) if count else (f"mx1.{domain}",)
     policy = Policy(1, kind.mode, mx, kind.max_age)
     return Site(domain, policy, verdict, kind.host, kind.names)
 
