@@ -1,9 +1,9 @@
 """`python -m tests.torture.prove`: show that a run finds the faults that are put in on purpose.
 
-Each file in `faults/` is a patch with some lines before it: the fault in a sentence, then `episode`,
-`expects` (what a violation says), and perhaps `seed` and `minutes`. The patch is applied to a copy of
-the package, the episode is run on it, and a violation that says so is expected. Before, the same run
-must show none on the package as it is.
+Each file in `faults/` is a patch with some lines before it: the fault in a sentence, then
+`episode`, `expects` (what a violation says), and perhaps `seed` and `minutes`. The patch is applied
+to a copy of the package, the episode is run on it, and a violation that says so is expected. The
+same run must show none on the package as it is.
 """
 
 import argparse
@@ -32,8 +32,8 @@ class Patch:
     path: Path
     episode: str
     expects: str
-    seed: int = 1
-    minutes: float = 0.6
+    seed: int
+    minutes: float
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -46,8 +46,8 @@ class Patch:
             path,
             fields["episode"],
             fields["expects"],
-            int(fields.get("seed", cls.seed)),
-            float(fields.get("minutes", cls.minutes)),
+            int(fields.get("seed", "1")),
+            float(fields.get("minutes", "0.6")),
         )
 
     @property
