@@ -50,6 +50,8 @@ def report(outcome: Outcome, seed: int) -> str:
         f"daemon and network process: at most {memory} MiB",
         f"log: {outcome.log_bytes} bytes, longest line {outcome.longest_line}",
     ]
+    if outcome.busy:
+        lines.append(f"the machine was too busy for {outcome.busy:.1f} s; new domains are excused")
     return "\n".join(lines)
 
 

@@ -11,7 +11,16 @@ from urllib.parse import unquote
 
 from tests.support.clients import Client, connected
 from tests.torture.daemon import Daemon
-from tests.torture.events import NOT_FOUND, TEMP, UNANSWERED, Answered
+from tests.torture.events import (
+    NOT_FOUND,
+    TEMP,
+    UNANSWERED,
+    Answered,
+    Event,
+    Fault,
+    FaultBegan,
+    FaultEnded,
+)
 
 PATIENCE: Final = 20.0
 """Seconds after which a client gives up: more than any lookup timeout of a run."""
@@ -19,6 +28,10 @@ TCP_TABLE_SHARE: Final = 5
 """Each client of this many uses tcp_table."""
 RECENT: Final = 100
 """New domains that are asked for again."""
+PAUSE: Final = 0.01
+"""Seconds between two questions of a client: this process also has to run the servers."""
+BUSY: Final = 0.4
+"""Seconds by which this process may be late before its servers are to blame."""
 AGAIN: Final = 0.05
 """The share of questions for one of them."""
 LATE: Final = 3.0
@@ -27,9 +40,12 @@ _PROBE: Final = 0.02
 
 
 class Lag:
-    """By how much this event loop was late, lately."""
+    """By how much this event loop was late, lately; `tell` is told when that is too much."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[Event], None]) -> None:
+        self.busy = 0.0
+        """Seconds in which the machine was too busy."""
+        self._tell = tell
         self._late: deque[tuple[float, float]] = deque(maxlen=20_000)
 
     async def measure(self) -> None:
@@ -40,6 +56,10 @@ class Lag:
             late = time.monotonic() - before - _PROBE
             if late > _PROBE:
                 self._late.append((before, late))
+            if late > BUSY:
+                self.busy += late
+                self._tell(FaultBegan(before, Fault.BUSY))
+                self._tell(FaultEnded(time.monotonic(), Fault.BUSY))
 
     def during(self, since: float, until: float) -> float:
         """Seconds of delay between two moments."""
@@ -87,6 +107,7 @@ class Asker:
                 async with connected(path) as client:
                     while True:
                         await self._ask(client, *self._question())
+                        await asyncio.sleep(PAUSE)
             except (OSError, EOFError, TimeoutError):
                 await asyncio.sleep(0.05)
 

@@ -27,8 +27,8 @@ ROOM: Final = 256
 LINES_KEPT: Final = 5_000
 
 _BASE: Final[Mapping[str, Mapping[str, object]]] = {
-    "lookup": {"timeout": "6s"},
-    "dns": {"timeout": "3s", "on_failure": "deliver"},
+    "lookup": {"timeout": "8s"},
+    "dns": {"timeout": "5s", "on_failure": "deliver"},
     "dane": {"mode": "on", "on_failure": "mta_sts"},
     "https": {"timeout": "30s", "allow_private_addresses": True},
 }
@@ -36,17 +36,16 @@ _CHANGES: Final[Mapping[str, Mapping[str, Mapping[str, object]]]] = {
     "base": {},
     "defaults": {
         "lookup": {"timeout": "10s"},
-        "dns": {"timeout": "5s"},
         "dane": {"on_failure": "defer"},
         "https": {"timeout": "60s"},
     },
-    "long": {"lookup": {"timeout": "8s"}, "https": {"timeout": "20s"}},
-    "lax": {"https": {"concurrency": 50}, "dns": {"timeout": "2s"}},
+    "long": {"lookup": {"timeout": "10s"}, "https": {"timeout": "20s"}},
+    "lax": {"https": {"concurrency": 50}, "dns": {"timeout": "4s"}},
     "deferring": {"dns": {"on_failure": "defer"}, "dane": {"on_failure": "defer"}},
 }
 SETTINGS: Final[Mapping[str, SettingsInForce]] = {
     "base": SettingsInForce(),
-    "long": SettingsInForce(lookup_timeout=8.0),
+    "long": SettingsInForce(lookup_timeout=10.0),
     "lax": SettingsInForce(),
     "deferring": SettingsInForce(dns_defers=True, dane_defers=True),
 }

@@ -33,6 +33,8 @@ class Fault(enum.StrEnum):
     STORE_BROKEN = "store-broken"
     STORE_SLOW = "store-slow"
     LOG_STUCK = "log-stuck"
+    BUSY = "busy-machine"
+    """Not in the schedule: this process was late, so its servers answered late."""
 
 
 DNS_FAULTS: Final = frozenset({Fault.DNS_DOWN, Fault.DNS_SILENT, Fault.DNS_SERVFAIL})
@@ -82,7 +84,7 @@ class SettingsInForce:
 
     dns_defers: bool = False
     dane_defers: bool = False
-    lookup_timeout: float = 6.0
+    lookup_timeout: float = 8.0
 
 
 @dataclass(frozen=True, slots=True)

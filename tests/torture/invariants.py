@@ -72,7 +72,7 @@ CACHED_REPLY_LIFE: Final = 75.0
 """Seconds until the daemon notices a clock that was set back; it may repeat replies till then."""
 _REPLIES_KEPT: Final = 50_000
 
-_STICKY: Final = DNS_FAULTS | HOST_FAULTS | {Fault.NETWORK_STOPPED}
+_STICKY: Final = DNS_FAULTS | HOST_FAULTS | {Fault.NETWORK_STOPPED, Fault.BUSY}
 """Faults that look like the domain's own, so that their result may be remembered."""
 _NETWORK: Final = DNS_FAULTS | OWN_FAULTS
 _DISTURBING: Final = frozenset(Fault) - {Fault.LOG_STUCK, Fault.DNS_LYING}

@@ -2,6 +2,8 @@
 
 import asyncio
 import enum
+import socket
+from typing import Self
 
 import dns.flags
 import dns.message
@@ -9,12 +11,11 @@ import dns.name
 import dns.rrset
 
 from tests.support.dns import DnsServer, Fault, Records
-from tests.torture.domains import SOME_LIFE
 from tests.torture.world import World
 
+RECEIVE_BUFFER = 1 << 22
 LIE_PAUSE = 0.2
 """Seconds by which a liar's true answer is late."""
-NEGATIVE_TTL = SOME_LIFE
 
 
 class Mode(enum.StrEnum):
@@ -34,6 +35,13 @@ class NameServer(DnsServer):
         super().__init__()
         self.mode = Mode.GOOD
         self._world = world
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        # The default holds some hundred queries: less than a burst of rechecks.
+        sock: socket.socket = self._udp.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        return self
 
     async def set_mode(self, mode: Mode) -> None:
         """Behave like this from now on; the port is closed while it is down."""

@@ -59,6 +59,8 @@ class Outcome:
     log_bytes: int = 0
     log_lines: Sequence[bytes] = ()
     longest_line: int = 0
+    busy: float = 0.0
+    """Seconds in which the machine was too busy to expect anything of new domains."""
 
     def add(self, violation: Violation) -> None:
         """Count a violation."""
@@ -82,7 +84,8 @@ class Stage:
         self.askers: list[Asker] = []
         self._seed = seed
         self._stack = stack
-        self._pool = Pool(domains.known_domains(), deque(maxlen=RECENT), self.tell, Lag())
+        self.lag = Lag(self.tell)
+        self._pool = Pool(domains.known_domains(), deque(maxlen=RECENT), self.tell, self.lag)
         self._clock_base = time.time() - time.monotonic()
         self._reload: asyncio.Task[None] | None = None
 
@@ -104,7 +107,7 @@ class Stage:
                 Asker(f"{kind}{number}", self.daemon, self._pool, rng, asks_new=asks_new)
             )
         works = [(asker.run(), f"client {asker.name}") for asker in self.askers]
-        for work, name in [*works, (self._pool.lag.measure(), "lag"), (self._watch(), "memory")]:
+        for work, name in [*works, (self.lag.measure(), "lag"), (self._watch(), "memory")]:
             await enter(background_task(work, name))
 
     def tell(self, event: Event) -> None:
@@ -249,6 +252,7 @@ async def run(
         log = stage.daemon.log
         outcome.log_bytes, outcome.longest_line = log.bytes, log.longest
         outcome.log_lines = list(log.lines)
+        outcome.busy = stage.lag.busy
     outcome.answers = stage.checker.checked
     return outcome
 

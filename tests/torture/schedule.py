@@ -136,7 +136,7 @@ def _tarpits_known() -> Iterator[Action]:
         yield Action(at, "ask", f"{number % ASKERS} {domains.name('tarpit', number)}")
 
 
-def _lasting(*faults: Fault, shortest: float = 4.0, longest: float = 7.5) -> Episode:
+def _lasting(*faults: Fault, shortest: float = 5.0, longest: float = 9.0) -> Episode:
     """An episode in which one of these faults lasts for a while."""
 
     def episode(rng: Random, add: Add) -> float:
@@ -169,9 +169,9 @@ def _reload(rng: Random, add: Add) -> float:
     add(0, "begin", fault)
     for after in (1.0, 2.0):
         add(after, "reload", rng.choice(SETTINGS))
-    add(rng.uniform(5, 7), "end", fault)
-    add(8, "reload", "base")
-    return 9.5
+    add(rng.uniform(7, 10), "end", fault)
+    add(10, "reload", "base")
+    return 12
 
 
 def _restart(rng: Random, add: Add) -> float:
