@@ -60,7 +60,7 @@ OWN_FAULT_WITHIN: Final = 8.0
 """Seconds after a fault of the network process in which new domains may go without."""
 RECOVERY: Final = 2.0
 """The same for a fault of the DNS or of the Policy Hosts."""
-NOTICED_WITHIN: Final = 8.0
+NOTICED_WITHIN: Final = 10.0
 """Seconds from a look-up that starts a recheck until a new policy is answered."""
 RECHECK_LIFE: Final = 3_700.0
 """Seconds after which every recheck, back-off and absence is over (`mtasts.lifecycle`: an hour)."""

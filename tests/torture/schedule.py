@@ -244,7 +244,7 @@ def _update(rng: Random, add: Add) -> float:
             if rng.random() < 0.5:
                 add(2.5, "renew", domains.name(kind, number))
     add(3, "clock", RECHECK)
-    return 14
+    return 16
 
 
 def _tarpits(rng: Random, add: Add) -> float:

@@ -218,7 +218,7 @@ class TestKnown:
         run.set_clock(HOUR + 200)
         assert run.answer(POLICY.answer) == ""  # starts the recheck
         run.serve()
-        run.later(10)
+        run.later(12)
         assert run.answer(POLICY.answer) == "an expired, replaced or unknown policy"
         assert run.answer(NEWER.answer) == ""
 
