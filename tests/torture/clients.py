@@ -16,10 +16,12 @@ from tests.torture.events import (
     TEMP,
     UNANSWERED,
     Answered,
+    Asked,
     Event,
     Fault,
     FaultBegan,
     FaultEnded,
+    domain_of,
 )
 
 PATIENCE: Final = 20.0
@@ -78,7 +80,7 @@ class Pool:
 
     known: Sequence[str]
     recent: deque[str]
-    tell: Callable[[Answered], None]
+    tell: Callable[[Event], None]
     lag: Lag
 
 
@@ -130,6 +132,7 @@ class Asker:
 
     async def _ask(self, client: Client, key: str, map_name: str) -> None:
         asked_at = time.monotonic()
+        self._pool.tell(Asked(asked_at, domain_of(key)))
         try:
             async with asyncio.timeout(PATIENCE):
                 if self._is_tcp_table:

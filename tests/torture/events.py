@@ -173,6 +173,14 @@ class Reloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A client asks; the answer comes later."""
+
+    at: float
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A client has got an answer, or has given up waiting."""
 
@@ -190,7 +198,7 @@ class Answered:
     @property
     def domain(self) -> str:
         """The Policy Domain."""
-        return self.key.partition(":")[0].strip("[]")
+        return domain_of(self.key)
 
     @property
     def has_verdict(self) -> bool:
@@ -210,5 +218,11 @@ Event: TypeAlias = (
     | DaemonReady
     | Reloading
     | Reloaded
+    | Asked
     | Answered
 )
+
+
+def domain_of(key: str) -> str:
+    """The Policy Domain that a key names."""
+    return key.partition(":")[0].strip("[]")

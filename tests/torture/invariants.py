@@ -31,6 +31,7 @@ from tests.torture.events import (
     TEMP,
     UNANSWERED,
     Answered,
+    Asked,
     ClockSet,
     DaemonKilled,
     DaemonReady,
@@ -167,6 +168,8 @@ class Checker:
                 self._replies.clear()
                 for known in self._domains.values():
                     known.restart(at - WRITTEN_WITHIN)
+            case Asked(at, domain):
+                self._ask(domain, at)
             case Reloading(_, settings):
                 self._settings.append(settings)
             case Reloaded():
@@ -185,6 +188,13 @@ class Checker:
     def _of(self, domain: str) -> Knowledge:
         return self._domains.setdefault(domain, Knowledge())
 
+    def _ask(self, domain: str, at: float) -> Knowledge:
+        """Note that a domain is asked for, perhaps for the first time."""
+        known = self._of(domain)
+        if known.first_asked_at is None:
+            known.first_asked_at = at
+        return known
+
     def _ready(self, at: float) -> Iterator[Violation]:
         self._ready_at = at
         if self._killed_at and at - self._killed_at > RESTART_WITHIN:
@@ -192,9 +202,7 @@ class Checker:
 
     def _answered(self, event: Answered) -> Iterator[Violation]:
         self.checked += 1
-        domain = self._of(event.domain)
-        if domain.first_asked_at is None:
-            domain.first_asked_at = event.asked_at
+        domain = self._ask(event.domain, event.asked_at)
         known = self._known(domain, event)
         yield from self._check_time(event, self._limit(domain, known, event))
         if event.answer != UNANSWERED:

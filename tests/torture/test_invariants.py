@@ -9,6 +9,7 @@ from tests.torture.events import (
     TEMP,
     UNANSWERED,
     Answered,
+    Asked,
     ClockSet,
     DaemonKilled,
     DaemonReady,
@@ -158,6 +159,15 @@ class TestNew:
         assert run.answer(NOT_FOUND) == ""
         run.later(10)
         assert run.answer(NOT_FOUND) == "a new domain is answered wrong"
+
+    def test_a_look_up_that_began_in_the_fault_excuses_others(self) -> None:
+        """They share its attempt, though they were asked later and answered earlier."""
+        run = Run()
+        run.begin(Fault.HOSTS_RESET)
+        run.checker.observe(Asked(run.later(), DOMAIN))
+        run.end(Fault.HOSTS_RESET)
+        run.later(5)
+        assert run.answer(NOT_FOUND) == ""
 
     def test_an_hour_after_the_fault_nothing_is_excused(self) -> None:
         """Each back-off is over by then."""
