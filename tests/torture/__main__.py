@@ -11,8 +11,8 @@ from typing import Final
 
 from tests.torture import schedule
 from tests.torture.daemon import ROOT
-from tests.torture.invariants import Violation
 from tests.torture.run import Outcome, run
+from tests.torture.violations import Violation
 
 LONGEST: Final = 150
 """Characters of an answer that are printed."""

@@ -15,7 +15,6 @@ it must know because it has answered by it before:
 6. "Try again" is answered only where a setting says so.
 """
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -25,7 +24,6 @@ from tests.torture.events import (
     DANE_ONLY,
     DNS_FAULTS,
     HOST_FAULTS,
-    NOT_FOUND,
     OWN_FAULTS,
     STORE_FAULTS,
     TEMP,
@@ -50,6 +48,7 @@ from tests.torture.events import (
 )
 from tests.torture.knowledge import Knowledge, Track
 from tests.torture.timeline import Clock, Faults
+from tests.torture.violations import Violation, answer_by, reason
 
 KNOWN_WITHIN: Final = 2.0
 """Seconds in which a known domain is answered: less than any wait for the network, and enough for
@@ -81,26 +80,6 @@ _UNREADABLE: Final = STORE_FAULTS - {Fault.STORE_SLOW}
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
-    """An answer that is not allowed."""
-
-    reason: str
-    event: Answered | None
-    at: float
-    faults: tuple[Fault, ...]
-    allowed: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        """What violations with one cause share: the reason, the kind of domain, the answer."""
-        reason = re.sub(r"[0-9.]+ s\b", "… s", self.reason)
-        if self.event is None:
-            return reason
-        domain = re.sub(r"\d+.*", "", self.event.domain)
-        return f"{reason}: {domain}, {self.event.answer.partition(' ')[0]}"
-
-
-@dataclass(frozen=True, slots=True)
 class _Known:
     """What the daemon must know when it answers one look-up."""
 
@@ -111,17 +90,6 @@ class _Known:
     new_policy: bool
     """Nothing has gone wrong that could keep the daemon from what is published."""
     new_verdict: bool
-
-
-def answer_by(policy: Policy | None, verdict: Verdict | None) -> str:
-    """The answer by what is known (docs/dane.md); no verdict: the policy alone decides."""
-    by_policy = policy.answer if policy else NOT_FOUND
-    match verdict.kind if verdict else None:
-        case "all":
-            return DANE_ONLY
-        case "some":
-            return DANE if by_policy == NOT_FOUND else DANE_ONLY
-    return by_policy
 
 
 class Checker:
@@ -270,8 +238,9 @@ class Checker:
         if event.answer in allowed:
             self._show(domain, event, policies, verdicts)
         elif not self._is_repeated(event):
-            right = tuple(sorted(allowed))
-            yield self._violation(_reason(domain, known, event), event, event.at, right)
+            was_known = known.policy or (known.verdict and event.has_verdict)
+            what = reason(domain, event, known=was_known)
+            yield self._violation(what, event, event.at, tuple(sorted(allowed)))
 
     def _candidates(
         self, domain: Knowledge, known: _Known, event: Answered
@@ -314,13 +283,9 @@ class Checker:
         """Whether a new policy must have been noticed; notes when its recheck was due."""
         if domain.hides_policy or domain.shown_since > event.at or domain.policies.shown is None:
             return False
-        disturbed = max(
-            domain.changed_at,
-            self.faults.last_end(_DISTURBING),
-            self.clock.set_back_at,
-            self._ready_at,
-            self._killed_at,
-        )
+        ended = self.faults.last_end(_DISTURBING)
+        restarted = max(self._ready_at, self._killed_at)
+        disturbed = max(domain.changed_at, ended, self.clock.set_back_at, restarted)
         if disturbed > event.asked_at:
             return False
         if domain.due and domain.due[0] == disturbed:
@@ -376,25 +341,6 @@ class Checker:
         return self._replies.get((event.client[:1], event.map_name, event.key)) == event.answer
 
     def _violation(
-        self, reason: str, event: Answered | None, at: float, allowed: tuple[str, ...] = ()
+        self, what: str, event: Answered | None, at: float, allowed: tuple[str, ...] = ()
     ) -> Violation:
-        return Violation(reason, event, at, self.faults.now(), allowed)
-
-
-def _reason(domain: Knowledge, known: _Known, event: Answered) -> str:
-    """What the answer breaks, in a few words."""
-    if event.answer == TEMP:
-        return "try again, though no setting says so"
-    if event.answer.startswith("secure") and (
-        (current := domain.verdicts.current)
-        and current.kind in {"all", "some"}
-        and event.has_verdict
-    ):
-        return "MTA-STS over DANE"
-    if event.answer.startswith("secure"):
-        return "an expired, replaced or unknown policy"
-    if known.policy or (known.verdict and event.has_verdict):
-        return (
-            "what was known is lost" if event.answer == NOT_FOUND else "another answer than known"
-        )
-    return "a new domain is answered wrong"
+        return Violation(what, event, at, self.faults.now(), allowed)

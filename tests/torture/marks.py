@@ -22,8 +22,8 @@ from tests.support.clients import Client, connected
 from tests.torture import domains
 from tests.torture.clients import socketmap_answer
 from tests.torture.daemon import ROOT, Daemon, daemon
-from tests.torture.invariants import answer_by
 from tests.torture.serve import servers
+from tests.torture.violations import answer_by
 
 ATTACKS: Final = (*dict.fromkeys(domains.HOSTILE), "silent")
 """Each kind of new hostile name; beside them a known one is asked for, each time another port."""

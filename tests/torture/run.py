@@ -27,8 +27,9 @@ from tests.torture.events import (
     Reloaded,
     Reloading,
 )
-from tests.torture.invariants import Checker, Violation
+from tests.torture.invariants import Checker
 from tests.torture.schedule import Action
+from tests.torture.violations import Violation
 from tests.torture.world import World
 
 SLOW_DISK: Final = 0.8
