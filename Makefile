@@ -11,7 +11,7 @@ JOBS ?= 2
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
-.PHONY: serve test check check-lowest check-newest e2e bench man completion build format lock clean
+.PHONY: serve test check check-lowest check-newest e2e torture bench man completion build format lock clean
 
 # pip reads dependency groups from release 25.1 on.
 $(BIN)/pip:
@@ -42,7 +42,7 @@ check: $(READY_DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m 'not e2e' -n $(JOBS) --cov --cov-report=term
-	$(BIN)/pytest -m e2e tests/e2e
+	$(BIN)/pytest -m e2e tests/e2e tests/torture
 
 # The unit tests with the lowest, or the newest, versions that pyproject.toml admits, in a virtual
 # environment of its own. uv chooses the versions: pip cannot choose the lowest.
@@ -56,7 +56,12 @@ check-lowest check-newest: check-%: $(READY_DEV)
 	.venv-$*/bin/pytest -m 'not e2e' -n $(JOBS)
 
 e2e: $(READY_DEV)
-	$(BIN)/pytest -m e2e tests/e2e
+	$(BIN)/pytest -m e2e tests/e2e tests/torture
+
+# Ten minutes of faults under load, with a random seed that is printed, or with SEED=; see
+# tests/torture/README.md
+torture: $(READY_DEV)
+	$(BIN)/python -m tests.torture $(if $(SEED),--seed $(SEED)) $(OPTIONS)
 
 # OPTIONS, for example: --quick, or --only cold; see bench/README.md
 bench: $(READY_DEV)
