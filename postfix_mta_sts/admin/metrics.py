@@ -114,7 +114,7 @@ def _codes(root: type[MtaStsError]) -> Iterator[str]:
 _OWN: Final = (Stage.OWN, OwnFaultError.code)
 _STEPS: Final = (
     *((Stage.DNS, code) for code in (SUCCESS, *_codes(DiscoveryError)) if code != _OWN[1]),
-    *((Stage.HTTPS, code) for code in (SUCCESS, *_codes(FetchError))),
+    *((Stage.HTTPS, code) for code in (SUCCESS, DnsFailureError.code, *_codes(FetchError))),
     *((Stage.DANE, code) for code in (SUCCESS, DnsFailureError.code)),
     _OWN,
 )

@@ -38,6 +38,7 @@ def busy() -> Snapshot:
     counters.attempts[Stage.DNS, SUCCESS] = 12
     counters.attempts[Stage.DNS, "no-record"] = 13
     counters.attempts[Stage.HTTPS, "certificate"] = 14
+    counters.attempts[Stage.HTTPS, "dns-failure"] = 29
     counters.attempts[Stage.DANE, "dns-failure"] = 25
     for seconds in (0.0002, 0.3, 200.0):
         counters.count_wait(seconds)
@@ -67,6 +68,7 @@ def busy() -> Snapshot:
         ('attempts_total{outcome="success",stage="dns"}', 12),
         ('attempts_total{outcome="absent",reason="no-record",stage="dns"}', 13),
         ('attempts_total{outcome="failure",reason="certificate",stage="https"}', 14),
+        ('attempts_total{outcome="failure",reason="dns-failure",stage="https"}', 29),
         ('attempts_total{outcome="failure",reason="dns-failure",stage="dane"}', 25),
         ('attempts_total{outcome="success",stage="dane"}', 0),
         ("memory_evictions_total", 15),
