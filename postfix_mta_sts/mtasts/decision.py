@@ -1,4 +1,4 @@
-"""Decide what Postfix is told about a domain, from what is known of it at one moment.
+"""Decide what the daemon answers about a domain, from what is known of it at one moment.
 
 Pure functions. `Knowledge` is what an attempt has found so far, or what memory holds; `decide`
 turns it into a `Decision`: an answer, or WAIT. `postfix.protocol.reply` makes the text of it.
@@ -103,7 +103,7 @@ class Rules(Value, frozen=True):
 
 
 class Decision(enum.Enum):
-    """What Postfix is told."""
+    """What the daemon answers."""
 
     WAIT = "nothing yet"
     SECURE = "the policy"

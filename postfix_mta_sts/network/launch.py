@@ -15,7 +15,7 @@ NICENESS: Final = 10
 """Added to the nice value, so that the daemon, which answers Postfix, has priority (nice(2))."""
 STOP_TIMEOUT: Final = 1.0
 """Seconds that the process has to end; then it is killed."""
-_POLL_INTERVAL = 0.01  # seconds; a thread that waits could not be had at the limit of tasks
+_POLL_INTERVAL = 0.01  # seconds; no thread that waits can be started at the limit of tasks
 
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[2:]; "

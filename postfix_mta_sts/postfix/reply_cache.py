@@ -59,8 +59,7 @@ class MadeReply(Made):
 class RequestCache:
     """Requests and the replies that they get.
 
-    `resolver` is told about the uses of replies, and `counters` counts them; `clock` gives epoch
-    seconds.
+    `resolver` notes the uses of replies, and `counters` counts them; `clock` gives epoch seconds.
     """
 
     def __init__(
