@@ -221,6 +221,19 @@ def after_verdict(before: Verdict | None, outcome: DaneOutcome, now: float) -> V
     return Verdict(outcome, now, now + RECHECK_SHARE * life, now + life)
 
 
+def latest(one: Verdict | None, other: Verdict | None, now: float) -> Verdict | None:
+    """Return the later of two verdicts, as if it had been found after the other one.
+
+    So a failure does not replace what an unexpired verdict says, whichever is read first.
+    """
+    if one is None or other is None:
+        return one or other
+    before, after = sorted((one, other), key=lambda verdict: verdict.found_at)
+    if after.outcome.is_complete or not is_live(before, now):
+        return after
+    return after_verdict(before, after.outcome, now)
+
+
 def _with_known_hosts(before: DaneOutcome, after: DaneOutcome) -> DaneOutcome:
     """Return `after` with what `before` says where `after` failed; `after` itself if nothing."""
     known = {host.name: host for host in before.hosts if host.state is not HostState.FAILED}

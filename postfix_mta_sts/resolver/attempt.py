@@ -191,6 +191,8 @@ class Attempt:
 
     async def _find_verdict(self, lookup: DaneLookup) -> None:
         outcome = await lookup(self._domain, self._note_progress)
+        if not outcome.is_complete:
+            await self._wait_for_row()  # it may hold a verdict, which a failure does not end
         now, before = self._sources.clock(), self._known.verdict
         verdict = new_verdict(self._domain, before, outcome, now, self._shared.counters)
         self._known.take_verdict(verdict, now)
@@ -256,7 +258,7 @@ class Attempt:
         with suppress(StoreError):
             row = self._shared.usable(await self._sources.store.load(self._domain))
             if row and row.fetched_at > before.fetched_at:
-                self._known.replace_state(row)
+                self._known.replace_state(row, self._sources.clock())
                 return True
         return False
 

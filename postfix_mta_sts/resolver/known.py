@@ -8,7 +8,7 @@ verdicts the later one stays.
 from dataclasses import dataclass
 
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict, latest
 from postfix_mta_sts.mtasts.decision import PENDING, Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -55,13 +55,11 @@ class Known:
         if row is None or self.live(now):
             return
         if self.state is None or lifecycle.live(row, now):
-            self.replace_state(row)
+            self.replace_state(row, now)
 
-    def replace_state(self, state: State) -> None:
-        """Take another state for the policy; the later verdict of both stays."""
-        verdicts = [each for each in (self.verdict, state.dane) if each]
-        later = max(verdicts, key=lambda verdict: verdict.found_at, default=None)
-        self.state = replace(state, dane=later)
+    def replace_state(self, state: State, now: float) -> None:
+        """Take another state for the policy; of the verdicts, what is known stays."""
+        self.state = replace(state, dane=latest(self.verdict, state.dane, now))
 
     def take_verdict(self, verdict: Verdict, now: float) -> None:
         """Keep a verdict, also before anything is known of the policy."""

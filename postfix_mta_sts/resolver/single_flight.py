@@ -9,7 +9,7 @@ only calls these functions.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -121,7 +121,7 @@ class Flight:
         """Answer the look-ups for which this knowledge is enough."""
         waiting, self._waiting = self._waiting, []
         for look_up, ready in waiting:
-            if self._time_is_up or ready(self.knowledge):
+            if self._is_enough(look_up, ready):
                 self._set_result(look_up)
             else:
                 self._waiting.append((look_up, ready))
@@ -139,7 +139,7 @@ class Flight:
         is known, at once.
         """
         self.wanted = True
-        if self._time_is_up or ready(self.knowledge):
+        if self._is_enough(look_up, ready):
             self._set_result(look_up)
             return
         self._waiting.append((look_up, ready))
@@ -156,6 +156,14 @@ class Flight:
     def _time_out(self) -> None:
         self._time_is_up = True
         self.answer()
+
+    def _is_enough(self, look_up: asyncio.Future[LookupResult], ready: Ready) -> bool:
+        try:
+            return self._time_is_up or ready(self.knowledge)
+        except Exception as error:  # noqa: BLE001 (a fault of one look-up, which gets it)
+            if not look_up.done():
+                look_up.set_exception(error)
+            return True
 
     def _set_result(self, look_up: asyncio.Future[LookupResult]) -> None:
         if not look_up.done():  # cancelled by its client
@@ -188,6 +196,7 @@ class SingleFlight:
         self._limit = limit
         self._at_limit = False
         self._full = RateLimit()
+        self._for_newer = RateLimit()
         self._flights: dict[Domain, Flight] = {}
         self._shares: Shares[Domain] = Shares(limit)
         self._given_up: set[asyncio.Task[None]] = set()
@@ -211,8 +220,7 @@ class SingleFlight:
         has_room = self._has_room()
         if flight is None and client is DAEMON and not has_room:
             return None
-        for ended in self._shares.ask(domain, client):
-            self._give_up(ended)
+        self._make_room(self._shares.ask(domain, client), client)
         return flight or self._start(domain, order)
 
     def leave(self, client: Client) -> None:
@@ -242,6 +250,20 @@ class SingleFlight:
             await self._run(domain, flight)
         finally:
             self._end(domain, flight)
+
+    def _make_room(self, domains: Sequence[Domain], client: Client) -> None:
+        """Give attempts up for one that this client needs."""
+        for domain in domains:
+            self._give_up(domain)
+        if domains and (count := self._for_newer.take(asyncio.get_running_loop().time())):
+            event(
+                _log,
+                logging.INFO,
+                "attempt ended for a newer one",
+                domains[0],
+                client=client.owner.name,
+                count=count,
+            )
 
     def _give_up(self, domain: Domain) -> None:
         """Answer the look-ups that wait for an attempt by what is known, and cancel it."""

@@ -23,7 +23,7 @@ from postfix_mta_sts.store import StoreError
 from tests.support.faulty_store import FULL, FaultyStore
 from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
 from tests.support.resolvers import look_up, make_resolver, wait_for_end
-from tests.support.surroundings import GOOD, Surroundings, found, policy, signed
+from tests.support.surroundings import GOOD, UNANSWERED, Surroundings, found, policy, signed
 
 DANE_ONLY, DANE = b"12:OK dane-only,", b"7:OK dane,"
 USABLE, ABSENT, FAILED = HostState.USABLE, HostState.ABSENT, HostState.FAILED
@@ -243,6 +243,28 @@ async def test_a_slow_read_of_the_store(record: Exception) -> None:
     assert not waiting.done()
     store.gate.release()
     assert await waiting == SECURE
+    await resolver.close()
+
+
+@pytest.mark.parametrize("outcome", [UNANSWERED, hosts(FAILED)])
+async def test_a_slow_read_of_a_verdict(outcome: DaneOutcome) -> None:
+    """A DNS that fails meanwhile does not end the verdict in the store (A8; torture, seed 7)."""
+    store = FaultyStore()
+    around = Surroundings(store=store, read_patience=0.0, verdicts={GOOD: hosts(USABLE)})
+    around.publish()
+    await ask(make(around)[1])
+    await store.calls.reached("note")
+    around.verdicts[GOOD] = outcome
+    around.records[GOOD] = DnsFailureError("no answer")
+    store.gate.hold()
+    resolver, replies = make(around)
+    waiting = asyncio.create_task(ask(replies))
+    await around.dane_queries.reached(GOOD, 2)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    store.gate.release()
+    assert await waiting == DANE_ONLY
     await resolver.close()
 
 

@@ -20,6 +20,7 @@ from postfix_mta_sts.mtasts.dane import (
     is_due,
     is_live,
     is_usable,
+    latest,
     to_text,
 )
 from postfix_mta_sts.values import replace
@@ -225,6 +226,19 @@ class TestLife:
         assert FAILED in [
             h.state for h in after_verdict(new, signed(*now), old.until).outcome.hosts
         ]
+
+    def test_the_order_of_reading_does_not_matter(self) -> None:
+        """A verdict that is read after a failure was found counts as if it was read before."""
+        old, failed = (
+            after_verdict(None, each, T + n) for n, each in enumerate((signed(USABLE), UNANSWERED))
+        )
+        for one, other in ((old, failed), (failed, old)):
+            assert latest(one, other, T + 2) == after_verdict(old, UNANSWERED, T + 2)
+            assert latest(one, other, old.until) == failed
+        newer = after_verdict(None, signed(ABSENT), T + 5)
+        assert latest(newer, old, T + 6) == latest(old, newer, T + 6) == newer
+        assert latest(None, old, T) == latest(old, None, T) == old
+        assert latest(None, None, T) is None
 
     def test_new_hosts_that_all_fail_leave_the_verdict(self) -> None:
         """Nothing is known of them, so the verdict on the hosts before stays until it expires."""

@@ -151,6 +151,23 @@ async def test_each_look_up_decides_what_is_enough() -> None:
     await runs.flights.close()
 
 
+async def test_a_fault_of_one_look_up() -> None:
+    """A function that fails is the fault of its look-up alone; the others are answered."""
+
+    def broken(_: Knowledge) -> bool:
+        raise ZeroDivisionError
+
+    runs = Runs()
+    flight = started(runs.flights.start(GOOD))
+    faulty, good, gone = flight.wait(broken), flight.wait(), flight.wait(broken)
+    gone.cancel()
+    answer(flight, ALL)
+    assert await good == FOUND
+    with pytest.raises(ZeroDivisionError):
+        await faulty
+    await runs.flights.close()
+
+
 async def test_what_is_only_known_answers_no_look_up() -> None:
     """A policy that is being saved is given at the timeout, or with the next answer."""
     runs = Runs(timeout=0.01)
