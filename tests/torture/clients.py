@@ -80,6 +80,7 @@ class Pool:
 
     known: Sequence[str]
     recent: deque[str]
+    """New domains that were asked for lately."""
     tell: Callable[[Event], None]
     lag: Lag
 

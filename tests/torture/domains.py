@@ -141,7 +141,7 @@ KNOWN: Final[Mapping[str, int]] = {
     "absent": 12,
 }
 """The domains that are asked for without pause, by kind."""
-TARPITS: Final = 280
+TARPITS: Final = 360
 """More than the rechecks that may be under way at once (`resolver.recheck_queue`)."""
 HEALTHY: Final = ("plain", "dane", "danish", "none", "absent", "plain", "plain", "silent")
 """The kinds of new domains that have a right answer."""

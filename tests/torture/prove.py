@@ -55,11 +55,12 @@ class Patch:
         """The name of its file."""
         return self.path.stem
 
-    def apply(self, folder: Path) -> None:
-        """Copy the package into a folder, and put the fault in."""
+    def apply(self, folder: Path, base: Path = ROOT) -> None:
+        """Copy the package of `base` into a folder, and put the fault in."""
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / PACKAGE, folder / PACKAGE, ignore=ignored)
-        subprocess.run(["git", "apply", str(self.path)], cwd=folder, check=True)
+        shutil.copytree(base / PACKAGE, folder / PACKAGE, ignore=ignored)
+        # One line of context is enough: the code around the fault may change.
+        subprocess.run(["git", "apply", "-C1", str(self.path)], cwd=folder, check=True)
 
 
 def patches() -> list[Patch]:
@@ -76,10 +77,10 @@ def violations(patch: Patch, package: Path) -> Counter[str]:
         return asyncio.run(work).counts
 
 
-def found(patch: Patch) -> Counter[str]:
+def found(patch: Patch, base: Path) -> Counter[str]:
     """The violations that the patch causes, of the kind that it expects."""
     with tempfile.TemporaryDirectory(prefix="package") as made:
-        patch.apply(Path(made))
+        patch.apply(Path(made), base)
         counts = violations(patch, Path(made))
     return Counter({kind: n for kind, n in counts.items() if patch.expects in kind})
 
@@ -89,17 +90,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture.prove", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these patches")
     parser.add_argument("--no-control", action="store_true", help="skip the runs without the fault")
+    parser.add_argument("--package", type=Path, default=ROOT, help="the code of the daemon")
     args = parser.parse_args()
     chosen = [patch for patch in patches() if not args.names or patch.name in args.names]
-    wrong = [patch.name for patch in chosen if not _prove(patch, control=not args.no_control)]
+    control = not args.no_control
+    wrong = [each.name for each in chosen if not _prove(each, args.package, control=control)]
     _print(f"{len(chosen) - len(wrong)} of {len(chosen)} found; not: {', '.join(wrong) or 'none'}")
     return 1 if wrong else 0
 
 
-def _prove(patch: Patch, *, control: bool) -> bool:
+def _prove(patch: Patch, base: Path, *, control: bool) -> bool:
     """Whether the fault is found, and nothing without it."""
-    before = violations(patch, ROOT) if control else Counter[str]()
-    after = found(patch)
+    before = violations(patch, base) if control else Counter[str]()
+    after = found(patch, base)
     most = ", ".join(f"{count} x {kind}" for kind, count in after.most_common(2)) or "nothing"
     _print(f"{patch.name}: {most}")
     if before:

@@ -86,7 +86,10 @@ class Stage:
         self._seed = seed
         self._stack = stack
         self.lag = Lag(self.tell)
-        self._pool = Pool(domains.known_domains(), deque(maxlen=RECENT), self.tell, self.lag)
+        self._victims, self._others = (
+            Pool(domains.known_domains(), deque(maxlen=RECENT), self.tell, self.lag)
+            for _ in range(2)
+        )
         self._clock_base = time.time() - time.monotonic()
         self._reload: asyncio.Task[None] | None = None
 
@@ -104,9 +107,8 @@ class Stage:
             kind = "t" if number % TCP_TABLE_SHARE == 0 else "s"
             rng = schedule.generator(self._seed, f"client {number}")
             asks_new = number < schedule.ASKERS
-            self.askers.append(
-                Asker(f"{kind}{number}", self.daemon, self._pool, rng, asks_new=asks_new)
-            )
+            pool = self._victims if number < schedule.VICTIMS else self._others
+            self.askers.append(Asker(f"{kind}{number}", self.daemon, pool, rng, asks_new=asks_new))
         works = [(asker.run(), f"client {asker.name}") for asker in self.askers]
         for work, name in [*works, (self.lag.measure(), "lag"), (self._watch(), "memory")]:
             await enter(background_task(work, name))

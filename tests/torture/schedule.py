@@ -19,11 +19,15 @@ WARM_UP: Final = 8.0
 COOL_DOWN: Final = 3.0
 """Seconds without a new fault at the end."""
 CLIENTS: Final = 50
-ASKERS: Final = 24
-"""Clients that also ask for new domains; the others ask only for known ones."""
+VICTIMS: Final = 16
+"""Clients that also ask for hostile domains, and have to wait for them."""
+ASKERS: Final = 32
+"""The others up to this number also ask for new healthy ones, the rest only for known ones."""
 NEW_RATE: Final = 5.0
 """New domains a second that have a right answer."""
 HOSTILE_RATE: Final = 2.0
+BURST: Final = 10
+"""New domains that are asked for just before the network process is killed."""
 FIRST_NEW: Final = 1000
 """The number of the first new domain; lower ones are known."""
 HOUR: Final = 3600.0
@@ -70,10 +74,11 @@ def build(
     Without `hostile` no hostile domain is asked for.
     """
     actions = [*_episodes(generator(seed, "faults"), seconds, list(only))]
-    actions += _questions(generator(seed, "questions"), seconds, NEW_RATE, domains.HEALTHY)
+    rng = generator(seed, "questions")
+    actions += _questions(rng, seconds, NEW_RATE, domains.HEALTHY, (VICTIMS, ASKERS))
     if hostile:
         rng = generator(seed, "hostile questions")
-        actions += _questions(rng, seconds, HOSTILE_RATE, domains.HOSTILE)
+        actions += _questions(rng, seconds, HOSTILE_RATE, domains.HOSTILE, (0, VICTIMS))
     if any(action.what == "hold" for action in actions):
         actions += _tarpits_known()
     return sorted(actions, key=lambda action: action.at)
@@ -118,22 +123,29 @@ def _shuffled(rng: Random) -> list[str]:
     return names
 
 
-def _questions(rng: Random, seconds: float, rate: float, kinds: Sequence[str]) -> Iterator[Action]:
-    """Look-ups of new domains of these kinds at random times, by random clients."""
+def _questions(
+    rng: Random, seconds: float, rate: float, kinds: Sequence[str], clients: tuple[int, int]
+) -> Iterator[Action]:
+    """Look-ups of new domains of these kinds at random times, by random clients of a range."""
     at = 1.0
     for number in itertools.count(FIRST_NEW):
         at += rng.expovariate(rate)
         if at > seconds - COOL_DOWN:
             return
         domain = domains.name(rng.choice(kinds), number)
-        yield Action(at, "ask", f"{rng.randrange(ASKERS)} {domain}")
+        yield Action(at, "ask", f"{rng.randrange(*clients)} {domain}")
 
 
 def _tarpits_known() -> Iterator[Action]:
     """Ask for all tarpits while they still have a good Policy Host."""
     for number in range(domains.TARPITS):
-        at = 2.0 + 5 * number / domains.TARPITS
-        yield Action(at, "ask", f"{number % ASKERS} {domains.name('tarpit', number)}")
+        at = 1.0 + 6 * number / domains.TARPITS
+        yield Action(at, "ask", f"{tarpit_client(number)} {domains.name('tarpit', number)}")
+
+
+def tarpit_client(number: int) -> int:
+    """The client that asks for a tarpit."""
+    return VICTIMS + number % (ASKERS - VICTIMS)
 
 
 def _lasting(*faults: Fault, shortest: float = 5.0, longest: float = 9.0) -> Episode:
@@ -149,11 +161,18 @@ def _lasting(*faults: Fault, shortest: float = 5.0, longest: float = 9.0) -> Epi
 
 
 def _network_killed(rng: Random, add: Add) -> float:
-    at = 0.0
+    """Kill it in the middle of look-ups; what they ask for is asked for again afterwards."""
+    at, asked = 0.5, list[str]()
     for _ in range(rng.randint(1, 3)):
+        for _ in range(BURST):
+            domain = domains.name("plain", rng.randrange(10_000, 100_000))
+            asked.append(f"{rng.randrange(VICTIMS, ASKERS)} {domain}")
+            add(at - rng.uniform(0.0, 0.04), "ask", asked[-1])
         add(at, "kill-network")
         at += rng.uniform(0.3, 2.5)
-    return at + 9
+    for question in asked:
+        add(at + 9, "ask", question)
+    return at + 11
 
 
 def _network_stopped(rng: Random, add: Add) -> float:
@@ -237,6 +256,16 @@ def _expiry(rng: Random, add: Add) -> float:
     return 9
 
 
+def _old_verdicts(rng: Random, add: Add) -> float:
+    """DANE verdicts are looked up again in an outage: after 18 of their 24 hours."""
+    fault = rng.choice(_OUTAGES)
+    add(0, "begin", fault)
+    add(1, "clock", 19 * HOUR)
+    end = rng.uniform(8, 10)
+    add(end, "end", fault)
+    return end + 2
+
+
 def _update(rng: Random, add: Add) -> float:
     """Half of the policies change; an hour passes; nothing disturbs."""
     for kind in ("plain", "short", "dane", "none"):
@@ -252,7 +281,7 @@ def _tarpits(rng: Random, add: Add) -> float:
     for number in range(domains.TARPITS):
         domain = domains.name("tarpit", number)
         add(0.5, "hold", domain)
-        add(1.1 + 2.0 * number / domains.TARPITS, "ask", f"{number % ASKERS} {domain}")
+        add(1.1 + 2.0 * number / domains.TARPITS, "ask", f"{tarpit_client(number)} {domain}")
     add(1, "clock", RECHECK)
     return 3.5 + _update(rng, lambda after, *words: add(3.5 + after, *words))
 
@@ -273,6 +302,7 @@ EPISODES: Final[Mapping[str, Episode]] = {
     "wrong-clock-at-start": _wrong_clock_at_start,
     "clock-trip": _clock_trip,
     "expiry": _expiry,
+    "old-verdicts": _old_verdicts,
     "update": _update,
     "tarpits": _tarpits,
 }
