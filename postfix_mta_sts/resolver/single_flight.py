@@ -211,9 +211,12 @@ class SingleFlight:
         has_room = self._has_room()
         if flight is None and client is DAEMON and not has_room:
             return None
-        for ended in self._shares.ask(domain, client):
-            self._give_up(ended)
-        return flight or self._start(domain, order)
+        surplus = self._shares.ask(domain, client)
+        # First: `on_end` may start another attempt, which must find this one under way.
+        flight = flight or self._start(domain, order)
+        for each in surplus:
+            self._give_up(each)
+        return flight
 
     def leave(self, client: Client) -> None:
         """Note that a connection is closed; its attempts go on."""
