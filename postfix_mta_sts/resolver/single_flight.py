@@ -220,8 +220,11 @@ class SingleFlight:
         has_room = self._has_room()
         if flight is None and client is DAEMON and not has_room:
             return None
-        self._make_room(self._shares.ask(domain, client), client)
-        return flight or self._start(domain, order)
+        surplus = self._shares.ask(domain, client)
+        # First: `on_end` may start another attempt, which must find this one under way.
+        flight = flight or self._start(domain, order)
+        self._make_room(surplus, client)
+        return flight
 
     def leave(self, client: Client) -> None:
         """Note that a connection is closed; its attempts go on."""

@@ -46,12 +46,14 @@ class FailsafeStore(GuardedBackend):
 
     async def load_all(self, domains: Sequence[Domain]) -> Mapping[Domain, State]:
         """See `Store`; raises `StoreError` if one of the rows must be read and cannot be."""
+        buffered = await self._buffer.load_all(domains) if self._buffer.rows else {}
         stored: Mapping[Domain, State] = {}
-        if others := [domain for domain in domains if domain not in self._buffer.rows]:
+        if others := [domain for domain in domains if domain not in buffered]:
             stored = await self._call(self._reading, lambda store: store.load_all(others))
-        if not self._buffer.rows:
+        if not self._buffer.rows and not buffered:
             return stored
-        return {**stored, **await self._buffer.load_all(domains)}
+        # A row that was written during the read has left the buffer, and was not read.
+        return {**stored, **buffered, **await self._buffer.load_all(domains)}
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`; a state that cannot be written stays in memory and is written later."""

@@ -19,6 +19,7 @@ from tests.support.states import a_state
 from tests.support.surroundings import GOOD
 
 OTHER = parse_domain("other.test")
+LATER = parse_domain("later.test")
 STATE = a_state()
 ALL = from_memory(STATE)
 PART = Knowledge(STATE, PolicyStep.ANSWERED, is_asking_dane=True)
@@ -104,6 +105,25 @@ async def test_at_the_limit_the_owner_with_most_loses_its_oldest() -> None:
     await runs.flights.close()
     assert flights[0].task.cancelled()
     assert len(runs.ended) == 4
+
+
+async def test_an_attempt_that_ends_makes_no_room_for_the_daemon() -> None:
+    """A recheck that starts when an attempt is given up neither takes its place nor comes twice."""
+    runs = Runs(limit=1)
+    rechecks: list[Flight | None] = []
+
+    def recheck(_: Flight) -> None:
+        runs.flights._on_end = runs.ended.append
+        rechecks.extend(runs.flights.start(name, Order(is_recheck=True)) for name in (OTHER, LATER))
+
+    runs.flights._on_end = recheck
+    runs.flights.start(GOOD, DEFAULT_ORDER, Client(ONE, 1))
+    new = started(runs.flights.start(OTHER, DEFAULT_ORDER, Client(TWO, 2)))
+    assert rechecks == [new, None]
+    assert len(runs.flights) == 1
+    assert runs.flights.get(OTHER) is new
+    runs.released.set()
+    await runs.flights.wait_for_end(OTHER)
 
 
 async def test_a_connection_has_two_attempts() -> None:

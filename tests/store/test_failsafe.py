@@ -1,5 +1,6 @@
 """FailsafeStore: failing reads and writes, and lists that merge memory and backend."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import LastAsked, Row, RowFilter, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.faulty_store import FULL, NO_RETRY, SHORT_TIMEOUTS, Backends, opened
 from tests.support.states import a_policy, a_state
 
@@ -55,6 +57,21 @@ async def test_a_failing_read_raises_and_is_repeated_each_time(
             'WARNING store failing operation=reading reason="bad disk"',
             "INFO store recovered operation=reading",
         ]
+
+
+async def test_a_row_that_is_written_during_a_read_of_others(backends: Backends) -> None:
+    """It leaves memory meanwhile, but is found all the same: no policy is said to be missing."""
+    async with opened(backends, NO_RETRY) as store:
+        backend = backends.last
+        backend.error = FULL
+        await store.save(GOOD, a_state(), 0.0)
+        backend.gate.hold()
+        backend.error = None
+        reading = asyncio.create_task(store.load_all([GOOD, OTHER]))
+        await backend.calls.reached("load_all")
+        await store._buffer.write_to(MemoryStore())
+        backend.gate.release()
+        assert await reading == {GOOD: a_state()}
 
 
 async def test_a_slow_read_is_a_failed_read(backends: Backends) -> None:
