@@ -121,9 +121,7 @@ class Flight:
         """Answer the look-ups for which this knowledge is enough."""
         waiting, self._waiting = self._waiting, []
         for look_up, ready in waiting:
-            if self._time_is_up or ready(self.knowledge):
-                self._set_result(look_up)
-            else:
+            if not self._try(look_up, ready):
                 self._waiting.append((look_up, ready))
 
     def wait(self, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
@@ -139,8 +137,7 @@ class Flight:
         is known, at once.
         """
         self.wanted = True
-        if self._time_is_up or ready(self.knowledge):
-            self._set_result(look_up)
+        if self._try(look_up, ready):
             return
         self._waiting.append((look_up, ready))
         if self._timer is None:
@@ -157,9 +154,18 @@ class Flight:
         self._time_is_up = True
         self.answer()
 
-    def _set_result(self, look_up: asyncio.Future[LookupResult]) -> None:
-        if not look_up.done():  # cancelled by its client
+    def _try(self, look_up: asyncio.Future[LookupResult], ready: Ready) -> bool:
+        """Answer a look-up if this knowledge is enough; return whether it is over."""
+        if look_up.done():  # cancelled by its client
+            return True
+        try:
+            is_enough = self._time_is_up or ready(self.knowledge)
+        except Exception as error:  # noqa: BLE001 (it ends this look-up, and no other)
+            look_up.set_exception(error)
+            return True
+        if is_enough:
             look_up.set_result(LookupResult(self.knowledge, self.source, self._time_is_up))
+        return is_enough
 
 
 Run: TypeAlias = Callable[[Domain, Flight], Awaitable[None]]

@@ -208,6 +208,24 @@ async def test_without_look_ups_there_is_no_timeout() -> None:
     assert await flight.wait() == LookupResult(ALL, Source.NETWORK, time_is_up=True)
 
 
+async def test_a_look_up_that_fails_disturbs_no_other() -> None:
+    """An error in the decision of one look-up ends that one, at once or with a later answer."""
+    runs = Runs()
+
+    def broken(knowledge: Knowledge) -> bool:
+        raise ZeroDivisionError(knowledge.step)
+
+    flight = started(runs.flights.start(GOOD))
+    at_once = flight.wait(broken)
+    later = flight.wait(lambda knowledge: knowledge is not NOTHING and broken(knowledge))
+    here = flight.wait()
+    runs.released.set()
+    assert await here == FOUND
+    for each in (at_once, later):
+        with pytest.raises(ZeroDivisionError):
+            await each
+
+
 async def test_a_cancelled_look_up_disturbs_no_other() -> None:
     """Its client is gone; the others get their answers."""
     runs = Runs()
