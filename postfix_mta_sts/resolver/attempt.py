@@ -71,7 +71,7 @@ class Attempt:
         self._domain = domain
         self._flight = flight
         self._order = flight.order
-        self._known = Known(domain, shared.cache, flight)
+        self._known = Known(domain, shared.cache, flight, shared.usable)
         self._reading: asyncio.Future[State | None] | None = None
         self._answered = asyncio.Event()
         """Set with each answer to one of the questions."""
@@ -129,7 +129,9 @@ class Attempt:
 
     async def _load(self) -> None:
         """Find what was known before this attempt."""
-        self._known.take_cached(self._sources.clock())
+        now = self._sources.clock()
+        self._known.take_cached(now)
+        self._known.keep(Source.MEMORY, now)
         if self._known.row_is_known:
             return
         if self._order.row_was_read:
@@ -190,12 +192,22 @@ class Attempt:
             self._known.is_asking_dane = True
 
     async def _find_verdict(self, lookup: DaneLookup) -> None:
-        outcome = await lookup(self._domain, self._note_progress)
-        now, before = self._sources.clock(), self._known.verdict
-        verdict = new_verdict(self._domain, before, outcome, now, self._shared.counters)
+        outcome = await self._ask_dane(lookup)
+        now, before = self._sources.clock(), self._shared.usable(self._known.state)
+        last = before.dane if before else None
+        verdict = new_verdict(self._domain, last, outcome, now, self._shared.counters)
         self._known.take_verdict(verdict, now)
         self._answer(Source.NETWORK)
         await self._note()
+
+    async def _ask_dane(self, lookup: DaneLookup) -> DaneOutcome:
+        """The outcome; asked once more if the name servers have changed meanwhile."""
+        while True:
+            asked_of = self._shared.asked_of
+            outcome = await lookup(self._domain, self._note_progress)
+            if asked_of == self._shared.asked_of:
+                return outcome
+            self._known.so_far = None
 
     def _note_progress(self, so_far: DaneOutcome) -> None:
         self._known.so_far = so_far
@@ -304,11 +316,12 @@ class Attempt:
         """
         usage = self._shared.usage.get(self._domain)
         asked_at = max(usage.at if usage else 0.0, self._flight.asked_at)
-        await self._sources.store.save(self._domain, state, asked_at)
+        usable = self._shared.usable(state) or state
+        await self._sources.store.save(self._domain, usable, asked_at)
 
     async def _note(self) -> None:
         """Note in the row what has changed beside the policy."""
-        if (state := self._known.state) and state.policy:
+        if (state := self._shared.usable(self._known.state)) and state.policy:
             await self._sources.store.note(self._domain, state)
 
     def _count(self, stage: Stage, outcome: object) -> None:

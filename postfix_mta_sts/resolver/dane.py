@@ -12,7 +12,9 @@ from postfix_mta_sts.mtasts.changes import Change, Severity, verdict_change
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Verdict, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.stats import SUCCESS, Counters, Stage
+from postfix_mta_sts.values import replace
 
 _LEVELS: Final = {
     Severity.DETAIL: logging.DEBUG,
@@ -44,6 +46,13 @@ def new_verdict(
     after = after_verdict(before, outcome, now)
     log_change(_log, domain, verdict_change(before, after))
     return after
+
+
+def with_later_verdict(state: State, verdict: Verdict | None) -> State:
+    """The state with the later one of its own verdict and another one."""
+    if verdict is None or (state.dane and state.dane.found_at >= verdict.found_at):
+        return state
+    return replace(state, dane=verdict)
 
 
 def log_change(logger: logging.Logger, domain: Domain, change: Change) -> None:
