@@ -193,6 +193,7 @@ class SingleFlight:
         self._on_end = on_end
         self._limit = limit
         self._at_limit = False
+        self._is_limit_told = False
         self._full = RateLimit()
         self._flights: dict[Domain, Flight] = {}
         self._shares: Shares[Domain] = Shares(limit)
@@ -273,6 +274,7 @@ class SingleFlight:
         if not self._at_limit and under_way >= self._limit:
             self._at_limit = True
             if count := self._full.take(asyncio.get_running_loop().time()):
+                self._is_limit_told = True
                 event(
                     _log,
                     logging.WARNING,
@@ -282,5 +284,7 @@ class SingleFlight:
                 )
         elif self._at_limit and under_way <= self._limit // 2:
             self._at_limit = False
-            event(_log, logging.INFO, "below the attempt limit again", under_way=under_way)
+            if self._is_limit_told:
+                self._is_limit_told = False
+                event(_log, logging.INFO, "below the attempt limit again", under_way=under_way)
         return under_way < self._limit

@@ -1,6 +1,7 @@
 """At most one attempt per domain, shared by the look-ups that wait for it."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -124,6 +125,23 @@ async def test_an_attempt_that_ends_makes_no_room_for_the_daemon() -> None:
     assert runs.flights.get(OTHER) is new
     runs.released.set()
     await runs.flights.wait_for_end(OTHER)
+
+
+async def test_the_limit_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that fills the attempts again and again causes no line for each time."""
+    caplog.set_level(logging.INFO)
+    runs = Runs(limit=1)
+    runs.released.set()
+    for _ in range(3):
+        runs.flights.start(GOOD)
+        runs.flights.start(OTHER)
+        await runs.flights.wait_for_end(GOOD)
+        runs.flights.start(GOOD)
+        await runs.flights.wait_for_end(GOOD)
+    assert [message.partition(" limit=")[0] for message in caplog.messages] == [
+        "attempt limit reached, the oldest end for new ones",
+        "below the attempt limit again under_way=0",
+    ]
 
 
 async def test_a_connection_has_two_attempts() -> None:
