@@ -295,9 +295,11 @@ class Attempt:
         self._known.keep(self._flight.source, self._sources.clock())
 
     async def _settle(self, after: State, *, is_fetched: bool = False) -> None:
-        """Keep what the policy question ended with, answer by it, and log what changed."""
+        """Keep what the policy question ended with, log what changed, and answer by it."""
         now, before = self._sources.clock(), self._known.state
         after = self._known.settle(after, now)
+        for change in changes(before, after, now):  # before the attempt waits, and may be given up
+            log_change(_log, self._domain, change)
         if is_fetched:
             self._known.keep(Source.NETWORK, now)
             await self._save(after)
@@ -306,8 +308,6 @@ class Attempt:
             self._shared.usage.drop(self._domain)
         elif not is_fetched and differs_on_file(before, after):
             await self._note()
-        for change in changes(before, after, now):
-            log_change(_log, self._domain, change)
 
     async def _save(self, state: State) -> None:
         """Save a policy. The look-up that wants it counts as the last one, until usage is written.

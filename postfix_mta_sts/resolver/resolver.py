@@ -221,7 +221,7 @@ class Resolver:
         return found
 
     async def close(self) -> None:
-        """Cancel all attempts; look-ups that wait get no result."""
+        """Cancel all attempts; look-ups that wait get what is known."""
         self._rechecks.close()
         if self._dropping:
             self._dropping.cancel()
@@ -284,7 +284,10 @@ class Resolver:
             result.set_result(found)
 
     def _wait_for_attempt(self, look_up: "_LookUp", order: Order) -> None:
-        """Make a look-up wait for an attempt; at the limit, answer it by what the row says."""
+        """Make a look-up wait for an attempt.
+
+        At the limit, a look-up of the daemon itself is answered by what the row says.
+        """
         if flight := self._flights.start(look_up.domain, order, look_up.client):
             flight.wanted = True
             flight.asked_at = look_up.asked_at

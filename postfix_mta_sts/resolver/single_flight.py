@@ -34,8 +34,8 @@ class LookupResult(Value, frozen=True):
     knowledge: Knowledge
     source: Source
     time_is_up: bool = False
-    """The answer must be made of what is known: the lookup timeout ended, the attempt ended without
-    an answer, or the attempt limit was reached."""
+    """The answer must be made of what is known: the lookup timeout ended, or the attempt ended, by
+    itself or for another one at the attempt limit."""
 
     @property
     def state(self) -> State | None:
