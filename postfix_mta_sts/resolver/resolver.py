@@ -179,14 +179,17 @@ class Resolver:
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, regardless of its id and age; return the state after it.
 
-        None at the attempt limit. If the attempt is cancelled: the state published so far, or None.
+        None if there was no outcome: at the attempt limit, after a fault of this program, or if the
+        attempt was cancelled.
         """
         await self._flights.wait_for_end(domain)
         flight = self._flights.start(domain, Order(force_fetch=True))
         if flight is None:
             return None
         await asyncio.wait([flight.task])
-        return flight.knowledge.state
+        knowledge = flight.knowledge
+        has_ended = knowledge.is_complete and knowledge.step is not PolicyStep.OWN_FAULT
+        return knowledge.state if has_ended else None
 
     async def forget(self, domain: Domain) -> bool:
         """Remove a domain from cache and store, history included; return whether it was there."""
