@@ -1,11 +1,13 @@
 """Settings of CPython and of the C library for a process of the daemon.
 
 `set_up` tunes the garbage collector and the thread switch interval; `release_free_memory` returns
-freed memory to the system; `background_task` runs a task for the time of a context.
+freed memory to the system; `raise_files_limit` allows more open files; `background_task` runs a
+task for the time of a context.
 """
 
 import asyncio
 import gc
+import resource
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +39,14 @@ def release_free_memory() -> bool:
     """
     trim = _malloc_trim()
     return trim is not None and trim(0) == 1
+
+
+def raise_files_limit(limit: int) -> int:
+    """Raise the limit of open files up to `limit`, as far as allowed; return it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = limit if hard == resource.RLIM_INFINITY else min(hard, limit)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files
 
 
 @asynccontextmanager

@@ -126,7 +126,7 @@ class Control:
         """Fetch the policy of a domain now; report what is known after that, and the outcome.
 
         The outcome is `fetched`; `no-policy`: the domain publishes none; `failed`; or `busy`: the
-        limit of attempts was reached.
+        limit of attempts was reached, or a fault of the daemon ended the attempt.
         """
         state = await self._resolver.refresh(domain)
         # The state after the attempt need not be in memory, nor in the store.

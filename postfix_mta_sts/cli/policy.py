@@ -26,7 +26,7 @@ _OUTCOMES: Final = {
     "fetched": "policy fetched",
     "no-policy": "the domain has no policy",
     "failed": "no policy fetched",
-    "busy": "not tried: too many attempts in progress; try again later",
+    "busy": "no outcome: too many attempts, or a fault of the daemon; see its log, try again",
 }
 
 

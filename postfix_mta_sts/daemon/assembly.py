@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import random
-import resource
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -44,7 +43,7 @@ from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
 from postfix_mta_sts.resolver.sources import Sources
-from postfix_mta_sts.runtime import background_task
+from postfix_mta_sts.runtime import background_task, raise_files_limit
 from postfix_mta_sts.sockets import Sockets
 from postfix_mta_sts.stats import Counters, Part, Snapshot
 from postfix_mta_sts.store import Overview
@@ -256,7 +255,7 @@ async def running(
         control_path=default_control_path(environ),
         store_path=settings.cache.path or default_cache_path(environ),
         clock=clock,
-        files=_raise_files_limit(),
+        files=raise_files_limit(FILES_LIMIT),
         https_port=https_port,
         timing=timing or Timing(),
     )
@@ -348,11 +347,3 @@ async def _open_store(stack: AsyncExitStack, backend: Backend, refresher: Refres
     await backend.store.open()
     stack.push_async_callback(refresher.write_usage)
     stack.push_async_callback(backend.resolver.close)
-
-
-def _raise_files_limit() -> int:
-    """Raise the limit of open files as far as allowed, and return it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = FILES_LIMIT if hard == resource.RLIM_INFINITY else min(hard, FILES_LIMIT)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return files

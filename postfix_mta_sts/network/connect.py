@@ -19,10 +19,12 @@ from postfix_mta_sts.mtasts.errors import (
     CertificateError,
     FetchError,
     ForbiddenAddressError,
+    OwnFaultError,
     TlsError,
     UnreachableError,
     printable,
 )
+from postfix_mta_sts.network.own_limits import own_fault
 
 MAX_ADDRESSES: Final = 4
 """Addresses tried of each family, so that no name makes the daemon connect to hundreds."""
@@ -63,24 +65,35 @@ def limit_addresses(addresses: Sequence[str]) -> list[str]:
 async def connect(
     addresses: Sequence[str], port: int, admit: Callable[[str], None]
 ) -> tuple[str, socket.socket]:
-    """Connect to the first address that answers; return it and its socket. Raises `OSError`.
+    """Connect to the first address that answers; return it and its socket.
 
+    Raises `OSError`, or `OwnFaultError` if this process could open no socket for an address.
     `admit` is called with each address just before its socket is made; it raises
     `NotAdmittedError` to refuse the address.
     """
     address_of: dict[socket.socket, str] = {}
+    faults: list[OwnFaultError] = []
 
     def make_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, (address, *_) = info
         admit(str(address))
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:
+            faults.extend(filter(None, [own_fault(error)]))
+            raise
         address_of[sock] = str(address)
         return sock
 
     infos = [_info(address, port) for address in addresses]
-    sock = await aiohappyeyeballs.start_connection(
-        infos, happy_eyeballs_delay=NEXT_ADDRESS_DELAY, socket_factory=make_socket
-    )
+    try:
+        sock = await aiohappyeyeballs.start_connection(
+            infos, happy_eyeballs_delay=NEXT_ADDRESS_DELAY, socket_factory=make_socket
+        )
+    except OSError as error:
+        if faults:  # it says nothing about the host
+            raise faults[0] from error
+        raise
     return address_of[sock], sock
 
 

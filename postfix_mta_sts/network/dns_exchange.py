@@ -6,13 +6,11 @@ bounded in octets and in datagrams; its time is limited by the caller.
 """
 
 import asyncio
-import errno
-import os
 import socket
 from typing import Final
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
+from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import (
     NOERROR,
     DnsResponse,
@@ -20,6 +18,7 @@ from postfix_mta_sts.network.dns_message import (
     Question,
 )
 from postfix_mta_sts.network.dns_name import MalformedError
+from postfix_mta_sts.network.own_limits import own_fault
 
 MAX_ANSWER: Final = 16 * 1024
 """Octets of a response over TCP. The largest sound one is a TXT RRset of a few KiB."""
@@ -28,7 +27,6 @@ MAX_DATAGRAMS: Final = 50
 is harder to flood and to forge."""
 
 _DATAGRAM: Final = 4096  # octets; `dns_message.PAYLOAD` is what servers are asked for
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 async def exchange(question: Question, server: TcpAddress, *, edns: bool = True) -> DnsResponse:
@@ -92,6 +90,6 @@ def _open(server: TcpAddress, kind: socket.SocketKind) -> socket.socket:
     try:
         return socket.socket(family, kind | socket.SOCK_NONBLOCK)
     except OSError as error:
-        if error.errno in _EXHAUSTED:
-            raise OwnFaultError(f"no socket: {os.strerror(error.errno)}") from error
+        if fault := own_fault(error):
+            raise fault from error
         raise

@@ -63,8 +63,9 @@ class Clients:
 def _host(address: str) -> Owner:
     """The owner of an address; a local user may choose any of the loopback addresses."""
     ip = ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip  # a socket of systemd may serve both families
     if ip.is_loopback:
         return _LOOPBACK
     if isinstance(ip, IPv6Address):
         return Owner(str(IPv6Network((int(ip), 128)).supernet(new_prefix=_SITE_BITS)))
-    return Owner(address)
+    return Owner(str(ip))

@@ -71,7 +71,7 @@ class Attempt:
         self._domain = domain
         self._flight = flight
         self._order = flight.order
-        self._known = Known(domain, shared.cache, flight)
+        self._known = Known(domain, shared.cache, flight, shared.usable)
         self._reading: asyncio.Future[State | None] | None = None
         self._answered = asyncio.Event()
         """Set with each answer to one of the questions."""
@@ -129,7 +129,9 @@ class Attempt:
 
     async def _load(self) -> None:
         """Find what was known before this attempt."""
-        self._known.take_cached(self._sources.clock())
+        now = self._sources.clock()
+        self._known.take_cached(now)
+        self._known.keep(Source.MEMORY, now)
         if self._known.row_is_known:
             return
         if self._order.row_was_read:
@@ -190,14 +192,24 @@ class Attempt:
             self._known.is_asking_dane = True
 
     async def _find_verdict(self, lookup: DaneLookup) -> None:
-        outcome = await lookup(self._domain, self._note_progress)
+        outcome = await self._ask_dane(lookup)
         if not outcome.is_complete:
             await self._wait_for_row()  # it may hold a verdict, which a failure does not end
-        now, before = self._sources.clock(), self._known.verdict
-        verdict = new_verdict(self._domain, before, outcome, now, self._shared.counters)
+        now, before = self._sources.clock(), self._shared.usable(self._known.state)
+        last = before.dane if before else None
+        verdict = new_verdict(self._domain, last, outcome, now, self._shared.counters)
         self._known.take_verdict(verdict, now)
         self._answer(Source.NETWORK)
         await self._note()
+
+    async def _ask_dane(self, lookup: DaneLookup) -> DaneOutcome:
+        """The outcome; asked once more if the name servers have changed meanwhile."""
+        while True:
+            asked_of = self._shared.asked_of
+            outcome = await lookup(self._domain, self._note_progress)
+            if asked_of == self._shared.asked_of:
+                return outcome
+            self._known.so_far = None
 
     def _note_progress(self, so_far: DaneOutcome) -> None:
         self._known.so_far = so_far
@@ -285,9 +297,11 @@ class Attempt:
         self._known.keep(self._flight.source, self._sources.clock())
 
     async def _settle(self, after: State, *, is_fetched: bool = False) -> None:
-        """Keep what the policy question ended with, answer by it, and log what changed."""
+        """Keep what the policy question ended with, log what changed, and answer by it."""
         now, before = self._sources.clock(), self._known.state
         after = self._known.settle(after, now)
+        for change in changes(before, after, now):  # before the attempt waits, and may be given up
+            log_change(_log, self._domain, change)
         if is_fetched:
             self._known.keep(Source.NETWORK, now)
             await self._save(after)
@@ -296,8 +310,6 @@ class Attempt:
             self._shared.usage.drop(self._domain)
         elif not is_fetched and differs_on_file(before, after):
             await self._note()
-        for change in changes(before, after, now):
-            log_change(_log, self._domain, change)
 
     async def _save(self, state: State) -> None:
         """Save a policy. The look-up that wants it counts as the last one, until usage is written.
@@ -306,11 +318,12 @@ class Attempt:
         """
         usage = self._shared.usage.get(self._domain)
         asked_at = max(usage.at if usage else 0.0, self._flight.asked_at)
-        await self._sources.store.save(self._domain, state, asked_at)
+        usable = self._shared.usable(state) or state
+        await self._sources.store.save(self._domain, usable, asked_at)
 
     async def _note(self) -> None:
         """Note in the row what has changed beside the policy."""
-        if (state := self._known.state) and state.policy:
+        if (state := self._shared.usable(self._known.state)) and state.policy:
             await self._sources.store.note(self._domain, state)
 
     def _count(self, stage: Stage, outcome: object) -> None:

@@ -9,10 +9,12 @@ from typing import Final, Protocol
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.changes import Change, Severity, verdict_change
-from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Verdict, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Verdict, after_verdict, latest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.stats import SUCCESS, Counters, Stage
+from postfix_mta_sts.values import replace
 
 _LEVELS: Final = {
     Severity.DETAIL: logging.DEBUG,
@@ -44,6 +46,12 @@ def new_verdict(
     after = after_verdict(before, outcome, now)
     log_change(_log, domain, verdict_change(before, after))
     return after
+
+
+def with_later_verdict(state: State, verdict: Verdict | None, now: float) -> State:
+    """The state with what its own verdict and another one say together; see `dane.latest`."""
+    later = latest(verdict, state.dane, now)
+    return state if later is state.dane else replace(state, dane=later)
 
 
 def log_change(logger: logging.Logger, domain: Domain, change: Change) -> None:

@@ -5,14 +5,16 @@ older one only where it says something: a row without a policy takes nothing awa
 verdicts the later one stays.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict, latest
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict
 from postfix_mta_sts.mtasts.decision import PENDING, Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.resolver.cache import StateCache
+from postfix_mta_sts.resolver.dane import with_later_verdict
 from postfix_mta_sts.resolver.single_flight import Flight
 from postfix_mta_sts.stats import Source
 from postfix_mta_sts.values import replace
@@ -25,6 +27,8 @@ class Known:
     domain: Domain
     cache: StateCache
     flight: Flight
+    usable: Callable[[State | None], State | None]
+    """See `AttemptContext.usable`."""
     state: State | None = None
     step: PolicyStep = PolicyStep.TXT_PENDING
     is_asking_dane: bool = False
@@ -45,7 +49,7 @@ class Known:
     def take_cached(self, now: float) -> None:
         """Begin with what the cache has."""
         entry = self.cache.get(self.domain)
-        self.state = entry.state if entry else None
+        self.state = self.usable(entry.state) if entry else None
         if self.live(now):
             self.row_is_known = True
 
@@ -59,7 +63,7 @@ class Known:
 
     def replace_state(self, state: State, now: float) -> None:
         """Take another state for the policy; of the verdicts, what is known stays."""
-        self.state = replace(state, dane=latest(self.verdict, state.dane, now))
+        self.state = with_later_verdict(state, self.verdict, now)
 
     def take_verdict(self, verdict: Verdict, now: float) -> None:
         """Keep a verdict, also before anything is known of the policy."""
@@ -83,8 +87,11 @@ class Known:
         return settled
 
     def keep(self, source: Source, now: float) -> None:
-        """Give what is known to the cache and, when the time is up, to the look-ups that wait."""
-        if state := self.state:
+        """Give what is known to the cache and, when the time is up, to the look-ups that wait.
+
+        The look-ups also get a verdict of other name servers, the only one that there is.
+        """
+        if state := self.usable(self.state):
             if entry := self.cache.get(self.domain):
                 self.cache.update(entry, state)
             elif self.flight.wanted or (state.policy and state.failure):

@@ -17,7 +17,7 @@ from postfix_mta_sts.mtasts.lifecycle import Standing, State
 from postfix_mta_sts.resolver.attempt import Attempt
 from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, Limits, Made, StateCache
-from postfix_mta_sts.resolver.dane import DaneLookup
+from postfix_mta_sts.resolver.dane import DaneLookup, with_later_verdict
 from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, RecheckQueue
 from postfix_mta_sts.resolver.single_flight import (
@@ -67,8 +67,6 @@ class Resolver:
         counters: Counters | None = None,
     ) -> None:
         self.attempts = attempts
-        self.attempts = attempts
-        self.attempts = attempts
         self.usage = Usage()
         """Domains that were asked for, until that is written to the store."""
         self._sources = sources
@@ -83,7 +81,7 @@ class Resolver:
         self._rechecks = RecheckQueue(self._start_recheck, room)
         self._dropping: asyncio.Task[None] | None = None
         self._store_reads: Batcher[Domain, LookupResult | Order] = Batcher(self._read)
-        self._asked_of: Hashable = None
+        self._slow_reads: set[asyncio.Future[Mapping[Domain, State]]] = set()
 
     def use_dane(self, dane_lookup: DaneLookup | None, asked_of: Hashable = None) -> None:
         """Serve no state without a verdict from now on; None: look up no verdicts any more.
@@ -92,14 +90,14 @@ class Resolver:
         Nothing else drops a verdict before its time.
         """
         self._context.dane_lookup = dane_lookup
-        if dane_lookup is None or asked_of == self._asked_of:
+        if dane_lookup is None or asked_of == self._context.asked_of:
             return
-        if self._asked_of is not None:
+        if self._context.asked_of is not None:
             self._context.verdicts_since = self._sources.clock()
             dropping = self._cache.drop_verdicts()
             if next(dropping, _END) is not _END:
                 self._dropping = asyncio.create_task(_in_slices(dropping), name="drop verdicts")
-        self._asked_of = asked_of
+        self._context.asked_of = asked_of
 
     def reconfigure(self, *, lookup_timeout: float, limits: Limits) -> None:
         """Apply new limits; surplus cache entries are evicted by the insertions that follow."""
@@ -155,6 +153,7 @@ class Resolver:
         else:
             read = self._store_reads.ask(domain)
             read.add_done_callback(partial(self._after_read, look_up))
+            result.add_done_callback(lambda _: read.cancel())  # the client may be gone first
         return result
 
     def leave(self, client: Client) -> None:
@@ -180,14 +179,17 @@ class Resolver:
     async def refresh(self, domain: Domain) -> State | None:
         """Fetch the policy now, regardless of its id and age; return the state after it.
 
-        None at the attempt limit. If the attempt is cancelled: the state published so far, or None.
+        None if there was no outcome: at the attempt limit, after a fault of this program, or if the
+        attempt was cancelled.
         """
         await self._flights.wait_for_end(domain)
         flight = self._flights.start(domain, Order(force_fetch=True))
         if flight is None:
             return None
         await asyncio.wait([flight.task])
-        return flight.knowledge.state
+        knowledge = flight.knowledge
+        has_ended = knowledge.is_complete and knowledge.step is not PolicyStep.OWN_FAULT
+        return knowledge.state if has_ended else None
 
     async def forget(self, domain: Domain) -> bool:
         """Remove a domain from cache and store, history included; return whether it was there."""
@@ -222,7 +224,7 @@ class Resolver:
         return found
 
     async def close(self) -> None:
-        """Cancel all attempts; look-ups that wait get no result."""
+        """Cancel all attempts; look-ups that wait get what is known."""
         self._rechecks.close()
         if self._dropping:
             self._dropping.cancel()
@@ -253,8 +255,12 @@ class Resolver:
     async def _read(self, domains: Sequence[Domain]) -> dict[Domain, LookupResult | Order]:
         """Read rows; a domain without a servable row needs an attempt."""
         reading = asyncio.ensure_future(self._sources.store.load_all(domains))
-        await asyncio.wait([reading], timeout=self._sources.read_patience)
+        # On a disk that hangs, one batch after the other must not wait for its turn to be patient.
+        patience = 0 if self._slow_reads else self._sources.read_patience
+        await asyncio.wait([reading], timeout=patience)
         if not reading.done():
+            self._slow_reads.add(reading)
+            reading.add_done_callback(self._slow_reads.discard)
             return {domain: Order(reading=_row(reading, domain)) for domain in domains}
         try:
             rows = reading.result()
@@ -281,7 +287,10 @@ class Resolver:
             result.set_result(found)
 
     def _wait_for_attempt(self, look_up: "_LookUp", order: Order) -> None:
-        """Make a look-up wait for an attempt; at the limit, answer it by what the row says."""
+        """Make a look-up wait for an attempt.
+
+        At the limit, a look-up of the daemon itself is answered by what the row says.
+        """
         if flight := self._flights.start(look_up.domain, order, look_up.client):
             flight.wanted = True
             flight.asked_at = look_up.asked_at
@@ -299,6 +308,8 @@ class Resolver:
             return entry.state
         now = self._sources.clock()
         policy = lifecycle.live(row, now)
+        if policy and entry and (known := self._context.usable(entry.state)):
+            policy = with_later_verdict(policy, known.dane, now)
         if policy is None or self._context.standing(policy) is Standing.UNKNOWN:
             return None
         self._cache.put(domain, policy, now)

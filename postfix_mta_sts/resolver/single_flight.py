@@ -34,8 +34,8 @@ class LookupResult(Value, frozen=True):
     knowledge: Knowledge
     source: Source
     time_is_up: bool = False
-    """The answer must be made of what is known: the lookup timeout ended, the attempt ended without
-    an answer, or the attempt limit was reached."""
+    """The answer must be made of what is known: the lookup timeout ended, or the attempt ended, by
+    itself or for another one at the attempt limit."""
 
     @property
     def state(self) -> State | None:
@@ -121,9 +121,7 @@ class Flight:
         """Answer the look-ups for which this knowledge is enough."""
         waiting, self._waiting = self._waiting, []
         for look_up, ready in waiting:
-            if self._is_enough(look_up, ready):
-                self._set_result(look_up)
-            else:
+            if not self._try(look_up, ready):
                 self._waiting.append((look_up, ready))
 
     def wait(self, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
@@ -139,8 +137,7 @@ class Flight:
         is known, at once.
         """
         self.wanted = True
-        if self._is_enough(look_up, ready):
-            self._set_result(look_up)
+        if self._try(look_up, ready):
             return
         self._waiting.append((look_up, ready))
         if self._timer is None:
@@ -157,17 +154,18 @@ class Flight:
         self._time_is_up = True
         self.answer()
 
-    def _is_enough(self, look_up: asyncio.Future[LookupResult], ready: Ready) -> bool:
-        try:
-            return self._time_is_up or ready(self.knowledge)
-        except Exception as error:  # noqa: BLE001 (a fault of one look-up, which gets it)
-            if not look_up.done():
-                look_up.set_exception(error)
+    def _try(self, look_up: asyncio.Future[LookupResult], ready: Ready) -> bool:
+        """Answer a look-up if this knowledge is enough; return whether it is over."""
+        if look_up.done():  # cancelled by its client
             return True
-
-    def _set_result(self, look_up: asyncio.Future[LookupResult]) -> None:
-        if not look_up.done():  # cancelled by its client
+        try:
+            is_enough = self._time_is_up or ready(self.knowledge)
+        except Exception as error:  # noqa: BLE001 (it ends this look-up, and no other)
+            look_up.set_exception(error)
+            return True
+        if is_enough:
             look_up.set_result(LookupResult(self.knowledge, self.source, self._time_is_up))
+        return is_enough
 
 
 Run: TypeAlias = Callable[[Domain, Flight], Awaitable[None]]
@@ -195,6 +193,7 @@ class SingleFlight:
         self._on_end = on_end
         self._limit = limit
         self._at_limit = False
+        self._is_limit_told = False
         self._full = RateLimit()
         self._for_newer = RateLimit()
         self._flights: dict[Domain, Flight] = {}
@@ -289,6 +288,7 @@ class SingleFlight:
         if not self._at_limit and under_way >= self._limit:
             self._at_limit = True
             if count := self._full.take(asyncio.get_running_loop().time()):
+                self._is_limit_told = True
                 event(
                     _log,
                     logging.WARNING,
@@ -298,5 +298,7 @@ class SingleFlight:
                 )
         elif self._at_limit and under_way <= self._limit // 2:
             self._at_limit = False
-            event(_log, logging.INFO, "below the attempt limit again", under_way=under_way)
+            if self._is_limit_told:
+                self._is_limit_told = False
+                event(_log, logging.INFO, "below the attempt limit again", under_way=under_way)
         return under_way < self._limit

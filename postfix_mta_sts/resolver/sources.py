@@ -1,6 +1,6 @@
 """What attempts ask, and what all attempts of a resolver share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 
 from postfix_mta_sts.mtasts import lifecycle
@@ -45,12 +45,14 @@ class AttemptContext:
     """None: DANE is off."""
     verdicts_since: float = 0.0
     """When DANE was first asked of the present name servers; a verdict found before is not used."""
+    asked_of: Hashable = None
+    """Identifies these name servers; None: DANE was not on yet."""
 
-    def usable(self, row: State | None) -> State | None:
-        """A row of the store, without a verdict of other name servers."""
-        if row and row.dane and row.dane.found_at < self.verdicts_since:
-            return replace(row, dane=None)
-        return row
+    def usable(self, state: State | None) -> State | None:
+        """A state of cache or store, without a verdict of other name servers."""
+        if state and state.dane and state.dane.found_at < self.verdicts_since:
+            return replace(state, dane=None)
+        return state
 
     def standing(self, state: State | None) -> Standing:
         """Whether a state can be served now, with or without a recheck."""

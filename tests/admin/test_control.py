@@ -9,7 +9,12 @@ import pytest
 from postfix_mta_sts.admin.control import PAGE
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
+from postfix_mta_sts.mtasts.errors import (
+    DnsFailureError,
+    NoRecordError,
+    OwnFaultError,
+    StatusError,
+)
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.stats import Answer, Part, Source
@@ -266,6 +271,14 @@ class TestRefresh:
         """If the limit of attempts is reached, the outcome says so."""
         answer = await ControlledDaemon(around, attempts=0).control.refresh(GOOD)
         assert (answer["outcome"], answer["known"], around.queries.total) == ("busy", False, 0)
+
+    async def test_own_fault(self, around: Surroundings) -> None:
+        """A fault of the daemon fetches nothing, though a policy stays in force."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        around.records[GOOD] = OwnFaultError("the network process ended")
+        answer = await daemon.control.refresh(GOOD)
+        assert (answer["outcome"], answer["in_force"]) == ("busy", True)
 
     async def test_failure_keeps_the_policy(self, around: Surroundings) -> None:
         """A policy stays in force if its renewal fails; the answer has both."""

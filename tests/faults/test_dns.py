@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from postfix_mta_sts.network.dns_message import MAX_RECORDS, RecordType
 from postfix_mta_sts.network.dnssec import DnssecClient
 from postfix_mta_sts.network.nameservers import TRIES
 from tests.support.daemons import daemon, secure
+from tests.support.descriptors import no_descriptor_free
 from tests.support.dns import DnsServer, Fault, Records
 from tests.support.hostile_dns import HostileDns, over_tcp, record, response
 from tests.support.internet import Internet
@@ -256,17 +256,6 @@ class TestFloods:
         async with HostileDns(tcp=answer) as server:
             found = await DnsClient([server.address], TIMEOUT).look_up_txt(EVIL)
             assert found.texts == (b"x" * 15,)
-
-
-@contextlib.contextmanager
-def no_descriptor_free() -> Iterator[None]:
-    """Let no descriptor be opened."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @every_client

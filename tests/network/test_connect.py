@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.network.connect import is_public
+from postfix_mta_sts.mtasts.errors import OwnFaultError
+from postfix_mta_sts.network.connect import connect, is_public
+from tests.support.descriptors import no_descriptor_free
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "223.255.255.1", "2606:4700::1111"])
@@ -76,3 +78,10 @@ def test_no_address() -> None:
     """Text that is not an address raises `ValueError`."""
     with pytest.raises(ValueError, match="does not appear to be"):
         is_public("localhost")
+
+
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1", "127.0.0.1"]])
+async def test_no_descriptor(addresses: list[str]) -> None:
+    """If this process can open no socket, that is its own fault, and says nothing of the host."""
+    with no_descriptor_free(), pytest.raises(OwnFaultError, match="no socket: Too many open files"):
+        await connect(addresses, 443, lambda _: None)

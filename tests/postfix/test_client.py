@@ -31,6 +31,8 @@ def identify(peername: object, sock: object = None, postfix: int | None = None) 
         (("::1", 4711, 0, 0), "loopback"),
         (("2001:db8::1:2", 4711, 0, 0), "2001:db8::/64"),
         (("fe80::1%eth0", 4711, 0, 2), "fe80::/64"),
+        (("::ffff:192.0.2.1", 4711, 0, 0), "192.0.2.1"),
+        (("::ffff:127.0.0.1", 4711, 0, 0), "loopback"),
     ],
 )
 def test_an_address_is_an_owner(peername: object, name: str) -> None:

@@ -1,6 +1,7 @@
 """At most one attempt per domain, shared by the look-ups that wait for it."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -126,6 +127,23 @@ async def test_an_attempt_that_ends_makes_no_room_for_the_daemon() -> None:
     await runs.flights.wait_for_end(OTHER)
 
 
+async def test_the_limit_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that fills the attempts again and again causes no line for each time."""
+    caplog.set_level(logging.INFO)
+    runs = Runs(limit=1)
+    runs.released.set()
+    for _ in range(3):
+        runs.flights.start(GOOD)
+        runs.flights.start(OTHER)
+        await runs.flights.wait_for_end(GOOD)
+        runs.flights.start(GOOD)
+        await runs.flights.wait_for_end(GOOD)
+    assert [message.partition(" limit=")[0] for message in caplog.messages] == [
+        "attempt limit reached, the oldest end for new ones",
+        "below the attempt limit again under_way=0",
+    ]
+
+
 async def test_a_connection_has_two_attempts() -> None:
     """A third ends its oldest, unless another client asked for that one, too."""
     runs = Runs()
@@ -223,6 +241,24 @@ async def test_without_look_ups_there_is_no_timeout() -> None:
     runs.released.set()
     await flight.task
     assert await flight.wait() == LookupResult(ALL, Source.NETWORK, time_is_up=True)
+
+
+async def test_a_look_up_that_fails_disturbs_no_other() -> None:
+    """An error in the decision of one look-up ends that one, at once or with a later answer."""
+    runs = Runs()
+
+    def broken(knowledge: Knowledge) -> bool:
+        raise ZeroDivisionError(knowledge.step)
+
+    flight = started(runs.flights.start(GOOD))
+    at_once = flight.wait(broken)
+    later = flight.wait(lambda knowledge: knowledge is not NOTHING and broken(knowledge))
+    here = flight.wait()
+    runs.released.set()
+    assert await here == FOUND
+    for each in (at_once, later):
+        with pytest.raises(ZeroDivisionError):
+            await each
 
 
 async def test_a_cancelled_look_up_disturbs_no_other() -> None:

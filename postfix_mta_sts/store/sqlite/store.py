@@ -88,7 +88,8 @@ class SqliteStore:
     async def note(self, domain: Domain, state: State) -> None:
         """See `Store`."""
         if state.policy:
-            await self.file.write(partial(writes.note, domain, state, self._clock()))
+            work = partial(writes.note, domain, state, self._clock())
+            await self.file.write(work, len(state.policy.text))
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
         """See `Store`."""
