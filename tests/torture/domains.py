@@ -122,7 +122,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "malformed": _Kind(mode=None, names=Names.MALFORMED),
     "mute": _Kind(mode=None, names=Names.MUTE),
     "fail": _Kind(mode=None, names=Names.SERVFAIL),
-    "half": _Kind(mode=None, verdict="some", names=Names.HALF),
+    "half": _Kind(mode=None, verdict="some", ttl=SOME_LIFE, names=Names.HALF),
     "lost": _Kind(verdict="all", names=Names.LOST),
 }
 

@@ -58,8 +58,8 @@ BEYOND_TIMEOUT: Final = 3.0
 RESTART_WITHIN: Final = 20.0
 OWN_FAULT_WITHIN: Final = 8.0
 """Seconds after a fault of the network process in which new domains may go without."""
-RECOVERY: Final = 2.0
-"""The same for a fault of the DNS or of the Policy Hosts."""
+RECOVERY: Final = 6.0
+"""The same for a fault of the DNS or of the Policy Hosts: a query that began in it ends by then."""
 NOTICED_WITHIN: Final = 10.0
 """Seconds from a look-up that starts a recheck until a new policy is answered."""
 RECHECK_LIFE: Final = 3_700.0
@@ -207,7 +207,7 @@ class Checker:
         assert domain.first_asked_at is not None
         if not self.faults.during(sticky, domain.first_asked_at, at, RECOVERY):
             return True
-        end = max(self.faults.last_end(sticky), self.clock.set_back_at)
+        end = max(self.faults.last_end(sticky) + RECOVERY, self.clock.set_back_at)
         return self.clock.wall(asked_at) >= self.clock.wall(end) + RECHECK_LIFE
 
     def _limit(self, domain: Knowledge, known: _Known, event: Answered) -> float:
@@ -283,7 +283,7 @@ class Checker:
         """Whether a new policy must have been noticed; notes when its recheck was due."""
         if domain.hides_policy or domain.shown_since > event.at or domain.policies.shown is None:
             return False
-        ended = self.faults.last_end(_DISTURBING)
+        ended = self.faults.last_end(_DISTURBING) + RECOVERY
         restarted = max(self._ready_at, self._killed_at)
         disturbed = max(domain.changed_at, ended, self.clock.set_back_at, restarted)
         if disturbed > event.asked_at:

@@ -271,9 +271,9 @@ def _update(rng: Random, add: Add) -> float:
     for kind in ("plain", "short", "dane", "none"):
         for number in range(domains.KNOWN[kind]):
             if rng.random() < 0.5:
-                add(2.5, "renew", domains.name(kind, number))
-    add(3, "clock", RECHECK)
-    return 16
+                add(4.5, "renew", domains.name(kind, number))
+    add(5, "clock", RECHECK)
+    return 18
 
 
 def _tarpits(rng: Random, add: Add) -> float:

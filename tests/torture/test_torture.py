@@ -9,7 +9,7 @@ from tests.torture import schedule
 from tests.torture.__main__ import report
 from tests.torture.run import run
 
-SEED: Final = 7
+SEED: Final = 25
 SECONDS: Final = 60.0
 
 
