@@ -48,6 +48,7 @@ class FailsafeStore(GuardedBackend):
         """See `Store`; raises `StoreError` if one of the rows must be read and cannot be."""
         stored: Mapping[Domain, State] = {}
         if others := [domain for domain in domains if domain not in self._buffer.rows]:
+            await self._wait_for_opening()
             stored = await self._call(self._reading, lambda store: store.load_all(others))
         if not self._buffer.rows:
             return stored
