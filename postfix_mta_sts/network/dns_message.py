@@ -154,7 +154,7 @@ class Question:
             return DnsResponse(rcode)
         start = _HEADER.size + len(self._asked)
         if flags & _OPCODE or questions != 1 or wire[_HEADER.size : start].lower() != self._asked:
-            raise MalformedError("the response to another question")
+            raise OtherQueryError("the response to another question")
         if flags & _TC:
             return DnsResponse(rcode, truncated=True)
         if rcode not in {NOERROR, NXDOMAIN}:  # the rest of an error response has no meaning

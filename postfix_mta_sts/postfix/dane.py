@@ -206,7 +206,7 @@ class DaneSupport:
     def _apply(self) -> None:
         if self.status.on:
             rule, dns = dane_rule(self._settings), self._settings.dns
-            servers = dns.nameservers, dns.trust_ad
+            servers = frozenset(dns.nameservers), dns.trust_ad
             self._use_dane(self._dane_resolver.look_up_dane, rule, servers)
         else:
             self._use_dane(None, None, None)

@@ -174,6 +174,7 @@ class Resolver:
 
     async def correct_times(self) -> None:
         """Take back what a clock that was ahead has written into the states of the cache."""
+        self._context.verdicts_since = min(self._context.verdicts_since, self._sources.clock())
         await _in_slices(self._cache.correct_times(self._sources.clock))
 
     async def refresh(self, domain: Domain) -> State | None:

@@ -49,6 +49,7 @@ class FailsafeStore(GuardedBackend):
         buffered = await self._buffer.load_all(domains) if self._buffer.rows else {}
         stored: Mapping[Domain, State] = {}
         if others := [domain for domain in domains if domain not in buffered]:
+            await self._wait_for_opening()
             stored = await self._call(self._reading, lambda store: store.load_all(others))
         if not self._buffer.rows and not buffered:
             return stored

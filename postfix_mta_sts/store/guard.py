@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 from postfix_mta_sts.logs import event
@@ -118,6 +119,16 @@ class GuardedBackend:
     async def _close_backend(self) -> None:
         if backend := self._backend or self._damaged:
             await backend.close()
+
+    async def _wait_for_opening(self) -> None:
+        """Wait until the backend was opened for the first time, no longer than for a read.
+
+        A disk that is slow at the start is no reason to say "no policy" of a domain that has a row.
+        """
+        if self._backend is None and not self._first_try_done.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.read):
+                    await self._first_try_done.wait()
 
     async def _call(self, breaker: Breaker, operation: Callable[[Store], Awaitable[_T]]) -> _T:
         """Call the backend; raise `StoreError` if it fails, at once while it is known to fail."""

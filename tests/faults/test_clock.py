@@ -216,6 +216,24 @@ async def test_a_daemon_whose_clock_is_set_back(tmp_path: Path, on_file: bool) -
         await machine.resolver.close()
 
 
+async def test_name_servers_that_change_while_the_clock_is_ahead() -> None:
+    """A verdict on file is used again as soon as the clock is right (A13)."""
+    around = Surroundings(now=START + YEARS, verdicts={GOOD: signed(ttl=3600)})
+    around.publish()
+    machine = Machine(around)
+    for name_server in ("192.0.2.1", "192.0.2.2"):
+        machine.resolver.use_dane(around.look_up_dane, name_server)
+    around.now = START
+    await machine.run(TICK)
+    await find_state(machine.resolver, GOOD)
+    while flight := machine.resolver._flights.get(GOOD):
+        await asyncio.wait([flight.task])
+    machine.resolver._cache.drop(GOOD)
+    assert await find_state(machine.resolver, GOOD)
+    assert around.dane_queries[GOOD] == 1
+    await machine.resolver.close()
+
+
 async def test_a_renewal_that_is_noted_with_the_corrected_time(tmp_path: Path) -> None:
     """Memory is corrected before the file is: what an attempt notes still finds its row."""
     clock = Clock(START + YEARS)

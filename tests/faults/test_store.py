@@ -4,9 +4,12 @@ import asyncio
 import logging
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -21,12 +24,14 @@ from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.layout import SCHEMA
 from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID
 from postfix_mta_sts.store.sqlite.store import SqliteStore
+from tests.support.daemons import TIMEOUT
 from tests.support.faulty_store import Backends, opened
 from tests.support.resolvers import make_resolver
 from tests.support.sqlite_file import execute, set_aside_files
 from tests.support.states import a_policy, a_state
 from tests.support.surroundings import GOOD, START, Surroundings, policy
 
+ROOT: Final = Path(__file__).parents[2]
 OTHER = Domain("other.test")
 KNOWN = {
     Domain(f"d{n}.test"): a_state(
@@ -189,6 +194,72 @@ async def test_a_slow_read_is_an_answer(backends: Backends) -> None:
         await backends.last.calls.reached("load_all", 3)
         backends.last.gate.release()
         assert await asyncio.gather(*slow) == [a_state()] * 3
+
+
+async def test_a_slow_opening_is_waited_for(backends: Backends) -> None:
+    """A read that comes before the file is open gets the row, not an error (A8)."""
+    backends.gate.hold()
+    async with opened(backends, Timing(retry=3600.0, read=60.0, write=0.01)) as store:
+        reading = asyncio.create_task(store.load(GOOD))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not reading.done()
+        backends.gate.release()
+        assert await reading is None
+
+
+async def test_an_opening_that_hangs_is_not_waited_for_without_end(backends: Backends) -> None:
+    """The caller is told after the timeout of a read that the row could not be read."""
+    backends.gate.hold()
+    async with opened(backends, Timing(retry=3600.0, read=0.01, write=0.01)) as store:
+        with pytest.raises(StoreError):
+            await store.load(GOOD)
+        backends.gate.release()
+
+
+HUNG = {
+    "open": "patch.object(file, 'prepare', hang)",
+    "read": "patch.object(reads, 'load', hang)",
+    "write": "patch.object(writes, 'save', hang)",
+}
+HANGS: Final = """
+import asyncio, sys, time
+from contextlib import suppress
+from pathlib import Path
+from unittest.mock import patch
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.store import StoreError
+from postfix_mta_sts.store.breaker import Timing
+from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.sqlite import file, reads, writes
+from postfix_mta_sts.store.sqlite.store import SqliteStore
+from tests.support.states import a_state
+
+def hang(*_):
+    time.sleep(3600)
+
+async def main():
+    domain, path = Domain("good.test"), Path(sys.argv[1])
+    timing = Timing(read=0.2, write=0.2)
+    store = FailsafeStore(lambda: SqliteStore.open(path), timing=timing)
+    await store.open()
+    with suppress(StoreError):
+        await store.load(domain)
+    await store.save(domain, a_state(), 0.0)
+    await store.close()
+
+with {patch}:
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("patch", HUNG.values(), ids=HUNG.keys())
+def test_a_disk_that_hangs_does_not_keep_the_process(tmp_path: Path, patch: str) -> None:
+    """A call that never returns from the disk ends with the process, so that SIGTERM ends it."""
+    program = HANGS.replace("{patch}", patch)
+    words = [sys.executable, "-c", program, str(tmp_path / "policies.db")]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, check=False, timeout=TIMEOUT)
+    assert ended.returncode == 0, ended.stderr.decode()
 
 
 async def test_an_internal_error_of_a_backend_is_a_store_error(

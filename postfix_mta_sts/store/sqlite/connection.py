@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import aiosqlite
 
@@ -35,9 +35,11 @@ class SqliteConnection:
 
         `path` may be a URI.
         """
-        connection = await aiosqlite.connect(
+        opening = aiosqlite.connect(
             path, timeout=lock_timeout, isolation_level=None, uri=isinstance(path, str)
         )
+        _end_with_process(opening)
+        connection = await opening
         try:
             connection.text_factory = bytes
             for pragma in (f"cache_size = -{_CACHE_KIB}", *pragmas):
@@ -67,8 +69,29 @@ class SqliteConnection:
             raise
 
     async def close(self) -> None:
-        """Close after the calls before it are done; call nothing afterwards."""
-        await self._connection.close()
+        """Close after the calls before it are done; call nothing afterwards.
+
+        If it is cancelled, the thread closes when the disk lets it.
+        """
+        closing = asyncio.create_task(self._connection.close(), name="store close")
+        try:
+            await asyncio.wait([closing])
+        finally:
+            # aiosqlite waits for the thread once more after it was cancelled.
+            while not closing.done():
+                closing.cancel()
+                await asyncio.sleep(0)
+        await closing
+
+
+def _end_with_process(connection: aiosqlite.Connection) -> None:
+    """Make the thread, before it starts, one that the end of the process does not wait for.
+
+    On a disk that hangs a call never returns, and SIGTERM would never end the daemon. Before 0.22
+    the connection itself is the thread.
+    """
+    thread: Any = getattr(connection, "_thread", connection)
+    thread.daemon = True
 
 
 class _Call(Generic[_T]):

@@ -28,6 +28,7 @@ from postfix_mta_sts.store.sqlite.schema import (
     set_aside,
     translate_errors,
 )
+from postfix_mta_sts.store.sqlite.thread import call_in_thread
 from postfix_mta_sts.store.sqlite.writer import BatchWriter, Work, Write, execute
 
 _T = TypeVar("_T")
@@ -89,8 +90,8 @@ class SqliteFile:
         """
         with translate_errors(path):
             # SQLite, too, resolves links before it names the files that it keeps beside this one.
-            path = await asyncio.to_thread(path.resolve)
-            opened = await asyncio.to_thread(prepare, path, schema, lock_timeout, clock)
+            path = await call_in_thread(path.resolve)
+            opened = await call_in_thread(partial(prepare, path, schema, lock_timeout, clock))
             file = cls(path, opened, lock_timeout, clock, size_limit)
             try:
                 file.reading = await file._connect("query_only = ON")
@@ -138,7 +139,7 @@ class SqliteFile:
             await asyncio.wait(running)
         await self._disconnect()
         if self._damage:
-            await asyncio.to_thread(self._replace, self._damage)
+            await call_in_thread(partial(self._replace, self._damage))
 
     def _replace(self, damage: str) -> None:
         """Set the file aside; the one that is made in its place takes its rows over."""

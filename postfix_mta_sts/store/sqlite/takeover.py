@@ -23,6 +23,7 @@ from postfix_mta_sts.store.sqlite.connection import SqliteConnection
 from postfix_mta_sts.store.sqlite.file import SqliteFile
 from postfix_mta_sts.store.sqlite.rows import columns_of, valid_rows
 from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID
+from postfix_mta_sts.store.sqlite.thread import call_in_thread
 
 TIME_LIMIT: Final = 600.0
 """Seconds for all of it: a million rows take 60 s of CPU, and the disk may be failing."""
@@ -168,7 +169,7 @@ async def _walk(path: Path, file: SqliteFile, walk: Walk) -> str | None:
 
 async def _open_damaged(path: Path) -> SqliteConnection:
     """Open a file that was set aside, without a change to it. Raises `sqlite3.Error`."""
-    has_log = await asyncio.to_thread(Path(f"{path}-wal").exists)
+    has_log = await call_in_thread(Path(f"{path}-wal").exists)
     # Without a log SQLite would make one, and leave it there.
     options = "mode=ro" if has_log else "mode=ro&immutable=1"
     return await SqliteConnection.open(f"{path.as_uri()}?{options}", 0.0)
