@@ -153,8 +153,10 @@ class Question:
         if questions == 0 and rcode in _NO_QUESTION:
             return DnsResponse(rcode)
         start = _HEADER.size + len(self._asked)
-        if flags & _OPCODE or questions != 1 or wire[_HEADER.size : start].lower() != self._asked:
-            raise OtherQueryError("the response to another question")
+        if flags & _OPCODE or questions != 1:
+            raise MalformedError("not the response to a query with one question")
+        if wire[_HEADER.size : start].lower() != self._asked:
+            raise OtherQueryError("the response to another question")  # RFC 5452 §9.1
         if flags & _TC:
             return DnsResponse(rcode, truncated=True)
         if rcode not in {NOERROR, NXDOMAIN}:  # the rest of an error response has no meaning

@@ -244,7 +244,7 @@ class Attempt:
         except DiscoveryError as error:
             code, reason = error.code, str(error)
             event(_log, logging.DEBUG, "no policy id", self._domain, error=code, reason=reason)
-            outcome = error
+            outcome = error.with_traceback(None)  # else a cycle: it refers to this frame
         self._count(Stage.DNS, outcome)
         return outcome
 
@@ -281,7 +281,7 @@ class Attempt:
         try:
             outcome = await self._sources.fetch(self._domain, self._note_addresses)
         except (FetchError, DnsFailureError) as error:
-            outcome = error
+            outcome = error.with_traceback(None)  # the same
             await self._wait_for_row()
         self._count(Stage.HTTPS, outcome)
         state, now, random = self._known.state, self._sources.clock(), self._sources.random()

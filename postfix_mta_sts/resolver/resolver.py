@@ -174,7 +174,8 @@ class Resolver:
 
     async def correct_times(self) -> None:
         """Take back what a clock that was ahead has written into the states of the cache."""
-        self._context.verdicts_since = min(self._context.verdicts_since, self._sources.clock())
+        since = min(self._context.verdicts_since, self._sources.clock())
+        self._context.verdicts_since = since  # else no verdict counts until that time comes
         await _in_slices(self._cache.correct_times(self._sources.clock))
 
     async def refresh(self, domain: Domain) -> State | None:

@@ -149,3 +149,20 @@ async def test_a_verdict_of_the_name_servers_before() -> None:
     around.verdicts[GOOD] = ALL
     assert kind(await find_state(resolver, GOOD)) is DaneKind.ALL
     await resolver.close()
+
+
+async def test_other_name_servers_while_the_clock_was_ahead() -> None:
+    """When the clock is right again, verdicts that are found count."""
+    around = Surroundings(verdicts={GOOD: ALL})
+    around.publish()
+    resolver = await with_dane(around)
+    around.now += 400 * DAY
+    resolver.use_dane(around.look_up_dane, "new")
+    around.now -= 400 * DAY
+    await resolver.correct_times()
+    await find_state(resolver, GOOD)
+    await wait_for_end(resolver)
+    entry = resolver.cached(GOOD)
+    assert entry
+    assert kind(entry.state) is DaneKind.ALL
+    await resolver.close()

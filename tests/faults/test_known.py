@@ -15,15 +15,14 @@ from postfix_mta_sts.mtasts.errors import (
     NoRecordError,
     OwnFaultError,
 )
-from postfix_mta_sts.mtasts.lifecycle import HOUR, MINUTE
+from postfix_mta_sts.mtasts.lifecycle import MINUTE
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
-from postfix_mta_sts.postfix.replies import ReplyCache
-from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.store import StoreError
+from tests.support.answering import make, stored
 from tests.support.faulty_store import FULL, FaultyStore
-from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
-from tests.support.resolvers import look_up, make_resolver, wait_for_end
-from tests.support.surroundings import GOOD, UNANSWERED, Surroundings, found, policy, signed
+from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask
+from tests.support.resolvers import wait_for_end
+from tests.support.surroundings import GOOD, UNANSWERED, Surroundings
 
 DANE_ONLY, DANE = b"12:OK dane-only,", b"7:OK dane,"
 USABLE, ABSENT, FAILED = HostState.USABLE, HostState.ABSENT, HostState.FAILED
@@ -34,19 +33,6 @@ def hosts(*states: HostState) -> DaneOutcome:
     """The outcome for a signed MX RRset with hosts in these states."""
     each = tuple(Host(f"mx{n}.good.test", state, f"TLSA {n}") for n, state in enumerate(states))
     return DaneOutcome(MxState.SECURE, "MX: signed", each, 3600)
-
-
-def make(
-    around: Surroundings,
-    *,
-    timeout: float = 30,
-    rule: DaneRule | None = STRICT,
-    defer: bool = False,
-) -> tuple[Resolver, ReplyCache]:
-    """A resolver and the replies made from what it knows."""
-    resolver = make_resolver(around, timeout=timeout)
-    resolver.use_dane(around.look_up_dane if rule else None)
-    return resolver, make_reply_cache(around, resolver=resolver, rule=rule, defer=defer)
 
 
 async def test_a_verdict_needs_no_https() -> None:
@@ -221,12 +207,6 @@ async def test_addresses_that_fail_are_a_failure_of_the_dns() -> None:
     await resolver.close()
 
 
-async def stored(around: Surroundings) -> None:
-    """Put the policy of good.test into the store, as an earlier daemon did."""
-    around.publish()
-    await look_up(make_resolver(around))
-
-
 @pytest.mark.parametrize("record", [NoRecordError("NXDOMAIN"), DnsFailureError("no answer")])
 async def test_a_slow_read_of_the_store(record: Exception) -> None:
     """The network is asked beside it, but an absence waits for the row (A8)."""
@@ -332,56 +312,4 @@ async def test_an_absence_without_the_store_is_short() -> None:
     store.error = None
     around.now += 31
     assert await ask(replies) == SECURE
-    await resolver.close()
-
-
-async def test_a_look_up_that_crosses_the_tick_of_the_minute() -> None:
-    """The policy counts as asked for, so that it is renewed (A12)."""
-    around = Surroundings()
-    around.publish()
-    around.https.hold()
-    resolver, replies = make(around, rule=None)
-    waiting = asyncio.create_task(ask(replies))
-    await around.gets.reached(GOOD)
-    await around.store.touch(resolver.usage.take())
-    around.https.release()
-    assert await waiting == SECURE
-    row = await around.store.row(GOOD)
-    assert row
-    assert row.asked_at == around.now
-    await resolver.close()
-
-
-async def test_a_renewal_that_fails_is_known_after_it() -> None:
-    """Its back-off holds although nobody asks for the domain, also after a restart (E1)."""
-    around = Surroundings()
-    await stored(around)
-    around.now += 2 * HOUR
-    around.records[GOOD] = found("b")
-    around.policies[GOOD] = DeadlineError("timed out after 60 s")
-    for _ in range(3):
-        resolver, replies = make(around, rule=None)
-        await resolver.renew(GOOD)
-        failing = await resolver.states(lambda state: state.failure is not None)
-        assert [domain for domain, _ in failing] == [GOOD]
-        assert await ask(replies) == SECURE
-        await resolver.close()
-    assert around.gets[GOOD] == 2
-    state = await around.store.load(GOOD)
-    assert state
-    assert state.failure
-    assert (state.policy, state.failure.count) == (policy(), 1)
-
-
-async def test_a_verdict_that_expires_during_a_long_attempt() -> None:
-    """A policy in the store does not override DANE because the Policy Host is slow."""
-    around = Surroundings(verdicts={GOOD: signed(ttl=60)})
-    await stored(around)
-    around.records[GOOD] = found("b")
-    around.https.hold()
-    resolver, replies = make(around)
-    assert await ask(replies) == DANE_ONLY
-    await around.gets.reached(GOOD, 2)
-    around.now += 46
-    assert await ask(replies) == DANE_ONLY
     await resolver.close()

@@ -1,6 +1,7 @@
 """One attempt: its steps are counted, and its faults do not leave look-ups without an answer."""
 
 import asyncio
+import gc
 import logging
 
 import pytest
@@ -9,6 +10,7 @@ from postfix_mta_sts.mtasts.decision import PolicyStep
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, OwnFaultError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.resolver.single_flight import Flight
 from postfix_mta_sts.stats import SUCCESS, Counters, Stage
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.resolvers import OTHER, look_up, make_resolver, wait_for_end
@@ -32,6 +34,28 @@ async def test_steps_are_counted() -> None:
         (Stage.HTTPS, StatusError.code): 1,
     }
     assert (counters.evicted, resolver.entries, resolver.under_way) == (2, 1, 0)
+
+
+async def test_a_failed_attempt_leaves_no_reference_cycle() -> None:
+    """Most domains have no policy: their errors must not keep the attempts until a collection."""
+    around = Surroundings()
+    around.records[OTHER] = found("b")
+    around.policies[OTHER] = StatusError("HTTP 404")
+    resolver = make_resolver(around)
+
+    def flights() -> int:
+        return sum(isinstance(each, Flight) for each in gc.get_objects())
+
+    gc.collect()
+    before = flights()
+    gc.disable()
+    try:
+        for domain in (GOOD, OTHER):
+            await look_up(resolver, domain)
+            await wait_for_end(resolver, domain)
+        assert flights() == before
+    finally:
+        gc.enable()
 
 
 async def test_an_internal_error(caplog: pytest.LogCaptureFixture) -> None:
