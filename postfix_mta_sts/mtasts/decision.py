@@ -15,6 +15,7 @@ import enum
 from typing import Final, Literal, TypeAlias
 
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, MxState, Verdict, is_live
+from postfix_mta_sts.mtasts.errors import InvalidRecordError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.values import Value
@@ -45,6 +46,9 @@ PENDING: Final = frozenset(
     }
 )
 """Steps after which more will be known."""
+
+
+_RECORD_ERRORS: Final = frozenset({NoRecordError.code, InvalidRecordError.code})
 
 
 class KnownPolicy(Value, frozen=True):
@@ -143,7 +147,11 @@ NOTHING: Final = Knowledge(None, PolicyStep.UNREAD)
 
 def from_memory(state: State) -> Knowledge:
     """What a state says that is served without an attempt."""
-    return Knowledge(state, PolicyStep.DNS_FAILED if state.undecided else PolicyStep.ANSWERED)
+    if state.undecided:
+        return Knowledge(state, PolicyStep.DNS_FAILED)
+    is_fetch_failure = state.failure is not None and state.failure.code not in _RECORD_ERRORS
+    failed = state.policy is None and is_fetch_failure
+    return Knowledge(state, PolicyStep.FETCH_FAILED if failed else PolicyStep.ANSWERED)
 
 
 def known_policy(knowledge: Knowledge, now: float) -> KnownPolicy:

@@ -103,6 +103,10 @@ class Shares(Generic[A]):
         """The attempts that an owner has."""
         return self._ranking[owner]
 
+    def has_most(self, owner: Owner) -> bool:
+        """Whether no other owner has more attempts."""
+        return self._ranking.first(owner) == owner
+
     def ask(self, attempt: A, client: Client) -> list[A]:
         """Add a client to an attempt, which starts if it is not under way.
 

@@ -212,12 +212,13 @@ class SingleFlight:
     ) -> Flight | None:
         """Start an attempt, unless one is under way: that one is shared, even if its order differs.
 
-        At the limit, another attempt ends for a client, and the daemon's own attempt does not
-        start: the result is None then.
+        At the limit, another attempt ends for it: the oldest of the owner that has most. If that is
+        the daemon itself, its attempt does not start, and the result is None.
         """
         flight = self._flights.get(domain)
         has_room = self._has_room()
-        if flight is None and client is DAEMON and not has_room:
+        is_own = flight is None and client is DAEMON
+        if is_own and not has_room and self._shares.has_most(DAEMON.owner):
             return None
         surplus = self._shares.ask(domain, client)
         # First: `on_end` may start another attempt, which must find this one under way.

@@ -15,6 +15,7 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.postfix.protocol.reply import ReplyFormat
 from postfix_mta_sts.postfix.replies import ReplyCache
 from postfix_mta_sts.resolver.cache import SLICE
+from postfix_mta_sts.resolver.fairness import Client, Owner
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.values import replace
 from tests.support.clients import request
@@ -245,3 +246,26 @@ async def test_tarpits_do_not_delay_other_look_ups_at_the_limit_of_attempts() ->
     around.dns.release()
     assert await waiting
     await resolver.close()
+
+
+async def test_clients_that_take_all_attempts_delay_no_recheck_and_no_renewal() -> None:
+    """A client without a quota asks for silent names without end; an id change is noticed (B12)."""
+    around = Surroundings()
+    resolver = make_resolver(around, attempts=10)
+    for domain in (GOOD, OTHER):
+        around.publish(domain)
+        await look_up(resolver, domain)
+    around.now += 300
+    around.dns.hold()
+    for number in range(20):
+        client = Client(Owner("192.0.2.1"), number)
+        resolver.find(parse_domain(f"silent{number}.test"), client=client)
+    await around.queries.total_reached(12)
+    assert resolver.under_way == 10
+    assert resolver.cached(GOOD)
+    renewal = asyncio.create_task(resolver.renew(OTHER))
+    await around.queries.reached(GOOD, 2)
+    await around.queries.reached(OTHER, 2)
+    assert resolver.under_way == 10
+    await resolver.close()
+    await renewal

@@ -27,7 +27,15 @@ from postfix_mta_sts.mtasts.decision import (
 from postfix_mta_sts.mtasts.lifecycle import unknown
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.values import replace
-from tests.support.attempts import ABSENT, CACHED, UNDECIDED, fetched
+from tests.support.attempts import (
+    ABSENT,
+    CACHED,
+    NOT_FOUND_404,
+    UNDECIDED,
+    B,
+    after_failed_get,
+    fetched,
+)
 from tests.support.decisions import POLICIES, RULES, VERDICTS
 
 T = 1_790_000_000.0
@@ -295,6 +303,9 @@ def test_what_memory_holds() -> None:
     assert from_memory(CACHED).step is PolicyStep.ANSWERED
     assert from_memory(ABSENT).step is PolicyStep.ANSWERED
     assert from_memory(UNDECIDED).step is PolicyStep.DNS_FAILED
+    failed = after_failed_get(None, NOT_FOUND_404, T)
+    assert from_memory(failed).step is PolicyStep.FETCH_FAILED
+    assert from_memory(after_failed_get(CACHED, NOT_FOUND_404, T, B)).step is PolicyStep.ANSWERED
     assert from_memory(CACHED).is_complete
     assert not NOTHING.is_complete
 
