@@ -32,7 +32,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
 from postfix_mta_sts.network.timing import Timing
 from postfix_mta_sts.postfix.client import postfix_uid
-from postfix_mta_sts.postfix.dane import DaneSupport
+from postfix_mta_sts.postfix.dane import FIRST_TIMEOUT, DaneSupport
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
@@ -265,7 +265,7 @@ async def running(
         frontend = await _start_frontend(stack, settings, constants, backend, environ)
         daemon = Daemon(settings, constants, backend, frontend)
         stack.push_async_callback(daemon.endpoints.close)
-        await frontend.dane_support.update()
+        await frontend.dane_support.update(FIRST_TIMEOUT)
         await daemon.open()
         for work, name in (
             (frontend.refresher.run(), "refresher"),

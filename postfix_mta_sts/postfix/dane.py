@@ -32,6 +32,8 @@ RETRY_INTERVAL: Final = 30.0
 """The same, after no name server answered."""
 DNS_TIMEOUT: Final = 5.0
 """Seconds for an answer from the name servers."""
+FIRST_TIMEOUT: Final = 1.0
+"""The same at the start, where Postfix cannot connect before the first check has ended."""
 
 _VALIDATE: Final = (
     "run a validating resolver such as unbound on this machine, and name it in "
@@ -115,18 +117,19 @@ async def check_status(
     dane_resolver: DaneResolver,
     postfix: Postfix | None,
     last: DaneStatus | None = None,
+    timeout: float = DNS_TIMEOUT,  # noqa: ASYNC109 (the name servers' time)
 ) -> DaneStatus:
-    """Whether DANE is to be on now; `last` as for `status_without_dns`."""
+    """Whether DANE is to be on now; `last` as for `status_without_dns`, `timeout` in seconds."""
     wanted = status_by_mode(settings.dane.mode, postfix)
     if not wanted.on:
         return wanted
     try:
-        async with asyncio.timeout(DNS_TIMEOUT):
+        async with asyncio.timeout(timeout):
             not_validating = await dane_resolver.not_validating()
     except (DnsFailureError, TimeoutError) as error:
         if untrusted := dane_resolver.untrusted:  # no answer is needed to distrust them
             return status_by_dns(wanted, untrusted, ())
-        return status_without_dns(last, str(error) or f"no answer within {DNS_TIMEOUT:g} s")
+        return status_without_dns(last, str(error) or f"no answer within {timeout:g} s")
     return status_by_dns(wanted, dane_resolver.untrusted, not_validating)
 
 
@@ -164,10 +167,10 @@ class DaneSupport:
         self._lock = asyncio.Lock()
         self._reconfigured = asyncio.Event()
 
-    async def update(self) -> None:
-        """Check, and turn DANE on or off; takes `postconf.TIMEOUT` and `DNS_TIMEOUT` at most."""
+    async def update(self, timeout: float = DNS_TIMEOUT) -> None:  # noqa: ASYNC109 (as above)
+        """Check, and turn DANE on or off; takes `postconf.TIMEOUT` and `timeout` at most."""
         async with self._lock:
-            before, self.status = self.status, await self._check()
+            before, self.status = self.status, await self._check(timeout)
             if self.status.is_final:
                 self._last_final = self.status
             self._apply()
@@ -196,12 +199,13 @@ class DaneSupport:
             except Exception as error:  # noqa: BLE001 (the top of a task: DANE stays as it is)
                 event(_log, logging.ERROR, "DANE check failed", exc_info=error)
 
-    async def _check(self) -> DaneStatus:
+    async def _check(self, timeout: float) -> DaneStatus:  # noqa: ASYNC109 (as above)
         if self._settings.dane.mode == "auto":
             # A postconf that does not answer this time has not changed its answer.
             self._postfix = await self._ask_postfix() or self._postfix
         last = self._last_final
-        return await check_status(self._settings, self._dane_resolver, self._postfix, last)
+        asked = self._dane_resolver, self._postfix
+        return await check_status(self._settings, *asked, last, timeout)
 
     def _apply(self) -> None:
         if self.status.on:

@@ -2,96 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import pytest
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import DaneSettings, DnsSettings, Settings
-from postfix_mta_sts.mtasts.dane import DaneOutcome, MxState
-from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.postfix.dane import (
-    CHECK_INTERVAL,
-    RETRY_INTERVAL,
     DaneStatus,
-    DaneSupport,
     check_status,
 )
 from postfix_mta_sts.postfix.postconf import Postfix
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
-from postfix_mta_sts.resolver.dane import DaneLookup
-from tests.support.tally import Tally
+from tests.support.dane_switch import ON, DaneSwitch, FakeDaneResolver
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 ONE, TWO = TcpAddress("127.0.0.1", 53), TcpAddress("192.0.2.1", 53)
 DOES_DANE, DOES_NOT, NOT_SET = Postfix("dnssec", "dane"), Postfix("enabled", "may"), Postfix("", "")
-ON, OFF, AUTO = (Settings(dane=DaneSettings(mode=mode)) for mode in ("on", "off", "auto"))
+OFF, AUTO = (Settings(dane=DaneSettings(mode=mode)) for mode in ("off", "auto"))
 UNANSWERED = DnsFailureError("no answer within 5 s")
 RULE = DaneRule("dane-only", defer=True)
-
-
-@dataclass
-class FakeDaneResolver:
-    """Name servers that are not trusted, do not validate, or do not answer."""
-
-    untrusted: Sequence[TcpAddress] = ()
-    result: Sequence[TcpAddress] | Exception = ()
-    """The result of `not_validating`, or the error that it raises."""
-    checks: Tally[str] = field(default_factory=Tally)
-
-    async def not_validating(self) -> Sequence[TcpAddress]:
-        """See `DaneResolver`."""
-        await self.checks.add("not_validating")
-        if isinstance(self.result, Exception):
-            raise self.result
-        return self.result
-
-    async def look_up_dane(
-        self,
-        domain: Domain,
-        on_progress: Callable[[DaneOutcome], None] | None = None,  # noqa: ARG002 (the protocol)
-    ) -> DaneOutcome:
-        """See `DaneResolver`; not called here."""
-        return DaneOutcome(MxState.INSECURE, domain)
-
-
-class DaneSwitch:
-    """A `DaneSupport`, and what it turns on and off."""
-
-    def __init__(
-        self,
-        settings: Settings = ON,
-        postfix: Postfix | None = None,
-        *,
-        check_interval: float = CHECK_INTERVAL,
-        retry_interval: float = RETRY_INTERVAL,
-    ) -> None:
-        self.dane_resolver = FakeDaneResolver()
-        self.postfix = postfix
-        self.asked_postfix = 0
-        self.dane_lookup: DaneLookup | None = None
-        self.rule: DaneRule | None = None
-        self.servers: Hashable = None
-        self.dane_support = DaneSupport(
-            settings,
-            self.dane_resolver,
-            self._use_dane,
-            self._ask_postfix,
-            check_interval=check_interval,
-            retry_interval=retry_interval,
-        )
-
-    def _use_dane(
-        self, dane_lookup: DaneLookup | None, rule: DaneRule | None, servers: Hashable
-    ) -> None:
-        self.dane_lookup, self.rule, self.servers = dane_lookup, rule, servers
-
-    async def _ask_postfix(self) -> Postfix | None:
-        self.asked_postfix += 1
-        return self.postfix
 
 
 @pytest.fixture(autouse=True)
@@ -285,6 +217,18 @@ class TestUnanswered:
             needs_attention=True,
             is_final=False,
         )
+
+    async def test_at_the_start_nobody_waits_long(self) -> None:
+        """Postfix cannot connect before the first check: name servers that are silent get a second.
+
+        Then DANE is on, and the check is repeated soon.
+        """
+        switch = DaneSwitch()
+        switch.dane_resolver.result = None
+        await switch.dane_support.update(0.01)
+        status = switch.dane_support.status
+        assert (status.on, status.is_final) == (True, False)
+        assert status.reason.endswith("no answer within 0.01 s")
 
     async def test_after_a_reload_that_changes_nothing(self) -> None:
         """Earlier answers of the name servers count: the status stays, on or off (A4)."""
