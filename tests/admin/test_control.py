@@ -1,5 +1,6 @@
 """The operations of the control socket, on a resolver and a store in memory."""
 
+import asyncio
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final
@@ -268,9 +269,15 @@ class TestRefresh:
         assert (answer["outcome"], answer["known"]) == (outcome, True)
 
     async def test_limit_of_attempts(self, around: Surroundings) -> None:
-        """If the limit of attempts is reached, the outcome says so."""
-        answer = await ControlledDaemon(around, attempts=0).control.refresh(GOOD)
-        assert (answer["outcome"], answer["known"], around.queries.total) == ("busy", False, 0)
+        """If the daemon itself has taken all attempts, the outcome says so."""
+        around.dns.hold()
+        daemon = ControlledDaemon(around, attempts=1)
+        other = asyncio.create_task(daemon.control.refresh(OTHER))
+        await around.queries.reached(OTHER)
+        answer = await daemon.control.refresh(GOOD)
+        assert (answer["outcome"], answer["known"], around.queries[GOOD]) == ("busy", False, 0)
+        around.dns.release()
+        await other
 
     async def test_own_fault(self, around: Surroundings) -> None:
         """A fault of the daemon fetches nothing, though a policy stays in force."""
