@@ -37,16 +37,17 @@ class PolicyStep(enum.Enum):
     OWN_FAULT = "a fault of this program ended the attempt"
 
 
-PENDING: Final = frozenset(
-    {
-        PolicyStep.UNREAD,
-        PolicyStep.TXT_PENDING,
-        PolicyStep.ADDRESSES_PENDING,
-        PolicyStep.GET_PENDING,
-    }
+PENDING: Final = (
+    PolicyStep.UNREAD,
+    PolicyStep.TXT_PENDING,
+    PolicyStep.ADDRESSES_PENDING,
+    PolicyStep.GET_PENDING,
 )
-"""Steps after which more will be known."""
+"""Steps after which more will be known; a tuple, because to hash a member takes a Python call."""
 
+
+_DECIDED: Final = (PolicyStep.ANSWERED, PolicyStep.FETCH_FAILED, PolicyStep.GET_PENDING)
+"""Steps that tell whether there is a policy, as far as RFC 8461 asks for."""
 
 _RECORD_ERRORS: Final = frozenset({NoRecordError.code, InvalidRecordError.code})
 
@@ -133,6 +134,11 @@ class Knowledge(Value, frozen=True):
     def is_complete(self) -> bool:
         """Whether nothing more is being looked up."""
         return self.step not in PENDING and not self.is_asking_dane
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether every look-up must wait for more."""
+        return self.state is None and self.so_far is None and self.step in PENDING
 
     @property
     def lacks_policy(self) -> bool:
@@ -260,8 +266,7 @@ def _defers(step: PolicyStep, rules: Rules) -> bool:
     It does not wait for a Policy Host: RFC 8461 §3.3 treats one that does not answer as though
     there were no policy.
     """
-    decided = {PolicyStep.ANSWERED, PolicyStep.FETCH_FAILED, PolicyStep.GET_PENDING}
-    return rules.dns_defers and step not in decided
+    return rules.dns_defers and step not in _DECIDED
 
 
 def _is_enforced(mode: Mode, rules: Rules) -> bool:
