@@ -135,8 +135,7 @@ class Question:
     def read(self, wire: bytes) -> DnsResponse:
         """Decode a response; raises `MalformedError`, `OtherQueryError` for that of another query.
 
-        A response with the right id is that to this query, whatever the rest of it: who can forge
-        the id could forge a good response too.
+        A response with another id or another question is ignored: it may be forged (RFC 5452 §9.1).
         """
         try:
             return self._read(wire)

@@ -1,4 +1,4 @@
-"""Who a client of a listener is: its connection, and the owner whose share it uses.
+"""Identify the client of a listener: its connection, and the owner whose share it uses.
 
 On a UNIX socket the owner is the user of the process that connected. On TCP it is the address,
 which cannot tell the users of this machine apart.

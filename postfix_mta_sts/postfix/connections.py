@@ -1,4 +1,4 @@
-"""The connected clients: their number, what is kept for them, and who is closed for whom.
+"""The connected clients: their number, what is kept for them, and which is closed for another.
 
 At the limit of connections the owner with most loses one. The limit of kept bytes is shared by all
 connections: Postfix sends one request at a time and reads its reply, so only a client that floods
@@ -21,7 +21,7 @@ class Connection(Protocol):
 
     @property
     def client(self) -> Client:
-        """Who it is."""
+        """Its connection and its owner."""
 
     def abort(self) -> None:
         """Close it now."""

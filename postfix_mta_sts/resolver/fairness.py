@@ -1,8 +1,8 @@
 """Shares of the attempts under way: one client cannot take the room of the others.
 
-Pure: `Shares` counts who asked for which attempt, and names the attempts that end for a new one;
-the caller ends them. An attempt that several clients asked for is counted for each of them, and
-ends when the last of them has given it up. Every operation takes constant time on average.
+Pure: `Shares` counts which client asked for which attempt, and names the attempts that end for a
+new one; the caller ends them. An attempt that several clients asked for is counted for each of
+them, and ends when the last of them has given it up. Every operation takes constant time on average.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ G = TypeVar("G", bound=MutableMapping[Any, None])
 
 
 class Owner(Value, frozen=True):
-    """Who runs a client; all its connections together have one share."""
+    """The user or address that runs a client; all its connections together have one share."""
 
     name: str
     """As the log shows it: a user id or an address."""
@@ -43,7 +43,7 @@ DAEMON: Final = Client(Owner("daemon"))
 
 
 class Ranking(Generic[K]):
-    """Counts things of owners, and knows who has most."""
+    """Counts things of owners, and knows which owner has most."""
 
     def __init__(self) -> None:
         self._counts: dict[K, int] = {}

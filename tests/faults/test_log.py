@@ -129,7 +129,7 @@ class TestNobodyReads:
     async def test_a_pipe_that_somebody_made_non_blocking(
         self, net: Internet, tmp_path: Path, unread: Pipe
     ) -> None:
-        """O_NONBLOCK is shared with whoever has the pipe: the lines wait, and none is lost."""
+        """All processes with the pipe share O_NONBLOCK: the lines wait, and none is lost."""
         async with logging_to(unread.writer, net, tmp_path, DEBUG) as served:
             os.set_blocking(unread.writer, False)
             await flood(served, 1_000)

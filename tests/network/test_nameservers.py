@@ -130,7 +130,7 @@ class TestTries:
         assert server.queries[QUERY] == 2
 
     async def test_a_late_answer(self, server: DnsServer) -> None:
-        """An answer to the first try is taken after the second try has begun."""
+        """An answer to the first try is taken after the second try has started."""
         original, seen = server.start_answering, list[tuple[bytes, tuple[str, int]]]()
 
         def answer_the_first(wire: bytes, peer: tuple[str, int]) -> None:

@@ -1,4 +1,4 @@
-"""Who a client is: the user on a UNIX socket, the address on TCP."""
+"""The owner of a client: the user on a UNIX socket, the address on TCP."""
 
 import asyncio
 import os

@@ -34,7 +34,7 @@ def added(connections: Connections[Fake], *owners: Owner, idle: bool = True) -> 
 
 
 def test_the_oldest_idle_connection_of_the_owner_with_most() -> None:
-    """It is closed for a new one, whoever connects."""
+    """It is closed for a new one of any owner."""
     connections = Connections[Fake](4)
     first, _, _, _ = added(connections, ALICE, ALICE, ALICE, BOB)
     assert connections.add(Fake(BOB)) is first

@@ -1,4 +1,4 @@
-"""Shares of the attempts under way: who loses one, and that nobody loses more than a share."""
+"""Shares of the attempts under way: which owner loses one, and never more than a share."""
 
 from collections import Counter
 from itertools import chain, count
@@ -84,7 +84,7 @@ def test_a_small_limit_leaves_a_quota_of_one() -> None:
 
 
 def test_at_the_limit_whoever_has_most_loses_its_oldest() -> None:
-    """The newest attempt starts, whoever asks."""
+    """The newest attempt starts, whichever client asks."""
     shares = Shares[str](4)
     ask(shares, ALICE, *"abc")
     ask(shares, BOB, "x")

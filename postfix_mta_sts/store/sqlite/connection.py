@@ -52,8 +52,8 @@ class SqliteConnection:
     async def run(self, work: Callable[[sqlite3.Connection], _T], *, optional: bool = False) -> _T:
         """Call `work` in the thread; return its result or raise its error.
 
-        A cancelled call is executed all the same, unless it is `optional` and has not begun. Raises
-        `ValueError` after `close`, and `sqlite3.OperationalError` if too many calls wait.
+        A cancelled call is executed all the same, unless it is `optional` and has not started.
+        Raises `ValueError` after `close`, and `sqlite3.OperationalError` if too many calls wait.
         """
         if len(self._waiting) >= WAITING_LIMIT:
             raise sqlite3.OperationalError("too many calls wait for the disk")
