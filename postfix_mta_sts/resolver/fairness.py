@@ -2,7 +2,7 @@
 
 Pure: `Shares` counts which client asked for which attempt, and names the attempts that end for a
 new one; the caller ends them. An attempt that several clients asked for is counted for each of
-them, and ends when the last of them has given it up. Every operation takes constant time on average.
+them, and ends when the last of them has given it up. Each operation takes constant time on average.
 """
 
 from collections import OrderedDict
