@@ -25,6 +25,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.record import parse_records, record_name
+from postfix_mta_sts.network.dns_exchange import Outcome
 from postfix_mta_sts.network.dns_message import NXDOMAIN, DnsResponse, Question, RecordType
 from postfix_mta_sts.network.dns_name import NameTooLongError
 from postfix_mta_sts.network.nameservers import Nameservers
@@ -86,6 +87,7 @@ class DnsClient:
 
         Raises `NoRecordError` (NXDOMAIN, NODATA), `DnsFailureError`, or `OwnFaultError`.
         """
+        self._nameservers.read_if_due()
         name = record_name(domain)
         response = await self._counted(name)
         texts = tuple(record for record in response.records if isinstance(record, bytes))
@@ -108,7 +110,11 @@ class DnsClient:
         is not waited for. Raises `HostNotFoundError` if there are none, `DnsFailureError` if it
         cannot be known, `OwnFaultError`.
         """
-        outcomes = await self._both_families(host)
+        self._nameservers.read_if_due()
+        try:
+            outcomes = await self._both_families(host)
+        except NoRecordError as error:  # the host cannot exist
+            raise HostNotFoundError(str(error)) from None
         found = [each for outcome in outcomes if isinstance(outcome, list) for each in outcome]
         if found:
             return found
@@ -116,43 +122,27 @@ class DnsClient:
 
     async def _both_families(self, host: str) -> list[_Addresses]:
         """The outcomes of both families, or of the one that had addresses first."""
-        kinds = (RecordType.AAAA, RecordType.A)
-        tasks = [asyncio.create_task(self._family(host, kind)) for kind in kinds]
+        questions = [_question(host, kind) for kind in (RecordType.AAAA, RecordType.A)]
+        queries = [self._nameservers.query(question) for question in questions]
         try:
-            done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, pending = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
             if pending:
-                found = isinstance(done.pop().result(), list)
+                found = isinstance(_addresses(done.pop().result()), list)
                 await asyncio.wait(pending, timeout=SECOND_FAMILY if found else None)
-            return [task.result() for task in tasks if task.done()]
+            return [_addresses(query.result()) for query in queries if query.done()]
         finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _family(self, host: str, kind: RecordType) -> _Addresses:
-        try:
-            response = await self._ask(host, kind)
-        except DiscoveryError as error:
-            return error
-        found = [record for record in response.records if isinstance(record, str)]
-        return found[:MAX_ADDRESSES] or NoRecordError(_absent(response))
+            for query in queries:
+                query.cancel()
 
     async def _counted(self, name: str) -> DnsResponse:
         """Query TXT records; log when many queries in a row have failed, and the next answer."""
         try:
-            response = await self._ask(name, RecordType.TXT)
+            response = await self._nameservers.ask(_question(name, RecordType.TXT))
         except DnsFailureError as error:
             self._count_failure(str(error))
             raise
         self._reset_failures()
         return response
-
-    async def _ask(self, name: str, kind: RecordType) -> DnsResponse:
-        try:
-            question = Question(name, kind, secrets.randbits(16), dnssec=False)
-        except NameTooLongError:
-            raise NoRecordError("the name is too long for the DNS") from None
-        self._nameservers.read_if_due()
-        return await self._nameservers.ask(question)
 
     def _count_failure(self, reason: str) -> None:
         self._failures += 1
@@ -169,6 +159,21 @@ class DnsClient:
         if self.unanswered:
             event(_log, logging.INFO, "DNS answers again", failures=self._failures)
         self._failures = 0
+
+
+def _question(name: str, kind: RecordType) -> Question:
+    """Raises `NoRecordError` for a name that cannot exist."""
+    try:
+        return Question(name, kind, secrets.randbits(16), dnssec=False)
+    except NameTooLongError:
+        raise NoRecordError("the name is too long for the DNS") from None
+
+
+def _addresses(outcome: Outcome) -> _Addresses:
+    if isinstance(outcome, DiscoveryError):
+        return outcome
+    found = [record for record in outcome.records if isinstance(record, str)]
+    return found[:MAX_ADDRESSES] or NoRecordError(_absent(outcome))
 
 
 def _absent(response: DnsResponse) -> str:

@@ -1,22 +1,18 @@
 """Send one query to one name server, and receive its response.
 
 Each exchange has sockets of its own: no other query can suffer from what it receives, its source
-port is random, and its sockets are closed when it ends, also by cancellation. What it receives is
-bounded in octets and in datagrams; its time is limited by the caller.
+port is random, and its sockets are closed when it ends. What it receives is bounded in octets and
+in datagrams; its time is limited by the caller.
 """
 
 import asyncio
 import socket
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.mtasts.errors import DnsFailureError
-from postfix_mta_sts.network.dns_message import (
-    NOERROR,
-    DnsResponse,
-    OtherQueryError,
-    Question,
-)
+from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
+from postfix_mta_sts.network.dns_message import DnsResponse, OtherQueryError, Question
 from postfix_mta_sts.network.dns_name import MalformedError
 from postfix_mta_sts.network.own_limits import own_fault
 
@@ -28,42 +24,104 @@ is harder to flood and to forge."""
 
 _DATAGRAM: Final = 4096  # octets; `dns_message.PAYLOAD` is what servers are asked for
 
+Outcome: TypeAlias = DnsResponse | DiscoveryError
+"""A response, which may report an error; or why there is none: `DnsFailureError`, or
+`OwnFaultError` if this process can open no socket."""
+OnEnd: TypeAlias = Callable[["Exchange", Outcome], None]
 
-async def exchange(question: Question, server: TcpAddress, *, edns: bool = True) -> DnsResponse:
-    """Query one server, over TCP if the answer does not fit into a datagram.
 
-    The response may report an error. Raises `DnsFailureError`, or `OwnFaultError` if this process
-    can open no socket.
+class Exchange:
+    """Queries `server`, over TCP if the answer does not fit into a datagram.
+
+    `on_end` gets the outcome, once, after this constructor has returned; not after `close`.
     """
-    query = question.wire(edns=edns)
-    try:
-        response = await _by_udp(question, query, server)
-        if response.truncated:
-            response = await _by_tcp(question, query, server)
-    except (OSError, EOFError) as error:
-        raise DnsFailureError("no name server can be reached") from error
-    except MalformedError as error:
-        raise DnsFailureError("a malformed answer from the name server") from error
-    if response.truncated:
-        raise DnsFailureError("a truncated answer from the name server")
-    return response
+
+    __slots__ = ("_handle", "_loop", "_on_end", "_others", "_query", "_question", "_sock", "server")
+
+    def __init__(
+        self,
+        question: Question,
+        server: TcpAddress,
+        on_end: OnEnd,
+        *,
+        edns: bool = True,
+    ) -> None:
+        self.server = server
+        self._question = question
+        self._query = question.wire(edns=edns)
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._sock: socket.socket | None = None
+        self._others = 0
+        """Datagrams that were not the response."""
+        self._handle: asyncio.Handle | asyncio.Task[None] | None = None
+        """What runs later: the end of an exchange that cannot begin, or the one over TCP."""
+        try:
+            self._send()
+        except (OSError, OwnFaultError) as error:
+            self._handle = self._loop.call_soon(self._end, _failure(error))
+
+    def close(self) -> None:
+        """End the exchange without an outcome."""
+        self._close_socket()
+        if self._handle:
+            self._handle.cancel()
+
+    def _send(self) -> None:
+        """Send the query from a random port that receives from this server only."""
+        self._sock = sock = _open(self.server, socket.SOCK_DGRAM)
+        sock.connect((self.server.host, self.server.port))
+        sock.send(self._query)
+        self._loop.add_reader(sock.fileno(), self._receive)
+
+    def _receive(self) -> None:
+        try:
+            response = self._next_response()
+        except BlockingIOError:
+            return
+        except OtherQueryError:
+            self._others += 1
+            if self._others == MAX_DATAGRAMS:
+                self._send_by_tcp()
+        except (OSError, MalformedError) as error:
+            self._end(_failure(error))
+        else:
+            if response.truncated:
+                self._send_by_tcp()
+            else:
+                self._end(response)
+
+    def _next_response(self) -> DnsResponse:
+        if self._sock is None:
+            raise BlockingIOError
+        return self._question.read(self._sock.recv(_DATAGRAM))
+
+    def _send_by_tcp(self) -> None:
+        self._close_socket()
+        self._handle = self._loop.create_task(self._exchange_by_tcp())
+
+    async def _exchange_by_tcp(self) -> None:
+        try:
+            response = self._question.read(await _answer_by_tcp(self._query, self.server))
+        except (DnsFailureError, OwnFaultError, OSError, EOFError, MalformedError) as error:
+            self._end(_failure(error))
+        else:
+            is_whole = not response.truncated
+            cut = DnsFailureError("a truncated answer from the name server")
+            self._end(response if is_whole else cut)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._close_socket()
+        self._on_end(self, outcome)
+
+    def _close_socket(self) -> None:
+        if self._sock:
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
 
 
-async def _by_udp(question: Question, query: bytes, server: TcpAddress) -> DnsResponse:
-    """Query by UDP, from a random port that receives from this server only."""
-    loop = asyncio.get_running_loop()
-    with _open(server, socket.SOCK_DGRAM) as sock:
-        sock.connect((server.host, server.port))
-        sock.send(query)
-        for _ in range(MAX_DATAGRAMS):
-            try:
-                return question.read(await loop.sock_recv(sock, _DATAGRAM))
-            except OtherQueryError:
-                continue
-    return DnsResponse(NOERROR, truncated=True)
-
-
-async def _by_tcp(question: Question, query: bytes, server: TcpAddress) -> DnsResponse:
+async def _answer_by_tcp(query: bytes, server: TcpAddress) -> bytes:
     loop = asyncio.get_running_loop()
     with _open(server, socket.SOCK_STREAM) as sock:
         await loop.sock_connect(sock, (server.host, server.port))
@@ -71,7 +129,7 @@ async def _by_tcp(question: Question, query: bytes, server: TcpAddress) -> DnsRe
         length = int.from_bytes(await _receive(sock, 2))
         if length > MAX_ANSWER:
             raise DnsFailureError(f"an answer of {length} bytes from the name server")
-        return question.read(await _receive(sock, length))
+        return await _receive(sock, length)
 
 
 async def _receive(sock: socket.socket, size: int) -> bytes:
@@ -93,3 +151,11 @@ def _open(server: TcpAddress, kind: socket.SocketKind) -> socket.socket:
         if fault := own_fault(error):
             raise fault from error
         raise
+
+
+def _failure(error: Exception) -> DiscoveryError:
+    if isinstance(error, DiscoveryError):
+        return error.with_traceback(None)  # else a cycle: it refers to this exchange
+    if isinstance(error, MalformedError):
+        return DnsFailureError("a malformed answer from the name server")
+    return DnsFailureError("no name server can be reached")

@@ -1,36 +1,27 @@
-"""The name servers that are queried: which, in which order, and how often each.
+"""The name servers that are queried: which, and in which order.
 
-`dns` and `dnssec` send all their queries through `Nameservers.ask`.
+`dns` and `dnssec` send all their queries through `Nameservers`; `dns_query` says how often each
+server is asked.
 """
 
 import asyncio
 import ipaddress
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
-from postfix_mta_sts.network.dns_exchange import exchange
-from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
+from postfix_mta_sts.network.dns_exchange import Outcome
+from postfix_mta_sts.network.dns_message import DnsResponse, Question
+from postfix_mta_sts.network.dns_query import Query
 
-TRIES: Final = 2
-"""Tries of one query at each server, whatever it answers, or does not."""
-FIRST_TRY: Final = 0.2
-"""The share of the timeout after which the second try begins; the time to each further try is twice
-as long. All tries go on until the timeout."""
 READ_AGAIN: Final = 30.0
 """Seconds after which resolv.conf is read again."""
 PASSED_OVER: Final = 30.0
 """Seconds for which a silent server comes last; then one query tries whether it answers again."""
 
-_RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 _MAX_SYSTEM_SERVERS: Final = 3  # resolv.conf(5)
-
-
-_Try: TypeAlias = asyncio.Task[DnsResponse | DiscoveryError]
 
 
 class Nameservers:
@@ -69,58 +60,34 @@ class Nameservers:
         if not self._configured and self._clock() >= self._read_at + READ_AGAIN:
             self.read()
 
+    def query(
+        self, question: Question, servers: Sequence[TcpAddress] | None = None
+    ) -> asyncio.Future[Outcome]:
+        """Ask these servers, else all; cancel the future to give the query up."""
+        order = self._in_order() if servers is None else servers
+        return Query(question, order, self.timeout, self).outcome
+
     async def ask(
         self, question: Question, servers: Sequence[TcpAddress] | None = None
     ) -> DnsResponse:
-        """Try the servers in turn until one answers: `TRIES` at each, in `timeout` in all.
-
-        A try without an answer goes on beside the next one: a busy server, or a busy machine, may
-        answer late. Raises `DnsFailureError`; `OwnFaultError` if this process can open no socket.
-        """
-        order = self._in_order() if servers is None else servers
-        tries: set[_Try] = set()
+        """Return the response to `query`; raises `DnsFailureError` or `OwnFaultError`."""
+        outcome = await self.query(question, servers)
+        if isinstance(outcome, DnsResponse):
+            return outcome
         try:
-            async with asyncio.timeout(self.timeout):
-                return await self._first_answer(question, deque([*order] * TRIES), tries)
-        except TimeoutError:
-            raise DnsFailureError(f"no answer within {self.timeout:g} s") from None
+            raise outcome
         finally:
-            for each in tries:
-                each.cancel()
+            del outcome  # else a cycle: its traceback refers to this frame
 
-    async def _first_answer(
-        self, question: Question, left: deque[TcpAddress], tries: set[_Try]
-    ) -> DnsResponse:
-        """Begin the next try when one has failed, or is silent for too long."""
-        wait = self.timeout * FIRST_TRY
-        error: DiscoveryError = DnsFailureError("no name server")
-        edns = True
-        while left or tries:
-            began, server = self._clock(), left.popleft() if left else None
-            if server:
-                tries.add(asyncio.create_task(self._try(question, server, edns=edns)))
-            outcome = await _first(tries, wait if left else None)
-            if isinstance(outcome, DiscoveryError):
-                error = outcome
-            elif outcome is None:
-                wait *= 2
-                self._note_silence(server, began)
-            elif outcome.rcode in {NOERROR, NXDOMAIN}:
-                return outcome
-            else:
-                error = DnsFailureError(f"{_rcode(outcome)} from the name server")
-                edns = edns and outcome.rcode != FORMERR  # RFC 6891 §7
-        raise error
+    def on_silence(self, server: TcpAddress, began: float) -> None:
+        """Pass a server over if it has answered nobody since the try began; see `Observer`."""
+        if self._answered_at.get(server, -1.0) < began:
+            self._silent_until[server] = self._clock() + PASSED_OVER
 
-    async def _try(
-        self, question: Question, server: TcpAddress, *, edns: bool
-    ) -> DnsResponse | DiscoveryError:
-        try:
-            response = await exchange(question, server, edns=edns)
-        except (DnsFailureError, OwnFaultError) as error:
-            return error
-        self._note_answer(server)
-        return response
+    def on_response(self, server: TcpAddress) -> None:
+        """See `Observer`."""
+        self._answered_at[server] = asyncio.get_running_loop().time()
+        self._silent_until.pop(server, None)
 
     def _in_order(self) -> Sequence[TcpAddress]:
         """The servers as configured, but silent ones last."""
@@ -132,29 +99,6 @@ class Nameservers:
                 self._silent_until[server] = now + PASSED_OVER  # others do not wait for this try
                 return [server, *(each for each in self.servers if each != server)]
         return sorted(self.servers, key=self._silent_until.__contains__)
-
-    def _note_silence(self, server: TcpAddress | None, began: float) -> None:
-        """Pass a server over if nobody had an answer of it since the try began."""
-        if server and self._answered_at.get(server, -1.0) < began:
-            self._silent_until[server] = self._clock() + PASSED_OVER
-
-    def _note_answer(self, server: TcpAddress) -> None:
-        self._answered_at[server] = self._clock()
-        self._silent_until.pop(server, None)
-
-
-async def _first(tries: set[_Try], wait: float | None) -> DnsResponse | DiscoveryError | None:
-    """Remove the first try that ends, and return its outcome; None if none ends in time."""
-    done, _ = await asyncio.wait(tries, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-    if not done:
-        return None
-    ended = done.pop()
-    tries.discard(ended)
-    return ended.result()
-
-
-def _rcode(response: DnsResponse) -> str:
-    return _RCODES.get(response.rcode, f"rcode {response.rcode}")
 
 
 def _address(text: str, port: int) -> TcpAddress:

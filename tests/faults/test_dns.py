@@ -14,8 +14,8 @@ from postfix_mta_sts.network.dane import HOSTS_AT_ONCE, MORE_HOSTS, DaneClient
 from postfix_mta_sts.network.dns import MAX_ADDRESSES, DnsClient
 from postfix_mta_sts.network.dns_exchange import MAX_ANSWER, MAX_DATAGRAMS
 from postfix_mta_sts.network.dns_message import MAX_RECORDS, RecordType
+from postfix_mta_sts.network.dns_query import TRIES
 from postfix_mta_sts.network.dnssec import DnssecClient
-from postfix_mta_sts.network.nameservers import TRIES
 from tests.support.daemons import daemon, secure
 from tests.support.descriptors import no_descriptor_free
 from tests.support.dns import DnsServer, Fault, Records

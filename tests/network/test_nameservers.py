@@ -12,7 +12,8 @@ from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
 from postfix_mta_sts.network.dns import FAILURES_LIMIT, DnsClient
-from postfix_mta_sts.network.nameservers import PASSED_OVER, READ_AGAIN, TRIES, Nameservers
+from postfix_mta_sts.network.dns_query import TRIES
+from postfix_mta_sts.network.nameservers import PASSED_OVER, READ_AGAIN, Nameservers
 from tests.support.dns import DnsServer, Fault
 from tests.support.dns_clients import GOOD, NAME, QUERY, RECORD, Clock, open_client
 

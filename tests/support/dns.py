@@ -118,6 +118,7 @@ class DnsServer:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self._udp.close()
+        await asyncio.sleep(0)  # only then its socket is closed, too
         await self._tasks.stop()
         await self._server.wait_closed()
 

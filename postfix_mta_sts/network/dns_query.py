@@ -1,0 +1,134 @@
+"""One query, tried at several name servers in turn until one of them answers.
+
+Theory of operation
+-------------------
+A query is a future with an outcome, and the `Exchange`s that may bring it. It costs no task, since
+there are three for each new policy. The next try begins when one has failed, or is silent for too
+long; a silent one goes on beside it, because a busy server, or a busy machine, may answer late. The
+first answer is the outcome. When the time ends, or the last try has failed, a failure is.
+
+The caller may cancel the future at any time: that closes the sockets.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from postfix_mta_sts.config.address import TcpAddress
+from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError
+from postfix_mta_sts.network.dns_exchange import Exchange, Outcome
+from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
+
+TRIES: Final = 2
+"""Tries of one query at each server, whatever it answers, or does not."""
+FIRST_TRY: Final = 0.2
+"""The share of the timeout after which the second try begins; the time to each further try is twice
+as long. All tries go on until the timeout."""
+
+_RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
+
+
+class Observer(Protocol):
+    """Learns what the tries say of the servers."""
+
+    def on_response(self, server: TcpAddress, /) -> None:
+        """The server has sent a response, whatever that says."""
+
+    def on_silence(self, server: TcpAddress, began: float, /) -> None:
+        """A try that began then (seconds by the clock of the event loop) has no response yet."""
+
+
+class Query:
+    """Asks `servers` in turn, `TRIES` times each, for `timeout` seconds in all."""
+
+    __slots__ = (
+        "_deadline",
+        "_edns",
+        "_failure",
+        "_left",
+        "_loop",
+        "_observer",
+        "_patience",
+        "_question",
+        "_timeout",
+        "_timer",
+        "_tries",
+        "outcome",
+    )
+
+    def __init__(
+        self,
+        question: Question,
+        servers: Sequence[TcpAddress],
+        timeout: float,
+        observer: Observer,
+    ) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
+        """A response with rcode NOERROR or NXDOMAIN, or the reason why there is none."""
+        self.outcome.add_done_callback(self._close)
+        self._question = question
+        self._observer = observer
+        self._edns = True
+        self._failure: DiscoveryError = DnsFailureError("no name server")
+        self._tries: list[Exchange] = []  # under way
+        self._left = deque([*servers] * TRIES)
+        self._timeout = timeout
+        self._patience = timeout * FIRST_TRY
+        self._deadline = loop.call_later(timeout, self._time_out)
+        self._timer: asyncio.TimerHandle | None = None
+        self._try_next()
+
+    def _try_next(self) -> None:
+        """Begin the next try, if there is one; fail if none is under way either."""
+        self._stop_timer()
+        if self._left:
+            self._try(self._left.popleft())
+        elif not self._tries:
+            self._end(self._failure)
+
+    def _try(self, server: TcpAddress) -> None:
+        self._tries.append(Exchange(self._question, server, self._on_end, edns=self._edns))
+        if self._left:
+            began = self._loop.time()
+            self._timer = self._loop.call_later(self._patience, self._lose_patience, server, began)
+
+    def _lose_patience(self, server: TcpAddress, began: float) -> None:
+        self._patience *= 2
+        self._observer.on_silence(server, began)
+        self._try_next()
+
+    def _on_end(self, ended: Exchange, outcome: Outcome) -> None:
+        self._tries.remove(ended)
+        if isinstance(outcome, DiscoveryError):
+            self._failure = outcome
+        else:
+            self._observer.on_response(ended.server)
+            if outcome.rcode in {NOERROR, NXDOMAIN}:
+                self._end(outcome)
+                return
+            self._failure = DnsFailureError(f"{_rcode(outcome)} from the name server")
+            self._edns = self._edns and outcome.rcode != FORMERR  # RFC 6891 §7
+        self._try_next()
+
+    def _time_out(self) -> None:
+        self._end(DnsFailureError(f"no answer within {self._timeout:g} s"))
+
+    def _end(self, outcome: Outcome) -> None:
+        if not self.outcome.done():  # cancelled a moment ago
+            self.outcome.set_result(outcome)
+
+    def _close(self, _: object) -> None:
+        self._deadline.cancel()
+        self._stop_timer()
+        for each in self._tries:
+            each.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+
+def _rcode(response: DnsResponse) -> str:
+    return _RCODES.get(response.rcode, f"rcode {response.rcode}")
