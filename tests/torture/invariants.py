@@ -64,6 +64,8 @@ NOTICED_WITHIN: Final = 10.0
 """Seconds from a look-up that starts a recheck until a new policy is answered."""
 RECHECK_LIFE: Final = 3_700.0
 """Seconds after which every recheck, back-off and absence is over (`mtasts.lifecycle`: an hour)."""
+ATTEMPT_LIFE: Final = 65.0
+"""Seconds that an attempt may wait for a Policy Host (`https.timeout`), whatever the clock says."""
 WRITTEN_WITHIN: Final = 3.0
 """Seconds until a verdict is in the store."""
 STORE_RETRY: Final = 8.0
@@ -207,6 +209,8 @@ class Checker:
         assert domain.first_asked_at is not None
         if not self.faults.during(sticky, domain.first_asked_at, at, RECOVERY):
             return True
+        if asked_at < self.faults.last_end(HOST_FAULTS & sticky) + ATTEMPT_LIFE:
+            return False
         end = max(self.faults.last_end(sticky) + RECOVERY, self.clock.set_back_at)
         return self.clock.wall(asked_at) >= self.clock.wall(end) + RECHECK_LIFE
 

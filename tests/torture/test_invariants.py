@@ -50,6 +50,19 @@ class TestNew:
         run.later(60)
         assert run.answer(NOT_FOUND) == ""  # the back-off
 
+    def test_an_attempt_that_waits_for_a_host_goes_on(self) -> None:
+        """A clock that is set forward does not end it, so that no other attempt is made."""
+        run = Run()
+        run.begin(Fault.HOSTS_SILENT)
+        assert run.answer(NOT_FOUND) == ""
+        run.end(Fault.HOSTS_SILENT)
+        run.later(10)
+        run.set_clock(2 * HOUR)
+        run.later(20)
+        assert run.answer(NOT_FOUND) == ""
+        run.later(60)
+        assert run.answer(NOT_FOUND) == "a new domain is answered wrong"
+
     @pytest.mark.parametrize("fault", [Fault.STORE_FULL, Fault.LOG_STUCK, Fault.DNS_LYING])
     def test_other_faults_do_not_excuse_it(self, fault: Fault) -> None:
         """A fault that does not concern the look-up changes nothing."""
