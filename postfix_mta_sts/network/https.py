@@ -232,6 +232,8 @@ class PolicyFetcher:
 
     async def _take_slot(self, get: _Get) -> Slot:
         """Wait for a slot; the deadline stands still, since the Policy Host is not to blame."""
+        if self._slots.has_free:
+            return await self._slots.take()
         loop = asyncio.get_running_loop()
         left = (get.deadline.when() or 0.0) - loop.time()
         get.deadline.reschedule(None)

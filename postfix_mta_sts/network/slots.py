@@ -19,6 +19,11 @@ class Slots:
         self._semaphore: Final = asyncio.Semaphore(count)
         self._hold_time = hold_time
 
+    @property
+    def has_free(self) -> bool:
+        """Whether `take` gets a slot at once."""
+        return not self._semaphore.locked()
+
     async def take(self) -> "Slot":
         """Wait for a slot; use it as a context manager."""
         await self._semaphore.acquire()

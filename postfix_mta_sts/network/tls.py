@@ -57,13 +57,17 @@ class TlsStream:
         return self._hello.is_allowed
 
     async def handshake(self) -> None:
-        """Complete the handshake and check the certificate; raises `OSError` or `TlsError`."""
+        """Complete the handshake and check the certificate; raises `OSError` or `TlsError`.
+
+        In TLS 1.3 the last message goes with the first `write`, which saves a packet.
+        """
         try:
             while not self._is_established():
                 await self._receive()
-        finally:
+        except (OSError, TlsError):
             with suppress(ssl.SSLError):
-                self._flush()  # the alert of a failure tells the server's administrator
+                self._flush()  # the alert tells the server's administrator
+            raise
 
     async def read(self) -> bytes:
         """The next data; empty once the server has closed the session (RFC 8446 §6.1).
