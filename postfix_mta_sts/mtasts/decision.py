@@ -129,6 +129,9 @@ class Knowledge(Value, frozen=True):
     """Whether a DANE look-up is under way."""
     so_far: DaneOutcome | None = None
     """What that look-up has found so far; None: nothing."""
+    verdict_is_new: bool = False
+    """Whether the attempt under way has found the verdict. Until it has found another one, an
+    expired verdict counts, too: a clock that was set forward takes nothing back."""
 
     @property
     def is_complete(self) -> bool:
@@ -179,18 +182,20 @@ def last_verdict(knowledge: Knowledge, now: float) -> Verdict | None:
 
 def outcome(knowledge: Knowledge, now: float) -> DaneOutcome | None:
     """The outcome that a decision at `now` may use: of a live verdict, else of what is so far."""
-    verdict = last_verdict(knowledge, now)
-    return verdict.outcome if verdict else knowledge.so_far
+    if verdict := last_verdict(knowledge, now):
+        return verdict.outcome
+    expired = knowledge.state.dane if knowledge.state and knowledge.verdict_is_new else None
+    return knowledge.so_far or (expired.outcome if expired else None)
 
 
 def known_verdict(knowledge: Knowledge, now: float) -> KnownVerdict:
-    """What a decision at `now` may use of the verdict, for a key to which it applies."""
-    if verdict := last_verdict(knowledge, now):
-        return KnownVerdict(finding(verdict.outcome))
-    if not knowledge.is_asking_dane:  # ended by a fault of this program, which says nothing
-        return KnownVerdict(DaneFinding.UNKNOWN)
-    so_far = knowledge.so_far
-    return KnownVerdict(finding(so_far) if so_far else DaneFinding.UNKNOWN, is_pending=True)
+    """What a decision at `now` may use of the verdict, for a key to which it applies.
+
+    Nothing is known, nor pending, if a fault of this program has ended the DANE look-up.
+    """
+    is_pending = knowledge.is_asking_dane and last_verdict(knowledge, now) is None
+    found = outcome(knowledge, now)
+    return KnownVerdict(finding(found) if found else DaneFinding.UNKNOWN, is_pending)
 
 
 def finding(outcome: DaneOutcome) -> DaneFinding:

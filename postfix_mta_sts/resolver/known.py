@@ -34,6 +34,8 @@ class Known:
     is_asking_dane: bool = False
     so_far: DaneOutcome | None = None
     """What the DANE look-up under way has found."""
+    verdict_is_new: bool = False
+    """Whether this attempt has found the verdict."""
     row_is_known: bool = False
     """Whether the store was read, or the cache has a live policy."""
 
@@ -67,7 +69,7 @@ class Known:
 
     def take_verdict(self, verdict: Verdict, now: float) -> None:
         """Keep a verdict, also before anything is known of the policy."""
-        self.is_asking_dane, self.so_far = False, None
+        self.is_asking_dane, self.so_far, self.verdict_is_new = False, None, True
         self.state = replace(self.state or lifecycle.unknown(now), dane=verdict)
 
     def forget_dane(self) -> None:
@@ -98,7 +100,9 @@ class Known:
                 self.cache.put(self.domain, state, now)
         is_unread = self.step in PENDING and not self.row_is_known
         step = PolicyStep.UNREAD if is_unread else self.step
-        knowledge = Knowledge(self.state, step, self.is_asking_dane, self.so_far)
+        knowledge = Knowledge(
+            self.state, step, self.is_asking_dane, self.so_far, self.verdict_is_new
+        )
         self.flight.know(knowledge, source if self.state else Source.NONE)
 
     def answer(self, source: Source, now: float) -> None:

@@ -6,12 +6,13 @@ The sources are fakes, so that each answer comes when the test says so.
 import asyncio
 
 from postfix_mta_sts.mtasts.errors import DeadlineError
-from postfix_mta_sts.mtasts.lifecycle import HOUR
+from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from tests.support.answering import make, stored
 from tests.support.replies import SECURE, ask
 from tests.support.surroundings import GOOD, Surroundings, found, policy, signed
 
 DANE_ONLY = b"12:OK dane-only,"
+YEAR = 365 * DAY
 
 
 async def test_a_look_up_that_crosses_the_tick_of_the_minute() -> None:
@@ -62,5 +63,18 @@ async def test_a_verdict_that_expires_during_a_long_attempt() -> None:
     assert await ask(replies) == DANE_ONLY
     await around.gets.reached(GOOD, 2)
     around.now += 46
+    assert await ask(replies) == DANE_ONLY
+    await resolver.close()
+
+
+async def test_a_clock_that_is_set_forward_during_a_long_attempt() -> None:
+    """The verdict that the attempt has found counts, although it has expired by that clock."""
+    around = Surroundings(verdicts={GOOD: signed()})
+    around.publish()
+    around.https.hold()
+    resolver, replies = make(around, timeout=0)
+    while await ask(replies) != DANE_ONLY:  # the time of the attempt is up at once
+        await asyncio.sleep(0)
+    around.now += YEAR
     assert await ask(replies) == DANE_ONLY
     await resolver.close()

@@ -75,6 +75,20 @@ def test_a_live_verdict_is_not_pending() -> None:
     assert expired == KnownVerdict(DaneFinding.UNKNOWN, is_pending=True)
 
 
+def test_a_verdict_of_this_attempt_counts_until_the_next_one() -> None:
+    """Also if it has expired, since the clock may have been set; the next one is waited for."""
+    state = replace(unknown(T), dane=VERDICT)
+    later = VERDICT.until + 1
+    idle = Knowledge(state, PolicyStep.GET_PENDING, verdict_is_new=True)
+    assert known_verdict(idle, later) == KnownVerdict(DaneFinding.ALL)
+    asking = replace(idle, is_asking_dane=True)
+    assert known_verdict(asking, later) == KnownVerdict(DaneFinding.ALL, is_pending=True)
+    failing = DaneOutcome(MxState.SECURE, "MX", (Host("mx1", HostState.FAILED, "TLSA"),))
+    other = replace(asking, so_far=failing)
+    assert known_verdict(other, later).finding is DaneFinding.HOSTS_FAILED
+    assert outcome(idle, later) == SIGNED
+
+
 def test_what_a_look_up_has_found_so_far() -> None:
     """It counts only when the time is up; without a look-up nothing is known."""
     asking = Knowledge(None, PolicyStep.TXT_PENDING, is_asking_dane=True, so_far=SIGNED)

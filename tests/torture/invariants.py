@@ -252,7 +252,7 @@ class Checker:
         """The policies and the verdicts by which the daemon may answer."""
         span = self.clock, event.asked_at, event.at
         policies: list[Policy | None] = [*domain.policies.possible(*span)]
-        verdicts: list[Verdict | None] = [*domain.verdicts.possible(*span)]
+        verdicts: list[Verdict | None] = [*domain.verdicts.possible(*span, attempt=ATTEMPT_LIFE)]
         if known.new_policy:
             policies.append(domain.policies.current if domain.has_policy else None)
         elif not known.policy:

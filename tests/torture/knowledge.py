@@ -46,13 +46,19 @@ class Track(Generic[V]):
         times.append(at)
         del times[:-_SERVED_KEPT]
 
-    def possible(self, clock: Clock, asked_at: float, at: float) -> list[V]:
-        """The versions that the daemon can hold, before the end of their life."""
+    def possible(
+        self, clock: Clock, asked_at: float, at: float, *, attempt: float = 0.0
+    ) -> list[V]:
+        """The versions that the daemon can hold, before the end of their life.
+
+        `attempt`: seconds after a response for which it counts whatever the clock says.
+        """
         wall = clock.lowest(asked_at, at) - SLACK
         return [
             self.versions[version]
             for version, time in self._servings()
-            if clock.highest(time, time + ARRIVAL) + self.versions[version].life > wall
+            if at < time + attempt
+            or clock.highest(time, time + ARRIVAL) + self.versions[version].life > wall
         ]
 
     def must_be_known(self, clock: Clock, asked_at: float, at: float) -> bool:
