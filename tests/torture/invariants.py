@@ -209,7 +209,7 @@ class Checker:
         assert domain.first_asked_at is not None
         if not self.faults.during(sticky, domain.first_asked_at, at, RECOVERY):
             return True
-        if asked_at < self.faults.last_end(HOST_FAULTS & sticky) + ATTEMPT_LIFE:
+        if asked_at < self.faults.last_end(HOST_FAULTS.intersection(sticky)) + ATTEMPT_LIFE:
             return False
         end = max(self.faults.last_end(sticky) + RECOVERY, self.clock.set_back_at)
         return self.clock.wall(asked_at) >= self.clock.wall(end) + RECHECK_LIFE
