@@ -8,11 +8,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from postfix_mta_sts.mtasts.dane import MAX_HOSTS, DaneOutcome, Host, HostState, MxState, is_usable
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
+from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_message import Mx, RecordType
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
 from postfix_mta_sts.values import replace
@@ -26,10 +26,16 @@ So domains with many slow hosts cannot delay another one: its hosts are looked u
 the other."""
 LONGEST: Final = 4
 """The time for all queries about one domain, as a multiple of the timeout for one query."""
+OTHER_FAMILY: Final = 0.1
+"""The share of the timeout after which the other address family is queried, too. Shorter than that
+of a second try, for the first answer may be lost; longer than most answers take."""
 PENDING: Final = "no answer yet"
 """The step of a host whose look-up is not finished, in an outcome passed to `on_progress`."""
 
 OnProgress: TypeAlias = Callable[[DaneOutcome], None]
+
+_Addresses: TypeAlias = DnssecAnswer[str] | DiscoveryError
+"""The answer for one address family, or the reason why there is none."""
 
 _NO_HOST: Final = "."  # RFC 7505
 
@@ -164,17 +170,25 @@ class _HostLookups:
         return await self._with_tlsa(name, list(dict.fromkeys(bases)))
 
     async def _addresses(self, name: str) -> DnssecAnswer[str]:
-        """Query one address family; the other one would prove the same about the host."""
+        """Query A, and AAAA if that fails, is slow or has no record: each proves the same."""
+        families = [asyncio.create_task(self._family(name, RecordType.A))]
         try:
-            found = await self._ask(self._dns.addresses(name, RecordType.A))
-        except DnsFailureError:
-            found = await self._ask(self._dns.addresses(name, RecordType.AAAA))
-            if found.records:
-                return found
-            raise
-        if found.records or not found.secure or not found.exists:
-            return found
-        return await self._ask(self._dns.addresses(name, RecordType.AAAA))
+            await asyncio.wait(families, timeout=OTHER_FAMILY * self._dns.timeout)
+            if not (families[0].done() and _decides(families[0].result())):
+                families.append(asyncio.create_task(self._family(name, RecordType.AAAA)))
+            for family in asyncio.as_completed(families):
+                if isinstance(found := await family, DnssecAnswer) and found.records:
+                    return found
+            return _without_records([family.result() for family in families])
+        finally:
+            for family in families:
+                family.cancel()
+
+    async def _family(self, name: str, kind: Literal[RecordType.A, RecordType.AAAA]) -> _Addresses:
+        try:
+            return await self._ask(self._dns.addresses(name, kind))
+        except (DnsFailureError, OwnFaultError) as error:
+            return error.with_traceback(None)  # else a cycle: it refers to this frame
 
     async def _is_secure_alias(self, name: str, addresses: DnssecAnswer[str]) -> bool:
         """Whether this name has a signed CNAME that leads to an unsigned zone (§2.2.2)."""
@@ -213,6 +227,25 @@ def _names(domain: Domain, answer: DnssecAnswer[Mx]) -> list[str]:
         return [domain] if answer.exists else []  # RFC 5321 §5.1
     records = sorted(answer.records, key=lambda record: (record.preference, record.host))
     return [name for name in dict.fromkeys(r.host for r in records) if name != _NO_HOST]
+
+
+def _decides(outcome: _Addresses) -> bool:
+    """Whether the other family cannot say anything else about the host."""
+    if isinstance(outcome, DiscoveryError):
+        return False
+    return bool(outcome.records) or not outcome.secure or not outcome.exists
+
+
+def _without_records(families: Sequence[_Addresses]) -> DnssecAnswer[str]:
+    """The answer of A, if it decides, else that of AAAA; raises the failure of either."""
+    four, six = _answer(families[0]), families[-1]
+    return four if _decides(four) else _answer(six)
+
+
+def _answer(outcome: _Addresses) -> DnssecAnswer[str]:
+    if isinstance(outcome, DiscoveryError):
+        raise outcome
+    return outcome
 
 
 def _describe(answer: DnssecAnswer[T]) -> str:

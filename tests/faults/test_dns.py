@@ -25,6 +25,7 @@ from tests.support.internet import Internet
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 EVIL = Domain("evil.test")
+MX_HOST = "mx1.good.test"
 HOST = "mta-sts.good.test"
 RECORD = '"v=STSv1; id=1;"'
 MALFORMED = r"\# 0"
@@ -270,6 +271,21 @@ def slow_hosts(server: DnsServer, domain: str, count: int) -> None:
     names = [f"mx{n}.{domain}" for n in range(count)]
     server.zone[f"{domain} MX"] = [f"{n} {name}." for n, name in enumerate(names)]
     server.zone |= {f"{name} {kind}": Fault.SILENCE for name in names for kind in ("A", "AAAA")}
+
+
+@pytest.mark.parametrize("lost", ["A", "AAAA"])
+async def test_an_mx_host_with_a_lost_family(server: DnsServer, lost: str) -> None:
+    """The other address family proves enough: it is queried before the second try (E2)."""
+    server.zone |= {f"{MX_HOST} A": ["192.0.2.1"], f"{MX_HOST} AAAA": ["2001:db8::1"]}
+    server.zone |= {
+        "good.test MX": [f"10 {MX_HOST}."],
+        f"_25._tcp.{MX_HOST} TLSA": ["3 1 1 " + "ab" * 32],
+        f"{MX_HOST} {lost}": Fault.SILENCE,
+    }
+    dane = DaneClient(DnssecClient([server.address], 10.0))
+    outcome = await dane.look_up_dane(Domain("good.test"))
+    assert outcome.kind is DaneKind.ALL
+    assert server.queries[MX_HOST, lost] < TRIES
 
 
 class TestDane:
