@@ -6,7 +6,6 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -34,12 +33,12 @@ from postfix_mta_sts.resolver.sources import AttemptContext, Sources
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
 from postfix_mta_sts.store import StoreError
+from postfix_mta_sts.values import Record
 
 _END: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class _LookUp:
+class _LookUp(Record, frozen=True):
     """A look-up that the cache could not serve."""
 
     domain: Domain

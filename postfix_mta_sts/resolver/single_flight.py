@@ -10,7 +10,6 @@ only calls these functions.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.logs import event
@@ -20,7 +19,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.fairness import DAEMON, Client, Shares
 from postfix_mta_sts.stats import Source
-from postfix_mta_sts.values import Value
+from postfix_mta_sts.values import Record, Value
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; for one more, the oldest of the owner with most is given up."""
@@ -52,8 +51,7 @@ def is_complete(knowledge: Knowledge) -> bool:
     return knowledge.is_complete
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Record, frozen=True, kw_only=True):
     """What an attempt must do, fixed when it starts."""
 
     query_txt: bool = False
