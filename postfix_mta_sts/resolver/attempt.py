@@ -38,7 +38,7 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
 from postfix_mta_sts.mtasts.dane import DaneOutcome, is_due
-from postfix_mta_sts.mtasts.decision import PolicyStep, from_memory
+from postfix_mta_sts.mtasts.decision import PolicyStep, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
     DiscoveryError,
@@ -131,12 +131,12 @@ class Attempt:
         """Find what was known before this attempt."""
         now = self._sources.clock()
         self._known.take_cached(now)
-        self._known.keep(Source.MEMORY, now)
         if self._known.row_is_known:
             return
         if self._order.row_was_read:
             self._take_row(self._order.row)
         else:
+            self._known.keep(Source.MEMORY, now)
             # An absence in the cache does not rule out a live policy in the store: a read may have
             # failed when the absence was found, the clock may have been wrong, or another process
             # may have fetched.
@@ -221,7 +221,7 @@ class Attempt:
         """Query the TXT record, if it is due, and fetch the policy, if it must be fetched."""
         state = self._known.state
         if state and not self._order.needs_txt and self._is_fresh(state):
-            self._known.step = from_memory(state).step
+            self._known.step = last_step(state)
             self._answer(self._flight.source)
             return
         step = await self._after_discovery(await self._discover())

@@ -111,8 +111,9 @@ class StateCache:
 
     def attach(self, entry: CacheEntry, made: Made, now: float) -> None:
         """Keep something that was made from the state of this entry, as long as the state."""
-        entry.made = (*(each for each in entry.made if each.until > now), made)
-        self._set_size(entry)
+        before = entry.made
+        entry.made = (*(each for each in before if each.until > now), made)
+        self._grow(entry, _size(entry.made) - _size(before))
         self._evict()
 
     def drop(self, domain: Domain) -> bool:
@@ -161,13 +162,12 @@ class StateCache:
             made.end()
         self.policies += _holds_policy(state) - _holds_policy(entry.state)
         entry._state, entry.made = state, ()  # noqa: SLF001 (nobody else may)
-        self._set_size(entry)
+        self._grow(entry, (state_size(entry.domain, state) if state else 0) - entry.size)
 
-    def _set_size(self, entry: CacheEntry) -> None:
-        self.used -= entry.size
-        own = state_size(entry.domain, entry.state) if entry.state else 0
-        entry.size = own + sum(made.size for made in entry.made)
-        self.used += entry.size
+    def _grow(self, entry: CacheEntry, number: int) -> None:
+        """Note that an entry takes this many bytes more, or less."""
+        entry.size += number
+        self.used += number
 
     def _evict(self) -> None:
         """Remove the oldest entries, if there are too many."""
@@ -201,6 +201,10 @@ def surplus(sizes: Iterable[tuple[K, int]], count: int, used: int, limits: Limit
         count -= 1
         used -= size
     return keys
+
+
+def _size(made: Iterable[Made]) -> int:
+    return sum(each.size for each in made)
 
 
 def _holds_policy(state: State | None) -> bool:

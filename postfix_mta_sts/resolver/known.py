@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict
-from postfix_mta_sts.mtasts.decision import PENDING, Knowledge, PolicyStep, from_memory
+from postfix_mta_sts.mtasts.decision import PENDING, Knowledge, PolicyStep, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.resolver.cache import StateCache
@@ -82,8 +82,8 @@ class Known:
         """Keep the state in which the policy question ended, with the verdict; return it."""
         if after.policy is None and not self.row_is_known:
             after = lifecycle.unconfirmed(after, now)
-        self.state = settled = replace(after, dane=self.verdict)
-        self.step = from_memory(settled).step
+        settled = after if after.dane is self.verdict else replace(after, dane=self.verdict)
+        self.state, self.step = settled, last_step(settled)
         return settled
 
     def keep(self, source: Source, now: float) -> None:

@@ -117,10 +117,7 @@ class Flight:
 
     def answer(self) -> None:
         """Answer the look-ups for which this knowledge is enough."""
-        waiting, self._waiting = self._waiting, []
-        for look_up, ready in waiting:
-            if not self._try(look_up, ready):
-                self._waiting.append((look_up, ready))
+        self._waiting = [waiting for waiting in self._waiting if not self._try(*waiting)]
 
     def wait(self, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
         """The result for a look-up; see `join`. It may be cancelled at any time."""
