@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.decision import (
@@ -49,11 +48,12 @@ from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Answer, Counters, Source
+from postfix_mta_sts.values import Record
 
 _log = logging.getLogger(__name__)
 
 
-class PendingReply(NamedTuple):
+class PendingReply(Record, frozen=True):
     """A reply that needs a look-up first."""
 
     result: asyncio.Future[LookupResult]
@@ -152,8 +152,6 @@ class ReplyCache:
 
     def _is_decided(self, parsed: Request, domain: Domain, knowledge: Knowledge) -> bool:
         """Whether this look-up can be answered before its time is up."""
-        if knowledge.says_nothing:  # most often, and quickly
-            return False
         now = self._clock()
         return self._decide(parsed, domain, knowledge, now, time_is_up=False) is not Decision.WAIT
 

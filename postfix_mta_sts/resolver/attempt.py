@@ -122,7 +122,9 @@ class Attempt:
             self._answer(self._flight.source)
 
     def _answer(self, source: Source) -> None:
-        self._known.answer(source, self._sources.clock())
+        """Keep what is known, and answer the look-ups for which it is enough."""
+        self._known.keep(source, self._sources.clock())
+        self._flight.answer()
         self._answered.set()
 
     # The row of the store

@@ -36,6 +36,10 @@ class Limits(Value, frozen=True):
     memory: int
     """Bytes, by estimate."""
 
+    def allow(self, entries: int, memory: int) -> bool:
+        """Whether a cache may be as large as this."""
+        return entries <= self.entries and memory <= self.memory
+
 
 class Made(Entry):
     """Something that was made from the state of an entry, and is useless once that is replaced."""
@@ -171,6 +175,8 @@ class StateCache:
 
     def _evict(self) -> None:
         """Remove the oldest entries, if there are too many."""
+        if self.limits.allow(len(self._entries), self.used):
+            return
         sizes = ((entry, entry.size) for entry in self._entries.values())
         for entry in surplus(sizes, len(self._entries), self.used, self.limits):
             self.drop(entry.domain)
@@ -189,7 +195,7 @@ def surplus(sizes: Iterable[tuple[K, int]], count: int, used: int, limits: Limit
     `sizes`: the keys and their bytes, least recently used first. A dict has this order if code that
     uses a key removes and inserts it again: half the memory of an OrderedDict, and no more time.
     """
-    if count <= limits.entries and used <= limits.memory:
+    if limits.allow(count, used):
         return []
     entries = limits.entries - limits.entries // _EVICTED_SHARE
     memory = limits.memory - limits.memory // _EVICTED_SHARE

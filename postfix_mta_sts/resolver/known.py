@@ -100,8 +100,3 @@ class Known:
         step = PolicyStep.UNREAD if is_unread else self.step
         knowledge = Knowledge(self.state, step, self.is_asking_dane, self.so_far)
         self.flight.know(knowledge, source if self.state else Source.NONE)
-
-    def answer(self, source: Source, now: float) -> None:
-        """Keep what is known, and answer the look-ups for which it is enough."""
-        self.keep(source, now)
-        self.flight.answer()

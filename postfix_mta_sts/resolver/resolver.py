@@ -5,7 +5,7 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final
 
 from postfix_mta_sts.mtasts import lifecycle
@@ -230,8 +230,8 @@ class Resolver:
             self._dropping.cancel()
         await self._flights.close()
 
-    async def _run(self, domain: Domain, flight: Flight) -> None:
-        await Attempt(self._context, domain, flight).run()
+    def _run(self, domain: Domain, flight: Flight) -> Awaitable[None]:
+        return Attempt(self._context, domain, flight).run()
 
     def _flight_ended(self, flight: Flight) -> None:
         if flight.order.is_recheck:

@@ -153,6 +153,8 @@ class Flight:
         """Answer a look-up if this knowledge is enough; return whether it is over."""
         if look_up.done():  # cancelled by its client
             return True
+        if self.knowledge.says_nothing and not self._time_is_up:
+            return False
         try:
             is_enough = self._time_is_up or ready(self.knowledge)
         except Exception as error:  # noqa: BLE001 (it ends this look-up, and no other)
@@ -218,7 +220,8 @@ class SingleFlight:
         surplus = self._shares.ask(domain, client)
         # First: `on_end` may start another attempt, which must find this one under way.
         flight = flight or self._start(domain, order)
-        self._make_room(surplus, client)
+        if surplus:
+            self._make_room(surplus, client)
         return flight
 
     def leave(self, client: Client) -> None:
@@ -253,7 +256,7 @@ class SingleFlight:
         """Give attempts up for one that this client needs."""
         for domain in domains:
             self._give_up(domain)
-        if domains and (count := self._for_newer.take(asyncio.get_running_loop().time())):
+        if count := self._for_newer.take(asyncio.get_running_loop().time()):
             event(
                 _log,
                 logging.INFO,
