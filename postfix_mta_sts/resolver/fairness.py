@@ -88,7 +88,8 @@ class Shares(Generic[A]):
         self._quota = max(1, limit // QUOTA)
         self._clients: dict[A, dict[Owner, dict[Client, None]]] = {}
         self._of_connection: dict[int, dict[A, None]] = {}  # the oldest first
-        self._of_owner: dict[Owner, OrderedDict[A, None]] = {}  # the oldest first
+        # The oldest first.
+        self._of_owner: defaultdict[Owner, OrderedDict[A, None]] = defaultdict(OrderedDict)
         self._ranking = Ranking[Owner]()
 
     def __len__(self) -> int:
@@ -187,7 +188,7 @@ class Shares(Generic[A]):
     def _add(self, attempt: A, client: Client) -> None:
         owners = self._clients.setdefault(attempt, {})
         if client.owner not in owners:
-            self._of_owner.setdefault(client.owner, OrderedDict())[attempt] = None
+            self._of_owner[client.owner][attempt] = None
             self._ranking.add(client.owner, 1)
         owners.setdefault(client.owner, {})[client] = None
         if client.connection is not None:
