@@ -105,7 +105,8 @@ class StateCache:
         """Store a state in a new entry, as the most recently used one."""
         self.drop(domain)
         entry = self._entries[domain] = CacheEntry(domain, None, self._whole_second(now))
-        self.update(entry, state)
+        self._set_state(entry, state)
+        self._evict()
 
     def update(self, entry: CacheEntry, state: State) -> None:
         """Replace the state of an entry that is in the cache; ends what was made from the old."""
@@ -115,9 +116,11 @@ class StateCache:
 
     def attach(self, entry: CacheEntry, made: Made, now: float) -> None:
         """Keep something that was made from the state of this entry, as long as the state."""
-        before = entry.made
-        entry.made = (*(each for each in before if each.until > now), made)
-        self._grow(entry, _size(entry.made) - _size(before))
+        for ended in entry.made:
+            if ended.until <= now:
+                self._detach(entry, ended)
+        entry.made += (made,)
+        self._grow(entry, made.size)
         self._evict()
 
     def drop(self, domain: Domain) -> bool:
@@ -168,6 +171,10 @@ class StateCache:
         entry._state, entry.made = state, ()  # noqa: SLF001 (nobody else may)
         self._grow(entry, (state_size(entry.domain, state) if state else 0) - entry.size)
 
+    def _detach(self, entry: CacheEntry, ended: Made) -> None:
+        entry.made = tuple(made for made in entry.made if made is not ended)
+        self._grow(entry, -ended.size)
+
     def _grow(self, entry: CacheEntry, number: int) -> None:
         """Note that an entry takes this many bytes more, or less."""
         entry.size += number
@@ -207,10 +214,6 @@ def surplus(sizes: Iterable[tuple[K, int]], count: int, used: int, limits: Limit
         count -= 1
         used -= size
     return keys
-
-
-def _size(made: Iterable[Made]) -> int:
-    return sum(each.size for each in made)
 
 
 def _holds_policy(state: State | None) -> bool:
