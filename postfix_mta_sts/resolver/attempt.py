@@ -73,8 +73,7 @@ class Attempt:
         self._order = flight.order
         self._known = Known(domain, shared.cache, flight, shared.usable)
         self._reading: asyncio.Future[State | None] | None = None
-        self._answered = asyncio.Event()
-        """Set with each answer to one of the questions."""
+        self._policy_has_ended = False
 
     async def run(self) -> None:
         """Bring the state of the domain up to date; never raises an `Exception`."""
@@ -87,9 +86,9 @@ class Attempt:
                 verdicts = asyncio.create_task(question, name=f"verdict {self._domain}")
             self._answer(Source.STORE)
             await self._ask(self._find_policy, self._known.forget_policy)
-            while self._known.is_asking_dane:
-                self._answered.clear()
-                await self._answered.wait()
+            self._policy_has_ended = True
+            if verdicts and self._known.is_asking_dane:
+                await verdicts
         finally:
             if verdicts:
                 verdicts.cancel()
@@ -125,7 +124,6 @@ class Attempt:
         """Keep what is known, and answer the look-ups for which it is enough."""
         self._known.keep(source, self._sources.clock())
         self._flight.answer()
-        self._answered.set()
 
     # The row of the store
 
@@ -181,7 +179,7 @@ class Attempt:
         return self._order.force_fetch or is_due(self._known.verdict, self._sources.clock())
 
     async def _keep_verdict(self, lookup: DaneLookup) -> None:
-        """Look DANE up when the verdict is due, as long as the policy question takes; never return.
+        """Look DANE up when the verdict is due, as long as the policy question takes.
 
         A verdict may be valid for a minute only. Should it expire while a Policy Host is slow, the
         next look-up would take an older policy for all that is known.
@@ -189,6 +187,8 @@ class Attempt:
         while True:
             if self._known.is_asking_dane:
                 await self._find_verdict(lookup)
+            if self._policy_has_ended:
+                return
             verdict, now = self._known.verdict, self._sources.clock()
             await asyncio.sleep(max(SHORTEST_PAUSE, verdict.recheck_at - now) if verdict else 0)
             self._known.is_asking_dane = True
