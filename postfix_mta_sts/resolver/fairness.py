@@ -113,8 +113,9 @@ class Shares(Generic[A]):
         if client in self._clients.get(attempt, {}).get(client.owner, ()):
             return []
         ended = self._make_room_for_connection(client)
-        ended += self._make_room_for_owner(attempt, client.owner)
-        if attempt not in self._clients:
+        if client.owner.has_quota:
+            ended += self._make_room_for_owner(attempt, client.owner)
+        if len(self._clients) >= self._limit and attempt not in self._clients:
             ended += self._make_room_for_attempt(client.owner)
         self._add(attempt, client)
         return ended
@@ -144,7 +145,7 @@ class Shares(Generic[A]):
         return self._remove(next(iter(attempts)), client)
 
     def _make_room_for_owner(self, attempt: A, owner: Owner) -> list[A]:
-        if not owner.has_quota or self._ranking[owner] < self._quota:
+        if self._ranking[owner] < self._quota:
             return []
         attempts = self._of_owner[owner]
         return [] if attempt in attempts else self._release(next(iter(attempts)), owner)

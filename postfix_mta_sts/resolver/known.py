@@ -96,7 +96,7 @@ class Known:
                 self.cache.update(entry, state)
             elif self.flight.wanted or (state.policy and state.failure):
                 self.cache.put(self.domain, state, now)
-        is_unread = self.step in PENDING and not self.row_is_known
+        is_unread = not self.row_is_known and self.step in PENDING
         step = PolicyStep.UNREAD if is_unread else self.step
         knowledge = Knowledge(self.state, step, self.is_asking_dane, self.so_far)
         self.flight.know(knowledge, source if self.state else Source.NONE)

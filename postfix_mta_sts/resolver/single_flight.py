@@ -147,7 +147,8 @@ class Flight:
 
     def _time_out(self) -> None:
         self._time_is_up = True
-        self.answer()
+        if self._waiting:
+            self.answer()
 
     def _try(self, look_up: asyncio.Future[LookupResult], ready: Ready) -> bool:
         """Answer a look-up if this knowledge is enough; return whether it is over."""
