@@ -14,7 +14,13 @@ from enum import StrEnum
 from typing import Any, Final
 
 
-class Answer(StrEnum):
+class Label(StrEnum):
+    """Base of the label values. Each look-up counts some, and `Enum` hashes by a Python call."""
+
+    __hash__ = str.__hash__
+
+
+class Answer(Label):
     """The kinds of reply to Postfix."""
 
     FOUND = "found"
@@ -22,7 +28,7 @@ class Answer(StrEnum):
     TRY_AGAIN = "try_again"
 
 
-class Source(StrEnum):
+class Source(Label):
     """Where an answer came from."""
 
     MEMORY = "memory"
@@ -33,7 +39,7 @@ class Source(StrEnum):
     expired, or a limit was reached."""
 
 
-class Stage(StrEnum):
+class Stage(Label):
     """The steps of an attempt that end in success or in an error of `mtasts.errors`."""
 
     DNS = "dns"

@@ -2,7 +2,8 @@
 
 Both are msgspec structs that Python's cyclic garbage collector does not track: each of its passes
 over them blocked everything else for 10 to 50 ms. An instance must therefore never be part of a
-reference cycle: a value holds only values that were created before it.
+reference cycle: a value holds only values that were created before it. A `Record` may be part of
+one; it is a struct because a frozen dataclass takes five times as long to make.
 """
 
 from collections.abc import Callable
@@ -11,13 +12,26 @@ from typing import Any, TypeVar
 from msgspec import Struct, json, msgpack
 from msgspec.structs import replace
 
-__all__ = ["Entry", "Value", "json_decoder", "msgpack_decoder", "replace", "to_json", "to_msgpack"]
+__all__ = [
+    "Entry",
+    "Record",
+    "Value",
+    "json_decoder",
+    "msgpack_decoder",
+    "replace",
+    "to_json",
+    "to_msgpack",
+]
 
 T = TypeVar("T")
 
 
 class Value(Struct, frozen=True, gc=False):
     """An immutable struct, compared by its attributes; `replace` makes a changed copy."""
+
+
+class Record(Struct, frozen=True):
+    """An immutable struct that may be part of a reference cycle, because it holds a future."""
 
 
 class Entry(Struct, eq=False, gc=False):

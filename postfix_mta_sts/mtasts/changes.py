@@ -6,12 +6,12 @@ them to the log.
 
 import enum
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind, Verdict
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, live
 from postfix_mta_sts.mtasts.policy import Mode, Policy
+from postfix_mta_sts.values import Value
 
 
 class Severity(enum.Enum):
@@ -22,14 +22,13 @@ class Severity(enum.Enum):
     WARNING = "needs attention"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True):
     """One log event."""
 
     what: str
     """The event text, a string literal in this module."""
     severity: Severity
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object]
 
 
 def changes(before: State | None, after: State, now: float) -> Iterator[Change]:

@@ -15,7 +15,7 @@ import enum
 from typing import Final, Literal, TypeAlias
 
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, MxState, Verdict, is_live
-from postfix_mta_sts.mtasts.errors import InvalidRecordError, NoRecordError
+from postfix_mta_sts.mtasts.errors import DnsFailureError, InvalidRecordError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.values import Value
@@ -156,11 +156,16 @@ NOTHING: Final = Knowledge(None, PolicyStep.UNREAD)
 
 def from_memory(state: State) -> Knowledge:
     """What a state says that is served without an attempt."""
-    if state.undecided:
-        return Knowledge(state, PolicyStep.DNS_FAILED)
-    is_fetch_failure = state.failure is not None and state.failure.code not in _RECORD_ERRORS
-    failed = state.policy is None and is_fetch_failure
-    return Knowledge(state, PolicyStep.FETCH_FAILED if failed else PolicyStep.ANSWERED)
+    return Knowledge(state, last_step(state))
+
+
+def last_step(state: State) -> PolicyStep:
+    """How far the question of the policy came in the attempt that ended in this state."""
+    failure = state.failure
+    if state.policy is not None or failure is None or failure.code in _RECORD_ERRORS:
+        return PolicyStep.ANSWERED
+    is_undecided = failure.code == DnsFailureError.code
+    return PolicyStep.DNS_FAILED if is_undecided else PolicyStep.FETCH_FAILED
 
 
 def known_policy(knowledge: Knowledge, now: float) -> KnownPolicy:

@@ -224,7 +224,7 @@ def unknown(now: float) -> State:
 
     It holds a verdict that is known before the policy.
     """
-    return _absence(None, now, 0.0)
+    return _absence(None, now, 0.0, recheck_at=now)
 
 
 def unconfirmed(absence: State, now: float) -> State:
@@ -302,8 +302,8 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
     if cached:
         failure = cached.failure if pending else None
         return replace(cached, checked_at=now, recheck_at=recheck_at, failure=failure)
-    absence = _absence(state, now, ABSENCE_LIFE)
-    return replace(absence, recheck_at=recheck_at, failure=state.failure if state else None)
+    failure = state.failure if state else None
+    return _absence(state, now, ABSENCE_LIFE, recheck_at, failure)
 
 
 def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float) -> State:
@@ -312,21 +312,27 @@ def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float
     if cached:
         failure = _failure(cached.failure, error, now)
         return replace(cached, checked_at=now, recheck_at=now + retry_in, failure=failure)
-    unanswered = isinstance(error, DnsFailureError)
-    absence = _absence(state, now, DNS_FAILURE_LIFE if unanswered else ABSENCE_LIFE)
+    life = DNS_FAILURE_LIFE if isinstance(error, DnsFailureError) else ABSENCE_LIFE
     failure = _failure(state.failure if state else None, error, now)
-    return replace(absence, recheck_at=now + retry_in, failure=failure)
+    return _absence(state, now, life, now + retry_in, failure)
 
 
-def _absence(state: State | None, now: float, life: float) -> State:
+def _absence(
+    state: State | None,
+    now: float,
+    life: float,
+    recheck_at: float,
+    failure: Failure | None = None,
+) -> State:
     return State(
         policy=None,
         policy_id=None,
         fetched_at=now,
         expires_at=now + life,
         checked_at=now,
-        recheck_at=now + life,
+        recheck_at=recheck_at,
         refetch_at=now,
+        failure=failure,
         backoffs=_backoffs(state),
     )
 

@@ -81,6 +81,8 @@ class _Running:
 
     done: asyncio.Future[Any]
     on_progress: OnProgress | None
+    deadline: float
+    """By the clock of the event loop."""
 
 
 class NetworkProcess:
@@ -176,17 +178,16 @@ class NetworkProcess:
         message = form(number, *args)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
-        self._calls[number] = _Running(done, on_progress)
+        deadline = loop.time() + call_timeout(message, self._settings)
+        self._calls[number] = _Running(done, on_progress, deadline)
         self._idle.clear()
         self._send(message)
-        timer = loop.call_later(call_timeout(message, self._settings), self._time_out, number)
         try:
             return await done
         except asyncio.CancelledError:
             self._send(Cancel(number))
             raise
         finally:
-            timer.cancel()
             self._forget(number)
             # An error's traceback refers to this frame; this breaks the reference cycle.
             del done
@@ -223,11 +224,14 @@ class NetworkProcess:
         if self._channel and not self._closed:
             self._channel.send(message)
 
-    def _time_out(self, number: int) -> None:
-        self._send(Cancel(number))
-        error = OwnFaultError("the network process did not end the call in time")
-        if not self._calls[number].done.done():
-            self._calls[number].done.set_exception(error)
+    def _time_out(self) -> None:
+        """Fail the calls that are past their deadline."""
+        now = asyncio.get_running_loop().time()
+        for number, running in self._calls.items():
+            if now >= running.deadline and not running.done.done():
+                self._send(Cancel(number))
+                error = OwnFaultError("the network process did not end the call in time")
+                running.done.set_exception(error)
 
     def _forget(self, number: int) -> None:
         del self._calls[number]
@@ -266,6 +270,7 @@ class NetworkProcess:
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(self._timing.ping)
+            self._time_out()
             if not self._pinged:
                 self._pinged = True
                 self._send(Ping())

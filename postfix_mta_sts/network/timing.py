@@ -96,10 +96,10 @@ def call_timeout(call: AnyCall, settings: NetworkSettings) -> float:
 
     The process itself ends each call sooner; only a fault of this program lets one be forgotten.
     """
-    own = {
-        Discover: 2 * settings.dns_timeout,
-        FetchPolicy: settings.https_timeout,
-        LookUpDane: _DANE_QUERIES * settings.dns_timeout,
-        NotValidating: 2 * settings.dns_timeout,
-    }
-    return own[type(call)] + SLACK
+    match call:
+        case Discover() | NotValidating():
+            return 2 * settings.dns_timeout + SLACK
+        case FetchPolicy():
+            return settings.https_timeout + SLACK
+        case LookUpDane():
+            return _DANE_QUERIES * settings.dns_timeout + SLACK

@@ -52,6 +52,7 @@ class PostfixConnection(asyncio.Protocol):
         self._shared = shared
         self._replies = replies
         self._frames = Frames(replies.wire)
+        self._closes_when_idle = replies.wire.CLOSED_WHEN_IDLE
         self._may_reply = True  # no request is incomplete, waiting or held back
         self._is_full = False  # the client does not read its replies
         self._is_ending = False  # close when everything received is answered
@@ -207,7 +208,7 @@ class PostfixConnection(asyncio.Protocol):
 
     def _note(self, *, is_idle: bool) -> None:
         """Tell the server, after a change, if this connection may be closed, and what is kept."""
-        is_expendable = is_idle and self._replies.wire.CLOSED_WHEN_IDLE
+        is_expendable = is_idle and self._closes_when_idle
         if is_expendable is not self._is_expendable:
             self._is_expendable = is_expendable
             self._shared.connections.set_expendable(self, is_expendable=is_expendable)

@@ -6,7 +6,7 @@ or does not read comes near an equal share of it.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -38,7 +38,8 @@ class Connections(Generic[C]):
         self._all: dict[C, int] = {}  # with the bytes that are kept for it
         self._kept = 0
         self._of_owner: dict[Owner, OrderedDict[C, None]] = {}
-        self._expendable: dict[Owner, OrderedDict[C, None]] = {}  # the longest idle first
+        # The longest idle first.
+        self._expendable: defaultdict[Owner, OrderedDict[C, None]] = defaultdict(OrderedDict)
         self._ranking = Ranking[Owner]()
         self._removed = asyncio.Event()
 
@@ -78,7 +79,7 @@ class Connections(Generic[C]):
         if not is_expendable:
             _discard(self._expendable, owner, connection)
         elif connection in self._all:
-            self._expendable.setdefault(owner, OrderedDict()).setdefault(connection)
+            self._expendable[owner].setdefault(connection)
 
     def keep(self, connection: C, number: int) -> bool:
         """Note how many bytes are kept for a connection; False: it must be closed.

@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.decision import (
@@ -49,11 +48,12 @@ from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Answer, Counters, Source
+from postfix_mta_sts.values import Record
 
 _log = logging.getLogger(__name__)
 
 
-class PendingReply(NamedTuple):
+class PendingReply(Record, frozen=True):
     """A reply that needs a look-up first."""
 
     result: asyncio.Future[LookupResult]
@@ -92,8 +92,7 @@ class ReplyCache:
         self._resolver = resolver
         self._clock = clock
         self._monotonic = monotonic
-        self._defer = defer
-        self._rule = rule
+        self._set_rules(defer=defer, rule=rule)
         self._requests = RequestCache(resolver, self._counters, clock, limits)
         self.cached: Callable[[bytes], bytes | None] = self._requests.get
         """The cached reply to a request, if it is still valid: no call more on the hot path."""
@@ -142,18 +141,23 @@ class ReplyCache:
 
     def reconfigure(self, *, defer: bool, rule: DaneRule | None) -> None:
         """Apply new settings; clears the cache, because replies may differ now."""
-        self._defer = defer
-        self._rule = rule
+        self._set_rules(defer=defer, rule=rule)
         self.clear()
 
     def clear(self) -> None:
         """Remove all cached replies: the clock was set, or settings changed."""
         self._requests.clear()
 
+    def _set_rules(self, *, defer: bool, rule: DaneRule | None) -> None:
+        self._rule = rule
+        rules = partial((rule or STRICT).rules, dns_defers=defer)
+        self._rules = rules(enforce_testing=False)
+        self._rules_if_testing = rules(enforce_testing=True)
+
     def _is_decided(self, parsed: Request, domain: Domain, knowledge: Knowledge) -> bool:
         """Whether this look-up can be answered before its time is up."""
-        if knowledge.says_nothing:  # most often, and quickly
-            return False
+        if knowledge.is_complete:  # most often
+            return True
         now = self._clock()
         return self._decide(parsed, domain, knowledge, now, time_is_up=False) is not Decision.WAIT
 
@@ -227,11 +231,11 @@ class ReplyCache:
     def _decide(
         self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float, *, time_is_up: bool
     ) -> Decision:
-        rule, testing = self._rule, self._reply_format(parsed.map_name).enforce_testing
         verdict = NOT_APPLICABLE
-        if rule and dane_applies(parsed.key, domain, outcome(knowledge, now)):
+        if self._rule and dane_applies(parsed.key, domain, outcome(knowledge, now)):
             verdict = known_verdict(knowledge, now)
-        rules = (rule or STRICT).rules(dns_defers=self._defer, enforce_testing=testing)
+        is_testing_enforced = self._reply_format(parsed.map_name).enforce_testing
+        rules = self._rules_if_testing if is_testing_enforced else self._rules
         return decide(known_policy(knowledge, now), verdict, rules, time_is_up=time_is_up)
 
 

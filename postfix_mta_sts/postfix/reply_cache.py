@@ -97,8 +97,10 @@ class RequestCache:
 
     def find(self, entry: CacheEntry, form: object) -> MadeReply | None:
         """The reply in this form that was made from the current state of an entry."""
-        made = (each for each in entry.made if isinstance(each, MadeReply) and each.form is form)
-        return next(made, None)
+        for made in entry.made:
+            if isinstance(made, MadeReply) and made.form is form:
+                return made
+        return None
 
     def store(self, request: bytes, made: MadeReply, entry: CacheEntry) -> None:
         """Keep a reply made from the state of `entry`, and give it to the request from now on.
@@ -141,6 +143,10 @@ class RequestCache:
         self._replies[request] = made
         made.requests += 1
         self.used += _REQUEST + len(request)
+        if not self.limits.allow(len(self._replies), self.used):
+            self._evict()
+
+    def _evict(self) -> None:
         sizes = ((each, _REQUEST + len(each)) for each in self._replies)
         for oldest in surplus(sizes, len(self._replies), self.used, self.limits):
             self._removed(oldest, self._replies.pop(oldest))

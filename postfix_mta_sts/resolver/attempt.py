@@ -38,7 +38,7 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
 from postfix_mta_sts.mtasts.dane import DaneOutcome, is_due
-from postfix_mta_sts.mtasts.decision import PolicyStep, from_memory
+from postfix_mta_sts.mtasts.decision import PolicyStep, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
     DiscoveryError,
@@ -73,8 +73,7 @@ class Attempt:
         self._order = flight.order
         self._known = Known(domain, shared.cache, flight, shared.usable)
         self._reading: asyncio.Future[State | None] | None = None
-        self._answered = asyncio.Event()
-        """Set with each answer to one of the questions."""
+        self._policy_has_ended = False
 
     async def run(self) -> None:
         """Bring the state of the domain up to date; never raises an `Exception`."""
@@ -87,9 +86,9 @@ class Attempt:
                 verdicts = asyncio.create_task(question, name=f"verdict {self._domain}")
             self._answer(Source.STORE)
             await self._ask(self._find_policy, self._known.forget_policy)
-            while self._known.is_asking_dane:
-                self._answered.clear()
-                await self._answered.wait()
+            self._policy_has_ended = True
+            if verdicts and self._known.is_asking_dane:
+                await verdicts
         finally:
             if verdicts:
                 verdicts.cancel()
@@ -122,8 +121,9 @@ class Attempt:
             self._answer(self._flight.source)
 
     def _answer(self, source: Source) -> None:
-        self._known.answer(source, self._sources.clock())
-        self._answered.set()
+        """Keep what is known, and answer the look-ups for which it is enough."""
+        self._known.keep(source, self._sources.clock())
+        self._flight.answer()
 
     # The row of the store
 
@@ -131,12 +131,12 @@ class Attempt:
         """Find what was known before this attempt."""
         now = self._sources.clock()
         self._known.take_cached(now)
-        self._known.keep(Source.MEMORY, now)
         if self._known.row_is_known:
             return
         if self._order.row_was_read:
             self._take_row(self._order.row)
         else:
+            self._known.keep(Source.MEMORY, now)
             # An absence in the cache does not rule out a live policy in the store: a read may have
             # failed when the absence was found, the clock may have been wrong, or another process
             # may have fetched.
@@ -179,7 +179,7 @@ class Attempt:
         return self._order.force_fetch or is_due(self._known.verdict, self._sources.clock())
 
     async def _keep_verdict(self, lookup: DaneLookup) -> None:
-        """Look DANE up when the verdict is due, as long as the policy question takes; never return.
+        """Look DANE up when the verdict is due, as long as the policy question takes.
 
         A verdict may be valid for a minute only. Should it expire while a Policy Host is slow, the
         next look-up would take an older policy for all that is known.
@@ -187,6 +187,8 @@ class Attempt:
         while True:
             if self._known.is_asking_dane:
                 await self._find_verdict(lookup)
+            if self._policy_has_ended:
+                return
             verdict, now = self._known.verdict, self._sources.clock()
             await asyncio.sleep(max(SHORTEST_PAUSE, verdict.recheck_at - now) if verdict else 0)
             self._known.is_asking_dane = True
@@ -221,7 +223,7 @@ class Attempt:
         """Query the TXT record, if it is due, and fetch the policy, if it must be fetched."""
         state = self._known.state
         if state and not self._order.needs_txt and self._is_fresh(state):
-            self._known.step = from_memory(state).step
+            self._known.step = last_step(state)
             self._answer(self._flight.source)
             return
         step = await self._after_discovery(await self._discover())

@@ -36,6 +36,10 @@ class Limits(Value, frozen=True):
     memory: int
     """Bytes, by estimate."""
 
+    def allow(self, entries: int, memory: int) -> bool:
+        """Whether a cache may be as large as this."""
+        return entries <= self.entries and memory <= self.memory
+
 
 class Made(Entry):
     """Something that was made from the state of an entry, and is useless once that is replaced."""
@@ -101,7 +105,8 @@ class StateCache:
         """Store a state in a new entry, as the most recently used one."""
         self.drop(domain)
         entry = self._entries[domain] = CacheEntry(domain, None, self._whole_second(now))
-        self.update(entry, state)
+        self._set_state(entry, state)
+        self._evict()
 
     def update(self, entry: CacheEntry, state: State) -> None:
         """Replace the state of an entry that is in the cache; ends what was made from the old."""
@@ -111,8 +116,11 @@ class StateCache:
 
     def attach(self, entry: CacheEntry, made: Made, now: float) -> None:
         """Keep something that was made from the state of this entry, as long as the state."""
-        entry.made = (*(each for each in entry.made if each.until > now), made)
-        self._set_size(entry)
+        for ended in entry.made:
+            if ended.until <= now:
+                self._detach(entry, ended)
+        entry.made += (made,)
+        self._grow(entry, made.size)
         self._evict()
 
     def drop(self, domain: Domain) -> bool:
@@ -161,16 +169,21 @@ class StateCache:
             made.end()
         self.policies += _holds_policy(state) - _holds_policy(entry.state)
         entry._state, entry.made = state, ()  # noqa: SLF001 (nobody else may)
-        self._set_size(entry)
+        self._grow(entry, (state_size(entry.domain, state) if state else 0) - entry.size)
 
-    def _set_size(self, entry: CacheEntry) -> None:
-        self.used -= entry.size
-        own = state_size(entry.domain, entry.state) if entry.state else 0
-        entry.size = own + sum(made.size for made in entry.made)
-        self.used += entry.size
+    def _detach(self, entry: CacheEntry, ended: Made) -> None:
+        entry.made = tuple(made for made in entry.made if made is not ended)
+        self._grow(entry, -ended.size)
+
+    def _grow(self, entry: CacheEntry, number: int) -> None:
+        """Note that an entry takes this many bytes more, or less."""
+        entry.size += number
+        self.used += number
 
     def _evict(self) -> None:
         """Remove the oldest entries, if there are too many."""
+        if self.limits.allow(len(self._entries), self.used):
+            return
         sizes = ((entry, entry.size) for entry in self._entries.values())
         for entry in surplus(sizes, len(self._entries), self.used, self.limits):
             self.drop(entry.domain)
@@ -189,7 +202,7 @@ def surplus(sizes: Iterable[tuple[K, int]], count: int, used: int, limits: Limit
     `sizes`: the keys and their bytes, least recently used first. A dict has this order if code that
     uses a key removes and inserts it again: half the memory of an OrderedDict, and no more time.
     """
-    if count <= limits.entries and used <= limits.memory:
+    if limits.allow(count, used):
         return []
     entries = limits.entries - limits.entries // _EVICTED_SHARE
     memory = limits.memory - limits.memory // _EVICTED_SHARE

@@ -5,8 +5,8 @@ new one; the caller ends them. An attempt that several clients asked for is coun
 them, and ends when the last of them has given it up. Each operation takes constant time on average.
 """
 
-from collections import OrderedDict
-from collections.abc import Hashable, MutableMapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Iterable, MutableMapping
 from typing import Any, Final, Generic, TypeVar
 
 from postfix_mta_sts.values import Value
@@ -47,7 +47,8 @@ class Ranking(Generic[K]):
 
     def __init__(self) -> None:
         self._counts: dict[K, int] = {}
-        self._owners: dict[int, OrderedDict[K, None]] = {}  # by count; no entry is empty
+        # By count; no entry is empty.
+        self._owners: defaultdict[int, OrderedDict[K, None]] = defaultdict(OrderedDict)
         self._most = 0
 
     def __getitem__(self, owner: K) -> int:
@@ -58,15 +59,15 @@ class Ranking(Generic[K]):
 
     def add(self, owner: K, number: int) -> None:
         """Count one more, or with `number` -1 one less."""
-        before = self[owner]
-        self._leave(owner, before)
+        before = self._counts.pop(owner, 0)
+        if before:
+            _discard(self._owners, before, owner)
         if count := before + number:
             self._counts[owner] = count
-            self._owners.setdefault(count, OrderedDict())[owner] = None
-        else:
-            self._counts.pop(owner)
+            self._owners[count][owner] = None
         # Counts change by one, so the owner that had most still has the next lower count.
-        self._most = max(self._most, count) if self._most in self._owners else count
+        if count > self._most or self._most not in self._owners:
+            self._most = count
 
     def first(self, preferred: K) -> K | None:
         """The owner with most, `preferred` if it is among several; None: there is no owner."""
@@ -74,12 +75,6 @@ class Ranking(Generic[K]):
         if owners is None:
             return None
         return preferred if preferred in owners else next(iter(owners))
-
-    def _leave(self, owner: K, count: int) -> None:
-        if owners := self._owners.get(count):
-            owners.pop(owner, None)
-            if not owners:
-                del self._owners[count]
 
 
 class Shares(Generic[A]):
@@ -93,7 +88,8 @@ class Shares(Generic[A]):
         self._quota = max(1, limit // QUOTA)
         self._clients: dict[A, dict[Owner, dict[Client, None]]] = {}
         self._of_connection: dict[int, dict[A, None]] = {}  # the oldest first
-        self._of_owner: dict[Owner, OrderedDict[A, None]] = {}  # the oldest first
+        # The oldest first.
+        self._of_owner: defaultdict[Owner, OrderedDict[A, None]] = defaultdict(OrderedDict)
         self._ranking = Ranking[Owner]()
 
     def __len__(self) -> int:
@@ -117,16 +113,17 @@ class Shares(Generic[A]):
         if client in self._clients.get(attempt, {}).get(client.owner, ()):
             return []
         ended = self._make_room_for_connection(client)
-        ended += self._make_room_for_owner(attempt, client.owner)
-        if attempt not in self._clients:
+        if client.owner.has_quota:
+            ended += self._make_room_for_owner(attempt, client.owner)
+        if len(self._clients) >= self._limit and attempt not in self._clients:
             ended += self._make_room_for_attempt(client.owner)
         self._add(attempt, client)
         return ended
 
     def end(self, attempt: A) -> None:
         """Remove an attempt that has ended; nothing happens if it is not there."""
-        for owner in list(self._clients.get(attempt, ())):
-            self._release(attempt, owner)
+        for owner, clients in self._clients.pop(attempt, {}).items():
+            self._forget(attempt, owner, clients)
 
     def leave(self, client: Client) -> None:
         """Remove a connection that is closed; attempts that nobody else asked for stay its owner's.
@@ -145,12 +142,10 @@ class Shares(Generic[A]):
         attempts = client.connection and self._of_connection.get(client.connection)
         if not attempts or len(attempts) < CONNECTION_LIMIT:
             return []
-        oldest = next(iter(attempts))
-        self._remove(oldest, client)
-        return self._ended(oldest)
+        return self._remove(next(iter(attempts)), client)
 
     def _make_room_for_owner(self, attempt: A, owner: Owner) -> list[A]:
-        if not owner.has_quota or self._ranking[owner] < self._quota:
+        if self._ranking[owner] < self._quota:
             return []
         attempts = self._of_owner[owner]
         return [] if attempt in attempts else self._release(next(iter(attempts)), owner)
@@ -164,32 +159,41 @@ class Shares(Generic[A]):
 
     def _release(self, attempt: A, owner: Owner) -> list[A]:
         """Remove all clients of an owner from an attempt; return it if it ends by that."""
-        for client in list(self._clients[attempt][owner]):
-            self._remove(attempt, client)
-        return self._ended(attempt)
+        owners = self._clients[attempt]
+        self._forget(attempt, owner, owners.pop(owner))
+        if owners:
+            return []
+        del self._clients[attempt]
+        return [attempt]
 
-    def _ended(self, attempt: A) -> list[A]:
-        return [] if attempt in self._clients else [attempt]
+    def _remove(self, attempt: A, client: Client) -> list[A]:
+        """Remove one client from an attempt; return it if it ends by that."""
+        clients = self._clients[attempt][client.owner]
+        if len(clients) == 1:
+            return self._release(attempt, client.owner)
+        del clients[client]
+        self._disconnect(attempt, client)
+        return []
+
+    def _forget(self, attempt: A, owner: Owner, clients: Iterable[Client]) -> None:
+        """Count an attempt no more for an owner and these clients, all that it has there."""
+        for client in clients:
+            self._disconnect(attempt, client)
+        _discard(self._of_owner, owner, attempt)
+        self._ranking.add(owner, -1)
+
+    def _disconnect(self, attempt: A, client: Client) -> None:
+        if client.connection is not None:
+            _discard(self._of_connection, client.connection, attempt)
 
     def _add(self, attempt: A, client: Client) -> None:
         owners = self._clients.setdefault(attempt, {})
         if client.owner not in owners:
-            self._of_owner.setdefault(client.owner, OrderedDict())[attempt] = None
+            self._of_owner[client.owner][attempt] = None
             self._ranking.add(client.owner, 1)
         owners.setdefault(client.owner, {})[client] = None
         if client.connection is not None:
             self._of_connection.setdefault(client.connection, {})[attempt] = None
-
-    def _remove(self, attempt: A, client: Client) -> None:
-        if client.connection is not None:
-            _discard(self._of_connection, client.connection, attempt)
-        owners = self._clients[attempt]
-        _discard(owners, client.owner, client)
-        if client.owner not in owners:
-            _discard(self._of_owner, client.owner, attempt)
-            self._ranking.add(client.owner, -1)
-        if not owners:
-            del self._clients[attempt]
 
 
 def _discard(groups: MutableMapping[K, G], key: K, member: object) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict
-from postfix_mta_sts.mtasts.decision import PENDING, Knowledge, PolicyStep, from_memory
+from postfix_mta_sts.mtasts.decision import PENDING, Knowledge, PolicyStep, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.resolver.cache import StateCache
@@ -84,8 +84,8 @@ class Known:
         """Keep the state in which the policy question ended, with the verdict; return it."""
         if after.policy is None and not self.row_is_known:
             after = lifecycle.unconfirmed(after, now)
-        self.state = settled = replace(after, dane=self.verdict)
-        self.step = from_memory(settled).step
+        settled = after if after.dane is self.verdict else replace(after, dane=self.verdict)
+        self.state, self.step = settled, last_step(settled)
         return settled
 
     def keep(self, source: Source, now: float) -> None:
@@ -98,14 +98,9 @@ class Known:
                 self.cache.update(entry, state)
             elif self.flight.wanted or (state.policy and state.failure):
                 self.cache.put(self.domain, state, now)
-        is_unread = self.step in PENDING and not self.row_is_known
+        is_unread = not self.row_is_known and self.step in PENDING
         step = PolicyStep.UNREAD if is_unread else self.step
         knowledge = Knowledge(
             self.state, step, self.is_asking_dane, self.so_far, self.verdict_is_new
         )
         self.flight.know(knowledge, source if self.state else Source.NONE)
-
-    def answer(self, source: Source, now: float) -> None:
-        """Keep what is known, and answer the look-ups for which it is enough."""
-        self.keep(source, now)
-        self.flight.answer()

@@ -62,7 +62,7 @@ class RecheckQueue:
 
     def resume(self) -> None:
         """Start rechecks, unless the rate limit asks for a pause."""
-        if self._timer is None:
+        if self._queue and self._timer is None:
             self._start_next()
 
     def close(self) -> None:

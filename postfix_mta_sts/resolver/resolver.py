@@ -5,9 +5,7 @@ This module decides nothing about policies (`mtasts.lifecycle` does) and does no
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final
 
 from postfix_mta_sts.mtasts import lifecycle
@@ -34,12 +32,12 @@ from postfix_mta_sts.resolver.sources import AttemptContext, Sources
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
 from postfix_mta_sts.store import StoreError
+from postfix_mta_sts.values import Record
 
 _END: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class _LookUp:
+class _LookUp(Record, frozen=True):
     """A look-up that the cache could not serve."""
 
     domain: Domain
@@ -80,7 +78,9 @@ class Resolver:
         room = max(1, min(CONCURRENCY, attempts // 2))
         self._rechecks = RecheckQueue(self._start_recheck, room)
         self._dropping: asyncio.Task[None] | None = None
-        self._store_reads: Batcher[Domain, LookupResult | Order] = Batcher(self._read)
+        self._store_reads: Batcher[Domain, LookupResult | Order, _LookUp] = Batcher(
+            self._read, self._after_read
+        )
         self._slow_reads: set[asyncio.Future[Mapping[Domain, State]]] = set()
 
     def use_dane(self, dane_lookup: DaneLookup | None, asked_of: Hashable = None) -> None:
@@ -151,9 +151,7 @@ class Resolver:
         if self._flights.get(domain):
             self._wait_for_attempt(look_up, DEFAULT_ORDER)
         else:
-            read = self._store_reads.ask(domain)
-            read.add_done_callback(partial(self._after_read, look_up))
-            result.add_done_callback(lambda _: read.cancel())  # the client may be gone first
+            self._store_reads.ask(domain, look_up)
         return result
 
     def leave(self, client: Client) -> None:
@@ -232,8 +230,8 @@ class Resolver:
             self._dropping.cancel()
         await self._flights.close()
 
-    async def _run(self, domain: Domain, flight: Flight) -> None:
-        await Attempt(self._context, domain, flight).run()
+    def _run(self, domain: Domain, flight: Flight) -> Awaitable[None]:
+        return Attempt(self._context, domain, flight).run()
 
     def _flight_ended(self, flight: Flight) -> None:
         if flight.order.is_recheck:
@@ -276,19 +274,14 @@ class Resolver:
             return LookupResult(from_memory(state), Source.STORE)
         return Order(row_was_read=True, row=row)
 
-    def _after_read(self, look_up: "_LookUp", read: asyncio.Future[LookupResult | Order]) -> None:
+    def _after_read(self, look_up: _LookUp, found: LookupResult | Order) -> None:
         """Answer a look-up by the row that was read, or make it wait for an attempt."""
-        result = look_up.result
-        if result.done():  # the client is gone
-            return
-        if error := read.exception():
-            result.set_exception(error)
-        elif isinstance(found := read.result(), Order):
+        if isinstance(found, Order):
             self._wait_for_attempt(look_up, found)
         else:
-            result.set_result(found)
+            look_up.result.set_result(found)
 
-    def _wait_for_attempt(self, look_up: "_LookUp", order: Order) -> None:
+    def _wait_for_attempt(self, look_up: _LookUp, order: Order) -> None:
         """Make a look-up wait for an attempt.
 
         At the limit, a look-up of the daemon itself is answered by what the row says.

@@ -10,7 +10,6 @@ only calls these functions.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.logs import event
@@ -20,7 +19,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.fairness import DAEMON, Client, Shares
 from postfix_mta_sts.stats import Source
-from postfix_mta_sts.values import Value
+from postfix_mta_sts.values import Record, Value
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; for one more, the oldest of the owner with most is given up."""
@@ -52,8 +51,7 @@ def is_complete(knowledge: Knowledge) -> bool:
     return knowledge.is_complete
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Record, frozen=True, kw_only=True):
     """What an attempt must do, fixed when it starts."""
 
     query_txt: bool = False
@@ -119,10 +117,7 @@ class Flight:
 
     def answer(self) -> None:
         """Answer the look-ups for which this knowledge is enough."""
-        waiting, self._waiting = self._waiting, []
-        for look_up, ready in waiting:
-            if not self._try(look_up, ready):
-                self._waiting.append((look_up, ready))
+        self._waiting = [waiting for waiting in self._waiting if not self._try(*waiting)]
 
     def wait(self, ready: Ready = is_complete) -> asyncio.Future[LookupResult]:
         """The result for a look-up; see `join`. It may be cancelled at any time."""
@@ -152,12 +147,15 @@ class Flight:
 
     def _time_out(self) -> None:
         self._time_is_up = True
-        self.answer()
+        if self._waiting:
+            self.answer()
 
     def _try(self, look_up: asyncio.Future[LookupResult], ready: Ready) -> bool:
         """Answer a look-up if this knowledge is enough; return whether it is over."""
         if look_up.done():  # cancelled by its client
             return True
+        if self.knowledge.says_nothing and not self._time_is_up:
+            return False
         try:
             is_enough = self._time_is_up or ready(self.knowledge)
         except Exception as error:  # noqa: BLE001 (it ends this look-up, and no other)
@@ -223,7 +221,8 @@ class SingleFlight:
         surplus = self._shares.ask(domain, client)
         # First: `on_end` may start another attempt, which must find this one under way.
         flight = flight or self._start(domain, order)
-        self._make_room(surplus, client)
+        if surplus:
+            self._make_room(surplus, client)
         return flight
 
     def leave(self, client: Client) -> None:
@@ -258,7 +257,7 @@ class SingleFlight:
         """Give attempts up for one that this client needs."""
         for domain in domains:
             self._give_up(domain)
-        if domains and (count := self._for_newer.take(asyncio.get_running_loop().time())):
+        if count := self._for_newer.take(asyncio.get_running_loop().time()):
             event(
                 _log,
                 logging.INFO,

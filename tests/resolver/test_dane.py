@@ -6,10 +6,12 @@ import logging
 import pytest
 
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState, is_live
+from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State, standing
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
+from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.resolvers import OTHER, find_state, make_resolver
 from tests.support.surroundings import GOOD, UNANSWERED, Surroundings, found, signed
 
@@ -259,6 +261,32 @@ async def test_refresh_looks_up_the_verdict(around: Surroundings) -> None:
     around.verdicts[GOOD] = signed(HostState.UNUSABLE)
     assert kind(await resolver.refresh(GOOD)) is DaneKind.UNUSABLE
     await resolver.close()
+
+
+class SlowNotes(MemoryStore):
+    """A store that takes a few turns of the event loop to note what has changed."""
+
+    async def note(self, domain: Domain, state: State) -> None:
+        """See `Store`."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await super().note(domain, state)
+
+
+async def test_a_verdict_that_comes_last_is_noted(around: Surroundings) -> None:
+    """The attempt does not end before the store has the verdict."""
+    around.store = SlowNotes()
+    around.dane.hold()
+    resolver = make_dane_resolver(around)
+    look_up = asyncio.create_task(find_state(resolver, GOOD))
+    await around.gets.reached(GOOD)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert await around.store.load(GOOD)
+    around.dane.release()
+    await look_up
+    await wait_for_all(resolver)
+    assert kind(await around.store.load(GOOD)) is DaneKind.ALL
 
 
 async def test_verdicts_are_counted_and_logged(

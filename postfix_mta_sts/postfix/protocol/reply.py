@@ -5,7 +5,6 @@ valid policy without braces or control characters. `socketmap` and `tcp_table` e
 """
 
 import re
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from postfix_mta_sts.mtasts.decision import (
@@ -22,8 +21,7 @@ from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyFormat:
+class ReplyFormat(Value, frozen=True):
     """The format of replies under one map name."""
 
     tlsrpt: bool = False
@@ -37,8 +35,7 @@ class ReplyFormat:
 PLAIN = ReplyFormat()
 
 
-@dataclass(frozen=True, slots=True)
-class DaneRule:
+class DaneRule(Value, frozen=True):
     """How DANE verdicts are answered, as the administrator configured it."""
 
     answer: DaneAnswer = "dane-only"
