@@ -41,24 +41,30 @@ def encode_name(text: str) -> bytes:
 def decode_name(wire: bytes, at: int) -> tuple[str, int]:
     """Decode the name that begins at `at`; return it and the offset behind it.
 
-    Each pointer leads to an earlier place than the one before, so that none is followed twice.
-    Raises `MalformedError`, or `IndexError` if the message ends within the name.
+    Each pointer leads to an earlier place than the one before, and what it leads to ends before
+    the place where that was read, so no octet is read twice. Raises `MalformedError`, or
+    `IndexError` if the message ends within the name.
     """
     labels: list[bytes] = []
-    size, end, limit = 0, 0, at
+    size, end, start, stop = 0, 0, at, len(wire)
     while length := wire[at]:
+        after = at + 2 if length >= POINTER else at + 1 + length
+        if after > stop:
+            raise MalformedError("a name that runs into itself, or out of the message")
         if length >= POINTER:
             target = (length - POINTER) << 8 | wire[at + 1]
-            end = end or at + 2
-            if target >= limit:
+            end = end or after
+            if target >= start:
                 raise MalformedError("a pointer that does not lead back")
-            at = limit = target
+            at, start, stop = target, target, start
             continue
         size += length + 1
         if length > _MAX_LABEL or size >= _MAX_NAME:
             raise MalformedError("a name that is too long")
-        labels.append(wire[at + 1 : at + 1 + length])
-        at += length + 1
+        labels.append(wire[at + 1 : after])
+        at = after
+    if at >= stop:
+        raise MalformedError("a name that runs into itself")
     return _text(labels), end or at + 1
 
 

@@ -41,6 +41,10 @@ def test_back_and_forth(labels: list[bytes]) -> None:
 @example(b"\3abc\xc0\0", 0)
 @example(b"\0\xc0\0", 1)
 @example(b"\1a\0\1b\xc0\0\1c\xc0\3", 7)
+@example(b"\xc0\3\0\0\xc0\1\0\0", 4)
+@example(b"\1a\1b\0\xc0\0", 5)
+@example(b"\2a\xc0\0", 3)
+@example(b"\1a\xc0\0", 3)
 def test_as_dnspython(wire: bytes, at: int) -> None:
     """Any bytes are decoded as dnspython decodes them, or refused as dnspython refuses them."""
     try:
