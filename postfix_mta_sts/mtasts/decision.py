@@ -129,9 +129,9 @@ class Knowledge(Value, frozen=True):
     """Whether a DANE look-up is under way."""
     so_far: DaneOutcome | None = None
     """What that look-up has found so far; None: nothing."""
-    verdict_is_new: bool = False
-    """Whether the attempt under way has found the verdict. Until it has found another one, an
-    expired verdict counts, too: a clock that was set forward takes nothing back."""
+    verdict_was_live: bool = False
+    """Whether the verdict has been live during the attempt under way. Until that has found another
+    one, it counts when it has expired, too: a clock that is set forward takes nothing back."""
 
     @property
     def is_complete(self) -> bool:
@@ -189,7 +189,7 @@ def outcome(knowledge: Knowledge, now: float) -> DaneOutcome | None:
     """The outcome that a decision at `now` may use: of a live verdict, else of what is so far."""
     if verdict := last_verdict(knowledge, now):
         return verdict.outcome
-    expired = knowledge.state.dane if knowledge.state and knowledge.verdict_is_new else None
+    expired = knowledge.state.dane if knowledge.state and knowledge.verdict_was_live else None
     return knowledge.so_far or (expired.outcome if expired else None)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict, is_live
 from postfix_mta_sts.mtasts.decision import PENDING, Knowledge, PolicyStep, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -34,8 +34,8 @@ class Known:
     is_asking_dane: bool = False
     so_far: DaneOutcome | None = None
     """What the DANE look-up under way has found."""
-    verdict_is_new: bool = False
-    """Whether this attempt has found the verdict."""
+    verdict_was_live: bool = False
+    """Whether the verdict has been live during this attempt."""
     row_is_known: bool = False
     """Whether the store was read, or the cache has a live policy."""
 
@@ -69,7 +69,7 @@ class Known:
 
     def take_verdict(self, verdict: Verdict, now: float) -> None:
         """Keep a verdict, also before anything is known of the policy."""
-        self.is_asking_dane, self.so_far, self.verdict_is_new = False, None, True
+        self.is_asking_dane, self.so_far = False, None
         self.state = replace(self.state or lifecycle.unknown(now), dane=verdict)
 
     def forget_dane(self) -> None:
@@ -98,9 +98,10 @@ class Known:
                 self.cache.update(entry, state)
             elif self.flight.wanted or (state.policy and state.failure):
                 self.cache.put(self.domain, state, now)
+        self.verdict_was_live = self.verdict_was_live or is_live(self.verdict, now)
         is_unread = not self.row_is_known and self.step in PENDING
         step = PolicyStep.UNREAD if is_unread else self.step
         knowledge = Knowledge(
-            self.state, step, self.is_asking_dane, self.so_far, self.verdict_is_new
+            self.state, step, self.is_asking_dane, self.so_far, self.verdict_was_live
         )
         self.flight.know(knowledge, source if self.state else Source.NONE)

@@ -9,6 +9,7 @@ from postfix_mta_sts.mtasts.errors import DeadlineError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from tests.support.answering import make, stored
 from tests.support.replies import SECURE, ask
+from tests.support.resolvers import wait_for_all
 from tests.support.surroundings import GOOD, Surroundings, found, policy, signed
 
 DANE_ONLY = b"12:OK dane-only,"
@@ -78,4 +79,22 @@ async def test_a_clock_that_is_set_forward_during_a_long_attempt() -> None:
     assert await ask(replies) == DANE_ONLY
     around.now += YEAR
     assert await ask(replies) == DANE_ONLY
+    await resolver.close()
+
+
+async def test_a_clock_that_is_set_forward_during_a_later_attempt() -> None:
+    """So does the verdict that was known before it."""
+    around = Surroundings(verdicts={GOOD: signed(ttl=24 * 3600)})
+    around.publish()
+    around.policies[GOOD] = DeadlineError("timed out after 60 s")
+    resolver, replies = make(around, timeout=30)
+    assert await ask(replies) == DANE_ONLY
+    await wait_for_all(resolver)
+    around.now += 2 * HOUR
+    around.https.hold()
+    assert await ask(replies) == DANE_ONLY
+    await around.gets.reached(GOOD, 2)
+    around.now += YEAR
+    assert await ask(replies) == DANE_ONLY
+    assert around.dane_queries[GOOD] == 1
     await resolver.close()

@@ -75,11 +75,11 @@ def test_a_live_verdict_is_not_pending() -> None:
     assert expired == KnownVerdict(DaneFinding.UNKNOWN, is_pending=True)
 
 
-def test_a_verdict_of_this_attempt_counts_until_the_next_one() -> None:
+def test_a_verdict_that_was_live_in_this_attempt_counts_until_the_next_one() -> None:
     """Also if it has expired, since the clock may have been set; the next one is waited for."""
     state = replace(unknown(T), dane=VERDICT)
     later = VERDICT.until + 1
-    idle = Knowledge(state, PolicyStep.GET_PENDING, verdict_is_new=True)
+    idle = Knowledge(state, PolicyStep.GET_PENDING, verdict_was_live=True)
     assert known_verdict(idle, later) == KnownVerdict(DaneFinding.ALL)
     asking = replace(idle, is_asking_dane=True)
     assert known_verdict(asking, later) == KnownVerdict(DaneFinding.ALL, is_pending=True)

@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State,
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.store.memory import MemoryStore
-from tests.support.resolvers import OTHER, find_state, make_resolver
+from tests.support.resolvers import OTHER, find_state, make_resolver, wait_for_all
 from tests.support.surroundings import GOOD, UNANSWERED, Surroundings, found, signed
 
 
@@ -37,12 +37,6 @@ def make_dane_resolver(
 def kind(state: State | None) -> DaneKind | None:
     """The kind of the verdict in a state."""
     return state.dane.kind if state and state.dane else None
-
-
-async def wait_for_all(resolver: Resolver) -> None:
-    """Return when no attempt is under way."""
-    while resolver.under_way:  # noqa: ASYNC110 (no event to wait for)
-        await asyncio.sleep(0)
 
 
 async def test_dane_is_looked_up_beside_the_txt_query(around: Surroundings) -> None:

@@ -79,3 +79,9 @@ def rechecks_paused(resolver: Resolver) -> Iterator[None]:
     queue._timer.cancel()
     queue._timer = None
     queue.resume()
+
+
+async def wait_for_all(resolver: Resolver) -> None:
+    """Return when no attempt is under way."""
+    while resolver.under_way:  # noqa: ASYNC110 (no event to wait for)
+        await asyncio.sleep(0)
