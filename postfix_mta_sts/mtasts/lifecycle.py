@@ -149,7 +149,7 @@ def standing(state: State | None, now: float, *, dane: bool = False) -> Standing
 def _standing(state: State | None, now: float) -> Standing:
     if state is None or now >= state.expires_at:
         return Standing.UNKNOWN
-    if now < state.checked_at:
+    if is_from_future(state, now):
         return Standing.UNKNOWN if state.policy is None else Standing.DUE
     return Standing.DUE if now >= state.recheck_at else Standing.FRESH
 
@@ -157,6 +157,11 @@ def _standing(state: State | None, now: float) -> Standing:
 def live(state: State | None, now: float) -> State | None:
     """Return the state if it holds an unexpired policy, else None."""
     return state if state and state.policy and now < state.expires_at else None
+
+
+def is_from_future(state: State | None, now: float) -> bool:
+    """Whether the clock was set back since the state was checked."""
+    return state is not None and now < state.checked_at
 
 
 def fresh_until(state: State) -> float:

@@ -148,9 +148,11 @@ class Resolver:
         self.usage.note(domain, 1, now)
         result: asyncio.Future[LookupResult] = asyncio.get_running_loop().create_future()
         look_up = _LookUp(domain, ready, client, now, result)
-        if self._flights.get(domain):
+        flight = self._flights.get(domain)
+        if flight and not lifecycle.is_from_future(flight.knowledge.state, now):
             self._wait_for_attempt(look_up, DEFAULT_ORDER)
         else:
+            # Also beside an attempt to which a policy seemed to have expired: the clock was ahead.
             self._store_reads.ask(domain, look_up)
         return result
 

@@ -5,7 +5,7 @@ The sources are fakes, so that each answer comes when the test says so.
 
 import asyncio
 
-from postfix_mta_sts.mtasts.errors import DeadlineError
+from postfix_mta_sts.mtasts.errors import DeadlineError, DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from tests.support.answering import make, stored
 from tests.support.replies import SECURE, ask
@@ -97,4 +97,22 @@ async def test_a_clock_that_is_set_forward_during_a_later_attempt() -> None:
     around.now += YEAR
     assert await ask(replies) == DANE_ONLY
     assert around.dane_queries[GOOD] == 1
+    await resolver.close()
+
+
+async def test_a_clock_that_is_set_back_during_an_attempt() -> None:
+    """A policy that seemed to have expired is served from the store, though the attempt goes on."""
+    around = Surroundings()
+    around.publish()
+    first, replies = make(around)
+    assert await ask(replies) == SECURE
+    await first.close()
+    around.now += YEAR
+    around.records[GOOD] = DnsFailureError("no answer within 5 s")
+    around.dane.hold()
+    resolver, replies = make(around, timeout=0)
+    while (await resolver.states(lambda state: state.failure is not None)) == []:
+        assert await ask(replies) != SECURE
+    around.now -= YEAR
+    assert await ask(replies) == SECURE
     await resolver.close()

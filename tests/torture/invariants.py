@@ -186,7 +186,7 @@ class Checker:
             _UNREADABLE, self._killed_at, event.at
         )
         policy = readable and domain.policies.must_be_known(*span)
-        verdict = readable and domain.verdicts.must_be_known(*span)
+        verdict = readable and domain.verdicts.must_be_known(*span, is_kept=False)
         return _Known(
             policy,
             verdict,

@@ -61,11 +61,17 @@ class Track(Generic[V]):
             or clock.highest(time, time + ARRIVAL) + self.versions[version].life > wall
         ]
 
-    def must_be_known(self, clock: Clock, asked_at: float, at: float) -> bool:
-        """Whether the daemon has shown a version that cannot have reached the end of its life."""
+    def must_be_known(
+        self, clock: Clock, asked_at: float, at: float, *, is_kept: bool = True
+    ) -> bool:
+        """Whether the daemon has shown a version that cannot have reached the end of its life.
+
+        `is_kept`: it is on file also when it has expired, so that it is found again should the
+        clock turn out to have been ahead.
+        """
         if self.shown is None:
             return False
-        wall = clock.highest(asked_at, at) + SLACK
+        wall = clock.highest(asked_at if is_kept else self.shown[1], at) + SLACK
         ends = [
             clock.lowest(time, at) + self.versions[version].life
             for version, time in self._held(clock)
