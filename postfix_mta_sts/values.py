@@ -1,9 +1,9 @@
 """Base classes of immutable values and mutable entries that exist by the hundred thousand.
 
-Both are msgspec structs that Python's cyclic garbage collector does not track: each of its passes
-over them blocked everything else for 10 to 50 ms. An instance must therefore never be part of a
-reference cycle: a value holds only values that were created before it. A `Record` may be part of
-one; it is a struct because a frozen dataclass takes five times as long to make.
+`Value` and `Entry` are msgspec structs that Python's cyclic garbage collector does not track: each
+of its passes over them blocked everything else for 10 to 50 ms. An instance must therefore never be
+part of a reference cycle: a value holds only values that were created before it. A `TrackedValue`
+may be part of one; it is a struct because a frozen dataclass takes five times as long to make.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 __all__ = [
     "Entry",
-    "Record",
+    "TrackedValue",
     "Value",
     "json_decoder",
     "msgpack_decoder",
@@ -30,7 +30,7 @@ class Value(Struct, frozen=True, gc=False):
     """An immutable struct, compared by its attributes; `replace` makes a changed copy."""
 
 
-class Record(Struct, frozen=True):
+class TrackedValue(Struct, frozen=True):
     """An immutable struct that may be part of a reference cycle, because it holds a future."""
 
 

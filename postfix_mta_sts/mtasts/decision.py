@@ -186,17 +186,18 @@ def last_verdict(knowledge: Knowledge, now: float) -> Verdict | None:
 
 
 def outcome(knowledge: Knowledge, now: float) -> DaneOutcome | None:
-    """The outcome that a decision at `now` may use: of a live verdict, else of what is so far."""
-    if verdict := last_verdict(knowledge, now):
-        return verdict.outcome
-    expired = knowledge.state.dane if knowledge.state and knowledge.verdict_was_live else None
-    return knowledge.so_far or (expired.outcome if expired else None)
+    """The outcome that a decision at `now` may use: of a verdict, else of what is found so far."""
+    verdict = last_verdict(knowledge, now)
+    if verdict is None and knowledge.verdict_was_live and knowledge.state:
+        verdict = knowledge.state.dane
+    return verdict.outcome if verdict else knowledge.so_far
 
 
 def known_verdict(knowledge: Knowledge, now: float) -> KnownVerdict:
     """What a decision at `now` may use of the verdict, for a key to which it applies.
 
-    Nothing is known, nor pending, if a fault of this program has ended the DANE look-up.
+    Without a verdict nothing is known, nor pending, if a fault of this program has ended the DANE
+    look-up.
     """
     is_pending = knowledge.is_asking_dane and last_verdict(knowledge, now) is None
     found = outcome(knowledge, now)

@@ -173,20 +173,23 @@ class _HostLookups:
         """Query A, and AAAA if that fails, is slow or has no record: each proves the same."""
         families = [asyncio.create_task(self._family(name, RecordType.A))]
         try:
-            await asyncio.wait(families, timeout=OTHER_FAMILY * self._dns.timeout)
-            if not (families[0].done() and _decides(families[0].result())):
+            done, _ = await asyncio.wait(families, timeout=OTHER_FAMILY * self._dns.timeout)
+            if not any(_decides(family.result()) for family in done):
                 families.append(asyncio.create_task(self._family(name, RecordType.AAAA)))
             for family in asyncio.as_completed(families):
-                if isinstance(found := await family, DnssecAnswer) and found.records:
-                    return found
-            return _without_records([family.result() for family in families])
+                if _decides(await family):
+                    break
+            found = _best([family.result() for family in families if family.done()])
         finally:
-            for family in families:
-                family.cancel()
+            for each in families:
+                each.cancel()
+            families.clear()  # an error in a result refers to this frame
+        self.ttl = min(self.ttl, found.ttl)
+        return found
 
     async def _family(self, name: str, kind: Literal[RecordType.A, RecordType.AAAA]) -> _Addresses:
         try:
-            return await self._ask(self._dns.addresses(name, kind))
+            return await self._dns.addresses(name, kind)
         except (DnsFailureError, OwnFaultError) as error:
             return error.with_traceback(None)  # else a cycle: it refers to this frame
 
@@ -230,22 +233,27 @@ def _names(domain: Domain, answer: DnssecAnswer[Mx]) -> list[str]:
 
 
 def _decides(outcome: _Addresses) -> bool:
-    """Whether the other family cannot say anything else about the host."""
+    """Whether the other address family cannot say anything else about the host."""
     if isinstance(outcome, DiscoveryError):
         return False
     return bool(outcome.records) or not outcome.secure or not outcome.exists
 
 
-def _without_records(families: Sequence[_Addresses]) -> DnssecAnswer[str]:
-    """The answer of A, if it decides, else that of AAAA; raises the failure of either."""
-    four, six = _answer(families[0]), families[-1]
-    return four if _decides(four) else _answer(six)
+def _best(outcomes: Sequence[_Addresses]) -> DnssecAnswer[str]:
+    """The answer that decides; raises what leaves the question open, an own fault first."""
+    best = min(outcomes, key=_rank)
+    if isinstance(best, DnssecAnswer):
+        return best
+    try:
+        raise best
+    finally:
+        del best, outcomes  # else a cycle: its traceback refers to this frame
 
 
-def _answer(outcome: _Addresses) -> DnssecAnswer[str]:
-    if isinstance(outcome, DiscoveryError):
-        raise outcome
-    return outcome
+def _rank(outcome: _Addresses) -> int:
+    if isinstance(outcome, DnssecAnswer):
+        return 0 if _decides(outcome) else 3
+    return 1 if isinstance(outcome, OwnFaultError) else 2
 
 
 def _describe(answer: DnssecAnswer[T]) -> str:

@@ -27,13 +27,14 @@ _DATAGRAM: Final = 4096  # octets; `dns_message.PAYLOAD` is what servers are ask
 Outcome: TypeAlias = DnsResponse | DiscoveryError
 """A response, which may report an error; or why there is none: `DnsFailureError`, or
 `OwnFaultError` if this process can open no socket."""
-OnEnd: TypeAlias = Callable[["Exchange", Outcome], None]
+OnEnd: TypeAlias = Callable[["Exchange", DnsResponse | Exception], None]
 
 
 class Exchange:
     """Queries `server`, over TCP if the answer does not fit into a datagram.
 
-    `on_end` gets the outcome, once, after this constructor has returned; not after `close`.
+    `on_end` gets the outcome, once, after this constructor has returned; not after `close`. An
+    exception that is no `DiscoveryError` is a bug of this program.
     """
 
     __slots__ = ("_handle", "_loop", "_on_end", "_others", "_query", "_question", "_sock", "server")
@@ -66,6 +67,7 @@ class Exchange:
         self._close_socket()
         if self._handle:
             self._handle.cancel()
+            self._handle = None  # it refers to this exchange
 
     def _send(self) -> None:
         """Send the query from a random port that receives from this server only."""
@@ -83,7 +85,7 @@ class Exchange:
             self._others += 1
             if self._others == MAX_DATAGRAMS:
                 self._send_by_tcp()
-        except (OSError, MalformedError) as error:
+        except Exception as error:  # noqa: BLE001 (the top of a callback: the caller gets an error)
             self._end(_failure(error))
         else:
             if response.truncated:
@@ -103,15 +105,16 @@ class Exchange:
     async def _exchange_by_tcp(self) -> None:
         try:
             response = self._question.read(await _answer_by_tcp(self._query, self.server))
-        except (DnsFailureError, OwnFaultError, OSError, EOFError, MalformedError) as error:
+        except Exception as error:  # noqa: BLE001 (the top of a task: the caller gets an error)
             self._end(_failure(error))
         else:
             is_whole = not response.truncated
             cut = DnsFailureError("a truncated answer from the name server")
             self._end(response if is_whole else cut)
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: DnsResponse | Exception) -> None:
         self._close_socket()
+        self._handle = None
         self._on_end(self, outcome)
 
     def _close_socket(self) -> None:
@@ -153,9 +156,13 @@ def _open(server: TcpAddress, kind: socket.SocketKind) -> socket.socket:
         raise
 
 
-def _failure(error: Exception) -> DiscoveryError:
-    if isinstance(error, DiscoveryError):
-        return error.with_traceback(None)  # else a cycle: it refers to this exchange
-    if isinstance(error, MalformedError):
-        return DnsFailureError("a malformed answer from the name server")
-    return DnsFailureError("no name server can be reached")
+def _failure(error: Exception) -> Exception:
+    """The error for the caller: a `DiscoveryError`, unless it is a bug of this program."""
+    match error:
+        case DiscoveryError():
+            return error.with_traceback(None)  # else a cycle: it refers to this exchange
+        case MalformedError():
+            return DnsFailureError("a malformed answer from the name server")
+        case OSError() | EOFError():
+            return DnsFailureError("no name server can be reached")
+    return error

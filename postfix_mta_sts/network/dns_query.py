@@ -2,10 +2,10 @@
 
 Theory of operation
 -------------------
-A query is a future with an outcome, and the `Exchange`s that may bring it. It costs no task, since
-there are three for each new policy. The next try begins when one has failed, or is silent for too
-long; a silent one goes on beside it, because a busy server, or a busy machine, may answer late. The
-first answer is the outcome. When the time ends, or the last try has failed, a failure is.
+A query is a future with an outcome, and the `Exchange`s that may bring it. It costs no task: each
+new policy needs three queries. The next try begins when one has failed, or is silent for too long;
+a silent one goes on beside it, because a busy server, or a busy machine, may answer late. The first
+answer is the outcome. The outcome is a failure when the time ends, or when the last try has failed.
 
 The caller may cancel the future at any time: that closes the sockets.
 """
@@ -66,7 +66,8 @@ class Query:
     ) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self.outcome: asyncio.Future[Outcome] = loop.create_future()
-        """A response with rcode NOERROR or NXDOMAIN, or the reason why there is none."""
+        """A response with rcode NOERROR or NXDOMAIN, or the reason why there is none. It raises any
+        other exception, which is a bug of this program."""
         self.outcome.add_done_callback(self._close)
         self._question = question
         self._observer = observer
@@ -83,6 +84,8 @@ class Query:
     def _try_next(self) -> None:
         """Begin the next try, if there is one; fail if none is under way either."""
         self._stop_timer()
+        if self.outcome.done():
+            return
         if self._left:
             self._try(self._left.popleft())
         elif not self._tries:
@@ -99,17 +102,25 @@ class Query:
         self._observer.on_silence(server, began)
         self._try_next()
 
-    def _on_end(self, ended: Exchange, outcome: Outcome) -> None:
+    def _on_end(self, ended: Exchange, outcome: DnsResponse | Exception) -> None:
         self._tries.remove(ended)
-        if isinstance(outcome, DiscoveryError):
-            self._failure = outcome
-        else:
-            self._observer.on_response(ended.server)
-            if outcome.rcode in {NOERROR, NXDOMAIN}:
-                self._end(outcome)
-                return
-            self._failure = DnsFailureError(f"{_rcode(outcome)} from the name server")
-            self._edns = self._edns and outcome.rcode != FORMERR  # RFC 6891 §7
+        match outcome:
+            case DnsResponse():
+                self._observer.on_response(ended.server)
+                self._take(outcome)
+            case DiscoveryError():
+                self._failure = outcome
+                self._try_next()
+            case _ if not self.outcome.done():
+                self.outcome.set_exception(outcome)
+
+    def _take(self, response: DnsResponse) -> None:
+        """End with this response, or try again if it is an error."""
+        if response.rcode in {NOERROR, NXDOMAIN}:
+            self._end(response)
+            return
+        self._failure = DnsFailureError(f"{_rcode(response)} from the name server")
+        self._edns = self._edns and response.rcode != FORMERR  # RFC 6891 §7
         self._try_next()
 
     def _time_out(self) -> None:
@@ -124,6 +135,7 @@ class Query:
         self._stop_timer()
         for each in self._tries:
             each.close()
+        self._tries.clear()  # each refers to this query
 
     def _stop_timer(self) -> None:
         if self._timer:

@@ -47,7 +47,7 @@ class Nameservers:
         self._resolv_conf = resolv_conf
         self._port = port
         self._silent_until: dict[TcpAddress, float] = {}
-        self._answered_at: dict[TcpAddress, float] = {}
+        self._answered_at: dict[TcpAddress, float] = {}  # by the clock of the event loop
         self.read()
 
     def read(self) -> None:

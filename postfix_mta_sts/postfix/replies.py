@@ -48,12 +48,12 @@ from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Answer, Counters, Source
-from postfix_mta_sts.values import Record
+from postfix_mta_sts.values import TrackedValue
 
 _log = logging.getLogger(__name__)
 
 
-class PendingReply(Record, frozen=True):
+class PendingReply(TrackedValue, frozen=True):
     """A reply that needs a look-up first."""
 
     result: asyncio.Future[LookupResult]

@@ -74,6 +74,7 @@ class Attempt:
         self._known = Known(domain, shared.cache, flight, shared.usable)
         self._reading: asyncio.Future[State | None] | None = None
         self._policy_has_ended = False
+        self._is_between_verdicts = False
 
     async def run(self) -> None:
         """Bring the state of the domain up to date; never raises an `Exception`."""
@@ -87,7 +88,7 @@ class Attempt:
             self._answer(Source.STORE)
             await self._ask(self._find_policy, self._known.forget_policy)
             self._policy_has_ended = True
-            if verdicts and self._known.is_asking_dane:
+            if verdicts and not self._is_between_verdicts:
                 await verdicts
         finally:
             if verdicts:
@@ -190,8 +191,9 @@ class Attempt:
             if self._policy_has_ended:
                 return
             verdict, now = self._known.verdict, self._sources.clock()
+            self._is_between_verdicts = True
             await asyncio.sleep(max(SHORTEST_PAUSE, verdict.recheck_at - now) if verdict else 0)
-            self._known.is_asking_dane = True
+            self._is_between_verdicts, self._known.is_asking_dane = False, True
 
     async def _find_verdict(self, lookup: DaneLookup) -> None:
         outcome = await self._ask_dane(lookup)

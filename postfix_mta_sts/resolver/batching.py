@@ -15,11 +15,11 @@ BATCH_LIMIT: Final = 24
 CONCURRENCY: Final = 2
 """Batches under way at once: one is read while the answers of the other are used."""
 WAITING_LIMIT: Final = 10_000
-"""Questions that wait, before cancelled ones are dropped: clients that ask and disconnect leave
+"""Waiters, before cancelled ones are dropped: clients that ask and disconnect leave
 them while batches take long."""
 
 
-class Question(Protocol):
+class Waiter(Protocol):
     """What waits for an answer."""
 
     @property
@@ -29,29 +29,29 @@ class Question(Protocol):
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-Q = TypeVar("Q", bound=Question)
+W = TypeVar("W", bound=Waiter)
 
 AskAll: TypeAlias = Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
 """Answers every key of a batch."""
 
 
-class Batcher(Generic[K, V, Q]):
+class Batcher(Generic[K, V, W]):
     """Keys asked for while batches are under way form the next batch.
 
-    `use` gets each question with its answer.
+    `use` gets each waiter with its answer.
     """
 
-    def __init__(self, ask_all: AskAll[K, V], use: Callable[[Q, V], None]) -> None:
+    def __init__(self, ask_all: AskAll[K, V], use: Callable[[W, V], None]) -> None:
         self._ask_all = ask_all
         self._use = use
-        self._waiting: dict[K, list[Q]] = {}
-        self._number = 0  # of questions in `_waiting`
+        self._waiting: dict[K, list[W]] = {}
+        self._number = 0  # of waiters in `_waiting`
         self._limit = WAITING_LIMIT
         self._tasks: set[asyncio.Task[None] | None] = set()
 
-    def ask(self, key: K, question: Q) -> None:
+    def ask(self, key: K, waiter: W) -> None:
         """Answer a question about a key; cancel its result to stop waiting."""
-        self._waiting.setdefault(key, []).append(question)
+        self._waiting.setdefault(key, []).append(waiter)
         self._number += 1
         if self._number > self._limit:
             self._drop_cancelled()
@@ -63,10 +63,10 @@ class Batcher(Generic[K, V, Q]):
         return len(self._tasks) < CONCURRENCY and len(self._waiting) >= BATCH_LIMIT
 
     def _drop_cancelled(self) -> None:
-        """Drop cancelled questions; the next time is when the number has doubled."""
+        """Drop cancelled waiters; the next time is when the number has doubled."""
         self._number = 0
         for key, waiting in list(self._waiting.items()):
-            waiting[:] = [question for question in waiting if not question.result.done()]
+            waiting[:] = [waiter for waiter in waiting if not waiter.result.done()]
             self._number += len(waiting)
             if not waiting:
                 del self._waiting[key]
@@ -80,27 +80,27 @@ class Batcher(Generic[K, V, Q]):
             await self._ask(batch)
         self._tasks.discard(asyncio.current_task())  # before another key is asked for
 
-    async def _ask(self, batch: Mapping[K, Sequence[Q]]) -> None:
+    async def _ask(self, batch: Mapping[K, Sequence[W]]) -> None:
         try:
             answers = await self._ask_all(list(batch))
             answered = [(waiting, answers[key]) for key, waiting in batch.items()]
         except Exception as error:  # noqa: BLE001 (the top of a task: all that wait get the error)
-            for question in chain.from_iterable(batch.values()):
-                _fail(question, error)
+            for waiter in chain.from_iterable(batch.values()):
+                _fail(waiter, error)
             return
         for waiting, answer in answered:
-            for question in waiting:
-                self._answer(question, answer)
+            for waiter in waiting:
+                self._answer(waiter, answer)
 
-    def _answer(self, question: Q, answer: V) -> None:
-        if question.result.done():
+    def _answer(self, waiter: W, answer: V) -> None:
+        if waiter.result.done():
             return
         try:
-            self._use(question, answer)
-        except Exception as error:  # noqa: BLE001 (it ends this question, and no other)
-            _fail(question, error)
+            self._use(waiter, answer)
+        except Exception as error:  # noqa: BLE001 (it ends this one, and no other)
+            _fail(waiter, error)
 
 
-def _fail(question: Question, error: Exception) -> None:
-    if not question.result.done():
-        question.result.set_exception(error)
+def _fail(waiter: Waiter, error: Exception) -> None:
+    if not waiter.result.done():
+        waiter.result.set_exception(error)

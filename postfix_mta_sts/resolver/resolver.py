@@ -32,12 +32,12 @@ from postfix_mta_sts.resolver.sources import AttemptContext, Sources
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
 from postfix_mta_sts.store import StoreError
-from postfix_mta_sts.values import Record
+from postfix_mta_sts.values import TrackedValue
 
 _END: Final = object()
 
 
-class _LookUp(Record, frozen=True):
+class _LookUp(TrackedValue, frozen=True):
     """A look-up that the cache could not serve."""
 
     domain: Domain

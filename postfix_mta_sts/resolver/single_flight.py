@@ -19,7 +19,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.fairness import DAEMON, Client, Shares
 from postfix_mta_sts.stats import Source
-from postfix_mta_sts.values import Record, Value
+from postfix_mta_sts.values import TrackedValue, Value
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; for one more, the oldest of the owner with most is given up."""
@@ -51,7 +51,7 @@ def is_complete(knowledge: Knowledge) -> bool:
     return knowledge.is_complete
 
 
-class Order(Record, frozen=True, kw_only=True):
+class Order(TrackedValue, frozen=True, kw_only=True):
     """What an attempt must do, fixed when it starts."""
 
     query_txt: bool = False

@@ -225,5 +225,6 @@ class TestSlots:
         fetcher = fetchers(concurrency=1, slot_time=3600.0, timeout=2)
         host.answers[HOST] = silence
         slow = [asyncio.create_task(failure(fetcher, DeadlineError)) for _ in range(2)]
+        await host.gets.reached(HOST)  # it holds the slot
         assert await fetcher.fetch_body(OTHER) == POLICY
         await asyncio.gather(*slow)

@@ -38,8 +38,14 @@ class Question:
 class Answers(Batcher[int, int, Question]):
     """A batcher whose answers are the results of futures."""
 
-    def __init__(self, squares: Squares) -> None:
-        super().__init__(squares.ask_all, lambda question, n: question.result.set_result(n))
+    def __init__(self, squares: Squares, unusable: int | None = None) -> None:
+        super().__init__(squares.ask_all, self._set)
+        self._unusable = unusable
+
+    def _set(self, question: Question, number: int) -> None:
+        if number == self._unusable:
+            raise ZeroDivisionError
+        question.result.set_result(number)
 
     def answer(self, number: int) -> asyncio.Future[int]:
         """The answer for a number."""
@@ -118,14 +124,7 @@ async def test_an_error_goes_to_all_questions_of_the_batch(squares: Squares, las
 
 async def test_an_answer_that_cannot_be_used(squares: Squares) -> None:
     """The error goes to the question whose answer it was; the others get theirs."""
-
-    def use(question: Question, number: int) -> None:
-        if number == 4:
-            raise ZeroDivisionError
-        question.result.set_result(number)
-
-    batcher = Answers(squares)
-    batcher._use = use
+    batcher = Answers(squares, unusable=4)
     squares.released.set()
     answers = [batcher.answer(n) for n in range(4)]
     with pytest.raises(ZeroDivisionError):

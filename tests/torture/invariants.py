@@ -197,7 +197,7 @@ class Checker:
     def _is_findable(self, domain: Knowledge, event: Answered, sticky: Collection[Fault]) -> bool:
         """Whether none of these faults, nor one of the daemon, excuses a domain that is not known.
 
-        The result of a `sticky` fault may be remembered for an hour, one of the daemon's own not.
+        The result of a `sticky` fault may be kept for an hour; an attempt may wait for a host.
         """
         asked_at, at = event.asked_at, event.at
         if self.clock.was_set(asked_at - 1, at):

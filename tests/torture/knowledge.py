@@ -51,13 +51,13 @@ class Track(Generic[V]):
     ) -> list[V]:
         """The versions that the daemon can hold, before the end of their life.
 
-        `attempt`: seconds after a response for which it counts whatever the clock says.
+        `attempt`: seconds after a response for which it counts though the clock has been set.
         """
         wall = clock.lowest(asked_at, at) - SLACK
         return [
             self.versions[version]
             for version, time in self._servings()
-            if at < time + attempt
+            if (at < time + attempt and clock.was_set(time, at))
             or clock.highest(time, time + ARRIVAL) + self.versions[version].life > wall
         ]
 
