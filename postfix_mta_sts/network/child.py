@@ -52,6 +52,7 @@ from postfix_mta_sts.network.messages import (
     failed,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.rate_limit import RateLimit
 
 OOM_SCORE: Final = 500
 """Added to oom_score_adj: half of the memory of the machine, or of the service, in its scale."""
@@ -149,6 +150,7 @@ class _Child:
         self._dane_client = dane_client
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finished = 0
+        self._faults = RateLimit()
         self._unanswered = False
         self._channel: ipc.Channel[FromDaemon]
 
@@ -191,6 +193,8 @@ class _Child:
             answer = await self._result(call)
         except MtaStsError as error:
             answer = failed(call.number, error)
+            if isinstance(error, OwnFaultError):
+                self._log_fault(call, error)
         except Exception as error:  # noqa: BLE001 (the top of a task: the caller gets an error)
             domain = None if isinstance(call, NotValidating) else call.domain
             event(
@@ -206,6 +210,18 @@ class _Child:
             self._unanswered = self._dns.unanswered
             self._channel.send(DnsStatus(self._unanswered))
         self._channel.send(answer)
+
+    def _log_fault(self, call: AnyCall, fault: OwnFaultError) -> None:
+        """Log why nothing is known of a domain, though nobody else is to blame."""
+        if count := self._faults.take(asyncio.get_running_loop().time()):
+            event(
+                _log,
+                logging.WARNING,
+                "own fault in network process",
+                None if isinstance(call, NotValidating) else call.domain,
+                reason=str(fault),
+                count=count,
+            )
 
     async def _result(self, call: AnyCall) -> Result:
         match call:

@@ -33,8 +33,9 @@ OnEnd: TypeAlias = Callable[["Exchange", DnsResponse | Exception], None]
 class Exchange:
     """Queries `server`, over TCP if the answer does not fit into a datagram.
 
-    `on_end` gets the outcome, once, after this constructor has returned; not after `close`. An
-    exception that is no `DiscoveryError` is a bug of this program.
+    `on_end` gets the outcome, once, after this constructor has returned; not after `close`: a
+    response, a `DiscoveryError`, or `ConnectionError` if the server cannot be reached. Any other
+    exception is a bug of this program.
     """
 
     __slots__ = ("_handle", "_loop", "_on_end", "_others", "_query", "_question", "_sock", "server")
@@ -61,6 +62,11 @@ class Exchange:
             self._send()
         except (OSError, OwnFaultError) as error:
             self._handle = self._loop.call_soon(self._end, _failure(error))
+
+    def look(self) -> None:
+        """Take a datagram that has come, but was not announced yet by the event loop."""
+        if self._sock:
+            self._receive()
 
     def close(self) -> None:
         """End the exchange without an outcome."""
@@ -157,12 +163,12 @@ def _open(server: TcpAddress, kind: socket.SocketKind) -> socket.socket:
 
 
 def _failure(error: Exception) -> Exception:
-    """The error for the caller: a `DiscoveryError`, unless it is a bug of this program."""
+    """The error for `OnEnd`."""
     match error:
         case DiscoveryError():
             return error.with_traceback(None)  # else a cycle: it refers to this exchange
         case MalformedError():
             return DnsFailureError("a malformed answer from the name server")
         case OSError() | EOFError():
-            return DnsFailureError("no name server can be reached")
+            return ConnectionError("no name server can be reached")
     return error

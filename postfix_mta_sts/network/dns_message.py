@@ -145,6 +145,8 @@ class Question:
             raise MalformedError("not a DNS message, or one that contradicts itself") from error
 
     def _read(self, wire: bytes) -> DnsResponse:
+        if len(wire) < _HEADER.size:
+            raise OtherQueryError("shorter than a header")
         ident, flags, questions, *counts = _HEADER.unpack_from(wire)
         if ident != self._ident or not flags & _QR:
             raise OtherQueryError("not a response to this query")

@@ -7,6 +7,9 @@ new policy needs three queries. The next try begins when one has failed, or is s
 a silent one goes on beside it, because a busy server, or a busy machine, may answer late. The first
 answer is the outcome. The outcome is a failure when the time ends, or when the last try has failed.
 
+A second try at a server that cannot be reached waits as if the server were silent: it may be about
+to start again. A try for which this process can open no socket is made again soon, for a while.
+
 The caller may cancel the future at any time: that closes the sockets.
 """
 
@@ -16,7 +19,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError
+from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_exchange import Exchange, Outcome
 from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
 
@@ -25,6 +28,12 @@ TRIES: Final = 2
 FIRST_TRY: Final = 0.2
 """The share of the timeout after which the second try begins; the time to each further try is twice
 as long. All tries go on until the timeout."""
+MAX_OPEN: Final = 2
+"""Tries of one query under way at once; the oldest ends for one more."""
+NO_SOCKET_PAUSE: Final = 0.05
+"""Seconds after which a try is made again for which there was no socket."""
+NO_SOCKET_TRIES: Final = 20
+"""So often, then the fault is the outcome."""
 
 _RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
@@ -48,9 +57,11 @@ class Query:
         "_failure",
         "_left",
         "_loop",
+        "_no_socket",
         "_observer",
         "_patience",
         "_question",
+        "_servers",
         "_timeout",
         "_timer",
         "_tries",
@@ -75,6 +86,8 @@ class Query:
         self._failure: DiscoveryError = DnsFailureError("no name server")
         self._tries: list[Exchange] = []  # under way
         self._left = deque([*servers] * TRIES)
+        self._servers = len(servers)
+        self._no_socket = 0  # tries without one
         self._timeout = timeout
         self._patience = timeout * FIRST_TRY
         self._deadline = loop.call_later(timeout, self._time_out)
@@ -92,6 +105,8 @@ class Query:
             self._end(self._failure)
 
     def _try(self, server: TcpAddress) -> None:
+        if len(self._tries) == MAX_OPEN:
+            self._tries.pop(0).close()
         self._tries.append(Exchange(self._question, server, self._on_end, edns=self._edns))
         if self._left:
             began = self._loop.time()
@@ -108,11 +123,39 @@ class Query:
             case DnsResponse():
                 self._observer.on_response(ended.server)
                 self._take(outcome)
+            case OwnFaultError():
+                self._failure = outcome
+                self._try_again(ended.server)
+            case ConnectionError():
+                self._failure = DnsFailureError(str(outcome))
+                self._try_reachable()
             case DiscoveryError():
                 self._failure = outcome
                 self._try_next()
             case _ if not self.outcome.done():
                 self.outcome.set_exception(outcome)
+
+    def _try_again(self, server: TcpAddress) -> None:
+        """Make a try again for which there was no socket, or give up."""
+        self._no_socket += 1
+        if self._no_socket < NO_SOCKET_TRIES:
+            self._left.appendleft(server)
+            self._try_after(NO_SOCKET_PAUSE)
+        else:
+            self._left.clear()
+            self._try_next()
+
+    def _try_reachable(self) -> None:
+        """Begin the next try; one at a server that was tried before waits."""
+        if 0 < len(self._left) <= self._servers:
+            self._try_after(self._patience)
+        else:
+            self._try_next()
+
+    def _try_after(self, pause: float) -> None:
+        self._stop_timer()
+        if not self.outcome.done():
+            self._timer = self._loop.call_later(pause, self._try_next)
 
     def _take(self, response: DnsResponse) -> None:
         """End with this response, or try again if it is an error."""
@@ -124,6 +167,8 @@ class Query:
         self._try_next()
 
     def _time_out(self) -> None:
+        for each in list(self._tries):
+            each.look()  # this process may have been stopped for longer than the timeout
         self._end(DnsFailureError(f"no answer within {self._timeout:g} s"))
 
     def _end(self, outcome: Outcome) -> None:

@@ -20,9 +20,12 @@ from postfix_mta_sts.postfix.protocol.reply import TryAgain
 from postfix_mta_sts.postfix.protocol.wire import Frames, WireError
 from postfix_mta_sts.postfix.refusals import Refusals, hint
 from postfix_mta_sts.postfix.replies import PendingReply, ReplyCache
+from postfix_mta_sts.postfix.reply_cache import REQUEST_LIMIT
 from postfix_mta_sts.resolver.fairness import Client
 from postfix_mta_sts.resolver.single_flight import LookupResult
 
+COPIES: Final = 3
+"""A request that waits for its reply is kept as bytes, and its parts as text, up to this often."""
 REQUESTS_AT_ONCE: Final = 64
 """Requests of one client that are answered before other clients have their turn."""
 
@@ -59,6 +62,7 @@ class PostfixConnection(asyncio.Protocol):
         self._is_expendable = False  # may be closed for another client
         self._kept = 0  # bytes of requests and replies
         self._pending: PendingReply | None = None
+        self._pending_size = 0  # bytes of its request, if that is a long one
         self._next_turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
@@ -136,6 +140,7 @@ class PostfixConnection(asyncio.Protocol):
             self._transport.write(reply)
         else:
             self._pending = reply
+            self._pending_size = COPIES * len(request) if len(request) > REQUEST_LIMIT else 0
             reply.result.add_done_callback(partial(self._looked_up, reply))
 
     def _looked_up(self, pending: PendingReply, result: asyncio.Future[LookupResult]) -> None:
@@ -212,7 +217,7 @@ class PostfixConnection(asyncio.Protocol):
         if is_expendable is not self._is_expendable:
             self._is_expendable = is_expendable
             self._shared.connections.set_expendable(self, is_expendable=is_expendable)
-        kept = self._frames.size
+        kept = self._frames.size + (self._pending_size if self._pending else 0)
         if self._is_full:
             kept += self._transport.get_write_buffer_size()
         if kept != self._kept:

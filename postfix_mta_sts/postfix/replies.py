@@ -20,6 +20,7 @@ from postfix_mta_sts.mtasts.decision import (
     NOT_APPLICABLE,
     Decision,
     Knowledge,
+    PolicyStep,
     decide,
     from_memory,
     known_policy,
@@ -167,7 +168,8 @@ class ReplyCache:
         """The reply after a look-up, made of what is known."""
         now = self._monotonic()
         self._counters.count_wait(now - started)
-        if result.time_is_up and result.knowledge.lacks_policy:
+        is_own_fault = result.knowledge.step is PolicyStep.OWN_FAULT
+        if (result.time_is_up or is_own_fault) and result.knowledge.lacks_policy:
             self._note_late(domain, result.knowledge, now)
         return self._reply(request, parsed, domain, result.knowledge, result.source)
 

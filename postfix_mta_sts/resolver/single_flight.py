@@ -23,6 +23,14 @@ from postfix_mta_sts.values import TrackedValue, Value
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; for one more, the oldest of the owner with most is given up."""
+FILES_PER_ATTEMPT: Final = 8
+"""Sockets of an attempt: two tries for each address family of the Policy Host and an MX host."""
+WAITING_LIMIT: Final = 1_000
+"""Look-ups that wait for one attempt, before cancelled ones are dropped: clients that ask and
+disconnect leave them."""
+LATE: Final = 1.0
+"""Seconds after which the end of a lookup timeout was missed: this process was stopped, and answers
+of the network process may be waiting. They get as much time again to arrive."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +92,7 @@ class Flight:
 
     __slots__ = (
         "_deadline",
+        "_limit",
         "_time_is_up",
         "_timer",
         "_waiting",
@@ -109,6 +118,7 @@ class Flight:
         self._time_is_up = False
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[asyncio.Future[LookupResult], Ready]] = []
+        self._limit = WAITING_LIMIT
 
     def know(self, knowledge: Knowledge, source: Source) -> None:
         """Note what is known now; look-ups get it when the time is up, or with `answer`."""
@@ -135,15 +145,31 @@ class Flight:
         if self._try(look_up, ready):
             return
         self._waiting.append((look_up, ready))
+        if len(self._waiting) > self._limit:
+            self._drop_cancelled()
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._deadline, self._time_out)
+            is_over = loop.time() >= self._deadline
+            end = self._time_out if is_over else self._on_deadline
+            self._timer = loop.call_at(self._deadline, end)
 
     def end(self) -> None:
         """Answer the look-ups that still wait; the attempt has ended and will not know more."""
         if self._timer:
             self._timer.cancel()
         self._time_out()
+
+    def _on_deadline(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() > self._deadline + LATE:
+            self._timer = loop.call_later(LATE, self._time_out)
+        else:
+            self._time_out()
+
+    def _drop_cancelled(self) -> None:
+        """Drop cancelled look-ups; the next time is when the number has doubled."""
+        self._waiting = [waiting for waiting in self._waiting if not waiting[0].done()]
+        self._limit = max(WAITING_LIMIT, 2 * len(self._waiting))
 
     def _time_out(self) -> None:
         self._time_is_up = True

@@ -254,6 +254,22 @@ async def test_clients_that_take_the_memory_of_all(
     assert len(lines(caplog, "too many unanswered requests")) == 1
 
 
+async def test_clients_whose_long_requests_wait(
+    around: Surroundings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request counts as kept also while its look-up is under way."""
+    monkeypatch.setattr("postfix_mta_sts.postfix.connections.KEPT_LIMIT", 300_000)
+    around.dns.hold()
+    async with serving(around) as served, AsyncExitStack() as stack:
+        for _ in range(20):
+            client = await stack.enter_async_context(connected(served.address))
+            client.send(b"9910:" + b"p" * 9_900 + b" slow.test,")
+        await wait_until(lambda: served.server.connections < 15)
+        assert served.server._connections._kept < 600_000
+        around.dns.release()
+    assert len(lines(caplog, "too many unanswered requests")) == 1
+
+
 async def test_a_shutdown_with_2000_look_ups_under_way(net: Internet, tmp_path: Path) -> None:
     """The look-ups are answered; handshakes that are cut off leave no ERROR line (B14)."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 12_000:

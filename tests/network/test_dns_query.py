@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import socket
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
@@ -9,12 +11,12 @@ import pytest
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.network import dns_query
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.dns_exchange import Exchange, OnEnd
-from postfix_mta_sts.network.dns_message import NOERROR, DnsResponse, Question, RecordType
-from postfix_mta_sts.network.dns_query import Query
+from postfix_mta_sts.network.dns_message import NOERROR, NXDOMAIN, DnsResponse, Question, RecordType
+from postfix_mta_sts.network.dns_query import NO_SOCKET_TRIES, Query
 from tests.support.dns import DnsServer, Fault
 from tests.support.hostile_dns import HostileDns, truncated
 
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 EVIL = Domain("evil.test")
 SERVFAIL = 2
+OWN = OwnFaultError("no socket: Too many open files")
 SERVERS = [TcpAddress("127.0.0.1", 1), TcpAddress("127.0.0.1", 2)]
 
 
@@ -124,6 +127,70 @@ class TestTheEnd:
         tries[0].end(DnsResponse(NOERROR))
         query._time_out()
         assert await query.outcome == DnsResponse(NOERROR)
+
+
+class TestTries:
+    """When the next try begins, and how many go on."""
+
+    async def test_no_socket(
+        self, tries: list[FakeExchange], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A try for which there is no socket is made again soon, at the same server."""
+        monkeypatch.setattr(dns_query, "NO_SOCKET_PAUSE", 0.0)
+        query = begin()
+        tries[0].end(OWN)
+        await asyncio.sleep(0.01)
+        assert [each.server for each in tries] == SERVERS[:1] * 2
+        tries[1].end(DnsResponse(NOERROR))
+        assert await query.outcome == DnsResponse(NOERROR)
+
+    async def test_never_a_socket(
+        self, tries: list[FakeExchange], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After some tries the fault is the outcome."""
+        monkeypatch.setattr(dns_query, "NO_SOCKET_PAUSE", 0.0)
+        query = begin()
+        while not query.outcome.done():
+            tries[-1].end(OWN)
+            await asyncio.sleep(0.01)
+        assert await query.outcome is OWN
+        assert len(tries) == NO_SOCKET_TRIES
+
+    async def test_a_server_that_starts_again(self, tries: list[FakeExchange]) -> None:
+        """A second try waits, if no server can be reached; the first at each does not."""
+        query = begin(timeout=2.0)
+        for _ in SERVERS:
+            tries[-1].end(ConnectionError("no name server can be reached"))
+        assert len(tries) == len(SERVERS)
+        while len(tries) == len(SERVERS):  # noqa: ASYNC110 (nothing tells of it)
+            await asyncio.sleep(0.01)
+        tries[-1].end(DnsResponse(NOERROR))
+        assert await query.outcome == DnsResponse(NOERROR)
+
+    async def test_the_oldest_ends_for_the_third(self, tries: list[FakeExchange]) -> None:
+        """So a query has two sockets at most."""
+        query = begin()
+        query._lose_patience(SERVERS[0], 0.0)
+        query._lose_patience(SERVERS[1], 0.0)
+        assert [each.is_closed for each in tries] == [True, False, False]
+        query.outcome.cancel()
+
+    async def test_a_process_that_was_stopped(self) -> None:
+        """The answer that came meanwhile counts, though the time is over."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            query = Query(
+                Question("a.test", RecordType.TXT, 1),
+                [TcpAddress(*server.getsockname())],
+                0.05,
+                Observer(),
+            )
+            wire, client = server.recvfrom(512)
+            server.sendto(wire[:2] + b"\x81\x83" + wire[4:], client)
+            time.sleep(0.1)  # noqa: ASYNC251 (this process is stopped)
+            outcome = await query.outcome
+        assert isinstance(outcome, DnsResponse)
+        assert outcome.rcode == NXDOMAIN
 
 
 async def ended(query: Coroutine[Any, Any, object]) -> object:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
 from postfix_mta_sts.mtasts.decision import NOTHING, Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.resolver import single_flight
 from postfix_mta_sts.resolver.fairness import Client, Owner
 from postfix_mta_sts.resolver.single_flight import (
     DEFAULT_ORDER,
@@ -282,3 +284,28 @@ async def test_close(steps: int) -> None:
     assert waiting.done()
     assert await waiting == LookupResult(NOTHING, Source.NONE, time_is_up=True)
     assert len(runs.ended) == 1
+
+
+async def test_a_timeout_that_was_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a stop of this process the answers that wait in its sockets still count."""
+    monkeypatch.setattr(single_flight, "LATE", 0.05)
+    flight = Flight(DEFAULT_ORDER, asyncio.get_running_loop().time() + 0.01)
+    look_up = flight.wait()
+    time.sleep(0.2)  # noqa: ASYNC251 (this process is stopped)
+    await asyncio.sleep(0)
+    assert not look_up.done()
+    answer(flight, ALL)
+    assert await look_up == FOUND
+
+
+async def test_cancelled_look_ups_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that ask and disconnect leave nothing behind while an attempt takes long."""
+    monkeypatch.setattr(single_flight, "WAITING_LIMIT", 100)
+    flight = Flight(DEFAULT_ORDER, asyncio.get_running_loop().time() + 3600)
+    stays = [flight.wait() for _ in range(10)]
+    for _ in range(1_000):
+        flight.wait().cancel()
+    assert len(flight._waiting) <= 101
+    answer(flight, ALL)
+    assert [await look_up for look_up in stays] == [FOUND] * 10
+    flight.end()
