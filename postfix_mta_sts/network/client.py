@@ -81,8 +81,8 @@ class NetworkClient:
     async def fetch(self, domain: Domain, on_addresses: Callable[[], None] | None = None) -> Policy:
         """See `PolicyFetcher.fetch`."""
 
-        def report(_: Progress) -> None:
-            if on_addresses:
+        def report(progress: Progress | None) -> None:
+            if on_addresses and progress:
                 on_addresses()
 
         wanted = on_addresses is not None
@@ -104,13 +104,13 @@ class NetworkClient:
         return servers
 
     async def look_up_dane(
-        self, domain: Domain, on_progress: Callable[[DaneOutcome], None] | None = None
+        self, domain: Domain, on_progress: Callable[[DaneOutcome | None], None] | None = None
     ) -> DaneOutcome:
-        """See `LazyDaneClient.look_up_dane`."""
+        """See `LazyDaneClient.look_up_dane`; for None see `process.OnProgress`."""
 
-        def report(progress: Progress) -> None:
-            if on_progress and progress.outcome:
-                on_progress(progress.outcome)
+        def report(progress: Progress | None) -> None:
+            if on_progress:
+                on_progress(progress.outcome if progress else None)
 
         wanted = on_progress is not None
         outcome: DaneOutcome = await self._call(LookUpDane, domain, wanted, on_progress=report)
@@ -134,5 +134,7 @@ class NetworkClient:
             except LostCallError:
                 lost += 1
             except CutOffError:
-                continue  # a process is cut off for another one: the call is not to blame
+                pass  # a process is cut off for another one: the call is not to blame
+            if on_progress:
+                on_progress(None)
         raise OwnFaultError("two network processes ended before they had finished this call")

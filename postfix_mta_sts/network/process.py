@@ -39,7 +39,9 @@ from postfix_mta_sts.network.timing import Pulse, Timing, call_timeout, pulse
 if TYPE_CHECKING:
     import subprocess
 
-OnProgress: TypeAlias = Callable[[Progress], None]
+OnProgress: TypeAlias = Callable[[Progress | None], None]
+"""Gets the progress of a call; None: what it had found is lost, or may be all that it will find,
+because of the process and not of anybody who was asked."""
 
 
 class ProcessError(UserError):
@@ -282,6 +284,7 @@ class NetworkProcess:
                     return
                 case Pulse.SILENT if self._unanswered_pings == self._timing.silent_after:
                     self._owner.on_pulse(self, silent=True)
+                    self._lose_progress()
 
     def _on_pong(self) -> None:
         was_silent = self.is_silent
@@ -295,6 +298,11 @@ class NetworkProcess:
             self._child.kill()
         if self._channel:
             self._channel.close()
+
+    def _lose_progress(self) -> None:
+        for running in list(self._calls.values()):
+            if running.on_progress:
+                running.on_progress(None)
 
     def _report(self, number: int, progress: Progress) -> None:
         running = self._calls.get(number)

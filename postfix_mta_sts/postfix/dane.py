@@ -55,7 +55,7 @@ class DaneResolver(Protocol):
         """Name servers that do not validate; raises `DnsFailureError` if none answers."""
 
     async def look_up_dane(
-        self, domain: Domain, on_progress: Callable[[DaneOutcome], None] | None = None
+        self, domain: Domain, on_progress: Callable[[DaneOutcome | None], None] | None = None
     ) -> DaneOutcome:
         """What DANE says of a domain; `on_progress` gets the outcome so far."""
 

@@ -215,7 +215,7 @@ class Attempt:
                 return outcome
             self._known.so_far = None
 
-    def _note_progress(self, so_far: DaneOutcome) -> None:
+    def _note_progress(self, so_far: DaneOutcome | None) -> None:
         self._known.so_far = so_far
         self._answer(self._flight.source)  # for a key to which these hosts do not matter
 

@@ -29,9 +29,11 @@ class DaneLookup(Protocol):
     """Looks up what DANE says of a domain; a DNS failure is an outcome too, not an exception."""
 
     def __call__(
-        self, domain: Domain, on_progress: Callable[[DaneOutcome], None], /
+        self, domain: Domain, on_progress: Callable[[DaneOutcome | None], None], /
     ) -> Awaitable[DaneOutcome]:
         """Look it up; `on_progress` gets the outcome so far, in which unfinished hosts failed.
+
+        It gets None if a fault of this program has lost that; what follows is reported again.
 
         Raises `OwnFaultError`.
         """

@@ -1,6 +1,8 @@
 """What a look-up tells before its end: DANE host by host, and a fetch when addresses are known."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from postfix_mta_sts.mtasts.errors import HostNotFoundError
 from postfix_mta_sts.network.client import NetworkClient
 from postfix_mta_sts.network.dane import PENDING, DaneClient
 from postfix_mta_sts.network.dnssec import DnssecClient
-from tests.support.dns import DnsServer
+from postfix_mta_sts.network.timing import Timing
+from tests.support.dns import DnsServer, Fault
 from tests.support.fetchers import POLICY, Fetchers, FixedAddresses
 from tests.support.internet import Internet
 from tests.support.policy_host import PolicyHost
@@ -122,10 +125,35 @@ class TestNetworkClient:
     async def test_dane(self, net: Internet, network: NetworkClient) -> None:
         """The outcomes so far arrive in order before the result."""
         publish_hosts(net.dns, 2)
-        told: list[DaneOutcome] = []
+        told: list[DaneOutcome | None] = []
         outcome = await network.look_up_dane(GOOD, told.append)
-        assert [[h.step == PENDING for h in each.hosts].count(True) for each in told] == [2, 1]
+        seen = [each for each in told if each]
+        assert [[h.step == PENDING for h in each.hosts].count(True) for each in seen] == [2, 1]
         assert {host.state for host in outcome.hosts} == {HostState.USABLE}
+
+    @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=str)
+    async def test_dane_is_lost(self, net: Internet, tmp_path: Path, sent: signal.Signals) -> None:
+        """What a process has found that ends or hangs is taken back: it is no fault of the DNS."""
+        publish_hosts(net.dns, 2)
+        net.dns.zone["mx0.good.test A"] = Fault.SILENCE
+        told: list[DaneOutcome | None] = []
+        network = NetworkClient(net.hosts.port, Timing(ping=0.05, silent_after=2, restart=0.01))
+        await network.reconfigure(net.settings(tmp_path))
+        looked_up = asyncio.create_task(network.look_up_dane(GOOD, told.append))
+        async with asyncio.timeout(TIMEOUT):
+            while not told:  # noqa: ASYNC110 (nothing tells of it)
+                await asyncio.sleep(0.01)
+            assert told[0]
+            process = network._supervisor.current
+            assert process
+            assert process.pid
+            os.kill(process.pid, sent)
+            while None not in told:  # noqa: ASYNC110 (the same)
+                await asyncio.sleep(0.01)
+        looked_up.cancel()
+        if sent is signal.SIGSTOP:
+            os.kill(process.pid, signal.SIGCONT)
+        await network.close()
 
     async def test_fetch(self, net: Internet, network: NetworkClient) -> None:
         """It is told that the addresses are known while the Policy Host is silent."""

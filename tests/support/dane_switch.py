@@ -39,7 +39,7 @@ class FakeDaneResolver:
     async def look_up_dane(
         self,
         domain: Domain,
-        on_progress: Callable[[DaneOutcome], None] | None = None,  # noqa: ARG002 (the protocol)
+        on_progress: Callable[[DaneOutcome | None], None] | None = None,  # noqa: ARG002 (the protocol)
     ) -> DaneOutcome:
         """See `DaneResolver`; not called here."""
         return DaneOutcome(MxState.INSECURE, domain)

@@ -83,7 +83,7 @@ class Surroundings:
         self.policies[domain] = policy(**fields)  # type: ignore[arg-type] # `policy` checks names
 
     async def look_up_dane(
-        self, domain: Domain, on_progress: Callable[[DaneOutcome], None]
+        self, domain: Domain, on_progress: Callable[[DaneOutcome | None], None]
     ) -> DaneOutcome:
         """The DANE outcome of a domain; pass this method to `Resolver.use_dane`."""
         await self.dane_queries.add(domain)
