@@ -14,7 +14,7 @@ from postfix_mta_sts.network import dns_query
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.dns_exchange import Exchange, OnEnd
 from postfix_mta_sts.network.dns_message import NOERROR, DnsResponse, Question, RecordType
-from postfix_mta_sts.network.dns_query import Query
+from postfix_mta_sts.network.dns_query import Manner, Query
 from tests.support.dns import DnsServer, Fault
 from tests.support.hostile_dns import HostileDns, truncated
 
@@ -31,7 +31,13 @@ class FakeExchange:
     made: "list[FakeExchange]"
 
     def __init__(
-        self, question: Question, server: TcpAddress, on_end: OnEnd, *, edns: bool = True
+        self,
+        question: Question,
+        server: TcpAddress,
+        on_end: OnEnd,
+        *,
+        edns: bool = True,
+        tcp: bool = False,  # noqa: ARG002 (as `Exchange` has it)
     ) -> None:
         self.query = question.wire(edns=edns)
         self.server = server
@@ -75,7 +81,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeExchange]]:
 
 def begin(timeout: float = 3600.0) -> Query:
     """Begin a query at two servers."""
-    return Query(Question("a.test", RecordType.TXT, 1), SERVERS, timeout, Observer())
+    return Query(Question("a.test", RecordType.TXT, 1), SERVERS, Manner(timeout), Observer())
 
 
 class TestTheEnd:
