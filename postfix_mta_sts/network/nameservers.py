@@ -70,6 +70,11 @@ class Nameservers:
         """The servers that are queried, as configured or in the order of resolv.conf."""
         return self._in_use.servers
 
+    @property
+    def seen(self) -> Sequence[TcpAddress]:
+        """The servers that `adopt` would use."""
+        return self._seen.servers
+
     def look(self) -> Sequence[TcpAddress]:
         """Read resolv.conf; return the servers that `adopt` uses for queries."""
         if self._file:
