@@ -12,7 +12,12 @@ from typing import Final, TypeAlias
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
-from postfix_mta_sts.network.dns_message import DnsResponse, OtherQueryError, Question
+from postfix_mta_sts.network.dns_message import (
+    DnsResponse,
+    OtherQueryError,
+    Question,
+    ReferralError,
+)
 from postfix_mta_sts.network.dns_name import MalformedError
 from postfix_mta_sts.network.own_limits import own_fault
 
@@ -178,6 +183,8 @@ def _failure(error: Exception) -> Exception:
     match error:
         case DiscoveryError():
             return error.with_traceback(None)  # else a cycle: it refers to this exchange
+        case ReferralError():
+            return DnsFailureError("the name server answers for its own zones only")
         case MalformedError():
             return DnsFailureError("a malformed answer from the name server")
         case OSError() | EOFError():
