@@ -18,6 +18,7 @@ from tests.e2e.transcript import TIMEOUT, Transcript
 
 PACKAGES: Final = ("bind9", "dnsmasq-base", "systemd-resolved")
 """Besides nsd and unbound."""
+NSD: Final = "127.0.0.61"
 UNBOUND: Final = "127.0.0.71"
 BIND: Final = "127.0.0.72"
 DNSMASQ: Final = "127.0.0.73"
@@ -40,7 +41,7 @@ def zones() -> Tree:
 
     Each domain directly below many.test has the MX host of good.test.
     """
-    server = {f"{_SERVER} A": ["127.0.0.61"]}
+    server = {f"{_SERVER} A": [NSD]}
     dead = {"dead.test NS": ["ns.dead.test."], "ns.dead.test A": [SILENT]}
     good = {
         "_mta-sts.good.test TXT": [_RECORD],
@@ -118,7 +119,7 @@ def _files(served: Tree) -> dict[str, str]:
     tag, algorithm, digest_type, digest = served.anchor.split()[-4:]
     dnsmasq_anchor = f"trust-anchor=.,{tag},{algorithm},{digest_type},{digest}"
     return {
-        "root.hints": f". NS {_SERVER}.\n{_SERVER}. A 127.0.0.61\n",
+        "root.hints": f". NS {_SERVER}.\n{_SERVER}. A {NSD}\n",
         "root.positive": served.anchor,
         "none.negative": "invalid\n",  # systemd-resolved does not validate "test" by default
         "unbound.conf": _unbound(served.anchor),

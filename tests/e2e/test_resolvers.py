@@ -39,6 +39,7 @@ FILES = {
     "systemd-resolved, `DNSSEC=yes`": [servers.RESOLVED],
     "as Docker's 127.0.0.11, forwards to unbound": [DOCKER],
     "the same at `fe80::53%lo`": [LINK_LOCAL],
+    "nsd, for its own zones only": [servers.NSD],
     "nothing listens": [servers.NOBODY],
     "never answers": [servers.SILENT],
     "nothing listens, then unbound": [servers.NOBODY, servers.UNBOUND],
