@@ -85,6 +85,10 @@ class Nameservers:
     def adopt(self) -> None:
         """Query the servers that were seen last, in the manner that was seen with them."""
         self._in_use = self._seen
+        for server in self._answered_at.keys() | self._silent_until.keys():
+            if server not in self.servers:
+                self._answered_at.pop(server, None)
+                self._silent_until.pop(server, None)
 
     def read(self) -> None:
         """Read resolv.conf and use what it says, unless there are configured servers."""

@@ -170,6 +170,8 @@ class DaneSupport:
         self._retry_interval = retry_interval
         self._watch_interval = watch_interval
         self._servers: frozenset[TcpAddress] = frozenset()  # of the last check
+        self._verdicts_of: frozenset[TcpAddress] = frozenset()
+        """The servers to which verdicts belong: those that were the last to answer a check."""
         self._postfix: Postfix | None = None
         self._last_final: DaneStatus | None = None
         self._lock = asyncio.Lock()
@@ -185,6 +187,8 @@ class DaneSupport:
             self._servers = frozenset(self._dane_resolver.nameservers) or self._servers
             if self.status.is_final:
                 self._last_final = self.status
+            if self.status.is_final or not self._verdicts_of:
+                self._verdicts_of = self._servers  # silent servers take no verdict back
             self._apply()
             if self.status != before and (self.status.is_final or before.is_final):
                 self._log()
@@ -239,7 +243,7 @@ class DaneSupport:
     def _apply(self) -> None:
         if self.status.on:
             rule, dns = dane_rule(self._settings), self._settings.dns
-            asked_of = (self._servers, dns.trust_ad) if self._servers else None
+            asked_of = (self._verdicts_of, dns.trust_ad) if self._verdicts_of else None
             self._use_dane(self._dane_resolver.look_up_dane, rule, asked_of)
         else:
             self._use_dane(None, None, None)

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.resolving import _NSD
+from tests.e2e.resolving import NSD_CONF
+from tests.e2e.servers import AUTHORITATIVE_DNS
 from tests.e2e.signed import Signing, Tree, Zone, tree
 from tests.e2e.transcript import TIMEOUT, Transcript
 
 PACKAGES: Final = ("bind9", "dnsmasq-base", "systemd-resolved")
 """Besides nsd and unbound."""
-NSD: Final = "127.0.0.61"
+NSD: Final = AUTHORITATIVE_DNS
 UNBOUND: Final = "127.0.0.71"
 BIND: Final = "127.0.0.72"
 DNSMASQ: Final = "127.0.0.73"
@@ -107,7 +108,7 @@ def _prepare(inside: Namespace) -> None:
 
 def _write(folder: Path, served: Tree) -> None:
     files = _files(served)
-    files["nsd.conf"] = _NSD
+    files["nsd.conf"] = NSD_CONF
     for name, text in served.files.items():
         files[f"{name}.zone"] = text
         files["nsd.conf"] += f'zone:\n  name: "{name}."\n  zonefile: "{name}.zone"\n'

@@ -206,6 +206,7 @@ class TestServers:
             clock.now += READ_AGAIN
             assert (await dns.look_up_txt(GOOD)).ttl == 300
         assert caplog.messages == [f"name servers changed servers=127.0.0.1:{server.port}"]
+        assert set(dns._nameservers._answered_at) == {TcpAddress("127.0.0.1", server.port)}
 
     async def test_configured_servers_stay(self, server: DnsServer, clock: Clock) -> None:
         """With configured servers, resolv.conf is not read."""

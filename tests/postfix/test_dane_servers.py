@@ -89,6 +89,19 @@ class TestOtherServers:
         status = switch.dane_support.status
         assert (status.on, status.is_final) == (not untrusted, bool(untrusted))
 
+    async def test_silent_servers_take_no_verdict_back(self) -> None:
+        """Verdicts are dropped once the other servers have answered, not before (A4)."""
+        switch = DaneSwitch()
+        await switch.dane_support.update()
+        before = switch.servers
+        switch.dane_resolver.nameservers = (TWO,)
+        switch.dane_resolver.result = UNANSWERED
+        await switch.dane_support.update()
+        assert switch.servers == before
+        switch.dane_resolver.result = []
+        await switch.dane_support.update()
+        assert switch.servers != before
+
     async def test_dane_that_is_off(self) -> None:
         """Where DANE is not wanted, other servers cause one check of the settings, not more."""
         switch = DaneSwitch(AUTO, DOES_NOT, watch_interval=0.0)
