@@ -30,6 +30,7 @@ from postfix_mta_sts.network.messages import (
     Cancel,
     Discover,
     DiscoverResult,
+    DnssecServers,
     DnsStatus,
     EventLoop,
     Failed,
@@ -47,7 +48,6 @@ from postfix_mta_sts.network.messages import (
     Ready,
     Result,
     Start,
-    UntrustedServers,
     decode_from_daemon,
     failed,
 )
@@ -58,6 +58,8 @@ OOM_SCORE: Final = 500
 """Added to oom_score_adj: half of the memory of the machine, or of the service, in its scale."""
 CALLS_PER_RELEASE: Final = 1_000
 """Calls after which free memory is returned to the system."""
+WATCH_INTERVAL: Final = 10.0
+"""Seconds between two readings of resolv.conf."""
 
 _log = logging.getLogger(__name__)
 
@@ -160,8 +162,10 @@ class _Child:
         self._channel = await ipc.open_channel(
             sock, decode_from_daemon, self._on_messages, closed.set
         )
+        self._send_servers()
         self._channel.send(Ready())
-        await closed.wait()
+        async with runtime.background_task(self._watch_servers(), "watch of resolv.conf"):
+            await closed.wait()
 
     def _on_messages(self, messages: Sequence[FromDaemon]) -> None:
         for message in messages:
@@ -241,11 +245,21 @@ class _Child:
         return (lambda outcome=None: self._channel.send(Progress(number, outcome))) if on else None
 
     async def _not_validating(self) -> tuple[TcpAddress, ...]:
-        self._send_untrusted()  # the daemon may stop waiting before the end
+        self._send_servers()  # the daemon may stop waiting before the end
         try:
             return tuple(await self._dane_client.not_validating())
         finally:
-            self._send_untrusted()
+            self._send_servers()
 
-    def _send_untrusted(self) -> None:
-        self._channel.send(UntrustedServers(tuple(self._dane_client.untrusted)))
+    async def _watch_servers(self) -> None:
+        """Tell the daemon when the system has other name servers."""
+        while True:
+            before = self._dane_client.nameservers
+            await asyncio.sleep(WATCH_INTERVAL)
+            self._dane_client.read_again()
+            if self._dane_client.nameservers != before:
+                self._send_servers()
+
+    def _send_servers(self) -> None:
+        client = self._dane_client
+        self._channel.send(DnssecServers(client.nameservers, client.untrusted))

@@ -90,8 +90,14 @@ class NetworkClient:
         return policy
 
     @property
+    def nameservers(self) -> Sequence[TcpAddress]:
+        """See `LazyDaneClient.nameservers`; empty while no network process is ready."""
+        process = self._supervisor.current
+        return process.nameservers if process else ()
+
+    @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """See `LazyDaneClient.untrusted`; as of the last `not_validating`."""
+        """See `LazyDaneClient.untrusted`."""
         process = self._supervisor.current
         return process.untrusted if process else ()
 

@@ -7,6 +7,7 @@ process.
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
+from pathlib import Path
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.dane import DaneOutcome
@@ -37,18 +38,33 @@ async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClie
 
 
 class LazyDaneClient:
-    """DANE client, created on first use; each call may run on another event loop."""
+    """DANE client, created on first use; each call may run on another event loop.
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    `resolv_conf` is that of `DnssecClient`.
+    """
+
+    def __init__(
+        self, settings: NetworkSettings, resolv_conf: Path = Path("/etc/resolv.conf")
+    ) -> None:
         self._settings = settings
+        self._resolv_conf = resolv_conf
 
     @property
-    def untrusted(self) -> Sequence[TcpAddress]:
-        """The name servers whose AD bit is not trusted; see `dnssec.are_trusted`."""
-        servers = self._dnssec.nameservers
-        return [
-            each for each in servers if not are_trusted([each], trust_ad=self._settings.trust_ad)
-        ]
+    def nameservers(self) -> tuple[TcpAddress, ...]:
+        """The servers of the settings, else those of resolv.conf as it was last read."""
+        return tuple(self._dnssec.wanted_nameservers)
+
+    @property
+    def untrusted(self) -> tuple[TcpAddress, ...]:
+        """Those of `nameservers` whose AD bit is not trusted; see `dnssec.are_trusted`."""
+        trust_ad = self._settings.trust_ad
+        return tuple(
+            each for each in self.nameservers if not are_trusted([each], trust_ad=trust_ad)
+        )
+
+    def read_again(self) -> None:
+        """See `DnssecClient.read_again`."""
+        self._dnssec.read_again()
 
     async def not_validating(self) -> Sequence[TcpAddress]:
         """See `DnssecClient.not_validating`."""
@@ -62,7 +78,9 @@ class LazyDaneClient:
 
     @cached_property
     def _dnssec(self) -> DnssecClient:
-        return DnssecClient(self._settings.nameservers, self._settings.dns_timeout)
+        return DnssecClient(
+            self._settings.nameservers, self._settings.dns_timeout, resolv_conf=self._resolv_conf
+        )
 
     @cached_property
     def _dane(self) -> DaneClient:

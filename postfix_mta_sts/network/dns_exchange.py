@@ -12,7 +12,12 @@ from typing import Final, TypeAlias
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
-from postfix_mta_sts.network.dns_message import DnsResponse, OtherQueryError, Question
+from postfix_mta_sts.network.dns_message import (
+    DnsResponse,
+    OtherQueryError,
+    Question,
+    ReferralError,
+)
 from postfix_mta_sts.network.dns_name import MalformedError
 from postfix_mta_sts.network.own_limits import own_fault
 
@@ -31,7 +36,7 @@ OnEnd: TypeAlias = Callable[["Exchange", DnsResponse | Exception], None]
 
 
 class Exchange:
-    """Queries `server`, over TCP if the answer does not fit into a datagram.
+    """Queries `server`, over TCP if the answer does not fit into a datagram, or with `tcp`.
 
     `on_end` gets the outcome, once, after this constructor has returned; not after `close`: a
     response, a `DiscoveryError`, or `ConnectionError` if the server cannot be reached. Any other
@@ -47,6 +52,7 @@ class Exchange:
         on_end: OnEnd,
         *,
         edns: bool = True,
+        tcp: bool = False,
     ) -> None:
         self.server = server
         self._question = question
@@ -59,7 +65,10 @@ class Exchange:
         self._handle: asyncio.Handle | asyncio.Task[None] | None = None
         """What runs later: the end of an exchange that cannot begin, or the one over TCP."""
         try:
-            self._send()
+            if tcp:
+                self._send_by_tcp()
+            else:
+                self._send()
         except (OSError, OwnFaultError) as error:
             self._handle = self._loop.call_soon(self._end, _failure(error))
 
@@ -78,7 +87,7 @@ class Exchange:
     def _send(self) -> None:
         """Send the query from a random port that receives from this server only."""
         self._sock = sock = _open(self.server, socket.SOCK_DGRAM)
-        sock.connect((self.server.host, self.server.port))
+        sock.connect(_socket_address(self.server))
         sock.send(self._query)
         self._loop.add_reader(sock.fileno(), self._receive)
 
@@ -133,7 +142,7 @@ class Exchange:
 async def _answer_by_tcp(query: bytes, server: TcpAddress) -> bytes:
     loop = asyncio.get_running_loop()
     with _open(server, socket.SOCK_STREAM) as sock:
-        await loop.sock_connect(sock, (server.host, server.port))
+        await loop.sock_connect(sock, _socket_address(server))
         await loop.sock_sendall(sock, len(query).to_bytes(2) + query)
         length = int.from_bytes(await _receive(sock, 2))
         if length > MAX_ANSWER:
@@ -162,11 +171,26 @@ def _open(server: TcpAddress, kind: socket.SocketKind) -> socket.socket:
         raise
 
 
+def _socket_address(server: TcpAddress) -> tuple[str, int] | tuple[str, int, int, int]:
+    """The address for connect(2), with the index of the zone that a link-local address has."""
+    host, _, zone = server.host.partition("%")
+    return (host, server.port, 0, _index(zone)) if zone else (host, server.port)
+
+
+def _index(zone: str) -> int:
+    try:
+        return socket.if_nametoindex(zone)
+    except OSError:
+        return int(zone) if zone.isdecimal() else 0  # 0: connect(2) fails
+
+
 def _failure(error: Exception) -> Exception:
     """The error for `OnEnd`."""
     match error:
         case DiscoveryError():
             return error.with_traceback(None)  # else a cycle: it refers to this exchange
+        case ReferralError():
+            return DnsFailureError("the name server answers for its own zones only")
         case MalformedError():
             return DnsFailureError("a malformed answer from the name server")
         case OSError() | EOFError():

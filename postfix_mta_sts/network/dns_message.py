@@ -38,7 +38,8 @@ _IN: Final = 1  # the class of all records
 _HEADER = struct.Struct("!6H")
 _QUESTION = struct.Struct("!HH")  # type and class, after the name
 _RECORD = struct.Struct("!HHIH")  # type, class, TTL and length, after the name
-_QR, _OPCODE, _TC, _RD, _AD, _RCODE = 0x8000, 0x7800, 0x0200, 0x0100, 0x0020, 0x000F
+_QR, _OPCODE, _AA, _TC, _RD = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100
+_RA, _AD, _RCODE = 0x0080, 0x0020, 0x000F
 _DO: Final = 0x8000
 _TO_QUESTION: Final = bytes((POINTER, _HEADER.size))
 _OPT: Final = 41  # RFC 6891 §6.1.2
@@ -48,6 +49,10 @@ _NO_QUESTION: Final = frozenset({1, 2, 4, 5})
 
 class OtherQueryError(MalformedError):
     """The message is not a response to this query: it is late, or forged."""
+
+
+class ReferralError(MalformedError):
+    """The message says only where to ask, or less: its server does not look names up."""
 
 
 class RecordType(enum.IntEnum):
@@ -133,7 +138,7 @@ class Question:
         return header + self._asked + (option if edns else b"")
 
     def read(self, wire: bytes) -> DnsResponse:
-        """Decode a response; raises `MalformedError`, `OtherQueryError` for that of another query.
+        """Decode a response; raises `MalformedError`, `OtherQueryError` or `ReferralError`.
 
         A response with another id or another question is ignored: it may be forged (RFC 5452 §9.1).
         """
@@ -163,7 +168,23 @@ class Question:
         if rcode not in {NOERROR, NXDOMAIN}:  # the rest of an error response has no meaning
             return DnsResponse(rcode)
         sections = _sections(wire, start, counts, self._name, with_authority=self._dnssec)
-        return self._answer(sections, rcode, authentic=bool(flags & _AD))
+        response = self._answer(sections, rcode, authentic=bool(flags & _AD))
+        if rcode == NOERROR and not response.records and not flags & _RA:
+            self._check_absence(wire, start, counts, authoritative=bool(flags & _AA))
+        return response
+
+    def _check_absence(
+        self, wire: bytes, start: int, counts: Sequence[int], *, authoritative: bool
+    ) -> None:
+        """Raise `ReferralError` if a server that does not recurse has not said "there is none".
+
+        It has if a SOA record says so (RFC 2308 §2.2), or the zone's own server does, without a
+        CNAME to names of which it may know nothing.
+        """
+        found = _sections(wire, start, counts, self._name, with_authority=True)
+        has_soa = any(each.kind == RecordType.SOA for each in found.authority)
+        if not has_soa and (found.answer or not authoritative):
+            raise ReferralError("no answer, from a server that does not recurse")
 
     def _answer(self, sections: "_Sections", rcode: int, *, authentic: bool) -> DnsResponse:
         extended = rcode | sections.rcode << 4  # RFC 6891 §6.1.3

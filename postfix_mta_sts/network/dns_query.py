@@ -16,6 +16,7 @@ The caller may cancel the future at any time: that closes the sockets.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from postfix_mta_sts.config.address import TcpAddress
@@ -24,7 +25,7 @@ from postfix_mta_sts.network.dns_exchange import Exchange, Outcome
 from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
 
 TRIES: Final = 2
-"""Tries of one query at each server, whatever it answers, or does not."""
+"""Tries of one query at each server, whatever it answers, or does not; resolv.conf may say more."""
 FIRST_TRY: Final = 0.2
 """The share of the timeout after which the second try begins; the time to each further try is twice
 as long. All tries go on until the timeout."""
@@ -38,6 +39,19 @@ NO_SOCKET_TRIES: Final = 20
 _RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How queries are sent. `timeout` limits one query in seconds, all tries included."""
+
+    timeout: float
+    tries: int = TRIES
+    """At each server."""
+    patience: float | None = None
+    """Seconds until the second try; None: `FIRST_TRY` of the timeout."""
+    tcp: bool = False
+    """Over TCP from the start."""
+
+
 class Observer(Protocol):
     """Learns what the tries say of the servers."""
 
@@ -49,7 +63,7 @@ class Observer(Protocol):
 
 
 class Query:
-    """Asks `servers` in turn, `TRIES` times each, for `timeout` seconds in all."""
+    """Asks `servers` in turn, each as often and all as long as `manner` says."""
 
     __slots__ = (
         "_deadline",
@@ -57,12 +71,12 @@ class Query:
         "_failure",
         "_left",
         "_loop",
+        "_manner",
         "_no_socket",
         "_observer",
         "_patience",
         "_question",
         "_servers",
-        "_timeout",
         "_timer",
         "_tries",
         "outcome",
@@ -72,7 +86,7 @@ class Query:
         self,
         question: Question,
         servers: Sequence[TcpAddress],
-        timeout: float,
+        manner: Manner,
         observer: Observer,
     ) -> None:
         self._loop = loop = asyncio.get_running_loop()
@@ -85,12 +99,12 @@ class Query:
         self._edns = True
         self._failure: DiscoveryError = DnsFailureError("no name server")
         self._tries: list[Exchange] = []  # under way
-        self._left = deque([*servers] * TRIES)
+        self._left = deque([*servers] * manner.tries)
         self._servers = len(servers)
         self._no_socket = 0  # tries without one
-        self._timeout = timeout
-        self._patience = timeout * FIRST_TRY
-        self._deadline = loop.call_later(timeout, self._time_out)
+        self._manner = manner
+        self._patience = manner.patience or manner.timeout * FIRST_TRY
+        self._deadline = loop.call_later(manner.timeout, self._time_out)
         self._timer: asyncio.TimerHandle | None = None
         self._try_next()
 
@@ -107,7 +121,8 @@ class Query:
     def _try(self, server: TcpAddress) -> None:
         if len(self._tries) == MAX_OPEN:
             self._tries.pop(0).close()
-        self._tries.append(Exchange(self._question, server, self._on_end, edns=self._edns))
+        edns, tcp = self._edns, self._manner.tcp
+        self._tries.append(Exchange(self._question, server, self._on_end, edns=edns, tcp=tcp))
         if self._left:
             began = self._loop.time()
             self._timer = self._loop.call_later(self._patience, self._lose_patience, server, began)
@@ -169,7 +184,7 @@ class Query:
     def _time_out(self) -> None:
         for each in list(self._tries):
             each.look()  # this process may have been stopped for longer than the timeout
-        self._end(DnsFailureError(f"no answer within {self._timeout:g} s"))
+        self._end(DnsFailureError(f"no answer within {self._manner.timeout:g} s"))
 
     def _end(self, outcome: Outcome) -> None:
         if not self.outcome.done():  # cancelled a moment ago

@@ -11,13 +11,17 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_message import MAX_TTL, NOERROR, Mx, Question, RecordType, Tlsa
 from postfix_mta_sts.network.dns_name import NameTooLongError
 from postfix_mta_sts.network.nameservers import Nameservers
+
+DOCKER: Final = "127.0.0.11"
+"""The name server in containers of Docker. It validates nothing, and passes on the AD bit of
+whatever server it has asked over the network (tests/e2e/test_resolvers.py)."""
 
 T = TypeVar("T")
 
@@ -40,19 +44,24 @@ class DnssecAnswer(Generic[T]):
 def are_trusted(nameservers: Sequence[TcpAddress], *, trust_ad: bool) -> bool:
     """Whether the AD bit of these name servers can be trusted (RFC 7672 §2.1.3).
 
-    It can if all are on loopback, or if the administrator vouches for the path (`trust_ad`).
+    It can if all are on this machine, or if the administrator vouches for the path (`trust_ad`).
     """
     if not nameservers:
         return False
-    return trust_ad or all(ipaddress.ip_address(n.host).is_loopback for n in nameservers)
+    return trust_ad or all(_is_here(each.host) for each in nameservers)
+
+
+def _is_here(host: str) -> bool:
+    """Whether the server is on loopback, and not the one that Docker forwards to other machines."""
+    return host != DOCKER and ipaddress.ip_address(host).is_loopback
 
 
 class DnssecClient:
     """Sends queries to `nameservers`: addresses with or without a port; empty: the system's.
 
     `timeout` limits one query in seconds, including all tries and servers. `resolv_conf` names
-    the system's servers; it is read at the start and by each `not_validating`. `port`, used for
-    servers without one, is for tests.
+    the system's servers; other servers are queried once `not_validating` has checked them. `port`,
+    used for servers without one, is for tests.
     """
 
     def __init__(
@@ -65,11 +74,23 @@ class DnssecClient:
     ) -> None:
         self.timeout = timeout
         self._nameservers = Nameservers(nameservers, timeout, resolv_conf=resolv_conf, port=port)
+        self._checks = 0  # under way
 
     @property
     def nameservers(self) -> Sequence[TcpAddress]:
         """The servers in the order in which they are queried."""
         return self._nameservers.servers
+
+    @property
+    def wanted_nameservers(self) -> Sequence[TcpAddress]:
+        """The servers as last read; they are queried once `not_validating` has checked them."""
+        return self._nameservers.seen
+
+    def read_again(self) -> None:
+        """Read resolv.conf; other options, or another order of the servers, hold at once."""
+        # What a check has not seen must not be in use after it.
+        if not self._checks and set(self._nameservers.look()) == set(self.nameservers):
+            self._nameservers.adopt()
 
     async def validates(self) -> bool:
         """Whether all name servers that answer prove the root's SOA record (RFC 7672 §2.1.3).
@@ -80,9 +101,14 @@ class DnssecClient:
 
     async def not_validating(self) -> Sequence[TcpAddress]:
         """The servers that answer but do not prove it; raises `DnsFailureError` if none answers."""
-        self._nameservers.read()
-        async with asyncio.TaskGroup() as group:
-            tasks = {each: group.create_task(self._proves_root(each)) for each in self.nameservers}
+        self._checks += 1
+        servers = self._nameservers.look()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {each: group.create_task(self._proves_root(each)) for each in servers}
+        finally:
+            self._checks -= 1
+            self._nameservers.adopt()  # whatever they say, they are the ones that are wanted
         outcomes = {server: task.result() for server, task in tasks.items()}
         failures = [each for each in outcomes.values() if isinstance(each, DiscoveryError)]
         if len(failures) == len(outcomes):

@@ -158,18 +158,20 @@ class DnsStatus(Message, frozen=True):
     unanswered: bool
 
 
-class UntrustedServers(Message, frozen=True):
-    """Sent before and after `NotValidating` runs; see `LazyDaneClient.untrusted`."""
+class DnssecServers(Message, frozen=True):
+    """Sent at the start, when the servers change, and before and after `NotValidating` runs.
 
-    servers: tuple[TcpAddress, ...]
+    See `LazyDaneClient.nameservers` and `LazyDaneClient.untrusted`.
+    """
+
+    nameservers: tuple[TcpAddress, ...]
+    untrusted: tuple[TcpAddress, ...]
 
 
 AnyCall: TypeAlias = Discover | FetchPolicy | LookUpDane | NotValidating
 Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
 FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel | Ping
-FromChild: TypeAlias = (
-    Hello | Ready | Pong | Progress | Result | Failed | DnsStatus | UntrustedServers
-)
+FromChild: TypeAlias = Hello | Ready | Pong | Progress | Result | Failed | DnsStatus | DnssecServers
 
 decode_from_daemon: Callable[[bytes], Sequence[FromDaemon]] = msgpack_decoder(list[FromDaemon])
 """Decodes the content of a frame; raises `ValueError`."""

@@ -1,35 +1,48 @@
 """The name servers that are queried: which, and in which order.
 
 `dns` and `dnssec` send all their queries through `Nameservers`; `dns_query` says how often each
-server is asked.
+server is asked, and `resolv_conf` reads the servers of the system.
 """
 
 import asyncio
 import ipaddress
+import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts.config.address import TcpAddress
+from postfix_mta_sts.logs import event
 from postfix_mta_sts.network.dns_exchange import Outcome
 from postfix_mta_sts.network.dns_message import DnsResponse, Question
-from postfix_mta_sts.network.dns_query import Query
+from postfix_mta_sts.network.dns_query import TRIES, Manner, Query
+from postfix_mta_sts.network.resolv_conf import LOCAL, ResolvConf, ResolvConfFile
 
 READ_AGAIN: Final = 30.0
 """Seconds after which resolv.conf is read again."""
 PASSED_OVER: Final = 30.0
 """Seconds for which a silent server comes last; then one query tries whether it answers again."""
 
-_MAX_SYSTEM_SERVERS: Final = 3  # resolv.conf(5)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What resolv.conf, or the configuration, asks for."""
+
+    servers: tuple[TcpAddress, ...]
+    manner: Manner
+    rotate: bool = False
 
 
 class Nameservers:
     """The servers in `configured`, addresses with or without a port; if empty, the system's.
 
     `timeout` limits one query in seconds, including all tries and servers. `resolv_conf` names the
-    system's servers. `clock` gives monotonic seconds. `port`, used for servers without one, is for
-    tests.
+    system's servers and options; with configured servers it is not read. `clock` gives monotonic
+    seconds. `port`, used for servers without one, is for tests.
     """
 
     def __init__(
@@ -42,30 +55,62 @@ class Nameservers:
         port: int = 53,
     ) -> None:
         self.timeout = timeout
-        self._configured = tuple(_address(text, port) for text in configured)
         self._clock = clock
-        self._resolv_conf = resolv_conf
         self._port = port
         self._silent_until: dict[TcpAddress, float] = {}
         self._answered_at: dict[TcpAddress, float] = {}  # by the clock of the event loop
+        self._turn = 0
+        servers = tuple(_address(text, port) for text in configured)
+        self._in_use = self._seen = _Setup(servers, Manner(timeout))
+        self._file = None if configured else ResolvConfFile(resolv_conf)
         self.read()
 
-    def read(self) -> None:
-        """Read resolv.conf, unless there are configured servers."""
-        self.servers = self._configured or _system_servers(self._resolv_conf, self._port)
+    @property
+    def servers(self) -> Sequence[TcpAddress]:
+        """The servers that are queried, as configured or in the order of resolv.conf."""
+        return self._in_use.servers
+
+    @property
+    def seen(self) -> Sequence[TcpAddress]:
+        """The servers that `adopt` would use."""
+        return self._seen.servers
+
+    def look(self) -> Sequence[TcpAddress]:
+        """Read resolv.conf; return the servers that `adopt` uses for queries."""
+        if self._file:
+            self._seen = _setup(self._file.read(), self.timeout, self._port)
         self._read_at = self._clock()
+        return self._seen.servers
+
+    def adopt(self) -> None:
+        """Query the servers that were seen last, in the manner that was seen with them."""
+        self._in_use = self._seen
+        for server in self._answered_at.keys() | self._silent_until.keys():
+            if server not in self.servers:
+                self._answered_at.pop(server, None)
+                self._silent_until.pop(server, None)
+
+    def read(self) -> None:
+        """Read resolv.conf and use what it says, unless there are configured servers."""
+        self.look()
+        self.adopt()
 
     def read_if_due(self) -> None:
-        """Read resolv.conf if the last time was `READ_AGAIN` seconds ago."""
-        if not self._configured and self._clock() >= self._read_at + READ_AGAIN:
+        """Read resolv.conf if the last time was `READ_AGAIN` seconds ago; log other servers."""
+        if self._file and self._clock() >= self._read_at + READ_AGAIN:
+            before = self.servers
             self.read()
+            if self.servers != before:
+                named = ", ".join(map(str, self.servers))
+                event(_log, logging.INFO, "name servers changed", servers=named)
 
     def query(
         self, question: Question, servers: Sequence[TcpAddress] | None = None
     ) -> asyncio.Future[Outcome]:
-        """Ask these servers, else all; cancel the future to give the query up."""
-        order = self._in_order() if servers is None else servers
-        return Query(question, order, self.timeout, self).outcome
+        """Ask these of the servers seen last, else all in use; cancel the future to give it up."""
+        if servers is None:
+            return Query(question, self._in_order(), self._in_use.manner, self).outcome
+        return Query(question, servers, self._seen.manner, self).outcome
 
     async def ask(
         self, question: Question, servers: Sequence[TcpAddress] | None = None
@@ -90,15 +135,19 @@ class Nameservers:
         self._silent_until.pop(server, None)
 
     def _in_order(self) -> Sequence[TcpAddress]:
-        """The servers as configured, but silent ones last."""
+        """The servers as configured, or in turn; but silent ones last."""
+        servers = self._in_use.servers
+        if self._in_use.rotate:
+            self._turn = (self._turn + 1) % len(servers)
+            servers = servers[self._turn :] + servers[: self._turn]
         if not self._silent_until:
-            return self.servers
+            return servers
         now = self._clock()
-        for server in self.servers:
+        for server in servers:
             if self._silent_until.get(server, now + 1) <= now:
                 self._silent_until[server] = now + PASSED_OVER  # others do not wait for this try
-                return [server, *(each for each in self.servers if each != server)]
-        return sorted(self.servers, key=self._silent_until.__contains__)
+                return [server, *(each for each in servers if each != server)]
+        return sorted(servers, key=self._silent_until.__contains__)
 
 
 def _address(text: str, port: int) -> TcpAddress:
@@ -110,20 +159,16 @@ def _address(text: str, port: int) -> TcpAddress:
         return TcpAddress(host.strip("[]"), int(own_port))
 
 
-def _system_servers(resolv_conf: Path, port: int) -> tuple[TcpAddress, ...]:
-    """The servers that resolv.conf(5) names; loopback if it names none."""
-    try:
-        lines = resolv_conf.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    fields = [line.split() for line in lines]
-    named = [f[1] for f in fields if len(f) > 1 and f[0] == "nameserver" and _is_address(f[1])]
-    return tuple(TcpAddress(host, port) for host in named[:_MAX_SYSTEM_SERVERS] or ["127.0.0.1"])
+def _setup(conf: ResolvConf, timeout: float, port: int) -> _Setup:
+    servers = tuple(TcpAddress(host, port) for host in conf.servers or [LOCAL])
+    patience = conf.timeout and min(conf.timeout, longest_patience(timeout, len(servers)))
+    manner = Manner(timeout, conf.attempts or TRIES, patience, conf.use_tcp)
+    return _Setup(servers, manner, conf.rotate)
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def longest_patience(timeout: float, servers: int) -> float:
+    """The seconds until the second try with which the last server still has a quarter of the time.
+
+    It has half of the time if it is the second. The pause before each try is twice the last one.
+    """
+    return timeout / float(2 ** max(1, servers - 1))

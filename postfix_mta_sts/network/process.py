@@ -18,6 +18,7 @@ from postfix_mta_sts.network import ipc, launch
 from postfix_mta_sts.network.messages import (
     AnyCall,
     Cancel,
+    DnssecServers,
     DnsStatus,
     EventLoop,
     Failed,
@@ -30,7 +31,6 @@ from postfix_mta_sts.network.messages import (
     Ready,
     Result,
     Start,
-    UntrustedServers,
     decode_from_child,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
@@ -92,8 +92,10 @@ class NetworkProcess:
 
     unanswered: bool = False
     """See `DnsClient.unanswered`."""
+    nameservers: Sequence[TcpAddress] = ()
+    """See `LazyDaneClient.nameservers`; empty until the process is ready."""
     untrusted: Sequence[TcpAddress] = ()
-    """See `LazyDaneClient.untrusted`; as of the last `NotValidating`."""
+    """See `LazyDaneClient.untrusted`."""
     fault: str = ""
     """Why the daemon has given the process up; empty if the process ended by itself."""
     started_at: float
@@ -254,8 +256,8 @@ class NetworkProcess:
                     asyncio.get_running_loop().call_soon(self._report, number, message)
                 case DnsStatus(unanswered):
                     self.unanswered = unanswered
-                case UntrustedServers(servers):
-                    self.untrusted = servers
+                case DnssecServers(nameservers, untrusted):
+                    self.nameservers, self.untrusted = nameservers, untrusted
                 case _:
                     self._finish(message)
 

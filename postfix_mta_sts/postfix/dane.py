@@ -9,7 +9,6 @@ validate are never secure.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,8 @@ CHECK_INTERVAL: Final = 3600.0
 """Seconds between two checks."""
 RETRY_INTERVAL: Final = 30.0
 """The same, after no name server answered."""
+WATCH_INTERVAL: Final = 5.0
+"""Seconds between two looks at which name servers are queried; other ones are checked at once."""
 DNS_TIMEOUT: Final = 5.0
 """Seconds for an answer from the name servers."""
 FIRST_TIMEOUT: Final = 1.0
@@ -48,8 +49,12 @@ class DaneResolver(Protocol):
     """Looks up what the DNS can prove; see `network.clients.LazyDaneClient`."""
 
     @property
+    def nameservers(self) -> Sequence[TcpAddress]:
+        """The name servers that are queried, or will be after a check; empty: not known."""
+
+    @property
     def untrusted(self) -> Sequence[TcpAddress]:
-        """Name servers whose AD bit is not trusted; as of the last `not_validating`."""
+        """Those of them whose AD bit is not trusted."""
 
     async def not_validating(self) -> Sequence[TcpAddress]:
         """Name servers that do not validate; raises `DnsFailureError` if none answers."""
@@ -154,6 +159,7 @@ class DaneSupport:
         *,
         check_interval: float = CHECK_INTERVAL,
         retry_interval: float = RETRY_INTERVAL,
+        watch_interval: float = WATCH_INTERVAL,
     ) -> None:
         self.status = DaneStatus(on=False, reason="not checked yet")
         self._settings = settings
@@ -162,6 +168,10 @@ class DaneSupport:
         self._ask_postfix = ask_postfix
         self._check_interval = check_interval
         self._retry_interval = retry_interval
+        self._watch_interval = watch_interval
+        self._servers: frozenset[TcpAddress] = frozenset()  # of the last check
+        self._verdicts_of: frozenset[TcpAddress] = frozenset()
+        """The servers to which verdicts belong: those that were the last to answer a check."""
         self._postfix: Postfix | None = None
         self._last_final: DaneStatus | None = None
         self._lock = asyncio.Lock()
@@ -170,9 +180,15 @@ class DaneSupport:
     async def update(self, timeout: float = DNS_TIMEOUT) -> None:  # noqa: ASYNC109 (as above)
         """Check, and turn DANE on or off; takes `postconf.TIMEOUT` and `timeout` at most."""
         async with self._lock:
+            if self._has_other_servers():
+                self._last_final = None
             before, self.status = self.status, await self._check(timeout)
+            # Servers that are not known are those of before: the network process starts again.
+            self._servers = frozenset(self._dane_resolver.nameservers) or self._servers
             if self.status.is_final:
                 self._last_final = self.status
+            if self.status.is_final or not self._verdicts_of:
+                self._verdicts_of = self._servers  # silent servers take no verdict back
             self._apply()
             if self.status != before and (self.status.is_final or before.is_final):
                 self._log()
@@ -186,18 +202,35 @@ class DaneSupport:
         self._reconfigured.set()
 
     async def run(self) -> None:
-        """Check at each interval; never returns."""
+        """Check at each interval, and when other name servers are queried; never returns."""
         while True:
-            self._reconfigured.clear()
-            interval = self._check_interval if self.status.is_final else self._retry_interval
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
-                    await self._reconfigured.wait()
-                    continue
+            await self._wait_until_due()
             try:
                 await self.update()
             except Exception as error:  # noqa: BLE001 (the top of a task: DANE stays as it is)
                 event(_log, logging.ERROR, "DANE check failed", exc_info=error)
+
+    async def _wait_until_due(self) -> None:
+        waited = 0.0
+        while True:
+            interval = self._check_interval if self.status.is_final else self._retry_interval
+            pause = min(self._watch_interval, max(0.0, interval - waited))
+            waited = 0.0 if await self._is_reconfigured_within(pause) else waited + pause
+            if waited >= interval or self._has_other_servers():
+                return
+
+    async def _is_reconfigured_within(self, seconds: float) -> bool:
+        self._reconfigured.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._reconfigured.wait()
+        except TimeoutError:
+            return False
+
+    def _has_other_servers(self) -> bool:
+        """Whether other name servers are queried than at the last check."""
+        servers = frozenset(self._dane_resolver.nameservers)
+        return bool(servers) and servers != self._servers
 
     async def _check(self, timeout: float) -> DaneStatus:  # noqa: ASYNC109 (as above)
         if self._settings.dane.mode == "auto":
@@ -210,8 +243,8 @@ class DaneSupport:
     def _apply(self) -> None:
         if self.status.on:
             rule, dns = dane_rule(self._settings), self._settings.dns
-            servers = frozenset(dns.nameservers), dns.trust_ad
-            self._use_dane(self._dane_resolver.look_up_dane, rule, servers)
+            asked_of = (self._verdicts_of, dns.trust_ad) if self._verdicts_of else None
+            self._use_dane(self._dane_resolver.look_up_dane, rule, asked_of)
         else:
             self._use_dane(None, None, None)
 

@@ -26,7 +26,7 @@ from tests.e2e.transcript import TIMEOUT, Transcript
 VALIDATING_DNS: Final = "127.0.0.55"
 """Where unbound listens."""
 
-_NSD: Final = f"""\
+NSD_CONF: Final = f"""\
 server:
   ip-address: {AUTHORITATIVE_DNS}
   username: ""
@@ -106,7 +106,7 @@ def resolver(
 
 
 def _write(folder: Path, zones: Tree) -> None:
-    nsd = _NSD
+    nsd = NSD_CONF
     for name, text in zones.files.items():
         (folder / f"{name}.zone").write_text(text)
         nsd += f'zone:\n  name: "{name}."\n  zonefile: "{name}.zone"\n'

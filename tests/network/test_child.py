@@ -11,14 +11,16 @@ from typing import Final, TypeAlias
 
 import pytest
 
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
-from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network import child, ipc
 from postfix_mta_sts.network.child import _Child, raise_oom_score
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.messages import (
     AnyCall,
     Cancel,
     Discover,
+    DnssecServers,
     DnsStatus,
     Failed,
     FetchPolicy,
@@ -31,7 +33,6 @@ from postfix_mta_sts.network.messages import (
     Progress,
     Ready,
     Result,
-    UntrustedServers,
     decode_from_child,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
@@ -46,6 +47,7 @@ TIMES: Final = 10
 BATCHES: Final = 2
 """More calls at a time send more datagrams than the receive buffer of the name server holds."""
 NO_DOMAIN = Domain("ü" * 70)
+ONE, OTHER = TcpAddress("127.0.0.1", 53), TcpAddress("192.0.2.1", 53)
 """No parser makes this, so that no part of the program expects it."""
 
 MakeCall: TypeAlias = Callable[[int], AnyCall]
@@ -60,6 +62,7 @@ class Caller:
     def __init__(self) -> None:
         self.ready = asyncio.Event()
         self.pongs: asyncio.Queue[Pong] = asyncio.Queue()
+        self.servers: asyncio.Queue[DnssecServers] = asyncio.Queue()
         self._numbers = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Result | Failed]] = {}
 
@@ -86,7 +89,9 @@ class Caller:
                     self.pongs.put_nowait(message)
                 case Ready():
                     self.ready.set()
-                case Hello() | DnsStatus() | Progress() | UntrustedServers():
+                case DnssecServers():
+                    self.servers.put_nowait(message)
+                case Hello() | DnsStatus() | Progress():
                     pass
                 case _:
                     self._calls[message.number].set_result(message)
@@ -95,8 +100,9 @@ class Caller:
 class Server:
     """The network process's end, with an event loop in a thread of its own."""
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    def __init__(self, settings: NetworkSettings, resolv_conf: Path) -> None:
         self._settings = settings
+        self._resolv_conf = resolv_conf
         self._child: _Child
         self._main: asyncio.Task[object] | None
         self._loop: asyncio.AbstractEventLoop
@@ -105,7 +111,7 @@ class Server:
         """Answer calls until the other end closes the socket."""
         self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         async with open_clients(self._settings) as (dns, fetcher):
-            self._child = _Child(dns, fetcher, LazyDaneClient(self._settings))
+            self._child = _Child(dns, fetcher, LazyDaneClient(self._settings, self._resolv_conf))
             await self._child.run(sock)
 
     async def leftovers(self) -> Sequence[Sequence[str]]:
@@ -115,7 +121,8 @@ class Server:
         )
 
     async def _leftovers(self) -> Sequence[Sequence[str]]:
-        own = {self._main, asyncio.current_task()}
+        watch = [t for t in asyncio.all_tasks() if t.get_name() == "watch of resolv.conf"]
+        own = {self._main, asyncio.current_task(), *watch}
         if others := asyncio.all_tasks() - own:
             await asyncio.wait(others, timeout=ENDS_WITHIN)
         of_calls = set(self._child._tasks.values())
@@ -123,10 +130,12 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(settings: NetworkSettings) -> AsyncIterator[tuple[Caller, Server]]:
+async def serving(
+    settings: NetworkSettings, resolv_conf: Path = Path("/nonexistent")
+) -> AsyncIterator[tuple[Caller, Server]]:
     """Both ends; nothing of this test runs on the loop of the second one."""
     here, there = socket.socketpair()
-    server, caller = Server(settings), Caller()
+    server, caller = Server(settings, resolv_conf), Caller()
     running = asyncio.create_task(asyncio.to_thread(asyncio.run, server.run(there)))
     caller.channel = await ipc.open_channel(
         here, decode_from_child, caller.on_messages, lambda: None
@@ -212,6 +221,22 @@ async def test_no_task_outlives_its_cancellation(net: Internet, tmp_path: Path) 
         for number in numbers:
             caller.cancel(number)
         assert await server.leftovers() == [[], []]
+
+
+async def test_other_name_servers(
+    net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon learns at the start which servers are queried, and when others are to be (C6)."""
+    monkeypatch.setattr(child, "WATCH_INTERVAL", 0.001)
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.1\n")
+    settings = NetworkSettings.of(net.settings(tmp_path, {"dns": {"nameservers": []}}))
+    async with serving(settings, resolv_conf) as (caller, _):
+        assert await caller.servers.get() == DnssecServers((ONE,), ())
+        resolv_conf.write_text("nameserver 192.0.2.1\nnameserver 127.0.0.1\n")
+        assert await caller.servers.get() == DnssecServers((OTHER, ONE), (OTHER,))
+        resolv_conf.write_text("nameserver 127.0.0.1\n")
+        assert await caller.servers.get() == DnssecServers((ONE,), ())
 
 
 async def test_ready_and_ping(net: Internet, tmp_path: Path) -> None:

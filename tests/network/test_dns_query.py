@@ -16,7 +16,7 @@ from postfix_mta_sts.network import dns_query
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.dns_exchange import Exchange, OnEnd
 from postfix_mta_sts.network.dns_message import NOERROR, NXDOMAIN, DnsResponse, Question, RecordType
-from postfix_mta_sts.network.dns_query import NO_SOCKET_TRIES, Query
+from postfix_mta_sts.network.dns_query import NO_SOCKET_TRIES, Manner, Query
 from tests.support.dns import DnsServer, Fault
 from tests.support.hostile_dns import HostileDns, truncated
 
@@ -34,7 +34,13 @@ class FakeExchange:
     made: "list[FakeExchange]"
 
     def __init__(
-        self, question: Question, server: TcpAddress, on_end: OnEnd, *, edns: bool = True
+        self,
+        question: Question,
+        server: TcpAddress,
+        on_end: OnEnd,
+        *,
+        edns: bool = True,
+        tcp: bool = False,  # noqa: ARG002 (as `Exchange` has it)
     ) -> None:
         self.query = question.wire(edns=edns)
         self.server = server
@@ -78,7 +84,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeExchange]]:
 
 def begin(timeout: float = 3600.0) -> Query:
     """Begin a query at two servers."""
-    return Query(Question("a.test", RecordType.TXT, 1), SERVERS, timeout, Observer())
+    return Query(Question("a.test", RecordType.TXT, 1), SERVERS, Manner(timeout), Observer())
 
 
 class TestTheEnd:
@@ -182,7 +188,7 @@ class TestTries:
             query = Query(
                 Question("a.test", RecordType.TXT, 1),
                 [TcpAddress(*server.getsockname())],
-                0.05,
+                Manner(0.05),
                 Observer(),
             )
             wire, client = server.recvfrom(512)

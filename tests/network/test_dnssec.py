@@ -3,16 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import dns.flags
 import dns.message
 import pytest
 
-from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import Mx, RecordType, Tlsa
-from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient, are_trusted
+from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
 from tests.support.dns import MINIMUM_TTL, DnsServer, Fault, Records
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -274,58 +272,3 @@ class TestValidates:
         async with DnsServer(default=Fault.REFUSED) as other:
             with pytest.raises(DnsFailureError, match="REFUSED"):
                 await DnssecClient([other.address], TIMEOUT).validates()
-
-
-class TestNameservers:
-    """The configured servers, those of the system, and whether their AD bit is trusted."""
-
-    @pytest.mark.parametrize(
-        ("written", "address"),
-        [
-            ("192.0.2.1", TcpAddress("192.0.2.1", 53)),
-            ("192.0.2.1:5353", TcpAddress("192.0.2.1", 5353)),
-            ("2001:db8::1", TcpAddress("2001:db8::1", 53)),
-            ("[2001:db8::1]:5353", TcpAddress("2001:db8::1", 5353)),
-        ],
-    )
-    async def test_configured_servers(self, written: str, address: TcpAddress) -> None:
-        """Each notation of the configuration is accepted."""
-        assert DnssecClient([written]).nameservers == (address,)
-
-    async def test_servers_of_the_system(self, tmp_path: Path) -> None:
-        """Without configured servers those of resolv.conf are used, or else 127.0.0.1."""
-        resolv_conf = tmp_path / "resolv.conf"
-        assert DnssecClient(resolv_conf=resolv_conf).nameservers == (TcpAddress("127.0.0.1", 53),)
-        resolv_conf.write_text("# none\n")
-        assert DnssecClient(resolv_conf=resolv_conf).nameservers == (TcpAddress("127.0.0.1", 53),)
-        resolv_conf.write_text("nameserver 192.0.2.1\nnameserver ::1\nsearch x.test\n")
-        expected = (TcpAddress("192.0.2.1", 53), TcpAddress("::1", 53))
-        assert DnssecClient(resolv_conf=resolv_conf).nameservers == expected
-
-    async def test_servers_of_the_system_are_read_again(
-        self, server: DnsServer, tmp_path: Path
-    ) -> None:
-        """Changed servers in resolv.conf are used from the next check on."""
-        resolv_conf = tmp_path / "resolv.conf"
-        resolv_conf.write_text("nameserver 192.0.2.1\nnameserver me\nnameserver\n")
-        ask = DnssecClient((), TIMEOUT, resolv_conf=resolv_conf, port=server.port)
-        assert ask.nameservers == (TcpAddress("192.0.2.1", server.port),)
-        resolv_conf.write_text("nameserver 127.0.0.1\n")
-        assert await ask.validates()
-        assert ask.nameservers == (TcpAddress("127.0.0.1", server.port),)
-
-    @pytest.mark.parametrize(
-        ("hosts", "trust_ad", "expected"),
-        [
-            (["127.0.0.1"], False, True),
-            (["127.0.0.53", "::1"], False, True),
-            (["127.0.0.1", "192.0.2.1"], False, False),
-            (["::ffff:192.0.2.1"], False, False),
-            (["192.0.2.1"], True, True),
-            ([], False, False),
-            ([], True, False),
-        ],
-    )
-    async def test_trusted(self, hosts: list[str], *, trust_ad: bool, expected: bool) -> None:
-        """All servers are on loopback, or the administrator vouches for the path (T1)."""
-        assert are_trusted([TcpAddress(host, 53) for host in hosts], trust_ad=trust_ad) == expected

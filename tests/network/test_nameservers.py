@@ -188,17 +188,25 @@ class TestServers:
             assert (await dns.look_up_txt(GOOD)).ttl == 300
 
     async def test_a_change_of_resolv_conf(
-        self, server: DnsServer, clock: Clock, tmp_path: Path
+        self,
+        server: DnsServer,
+        clock: Clock,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Other servers in resolv.conf are used within half a minute (C6)."""
+        """Other servers in resolv.conf are used within half a minute, and logged (C6)."""
+        caplog.set_level(logging.INFO)
         resolv_conf = tmp_path / "resolv.conf"
         resolv_conf.write_text("nameserver 127.0.0.2\n")
         dns = DnsClient((), 20.0, clock=clock, resolv_conf=resolv_conf, port=server.port)
         with pytest.raises(DnsFailureError, match="no name server can be reached"):
             await dns.look_up_txt(GOOD)
         resolv_conf.write_text("nameserver 127.0.0.1\n")
-        clock.now += READ_AGAIN
-        assert (await dns.look_up_txt(GOOD)).ttl == 300
+        for _ in range(2):
+            clock.now += READ_AGAIN
+            assert (await dns.look_up_txt(GOOD)).ttl == 300
+        assert caplog.messages == [f"name servers changed servers=127.0.0.1:{server.port}"]
+        assert set(dns._nameservers._answered_at) == {TcpAddress("127.0.0.1", server.port)}
 
     async def test_configured_servers_stay(self, server: DnsServer, clock: Clock) -> None:
         """With configured servers, resolv.conf is not read."""

@@ -240,26 +240,6 @@ class TestUnanswered:
         await switch.dane_support.reconfigure(ON)
         assert switch.dane_support.status == before
 
-    async def test_verdicts_belong_to_the_name_servers(self) -> None:
-        """The resolver drops verdicts only if other servers are asked, or trusted."""
-        switch = DaneSwitch()
-        servers = []
-        for dns in (DnsSettings(), DnsSettings(timeout=1), DnsSettings(trust_ad=True)):
-            settings = Settings(dane=DaneSettings(mode="on"), dns=dns)
-            await switch.dane_support.reconfigure(settings)
-            servers.append(switch.servers)
-        assert servers[0] == servers[1] != servers[2]
-
-    async def test_the_order_of_the_name_servers_is_no_change(self) -> None:
-        """Verdicts stay if the same servers are listed otherwise (A4)."""
-        switch = DaneSwitch()
-        servers = set()
-        for listed in (("127.0.0.1", "::1"), ("::1", "127.0.0.1"), ("::1", "::1", "127.0.0.1")):
-            settings = Settings(dane=DaneSettings(mode="on"), dns=DnsSettings(nameservers=listed))
-            await switch.dane_support.reconfigure(settings)
-            servers.add(switch.servers)
-        assert len(servers) == 1
-
 
 class TestRun:
     """Checks at intervals."""

@@ -9,7 +9,7 @@ from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import DaneSettings, Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome, MxState
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.postfix.dane import CHECK_INTERVAL, RETRY_INTERVAL, DaneSupport
+from postfix_mta_sts.postfix.dane import CHECK_INTERVAL, RETRY_INTERVAL, WATCH_INTERVAL, DaneSupport
 from postfix_mta_sts.postfix.postconf import Postfix
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.resolver.dane import DaneLookup
@@ -25,6 +25,7 @@ class FakeDaneResolver:
     untrusted: Sequence[TcpAddress] = ()
     result: Sequence[TcpAddress] | Exception | None = ()
     """The result of `not_validating`, or the error that it raises; None: it never ends."""
+    nameservers: Sequence[TcpAddress] = (TcpAddress("127.0.0.1", 53),)
     checks: Tally[str] = field(default_factory=Tally)
 
     async def not_validating(self) -> Sequence[TcpAddress]:
@@ -55,6 +56,7 @@ class DaneSwitch:
         *,
         check_interval: float = CHECK_INTERVAL,
         retry_interval: float = RETRY_INTERVAL,
+        watch_interval: float = WATCH_INTERVAL,
     ) -> None:
         self.dane_resolver = FakeDaneResolver()
         self.postfix = postfix
@@ -69,6 +71,7 @@ class DaneSwitch:
             self._ask_postfix,
             check_interval=check_interval,
             retry_interval=retry_interval,
+            watch_interval=watch_interval,
         )
 
     def _use_dane(
