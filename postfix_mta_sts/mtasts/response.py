@@ -4,12 +4,12 @@ The HTTP library has already refused what HTTP itself forbids. Only the header f
 matter: caching and cookies are ignored.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from postfix_mta_sts.mtasts.errors import (
-    IncompleteError,
     MediaTypeError,
     StatusError,
     TooLargeError,
@@ -19,6 +19,8 @@ from postfix_mta_sts.mtasts.errors import (
 MAX_BODY_SIZE: Final = 65_536
 """Maximum size of a body in bytes (RFC 8461 §3.3 suggests 64 kilobytes)."""
 _REDIRECTS = {301, 302, 303, 307, 308}
+_QUOTED = re.compile('"[^"]*"')
+"""A parameter's value, which may contain commas (RFC 9110 §5.6.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,11 @@ class Head:
     transfer_coding: Sequence[str] = ()
     length: int | None = None
     """Content-Length."""
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether nothing but the end of the connection ends the body (RFC 9112 §6.3)."""
+        return self.length is None and not _join(self.transfer_coding)
 
 
 def check_head(head: Head) -> None:
@@ -52,27 +59,21 @@ def check_size(size: int) -> None:
 
 
 def _check_media_type(fields: Sequence[str]) -> None:
+    """Accept text/plain, also if it is repeated, as proxies and scripts do (RFC 9110 §8.3)."""
     if not fields:
         raise MediaTypeError("no Content-Type header")
+    found = ", ".join(fields)
     # Parameters are ignored, including charset: it must never select a codec.
-    if len(fields) > 1 or fields[0].partition(";")[0].strip(" \t").lower() != "text/plain":
-        found = printable(", ".join(fields))
-        raise MediaTypeError(f"Content-Type is not text/plain: {found!r}")
+    parts = _QUOTED.sub("", found).split(",")
+    types = {part.partition(";")[0].strip(" \t").lower() for part in parts}
+    if types - {""} != {"text/plain"}:
+        raise MediaTypeError(f"Content-Type is not text/plain: {printable(found)!r}")
 
 
 def _check_framing(head: Head) -> None:
-    """Refuse a body that ends where the connection is closed (RFC 9112 §6.3, §8, §9.8).
-
-    An attacker who can cut the connection could cut lines off such a policy, unless the TLS session
-    was closed properly, which is not examined.
-    """
     coding = _join(head.transfer_coding)
     if coding not in {"", "chunked"}:
         raise MediaTypeError(f"unsupported Transfer-Encoding {printable(coding)!r}")
-    if not coding and head.length is None:
-        raise IncompleteError(
-            "neither Content-Length nor chunked: a truncated policy would go unnoticed"
-        )
     check_size(head.length or 0)
 
 

@@ -29,13 +29,15 @@ MAX_RESPONSE: Final = 262_144
 """Bytes of the whole response: heads, chunk sizes and extensions, trailers, body."""
 
 _CLOSED = "the connection was closed before the response"
+_NOT_CLOSED = "no Content-Length, not chunked, and the connection ended without close_notify"
 
 
 class ResponseReader:
     """Reads one response; call `head`, then `body`, which both raise `FetchError`.
 
-    `read` returns the next bytes, empty at the end, and raises `OSError` or `FetchError`. `trace`
-    provides the address for error texts and receives the body's size.
+    `read` returns the next bytes, empty once the peer has closed the session properly; it raises
+    `OSError` or `FetchError`. `trace` provides the address for error texts and receives the body's
+    size.
     """
 
     def __init__(self, read: Callable[[], Awaitable[bytes]], trace: FetchTrace) -> None:
@@ -60,7 +62,8 @@ class ResponseReader:
         while not self._parsed.is_complete:
             if self._parsed.error:
                 raise self._parsed.error
-            await self._receive()
+            if not await self._receive():
+                break
             self._note_size()
         return bytes(self._parsed.body)
 
@@ -68,21 +71,27 @@ class ResponseReader:
         self._trace.size = len(self._parsed.body)
         check_size(self._trace.size)
 
-    async def _receive(self) -> None:
+    async def _receive(self) -> bool:
+        """Parse the next bytes; false at the end of a body that ends with the connection."""
         data = await self._next()
         self._received += len(data)
         if self._received > MAX_RESPONSE:
             raise TooLargeError(f"more than {MAX_RESPONSE} bytes of HTTP")
         self._parsed.feed(data)
+        return bool(data)
 
     async def _next(self) -> bytes:
         try:
             data = await self._read()
         except OSError as error:
             raise self._lost(error) from error
-        if not data:
+        if not data and not self._ends_with_connection:
             raise self._closed()
         return data
+
+    @property
+    def _ends_with_connection(self) -> bool:
+        return self._parsed.head is not None and self._parsed.head.ends_with_connection
 
     def _lost(self, error: OSError) -> FetchError:
         if self._parsed.head or isinstance(error, ssl.SSLEOFError):
@@ -90,6 +99,9 @@ class ResponseReader:
         return UnreachableError(f"{self._trace.address}: connection lost: {describe(error)}")
 
     def _closed(self) -> IncompleteError:
+        if self._ends_with_connection:
+            # RFC 9112 §9.8: an attacker who cuts the connection could cut lines off the policy.
+            return IncompleteError(_NOT_CLOSED)
         if self._parsed.head:
             return IncompleteError(f"the body broke off after {self._trace.size or 0} bytes")
         return IncompleteError(_CLOSED)
