@@ -1,15 +1,17 @@
 """Check whether the head of a Policy Host's HTTP response may be followed by a policy.
 
 The HTTP library has already refused what HTTP itself forbids. Only the header fields in `Head`
-matter: caching and cookies are ignored.
+matter: caching and cookies are ignored. `decoded` undoes a compression that was not asked for.
 """
 
 import re
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from postfix_mta_sts.mtasts.errors import (
+    IncompleteError,
     MediaTypeError,
     StatusError,
     TooLargeError,
@@ -19,6 +21,13 @@ from postfix_mta_sts.mtasts.errors import (
 MAX_BODY_SIZE: Final = 65_536
 """Maximum size of a body in bytes (RFC 8461 §3.3 suggests 64 kilobytes)."""
 _REDIRECTS = {301, 302, 303, 307, 308}
+_WINDOWS: Final[Mapping[str, int]] = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content codings that are accepted, and `wbits` of zlib for them (RFC 9110 §8.4.1)."""
+_CODINGS: Final = {
+    *_WINDOWS,
+    *("aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"),
+}
+"""IANA's registry of HTTP content codings, November 2026, without `identity`."""
 _QUOTED = re.compile('"[^"]*"')
 """A parameter's value, which may contain commas (RFC 9110 §5.6.4)."""
 
@@ -46,8 +55,8 @@ def check_head(head: Head) -> None:
         redirect = ": redirects are not followed" if head.status in _REDIRECTS else ""
         raise StatusError(f"HTTP {head.status}{redirect}")
     _check_media_type(head.media_type)
-    coding = _join(head.content_coding)
-    if coding not in {"", "identity"}:
+    coding = _content_coding(head)
+    if coding not in {"", *_WINDOWS}:
         raise MediaTypeError(f"unsupported Content-Encoding {printable(coding)!r}")
     _check_framing(head)
 
@@ -56,6 +65,22 @@ def check_size(size: int) -> None:
     """Raise `TooLargeError` if a body has, or is announced to have, too many bytes."""
     if size > MAX_BODY_SIZE:
         raise TooLargeError(f"more than {MAX_BODY_SIZE} bytes")
+
+
+def decoded(head: Head, body: bytes) -> bytes:
+    """The body without its content coding, at most `MAX_BODY_SIZE` bytes; raises `FetchError`."""
+    coding = _content_coding(head)
+    if not coding:
+        return body
+    inflater = zlib.decompressobj(_WINDOWS[coding])
+    try:
+        data = inflater.decompress(body, MAX_BODY_SIZE + 1)
+    except zlib.error:
+        raise MediaTypeError(f"the body is not {coding}, which Content-Encoding says") from None
+    check_size(len(data))
+    if not inflater.eof:
+        raise IncompleteError(f"the {coding} data broke off")
+    return data
 
 
 def _check_media_type(fields: Sequence[str]) -> None:
@@ -75,6 +100,12 @@ def _check_framing(head: Head) -> None:
     if coding not in {"", "chunked"}:
         raise MediaTypeError(f"unsupported Transfer-Encoding {printable(coding)!r}")
     check_size(head.length or 0)
+
+
+def _content_coding(head: Head) -> str:
+    """The codings in effect: browsers ignore names that are none, such as `utf-8`."""
+    names = (name.strip(" \t") for name in _join(head.content_coding).split(","))
+    return ", ".join(name for name in names if name in _CODINGS)
 
 
 def _join(codings: Sequence[str]) -> str:

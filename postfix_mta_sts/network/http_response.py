@@ -19,6 +19,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.response import Head, check_size
 from postfix_mta_sts.network.connect import describe
+from postfix_mta_sts.network.head_lines import HeadLines, whole_lines
 from postfix_mta_sts.network.trace import FetchTrace
 
 MAX_INFORMATIONAL: Final = 5
@@ -126,6 +127,8 @@ class _Parsed:
             lenient_optional_cr_before_lf=True,  # RFC 9112 §2.2
             lenient_spaces_after_chunk_size=True,
         )
+        self._unparsed = bytearray()  # less than a line of a head
+        self._lines = HeadLines()
         self._head_size = 0
         self._informational = 0
         self._fields: dict[bytes, list[str]] = {}
@@ -157,6 +160,7 @@ class _Parsed:
         """The end of a head."""
         status = self._parser.get_status_code()
         if self.head is None and 100 <= status < 200 and status != 101:
+            self._lines = HeadLines()
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 self.error = _malformed(f"more than {MAX_INFORMATIONAL} informational responses")
@@ -179,13 +183,28 @@ class _Parsed:
             self._parser.feed_data(data)
 
     def _parse_head(self, data: bytes) -> bytes:
-        """Parse as much as the limit of heads allows; return the rest."""
-        room = MAX_HEAD - self._head_size
-        self._head_size += len(data)
-        self._parser.feed_data(data[:room])
-        if self._head_size > MAX_HEAD and not (self.head or self.error):
+        """Parse whole lines until the end of the head; return what follows it."""
+        self._unparsed += data
+        if b"\n" in data:
+            self._parse_lines()
+        if self.head is None:
+            self._check_head_size(self._head_size + len(self._unparsed))
+            return b""
+        return bytes(self._unparsed)
+
+    def _parse_lines(self) -> None:
+        while self.head is None and (size := whole_lines(self._unparsed)):
+            lines = bytes(self._unparsed[:size])
+            del self._unparsed[:size]
+            self._head_size += size
+            self._check_head_size(self._head_size)
+            if self.error:
+                break
+            self._parser.feed_data(self._lines.corrected(lines))
+
+    def _check_head_size(self, size: int) -> None:
+        if size > MAX_HEAD and not self.error:
             self.error = _malformed(f"a head of more than {MAX_HEAD} bytes")
-        return data[room:]
 
 
 _FIELDS: Final = (b"content-type", b"content-encoding", b"transfer-encoding", b"content-length")

@@ -26,7 +26,7 @@ from postfix_mta_sts.mtasts.errors import (
     printable,
 )
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
-from postfix_mta_sts.mtasts.response import check_head
+from postfix_mta_sts.mtasts.response import check_head, decoded
 from postfix_mta_sts.network.connect import (
     NotAdmittedError,
     connect,
@@ -266,7 +266,7 @@ class PolicyFetcher:
             get.trace.status = head.status
             get.trace.media_type = printable(", ".join(head.media_type)) or None
             check_head(head)
-            return await reader.body()
+            return decoded(head, await reader.body())
 
     @contextmanager
     def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
