@@ -3,6 +3,7 @@
 The bytes come from a Policy Host in the process; no fetch has an old copy to fall back on.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 
 from postfix_mta_sts.mtasts.errors import (
     CertificateError,
-    DeadlineError,
     FetchError,
     IncompleteError,
     MediaTypeError,
@@ -178,28 +178,34 @@ class TestFailedAddresses:
         async with tls_server(b"", HOLE, host.port) as stalls:
             fetcher = fetchers(addresses=TWO_ADDRESSES, next_address_time=0.1)
             assert await fetcher.fetch_body(GOOD) == POLICY
+            fetcher._next_address_time = 60  # a busy machine may need more for a handshake
             assert await fetcher.fetch_body(GOOD) == POLICY
             assert stalls.connections.total == 1
         assert host.gets.total == 2
 
     @pytest.mark.parametrize(
         ("answer", "error"),
-        [(silence, DeadlineError), (reply(404), StatusError), (b"", IncompleteError)],
-        ids=["no response", "404", "closed"],
+        [(reply(404), StatusError), (b"", IncompleteError)],
+        ids=["404", "closed"],
     )
     async def test_other_failures(
-        self,
-        fetchers: Fetchers,
-        host: PolicyHost,
-        answer: bytes | Script,
-        error: type[FetchError],
+        self, fetchers: Fetchers, host: PolicyHost, answer: bytes, error: type[FetchError]
     ) -> None:
         """Whatever fails after the ServerHello ends the fetch; the next one has another address."""
         async with PolicyHost(authority(), host=HOLE, port=host.port) as bad:
             bad.answers[HOST] = answer
-            fetcher = fetchers(addresses=TWO_ADDRESSES, timeout=1)
+            fetcher = fetchers(addresses=TWO_ADDRESSES)
             await failure(fetcher, error)
-            fetcher._timeout = 60  # a busy machine may need more than a second
+            assert await fetcher.fetch_body(GOOD) == POLICY
+
+    async def test_no_response(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """After a fetch that ends while it waits for a response, the next has another address."""
+        async with PolicyHost(authority(), host=HOLE, port=host.port) as bad:
+            bad.answers[HOST] = silence
+            fetcher = fetchers(addresses=TWO_ADDRESSES)
+            waiting = asyncio.create_task(fetcher.fetch(GOOD))
+            await bad.gets.reached(HOST)
+            waiting.cancel()  # as the deadline does
             assert await fetcher.fetch_body(GOOD) == POLICY
 
     async def test_an_expired_certificate(self, fetchers: Fetchers, host: PolicyHost) -> None:
