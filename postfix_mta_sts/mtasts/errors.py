@@ -15,7 +15,7 @@
         ├── TlsError                      no TLS session, for another reason than:
         ├── CertificateError              the certificate is not valid (PKIX)
         ├── StatusError                   any status but 200, including redirects
-        ├── MediaTypeError                not text/plain, or compressed
+        ├── MediaTypeError                not text/plain, or an unknown compression
         ├── TooLargeError                 a body of more than 64 KiB, or endless framing
         ├── IncompleteError               the HTTP message is truncated or may be
         └── InvalidPolicyError            retrieved, but not valid (§3.2)
@@ -145,7 +145,7 @@ class StatusError(FetchError):
 
 
 class MediaTypeError(FetchError):
-    """The media type is not text/plain, or the body is encoded (§3.2)."""
+    """The media type is not text/plain (§3.2), or the body has a coding that is not supported."""
 
     code = "media-type"
     result = ResultType.POLICY_INVALID

@@ -1,10 +1,12 @@
 """Check whether the head of a Policy Host's HTTP response may be followed by a policy.
 
 The HTTP library has already refused what HTTP itself forbids. Only the header fields in `Head`
-matter: caching and cookies are ignored.
+matter: caching and cookies are ignored. `decoded` undoes a compression that was not asked for.
 """
 
-from collections.abc import Sequence
+import re
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +21,15 @@ from postfix_mta_sts.mtasts.errors import (
 MAX_BODY_SIZE: Final = 65_536
 """Maximum size of a body in bytes (RFC 8461 §3.3 suggests 64 kilobytes)."""
 _REDIRECTS = {301, 302, 303, 307, 308}
+_WINDOWS: Final[Mapping[str, int]] = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content codings that are accepted, and `wbits` of zlib for them (RFC 9110 §8.4.1)."""
+_CODINGS: Final = {
+    *_WINDOWS,
+    *("aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"),
+}
+"""IANA's registry of HTTP content codings, November 2026, without `identity`."""
+_QUOTED = re.compile('"[^"]*"')
+"""A parameter's value, which may contain commas (RFC 9110 §5.6.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,11 @@ class Head:
     length: int | None = None
     """Content-Length."""
 
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether nothing but the end of the connection ends the body (RFC 9112 §6.3)."""
+        return self.length is None and not _join(self.transfer_coding)
+
 
 def check_head(head: Head) -> None:
     """Raise `FetchError` if no policy can follow this head (RFC 8461 §3.2, §3.3)."""
@@ -39,8 +55,8 @@ def check_head(head: Head) -> None:
         redirect = ": redirects are not followed" if head.status in _REDIRECTS else ""
         raise StatusError(f"HTTP {head.status}{redirect}")
     _check_media_type(head.media_type)
-    coding = _join(head.content_coding)
-    if coding not in {"", "identity"}:
+    coding = _content_coding(head)
+    if coding not in {"", *_WINDOWS}:
         raise MediaTypeError(f"unsupported Content-Encoding {printable(coding)!r}")
     _check_framing(head)
 
@@ -51,29 +67,45 @@ def check_size(size: int) -> None:
         raise TooLargeError(f"more than {MAX_BODY_SIZE} bytes")
 
 
+def decoded(head: Head, body: bytes) -> bytes:
+    """The body without its content coding, at most `MAX_BODY_SIZE` bytes; raises `FetchError`."""
+    coding = _content_coding(head)
+    if not coding:
+        return body
+    inflater = zlib.decompressobj(_WINDOWS[coding])
+    try:
+        data = inflater.decompress(body, MAX_BODY_SIZE + 1)
+    except zlib.error:
+        raise MediaTypeError(f"the body is not {coding}, which Content-Encoding says") from None
+    check_size(len(data))
+    if not inflater.eof:
+        raise IncompleteError(f"the {coding} data broke off")
+    return data
+
+
 def _check_media_type(fields: Sequence[str]) -> None:
+    """Accept text/plain, also if it is repeated, as proxies and scripts do (RFC 9110 §8.3)."""
     if not fields:
         raise MediaTypeError("no Content-Type header")
+    found = ", ".join(fields)
     # Parameters are ignored, including charset: it must never select a codec.
-    if len(fields) > 1 or fields[0].partition(";")[0].strip(" \t").lower() != "text/plain":
-        found = printable(", ".join(fields))
-        raise MediaTypeError(f"Content-Type is not text/plain: {found!r}")
+    parts = _QUOTED.sub("", found).split(",")
+    types = {part.partition(";")[0].strip(" \t").lower() for part in parts}
+    if types - {""} != {"text/plain"}:
+        raise MediaTypeError(f"Content-Type is not text/plain: {printable(found)!r}")
 
 
 def _check_framing(head: Head) -> None:
-    """Refuse a body that ends where the connection is closed (RFC 9112 §6.3, §8, §9.8).
-
-    An attacker who can cut the connection could cut lines off such a policy, unless the TLS session
-    was closed properly, which is not examined.
-    """
     coding = _join(head.transfer_coding)
     if coding not in {"", "chunked"}:
         raise MediaTypeError(f"unsupported Transfer-Encoding {printable(coding)!r}")
-    if not coding and head.length is None:
-        raise IncompleteError(
-            "neither Content-Length nor chunked: a truncated policy would go unnoticed"
-        )
     check_size(head.length or 0)
+
+
+def _content_coding(head: Head) -> str:
+    """The codings in effect: browsers ignore names that are none, such as `utf-8`."""
+    names = (name.strip(" \t") for name in _join(head.content_coding).split(","))
+    return ", ".join(name for name in names if name in _CODINGS)
 
 
 def _join(codings: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.response import Head, check_size
 from postfix_mta_sts.network.connect import describe
+from postfix_mta_sts.network.head_lines import HeadLines, whole_lines
 from postfix_mta_sts.network.trace import FetchTrace
 
 MAX_INFORMATIONAL: Final = 5
@@ -29,13 +30,15 @@ MAX_RESPONSE: Final = 262_144
 """Bytes of the whole response: heads, chunk sizes and extensions, trailers, body."""
 
 _CLOSED = "the connection was closed before the response"
+_NOT_CLOSED = "no Content-Length, not chunked, and the connection ended without close_notify"
 
 
 class ResponseReader:
     """Reads one response; call `head`, then `body`, which both raise `FetchError`.
 
-    `read` returns the next bytes, empty at the end, and raises `OSError` or `FetchError`. `trace`
-    provides the address for error texts and receives the body's size.
+    `read` returns the next bytes, empty once the peer has closed the session properly; it raises
+    `OSError` or `FetchError`. `trace` provides the address for error texts and receives the body's
+    size.
     """
 
     def __init__(self, read: Callable[[], Awaitable[bytes]], trace: FetchTrace) -> None:
@@ -60,7 +63,8 @@ class ResponseReader:
         while not self._parsed.is_complete:
             if self._parsed.error:
                 raise self._parsed.error
-            await self._receive()
+            if not await self._receive():
+                break
             self._note_size()
         return bytes(self._parsed.body)
 
@@ -68,21 +72,27 @@ class ResponseReader:
         self._trace.size = len(self._parsed.body)
         check_size(self._trace.size)
 
-    async def _receive(self) -> None:
+    async def _receive(self) -> bool:
+        """Parse the next bytes; false at the end of a body that ends with the connection."""
         data = await self._next()
         self._received += len(data)
         if self._received > MAX_RESPONSE:
             raise TooLargeError(f"more than {MAX_RESPONSE} bytes of HTTP")
         self._parsed.feed(data)
+        return bool(data)
 
     async def _next(self) -> bytes:
         try:
             data = await self._read()
         except OSError as error:
             raise self._lost(error) from error
-        if not data:
+        if not data and not self._ends_with_connection:
             raise self._closed()
         return data
+
+    @property
+    def _ends_with_connection(self) -> bool:
+        return self._parsed.head is not None and self._parsed.head.ends_with_connection
 
     def _lost(self, error: OSError) -> FetchError:
         if self._parsed.head or isinstance(error, ssl.SSLEOFError):
@@ -90,6 +100,9 @@ class ResponseReader:
         return UnreachableError(f"{self._trace.address}: connection lost: {describe(error)}")
 
     def _closed(self) -> IncompleteError:
+        if self._ends_with_connection:
+            # RFC 9112 §9.8: an attacker who cuts the connection could cut lines off the policy.
+            return IncompleteError(_NOT_CLOSED)
         if self._parsed.head:
             return IncompleteError(f"the body broke off after {self._trace.size or 0} bytes")
         return IncompleteError(_CLOSED)
@@ -114,6 +127,8 @@ class _Parsed:
             lenient_optional_cr_before_lf=True,  # RFC 9112 §2.2
             lenient_spaces_after_chunk_size=True,
         )
+        self._unparsed = bytearray()  # less than a line of a head
+        self._lines = HeadLines()
         self._head_size = 0
         self._informational = 0
         self._fields: dict[bytes, list[str]] = {}
@@ -145,6 +160,7 @@ class _Parsed:
         """The end of a head."""
         status = self._parser.get_status_code()
         if self.head is None and 100 <= status < 200 and status != 101:
+            self._lines = HeadLines()
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 self.error = _malformed(f"more than {MAX_INFORMATIONAL} informational responses")
@@ -167,13 +183,28 @@ class _Parsed:
             self._parser.feed_data(data)
 
     def _parse_head(self, data: bytes) -> bytes:
-        """Parse as much as the limit of heads allows; return the rest."""
-        room = MAX_HEAD - self._head_size
-        self._head_size += len(data)
-        self._parser.feed_data(data[:room])
-        if self._head_size > MAX_HEAD and not (self.head or self.error):
+        """Parse whole lines until the end of the head; return what follows it."""
+        self._unparsed += data
+        if b"\n" in data:
+            self._parse_lines()
+        if self.head is None:
+            self._check_head_size(self._head_size + len(self._unparsed))
+            return b""
+        return bytes(self._unparsed)
+
+    def _parse_lines(self) -> None:
+        while self.head is None and (size := whole_lines(self._unparsed)):
+            lines = bytes(self._unparsed[:size])
+            del self._unparsed[:size]
+            self._head_size += size
+            self._check_head_size(self._head_size)
+            if self.error:
+                break
+            self._parser.feed_data(self._lines.corrected(lines))
+
+    def _check_head_size(self, size: int) -> None:
+        if size > MAX_HEAD and not self.error:
             self.error = _malformed(f"a head of more than {MAX_HEAD} bytes")
-        return data[room:]
 
 
 _FIELDS: Final = (b"content-type", b"content-encoding", b"transfer-encoding", b"content-length")

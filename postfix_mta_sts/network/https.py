@@ -26,7 +26,7 @@ from postfix_mta_sts.mtasts.errors import (
     printable,
 )
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
-from postfix_mta_sts.mtasts.response import check_head
+from postfix_mta_sts.mtasts.response import check_head, decoded
 from postfix_mta_sts.network.connect import (
     NotAdmittedError,
     connect,
@@ -35,6 +35,7 @@ from postfix_mta_sts.network.connect import (
     is_public,
     limit_addresses,
 )
+from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
@@ -105,6 +106,7 @@ class PolicyFetcher:
     """Fetches policies, each within `timeout` seconds, not counting the wait for a slot.
 
     An address that does not complete TLS in `next_address_time` seconds is left for the next one.
+    The next fetch for a host begins with an address that has not failed.
 
     At most `concurrency` fetches hold a slot for TLS and HTTP. A fetch holds its slot for
     `slot_time` seconds at most, and takes it only once it has a connection. `authorities` (CA
@@ -134,6 +136,7 @@ class PolicyFetcher:
         self._context = client_context(authorities)
         self._slots = Slots(concurrency, slot_time)
         self._next_address_time = next_address_time
+        self._failed = FailedAddresses()
         self._open: dict[Stream, None] = {}  # the oldest first
 
     async def fetch(self, domain: Domain, on_addresses: OnAddresses | None = None) -> Policy:
@@ -185,9 +188,12 @@ class PolicyFetcher:
         """Send one GET to the first address with which TLS can be established."""
         addresses = await self._public_addresses(get.host)
         get.on_addresses()
+        has_several = len(addresses) > 1
         while True:
             address, stream = await self._connect(addresses, get)
             addresses.remove(address)
+            if has_several:
+                self._failed.add(get.host, address)  # unless the body arrives
             with self._aborted_at_end(stream), await self._take_slot(get):
                 tls = TlsStream(stream, self._context, get.host)
                 try:
@@ -197,7 +203,9 @@ class PolicyFetcher:
                     if tls.has_spoken or not addresses:
                         raise
                 else:
-                    return await self._exchange(get, tls)
+                    body = await self._exchange(get, tls)
+                    self._failed.remove(get.host, address)
+                    return body
 
     async def _public_addresses(self, host: str) -> list[str]:
         found = await self._addresses(host)
@@ -206,7 +214,7 @@ class PolicyFetcher:
         public = [address for address in found if self._is_allowed(address)]
         if not public:
             raise forbidden_address(", ".join(found))
-        return limit_addresses(public)
+        return self._failed.last(host, limit_addresses(public))
 
     async def _connect(self, addresses: Sequence[str], get: _Get) -> tuple[str, Stream]:
         connecting = connect(addresses, get.port, partial(self._admit, get.trace))
@@ -258,7 +266,7 @@ class PolicyFetcher:
             get.trace.status = head.status
             get.trace.media_type = printable(", ".join(head.media_type)) or None
             check_head(head)
-            return await reader.body()
+            return decoded(head, await reader.body())
 
     @contextmanager
     def _aborted_at_end(self, stream: Stream) -> Iterator[None]:

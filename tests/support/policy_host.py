@@ -226,6 +226,19 @@ def then_abort(head: bytes) -> Script:
     return script
 
 
+def without_close_notify(answer: bytes) -> Script:
+    """A response after which TCP is closed, but not TLS."""
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await writer.drain()
+        with socket.fromfd(writer.get_extra_info("socket").fileno(), 0, 0) as sock:
+            sock.shutdown(socket.SHUT_WR)
+        await silence(writer)
+
+    return script
+
+
 def drip(head: bytes, drop: bytes = b"x", pause: float = 0.01) -> Script:
     """An endless response that sends `drop` slowly, so that no single read times out."""
 

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Days = tuple[int, int]
@@ -54,12 +54,16 @@ class Credential:
         return certificate, key
 
 
-class Authority:
-    """A CA that only clients with its `certificate` (PEM) trust."""
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-    def __init__(self, name: str = "Test CA") -> None:
+
+class Authority:
+    """A CA that only clients with its `certificate` (PEM) trust; with an issuer, not even those."""
+
+    def __init__(self, name: str = "Test CA", issuer: Self | None = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
+        signer = issuer or self
         usage = x509.KeyUsage(
             digital_signature=True,
             content_commitment=False,
@@ -72,10 +76,10 @@ class Authority:
             decipher_only=False,
         )
         certificate = (
-            _builder(self._name, self._name, self._key.public_key(), VALID)
+            _builder(self._name, signer._name, self._key.public_key(), VALID)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(usage, critical=True)
-            .sign(self._key, hashes.SHA256())
+            .sign(signer._key, hashes.SHA256())
         )
         self.certificate: Final = certificate.public_bytes(serialization.Encoding.PEM)
 
@@ -91,12 +95,13 @@ class Authority:
         addresses: tuple[str, ...] = (),
         common_name: str = "",
         valid: Days = VALID,
+        key: _Key | None = None,
     ) -> Credential:
         """Issue a certificate for DNS names (also wildcards) and IP addresses, all as SAN.
 
-        Without names and addresses it has no SAN, only a common name.
+        Without names and addresses it has no SAN, only a common name; without a key, one of P-256.
         """
-        leaf = _Leaf.make(names, addresses, common_name, valid, self._name)
+        leaf = _Leaf.make(names, addresses, common_name, valid, self._name, key)
         aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return leaf.signed(leaf.builder.add_extension(aki, critical=False), self._key)
 
@@ -109,7 +114,7 @@ def self_signed(*names: str, valid: Days = VALID) -> Credential:
 
 @dataclass(frozen=True, slots=True)
 class _Leaf:
-    key: ec.EllipticCurvePrivateKey
+    key: _Key
     builder: x509.CertificateBuilder
 
     @classmethod
@@ -120,8 +125,9 @@ class _Leaf:
         common_name: str,
         valid: Days,
         issuer: x509.Name | None,
+        key: _Key | None = None,
     ) -> Self:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = _name(common_name or "nobody")
         sans: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         sans += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
@@ -133,9 +139,7 @@ class _Leaf:
             builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
         return cls(key, builder)
 
-    def signed(
-        self, builder: x509.CertificateBuilder, issuer_key: ec.EllipticCurvePrivateKey
-    ) -> Credential:
+    def signed(self, builder: x509.CertificateBuilder, issuer_key: _Key) -> Credential:
         certificate = builder.sign(issuer_key, hashes.SHA256())
         key = self.key.private_bytes(
             serialization.Encoding.PEM,
@@ -150,7 +154,10 @@ def _name(common_name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, valid: Days
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    valid: Days,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     ski = x509.SubjectKeyIdentifier.from_public_key(key)
