@@ -17,6 +17,8 @@ from postfix_mta_sts.mtasts.errors import InvalidDomainError, printable
 LENGTH_LIMIT: Final = 1_000
 """Characters; some are mapped to nothing, so a name may be longer than its A-labels."""
 
+_MAPPED_LIMIT: Final = 254
+"""Characters of a name with its final dot; its A-labels are not shorter (RFC 1035 §3.1)."""
 _CAPITAL_SHARP_S: Final = "\u1e9e"
 
 
@@ -37,6 +39,8 @@ def to_a_labels(name: str) -> str:
         mapped = idna.uts46_remap(name, std3_rules=False)
     except UnicodeError as error:  # includes idna.IDNAError
         raise InvalidDomainError(f"not a domain name: {printable(str(error))}") from error
+    if len(mapped) > _MAPPED_LIMIT:  # Punycode takes quadratic time
+        raise InvalidDomainError(f"not a domain name: longer than {_MAPPED_LIMIT} characters")
     return ".".join(map(_to_a_label, mapped.split(".")))
 
 

@@ -56,10 +56,11 @@ def special_use(text: str) -> str | None:
     text is not an address.
     """
     address = ipaddress.ip_address(text)
-    if any(_metadata(each) for each in (address, *_embedded(address))):
+    decides = _deciding(address) or address
+    use = _use(decides, SPECIAL_IPV4 if decides.version == 4 else SPECIAL_IPV6)
+    if use and any(_is_metadata(each) for each in (address, *_embedded(address))):
         return METADATA_USE
-    address = _deciding(address) or address
-    return _use(address, SPECIAL_IPV4 if address.version == 4 else SPECIAL_IPV6)
+    return use
 
 
 def forbidden_address(addresses: Sequence[str]) -> ForbiddenAddressError:
@@ -94,7 +95,7 @@ def _ipv4(address: ipaddress.IPv6Address, places: Sequence[int]) -> ipaddress.IP
     return ipaddress.IPv4Address(bytes(address.packed[place] for place in places))
 
 
-def _metadata(address: Address) -> bool:
+def _is_metadata(address: Address) -> bool:
     return bool(_use(address, METADATA_IPV4 if address.version == 4 else METADATA_IPV6))
 
 

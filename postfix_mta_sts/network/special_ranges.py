@@ -25,11 +25,14 @@ def _ranges(table: Mapping[str, str]) -> tuple[Range, ...]:
     return tuple(Range(int(n[0]), int(n[-1]), use) for n, use in networks.items())
 
 
+METADATA_USE: Final = "metadata service of a cloud"
+
 SPECIAL_IPV4: Final = _ranges({
     "0.0.0.0/8": "this network",  # RFC 791 §3.2
     "10.0.0.0/8": "private",  # RFC 1918
     "100.64.0.0/10": "shared by a provider's customers",  # RFC 6598
     "127.0.0.0/8": "loopback",  # RFC 1122 §3.2.1.3
+    "168.63.129.16/32": METADATA_USE,  # of Azure; not in the registry
     "169.254.0.0/16": "link-local",  # RFC 3927
     "172.16.0.0/12": "private",  # RFC 1918
     # DS-Lite, PCP and TURN anycast, the dummy address, NAT64 discovery: all are for the next
@@ -79,18 +82,18 @@ SPECIAL_IPV6: Final = _ranges({
 })  # fmt: skip
 """Without the ranges with an embedded IPv4 address that decides: see `addresses`."""
 
-METADATA_USE: Final = "metadata service of a cloud"
-
 METADATA_IPV4: Final = _ranges(dict.fromkeys((
     "169.254.169.0/24",  # .254: nearly all clouds; .123, .253: time and DNS of AWS
     "169.254.170.0/24",  # .2, .23: credentials of containers at AWS
     "169.254.0.23/32",  # Tencent
     "169.254.42.42/32",  # Scaleway
     "100.100.100.200/32",  # Alibaba
-    "168.63.129.16/32",  # Azure; in a public range
+    "168.63.129.16/32",  # Azure
     "192.0.0.192/32",  # Oracle
 ), METADATA_USE))  # fmt: skip
-"""Services that give the secrets of a virtual machine to each of its processes."""
+"""Services that give the secrets of a virtual machine to each of its processes.
+
+Each is in `SPECIAL_IPV4` as well, in the wider range that contains it."""
 
 METADATA_IPV6: Final = _ranges(dict.fromkeys((
     "fd00:ec2::/32",  # ::254, ::253, ::23: AWS

@@ -43,6 +43,7 @@ def test_no_version_has_another_name() -> None:
         ("\u0301a.test", "'\\u0301a' begins with a mark"),
         ("\u202e.test", "U+202E not allowed"),
         ("\ud800.test", "U+D800 not allowed"),
+        ("\u00fc" * 255, "longer than 254 characters"),
         ("\u00fc" * (LENGTH_LIMIT + 1), "longer than 1000 characters"),
     ],
 )
