@@ -9,6 +9,7 @@ from tests.e2e.mta import Mta
 from tests.e2e.namespace import Namespace
 from tests.e2e.recorder import RECORDER_DNS, RECORDER_PORT, Recorder, recorder
 from tests.e2e.servers import POSTFIX_DNS
+from tests.e2e.world import World
 from tests.support.idn_names import NAMES, OLD_NAMES
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -29,6 +30,18 @@ def recorded(mta: Mta, inside: Namespace) -> Iterator[Recorder]:
         mta.run("postsuper", "-d", "ALL")
         mta.resolve(POSTFIX_DNS)
         mta.set("smtp_tls_policy_maps =")
+
+
+def test_delivery(wired: Mta, world: World) -> None:
+    """Mail for a name that only UTS #46 allows goes out verified, over each protocol."""
+    parent = world.fresh("idn")
+    domain = f"xn--i-7iq.{parent}"
+    world.mail_host(domain, "good")
+    world.policy(domain, "enforce")
+
+    seen = wired.send(f"I\u2764.{parent}")
+
+    assert (seen.status, seen.tls(f"mx.{domain}")) == ("sent", "Verified"), seen
 
 
 def by_number(names: list[str]) -> dict[int, str]:
