@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -128,6 +129,28 @@ def _proxy(value: object) -> str:
     return text
 
 
+def _prefixes(value: object) -> bool | tuple[str, ...]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_prefix(item.value) for item in value)
+    if "/" in _text(value):
+        raise ValueError(f"write [{_prefix(value)}] for this prefix")
+    raise ValueError
+
+
+def _prefix(value: object) -> str:
+    """Return a prefix in its usual notation; an address is the prefix of one address."""
+    text = _text(value)
+    try:
+        interface = ip_interface(text.replace("%", "//"))  # no scope
+    except ValueError:
+        raise ValueError(f"{text!r:.80} is not a prefix") from None
+    if interface.ip != interface.network.network_address:
+        raise ValueError(f"{text} has bits after the prefix, write {interface.network}")
+    return str(interface.network)
+
+
 def seconds(value: object) -> float:
     """Return `30s`, `5m`, `1h`, `2d` or a number in seconds; raise `ValueError`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -173,6 +196,10 @@ def size(minimum: str, maximum: str) -> FieldType:
 
 
 Switch = Annotated[bool, FieldType("true or false")]
+Prefixes = Annotated[
+    bool | tuple[str, ...],
+    FieldType("true, false, or a list of prefixes, like [10.0.0.0/8, fd00::/8]", _prefixes),
+]
 Address = Annotated[
     TcpAddress | UnixAddress | None,
     _or_null("host:port, [v6]:port or unix:/path", _address),

@@ -157,7 +157,8 @@ class HttpsSettings(Struct, frozen=True, kw_only=True):
     ca_file: field_types.CaFile = None
     """None: the CAs that the system trusts."""
     proxy: field_types.Proxy = None
-    allow_private_addresses: field_types.Switch = False
+    allow_private_addresses: field_types.Prefixes = False
+    """True: all; a tuple: those in these prefixes, such as `10.0.0.0/8`."""
     concurrency: Annotated[
         int, Meta(ge=1, le=10_000), FieldType("a whole number from 1 to 10000")
     ] = 200

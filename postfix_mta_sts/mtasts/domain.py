@@ -8,9 +8,8 @@ text of unknown origin into a `Domain`.
 import re
 from typing import NewType
 
-import idna
-
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, printable
+from postfix_mta_sts.mtasts.idn import to_a_labels
 
 Domain = NewType("Domain", str)
 
@@ -41,22 +40,12 @@ def parse_host(text: str) -> Domain:
 
 
 def parse_domain(text: str) -> Domain:
-    """Return the domain `text` in normal form; U-labels become A-labels (UTS #46, as in Postfix).
+    """Return the domain `text` in normal form; U-labels become A-labels as in Postfix (`idn`).
 
     One final dot is removed. Raises `InvalidDomainError`, also if the last label is a number:
     such a name is an IP address, although the grammar allows it.
     """
-    name = text.removesuffix(".")
-    host = parse_host(name if name.isascii() else _to_a_labels(name))
+    host = parse_host(to_a_labels(text).removesuffix("."))
     if host.rpartition(".")[2].isdigit():
         raise InvalidDomainError(f"an IP address, not a domain name: {host!r}")
     return host
-
-
-def _to_a_labels(name: str) -> str:
-    if len(name) > MAX_LENGTH:  # check before the slow conversion; an A-label is never shorter
-        raise InvalidDomainError(f"longer than {MAX_LENGTH} characters")
-    try:
-        return idna.encode(name, uts46=True, transitional=False).decode("ascii")
-    except UnicodeError as error:  # includes idna.IDNAError
-        raise InvalidDomainError(f"not a domain name: {printable(str(error))}") from error

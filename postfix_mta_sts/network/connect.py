@@ -1,11 +1,10 @@
-"""Connect to one of a host's addresses, recognize public ones, and translate errors.
+"""Connect to one of a host's addresses, and translate errors.
 
 This is the only file that imports aiohappyeyeballs, which tries the next address while an earlier
 one does not answer (RFC 8305).
 """
 
 import asyncio
-import ipaddress
 import os
 import socket
 import ssl
@@ -18,12 +17,12 @@ from aiohappyeyeballs import AddrInfoType
 from postfix_mta_sts.mtasts.errors import (
     CertificateError,
     FetchError,
-    ForbiddenAddressError,
     OwnFaultError,
     TlsError,
     UnreachableError,
     printable,
 )
+from postfix_mta_sts.network.addresses import forbidden_address
 from postfix_mta_sts.network.own_limits import own_fault
 
 MAX_ADDRESSES: Final = 4
@@ -31,28 +30,9 @@ MAX_ADDRESSES: Final = 4
 NEXT_ADDRESS_DELAY: Final = 0.25
 """Seconds before the next address is tried in parallel (RFC 8305 §5)."""
 
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4 and IANA's registry
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
-
 
 class NotAdmittedError(OSError):
     """The address is not allowed; an OSError, so the next address is tried."""
-
-
-def is_public(text: str) -> bool:
-    """Whether an address is global and unicast, also an IPv4 address embedded in an IPv6 one.
-
-    The publisher of a record chooses the Policy Host; it must not be able to make a relay connect
-    to itself or to its neighbours. Embedded: IPv4-mapped (RFC 4291 §2.5.5.2), 6to4 (RFC 3056 §2)
-    and NAT64 (RFC 6052 §2.1). Raises `ValueError` if the text is not an address.
-    """
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour or _behind_nat64(address)
-        if embedded is None:
-            return address.is_global and address in _GLOBAL_UNICAST
-        address = embedded
-    return address.is_global and not address.is_multicast
 
 
 def limit_addresses(addresses: Sequence[str]) -> list[str]:
@@ -108,7 +88,7 @@ def fetch_error(error: OSError, address: str | None) -> FetchError:
     """Translate an error of connecting or of the TLS handshake."""
     match error:
         case NotAdmittedError():
-            return forbidden_address(str(error))
+            return forbidden_address([str(error)])
         case ssl.SSLCertVerificationError():
             return CertificateError(printable(error.verify_message).removesuffix("."))
         case ssl.SSLEOFError():
@@ -117,11 +97,6 @@ def fetch_error(error: OSError, address: str | None) -> FetchError:
             return TlsError(f"the TLS handshake failed: {describe(error)}")
         case _:
             return UnreachableError(f"{address}: {describe(error)}")
-
-
-def forbidden_address(addresses: str) -> ForbiddenAddressError:
-    """The error for a host without any address that is allowed."""
-    return ForbiddenAddressError(f"not a public address: {printable(addresses)}")
 
 
 def describe(error: OSError) -> str:
@@ -133,10 +108,6 @@ def describe(error: OSError) -> str:
     if error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):
         return os.strerror(error.errno)
     return printable(error.strerror or str(error)) or "connection lost"
-
-
-def _behind_nat64(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    return ipaddress.IPv4Address(address.packed[-4:]) if address in _NAT64 else None
 
 
 def _info(address: str, port: int) -> AddrInfoType:

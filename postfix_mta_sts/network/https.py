@@ -4,7 +4,7 @@ The caller provides the resolver of host names. `connect` opens connections, `pr
 `tls` encrypts, `http_response` reads the response, and `mtasts.policy` parses the body.
 
 The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
-address (`is_public`), its handshake, its headers, its size or its speed. No connection is reused or
+address (`addresses`), its handshake, its headers, its size or its speed. No connection is reused or
 closed politely: each is aborted as soon as the response is complete, or cannot be completed.
 """
 
@@ -27,12 +27,11 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.response import check_head, decoded
+from postfix_mta_sts.network.addresses import AddressRules, forbidden_address
 from postfix_mta_sts.network.connect import (
     NotAdmittedError,
     connect,
     fetch_error,
-    forbidden_address,
-    is_public,
     limit_addresses,
 )
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
@@ -122,7 +121,7 @@ class PolicyFetcher:
         timeout: float = 60.0,
         authorities: str | None = None,
         proxy: str | None = None,
-        allow_private_addresses: bool = False,
+        allow_private_addresses: bool | Sequence[str] = False,
         concurrency: int = 200,
         port: int = 443,
         slot_time: float = SLOT_TIME,
@@ -131,7 +130,7 @@ class PolicyFetcher:
         self._timeout = timeout
         self._proxy = urlsplit(proxy) if proxy else None
         self._port = port
-        self._allow_private_addresses = allow_private_addresses
+        self._rules = AddressRules(allow_private_addresses)
         self._addresses = addresses
         self._context = client_context(authorities)
         self._slots = Slots(concurrency, slot_time)
@@ -211,9 +210,9 @@ class PolicyFetcher:
         found = await self._addresses(host)
         if not found:
             raise HostNotFoundError("no address")
-        public = [address for address in found if self._is_allowed(address)]
+        public = [address for address in found if self._rules.admit(address)]
         if not public:
-            raise forbidden_address(", ".join(found))
+            raise forbidden_address(found)
         return self._failed.last(host, limit_addresses(public))
 
     async def _connect(self, addresses: Sequence[str], get: _Get) -> tuple[str, Stream]:
@@ -222,11 +221,8 @@ class PolicyFetcher:
         get.trace.address = address  # of the connection that won the race
         return address, await open_stream(sock)
 
-    def _is_allowed(self, address: str) -> bool:
-        return self._allow_private_addresses or is_public(address)
-
     def _admit(self, trace: FetchTrace, address: str) -> None:
-        if not self._is_allowed(address):
+        if not self._rules.admit(address):
             raise NotAdmittedError(address)
         trace.address = address
 

@@ -26,7 +26,8 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
     authorities: str | None
     """CA certificates in PEM; None: those of the system."""
     proxy: str | None
-    allow_private_addresses: bool
+    allow_private_addresses: bool | tuple[str, ...]
+    """True: all; a tuple: those in these prefixes."""
     concurrency: int
     log_level: str
     log_format: str

@@ -28,8 +28,9 @@ from postfix_mta_sts.mtasts.decision import (
     outcome,
 )
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.lifecycle import Standing, State, fresh_until, standing
-from postfix_mta_sts.postfix.protocol.nexthop import dane_applies, policy_domain
+from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, dane_applies, policy_domain
 from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
     STRICT,
@@ -88,6 +89,7 @@ class ReplyCache:
     ) -> None:
         self.wire = wire
         self._late = late or RateLimit()
+        self._unmapped_keys = RateLimit()
         self._counters = counters or Counters()
         self._reply_format = reply_format
         self._resolver = resolver
@@ -106,7 +108,10 @@ class ReplyCache:
         Raises `WireError` if the frame holds no request.
         """
         parsed = self.wire.parse_request(request)
-        domain = policy_domain(parsed.key)
+        try:
+            domain = policy_domain(parsed.key)
+        except UnmappedKeyError as error:
+            return self._unmapped(parsed, str(error))
         if domain is None:
             self._counters.answers[Answer.NOT_FOUND, Source.NONE] += 1
             return self._not_found
@@ -117,6 +122,20 @@ class ReplyCache:
             result = self._resolver.find(domain, is_decided, client)
             return PendingReply(result, partial(self._looked_up, request, parsed, domain, started))
         return self._reply(request, parsed, domain, from_memory(entry.state), Source.MEMORY)
+
+    def _unmapped(self, parsed: Request, reason: str) -> bytes:
+        """Try again: the domain may have a policy, but its A-labels are not known."""
+        self._counters.answers[Answer.TRY_AGAIN, Source.NONE] += 1
+        if count := self._unmapped_keys.take(self._monotonic()):
+            event(
+                _log,
+                logging.WARNING,
+                "domain without known A-labels, mail is deferred",
+                key=printable(parsed.key.decode("utf-8", "replace")),
+                reason=reason,
+                count=count,
+            )
+        return self.wire.encode_reply(TryAgain(f"MTA-STS: {reason}"))
 
     def leave(self, client: Client) -> None:
         """Note that a connection is closed; what it asked for is still looked up."""

@@ -68,14 +68,16 @@ async def test_forbidden_address(net: Internet, tmp_path: Path) -> None:
     """A private address is the reason of the failure; no connection is made."""
     seen = await explained(net, tmp_path, private=False)
     assert isinstance(seen.error, ForbiddenAddressError)
+    reason = str(seen.error)
+    assert reason.startswith("not a public address: 127.0.0.1 (loopback); https.allow_private_addr")
     assert as_dict(seen)["error"] == {
         "code": "forbidden-address",
         "result": "sts-policy-fetch-error",
-        "reason": "not a public address: 127.0.0.1",
+        "reason": reason,
         "line": None,
     }
     assert list(as_lines(seen))[-4:] == [
-        "  failure   not a public address: 127.0.0.1 (sts-policy-fetch-error)",
+        f"  failure   {reason} (sts-policy-fetch-error)",
         "  DANE      not checked: no reason",
         "  Postfix   NOTFOUND",
         "  TLSRPT    NOTFOUND",

@@ -116,6 +116,19 @@ class TestValues:
         assert settings.log == LogSettings(level="debug", format="json")
 
     @pytest.mark.parametrize(
+        ("written", "prefixes"),
+        [
+            ("[]", ()),
+            ("[10.0.0.0/8, 'fd00::/8']", ("10.0.0.0/8", "fd00::/8")),
+            ("[192.0.2.1, FD00:0::1]", ("192.0.2.1/32", "fd00::1/128")),
+        ],
+    )
+    def test_prefixes(self, written: str, prefixes: tuple[str, ...]) -> None:
+        """Prefixes are read into their usual notation; an address is a prefix of its own."""
+        https = parse(f"https: {{allow_private_addresses: {written}}}", "x").https
+        assert https.allow_private_addresses == prefixes
+
+    @pytest.mark.parametrize(
         ("section", "key", "written", "rest"),
         [
             ("cache", "path", "''", "found ''; allowed: the path of a file, or null"),
@@ -129,8 +142,23 @@ class TestValues:
             ("dane", "on_failure", "deliver", "found 'deliver'; allowed: defer or mta_sts"),
             ("dns", "nameservers", "192.0.2.1", "found '192.0.2.1'; allowed: a list"),
             ("https", "concurrency", "true", "found true; allowed: a whole number from 1 to 10000"),
-            ("https", "allow_private_addresses", "yes", "found 'yes'; allowed: true or false"),
-            ("https", "allow_private_addresses", "", "found nothing; allowed: true or false"),
+            ("https", "allow_private_addresses", "yes", "found 'yes'; allowed: true, false"),
+            ("https", "allow_private_addresses", "", "found nothing; allowed: true, false, or a"),
+            (
+                "https",
+                "allow_private_addresses",
+                "10.0.0.0/8",
+                "found '10.0.0.0/8': write [10.0.0.0/8] for this prefix; allowed: true, false, or",
+            ),
+            (
+                "https",
+                "allow_private_addresses",
+                "[fd00::/8, 10.0.0.1/8]",
+                "found a list: 10.0.0.1/8 has bits after the prefix, write 10.0.0.0/8; allowed: ",
+            ),
+            ("https", "allow_private_addresses", "[a/8]", "found a list: 'a/8' is not a prefix; "),
+            ("https", "allow_private_addresses", "['fe80::1%1']", "'fe80::1%1' is not a prefix"),
+            ("https", "allow_private_addresses", "[1]", "found a list; allowed: true, false"),
             (
                 "https",
                 "ca_file",

@@ -119,6 +119,17 @@ class TestAnswers:
                 await net.dns.queries.reached(("mta-sts.black.test", "A"))
         assert net.queries("black.test") == 1
 
+    async def test_private_addresses_by_reload(self, net: Internet, tmp_path: Path) -> None:
+        """A reload applies a new list of prefixes in which Policy Hosts may be."""
+        replies = []
+        async with reloading(net, tmp_path) as (running, served):
+            for number, prefixes in enumerate((["10.0.0.0/8"], ["127.0.0.0/8"], [])):
+                net.publish(f"n{number}.test")
+                changes = {"https": {"allow_private_addresses": prefixes}}
+                await served.reload(net.settings(tmp_path, changes))
+                replies.append(await running.ask(f"n{number}.test"))
+        assert replies == [NOT_FOUND, secure("n1.test"), NOT_FOUND]
+
     async def test_clock_set_at_the_start(
         self, net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -37,6 +37,16 @@ class Namespace:
         """Return a TCP socket that listens inside."""
         return self._inside(lambda: socket.create_server((host, port), backlog=256))
 
+    def bind(self, host: str, port: int) -> socket.socket:
+        """Return a UDP socket bound inside."""
+
+        def make() -> socket.socket:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.bind((host, port))
+            return made
+
+        return self._inside(make)
+
     def connect(self, host: str, port: int) -> socket.socket:
         """Return a TCP connection inside, with a timeout of 30 seconds."""
         return self._inside(lambda: socket.create_connection((host, port), timeout=30))

@@ -22,6 +22,9 @@ LABEL_63 = "a" * 63
         ("B\u00dcCHER.test", "xn--bcher-kva.test"),
         ("fa\u00df.test", "xn--fa-hia.test"),  # non-transitional: not fass.test
         ("a\u3002test", "a.test"),  # the ideographic full stop is a dot (UTS #46)
+        ("a.test\u3002", "a.test"),
+        ("i\u2764.test", "xn--i-7iq.test"),  # allowed by UTS #46, not by IDNA2008
+        ("\u0661.test.\u0662", "xn--9hb.test.xn--bib"),  # digits, but no IP address
         ("1.2.test", "1.2.test"),
         ("a--b.test", "a--b.test"),
         (f"{LABEL_63}.test", f"{LABEL_63}.test"),
@@ -50,7 +53,6 @@ def test_normal_form(text: str, form: str) -> None:
         "user@good.test",
         "127.0.0.1",
         "1.2.3.4.",
-        "\u0661.test.\u0662",
         f"{LABEL_63}a.test",
         ".".join([LABEL_63] * 4),
         "\ud800.test",

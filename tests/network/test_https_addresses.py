@@ -11,6 +11,7 @@ from postfix_mta_sts.mtasts.errors import (
     TlsError,
     UnreachableError,
 )
+from postfix_mta_sts.network.addresses import forbidden_address
 from postfix_mta_sts.network.trace import FetchTrace
 from tests.support.fetchers import (
     GOOD,
@@ -130,8 +131,17 @@ class TestPrivateAddresses:
         """Private addresses are refused before any connection; the reason names them."""
         fetcher = fetchers(addresses=FixedAddresses(*addresses), allow_private_addresses=False)
         reason = await failure(fetcher, ForbiddenAddressError)
-        assert reason == f"not a public address: {', '.join(addresses)}"
+        assert reason == str(forbidden_address(addresses))
         assert host.connections.total == 0
+
+    async def test_a_list_of_prefixes(self, fetchers: Fetchers, host: PolicyHost) -> None:
+        """Addresses in the prefixes that the administrator names are tried, and no others."""
+        both = FixedAddresses("127.0.0.2", "127.0.0.1")
+        fetcher = fetchers(addresses=both, allow_private_addresses=("127.0.0.1/32", "10.0.0.0/8"))
+        assert await fetcher.fetch_body(GOOD) == POLICY
+        fetcher = fetchers(addresses=both, allow_private_addresses=("10.0.0.0/8",))
+        await failure(fetcher, ForbiddenAddressError)
+        assert host.connections.total == 1
 
     async def test_only_public_addresses_are_tried(self, fetchers: Fetchers) -> None:
         """Private addresses among public ones are skipped."""
@@ -146,6 +156,7 @@ class TestPrivateAddresses:
         """An address that turns private between look-up and connection is refused."""
         fetcher = fetchers(addresses=FixedAddresses("127.0.0.1", *others))
         allowed = iter([True] * (1 + len(others)) + [False] * 10)
-        fetcher._is_allowed = lambda _: next(allowed)  # type: ignore[assignment, method-assign] # public only at first
-        assert await failure(fetcher, ForbiddenAddressError) == "not a public address: 127.0.0.1"
+        fetcher._rules.admit = lambda _: next(allowed)  # type: ignore[assignment, method-assign] # public only at first
+        reason = await failure(fetcher, ForbiddenAddressError)
+        assert reason.startswith("not a public address: 127.0.0.1 (loopback)")
         assert host.connections.total == 0

@@ -6,6 +6,7 @@ import socket
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.address import TcpAddress
@@ -71,6 +72,7 @@ SETTINGS = NetworkSettings(
     [
         Hello("1.2"),
         Start("uvloop", SETTINGS),
+        Start("uvloop", replace(SETTINGS, allow_private_addresses=("10.0.0.0/8", "fd00::/8"))),
         Discover(1, GOOD),
         FetchPolicy(2, GOOD),
         FetchPolicy(2, GOOD, progress=True),

@@ -34,6 +34,19 @@ async def test_keys_without_a_policy_domain(key: bytes) -> None:
     assert around.queries.total == 0
 
 
+async def test_a_domain_that_cannot_be_mapped(caplog: pytest.LogCaptureFixture) -> None:
+    """Postfix mapped it, so it may have a policy: try again, and one warning a minute (C9)."""
+    caplog.set_level(logging.WARNING)
+    around = Surroundings()
+    cache = make_reply_cache(around)
+    key = "gro\u1e9e.test".encode()
+    replies = [await ask(cache, b"%d:postfix %b," % (8 + len(key), key)) for _ in range(3)]
+    assert all(b":TEMP MTA-STS: not a domain name: U+1E9E is " in each for each in replies)
+    text = r"domain without known A-labels, mail is deferred key=gro\u1e9e.test reason="
+    assert [text in each for each in caplog.messages] == [True]
+    assert around.queries.total == 0
+
+
 async def test_a_policy_with_max_age_0() -> None:
     """It is used for the look-up that fetched it, and fetched again for the next."""
     around = Surroundings()

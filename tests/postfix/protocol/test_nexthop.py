@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.postfix.protocol.nexthop import dane_applies, policy_domain
+from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, dane_applies, policy_domain
+from tests.support.idn_names import NAMES, OLD_NAMES
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,40 @@ def test_names_none(key: bytes) -> None:
     assert policy_domain(key) is None
 
 
+@pytest.mark.parametrize("names", [NAMES, OLD_NAMES], ids=["Postfix 3.10", "Postfix 3.7"])
+def test_a_key_as_postfix_maps_it(names: dict[str, str | None]) -> None:
+    """Postfix asks by U-labels: the Policy Domain is the one whose MX it looks up, or not known.
+
+    Other names have an underscore: no CA certifies a Policy Host with such a name.
+    """
+    for name, mapped in names.items():
+        if mapped is not None:  # or Postfix does not ask
+            domain = domain_or_error(f"{name}.test".encode())
+            assert domain in {f"{mapped}.test", "not known"} or "_" in mapped, ascii(name)
+
+
+def domain_or_error(key: bytes) -> str | None:
+    """The Policy Domain of a key, or that it is not known."""
+    try:
+        return policy_domain(key)
+    except UnmappedKeyError:
+        return "not known"
+
+
+@pytest.mark.parametrize(
+    "key", ["gro\u1e9e.test", "[gro\u1e9e.test]:587", "\u202ea.test", "\ufffd.test"]
+)
+def test_not_known(key: str) -> None:
+    """U-labels that cannot be mapped, or not for sure, may have a policy: an error, not None."""
+    with pytest.raises(UnmappedKeyError):
+        policy_domain(key.encode())
+
+
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=80).map(str.encode)))
 def test_any_bytes(key: bytes) -> None:
     """Any key names no domain, or one whose name with the prefixes of MTA-STS is not too long."""
-    domain = policy_domain(key)
-    assert domain is None or len(f"_mta-sts.{domain}") <= 253
+    domain = domain_or_error(key)
+    assert domain == "not known" or domain is None or len(f"_mta-sts.{domain}") <= 253
 
 
 GOOD = Domain("good.test")
