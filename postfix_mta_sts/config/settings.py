@@ -59,7 +59,7 @@ class ListenerSettings(Struct, frozen=True, kw_only=True):
     socketmap: field_types.Address = None
     tcp_table: field_types.Address = None
     mode: field_types.Mode = None
-    """Permissions of a UNIX socket; None: those that the umask leaves."""
+    """Permissions of a UNIX socket; None: see `postfix.access`, as for the group."""
     owner: field_types.Account = None
     group: field_types.Account = None
     """Owner and group of a UNIX socket, a name or an id; None: those of the process."""
