@@ -1,14 +1,13 @@
 """The network process: DNS, HTTPS and DANE look-ups for the daemon, with one set of settings.
 
 It answers the calls that arrive over one socket; `process` is the other end. It ends when that
-socket closes, and ignores the signals that systemd sends to all processes of a service: there is
-work to do until the daemon ends.
+socket closes, and not by the signals that systemd sends to all processes of a service, which
+`launch` has blocked: there is work to do until the daemon ends.
 """
 
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -74,8 +73,6 @@ class OtherVersionError(Exception):
 
 def main(descriptor: int) -> None:
     """Run the network process until the daemon closes the inherited socket."""
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
     raise_oom_score(OOM_SCORE)
     sock = socket.socket(fileno=descriptor)
     try:

@@ -1,9 +1,11 @@
 """Machines that lack what most have: a home, a passwd entry, an address family, a group."""
 
+import asyncio
 import errno
 import json
 import os
 import pwd
+import signal
 import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
@@ -18,12 +20,15 @@ from postfix_mta_sts.config import settings as config
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import assembly
 from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.network import supervisor
+from postfix_mta_sts.network.process import NetworkProcess
 from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix import access
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import connected
-from tests.support.daemons import RunningDaemon, secure
+from tests.support.daemons import RunningDaemon, daemon, process, secure
 from tests.support.internet import Internet
+from tests.support.network_processes import children
 
 
 @pytest.fixture
@@ -236,3 +241,40 @@ def without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
             return getattr(socket, name)
 
     monkeypatch.setattr(sockets, "socket", Sockets())
+
+
+class TestCtrlC:
+    """D14: a signal to all processes of the daemon, right after the start."""
+
+    async def test_before_the_network_process_has_begun(
+        self, net: Internet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Signals that come during its imports do not end it, and nothing is logged."""
+        started = asyncio.Queue[int]()
+
+        class Started(NetworkProcess):
+            """A network process that gets the signals of a terminal the moment it exists."""
+
+            async def start(self) -> None:
+                await super().start()
+                assert self.pid
+                for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    os.kill(self.pid, signum)
+                started.put_nowait(self.pid)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(supervisor, "NetworkProcess", Started)
+            async with daemon(net, tmp_path) as running_daemon:
+                assert await running_daemon.ask("good.test") == secure("good.test")
+        assert started.qsize() == 1
+        assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+    async def test_the_whole_group(self, net: Internet, tmp_path: Path) -> None:
+        """Ctrl-C ends the daemon and its process without an error or a traceback."""
+        async with process(tmp_path, net.config(tmp_path)) as served:
+            await served.start()
+            for pid in (*children(served.pid), served.pid):
+                os.kill(pid, signal.SIGINT)
+            assert await served.ended() == 0
+        assert "ERROR" not in served.log
+        assert "Traceback" not in served.log
