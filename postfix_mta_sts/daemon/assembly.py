@@ -190,7 +190,10 @@ class Daemon:
             connections=frontend.server.connections,
             unwritten=backend.store.unwritten,
             failing=frozenset(self._failing_parts()),
-            reasons={Part.NETWORK_PROCESS: backend.network.problem},
+            reasons={
+                Part.NETWORK_PROCESS: backend.network.problem,
+                Part.CA_CERTIFICATES: backend.network.authorities_problem,
+            },
             network_restarts=backend.network.restarts,
         )
 
@@ -229,6 +232,7 @@ class Daemon:
         works = {
             Part.DNS: not self.backend.network.unanswered,
             Part.NETWORK_PROCESS: not self.backend.network.problem,
+            Part.CA_CERTIFICATES: not self.backend.network.authorities_problem,
             Part.STORE_READING: self.backend.store.readable,
             Part.STORE_WRITING: self.backend.store.writable,
         }

@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,11 +21,13 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network.authorities import Authorities
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AuthoritiesStatus,
     Cancel,
     Discover,
     DiscoverResult,
@@ -133,17 +135,25 @@ def _loop_factory(library: EventLoop) -> Callable[[], asyncio.AbstractEventLoop]
 
 async def _serve(sock: socket.socket, settings: NetworkSettings) -> None:
     async with open_clients(settings) as (dns, fetcher):
-        child = _Child(dns, fetcher, LazyDaneClient(settings))
+        authorities = Authorities(settings, fetcher)
+        child = _Child(dns, fetcher, LazyDaneClient(settings), authorities)
         await child.run(sock)
 
 
 class _Child:
     """Runs each call in a task of its own and sends the result."""
 
-    def __init__(self, dns: DnsClient, fetcher: PolicyFetcher, dane_client: LazyDaneClient) -> None:
+    def __init__(
+        self,
+        dns: DnsClient,
+        fetcher: PolicyFetcher,
+        dane_client: LazyDaneClient,
+        authorities: Authorities | None = None,
+    ) -> None:
         self._dns = dns
         self._fetcher = fetcher
         self._dane_client = dane_client
+        self._authorities = authorities
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finished = 0
         self._unanswered = False
@@ -155,8 +165,16 @@ class _Child:
         self._channel = await ipc.open_channel(
             sock, decode_from_daemon, self._on_messages, closed.set
         )
+        if self._authorities:
+            self._send_authorities(self._authorities.problem)
         self._channel.send(Ready())
-        await closed.wait()
+        async with AsyncExitStack() as stack:
+            if self._authorities:
+                watch = self._authorities.watch(self._send_authorities)
+                await stack.enter_async_context(
+                    runtime.background_task(watch, "watch of CA certificates")
+                )
+            await closed.wait()
 
     def _on_messages(self, messages: Sequence[FromDaemon]) -> None:
         for message in messages:
@@ -227,6 +245,9 @@ class _Child:
             return tuple(await self._dane_client.not_validating())
         finally:
             self._send_untrusted()
+
+    def _send_authorities(self, problem: str) -> None:
+        self._channel.send(AuthoritiesStatus(problem))
 
     def _send_untrusted(self) -> None:
         self._channel.send(UntrustedServers(tuple(self._dane_client.untrusted)))

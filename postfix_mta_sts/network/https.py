@@ -131,7 +131,7 @@ class PolicyFetcher:
         self._port = port
         self._allow_private_addresses = allow_private_addresses
         self._addresses = addresses
-        self._context = client_context(authorities)
+        self.context = client_context(authorities)
         self._slots = Slots(concurrency, slot_time)
         self._next_address_time = next_address_time
         self._open: dict[Stream, None] = {}  # the oldest first
@@ -189,7 +189,7 @@ class PolicyFetcher:
             address, stream = await self._connect(addresses, get)
             addresses.remove(address)
             with self._aborted_at_end(stream), await self._take_slot(get):
-                tls = TlsStream(stream, self._context, get.host)
+                tls = TlsStream(stream, self.context, get.host)
                 try:
                     await self._handshake(get, tls, others=bool(addresses))
                 except FetchError:
@@ -226,7 +226,7 @@ class PolicyFetcher:
         get.on_addresses()
         tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
         with self._aborted_at_end(tunnel), await self._take_slot(get):
-            tls = TlsStream(tunnel, self._context, get.host)
+            tls = TlsStream(tunnel, self.context, get.host)
             await self._handshake(get, tls, others=False)
             return await self._exchange(get, tls)
 

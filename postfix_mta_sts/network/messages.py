@@ -158,6 +158,12 @@ class DnsStatus(Message, frozen=True):
     unanswered: bool
 
 
+class AuthoritiesStatus(Message, frozen=True):
+    """Sent at the start, and when it changes; see `Authorities.problem`."""
+
+    problem: str
+
+
 class UntrustedServers(Message, frozen=True):
     """Sent before and after `NotValidating` runs; see `LazyDaneClient.untrusted`."""
 
@@ -168,7 +174,15 @@ AnyCall: TypeAlias = Discover | FetchPolicy | LookUpDane | NotValidating
 Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
 FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel | Ping
 FromChild: TypeAlias = (
-    Hello | Ready | Pong | Progress | Result | Failed | DnsStatus | UntrustedServers
+    Hello
+    | Ready
+    | Pong
+    | Progress
+    | Result
+    | Failed
+    | AuthoritiesStatus
+    | DnsStatus
+    | UntrustedServers
 )
 
 decode_from_daemon: Callable[[bytes], Sequence[FromDaemon]] = msgpack_decoder(list[FromDaemon])

@@ -17,6 +17,7 @@ from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.network import ipc, launch
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AuthoritiesStatus,
     Cancel,
     DnsStatus,
     EventLoop,
@@ -90,6 +91,8 @@ class NetworkProcess:
 
     unanswered: bool = False
     """See `DnsClient.unanswered`."""
+    authorities_problem: str = ""
+    """See `Authorities.problem`."""
     untrusted: Sequence[TcpAddress] = ()
     """See `LazyDaneClient.untrusted`; as of the last `NotValidating`."""
     fault: str = ""
@@ -252,6 +255,8 @@ class NetworkProcess:
                     asyncio.get_running_loop().call_soon(self._report, number, message)
                 case DnsStatus(unanswered):
                     self.unanswered = unanswered
+                case AuthoritiesStatus(problem):
+                    self.authorities_problem = problem
                 case UntrustedServers(servers):
                     self.untrusted = servers
                 case _:

@@ -17,6 +17,7 @@ from postfix_mta_sts.network.child import _Child, raise_oom_score
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AuthoritiesStatus,
     Cancel,
     Discover,
     DnsStatus,
@@ -86,7 +87,7 @@ class Caller:
                     self.pongs.put_nowait(message)
                 case Ready():
                     self.ready.set()
-                case Hello() | DnsStatus() | Progress() | UntrustedServers():
+                case Hello() | AuthoritiesStatus() | DnsStatus() | Progress() | UntrustedServers():
                     pass
                 case _:
                     self._calls[message.number].set_result(message)
