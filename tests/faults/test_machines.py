@@ -20,22 +20,15 @@ from postfix_mta_sts.config import settings as config
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import assembly
 from postfix_mta_sts.daemon.assembly import Daemon, running
-from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.mtasts.errors import CertificateError
 from postfix_mta_sts.network import supervisor
-from postfix_mta_sts.network.authorities import Authorities
-from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.process import NetworkProcess
-from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix import access
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import connected
-from tests.support.daemons import TIMEOUT, RunningDaemon, daemon, process, secure, until
-from tests.support.http import exchange
-from tests.support.internet import Changes, Internet
+from tests.support.daemons import RunningDaemon, daemon, process, secure
+from tests.support.internet import Internet
 from tests.support.network_processes import children
-from tests.support.tls import Authority
 
 
 @pytest.fixture
@@ -285,58 +278,3 @@ class TestCtrlC:
             assert await served.ended() == 0
         assert "ERROR" not in served.log
         assert "Traceback" not in served.log
-
-
-async def until_ready(folder: Path, status: int) -> bytes:
-    """Wait until /readyz has this status; return its body."""
-    async with asyncio.timeout(TIMEOUT):
-        while (response := await exchange(folder / "metrics", "GET /readyz")).status != status:  # noqa: ASYNC110 (no event)
-            await asyncio.sleep(0.01)
-    return response.body
-
-
-class TestCaCertificates:
-    """D5: a machine without CA certificates, and certificates that are renewed on disk."""
-
-    @pytest.fixture
-    def bundle(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Where the system has its certificates: there are none yet."""
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "bundle.pem"))
-        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "no-folder"))
-        return tmp_path / "bundle.pem"
-
-    async def test_none(self, net: Internet, tmp_path: Path, bundle: Path) -> None:
-        """A warning says what to install, /readyz is 503; both end once a bundle is there."""
-        changes: Changes = {
-            "https": {"ca_file": None},
-            "metrics": {"listen": f"unix:{tmp_path / 'metrics'}"},
-        }
-        async with process(tmp_path, net.config(tmp_path, changes)) as served:
-            await served.start()
-            await until(lambda: "no CA certificates, no policy can be fetched" in served.log)
-            [line] = [each for each in served.log.splitlines() if "no CA certificates, " in each]
-            assert " WARNING " in line
-            assert 'advice="install the package ca-certificates, or set https.ca_file"' in line
-            ready = await until_ready(tmp_path, 503)
-            says = json.loads(ready)["checks"]["ca_certificates"]["says"]
-            assert says.endswith(f"(no CA certificates in {bundle} and {tmp_path / 'no-folder'})")
-            assert await served.ask("good.test") == b"NOTFOUND "
-            bundle.write_bytes(net.ca_file.read_bytes())
-            served.signal(signal.SIGHUP)
-            await until_ready(tmp_path, 200)
-            assert " reloaded" in served.log
-
-    async def test_a_new_authority(self, net: Internet, tmp_path: Path) -> None:
-        """A Policy Host of an authority that came with a new bundle is trusted without a reload."""
-        path = tmp_path / "renewed.pem"
-        path.write_bytes(Authority("old").certificate)
-        settings = NetworkSettings.of(
-            net.settings(tmp_path, {"https": {"ca_file": str(path)}}), net.hosts.port
-        )
-        async with open_clients(settings) as (_, fetcher):
-            authorities = Authorities(settings, fetcher)
-            with pytest.raises(CertificateError):
-                await fetcher.fetch(parse_domain("good.test"))
-            path.write_bytes(net.ca_file.read_bytes())
-            await asyncio.to_thread(authorities.renew)
-            assert (await fetcher.fetch(parse_domain("good.test"))).max_age
