@@ -7,21 +7,25 @@ addresses to open, which to keep, where to change permissions and which to close
 This module does not serve clients: `postfix.server` and `admin.http_server` do.
 """
 
-import grp
 import logging
 import os
-import pwd
 import socket
 import stat
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.permissions import (
+    Access,
+    current_umask,
+    restore_permissions,
+    set_permissions,
+)
 
 Address: TypeAlias = TcpAddress | UnixAddress
 _K = TypeVar("_K", bound=Hashable)
@@ -31,22 +35,6 @@ _log = logging.getLogger(__name__)
 
 class ListenError(UserError):
     """The daemon cannot listen on an address. `str()` names the address and the reason."""
-
-
-class Access(Protocol):
-    """The permissions of a UNIX socket; an owner or group of None leaves that of the process."""
-
-    @property
-    def mode(self) -> int | None:
-        """Permission bits; None: what the umask leaves."""
-
-    @property
-    def owner(self) -> str | int | None:
-        """User name or id."""
-
-    @property
-    def group(self) -> str | int | None:
-        """Group name or id."""
 
 
 class Binding(NamedTuple):
@@ -102,6 +90,10 @@ class Sockets:
             event(_log, logging.WARNING, "control socket unavailable", path=path, reason=str(error))
             return None
 
+    def has_made(self, address: Address) -> bool:
+        """Whether the socket file at an address was made here, and not by systemd."""
+        return any(UnixAddress(path) == address for path, _ in self._made)
+
     def permit(self, binding: Binding, undo: ExitStack) -> None:
         """Change the permissions of an open UNIX socket; `undo` restores the old ones.
 
@@ -111,8 +103,8 @@ class Sockets:
             return
         path = binding.address.path
         try:
-            undo.callback(_restore_permissions, path, path.stat())
-            _set_permissions(path, binding.access, _umask())
+            undo.callback(restore_permissions, path, path.stat())
+            set_permissions(path, binding.access, current_umask())
         except (OSError, LookupError) as error:
             raise ListenError(f"cannot change {binding.address}: {error}") from error
 
@@ -161,7 +153,7 @@ class Sockets:
             finally:
                 os.umask(previous)
             self._made.append((path, path.stat().st_ino))
-            _set_permissions(path, access, previous)
+            set_permissions(path, access, previous)
         return sock
 
 
@@ -256,26 +248,6 @@ class SocketSet(Generic[_K]):
         sock.close()
 
 
-def _set_permissions(path: Path, access: Access, umask: int) -> None:
-    if access.owner is not None or access.group is not None:  # the unit forbids chown otherwise
-        owner = _id(access.owner, lambda name: pwd.getpwnam(name).pw_uid)
-        os.chown(path, owner, _id(access.group, lambda name: grp.getgrnam(name).gr_gid))
-    path.chmod(0o777 & ~umask if access.mode is None else access.mode)
-
-
-def _restore_permissions(path: Path, before: os.stat_result) -> None:
-    with suppress(OSError):
-        now = path.stat()
-        if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
-            os.chown(path, before.st_uid, before.st_gid)
-        path.chmod(stat.S_IMODE(before.st_mode))
-
-
-def _umask() -> int:
-    os.umask(umask := os.umask(0o077))  # it cannot be read without being set
-    return umask
-
-
 def _remove_own(path: Path, inode: int) -> None:
     """Remove a socket file, unless another process has replaced it."""
     with suppress(OSError):
@@ -331,12 +303,6 @@ def _name(sock: socket.socket) -> str:
     if sock.family in {socket.AF_INET, socket.AF_INET6}:
         return str(TcpAddress(*name[:2]))
     return f"unix:{name}" if sock.family == socket.AF_UNIX else str(name)
-
-
-def _id(name: str | int | None, look_up: Callable[[str], int]) -> int:
-    if name is None:
-        return -1
-    return name if isinstance(name, int) else look_up(name)
 
 
 @contextmanager

@@ -103,6 +103,8 @@ class Part(StrEnum):
     """A name server replies, even if only that there is no record."""
     NETWORK_PROCESS = "network_process"
     """It answers pings, and the last reload could start another one."""
+    CA_CERTIFICATES = "ca_certificates"
+    """There are some to check Policy Hosts against."""
     STORE_READING = "store_reading"
     STORE_WRITING = "store_writing"
 

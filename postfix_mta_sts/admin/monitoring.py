@@ -18,6 +18,7 @@ from postfix_mta_sts.store import Overview
 _FAILING: Final[Mapping[Part, str]] = {
     Part.DNS: "no name server answers; known policies stay in force",
     Part.NETWORK_PROCESS: "the network process needs attention; known policies stay in force",
+    Part.CA_CERTIFICATES: "no policy can be fetched; known policies stay in force",
     Part.STORE_READING: "the store cannot be read; policies in memory stay in force",
     Part.STORE_WRITING: "the store cannot be written; policies in memory are lost at a restart",
 }

@@ -2,16 +2,19 @@
 
 Without DOMAIN the request is for an address literal, which the daemon answers without the network.
 A check that depends on DNS would restart a healthy daemon because of a network error.
+
+A UNIX socket that this user may open, but Postfix may not, is a warning on standard error.
 """
 
 import argparse
 import asyncio
+import sys
 from typing import Final
 
 from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, load_settings
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.postfix import probe
+from postfix_mta_sts.postfix import access, probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
 
 REPLY_TIMEOUT: Final = 5.0
@@ -33,6 +36,8 @@ def _healthcheck(args: argparse.Namespace) -> int:
     # The daemon may wait for the network, up to the configured timeout.
     seconds = REPLY_TIMEOUT + (settings.lookup.timeout if domain else 0)
     print(asyncio.run(_check(settings, domain or probe.HEALTH_KEY, seconds)))
+    for line in access.access_warnings(settings.listen, access.postfix_account()):
+        print(f"postfix-mta-sts: warning: {line}", file=sys.stderr)
     return OK
 
 

@@ -41,16 +41,16 @@ def parse_address(text: str) -> TcpAddress | UnixAddress:
     if text.startswith("unix:"):
         return UnixAddress(_socket_path(text.removeprefix("unix:")))
     address = _host_port(text)
-    if not _is_ip(address.host) and not _HOST_NAME.fullmatch(address.host):
+    if not is_ip(address.host) and not _HOST_NAME.fullmatch(address.host):
         raise ValueError
     return address
 
 
 def check_nameserver(text: str) -> str:
     """Return the IP address, with or without a port, unchanged; raise `ValueError`."""
-    if not _is_ip(text):
+    if not is_ip(text):
         server = _host_port(text)
-        if not _is_ip(server.host) or not server.port:
+        if not is_ip(server.host) or not server.port:
             raise ValueError
     return text
 
@@ -63,7 +63,7 @@ def _host_port(text: str) -> TcpAddress:
     return TcpAddress(host, int(match[3]))
 
 
-def _is_ip(text: str) -> bool:
+def is_ip(text: str) -> bool:
     """Whether the text is an IP address without a zone (`%eth0`)."""
     try:
         ipaddress.ip_address(text)

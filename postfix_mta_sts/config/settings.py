@@ -40,6 +40,7 @@ __all__ = [
     "parse",
 ]
 
+_STATE_FOLDER: Final = Path("/var/lib")
 _MAP_NAME = re.compile(r"[!-~]{1,100}")
 
 _NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
@@ -58,7 +59,7 @@ class ListenerSettings(Struct, frozen=True, kw_only=True):
     socketmap: field_types.Address = None
     tcp_table: field_types.Address = None
     mode: field_types.Mode = None
-    """Permissions of a UNIX socket; None: those that the umask leaves."""
+    """Permissions of a UNIX socket; None: see `postfix.access`, as for the group."""
     owner: field_types.Account = None
     group: field_types.Account = None
     """Owner and group of a UNIX socket, a name or an id; None: those of the process."""
@@ -292,14 +293,21 @@ def default_cache_path(environ: Mapping[str, str]) -> Path:
     """Return the path of the store for a configuration without `cache.path`.
 
     The folder is the first of $STATE_DIRECTORY (systemd.exec(5)), else $XDG_STATE_HOME if it is
-    absolute (XDG Base Directory Specification), else ~/.local/state.
+    absolute (XDG Base Directory Specification), else ~/.local/state. A user without a home gets
+    that of the systemd service, so that the daemon starts, and the log names what is missing.
     """
     if state := environ.get("STATE_DIRECTORY"):
         return Path(state.split(":")[0]) / "policies.db"
-    home = Path(environ.get("HOME") or Path.home())
     xdg = Path(environ.get("XDG_STATE_HOME", ""))
-    folder = xdg if xdg.is_absolute() else home / ".local" / "state"
+    folder = xdg if xdg.is_absolute() else _state_folder(environ)
     return folder / "postfix-mta-sts" / "policies.db"
+
+
+def _state_folder(environ: Mapping[str, str]) -> Path:
+    try:
+        return Path(environ.get("HOME") or Path.home()) / ".local" / "state"
+    except RuntimeError:  # no $HOME, and passwd(5) does not know the user
+        return _STATE_FOLDER
 
 
 def default_control_path(environ: Mapping[str, str]) -> Path:

@@ -31,7 +31,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
 from postfix_mta_sts.network.timing import Timing
-from postfix_mta_sts.postfix.client import postfix_uid
+from postfix_mta_sts.postfix.access import postfix_account
 from postfix_mta_sts.postfix.dane import FIRST_TIMEOUT, DaneSupport
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
@@ -154,14 +154,15 @@ class Daemon:
         `cache.path` needs a restart.
         """
         wanted = self._endpoint_bindings(settings)
+        places = await self.listeners.find_places(settings.listen)
         with (
-            self.listeners.prepare(settings.listen) as listeners_change,
+            self.listeners.prepare(places) as listeners_change,
             self.endpoints.prepare(wanted) as endpoints_change,
         ):
             # Even if no setting has changed: the content of the CA file may have.
             await self.backend.network.reconfigure(settings)
         await self._apply(settings)
-        await self.listeners.reconfigure(settings.listen, listeners_change)
+        await self.listeners.reconfigure(places, listeners_change)
         await self.endpoints.reconfigure(wanted, endpoints_change)
         if settings.cache.path != self.settings.cache.path:
             logs.event(
@@ -189,7 +190,10 @@ class Daemon:
             connections=frontend.server.connections,
             unwritten=backend.store.unwritten,
             failing=frozenset(self._failing_parts()),
-            reasons={Part.NETWORK_PROCESS: backend.network.problem},
+            reasons={
+                Part.NETWORK_PROCESS: backend.network.problem,
+                Part.CA_CERTIFICATES: backend.network.authorities_problem,
+            },
             network_restarts=backend.network.restarts,
         )
 
@@ -228,6 +232,7 @@ class Daemon:
         works = {
             Part.DNS: not self.backend.network.unanswered,
             Part.NETWORK_PROCESS: not self.backend.network.problem,
+            Part.CA_CERTIFICATES: not self.backend.network.authorities_problem,
             Part.STORE_READING: self.backend.store.readable,
             Part.STORE_WRITING: self.backend.store.writable,
         }
@@ -323,12 +328,12 @@ async def _start_frontend(
         backend.resolver, backend.sources, idle_after=settings.refresh.idle_after, replies=maps
     )
     await _open_store(stack, backend, refresher)
-    server = Server(
-        limit=constants.files // 2, counters=backend.counters, postfix_uid=postfix_uid()
-    )
+    postfix = postfix_account()
+    uid = postfix.uid if postfix else None
+    server = Server(limit=constants.files // 2, counters=backend.counters, postfix_uid=uid)
     stack.push_async_callback(server.drain)
     sockets = Sockets(systemd.inherited(environ, os.getpid()))
-    listeners = Listeners(server, maps, sockets)
+    listeners = Listeners(server, maps, sockets, postfix)
     # Before the server drains: the next daemon may already have made its own socket files by then.
     stack.callback(sockets.close)
     stack.callback(listeners.close)

@@ -1,20 +1,19 @@
 """The network process: DNS, HTTPS and DANE look-ups for the daemon, with one set of settings.
 
 It answers the calls that arrive over one socket; `process` is the other end. It ends when that
-socket closes, and ignores the signals that systemd sends to all processes of a service: there is
-work to do until the daemon ends.
+socket closes, and not by the signals that systemd sends to all processes of a service, which
+`launch` has blocked: there is work to do until the daemon ends.
 """
 
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from postfix_mta_sts import __version__, logs, runtime
 from postfix_mta_sts.config.address import TcpAddress
@@ -22,11 +21,13 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.errors import MtaStsError, OwnFaultError
 from postfix_mta_sts.network import ipc
+from postfix_mta_sts.network.authorities import Authorities
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AuthoritiesStatus,
     Cancel,
     Discover,
     DiscoverResult,
@@ -51,11 +52,16 @@ from postfix_mta_sts.network.messages import (
     decode_from_daemon,
     failed,
 )
+from postfix_mta_sts.network.own_limits import files_limit
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.rate_limit import RateLimit
 
 OOM_SCORE: Final = 500
 """Added to oom_score_adj: half of the memory of the machine, or of the service, in its scale."""
+FILES_PER_QUERY: Final = 6
+"""File descriptors for each `Discover` and `LookUpDane` under way, so that they take half of them
+while the name servers are silent, with two tries each and some to spare. The others wait; with the
+usual limit of 65,536 they never have to."""
 CALLS_PER_RELEASE: Final = 1_000
 """Calls after which free memory is returned to the system."""
 WATCH_INTERVAL: Final = 10.0
@@ -77,8 +83,6 @@ class OtherVersionError(Exception):
 
 def main(descriptor: int) -> None:
     """Run the network process until the daemon closes the inherited socket."""
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_IGN)
     raise_oom_score(OOM_SCORE)
     sock = socket.socket(fileno=descriptor)
     try:
@@ -139,17 +143,26 @@ def _loop_factory(library: EventLoop) -> Callable[[], asyncio.AbstractEventLoop]
 
 async def _serve(sock: socket.socket, settings: NetworkSettings) -> None:
     async with open_clients(settings) as (dns, fetcher):
-        child = _Child(dns, fetcher, LazyDaneClient(settings))
+        authorities = Authorities(settings, fetcher)
+        child = _Child(dns, fetcher, LazyDaneClient(settings), authorities)
         await child.run(sock)
 
 
 class _Child:
     """Runs each call in a task of its own and sends the result."""
 
-    def __init__(self, dns: DnsClient, fetcher: PolicyFetcher, dane_client: LazyDaneClient) -> None:
+    def __init__(
+        self,
+        dns: DnsClient,
+        fetcher: PolicyFetcher,
+        dane_client: LazyDaneClient,
+        authorities: Authorities | None = None,
+    ) -> None:
         self._dns = dns
         self._fetcher = fetcher
         self._dane_client = dane_client
+        self._authorities = authorities
+        self._queries = asyncio.Semaphore(files_limit() // FILES_PER_QUERY)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finished = 0
         self._faults = RateLimit()
@@ -163,9 +176,20 @@ class _Child:
             sock, decode_from_daemon, self._on_messages, closed.set
         )
         self._send_servers()
+        if self._authorities:
+            self._send_authorities(self._authorities.problem)
         self._channel.send(Ready())
-        async with runtime.background_task(self._watch_servers(), "watch of resolv.conf"):
+        async with AsyncExitStack() as stack:
+            for work, name in self._watches():
+                await stack.enter_async_context(runtime.background_task(work, name))
             await closed.wait()
+
+    def _watches(self) -> Iterator[tuple[Coroutine[Any, Any, None], str]]:
+        """What runs beside the calls."""
+        yield self._watch_servers(), "watch of resolv.conf"
+        if self._authorities:
+            watch = self._authorities.watch(self._send_authorities)
+            yield watch, "watch of CA certificates"
 
     def _on_messages(self, messages: Sequence[FromDaemon]) -> None:
         for message in messages:
@@ -230,13 +254,15 @@ class _Child:
     async def _result(self, call: AnyCall) -> Result:
         match call:
             case Discover(number, domain):
-                return DiscoverResult(number, await self._dns.discover(domain))
+                async with self._queries:
+                    return DiscoverResult(number, await self._dns.discover(domain))
             case FetchPolicy(number, domain, progress):
                 policy = await self._fetcher.fetch(domain, self._reporter(number, on=progress))
                 return FetchResult(number, policy)
             case LookUpDane(number, domain, progress):
                 report = self._reporter(number, on=progress)
-                outcome = await self._dane_client.look_up_dane(domain, report)
+                async with self._queries:
+                    outcome = await self._dane_client.look_up_dane(domain, report)
                 return LookUpDaneResult(number, outcome)
             case NotValidating(number):
                 return NotValidatingResult(number, await self._not_validating())
@@ -263,3 +289,6 @@ class _Child:
     def _send_servers(self) -> None:
         client = self._dane_client
         self._channel.send(DnssecServers(client.nameservers, client.untrusted))
+
+    def _send_authorities(self, problem: str) -> None:
+        self._channel.send(AuthoritiesStatus(problem))

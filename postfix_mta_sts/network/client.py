@@ -73,6 +73,12 @@ class NetworkClient:
         process = self._supervisor.current
         return process is not None and process.unanswered
 
+    @property
+    def authorities_problem(self) -> str:
+        """See `Authorities.problem`; empty while no network process is ready."""
+        process = self._supervisor.current
+        return process.authorities_problem if process else ""
+
     async def discover(self, domain: Domain) -> Discovered:
         """See `DnsClient.discover`; this and the others also raise `OwnFaultError`."""
         discovered: Discovered = await self._call(Discover, domain)

@@ -36,6 +36,7 @@ from postfix_mta_sts.network.connect import (
 )
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
+from postfix_mta_sts.network.own_limits import files_limit
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream
@@ -55,7 +56,8 @@ A first look-up waits for 10 seconds (`lookup.timeout`), so one address that sta
 up."""
 
 MAX_CONNECTIONS: Final = 1_200
-"""Connections that are open at a time; for one more, the oldest is given up.
+"""Connections that are open at a time; for one more, the oldest is given up. Half of the file
+descriptors, if that is less; the other half is for the DNS.
 
 OpenSSL takes 41 KiB for a handshake under way, so that 1,200 hosts that stall take 50 MiB. The
 oldest has had 1.7 seconds at least: no more than 700 handshakes a second can be completed.
@@ -132,7 +134,7 @@ class PolicyFetcher:
         self._port = port
         self._rules = AddressRules(allow_private_addresses)
         self._addresses = addresses
-        self._context = client_context(authorities)
+        self.context = client_context(authorities)
         self._slots = Slots(concurrency, slot_time)
         self._next_address_time = next_address_time
         self._failed = FailedAddresses()
@@ -194,7 +196,7 @@ class PolicyFetcher:
             if has_several:
                 self._failed.add(get.host, address)  # unless the body arrives
             with self._aborted_at_end(stream), await self._take_slot(get):
-                tls = TlsStream(stream, self._context, get.host)
+                tls = TlsStream(stream, self.context, get.host)
                 try:
                     await self._handshake(get, tls, others=bool(addresses))
                 except FetchError:
@@ -230,7 +232,7 @@ class PolicyFetcher:
         get.on_addresses()
         tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
         with self._aborted_at_end(tunnel), await self._take_slot(get):
-            tls = TlsStream(tunnel, self._context, get.host)
+            tls = TlsStream(tunnel, self.context, get.host)
             await self._handshake(get, tls, others=False)
             return await self._exchange(get, tls)
 
@@ -267,10 +269,11 @@ class PolicyFetcher:
     @contextmanager
     def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
         """Abort a connection in any case: at the end, by `close`, or for a newer one."""
-        if len(self._open) >= MAX_CONNECTIONS:
+        limit = min(MAX_CONNECTIONS, files_limit() // 2)
+        if len(self._open) >= limit:
             oldest = next(iter(self._open))
             del self._open[oldest]
-            oldest.abort(OwnFaultError(f"given up: more than {MAX_CONNECTIONS} fetches under way"))
+            oldest.abort(OwnFaultError(f"given up: more than {limit} fetches under way"))
         self._open[stream] = None
         try:
             yield

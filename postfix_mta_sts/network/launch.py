@@ -5,10 +5,12 @@ A separate program and not a fork, since the daemon has threads. `process` speak
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 NICENESS: Final = 10
@@ -16,6 +18,10 @@ NICENESS: Final = 10
 STOP_TIMEOUT: Final = 1.0
 """Seconds that the process has to end; then it is killed."""
 _POLL_INTERVAL = 0.01  # seconds; no thread that waits can be started at the limit of tasks
+
+IGNORED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that a terminal or systemd sends to all processes of the service. The daemon decides when
+this process ends. Blocked from its first moment: Ctrl-C during its imports would end it."""
 
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[2:]; "
@@ -28,15 +34,25 @@ def start_child(sock: socket.socket) -> subprocess.Popen[bytes]:
     # The child uses the module path of this process, which depends on how that was started.
     flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
     command = [sys.executable, *flags, str(sock.fileno()), *sys.path]
-    child = subprocess.Popen(  # noqa: S603 (this program itself)
-        command, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
-    )
+    with _blocked(IGNORED_SIGNALS):  # which the child inherits
+        child = subprocess.Popen(  # noqa: S603 (this program itself)
+            command, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
+        )
     # Set from here and not by the child: its imports take most of its processor time, just when
     # the daemon starts. A sandbox may forbid this; the service matters more.
     with suppress(PermissionError):
         own = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, child.pid, own + NICENESS)
     return child
+
+
+@contextmanager
+def _blocked(signums: Collection[signal.Signals]) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def wait_or_kill(child: subprocess.Popen[bytes]) -> int | None:

@@ -158,6 +158,12 @@ class DnsStatus(Message, frozen=True):
     unanswered: bool
 
 
+class AuthoritiesStatus(Message, frozen=True):
+    """Sent at the start, and when it changes; see `Authorities.problem`."""
+
+    problem: str
+
+
 class DnssecServers(Message, frozen=True):
     """Sent at the start, when the servers change, and before and after `NotValidating` runs.
 
@@ -171,7 +177,17 @@ class DnssecServers(Message, frozen=True):
 AnyCall: TypeAlias = Discover | FetchPolicy | LookUpDane | NotValidating
 Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
 FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel | Ping
-FromChild: TypeAlias = Hello | Ready | Pong | Progress | Result | Failed | DnsStatus | DnssecServers
+FromChild: TypeAlias = (
+    Hello
+    | Ready
+    | Pong
+    | Progress
+    | Result
+    | Failed
+    | AuthoritiesStatus
+    | DnsStatus
+    | DnssecServers
+)
 
 decode_from_daemon: Callable[[bytes], Sequence[FromDaemon]] = msgpack_decoder(list[FromDaemon])
 """Decodes the content of a frame; raises `ValueError`."""

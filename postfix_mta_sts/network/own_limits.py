@@ -1,12 +1,18 @@
-"""Recognize errors that say nothing of a remote host: this process or machine is at a limit."""
+"""The limits of this process, and the errors that say nothing of a remote host, but of a limit."""
 
 import errno
 import os
+import resource
 from typing import Final
 
 from postfix_mta_sts.mtasts.errors import OwnFaultError
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def files_limit() -> int:
+    """The file descriptors that this process may have; the daemon has raised the limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def own_fault(error: OSError) -> OwnFaultError | None:

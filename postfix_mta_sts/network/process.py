@@ -17,6 +17,7 @@ from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.network import ipc, launch
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AuthoritiesStatus,
     Cancel,
     DnssecServers,
     DnsStatus,
@@ -94,6 +95,8 @@ class NetworkProcess:
     """See `DnsClient.unanswered`."""
     nameservers: Sequence[TcpAddress] = ()
     """See `LazyDaneClient.nameservers`; empty until the process is ready."""
+    authorities_problem: str = ""
+    """See `Authorities.problem`."""
     untrusted: Sequence[TcpAddress] = ()
     """See `LazyDaneClient.untrusted`."""
     fault: str = ""
@@ -258,6 +261,8 @@ class NetworkProcess:
                     self.unanswered = unanswered
                 case DnssecServers(nameservers, untrusted):
                     self.nameservers, self.untrusted = nameservers, untrusted
+                case AuthoritiesStatus(problem):
+                    self.authorities_problem = problem
                 case _:
                     self._finish(message)
 

@@ -1,8 +1,8 @@
 """The settings that the network process needs.
 
-Values only, validated by `config` before. They are sent to a process (`child`) that neither reads
-configuration files nor opens the files named there. So it starts sooner, and it can be started
-again with settings that were valid once, even if those files have changed since.
+Values only, validated by `config` before. They are sent to a process (`child`) that does not read
+configuration files. So it starts sooner, and it can be started again with settings that were valid
+once, even if those files have changed since. The CA file is looked at again (`authorities`).
 """
 
 from typing import TYPE_CHECKING
@@ -25,6 +25,8 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
     https_port: int
     authorities: str | None
     """CA certificates in PEM; None: those of the system."""
+    ca_file: str | None
+    """The file that they were read from; see `authorities`."""
     proxy: str | None
     allow_private_addresses: bool | tuple[str, ...]
     """True: all; a tuple: those in these prefixes."""
@@ -46,6 +48,7 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
             https_timeout=https.timeout,
             https_port=https_port,
             authorities=field_types.read_ca_file(https.ca_file) if https.ca_file else None,
+            ca_file=str(https.ca_file) if https.ca_file else None,
             proxy=https.proxy,
             allow_private_addresses=https.allow_private_addresses,
             concurrency=https.concurrency,

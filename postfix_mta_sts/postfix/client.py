@@ -5,11 +5,8 @@ which cannot tell the users of this machine apart.
 """
 
 import asyncio
-import pwd
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import suppress
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from itertools import count
 from typing import Final
@@ -24,13 +21,6 @@ _LOOPBACK: Final = Owner("loopback")
 _CREDENTIALS: Final = struct.Struct("3i")  # unix(7): struct ucred
 _SITE_BITS: Final = 64
 """Prefix of the IPv6 addresses that belong together: one host may use all of them."""
-
-
-def postfix_uid(look_up: Callable[[str], pwd.struct_passwd] = pwd.getpwnam) -> int | None:
-    """The id of Postfix's user on this machine, if there is one. The look-up may block."""
-    with suppress(KeyError):
-        return look_up(POSTFIX_USER).pw_uid
-    return None
 
 
 class Clients:

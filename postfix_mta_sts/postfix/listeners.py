@@ -4,19 +4,22 @@ A listener that stays keeps its socket, its clients and its cached replies, also
 permissions change. `server` serves the clients; `sockets` opens the sockets.
 """
 
+import asyncio
 import logging
-from collections.abc import Hashable, Sequence
-from contextlib import AbstractContextManager
-from socket import socket
+import socket
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.permissions import Account
+from postfix_mta_sts.postfix.access import access_of, find_closed, give_to_postfix
 from postfix_mta_sts.postfix.maps import Maps
+from postfix_mta_sts.postfix.places import UNAVAILABLE, Place, places_of
 from postfix_mta_sts.postfix.protocol.wire import WireName
 from postfix_mta_sts.postfix.server import Listener, Server
-from postfix_mta_sts.sockets import Binding, PreparedChange, Sockets, SocketSet
+from postfix_mta_sts.sockets import Binding, ListenError, PreparedChange, Sockets, SocketSet
 
 _log = logging.getLogger(__name__)
 
@@ -30,52 +33,74 @@ class _Identity(NamedTuple):
 
 
 class Listeners:
-    """All open listeners."""
+    """All open listeners. `postfix`: the user that must be able to connect, if it is known."""
 
-    def __init__(self, server: Server, maps: Maps, sockets: Sockets) -> None:
+    def __init__(
+        self, server: Server, maps: Maps, sockets: Sockets, postfix: Account | None = None
+    ) -> None:
         self._server = server
         self._maps = maps
+        self._opener = sockets
+        self._postfix = postfix
         self._sockets = SocketSet[Hashable](sockets)
         self._serving: dict[_Identity, Listener] = {}
 
     @property
-    def sockets(self) -> Sequence[tuple[WireName, socket]]:
+    def sockets(self) -> Sequence[tuple[WireName, socket.socket]]:
         """The protocol and the socket of each listener."""
         pairs = ((each.wire, self._sockets.get(each.key)) for each in self._serving)
         return [(wire, sock) for wire, sock in pairs if sock]
 
     async def open(self, listeners: Sequence[ListenerSettings]) -> None:
         """Serve these listeners and no others. Raises `ListenError`; nothing has changed then."""
-        with self.prepare(listeners) as change:
+        places = await self.find_places(listeners)
+        with self.prepare(places) as change:
             pass
-        await self.reconfigure(listeners, change)
+        await self.reconfigure(places, change)
 
-    def prepare(
-        self, listeners: Sequence[ListenerSettings]
-    ) -> AbstractContextManager[PreparedChange[Hashable]]:
+    async def find_places(self, listeners: Sequence[ListenerSettings]) -> Sequence[Place]:
+        """See `places_of`; the look-up of a host name does not delay replies."""
+        return await asyncio.to_thread(places_of, listeners)
+
+    @contextmanager
+    def prepare(self, places: Sequence[Place]) -> Iterator[PreparedChange[Hashable]]:
         """Open the sockets that `reconfigure` needs.
 
-        Raises `ListenError` if the daemon cannot listen on an address. This, and any error in the
-        context, leaves everything as it was.
+        An address of a host name that this machine does not have is left out, if another one can be
+        opened. Raises `ListenError` if the daemon cannot listen on an address. This, and any error
+        in the context, leaves everything as it was.
         """
-        return self._sockets.prepare(
-            {_key(each): Binding(each.address, each) for each in listeners}
-        )
+        wanted = {each.key: Binding(each.address, access_of(each.listener)) for each in places}
+        left_out: dict[Binding, ListenError] = {}
 
-    async def reconfigure(
-        self, listeners: Sequence[ListenerSettings], change: PreparedChange[Hashable]
-    ) -> None:
-        """Serve these listeners and no others; `change` is the result of `prepare`.
+        def open_socket(binding: Binding) -> socket.socket | None:
+            try:
+                return self._opener.open(binding)
+            except ListenError as error:
+                if getattr(error.__cause__, "errno", None) not in UNAVAILABLE:
+                    raise
+                left_out[binding] = error
+                return None
+
+        with self._sockets.prepare(wanted, open_socket) as change:
+            _check_left_out(places, wanted, left_out)
+            yield change
+
+    async def reconfigure(self, places: Sequence[Place], change: PreparedChange[Hashable]) -> None:
+        """Serve these places and no others; `change` is the result of `prepare`.
 
         Requests that arrived through a listener that is now closed are answered first.
         """
-        wanted = {_identity(each): each for each in listeners}
+        wanted = {_identity(each): each for each in places}
         # Before another listener uses the socket: of two servers on one socket, either may accept.
         for identity in [each for each in self._serving if each not in wanted]:
             self._server.stop_listening(self._serving.pop(identity))
         for address, _ in change.plan.close.values():
             event(_log, logging.INFO, "stopped listening", address=address)
         self._sockets.commit(change)
+        for place in places:
+            if place.key in change.opened or place.key in change.plan.permit:
+                self._admit_postfix(place)
         for identity in [each for each in wanted if each not in self._serving]:
             await self._serve(identity, wanted[identity])
 
@@ -83,18 +108,63 @@ class Listeners:
         """Close the sockets and remove the files that were made for them."""
         self._sockets.close()
 
-    async def _serve(self, identity: _Identity, listener: ListenerSettings) -> None:
-        event(_log, logging.INFO, "listening", wire=listener.wire, address=listener.address)
+    def _admit_postfix(self, place: Place) -> None:
+        """Let Postfix connect to a UNIX socket, or say why it may not."""
+        if self._opener.has_made(place.address):
+            give_to_postfix(place.listener, self._postfix)
+        if closed := find_closed(place.listener, self._postfix):
+            event(
+                _log,
+                logging.WARNING,
+                "Postfix may not connect to a listener",
+                address=closed.address,
+                reason=closed.reason,
+                advice=closed.advice,
+            )
+
+    async def _serve(self, identity: _Identity, place: Place) -> None:
         if sock := self._sockets.get(identity.key):
-            replies = self._maps.replies(listener)
+            event(
+                _log,
+                logging.INFO,
+                "listening",
+                wire=place.listener.wire,
+                address=place.address,
+                name=place.name,
+                families=_families(sock),
+            )
+            replies = self._maps.replies(place.listener)
             self._serving[identity] = await self._server.listen(sock.dup(), replies)
 
 
-def _identity(listener: ListenerSettings) -> _Identity:
-    return _Identity(_key(listener), listener.wire, bool(listener.tlsrpt))
+def _identity(place: Place) -> _Identity:
+    return _Identity(place.key, place.listener.wire, bool(place.listener.tlsrpt))
 
 
-def _key(listener: ListenerSettings) -> Hashable:
-    """The address; with port 0 the whole listener, because each opening chooses another port."""
-    address = listener.address
-    return listener if isinstance(address, TcpAddress) and not address.port else address
+def _check_left_out(
+    places: Sequence[Place],
+    wanted: dict[Hashable, Binding],
+    left_out: dict[Binding, ListenError],
+) -> None:
+    """Log the addresses that are left out; raises `ListenError` if a listener has no other."""
+    usable = {id(each.listener) for each in places if wanted[each.key] not in left_out}
+    for place in places:
+        if error := left_out.get(wanted[place.key]):
+            if id(place.listener) not in usable:
+                raise error
+            event(
+                _log,
+                logging.INFO,
+                "address of a listener is not available",
+                address=place.address,
+                name=place.name,
+                reason=getattr(error.__cause__, "strerror", None),
+            )
+
+
+def _families(sock: socket.socket) -> str | None:
+    """The address families of a socket on all IPv6 addresses, since `[::]` may mean either."""
+    if sock.family != socket.AF_INET6 or sock.getsockname()[0] != "::":
+        return None
+    only = sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return "IPv6 only" if only else "IPv6 and IPv4"

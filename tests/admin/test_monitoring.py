@@ -79,7 +79,7 @@ def test_ready() -> None:
     """If everything works, each check says so."""
     assert parsed(readiness(WORKING))["checks"] == {
         name: {"ok": True, "says": "ok"}
-        for name in ("dns", "network_process", "store_reading", "store_writing")
+        for name in ("dns", "network_process", "ca_certificates", "store_reading", "store_writing")
     }
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.cli.main import main
+from postfix_mta_sts.permissions import Account
+from postfix_mta_sts.postfix import access
 from tests.support.daemons import daemon
 from tests.support.dns import Fault
 from tests.support.internet import SOCKETMAP, Internet, internet
@@ -23,13 +25,27 @@ def config(net: Internet, folder: Path) -> Path:
     return net.config(folder)
 
 
-async def test_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A daemon that replies is healthy, even if DNS fails; no DNS query is sent."""
+    monkeypatch.setattr(access, "postfix_account", lambda: Account(0, 0))  # may connect
     async with internet(tmp_path) as net, daemon(net, tmp_path):
         net.vanish()
         assert await run(config(net, tmp_path)) == 0
         assert net.dns.queries.total == 0
     assert capsys.readouterr() == (f"socketmap unix:{tmp_path / SOCKETMAP}: answers\n", "")
+
+
+async def test_closed_to_postfix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket that root may open, but Postfix may not, is a warning; the daemon is healthy."""
+    monkeypatch.setattr(access, "postfix_account", lambda: Account(4711, 4711))
+    async with internet(tmp_path) as net, daemon(net, tmp_path):
+        assert await run(config(net, tmp_path)) == 0
+    start = f"postfix-mta-sts: warning: Postfix may not connect to unix:{tmp_path / SOCKETMAP}: "
+    assert capsys.readouterr().err.startswith(start)
 
 
 async def test_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,11 @@ async def served(net: Internet, tmp_path: Path) -> AsyncIterator[Process]:
         yield made
 
 
+def warned(served: Process) -> list[str]:
+    """The warnings; there are others on a machine whose Postfix may not enter the folder."""
+    return [line for line in served.log.splitlines() if " WARNING " in line]
+
+
 async def reload(served: Process) -> str:
     """Send SIGHUP, and return the notification at the end of the reload."""
     served.signal(signal.SIGHUP)
@@ -77,7 +82,7 @@ async def test_workers_option_is_ignored(net: Internet, tmp_path: Path) -> None:
         await served.start()
         assert await served.ask("good.test") == SECURE
         assert await served.stop() == 0
-        warnings = [line for line in served.log.splitlines() if " WARNING " in line]
+        warnings = [line for line in warned(served) if "--workers" in line]
         assert len(warnings) == 1
         assert "serve --workers is ignored workers=2 reason=" in warnings[0]
         assert served.log.count(" started version=") == 1
@@ -89,7 +94,7 @@ async def test_one_worker_is_no_warning(net: Internet, tmp_path: Path) -> None:
     async with process(tmp_path, config, options=["--workers", "1"]) as served:
         await served.start()
         assert await served.stop() == 0
-        assert " WARNING " not in served.log
+        assert not [line for line in warned(served) if "--workers" in line]
 
 
 async def test_watchdog(net: Internet, tmp_path: Path) -> None:

@@ -265,11 +265,22 @@ class TestProxies:
 class TestConnections:
     """The number of open connections is bounded."""
 
+    @pytest.mark.parametrize(
+        ("name", "value"), [("MAX_CONNECTIONS", 2), ("files_limit", lambda: 4)]
+    )
     async def test_the_oldest_is_given_up(
-        self, fetchers: Fetchers, host: PolicyHost, monkeypatch: pytest.MonkeyPatch
+        self,
+        fetchers: Fetchers,
+        host: PolicyHost,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        value: object,
     ) -> None:
-        """Hosts that stall cannot fill the memory; giving one up says nothing about its domain."""
-        monkeypatch.setattr(https, "MAX_CONNECTIONS", 2)
+        """Hosts that stall cannot fill the memory, nor use up the descriptors.
+
+        Giving one up says nothing about its domain.
+        """
+        monkeypatch.setattr(https, name, value)
         stalled = Domain("stalled.test"), Domain("halted.test")
         for domain in stalled:
             host.answers[f"mta-sts.{domain}"] = silence

@@ -18,6 +18,7 @@ from postfix_mta_sts.network.child import _Child, raise_oom_score
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AuthoritiesStatus,
     Cancel,
     Discover,
     DnssecServers,
@@ -91,7 +92,7 @@ class Caller:
                     self.ready.set()
                 case DnssecServers():
                     self.servers.put_nowait(message)
-                case Hello() | DnsStatus() | Progress():
+                case Hello() | AuthoritiesStatus() | DnsStatus() | Progress():
                     pass
                 case _:
                     self._calls[message.number].set_result(message)

@@ -59,6 +59,7 @@ SETTINGS = NetworkSettings(
     https_timeout=60.0,
     https_port=443,
     authorities="PEM",
+    ca_file="/etc/ca.pem",
     proxy=None,
     allow_private_addresses=True,
     concurrency=200,

@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import pwd
 import socket
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from postfix_mta_sts.postfix.client import POSTFIX_USER, Clients, postfix_uid
+from postfix_mta_sts.postfix.client import Clients
 from postfix_mta_sts.resolver.fairness import Client, Owner
 
 
@@ -91,10 +90,3 @@ def test_an_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:
     assert identify("", None).owner == Owner("unix")
     monkeypatch.delattr(socket, "SO_PEERCRED")
     assert identify("", Gone()).owner == Owner("unix")
-
-
-def test_the_user_of_postfix() -> None:
-    """The user is found by its name; a machine without Postfix has none."""
-    entry = pwd.struct_passwd((POSTFIX_USER, "x", 89, 89, "", "/var/spool/postfix", "/bin/false"))
-    assert postfix_uid({POSTFIX_USER: entry}.__getitem__) == 89
-    assert postfix_uid(dict[str, pwd.struct_passwd]().__getitem__) is None

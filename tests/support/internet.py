@@ -105,9 +105,10 @@ class Internet:
         for name, section in changes.items():
             sections[name] = {**sections.get(name, {}), **section}
         listeners: list[dict[str, object]] = [
-            {"socketmap": f"unix:{folder / SOCKETMAP}"},
-            {"tcp_table": f"unix:{folder / TCP_TABLE}"},
-            {"tcp_table": f"unix:{folder / TCP_TABLE_TLSRPT}", "tlsrpt": True},
+            # With a mode, or each start warns on a machine without a user postfix.
+            {"socketmap": f"unix:{folder / SOCKETMAP}", "mode": "0660"},
+            {"tcp_table": f"unix:{folder / TCP_TABLE}", "mode": "0660"},
+            {"tcp_table": f"unix:{folder / TCP_TABLE_TLSRPT}", "mode": "0660", "tlsrpt": True},
         ]
         return {"listen": listeners, **sections}
 

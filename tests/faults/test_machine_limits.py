@@ -1,0 +1,138 @@
+"""Machines with little: no CA certificates, or old ones, few file descriptors, no home."""
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.mtasts.errors import CertificateError
+from postfix_mta_sts.network import child, ipc
+from postfix_mta_sts.network.authorities import Authorities
+from postfix_mta_sts.network.clients import open_clients
+from postfix_mta_sts.network.messages import (
+    Discover,
+    DiscoverResult,
+    FromChild,
+    decode_from_child,
+)
+from postfix_mta_sts.network.settings import NetworkSettings
+from tests.support.daemons import TIMEOUT, process, until
+from tests.support.http import exchange
+from tests.support.internet import Changes, Internet
+from tests.support.tls import Authority
+
+
+async def until_ready(folder: Path, status: int) -> bytes:
+    """Wait until /readyz has this status; return its body."""
+    async with asyncio.timeout(TIMEOUT):
+        while (response := await exchange(folder / "metrics", "GET /readyz")).status != status:  # noqa: ASYNC110 (no event)
+            await asyncio.sleep(0.01)
+    return response.body
+
+
+class TestCaCertificates:
+    """D5: a machine without CA certificates, and certificates that are renewed on disk."""
+
+    @pytest.fixture
+    def bundle(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Where the system has its certificates: there are none yet."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "bundle.pem"))
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "no-folder"))
+        return tmp_path / "bundle.pem"
+
+    async def test_none(self, net: Internet, tmp_path: Path, bundle: Path) -> None:
+        """A warning says what to install, /readyz is 503; both end once a bundle is there."""
+        changes: Changes = {
+            "https": {"ca_file": None},
+            "metrics": {"listen": f"unix:{tmp_path / 'metrics'}"},
+        }
+        async with process(tmp_path, net.config(tmp_path, changes)) as served:
+            await served.start()
+            await until(lambda: "no CA certificates, no policy can be fetched" in served.log)
+            [line] = [each for each in served.log.splitlines() if "no CA certificates, " in each]
+            assert " WARNING " in line
+            assert 'advice="install the package ca-certificates, or set https.ca_file"' in line
+            ready = await until_ready(tmp_path, 503)
+            says = json.loads(ready)["checks"]["ca_certificates"]["says"]
+            assert says.endswith(f"(no CA certificates in {bundle} and {tmp_path / 'no-folder'})")
+            assert await served.ask("good.test") == b"NOTFOUND "
+            bundle.write_bytes(net.ca_file.read_bytes())
+            served.signal(signal.SIGHUP)
+            await until(lambda: " reloaded" in served.log)
+            await until_ready(tmp_path, 200)
+
+    async def test_a_new_authority(self, net: Internet, tmp_path: Path) -> None:
+        """A Policy Host of an authority that came with a new bundle is trusted without a reload."""
+        path = tmp_path / "renewed.pem"
+        path.write_bytes(Authority("old").certificate)
+        settings = NetworkSettings.of(
+            net.settings(tmp_path, {"https": {"ca_file": str(path)}}), net.hosts.port
+        )
+        async with open_clients(settings) as (_, fetcher):
+            authorities = Authorities(settings, fetcher)
+            with pytest.raises(CertificateError):
+                await fetcher.fetch(parse_domain("good.test"))
+            path.write_bytes(net.ca_file.read_bytes())
+            await asyncio.to_thread(authorities.renew)
+            assert (await fetcher.fetch(parse_domain("good.test"))).max_age
+
+
+class TestFewDescriptors:
+    """A process that may have few file descriptors."""
+
+    async def test_queries_wait(
+        self, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There are more new domains than descriptors while the DNS is silent: all are answered."""
+        domains = [f"new{number}.test" for number in range(12)]
+        for domain in domains:
+            net.publish(domain)
+        monkeypatch.setattr(child, "files_limit", lambda: 4 * child.FILES_PER_QUERY)
+        settings = NetworkSettings.of(net.settings(tmp_path, {"dns": {"timeout": "50s"}}))
+        here, there = socket.socketpair()
+        found: asyncio.Queue[int] = asyncio.Queue()
+
+        def receive(messages: Sequence[FromChild]) -> None:
+            for message in messages:
+                if isinstance(message, DiscoverResult):
+                    found.put_nowait(message.number)
+
+        net.dns.hold()
+        channel = await ipc.open_channel(here, decode_from_child, receive, lambda: None)
+        async with asyncio.timeout(TIMEOUT):
+            serving = asyncio.create_task(child._serve(there, settings))
+            for number, domain in enumerate(domains):
+                channel.send(Discover(number, parse_domain(domain)))
+            await net.dns.queries.reached((f"_mta-sts.{domains[3]}", "TXT"))
+            assert [net.queries(domain) for domain in domains[4:]] == [0] * 8
+            net.dns.release()
+            assert {await found.get() for _ in domains} == set(range(12))
+            channel.close()
+            await serving
+
+
+async def test_nothing_but_a_checkout(net: Internet, tmp_path: Path) -> None:
+    """`make serve` without a home, CA certificates and root runs, and says what is missing.
+
+    It answers what it can; Postfix must not wait for the rest.
+    """
+    listen = [{"socketmap": f"unix:{tmp_path / 'socketmap'}", "mode": "0660"}]
+    config = tmp_path / "config.yml"
+    config.write_text(json.dumps({"listen": listen, "dns": {"nameservers": [net.dns.address]}}))
+    nowhere = {"HOME": "/dev/null/home", "XDG_STATE_HOME": "", "SSL_CERT_FILE": "/dev/null"}
+    async with process(tmp_path, config) as served:
+        await served.start(**nowhere, SSL_CERT_DIR="/dev/null")
+        assert await served.ask("none.test") == b"NOTFOUND "
+        for event in (
+            "no CA certificates, no policy can be fetched",
+            "store failing",
+            "control socket unavailable",
+        ):
+            await until(lambda event=event: event in served.log)  # type: ignore[misc] # as it is now
+        assert await served.stop() == 0
+        assert "Traceback" not in served.log
