@@ -18,6 +18,7 @@ Only the documented API of aiohttp is used, which has two gaps:
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
@@ -44,6 +45,7 @@ SHUTDOWN_TIMEOUT: Final = 1.0
 ACCEPT_PAUSE: Final = 1.0
 """Seconds without accepting after an error, such as too many open files."""
 BACKLOG: Final = 128
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _HEADERS: Final = {"Server": "postfix-mta-sts", "Cache-Control": "no-store"}
 
 _log = logging.getLogger(__name__)
@@ -230,7 +232,7 @@ def _handler(route: Route, client_timeout: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             response = await route.answer(
-                HttpRequest(dict(request.match_info), dict(request.query))
+                HttpRequest(dict(request.match_info), dict(request.query), _uid(request))
             )
         except Exception as error:  # noqa: BLE001 (the top of a request; the next one is answered)
             _log_fault(route, error)
@@ -243,6 +245,20 @@ def _handler(route: Route, client_timeout: float) -> Handler:
         return streamed
 
     return handle
+
+
+def _uid(request: web.Request) -> int | None:
+    """Return the user of a client on a UNIX socket (unix(7), SO_PEERCRED)."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    option = getattr(socket, "SO_PEERCRED", None)  # not on every system
+    if sock is None or option is None or sock.family != socket.AF_UNIX:
+        return None
+    try:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    except OSError:  # the client has gone
+        return None
+    uid: int = _CREDENTIALS.unpack(credentials)[1]
+    return uid
 
 
 class _ClientGoneError(Exception):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import routes
@@ -38,6 +39,7 @@ class ControlledDaemon:
         self.not_working: set[Part] = set()
         self.renews = True
         self.dane = DaneStatus(on=True, reason="dane.mode is on")
+        self.answering = Answering()
         sources = around.sources()
         self.resolver = Resolver(
             sources,
@@ -62,6 +64,7 @@ class ControlledDaemon:
             store="/var/lib/test/policies.db",
             idle_after=IDLE_AFTER,
             dane=self.dane,
+            answering=self.answering,
             next_tick=self.around.now + 30 if self.renews else None,
             pid=PID,
         )
