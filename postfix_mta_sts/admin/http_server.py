@@ -54,8 +54,10 @@ _log = logging.getLogger(__name__)
 @asynccontextmanager
 async def serving(
     sock: socket.socket, routes: Iterable[Route], *, client_timeout: float | None = None
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.Task[None]]:
     """Serve routes on a bound socket, TCP or UNIX, and close it at the end.
+
+    The value is the task that accepts connections; it ends only by an exception.
 
     Requests under way have `SHUTDOWN_TIMEOUT` at the end. The file of a UNIX socket is left to the
     code that created it. `client_timeout`, in seconds, replaces `TCP_TIMEOUT` and `UNIX_TIMEOUT`.
@@ -65,8 +67,8 @@ async def serving(
     runner = _runner(routes, connections)
     await runner.setup()
     try:
-        async with _accepting(sock, runner, connections):
-            yield
+        async with _accepting(sock, runner, connections) as accepting:
+            yield accepting
     finally:
         await runner.cleanup()
         connections.forget_all()
@@ -135,15 +137,15 @@ def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner
 @asynccontextmanager
 async def _accepting(
     sock: socket.socket, runner: web.AppRunner, connections: _Connections
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.Task[None]]:
     if runner.server is None:
         raise RuntimeError("the runner has not been set up")
     with sock:
         sock.settimeout(0)
         sock.listen(BACKLOG)
         accepting = _accept_all(sock, runner.server, connections)
-        async with background_task(accepting, "accept HTTP connections"):
-            yield
+        async with background_task(accepting, "accept HTTP connections") as task:
+            yield task
 
 
 async def _accept_all(

@@ -28,6 +28,7 @@ from postfix_mta_sts.admin.endpoints import (
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.daemon.constants import Clock, Constants, SizeLimit
+from postfix_mta_sts.daemon.reload import carry_out
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
@@ -119,8 +120,8 @@ class Daemon:
         """Apply these settings; parts whose settings are unchanged are not disturbed.
 
         Raises `ListenError` for an address, `OSError` for a file that cannot be used, and
-        `ProcessError` if the network process does not start; nothing has changed then. Only
-        `cache.path` needs a restart.
+        `ProcessError` if the network process does not start; nothing has changed then. After an
+        `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a restart.
         """
         wanted = self._endpoint_bindings(settings)
         with (
@@ -129,14 +130,15 @@ class Daemon:
         ):
             # Even if no setting has changed: the content of the CA file may have.
             await self.backend.network.reconfigure(settings)
-        await self._apply(settings)
-        await self.listeners.reconfigure(settings.listen, listeners_change)
-        await self.endpoints.reconfigure(wanted, endpoints_change)
-        if settings.cache.path != self.settings.cache.path:
+        before, self.settings = self.settings, settings
+        if settings.cache.path != before.cache.path:
             logs.event(
                 _log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path
             )
-        self.settings = settings
+        listen = partial(self.listeners.reconfigure, settings.listen, listeners_change)
+        endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
+        steps = {"look-ups": partial(self._apply, settings), "listen": listen}
+        await carry_out({**steps, "control and metrics": endpoints})
 
     async def snapshot(self) -> Snapshot:
         """Return the counters and gauges of this moment."""

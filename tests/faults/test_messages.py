@@ -1,8 +1,9 @@
-"""What the daemon says about itself is what happens (faults D12, D21 to D24)."""
+"""What the daemon says about itself is what happens (faults D11, D12, D21 to D24)."""
 
 import io
 import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,9 +13,14 @@ from rich.console import Console
 from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.serialize import PolicyFilter
 from postfix_mta_sts.cli import terminal
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.settings import ControlSettings
 from postfix_mta_sts.mtasts.domain import parse_domain
-from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
+from postfix_mta_sts.mtasts.errors import InvalidPolicyError, NoRecordError, StatusError
+from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.mtasts.record import parse_records
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.sockets import Binding, ListenError, Sockets
 from tests.support.control import ControlledDaemon, Operator
 from tests.support.resolvers import find_state, wait_for_all
 from tests.support.surroundings import GOOD, Surroundings, signed
@@ -182,3 +188,73 @@ async def test_who_did_it(
         f"good.test: policy refresh requested uid={os.getuid()} outcome=fetched",
         f"good.test: policy forgotten uid={os.getuid()} known=true kept=false",
     ]
+
+
+class TestReasons:
+    """A refusal says what is wrong, where, and what to write instead (D11)."""
+
+    def test_address_in_use(self) -> None:
+        """The error names the process that has the address."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            address = TcpAddress("127.0.0.1", other.getsockname()[1])
+            with pytest.raises(ListenError) as caught:
+                Sockets([]).open(Binding(address, ControlSettings()))
+        expected = f"cannot listen on {address}: Address already in use: process {os.getpid()} "
+        assert str(caught.value).startswith(expected)
+
+    def test_unix_socket_in_use(self, tmp_path: Path) -> None:
+        """The same for a UNIX socket."""
+        address = UnixAddress(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(address.path))
+            other.listen()
+            with pytest.raises(ListenError, match=rf"is listening on it: process {os.getpid()} "):
+                Sockets([]).open(Binding(address, ControlSettings()))
+
+    def test_socket_of_another_user(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A socket file that the daemon may not use: its owner is named, and how to remove it."""
+
+        def denied(*_: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        address = UnixAddress(tmp_path / "s")
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(address.path))
+        monkeypatch.setattr(socket.socket, "connect", denied)
+        with pytest.raises(ListenError) as caught:
+            Sockets([]).open(Binding(address, ControlSettings()))
+        assert f"belongs to user {tmp_path.owner()}" in str(caught.value)
+        assert str(caught.value).endswith(f"remove it: rm {address.path}")
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            (b"v=STS1; id=1", "('v=STS1; ': character 6 is '1', not 'v')"),
+            (b"V=STSv1; id=1", "('V=STSv1;': character 1 is 'V', not 'v')"),
+            (b"v=STS", "('v=STS': character 6 is missing, not 'v')"),
+            (b"spf", "no TXT record that begins with v=STSv1;"),
+        ],
+    )
+    def test_record(self, text: bytes, reason: str) -> None:
+        """Of a record that is nearly one, the wrong character; it is no record all the same."""
+        with pytest.raises(NoRecordError) as caught:
+            parse_records([text])
+        assert str(caught.value).endswith(reason)
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            (
+                "mode: enforce\nmx: mx1.test.",
+                "line 3: mx: 'mx1.test.' ends with a dot; write mx1.t",
+            ),
+            ("mode: enforce\nnmx: mx1.test", "mode enforce requires one; 'nmx' may be meant as mx"),
+            ("Mode: enforce\nmx: mx1.test", "no mode field; 'Mode' may be meant as mode"),
+            ("x: y", "no mode field"),
+        ],
+    )
+    def test_policy(self, fields: str, reason: str) -> None:
+        """A misspelt field, and a name with a final dot, are named."""
+        with pytest.raises(InvalidPolicyError) as caught:
+            parse_policy(f"version: STSv1\n{fields}\nmax_age: 86400\n".encode())
+        assert reason in str(caught.value)
