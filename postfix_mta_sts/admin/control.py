@@ -51,6 +51,8 @@ class DaemonInfo:
     """`refresh.idle_after`, in seconds."""
     dane: DaneStatus
     answering: Answering = _DEFAULTS
+    asked_at: float | None = None
+    """When Postfix last asked for a domain; None: never."""
     next_tick: float | None = None
     """When the refresher next looks for policies that are due; None before its first run."""
     pid: int = field(default_factory=os.getpid)
@@ -60,7 +62,8 @@ class Control:
     """The operations of the control socket, each answered in plain data for JSON.
 
     `snapshot` counts what is not counted yet and returns the numbers. `info` is called for each
-    question, because a reload changes its result.
+    question, because a reload changes its result. `self_check` asks a listener as Postfix does, and
+    returns why it does not answer, or the empty text.
     """
 
     def __init__(
@@ -70,12 +73,14 @@ class Control:
         clock: Callable[[], float],
         snapshot: Callable[[], Awaitable[Snapshot]],
         info: Callable[[], DaemonInfo],
+        self_check: Callable[[], Awaitable[str]],
     ) -> None:
         self._resolver = resolver
         self._store = store
         self._clock = clock
         self._snapshot = snapshot
         self._info = info
+        self._self_check = self_check
 
     async def snapshot(self) -> Snapshot:
         """Return the counters and gauges of the daemon."""
@@ -86,7 +91,11 @@ class Control:
         info, now = self._info(), self._clock()
         snapshot = await self._snapshot()
         overview = await self._store.overview(now, now - info.idle_after)
+        problem = await self._self_check()
         return {
+            "answering": {"ok": not problem, "reason": problem or None},
+            "last_asked_at": None if info.asked_at is None else round(info.asked_at),
+            "failing": len(await self._resolver.states(serialize.fails)),
             "version": __version__,
             "pid": info.pid,
             "started_at": round(info.started_at),
@@ -94,7 +103,7 @@ class Control:
             "listening": list(info.listening),
             "policies": serialize.overview_to_json(overview),
             "store_path": info.store,
-            "dane": {"on": info.dane.on, "reason": info.dane.reason, "advice": info.dane.advice},
+            "dane": serialize.dane_to_json(info.dane),
             "next_renewal_at": None if info.next_tick is None else round(info.next_tick),
             **serialize.snapshot_to_json(snapshot),
         }

@@ -29,6 +29,7 @@ from postfix_mta_sts.config.settings import Settings, default_cache_path, defaul
 from postfix_mta_sts.daemon import systemd
 from postfix_mta_sts.daemon.constants import Clock, Constants, SizeLimit
 from postfix_mta_sts.daemon.reload import carry_out
+from postfix_mta_sts.daemon.self_check import self_check
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
@@ -97,7 +98,9 @@ class Daemon:
     def __post_init__(self) -> None:
         backend, clock = self.backend, self.constants.clock
         self.started_at = clock()
-        self.control = Control(backend.resolver, backend.store, clock, self.snapshot, self.info)
+        check = partial(self_check, self.listeners)
+        asked = (backend.resolver, backend.store, clock)
+        self.control = Control(*asked, self.snapshot, self.info, check)
         served = {
             EndpointName.CONTROL: routes.routes(self.control),
             EndpointName.METRICS: monitoring.routes(self.snapshot, self.overview),
@@ -180,6 +183,7 @@ class Daemon:
             next_tick=self.frontend.refresher.next_renewal_at,
             dane=self.frontend.dane_support.status,
             answering=self._answering(),
+            asked_at=self.frontend.maps.asked_at,
             pid=os.getpid(),
         )
 

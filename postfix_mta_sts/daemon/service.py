@@ -17,9 +17,9 @@ from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.daemon import systemd, watchdog
 from postfix_mta_sts.daemon.assembly import Daemon, running
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
+from postfix_mta_sts.daemon.self_check import places
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.network.process import ProcessError
-from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import ListenError
 
@@ -134,8 +134,7 @@ class _Service:
         )
 
     async def _look_up(self, seconds: float) -> None:
-        places = [probe.place_of(wire, sock) for wire, sock in self._daemon.listeners.sockets]
-        await watchdog.look_up(places, seconds)
+        await watchdog.look_up(places(self._daemon.listeners), seconds)
 
     async def _status(self) -> str:
         """Describe the daemon in one line."""

@@ -42,6 +42,11 @@ class Maps:
         """Replies in all caches."""
         return sum(cache.entries for cache in self._caches.values())
 
+    @property
+    def asked_at(self) -> float | None:
+        """When a domain was last asked for, in epoch seconds; None: never."""
+        return max((cache.asked_at for cache in self._caches.values()), default=0.0) or None
+
     def replies(self, listener: ListenerSettings) -> ReplyCache:
         """The reply cache for a listener, created on first use."""
         key = (listener.wire, bool(listener.tlsrpt))

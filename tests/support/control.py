@@ -40,6 +40,9 @@ class ControlledDaemon:
         self.renews = True
         self.dane = DaneStatus(on=True, reason="dane.mode is on")
         self.answering = Answering()
+        self.asked_at: float | None = None
+        self.problem = ""
+        self.reasons: dict[Part, str] = {}
         sources = around.sources()
         self.resolver = Resolver(
             sources,
@@ -49,12 +52,21 @@ class ControlledDaemon:
             counters=self.counters,
         )
         self.control = Control(
-            self.resolver, around.store, sources.clock, self._snapshot, self._info
+            self.resolver,
+            around.store,
+            sources.clock,
+            self._snapshot,
+            self._info,
+            self._self_check,
         )
+
+    async def _self_check(self) -> str:
+        return self.problem
 
     async def _snapshot(self) -> Snapshot:
         failing, domains = frozenset(self.not_working), self.resolver.entries
-        return Snapshot.take(self.counters, PID, domains=domains, failing=failing)
+        numbers = {"domains": domains, "failing": failing, "reasons": self.reasons}
+        return Snapshot.take(self.counters, PID, **numbers)
 
     def _info(self) -> DaemonInfo:
         return DaemonInfo(
@@ -65,6 +77,7 @@ class ControlledDaemon:
             idle_after=IDLE_AFTER,
             dane=self.dane,
             answering=self.answering,
+            asked_at=self.asked_at,
             next_tick=self.around.now + 30 if self.renews else None,
             pid=PID,
         )
