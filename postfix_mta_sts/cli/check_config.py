@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, FAILURE, OK, Commands
 from postfix_mta_sts.config import settings, written
@@ -21,7 +22,10 @@ from postfix_mta_sts.config.settings import (
 )
 from postfix_mta_sts.daemon import preflight
 
-_DEFAULTS = "built-in defaults"
+_DEFAULTS: Final = "built-in defaults"
+_KEY_WIDTH: Final = 28
+_VALUE_WIDTH: Final = 20
+"""Characters, so that most rows fit into 80 columns with the path of the default file."""
 
 
 def add(commands: Commands) -> None:
@@ -71,9 +75,8 @@ def _show(loaded: Settings, origins: Origins) -> None:
         "control.path": default_control_path(os.environ),
     }
     rows = [(key, *_value(key, text, origins, effective)) for key, text in written.lines(loaded)]
-    widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for key, value, origin in rows:
-        print(f"{key:{widths[0]}}  {value:{min(widths[1], 30)}}  {origin}")
+        print(f"{key:{_KEY_WIDTH}}  {value:{_VALUE_WIDTH}}  {origin}")
 
 
 def _value(key: str, text: str, origins: Origins, effective: Mapping[str, Path]) -> tuple[str, str]:

@@ -141,7 +141,7 @@ def _refresh_failing(args: argparse.Namespace) -> int:
         reason = known["failure"]["reason"] if is_failure and known.get("failure") else ""
         outcome = f"{_OUTCOMES[known['outcome']]}{_in_force(known)}"
         print(": ".join(filter(None, (domain, outcome, reason))), flush=True)
-    print(f"{len(domains)} refreshed, of which {failed} still fail" if domains else "none fails")
+    print(f"refreshed {len(domains)}, still failing {failed}" if domains else "no domain fails")
     return FAILURE if failed else OK
 
 

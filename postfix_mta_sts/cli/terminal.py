@@ -19,7 +19,9 @@ from postfix_mta_sts.mtasts.errors import printable
 _GAP: Final = 2
 _CELL_LIMIT: Final = 2_000
 _NARROWEST: Final = 12
-"""Characters of the first column at least, in a table with one line a row."""
+_ENOUGH: Final = 30
+"""Characters of the first column in a table with one line a row: at least, and those for which
+other columns are left out."""
 
 
 class Columns:
@@ -57,7 +59,8 @@ class Columns:
         return self._one_line_each(lines) if self._is_one_line else self._draw(cells)
 
     def _one_line_each(self, lines: Sequence[Sequence[str]]) -> str:
-        while not self._header_done and self._dispensable and self._room() < self._widths[0]:
+        wanted = min(self._widths[0], _ENOUGH)
+        while not self._header_done and self._dispensable and self._room() < wanted:
             self._shown.remove(self._dispensable.pop(0))
         first, *others = self._shown
         room = max(_NARROWEST, min(self._widths[0], self._room()))

@@ -135,10 +135,10 @@ async def test_refresh_failing(daemon: ControlledDaemon, operator: Operator) -> 
     first, *others = sorted(lines)
     assert first == "bad00.test: no policy fetched: 404"
     assert others == [f"{domain}: policy fetched" for domain in failed[1:]]
-    assert (done.code, last) == (2, "40 refreshed, of which 1 still fail")
+    assert (done.code, last) == (2, "refreshed 40, still failing 1")
     around.publish(parse_domain(failed[0]))
     assert (await operator.run("policy", "refresh", "--failing")).code == 0
-    assert (await operator.run("policy", "refresh", "--failing")).out == "none fails\n"
+    assert (await operator.run("policy", "refresh", "--failing")).out == "no domain fails\n"
 
 
 @pytest.mark.parametrize("words", [[], ["good.test", "--failing"]])
