@@ -55,10 +55,18 @@ async def serve(
         event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
         service.notify("READY=1")
         for work, name in service.tasks(hangup):
-            await stack.enter_async_context(background_task(work, name))
+            await stack.enter_async_context(background_task(_logged(work, name), name))
         await stop.wait()
         event(_log, logging.INFO, "stopping")
         service.notify("STOPPING=1")
+
+
+async def _logged(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Do the work of a task; if a fault ends it, log that at once, not when the daemon stops."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 (the top of a task: look-ups are answered all the same)
+        event(_log, logging.ERROR, "task ended by an internal error", task=name, exc_info=error)
 
 
 class _Service:

@@ -16,12 +16,13 @@ from postfix_mta_sts.admin.endpoints import EndpointName, Endpoints
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ControlSettings, Settings, parse
+from postfix_mta_sts.daemon import watchdog
 from postfix_mta_sts.daemon.assembly import Daemon
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
 from postfix_mta_sts.daemon.service import SettingsSource, serve
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.sockets import Binding, Sockets
-from tests.support.daemons import reloading, until
+from tests.support.daemons import NOT_FOUND, RunningDaemon, reloading, until
 from tests.support.internet import Internet, internet
 
 
@@ -47,6 +48,20 @@ async def served(settings: Settings, load: Callable[[], Settings]) -> AsyncItera
         os.kill(os.getpid(), signal.SIGTERM)
         with suppress(asyncio.CancelledError):
             await serving
+
+
+async def test_task_that_fails(
+    net: Internet,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A task of the service that a fault ends is logged at once; look-ups are answered (D25)."""
+    monkeypatch.setattr(watchdog, "show_status", _fail)
+    settings = net.settings(tmp_path)
+    async with served(settings, lambda: settings):
+        await until(lambda: "task ended by an internal error task=status" in caplog.text)
+        assert await RunningDaemon(tmp_path).ask("no.test") == NOT_FOUND
 
 
 class TestReload:
