@@ -50,11 +50,13 @@ def raise_files_limit(limit: int) -> int:
 
 
 @asynccontextmanager
-async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Run a task inside the context, and cancel it at the end."""
+async def background_task(
+    work: Coroutine[Any, Any, None], name: str
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a task inside the context, which is its value, and cancel it at the end."""
     task = asyncio.create_task(work, name=name)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

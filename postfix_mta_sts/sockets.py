@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
+from postfix_mta_sts import occupants
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.logs import event
@@ -76,7 +77,9 @@ class Sockets:
                 return self._open_unix(access, address.path)
             return _open_tcp(address)
         except (OSError, LookupError) as error:
-            raise ListenError(f"cannot listen on {address}: {error}") from error
+            raise ListenError(
+                f"cannot listen on {address}: {occupants.describe(error, address)}"
+            ) from error
 
     def open_control(self, path: Path, access: Access) -> socket.socket | None:
         """Return the control socket; create its directory, with mode 0700, if it is missing.
@@ -284,7 +287,9 @@ def _remove_stale(path: Path) -> None:
             return
         except BlockingIOError:
             pass
-    raise FileExistsError("another process is listening on it")
+        except PermissionError:
+            raise FileExistsError(occupants.not_ours(path)) from None
+    raise FileExistsError(f"another process is listening on it{occupants.on_path(path)}")
 
 
 def _is_bound_to(sock: socket.socket, address: Address) -> bool:

@@ -27,6 +27,10 @@ class ControlError(UserError):
     """The daemon could not be reached, or did not answer. `str()` is one line with the reason."""
 
 
+class ControlDeniedError(ControlError):
+    """This user may not open the control socket."""
+
+
 class ControlClient:
     """A client of the control socket at `path`; `timeout` is in seconds."""
 
@@ -89,7 +93,8 @@ class _Connection(HTTPConnection):
         try:
             self.sock.connect(str(self._path))
         except OSError as error:
-            raise ControlError(_describe_connect_error(self._path, error)) from None
+            kind = ControlDeniedError if isinstance(error, PermissionError) else ControlError
+            raise kind(_describe_connect_error(self._path, error)) from None
 
 
 def _target(parts: tuple[str, ...], query: Mapping[str, str] | None = None) -> str:

@@ -5,6 +5,7 @@ stored policies as a whole. `serialize` converts the answers; `routes` offers th
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -14,8 +15,10 @@ from operator import itemgetter
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.admin import serialize
+from postfix_mta_sts.admin import answer, serialize
+from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
+from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
@@ -28,6 +31,10 @@ from postfix_mta_sts.store import Row, RowFilter, Store
 PAGE: Final = 50
 """Rows read from the store at once. A look-up may have to wait while their policies are parsed."""
 _DOMAIN: Final = itemgetter(0)
+
+_DEFAULTS: Final = Answering()
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,9 @@ class DaemonInfo:
     idle_after: float
     """`refresh.idle_after`, in seconds."""
     dane: DaneStatus
+    answering: Answering = _DEFAULTS
+    asked_at: float | None = None
+    """When Postfix last asked for a domain; None: never."""
     next_tick: float | None = None
     """When the refresher next looks for policies that are due; None before its first run."""
     pid: int = field(default_factory=os.getpid)
@@ -52,7 +62,8 @@ class Control:
     """The operations of the control socket, each answered in plain data for JSON.
 
     `snapshot` counts what is not counted yet and returns the numbers. `info` is called for each
-    question, because a reload changes its result.
+    question, because a reload changes its result. `self_check` asks a listener as Postfix does, and
+    returns why it does not answer, or the empty text.
     """
 
     def __init__(
@@ -62,12 +73,14 @@ class Control:
         clock: Callable[[], float],
         snapshot: Callable[[], Awaitable[Snapshot]],
         info: Callable[[], DaemonInfo],
+        self_check: Callable[[], Awaitable[str]],
     ) -> None:
         self._resolver = resolver
         self._store = store
         self._clock = clock
         self._snapshot = snapshot
         self._info = info
+        self._self_check = self_check
 
     async def snapshot(self) -> Snapshot:
         """Return the counters and gauges of the daemon."""
@@ -78,7 +91,11 @@ class Control:
         info, now = self._info(), self._clock()
         snapshot = await self._snapshot()
         overview = await self._store.overview(now, now - info.idle_after)
+        problem = await self._self_check()
         return {
+            "answering": {"ok": not problem, "reason": problem or None},
+            "last_asked_at": None if info.asked_at is None else round(info.asked_at),
+            "failing": len(await self._resolver.states(serialize.fails)),
             "version": __version__,
             "pid": info.pid,
             "started_at": round(info.started_at),
@@ -86,7 +103,7 @@ class Control:
             "listening": list(info.listening),
             "policies": serialize.overview_to_json(overview),
             "store_path": info.store,
-            "dane": {"on": info.dane.on, "reason": info.dane.reason, "advice": info.dane.advice},
+            "dane": serialize.dane_to_json(info.dane),
             "next_renewal_at": None if info.next_tick is None else round(info.next_tick),
             **serialize.snapshot_to_json(snapshot),
         }
@@ -101,7 +118,7 @@ class Control:
             async for domain, row, failing in known:
                 entry = serialize.entry_to_json(domain, row, failing, now, idle_after)
                 if serialize.fits(entry, wanted, now):
-                    yield entry
+                    yield {**entry, "answer": self._listed_answer(row, failing, now)}
         if Part.STORE_READING in (await self._snapshot()).failing:
             yield {"error": "the store cannot be read: the list is not complete"}
 
@@ -111,19 +128,26 @@ class Control:
         row = await self._store.row(domain)
         cached = self._resolver.entry(domain)
         states = [cached.state if cached else None, row.state if row else None]
-        now = self._clock()
-        best = serialize.best([state for state in states if state], now)
+        now, flying = self._clock(), self._resolver.knowledge(domain)
+        answering = self._info().answering
+        known = answer.collect([state for state in states if state], flying, answering, now)
+        decision = answer.answer(known, answering, now, is_last=flying is not None)
+        best = known.state
         return {
             "domain": domain,
             "known": best is not None,
+            "answer": answer.word(decision),
+            "reply": answer.text(domain, decision, known, answering, now),
             "in_force": best is not None and serialize.in_force(best, now),
             **(serialize.state_to_json(best) if best else {}),
             **serialize.usage_to_json(row, self._resolver.usage.get(domain)),
             "history": serialize.history_to_json(await self._store.history(domain)),
         }
 
-    async def refresh(self, domain: Domain) -> JsonObject:
+    async def refresh(self, domain: Domain, uid: int | None = None) -> JsonObject:
         """Fetch the policy of a domain now; report what is known after that, and the outcome.
+
+        The log says that the user `uid` asked for it.
 
         The outcome is `fetched`; `no-policy`: the domain publishes none; `failed`; or `busy`: the
         limit of attempts was reached, or a fault of the daemon ended the attempt.
@@ -131,16 +155,26 @@ class Control:
         state = await self._resolver.refresh(domain)
         # The state after the attempt need not be in memory, nor in the store.
         after = {"known": True, **serialize.state_to_json(state)} if state else {}
-        return {**await self.show(domain), **after, "outcome": _outcome(state)}
+        outcome = _outcome(state)
+        event(_log, logging.INFO, "policy refresh requested", domain, uid=uid, outcome=outcome)
+        return {**await self.show(domain), **after, "outcome": outcome}
 
-    async def forget(self, domain: Domain) -> JsonObject:
+    async def forget(self, domain: Domain, uid: int | None = None) -> JsonObject:
         """Remove a domain from memory, store and history; report whether anything was known.
 
-        `kept_on_file`: the store cannot be written, so it may return the policy later.
+        `kept_on_file`: the store cannot be written, so it may return the policy later. The log says
+        that the user `uid` asked for it.
         """
         known = await self._resolver.forget(domain)
         kept = Part.STORE_WRITING in (await self._snapshot()).failing
+        event(_log, logging.INFO, "policy forgotten", domain, uid=uid, known=known, kept=kept)
         return {"domain": domain, "known": known, "kept_on_file": kept}
+
+    def _listed_answer(self, row: Row | None, failing: State | None, now: float) -> str | None:
+        states = [state for state in (row.state if row else None, failing) if state]
+        answering = self._info().answering
+        known = answer.collect(states, None, answering, now)
+        return answer.word(answer.answer(known, answering, now, is_last=False))
 
     async def _known(
         self, wanted: PolicyFilter, now: float

@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
@@ -17,6 +18,8 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.logs import event
+from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import (
     Address,
@@ -36,9 +39,13 @@ class EndpointName(StrEnum):
 
 
 BACKLOG: Final = 128
+REOPEN_PAUSE: Final = 1.0
+"""Seconds until an endpoint that failed is opened again."""
 HTTP_SERVER: Final = "postfix_mta_sts.admin.http_server"
 
 EndpointBindings: TypeAlias = Mapping[EndpointName, Binding]
+
+_log = logging.getLogger(__name__)
 
 
 def endpoint_bindings(settings: Settings, default_path: Path) -> EndpointBindings:
@@ -102,7 +109,7 @@ class Endpoints:
         if sock := self._sockets.get(binding.address):
             stack = AsyncExitStack()
             self._serving[name] = (binding, stack)
-            await stack.enter_async_context(_serving(sock.dup(), self._routes[name]))
+            await stack.enter_async_context(_serving(name, sock.dup(), self._routes[name]))
 
     async def _stop(self, name: EndpointName) -> None:
         _, stack = self._serving.pop(name)
@@ -110,22 +117,48 @@ class Endpoints:
 
 
 @asynccontextmanager
-async def _serving(sock: socket, routes: Sequence[Route]) -> AsyncIterator[None]:
+async def _serving(
+    name: EndpointName, sock: socket, routes: Sequence[Route]
+) -> AsyncIterator[None]:
     """Answer HTTP on a bound socket inside the context, and close it at the end."""
     with sock:
         sock.listen(BACKLOG)
-        async with background_task(_serve(sock, routes), "endpoint"):
+        async with background_task(_serve(name, sock, routes), f"endpoint {name}"):
             yield
 
 
-async def _serve(sock: socket, routes: Sequence[Route]) -> None:
+async def _serve(name: EndpointName, sock: socket, routes: Sequence[Route]) -> None:
+    """Serve, again and again if that fails: mail does not depend on it."""
+    failures = RateLimit()
+    while True:
+        try:
+            await _serve_once(sock, routes)
+        except Exception as error:  # noqa: BLE001 (the top of a task: the endpoint is opened again)
+            _log_failure(name, error, failures)
+        await asyncio.sleep(REOPEN_PAUSE)
+
+
+def _log_failure(name: EndpointName, error: Exception, failures: RateLimit) -> None:
+    if count := failures.take(asyncio.get_running_loop().time()):
+        event(
+            _log,
+            logging.ERROR,
+            "endpoint failed, it is opened again",
+            endpoint=name,
+            count=count,
+            exc_info=error,
+        )
+
+
+async def _serve_once(sock: socket, routes: Sequence[Route]) -> None:
+    """Serve until that fails; never return otherwise."""
     await _first_client(sock)
     # Imported only now, and in a thread: a start that Postfix waits for does without aiohttp's
     # 200 ms, and a daemon that only answers look-ups does without its 16 MiB.
     if HTTP_SERVER not in sys.modules:
         await asyncio.to_thread(import_module, HTTP_SERVER)
-    async with import_module(HTTP_SERVER).serving(sock, routes):
-        await asyncio.Event().wait()  # until this is cancelled
+    async with import_module(HTTP_SERVER).serving(sock.dup(), routes) as accepting:
+        await accepting
 
 
 async def _first_client(sock: socket) -> None:

@@ -17,6 +17,8 @@ class HttpRequest:
     """The value of each `{name}` in the route's path: decoded, not validated."""
     query: Mapping[str, str]
     """The parameters after `?`; of a parameter that is given twice, the first."""
+    uid: int | None = None
+    """The user of the client, on a UNIX socket."""
 
 
 @dataclass(frozen=True, slots=True)

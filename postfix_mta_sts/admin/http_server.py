@@ -18,6 +18,7 @@ Only the documented API of aiohttp is used, which has two gaps:
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
@@ -44,6 +45,7 @@ SHUTDOWN_TIMEOUT: Final = 1.0
 ACCEPT_PAUSE: Final = 1.0
 """Seconds without accepting after an error, such as too many open files."""
 BACKLOG: Final = 128
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _HEADERS: Final = {"Server": "postfix-mta-sts", "Cache-Control": "no-store"}
 
 _log = logging.getLogger(__name__)
@@ -52,8 +54,10 @@ _log = logging.getLogger(__name__)
 @asynccontextmanager
 async def serving(
     sock: socket.socket, routes: Iterable[Route], *, client_timeout: float | None = None
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.Task[None]]:
     """Serve routes on a bound socket, TCP or UNIX, and close it at the end.
+
+    The value is the task that accepts connections; it ends only by an exception.
 
     Requests under way have `SHUTDOWN_TIMEOUT` at the end. The file of a UNIX socket is left to the
     code that created it. `client_timeout`, in seconds, replaces `TCP_TIMEOUT` and `UNIX_TIMEOUT`.
@@ -63,8 +67,8 @@ async def serving(
     runner = _runner(routes, connections)
     await runner.setup()
     try:
-        async with _accepting(sock, runner, connections):
-            yield
+        async with _accepting(sock, runner, connections) as accepting:
+            yield accepting
     finally:
         await runner.cleanup()
         connections.forget_all()
@@ -133,15 +137,15 @@ def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner
 @asynccontextmanager
 async def _accepting(
     sock: socket.socket, runner: web.AppRunner, connections: _Connections
-) -> AsyncIterator[None]:
+) -> AsyncIterator[asyncio.Task[None]]:
     if runner.server is None:
         raise RuntimeError("the runner has not been set up")
     with sock:
         sock.settimeout(0)
         sock.listen(BACKLOG)
         accepting = _accept_all(sock, runner.server, connections)
-        async with background_task(accepting, "accept HTTP connections"):
-            yield
+        async with background_task(accepting, "accept HTTP connections") as task:
+            yield task
 
 
 async def _accept_all(
@@ -230,7 +234,7 @@ def _handler(route: Route, client_timeout: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             response = await route.answer(
-                HttpRequest(dict(request.match_info), dict(request.query))
+                HttpRequest(dict(request.match_info), dict(request.query), _uid(request))
             )
         except Exception as error:  # noqa: BLE001 (the top of a request; the next one is answered)
             _log_fault(route, error)
@@ -243,6 +247,20 @@ def _handler(route: Route, client_timeout: float) -> Handler:
         return streamed
 
     return handle
+
+
+def _uid(request: web.Request) -> int | None:
+    """Return the user of a client on a UNIX socket (unix(7), SO_PEERCRED)."""
+    sock = request.transport.get_extra_info("socket") if request.transport else None
+    option = getattr(socket, "SO_PEERCRED", None)  # not on every system
+    if sock is None or option is None or sock.family != socket.AF_UNIX:
+        return None
+    try:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    except OSError:  # the client has gone
+        return None
+    uid: int = _CREDENTIALS.unpack(credentials)[1]
+    return uid
 
 
 class _ClientGoneError(Exception):

@@ -41,21 +41,21 @@ def routes(control: Control) -> Sequence[Route]:
     return (
         Route("GET", "/status", status),
         Route("GET", "/policies", policies),
-        Route("GET", "/policies/{domain}", _for_domain(control.show)),
+        Route("GET", "/policies/{domain}", _for_domain(lambda domain, _: control.show(domain))),
         Route("POST", "/policies/{domain}/refresh", _for_domain(control.refresh)),
         Route("POST", "/policies/{domain}/forget", _for_domain(control.forget)),
     )
 
 
 def _for_domain(
-    operation: Callable[[Domain], Awaitable[object]],
+    operation: Callable[[Domain, int | None], Awaitable[object]],
 ) -> Callable[[HttpRequest], Awaitable[HttpResponse]]:
     async def answer(request: HttpRequest) -> HttpResponse:
         try:
             domain = parse_domain(request.parts["domain"])
         except InvalidDomainError as error:
             return _bad_request(str(error))
-        return _ok(await operation(domain))
+        return _ok(await operation(domain, request.uid))
 
     return answer
 

@@ -15,6 +15,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Answer, Snapshot, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 
@@ -111,6 +112,17 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
             "policies_lost": snapshot.policies_lost,
         },
         "not_working": sorted(snapshot.failing),
+        "reasons": {part: snapshot.reasons.get(part) or None for part in sorted(snapshot.failing)},
+    }
+
+
+def dane_to_json(status: DaneStatus) -> dict[str, Any]:
+    """Convert whether DANE is on, and why."""
+    return {
+        "on": status.on,
+        "reason": status.reason,
+        "advice": status.advice,
+        "needs_attention": status.needs_attention,
     }
 
 

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
+from postfix_mta_sts.cli.refresh import refresh_all
 from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.mtasts.domain import parse_domain
+from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.policy import Mode
 
 _BLOCK: Final = 500
@@ -21,6 +23,9 @@ _ATTEMPT_TIMEOUT: Final = 900.0
 """Seconds to wait for an attempt; with the defaults it takes at most 65 s of DNS and HTTPS."""
 _LINES_LIMIT: Final = 200
 """Lines of a policy that are printed: a policy may be 64 KiB of line ends."""
+_COLUMNS: Final = (
+    "domain", "answer", "mode", "id", "fetched", "expires", "asked", "times", "failure",
+)  # fmt: skip
 _EXITS: Final = {"fetched": OK, "no-policy": NO_POLICY}
 _OUTCOMES: Final = {
     "fetched": "policy fetched",
@@ -42,8 +47,11 @@ def add(commands: Commands) -> None:
     forget = policies.add(
         "forget", _forget, "remove a domain and its history from memory and store"
     )
+    text = "all domains of `policy list --failing`, each printed when its attempt has ended"
+    refresh.add_argument("--failing", action="store_true", help=text)
     for command in (show, refresh, forget):
-        command.add_argument("domain", metavar="DOMAIN", help="the domain")
+        may_lack = "?" if command is refresh else None
+        command.add_argument("domain", metavar="DOMAIN", nargs=may_lack, help="the domain")
         add_config(command)
 
 
@@ -77,25 +85,27 @@ def _list(args: argparse.Namespace) -> int:
         for entry in entries:
             print(json.dumps(entry))
     else:
-        _print_list(entries)
+        _print_list(entries, "no policy matches" if query else "no policy is known yet")
     return OK
 
 
-def _print_list(entries: Iterator[Mapping[str, Any]]) -> None:
+def _print_list(entries: Iterator[Mapping[str, Any]], nothing: str) -> None:
     from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
-    table = terminal.Columns(
-        "domain", "mode", "id", "fetched", "expires", "asked", "times", "failure"
-    )
+    table = terminal.Columns(*_COLUMNS, dispensable=("id", "times", "fetched", "asked", "mode"))
+    is_empty = True
     while block := list(islice(entries, _BLOCK)):
-        now = time.time()
+        now, is_empty = time.time(), False
         print(table.block(_row(entry, now) for entry in block))
+    if is_empty:
+        print(nothing)
 
 
 def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
     failure = entry["failure"]["code"] if entry["failure"] else None
     return (
         entry["domain"],
+        entry["answer"] or NO_VALUE,
         entry["mode"] or NO_VALUE,
         entry["id"] or NO_VALUE,
         ago(entry["fetched_at"], now) if entry["mode"] else NO_VALUE,
@@ -116,6 +126,26 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _refresh(args: argparse.Namespace) -> int:
+    if args.failing == (args.domain is not None):
+        raise CommandError("policy refresh: give either a DOMAIN or --failing")
+    return _refresh_failing(args) if args.failing else _refresh_one(args)
+
+
+def _refresh_failing(args: argparse.Namespace) -> int:
+    domains = [entry["domain"] for entry in control_client(args).lines("policies", failing="yes")]
+    client = control_client(args, _ATTEMPT_TIMEOUT)
+    failed = 0
+    for domain, known in refresh_all(client, domains):
+        is_failure = known["outcome"] in {"failed", "busy"}
+        failed += is_failure
+        reason = known["failure"]["reason"] if is_failure and known.get("failure") else ""
+        outcome = f"{_OUTCOMES[known['outcome']]}{_in_force(known)}"
+        print(": ".join(filter(None, (domain, outcome, reason))), flush=True)
+    print(f"refreshed {len(domains)}, still failing {failed}" if domains else "no domain fails")
+    return FAILURE if failed else OK
+
+
+def _refresh_one(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
     known = control_client(args, _ATTEMPT_TIMEOUT).ask("POST", "policies", domain, "refresh")
     _print_domain(known)
@@ -139,7 +169,7 @@ def _print_domain(known: Mapping[str, Any]) -> None:
 
     print(known["domain"])
     if not known["known"]:
-        print("not known")
+        print("not known: Postfix has not asked for it lately; query asks the network")
     else:
         print(terminal.pairs(_facts(known, time.time())))
     if known["history"]:
@@ -150,6 +180,7 @@ def _print_domain(known: Mapping[str, Any]) -> None:
 
 def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     policy, expires = known["policy"], known["expires_at"]
+    yield "answer", known["reply"] or "the next look-up asks the network first"
     if policy:
         yield "mode", policy["mode"] if known["in_force"] else f"{policy['mode']}, expired"
         yield "id", policy["id"]
@@ -160,7 +191,8 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
         yield "next fetch", dated(known["refetch_at"], ahead(known["refetch_at"], now))
         yield "asked for", f"{_times(known['asked_count'])}, last {ago(known['asked_at'], now)}"
     else:
-        yield "policy", "none"
+        absent = known["failure"] and known["failure"]["code"] == NoRecordError.code
+        yield "policy", f"none: {known['failure']['reason']}" if absent else "none"
         yield "cached until", dated(expires, ahead(expires, now))
     yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
     yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
@@ -172,7 +204,8 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
 
 
 def _failures(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
-    if failure := known["failure"]:
+    failure = known["failure"]
+    if failure and (known["policy"] or failure["code"] != NoRecordError.code):
         yield "failure", f"{failure['code']} ({failure['stage']}): {failure['reason']}"
         yield "", f"failures in a row: {failure['count']}, first {ago(failure['since'], now)}"
     for backoff in known["backoffs"]:

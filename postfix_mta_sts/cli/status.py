@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from postfix_mta_sts.cli import nagios
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import OK, Commands, add_config
 from postfix_mta_sts.cli.times import ago, ahead
@@ -14,11 +15,18 @@ from postfix_mta_sts.cli.times import ago, ahead
 def add(commands: Commands) -> None:
     """Add the command."""
     command = commands.add("status", _status, "show the state of the running daemon")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    text = "print one line for Nagios; exit code 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"
+    form.add_argument("--nagios", action="store_true", help=text)
     add_config(command)
 
 
 def _status(args: argparse.Namespace) -> int:
+    if args.nagios:
+        found = nagios.check(lambda: control_client(args).ask("GET", "status"), time.time())
+        print(found.line)
+        return found.code
     status = control_client(args).ask("GET", "status")
     if args.json:
         print(json.dumps(status, indent=2))
@@ -30,14 +38,13 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _lines(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
+    yield from _first(status, now)
+    yield "", ""
     yield "daemon", f"{status['version']}, process {status['pid']}"
     yield "started", ago(status["started_at"], now)
     yield "configuration", status["config"] or "built-in defaults"
     for listener in status["listening"]:
         yield "listening", listener
-    yield "DANE", f"{'on' if status['dane']['on'] else 'off'}: {status['dane']['reason']}"
-    if status["dane"]["advice"]:
-        yield "", status["dane"]["advice"]
     yield "policies", _counted(status["policies"]["by_mode"])
     yield "", f"longest not renewed: {ago(status['policies']['oldest_fetched_at'], now)}"
     lookups = status["lookups"]
@@ -51,9 +58,22 @@ def _lines(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
         yield "renewal", f"next check {ahead(status['next_renewal_at'], now)}"
     yield "in memory", _counted(status["memory"])
     yield "connections", status["connections"]
-    yield "store", f"{status['store_path']}: {_counted(status['store'])}"
-    if failing := ", ".join(status["not_working"]):
-        yield "not working", failing
+    yield "store", status["store_path"]
+    yield "", _counted(status["store"])
+
+
+def _first(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
+    """What an administrator asks first."""
+    answering, asked_at, failing = (status[k] for k in ("answering", "last_asked_at", "failing"))
+    yield "answering", "yes" if answering["ok"] else f"NO: {answering['reason']}"
+    yield "last asked", "never since the start" if asked_at is None else ago(asked_at, now)
+    number = "1 domain" if failing == 1 else f"{failing} domains"
+    yield "failing", f"{number}; see policy list --failing" if failing else "no domain"
+    yield "DANE", f"{'on' if status['dane']['on'] else 'off'}: {status['dane']['reason']}"
+    if status["dane"]["advice"]:
+        yield "", status["dane"]["advice"]
+    if status["not_working"]:
+        yield "not working", nagios.not_working(status)
     else:
         yield "health", "all parts working"
 

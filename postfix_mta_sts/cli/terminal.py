@@ -18,16 +18,27 @@ from postfix_mta_sts.mtasts.errors import printable
 
 _GAP: Final = 2
 _CELL_LIMIT: Final = 2_000
+_NARROWEST: Final = 12
+_ENOUGH: Final = 30
+"""Characters of the first column in a table with one line a row: at least, and those for which
+other columns are left out."""
 
 
 class Columns:
     """A table that is rendered in blocks: the header once, and no column becomes narrower.
 
-    Without `console`, the table is laid out for standard output.
+    Without `console`, the table is laid out for standard output. A terminal folds cells that do not
+    fit; with `dispensable`, each row stays one line: these columns, the first ones first, are left
+    out of a terminal that is too narrow for them, then the first column is cut.
     """
 
-    def __init__(self, *headers: str, console: Console | None = None) -> None:
+    def __init__(
+        self, *headers: str, dispensable: Sequence[str] = (), console: Console | None = None
+    ) -> None:
         self._headers = [header.upper() for header in headers]
+        self._dispensable = [headers.index(header) for header in dispensable]
+        self._is_one_line = bool(dispensable)
+        self._shown = list(range(len(headers)))
         self._widths = [0] * len(headers)
         self._header_done = False
         self._console = console or Console()
@@ -38,9 +49,32 @@ class Columns:
         lines = cells if self._header_done else [self._headers, *cells]
         for line in lines:
             self._widths = [max(w, len(c)) for w, c in zip(self._widths, line, strict=True)]
-        text = self._draw(cells) if self._console.is_terminal else _align(lines, self._widths)
+        text = self._lay_out(lines, cells)
         self._header_done = True
         return text
+
+    def _lay_out(self, lines: Sequence[Sequence[str]], cells: Sequence[Sequence[str]]) -> str:
+        if not self._console.is_terminal:
+            return _align(lines, self._widths)
+        return self._one_line_each(lines) if self._is_one_line else self._draw(cells)
+
+    def _one_line_each(self, lines: Sequence[Sequence[str]]) -> str:
+        wanted = min(self._widths[0], _ENOUGH)
+        while not self._header_done and self._dispensable and self._room() < wanted:
+            self._shown.remove(self._dispensable.pop(0))
+        first, *others = self._shown
+        room = max(_NARROWEST, min(self._widths[0], self._room()))
+        rows = [[_cut(line[first], room), *(line[i] for i in others)] for line in lines]
+        text = _align(rows, [room, *(self._widths[i] for i in others)])
+        if self._header_done:
+            return text
+        header, newline, rest = text.partition("\n")
+        return _render(self._console, Text(header, "bold")) + newline + rest
+
+    def _room(self) -> int:
+        """Characters that the first of the shown columns may have."""
+        others = self._shown[1:]
+        return self._console.width - sum(self._widths[i] for i in others) - _GAP * len(others)
 
     def _draw(self, cells: Iterable[Sequence[str]]) -> str:
         table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
@@ -71,6 +105,10 @@ def _cell(value: object) -> str:
     return "" if value is None else printable(str(value), _CELL_LIMIT)
 
 
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}~"
+
+
 def _align(lines: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
     """Write each row as one unbroken line, for `grep`; `rich` takes 400 µs for a row."""
     gap = " " * _GAP
@@ -78,7 +116,7 @@ def _align(lines: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
     return "\n".join(gap.join(line).rstrip() for line in padded)
 
 
-def _render(console: Console, table: Table) -> str:
+def _render(console: Console, table: Table | Text) -> str:
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -12,8 +12,9 @@ from typing import Annotated, Final, NoReturn, TypeVar, get_args, get_origin
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import FieldInfo, fields
 
+from postfix_mta_sts.config import advice
 from postfix_mta_sts.config.field_types import FieldType
-from postfix_mta_sts.config.yaml_document import DocumentError, Node
+from postfix_mta_sts.config.yaml_document import DocumentError, Errors, Node
 
 _SHOWN_LIMIT: Final = 80
 
@@ -30,23 +31,39 @@ class ConflictError(ValueError):
 
 
 def decode_struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
-    """Decode `node` into a struct. Raises `DocumentError` at the first error."""
+    """Decode `node` into a struct.
+
+    Raises `DocumentError`, with all errors that do not depend on each other.
+    """
     known = {f.name: f for f in fields(cls)}
-    allowed = f"allowed: {', '.join(known)}"
     given = {}
     entries = _entries(node, where, f"the keys {', '.join(known)}")
+    errors = Errors()
     for key, value in entries.items():
         path = _join(where, key)
-        if key not in known:
-            _refuse(value, path, f"unknown key; {allowed}")
-        # An empty section keeps its defaults; an empty value is null.
-        if value.value is not None or get_origin(known[key].type) is Annotated:
-            given[key] = _decode_field(known[key], value, path)
+        with errors.collect():
+            if key not in known:
+                _refuse(value, path, _unknown_key(cls, key))
+            # An empty section keeps its defaults; an empty value is null.
+            if value.value is not None or get_origin(known[key].type) is Annotated:
+                given[key] = _decode_field(known[key], value, path)
+    errors.check()
     try:
         return cls(**given)
     except ConflictError as conflict:
         node = entries.get(conflict.key, node)
         _refuse(node, _join(where, conflict.key), conflict.reason)
+
+
+def _unknown_key(cls: type[Struct], key: str) -> str:
+    names = [f.name for f in fields(cls)]
+    sections = {f.name: f.type for f in fields(cls)}
+    below = {
+        name: [f.name for f in fields(kind)]
+        for name, kind in sections.items()
+        if isinstance(kind, type) and issubclass(kind, Struct)
+    }
+    return f"unknown key{advice.meant(key, names, below)}; allowed: {', '.join(names)}"
 
 
 def _decode_field(field: FieldInfo, node: Node, where: str) -> object:
@@ -55,8 +72,12 @@ def _decode_field(field: FieldInfo, node: Node, where: str) -> object:
         return _decode(field.type, node, where)
     entries = _entries(node, where, "map names with their settings")
     _, kind = get_args(field.type)
-    given = {name: _decode(kind, each, _join(where, name)) for name, each in entries.items()}
-    return {**field.default_factory(), **given}
+    decoded, errors = dict(field.default_factory()), Errors()
+    for name, each in entries.items():
+        with errors.collect():
+            decoded[name] = _decode(kind, each, _join(where, name))
+    errors.check()
+    return decoded
 
 
 def _decode(kind: object, node: Node, where: str) -> object:
@@ -64,22 +85,39 @@ def _decode(kind: object, node: Node, where: str) -> object:
     if isinstance(kind, type) and issubclass(kind, Struct):
         return decode_struct(kind, node, where)
     if get_origin(kind) is tuple:
-        if not isinstance(node.value, tuple):
-            _refuse(node, where, f"found {_show(node)}; allowed: a list")
-        each = get_args(kind)[0]
-        return tuple(_decode(each, item, f"{where}[{i}]") for i, item in enumerate(node.value))
+        return tuple(_decode_items(get_args(kind)[0], node, where))
     return _decode_value(kind, node, where)
+
+
+def _decode_items(kind: object, node: Node, where: str) -> list[object]:
+    if not isinstance(node.value, tuple):
+        _refuse(node, where, f"found {_show(node)}; allowed: a list{_as_list(node)}")
+    decoded, errors = [], Errors()
+    for i, item in enumerate(node.value):
+        with errors.collect():
+            decoded.append(_decode(kind, item, f"{where}[{i}]"))
+    errors.check()
+    return decoded
+
+
+def _as_list(node: Node) -> str:
+    return f"; write [{node.value}]" if isinstance(node.value, str | int) else ""
 
 
 def _decode_value(kind: object, node: Node, where: str) -> object:
     field_type = next(m for m in get_args(kind) if isinstance(m, FieldType))
+
+    def read(value: object) -> object:
+        return field_type.read(value) if field_type.read else convert(value, kind)
+
     try:
-        return field_type.read(node.value) if field_type.read else convert(node.value, kind)
+        return read(node.value)
     except (ValidationError, ValueError) as error:
         # The text of a ValidationError is msgspec's, and names Python types.
         text = "" if isinstance(error, ValidationError) else str(error)
         reason = f": {text}" if text else ""
-        _refuse(node, where, f"found {_show(node)}{reason}; allowed: {field_type.allowed}")
+        found = f"found {_show(node)}{reason}; allowed: {field_type.allowed}"
+        _refuse(node, where, found + advice.replacement(node.value, read))
 
 
 def _entries(node: Node, where: str, allowed: str) -> Mapping[str, Node]:
@@ -103,7 +141,7 @@ def _show(node: Node) -> str:
         case bool(value):
             return str(value).lower()
         case str(value):
-            text = repr(re.sub(r"//[^/@]*@", "//...@", value))
+            text = repr(re.sub(r"[^/@\s]+@", "...@", value))
             return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}..."
         case Mapping():
             return "a mapping"

@@ -15,22 +15,23 @@ from dataclasses import replace
 from typing import Final
 
 from postfix_mta_sts.config import yaml_document
-from postfix_mta_sts.config.yaml_document import DocumentError, Node
+from postfix_mta_sts.config.yaml_document import DocumentError, Errors, Node
 
 PREFIX: Final = "POSTFIX_MTA_STS__"
 
 _PRINTABLE = re.compile(r"[!-~]{1,200}")
 
 
-def apply_environment(root: Node, environ: Mapping[str, str]) -> Node:
+def apply_environment(root: Node, environ: Mapping[str, str], errors: Errors) -> Node:
     """Return a copy of the document in which each variable has set its key.
 
-    A variable for a key overrides a variable for the section of the key. Raises `DocumentError`,
-    which names the variable, also for a name that no key can have.
+    A variable for a key overrides a variable for the section of the key. `errors` collects those of
+    variables, also of a name that no key can have.
     """
     names = sorted(name for name in environ if name.startswith(PREFIX))
     for name in sorted(names, key=lambda name: name.count("__")):
-        root = _put(root, _path(name), _value(name, environ[name]), name)
+        with errors.collect():
+            root = _put(root, _path(name), _value(name, environ[name]), name)
     return root
 
 

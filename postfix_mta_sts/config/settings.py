@@ -49,8 +49,14 @@ _NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
 class ConfigError(UserError):
     """The configuration is not valid.
 
-    `str()` names the source, the line, the path of the key, the value found and the values allowed.
+    Each of `errors` is one line, which names the source, the line, the path of the key, the value
+    found and the values allowed. `str()` is the first, and the number of the others.
     """
+
+    def __init__(self, *errors: str) -> None:
+        self.errors = errors
+        more = f" ({len(errors) - 1} more: see check-config)" if errors[1:] else ""
+        super().__init__(errors[0] + more)
 
 
 class ListenerSettings(Struct, frozen=True, kw_only=True):
@@ -266,27 +272,36 @@ def load(path: Path | None, environ: Mapping[str, str] = _NO_VARIABLES) -> Setti
 
     Raises `ConfigError`, also if the file cannot be read.
     """
-    if path is None:
-        return parse("", "", environ)
+    return parse("", "", environ) if path is None else parse(read(path), str(path), environ)
+
+
+def read(path: Path) -> str:
+    """Read the text of a configuration file. Raises `ConfigError`."""
     try:
-        text = path.read_text("utf-8")
+        return path.read_text("utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
-    return parse(text, str(path), environ)
 
 
 def parse(text: str, source: str, environ: Mapping[str, str] = _NO_VARIABLES) -> Settings:
     """Parse a YAML text; an empty text gives the defaults, and variables in `environ` override it.
 
-    Raises `ConfigError` at the first error; the error names `source` or the variable.
+    Raises `ConfigError` with all errors; each names `source` or the variable.
     """
+    errors, root, settings = yaml_document.Errors(), yaml_document.Node(None, 1), Settings()
+    with errors.collect():
+        root = yaml_document.read(text)
+    root = apply_environment(root, environ, errors)
+    with errors.collect():
+        settings = decode_struct(Settings, root)
     try:
-        return decode_struct(Settings, apply_environment(yaml_document.read(text), environ))
-    except yaml_document.DocumentError as error:
-        place = error.source or f"{source}:{error.line}"
-        raise ConfigError(f"{place}: {error}") from None
+        errors.check()
+    except yaml_document.DocumentError as first:
+        found = ((e.source or f"{source}:{e.line}", e) for e in (first, *first.more))
+        raise ConfigError(*(f"{place}: {error}" for place, error in found)) from None
+    return settings
 
 
 def default_cache_path(environ: Mapping[str, str]) -> Path:

@@ -7,6 +7,7 @@ and duplicate keys. It does not know which keys the configuration has.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
@@ -18,6 +19,16 @@ Scalar = bool | int | float | str | None
 MAX_DEPTH: Final = 20
 """Levels of nested collections: more than any configuration needs, and far from the recursion limit
 of Python."""
+_HINTS: Final[Mapping[str, str]] = {
+    r"'\t'": "; indent with spaces instead of tabs",
+    "mapping values are not allowed": "; check the indentation, or write the value in quotes",
+    "could not find expected ':'": "; write a colon and a space after each key",
+    "<block end>": "; check the indentation",
+    "found unexpected end of stream": "; a quote is missing",
+    "'`'": "; write the value in quotes",
+    "'@'": "; write the value in quotes",
+}
+"""What to do about errors that PyYAML describes from the parser's side."""
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
@@ -44,6 +55,31 @@ class DocumentError(Exception):
         super().__init__(reason)
         self.line = line
         self.source = source
+        self.more: Sequence[DocumentError] = ()
+        """Further errors, which do not depend on this one."""
+
+
+class Errors:
+    """Collects errors, so that a person sees all of them at once."""
+
+    def __init__(self) -> None:
+        self._found: list[DocumentError] = []
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep a `DocumentError`, with `more`, that ends the context."""
+        try:
+            yield
+        except DocumentError as error:
+            self._found += [error, *error.more]
+            error.more = ()
+
+    def check(self) -> None:
+        """Raise the first error, by line, with the others in `more`, if there is one."""
+        if self._found:
+            first, *others = sorted(self._found, key=lambda error: (error.source, error.line))
+            first.more = others
+            raise first
 
 
 def read(text: str) -> Node:
@@ -60,6 +96,7 @@ def read(text: str) -> Node:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         reason = ": ".join(filter(None, ("not YAML", error.context, error.problem)))
+        reason += next((hint for sign, hint in _HINTS.items() if sign in reason), "")
         raise DocumentError(line, reason) from None
     except (ValueError, OverflowError):  # PyYAML 6.0 at an escape like "\UFFFFFFFF"
         raise DocumentError(1, r"not YAML: a \U escape that is not a character") from None

@@ -9,15 +9,15 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, MutableMapping
+from collections.abc import AsyncIterator, Hashable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.admin import monitoring, routes
+from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.endpoints import (
     EndpointBindings,
@@ -27,12 +27,15 @@ from postfix_mta_sts.admin.endpoints import (
 )
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import systemd
+from postfix_mta_sts.daemon.constants import Clock, Constants, SizeLimit
+from postfix_mta_sts.daemon.reload import carry_out
+from postfix_mta_sts.daemon.self_check import self_check
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.network.client import NetworkClient
 from postfix_mta_sts.network.timing import Timing
 from postfix_mta_sts.postfix.access import postfix_account
-from postfix_mta_sts.postfix.dane import FIRST_TIMEOUT, DaneSupport
+from postfix_mta_sts.postfix.dane import FIRST_TIMEOUT, DaneSupport, dane_rule
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
@@ -50,42 +53,10 @@ from postfix_mta_sts.store import Overview
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 
-Clock: TypeAlias = Callable[[], float]
-"""Returns epoch seconds."""
-
 FILES_LIMIT: Final = 65_536
 """File descriptors of the process: half are for clients, a quarter for attempts."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constants:
-    """Values that a reload does not change."""
-
-    config: str | None
-    """The configuration file; None: the defaults."""
-    control_path: Path
-    """Path of the control socket if the settings name none."""
-    store_path: Path
-    clock: Clock
-    files: int
-    """File descriptors that the process may open."""
-    https_port: int
-    """Port of the Policy Hosts."""
-    timing: Timing
-    """Times of the network process."""
-
-
-@dataclass(slots=True)
-class SizeLimit:
-    """Returns the bytes that the rows of the store may take; a reload changes them."""
-
-    size: int
-
-    def __call__(self) -> int:
-        """Return the limit."""
-        return self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +98,9 @@ class Daemon:
     def __post_init__(self) -> None:
         backend, clock = self.backend, self.constants.clock
         self.started_at = clock()
-        self.control = Control(backend.resolver, backend.store, clock, self.snapshot, self.info)
+        check = partial(self_check, self.listeners)
+        asked = (backend.resolver, backend.store, clock)
+        self.control = Control(*asked, self.snapshot, self.info, check)
         served = {
             EndpointName.CONTROL: routes.routes(self.control),
             EndpointName.METRICS: monitoring.routes(self.snapshot, self.overview),
@@ -150,8 +123,8 @@ class Daemon:
         """Apply these settings; parts whose settings are unchanged are not disturbed.
 
         Raises `ListenError` for an address, `OSError` for a file that cannot be used, and
-        `ProcessError` if the network process does not start; nothing has changed then. Only
-        `cache.path` needs a restart.
+        `ProcessError` if the network process does not start; nothing has changed then. After an
+        `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a restart.
         """
         wanted = self._endpoint_bindings(settings)
         places = await self.listeners.find_places(settings.listen)
@@ -161,14 +134,15 @@ class Daemon:
         ):
             # Even if no setting has changed: the content of the CA file may have.
             await self.backend.network.reconfigure(settings)
-        await self._apply(settings)
-        await self.listeners.reconfigure(places, listeners_change)
-        await self.endpoints.reconfigure(wanted, endpoints_change)
-        if settings.cache.path != self.settings.cache.path:
+        before, self.settings = self.settings, settings
+        if settings.cache.path != before.cache.path:
             logs.event(
                 _log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path
             )
-        self.settings = settings
+        listen = partial(self.listeners.reconfigure, places, listeners_change)
+        endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
+        steps = {"look-ups": partial(self._apply, settings), "listen": listen}
+        await carry_out({**steps, "control and metrics": endpoints})
 
     async def snapshot(self) -> Snapshot:
         """Return the counters and gauges of this moment."""
@@ -212,8 +186,18 @@ class Daemon:
             idle_after=self.settings.refresh.idle_after,
             next_tick=self.frontend.refresher.next_renewal_at,
             dane=self.frontend.dane_support.status,
+            answering=self._answering(),
+            asked_at=self.frontend.maps.asked_at,
             pid=os.getpid(),
         )
+
+    def _answering(self) -> Answering:
+        reply_format = self.frontend.maps.reply_format("postfix")  # as in the documentation
+        rules = dane_rule(self.settings).rules(
+            dns_defers=self.settings.dns.on_failure == "defer",
+            enforce_testing=reply_format.enforce_testing,
+        )
+        return Answering(rules, self.frontend.dane_support.status.on, reply_format)
 
     async def _apply(self, settings: Settings) -> None:
         """Give the settings to the parts that cannot fail to use them."""

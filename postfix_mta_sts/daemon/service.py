@@ -16,9 +16,10 @@ from postfix_mta_sts import __version__
 from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.daemon import systemd, watchdog
 from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
+from postfix_mta_sts.daemon.self_check import places
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.network.process import ProcessError
-from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.sockets import ListenError
 
@@ -54,10 +55,18 @@ async def serve(
         event(_log, logging.INFO, "started", version=__version__, pid=os.getpid())
         service.notify("READY=1")
         for work, name in service.tasks(hangup):
-            await stack.enter_async_context(background_task(work, name))
+            await stack.enter_async_context(background_task(_logged(work, name), name))
         await stop.wait()
         event(_log, logging.INFO, "stopping")
         service.notify("STOPPING=1")
+
+
+async def _logged(work: Coroutine[Any, Any, None], name: str) -> None:
+    """Do the work of a task; if a fault ends it, log that at once, not when the daemon stops."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 (the top of a task: look-ups are answered all the same)
+        event(_log, logging.ERROR, "task ended by an internal error", task=name, exc_info=error)
 
 
 class _Service:
@@ -95,26 +104,45 @@ class _Service:
     async def _reload(self) -> None:
         """Load and apply the settings; keep the previous ones if that fails."""
         self.notify(*systemd.reloading())
+        before = self._daemon.settings
         try:
             settings = await asyncio.to_thread(self._settings_source.load)
             await self._daemon.reload(settings)
         except (ConfigError, ListenError, ProcessError, OSError) as error:
-            self._error = f"reload failed: {error}"
-            event(
-                _log,
-                logging.ERROR,
-                "reload failed, keeping the previous configuration",
-                reason=str(error),
-            )
+            self._refused(str(error))
+        except IncompleteReloadError as error:
+            self._settings_source.apply(self._daemon.settings)
+            self._incomplete(error)
+        except Exception as error:  # noqa: BLE001 (the top of a task: the next reload tries again)
+            self._error = f"reload failed: {error!r}"
+            event(_log, logging.ERROR, "reload failed by an internal error", exc_info=error)
         else:
             self._error = ""
             self._settings_source.apply(settings)
-            event(_log, logging.INFO, "reloaded")
+            event(_log, logging.INFO, "reloaded", changed=changed_keys(before, settings) or None)
         self.notify("READY=1", f"STATUS={await self._status()}")
 
+    def _refused(self, reason: str) -> None:
+        self._error = f"reload failed: {reason}"
+        event(
+            _log,
+            logging.ERROR,
+            "reload failed, keeping the previous configuration",
+            reason=reason,
+        )
+
+    def _incomplete(self, error: IncompleteReloadError) -> None:
+        self._error = f"reload incomplete: {error}"
+        event(
+            _log,
+            logging.ERROR,
+            "reload incomplete, restart the daemon",
+            failed=list(error.failed),
+            exc_info=next(iter(error.failed.values())),
+        )
+
     async def _look_up(self, seconds: float) -> None:
-        places = [probe.place_of(wire, sock) for wire, sock in self._daemon.listeners.sockets]
-        await watchdog.look_up(places, seconds)
+        await watchdog.look_up(places(self._daemon.listeners), seconds)
 
     async def _status(self) -> str:
         """Describe the daemon in one line."""

@@ -10,6 +10,7 @@ an error looks for its line: any file of 64 KiB is parsed or refused within a fe
 import enum
 import re
 from collections.abc import Mapping
+from difflib import SequenceMatcher
 from typing import Final, NewType, cast
 
 from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, parse_host
@@ -136,7 +137,7 @@ def _parse_any(text: str) -> Policy:
     max_age = _parse_max_age(_first(text, "max_age"))
     mx = _parse_mx(text)
     if not mx and mode is not Mode.NONE:
-        raise InvalidPolicyError(0, f"no mx field; mode {mode} requires one")
+        raise InvalidPolicyError(0, f"no mx field; mode {mode} requires one{_misspelt(text, 'mx')}")
     return Policy(text, mode, mx, max_age)
 
 
@@ -187,7 +188,23 @@ def _first(text: str, name: str) -> re.Match[str]:
     """The first field with this name; later ones are ignored (§3.2)."""
     if field := _FIELDS[name].search(text):
         return field
-    raise InvalidPolicyError(0, f"no {name} field")
+    raise InvalidPolicyError(0, f"no {name} field{_misspelt(text, name)}")
+
+
+def _misspelt(text: str, name: str) -> str:
+    """Name the first field that may be meant: fields with unknown names are extensions (§3.2)."""
+    names = (line.partition(":")[0] for line in _lines(text[:_COMMON_LENGTH])[:30])
+    found = next((each for each in names if _is_near(each, name)), None)
+    return f"; '{printable(found)}' may be meant as {name}" if found else ""
+
+
+def _is_near(given: str, name: str) -> bool:
+    """Whether the name of a field differs in case, in a hyphen, or in about one letter."""
+    if given == name or not given:
+        return False
+    folded = given.lower().replace("-", "_")
+    least = 0.6 if name == "mx" else 0.8
+    return folded == name or SequenceMatcher(None, folded, name).ratio() >= least
 
 
 def _error(field: re.Match[str], reason: str) -> InvalidPolicyError:
@@ -231,6 +248,8 @@ def _mx_reason(value: str) -> str:
     A single label is not the name of an MX host, and some have a special meaning in Postfix's
     match= (hostname, nexthop, dot-nexthop). `*.example` is accepted: `.example` has none.
     """
+    if value.endswith(".") and len(value) > 1:
+        return f"mx: '{printable(value)}' ends with a dot; write {printable(value[:-1])}"
     try:
         host = parse_host(value.removeprefix("*."))
     except InvalidDomainError as error:

@@ -41,12 +41,27 @@ def parse_records(texts: Sequence[bytes]) -> PolicyId:
     # discarded": taken literally, so that "v=STSv1 ;" is accepted only if it is the only record.
     ours = texts if len(texts) == 1 else [t for t in texts if t.startswith(_VERSION + b";")]
     if not ours or (len(texts) == 1 and not ours[0].startswith(_VERSION)):
-        raise NoRecordError("no TXT record that begins with v=STSv1;")
+        raise NoRecordError(f"no TXT record that begins with v=STSv1;{_near_miss(texts)}")
     if len(ours) > 1:
         raise InvalidRecordError(
             f"{len(ours)} TXT records begin with v=STSv1 (only one is allowed)"
         )
     return _parse_record(ours[0])
+
+
+def _near_miss(texts: Sequence[bytes]) -> str:
+    """Say which character of a record is wrong that is nearly one of ours."""
+    wanted = _VERSION + b";"
+    for text in texts:
+        if text[:5].lower() == b"v=sts":
+            pairs = enumerate(zip(wanted, text.ljust(len(wanted), b" "), strict=False), 1)
+            place = next(place for place, (right, given) in pairs if right != given)
+            found = text[place - 1 : place]
+            wrong = f"'{printable(found)}'" if found else "missing"
+            begin = printable(text[: len(wanted)])
+            right = wanted[place - 1 : place].decode()
+            return f" ('{begin}': character {place} is {wrong}, not '{right}')"
+    return ""
 
 
 def parse_id(text: str) -> PolicyId:

@@ -42,6 +42,11 @@ class Maps:
         """Replies in all caches."""
         return sum(cache.entries for cache in self._caches.values())
 
+    @property
+    def asked_at(self) -> float | None:
+        """When a domain was last asked for, in epoch seconds; None: never."""
+        return max((cache.asked_at for cache in self._caches.values()), default=0.0) or None
+
     def replies(self, listener: ListenerSettings) -> ReplyCache:
         """The reply cache for a listener, created on first use."""
         key = (listener.wire, bool(listener.tlsrpt))
@@ -50,7 +55,7 @@ class Maps:
             by_name = listener.wire == "socketmap"
             self._caches[key] = ReplyCache(
                 _WIRES[listener.wire],
-                (lambda name: self._formats.get(name, PLAIN)) if by_name else (lambda _: own),
+                self.reply_format if by_name else (lambda _: own),
                 self._resolver,
                 self._clock,
                 limits=Limits(0, 0),  # set below
@@ -60,6 +65,10 @@ class Maps:
             )
             self._set_limits()
         return self._caches[key]
+
+    def reply_format(self, name: str) -> ReplyFormat:
+        """The format of replies to look-ups in the map with this name."""
+        return self._formats.get(name, PLAIN)
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply new settings; cached replies stay if no setting that affects them changed."""

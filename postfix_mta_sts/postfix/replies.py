@@ -115,6 +115,7 @@ class ReplyCache:
         if domain is None:
             self._counters.answers[Answer.NOT_FOUND, Source.NONE] += 1
             return self._not_found
+        self._requests.asked_at = self._clock()
         entry = self._resolver.cached(domain)
         if entry is None or entry.state is None:
             started = self._monotonic()
@@ -145,6 +146,11 @@ class ReplyCache:
     def entries(self) -> int:
         """Replies in the cache."""
         return len(self._requests)
+
+    @property
+    def asked_at(self) -> float:
+        """When a domain was last asked for; 0: never."""
+        return self._requests.asked_at
 
     @property
     def limits(self) -> Limits:

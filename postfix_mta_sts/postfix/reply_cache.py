@@ -69,6 +69,8 @@ class RequestCache:
         """A lower limit is reached by the insertions that follow."""
         self.used = 0
         """Bytes of memory, by estimate."""
+        self.asked_at = 0.0
+        """When a domain was last asked for; 0: never."""
         self._resolver = resolver
         self._counters = counters
         self._clock = clock
@@ -84,7 +86,8 @@ class RequestCache:
         made = self._replies.pop(request, None)
         if made is None:
             return None
-        if self._clock() >= made.until:
+        self.asked_at = now = self._clock()
+        if now >= made.until:
             self._removed(request, made)
             return None
         made.uses += 1

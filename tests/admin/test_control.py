@@ -228,6 +228,8 @@ class TestShow:
         assert answer == {
             "domain": GOOD,
             "known": False,
+            "answer": None,
+            "reply": None,
             "in_force": False,
             "asked_at": None,
             "asked_count": 0,

@@ -32,7 +32,7 @@ async def test_life_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[st
         }
         assert status["not_working"] == []
         listed = await operator.run("policy", "list")
-        assert [row[:2] for row in listed.rows[1:]] == [["good.test", "enforce"]]
+        assert [row[:3] for row in listed.rows[1:]] == [["good.test", "secure", "enforce"]]
         await check_refresh(operator, net)
         await check_forget(operator, net)
 

@@ -1,16 +1,26 @@
-"""`check-config FILE`: the exit code, and the error of a bad file."""
+"""`check-config [FILE]`: the exit code, the errors of a bad file, and the settings in force."""
 
 from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.cli import check_config
 from tests.support.commands import Commands, Done
+
+QUIET = "listen: [{socketmap: '127.0.0.1:0'}]\n"
+
+
+@pytest.fixture(autouse=True)
+def _folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default folders are those of the test."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
 
 
 def test_good(commands: Commands, tmp_path: Path) -> None:
     """For a valid file the command says so; exit code 0."""
     path = tmp_path / "c.yml"
-    path.write_text("lookup: {timeout: 5s}\n")
+    path.write_text(f"{QUIET}lookup: {{timeout: 5s}}\n")
     assert commands.run("check-config", path) == Done(0, f"{path}: valid\n", "")
 
 
@@ -21,6 +31,51 @@ def test_bad(commands: Commands, tmp_path: Path) -> None:
     done = commands.run("check-config", path)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith(f"postfix-mta-sts: {path}:2: lookup.timeout: found 'soon'; allowed")
+
+
+def test_all_errors(commands: Commands, tmp_path: Path) -> None:
+    """Every error of the file is a line."""
+    path = tmp_path / "c.yml"
+    path.write_text("lookup:\n  timeout: soon\nlog:\n  level: loud\n")
+    done = commands.run("check-config", path)
+    places = [line.split(": ")[1:3] for line in done.err.splitlines()]
+    assert places == [[f"{path}:2", "lookup.timeout"], [f"{path}:4", "log.level"]]
+
+
+def test_machine(commands: Commands, tmp_path: Path) -> None:
+    """What a start would refuse is refused, with the line of its key (D9); warnings are not."""
+    path = tmp_path / "c.yml"
+    path.write_text(f"{QUIET}cache:\n  path: {tmp_path}\ncontrol: {{group: nosuch}}\n")
+    done = commands.run("check-config", path)
+    assert (done.code, done.out) == (2, "")
+    warning, error = done.err.splitlines()
+    assert warning.startswith(f"postfix-mta-sts: {path}:4: warning: control.group: there is no gr")
+    assert error.startswith(f"postfix-mta-sts: {path}:3: cache.path: {tmp_path} is a folder")
+
+
+def test_default_file(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without FILE the default file is checked, or the defaults if there is none."""
+    path = tmp_path / "default.yml"
+    monkeypatch.setattr(check_config, "DEFAULT_CONFIG", path)
+    assert "built-in defaults: valid" in commands.run("check-config").out
+    path.write_text("log: 1")
+    assert commands.run("check-config").err.startswith(f"postfix-mta-sts: {path}:1: log: found 1")
+
+
+def test_show(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--show` prints each setting in force, and its source: line, variable or default."""
+    monkeypatch.setenv("POSTFIX_MTA_STS__HTTPS__TIMEOUT", "9s")
+    path = tmp_path / "c.yml"
+    path.write_text(f"{QUIET}log:\n  level: debug\n")
+    done = commands.run("check-config", path, "--show")
+    rows = {line.split()[0]: line.split()[1:] for line in done.lines}
+    assert done.code == 0
+    assert rows["listen[0].socketmap"] == ["127.0.0.1:0", f"{path}:1"]
+    assert rows["log.level"] == ["debug", f"{path}:3"]
+    assert rows["https.timeout"] == ["9s", "POSTFIX_MTA_STS__HTTPS__TIMEOUT"]
+    assert rows["dns.timeout"] == ["5s", "default"]
+    assert rows["cache.path"] == [str(tmp_path / "policies.db"), "default"]
+    assert done.lines[-1] == f"# {path}: valid"
 
 
 @pytest.mark.parametrize(

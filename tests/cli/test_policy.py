@@ -56,9 +56,11 @@ class TestList:
         done = await operator.run("policy", "list")
         assert (done.code, done.err) == (0, "")
         header, evil, good = done.rows
-        assert header == ["DOMAIN", "MODE", "ID", "FETCHED", "EXPIRES", "ASKED", "TIMES", "FAILURE"]
-        assert evil[:3] == ["evil.test", "testing", "a"]
-        assert good[:3] == ["good.test", "enforce", "a"]
+        assert header == [
+            "DOMAIN", "ANSWER", "MODE", "ID", "FETCHED", "EXPIRES", "ASKED", "TIMES", "FAILURE",
+        ]  # fmt: skip
+        assert evil[:4] == ["evil.test", "not-found", "testing", "a"]
+        assert good[:4] == ["good.test", "secure", "enforce", "a"]
         assert good[-1] == "1"
 
     async def test_for_programs(self, operator: Operator) -> None:
@@ -127,7 +129,7 @@ class TestShow:
         for row in (["mode", "enforce"], ["id", "a"], ["mx", "mx1.good.test"]):
             assert row in done.rows
         assert ["text", "mode:", "enforce"] in done.rows
-        assert ["asked", "for", "once,", "last", "0s", "ago"] in done.rows
+        assert ["asked", "for", "once,", "last"] in [row[:4] for row in done.rows]
         assert ["ACCEPTED", "LAST", "FETCHED", "MODE", "ID", "MX"] in done.rows
         assert done.rows[-1][-3:] == ["enforce", "a", "mx1.good.test"]
 
@@ -180,7 +182,8 @@ class TestShow:
     async def test_unknown(self, operator: Operator) -> None:
         """A domain that was never looked up is not known; exit code 1."""
         done = await operator.run("policy", "show", "never.test")
-        assert (done.code, done.out) == (1, "never.test\nnot known\n")
+        assert done.code == 1
+        assert done.out.startswith("never.test\nnot known: ")
 
     async def test_invalid_domain(self, operator: Operator) -> None:
         """An invalid domain is an error; exit code 2."""

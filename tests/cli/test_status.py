@@ -1,5 +1,7 @@
 """`postfix-mta-sts status`, with a daemon in the same process."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from postfix_mta_sts import __version__
 from postfix_mta_sts.cli.locate import control_path
 from postfix_mta_sts.config.settings import ControlSettings, Settings
+from postfix_mta_sts.mtasts.errors import StatusError
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Answer, Part, Source
 from tests.support.control import ControlledDaemon, Operator
@@ -27,14 +30,20 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         done = await Operator(path, capsys).run("status")
     assert (done.code, done.err) == (0, "")
     lines = [" ".join(row) for row in done.rows]
-    assert lines[0] == f"daemon {__version__}, process 100"
+    assert lines[:7] == [
+        "answering yes",
+        "last asked never since the start",
+        "failing no domain",
+        "DANE on: dane.mode is on",
+        "not working store_writing",
+        "",
+        f"daemon {__version__}, process 100",
+    ]
     assert "configuration /etc/test.yml" in lines
     assert "listening socketmap 127.0.0.1:8461" in lines
-    assert "DANE on: dane.mode is on" in lines
     assert "policies enforce 1, testing 0, none 0" in lines
     assert "answered from memory 3, store 0, network 1, none 0 (75.0 % from memory)" in lines
     assert "attempts, https success 1" in lines
-    assert "not working store_writing" in lines
 
 
 async def test_dane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +59,7 @@ async def test_dane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "on": False,
         "reason": "no AD bit",
         "advice": "use a validating resolver",
+        "needs_attention": False,
     }
 
 
@@ -70,6 +80,33 @@ async def test_fresh_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert done.code == 0
     assert ["health", "all", "parts", "working"] in done.rows
     assert "renewal" not in done.out
+
+
+async def test_what_is_asked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trouble is in the first lines, with its reason, and fits into 80 columns."""
+    around = Surroundings()
+    around.now = time.time()
+    around.publish(GOOD)
+    around.policies[GOOD] = StatusError("404")
+    daemon = ControlledDaemon(around)
+    await find_state(daemon.resolver, GOOD)
+    daemon.asked_at = around.now - 3600
+    daemon.problem = "no reply within 5 s"
+    daemon.not_working.add(Part.NETWORK_PROCESS)
+    daemon.reasons[Part.NETWORK_PROCESS] = "it does not answer"
+    async with daemon.controlled(tmp_path) as path:
+        operator = Operator(path, capsys)
+        done = await operator.run("status")
+        status = (await operator.run("status", "--json")).json
+    first = [" ".join(row) for row in done.rows[:5]]
+    assert first[0] == "answering NO: no reply within 5 s"
+    assert re.fullmatch(r"last asked 1h( \dm)? ago", first[1])
+    assert first[2] == "failing 1 domain; see policy list --failing"
+    assert first[4] == "not working network_process (it does not answer)"
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert status["answering"] == {"ok": False, "reason": "no reply within 5 s"}
+    assert (status["failing"], status["last_asked_at"]) == (1, round(around.now - 3600))
+    assert status["reasons"] == {"network_process": "it does not answer"}
 
 
 async def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from postfix_mta_sts.config.settings import (
     load,
     parse,
 )
-from postfix_mta_sts.config.yaml_document import Node
+from postfix_mta_sts.config.yaml_document import Errors, Node
 
 
 def refused(environ: dict[str, str], text: str = "") -> str:
@@ -126,8 +126,12 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("name", "value", "error"),
         [
-            ("HTTPS__TIMOUT", "3", "https.timout: unknown key; allowed: timeout, ca_file,"),
-            ("HTTP__TIMEOUT", "3", "http: unknown key; allowed: listen, maps,"),
+            (
+                "HTTPS__TIMOUT",
+                "3",
+                "https.timout: unknown key, perhaps timeout; allowed: timeout, ",
+            ),
+            ("HTTP__TIMEOUT", "3", "http: unknown key, perhaps https; allowed: listen, maps,"),
             ("", "3", "'': unknown key; allowed: listen,"),
             ("HTTPS__", "3", "https.'': unknown key; allowed: timeout,"),
             ("https__timeout", "3", "write the keys in the variable's name in capitals"),
@@ -150,8 +154,12 @@ class TestRefused:
     def test_key_below_a_value(self) -> None:
         """A key below a value of the file cannot be set: the error names both places."""
         name = f"{PREFIX}LOG__LEVEL"
-        error = refused({name: "info"}, "\nlog: 3")
-        assert error == f"{name}: level: cannot be set, because line 2 has a value instead of keys"
+        with pytest.raises(ConfigError) as caught:
+            parse("\nlog: 3", "x.yml", {name: "info"})
+        of_file, of_variable = caught.value.errors
+        assert of_file.startswith("x.yml:2: log: found 3; allowed: the keys level, format")
+        expected = f"{name}: level: cannot be set, because line 2 has a value instead of keys"
+        assert of_variable == expected
 
     def test_error_in_the_file(self) -> None:
         """An error in the file names the file, even if variables are set."""
@@ -175,7 +183,7 @@ def test_any_variables(environ: dict[str, str]) -> None:
 def test_the_document_is_not_changed() -> None:
     """Applying variables returns a new document."""
     root = Node({"https": Node({"timeout": Node(1, 2)}, 1)}, 1)
-    made = apply_environment(root, {f"{PREFIX}HTTPS__TIMEOUT": "2"})
+    made = apply_environment(root, {f"{PREFIX}HTTPS__TIMEOUT": "2"}, Errors())
     assert made == Node(
         {"https": Node({"timeout": Node(2, 1, f"{PREFIX}HTTPS__TIMEOUT")}, 1)},
         1,

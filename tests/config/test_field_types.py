@@ -54,9 +54,7 @@ class TestDurations:
         """The error for a wrong duration names the allowed forms and limits."""
         error = refused(f"lookup:\n  timeout: {written}")
         assert error.startswith("x.yml:2: lookup.timeout: found ")
-        assert error.endswith(
-            "; allowed: a number of seconds, or 30s, 5m, 1h, 30d, from 0.001s to 90s"
-        )
+        assert "; allowed: a number of seconds, or 30s, 5m, 1h, 30d, from 0.001s to 90s" in error
 
 
 class TestSizes:
@@ -77,9 +75,7 @@ class TestSizes:
         """The error for a wrong size names the allowed forms and limits."""
         error = refused(f"cache:\n  file_size: {written}")
         assert error.startswith("x.yml:2: cache.file_size: found ")
-        assert error.endswith(
-            "; allowed: a number of bytes, or 512KiB, 64MiB, 1GiB, from 1MiB to 1024GiB"
-        )
+        assert "; allowed: a number of bytes, or 512KiB, 64MiB, 1GiB, from 1MiB to 1024GiB" in error
 
 
 class TestValues:

@@ -46,7 +46,7 @@ class TestListen:
         """The error for an invalid address names the allowed forms."""
         error = refused(f'listen:\n  - socketmap: "{written}"')
         assert error.startswith("x.yml:2: listen[0].socketmap: found '")
-        assert error.endswith("; allowed: host:port, [v6]:port or unix:/path, or null")
+        assert "; allowed: host:port, [v6]:port or unix:/path, or null" in error
 
     @pytest.mark.parametrize(
         ("path", "reason"),
@@ -69,7 +69,7 @@ class TestListen:
         """Only three octal digits are a mode."""
         error = refused(f"listen: [{{socketmap: 'unix:/x', mode: {written}}}]")
         assert error.startswith("x.yml:1: listen[0].mode: found ")
-        assert error.endswith('; allowed: octal digits in quotes, like "0660", or null')
+        assert '; allowed: octal digits in quotes, like "0660", or null' in error
 
     @pytest.mark.parametrize(
         ("written", "account"),

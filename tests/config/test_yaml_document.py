@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.config.yaml_document import MAX_DEPTH, DocumentError, Node, read
 
+QUOTES = "; check the indentation, or write the value in quotes"
+
 
 def refused(text: str) -> tuple[int, str]:
     """Return the line and the reason of the error."""
@@ -75,7 +77,11 @@ def test_values_know_their_lines() -> None:
         ("{!!str a: 1}", 1, "a key must be plain text"),
         ("{[a]: 1}", 1, "a key must be plain text"),
         ("a: 1\n---\nb: 1", 3, "a second document; the configuration is one document, without ---"),
-        ("a: 1\nb: c: d", 2, "not YAML: mapping values are not allowed here"),
+        (
+            "a: 1\nb: c: d",
+            2,
+            f"not YAML: mapping values are not allowed here{QUOTES}",
+        ),
         ("a: 1\n\0", 2, "not YAML: character U+0000"),
         ('"\\UFFFFFFFF"', 1, r"not YAML: a \U escape that is not a character"),
         ("[" * 5000, 1, f"nested more than {MAX_DEPTH} levels deep"),

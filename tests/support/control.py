@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import routes
@@ -38,6 +39,10 @@ class ControlledDaemon:
         self.not_working: set[Part] = set()
         self.renews = True
         self.dane = DaneStatus(on=True, reason="dane.mode is on")
+        self.answering = Answering()
+        self.asked_at: float | None = None
+        self.problem = ""
+        self.reasons: dict[Part, str] = {}
         sources = around.sources()
         self.resolver = Resolver(
             sources,
@@ -47,12 +52,21 @@ class ControlledDaemon:
             counters=self.counters,
         )
         self.control = Control(
-            self.resolver, around.store, sources.clock, self._snapshot, self._info
+            self.resolver,
+            around.store,
+            sources.clock,
+            self._snapshot,
+            self._info,
+            self._self_check,
         )
+
+    async def _self_check(self) -> str:
+        return self.problem
 
     async def _snapshot(self) -> Snapshot:
         failing, domains = frozenset(self.not_working), self.resolver.entries
-        return Snapshot.take(self.counters, PID, domains=domains, failing=failing)
+        numbers = {"domains": domains, "failing": failing, "reasons": self.reasons}
+        return Snapshot.take(self.counters, PID, **numbers)
 
     def _info(self) -> DaemonInfo:
         return DaemonInfo(
@@ -62,6 +76,8 @@ class ControlledDaemon:
             store="/var/lib/test/policies.db",
             idle_after=IDLE_AFTER,
             dane=self.dane,
+            answering=self.answering,
+            asked_at=self.asked_at,
             next_tick=self.around.now + 30 if self.renews else None,
             pid=PID,
         )

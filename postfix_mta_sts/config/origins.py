@@ -1,0 +1,44 @@
+"""Where each setting comes from: a line of the file, an environment variable, or the default."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from postfix_mta_sts.config import settings, yaml_document
+from postfix_mta_sts.config.environment import apply_environment
+from postfix_mta_sts.config.yaml_document import Errors, Node
+
+DEFAULT: Final = "default"
+
+
+class Origins:
+    """The places of all keys that a file and variables set; the document must be valid.
+
+    Raises `ConfigError` if the file cannot be read.
+    """
+
+    def __init__(self, path: Path | None, environ: Mapping[str, str]) -> None:
+        text = settings.read(path) if path else ""
+        root = apply_environment(yaml_document.read(text), environ, Errors())
+        self._places = dict(_walk(root, str(path)))
+
+    def of(self, key: str) -> str:
+        """Return `FILE:LINE`, the name of a variable, or `DEFAULT`; `key` is like `listen[0]`."""
+        return self._places.get(key, DEFAULT)
+
+    def nearest(self, key: str) -> str:
+        """Return the place of the key, else that of the section that should have it."""
+        while key not in self._places and key:
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return self._places.get(key, DEFAULT)
+
+
+def _walk(node: Node, source: str, where: str = "") -> Iterator[tuple[str, str]]:
+    if where:
+        yield where, node.source or f"{source}:{node.line}"
+    if isinstance(node.value, Mapping):
+        for name, below in node.value.items():
+            yield from _walk(below, source, f"{where}.{name}" if where else name)
+    elif isinstance(node.value, tuple):
+        for i, item in enumerate(node.value):
+            yield from _walk(item, source, f"{where}[{i}]")

@@ -1,0 +1,40 @@
+"""Values that the parts of a daemon get at its start, and that a reload does not replace."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from postfix_mta_sts.network.timing import Timing
+
+Clock: TypeAlias = Callable[[], float]
+"""Returns epoch seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constants:
+    """Values that a reload does not change."""
+
+    config: str | None
+    """The configuration file; None: the defaults."""
+    control_path: Path
+    """Path of the control socket if the settings name none."""
+    store_path: Path
+    clock: Clock
+    files: int
+    """File descriptors that the process may open."""
+    https_port: int
+    """Port of the Policy Hosts."""
+    timing: Timing
+    """Times of the network process."""
+
+
+@dataclass(slots=True)
+class SizeLimit:
+    """Returns the bytes that the rows of the store may take; a reload changes them."""
+
+    size: int
+
+    def __call__(self) -> int:
+        """Return the limit."""
+        return self.size

@@ -1,0 +1,90 @@
+"""Name the process that listens on an address, as far as Linux shows it (proc(5)).
+
+Root sees every process, other users only their own; of others the kernel at least names the user
+of a TCP socket.
+"""
+
+import errno
+import pwd
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.mtasts.errors import printable
+
+LINKS_LIMIT: Final = 5_000
+"""Descriptors of other processes that are read at most, in some 50 ms: a reload must not wait."""
+
+_PROC: Final = Path("/proc")
+_LISTENING: Final = "0A"
+"""TCP_LISTEN, in /proc/net/tcp."""
+_ACCEPTS: Final = "00010000"
+"""__SO_ACCEPTCON, in /proc/net/unix."""
+
+
+def describe(error: Exception, address: TcpAddress | UnixAddress) -> str:
+    """Describe why an address cannot be listened on, and what can be done about it."""
+    is_in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    if is_in_use and isinstance(address, TcpAddress):
+        return f"Address already in use{on_port(address.port)}; stop that, or use another port"
+    return str(error)
+
+
+def not_ours(path: Path) -> str:
+    """Describe a socket file that this process may not use, so that it may be a stale one."""
+    user = _user(path.stat().st_uid)
+    advice = f"if nothing listens on it, remove it: rm {path}"
+    return f"the socket file belongs to user {user}, and this daemon may not use it; {advice}"
+
+
+def on_port(port: int, proc: Path = _PROC) -> str:
+    """Return `: process 123 (nginx)`, or the user, of the listener on a TCP port, if it is seen."""
+    for line in (*_lines(proc / "net/tcp"), *_lines(proc / "net/tcp6")):
+        fields = line.split()
+        if fields[3:4] == [_LISTENING] and int(fields[1].rpartition(":")[2], 16) == port:
+            uid, inode = fields[7], fields[9]
+            return _process(inode, proc) or f": a process of user {_user(int(uid))}"
+    return ""
+
+
+def on_path(path: Path, proc: Path = _PROC) -> str:
+    """Return the same of the listener on a UNIX socket."""
+    for line in _lines(proc / "net/unix"):
+        fields = line.split(maxsplit=7)
+        if fields[3:4] == [_ACCEPTS] and fields[7:] == [str(path)]:
+            return _process(fields[6], proc)
+    return ""
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a table after its header; none if the kernel does not show it."""
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+        yield from islice((line.rstrip("\n") for line in file), 1, None)
+
+
+def _process(inode: str, proc: Path) -> str:
+    wanted = f"socket:[{inode}]"
+    for link in islice(_descriptors(proc), LINKS_LIMIT):
+        with suppress(OSError):
+            if str(link.readlink()) == wanted:
+                folder = link.parent.parent
+                name = (folder / "comm").read_text("utf-8", "replace").strip()
+                return f": process {folder.name} ({printable(name)})"
+    return ""
+
+
+def _descriptors(proc: Path) -> Iterator[Path]:
+    for folder in proc.iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                yield from (folder / "fd").iterdir()
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

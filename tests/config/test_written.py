@@ -1,0 +1,79 @@
+"""Settings in the notation of the file, and where each comes from."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from postfix_mta_sts.config.origins import DEFAULT, Origins
+from postfix_mta_sts.config.settings import ConfigError, Settings, parse
+from postfix_mta_sts.config.written import lines
+
+TEXT = """
+listen:
+  - socketmap: unix:/run/s
+    mode: "0660"
+    group: 33
+  - tcp_table: 127.0.0.1:8462
+maps: {strict: {enforce_testing: true}}
+cache: {memory: 100000000, file_size: 2GiB}
+dns: {nameservers: [192.0.2.1, "[2001:db8::1]:53"], timeout: 0.5s}
+https: {timeout: 90s, proxy: "http://u:secret@p.test:3128"}
+refresh: {idle_after: 2d}
+"""
+
+
+def test_values() -> None:
+    """Each value is written as a file writes it; a password is left out."""
+    written = dict(lines(parse(TEXT, "x")))
+    assert {key: value for key, value in written.items() if value != dict(
+        lines(Settings())
+    ).get(key)} == {
+        "listen[0].socketmap": "unix:/run/s",
+        "listen[0].mode": '"0660"',
+        "listen[0].group": "33",
+        "listen[1].socketmap": "null",
+        "listen[1].tcp_table": "127.0.0.1:8462",
+        "listen[1].mode": "null",
+        "listen[1].owner": "null",
+        "listen[1].group": "null",
+        "listen[1].tlsrpt": "false",
+        "maps.strict.tlsrpt": "false",
+        "maps.strict.servername": "true",
+        "maps.strict.enforce_testing": "true",
+        "cache.memory": "100000000",
+        "cache.file_size": "2GiB",
+        "dns.nameservers": "[192.0.2.1, [2001:db8::1]:53]",
+        "dns.timeout": "0.5s",
+        "https.timeout": "90s",
+        "https.proxy": "http://...@p.test:3128",
+        "refresh.idle_after": "2d",
+    }  # fmt: skip
+
+
+def test_defaults_are_accepted_again() -> None:
+    """The values of a section can be copied into a file."""
+    document: dict[str, dict[str, object]] = {}
+    for key, value in lines(Settings()):
+        if found := re.fullmatch(r"([a-z]+)\.([a-z_]+)", key):
+            document.setdefault(found[1], {})[found[2]] = yaml.load(value, yaml.BaseLoader)  # noqa: S506 (text only)
+    text = yaml.safe_dump(document).replace("'", "")
+    assert parse(text, "x") == Settings()
+
+
+def test_origins(tmp_path: Path) -> None:
+    """A key comes from a line, a variable, or the defaults; a missing one is in its section."""
+    path = tmp_path / "c.yml"
+    path.write_text(TEXT)
+    origins = Origins(path, {"POSTFIX_MTA_STS__HTTPS__TIMEOUT": "9s"})
+    assert origins.of("listen[0].group") == f"{path}:5"
+    assert origins.of("maps.strict.enforce_testing") == f"{path}:7"
+    assert origins.of("https.timeout") == "POSTFIX_MTA_STS__HTTPS__TIMEOUT"
+    assert origins.of("https.ca_file") == origins.of("log") == DEFAULT
+    assert origins.nearest("listen[1].group") == f"{path}:6"
+    assert origins.nearest("https.ca_file") == f"{path}:10"
+    assert origins.nearest("log.level") == DEFAULT
+    assert Origins(None, {}).of("log") == DEFAULT
+    with pytest.raises(ConfigError):
+        Origins(tmp_path / "none", {})

@@ -1,0 +1,127 @@
+"""What a start needs beside a valid configuration (fault D9)."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from postfix_mta_sts import occupants
+from postfix_mta_sts.config.settings import parse
+from postfix_mta_sts.daemon import preflight
+
+
+@pytest.fixture
+def usual(tmp_path: Path) -> str:
+    """The sections that the cases do not concern."""
+    return f"cache: {{path: {tmp_path}/p.db}}\ncontrol: {{path: {tmp_path}/c}}\n"
+
+
+def found(text: str, folder: Path) -> list[tuple[str, str, bool]]:
+    """What will go wrong with this configuration; FOLDER in it is a folder that exists."""
+    settings = parse(text.replace("FOLDER", str(folder)), "x")
+    environ = {"STATE_DIRECTORY": str(folder), "RUNTIME_DIRECTORY": str(folder)}
+    return [(each.key, each.reason, each.is_warning) for each in preflight.check(settings, environ)]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that something listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_good(tmp_path: Path, usual: str) -> None:
+    """Nothing is found, and nothing is changed."""
+    text = f"listen: [{{socketmap: '127.0.0.1:0'}}, {{tcp_table: 'unix:{tmp_path}/s'}}]\n{usual}"
+    assert found(text, tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "reason"),
+    [
+        (
+            "listen: [{socketmap: 'unix:FOLDER/s', group: nosuch}]",
+            "listen[0].group",
+            "there is no group 'nosuch' on this machine; create it, or write an id",
+        ),
+        (
+            "listen: [{socketmap: 'unix:FOLDER/s', owner: nosuch}]",
+            "listen[0].owner",
+            "there is no user 'nosuch'",
+        ),
+        ("listen: [{socketmap: 'unix:FOLDER/no/s'}]", "listen[0].socketmap", "there is no folder "),
+        ("listen: [{socketmap: 'unix:FOLDER/file'}]", "listen[0].socketmap", "is not a socket"),
+        (
+            "metrics: {listen: '0.0.0.0:8461'}",
+            "metrics.listen",
+            "0.0.0.0:8461 and 127.0.0.1:8461 of listen[0].socketmap are the same port",
+        ),
+        ("listen: [{socketmap: '192.0.2.1:0'}]", "listen[0].socketmap", "does not have that addr"),
+        ("listen: [{socketmap: 'a.invalid:1'}]", "listen[0].socketmap", "has no address"),
+        ("cache: {path: FOLDER}", "cache.path", "is a folder; write the path of a file in it"),
+        ("cache: {path: FOLDER/file/p.db}", "cache.path", "file is not a folder"),
+        ("cache: {path: /dev/null}", "cache.path", "/dev/null is not a regular file"),
+        (
+            "listen: [{socketmap: 'unix:FOLDER/control.sock'}]",
+            "control.path",
+            "is also the address of listen[0].socketmap",
+        ),
+    ],
+)
+def test_found(tmp_path: Path, text: str, key: str, reason: str) -> None:
+    """What prevents a start is found, with its key and what to do."""
+    (tmp_path / "file").touch()
+    errors = [each for each in found(text, tmp_path) if not each[2]]
+    assert [each[0] for each in errors] == [key]
+    assert reason in errors[0][1]
+
+
+def test_address_in_use(tmp_path: Path, usual: str, taken: int) -> None:
+    """An address in use is a warning: the daemon that runs may have it. The process is named."""
+    text = f"listen: [{{socketmap: '127.0.0.1:{taken}'}}]\n{usual}"
+    [(key, reason, is_warning)] = found(text, tmp_path)
+    assert (key, is_warning) == ("listen[0].socketmap", True)
+    assert f"in use now: process {os.getpid()} (" in reason
+
+
+def test_the_daemon_that_runs(
+    tmp_path: Path, usual: str, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is said of the daemon that runs."""
+    monkeypatch.setattr(occupants, "on_port", lambda _: ": process 1 (postfix-mta-sts)")
+    assert found(f"listen: [{{socketmap: '127.0.0.1:{taken}'}}]\n{usual}", tmp_path) == []
+
+
+def test_socket_in_use(tmp_path: Path, usual: str) -> None:
+    """The same for a UNIX socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        [(_, reason, is_warning)] = found(
+            f"listen: [{{socketmap: 'unix:{tmp_path}/s'}}]\n{usual}", tmp_path
+        )
+    assert is_warning
+    assert f"in use now: process {os.getpid()} (" in reason
+
+
+def test_control_socket(tmp_path: Path) -> None:
+    """Mail does not depend on the control socket: what it lacks is a warning."""
+    (tmp_path / "file").touch()
+    text = "listen: [{socketmap: '127.0.0.1:0'}]\ncontrol: {path: FOLDER/file/c, group: nosuch}"
+    assert [(key, is_warning) for key, _, is_warning in found(text, tmp_path)] == [
+        ("control.group", True),
+        ("control.path", True),
+    ]
+
+
+def test_not_writable(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders and files that the user may not write are found."""
+    (tmp_path / "p.db").touch()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    text = f"listen: [{{socketmap: 'unix:{tmp_path}/s'}}]\n{usual}"
+    reasons = [reason for _, reason, _ in found(text, tmp_path)]
+    assert len(reasons) == 4
+    assert all(f"is not writable for user {os.geteuid()}" in reason for reason in reasons)
