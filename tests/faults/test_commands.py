@@ -1,6 +1,7 @@
 """Commands that are interrupted, or whose reader ends (D13, D14): no traceback, nothing lost."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -196,12 +197,15 @@ class TestOthers:
     ) -> None:
         """Ctrl-C ends the command silently with 130."""
         control, listener = tmp_path / "control", tmp_path / "listener"
-        asked = asyncio.Event()
+        asked, closed = asyncio.Event(), asyncio.Event()
 
-        async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-            await reader.read(1)
-            asked.set()
-            await reader.read()
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.closing(writer):
+                await reader.read(1)
+                asked.set()
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+            closed.set()
 
         listen = [{"socketmap": f"unix:{listener}"}]
         settings = {"control": {"path": str(control)}, "listen": listen}
@@ -214,6 +218,7 @@ class TestOthers:
             async with asyncio.timeout(TIMEOUT):
                 await asked.wait()
             assert await interrupt(process) == (INTERRUPTED, "", "")
+            await closed.wait()
 
     @pytest.mark.parametrize("module", ["cli.main", "config.settings", "network.clients"])
     def test_while_modules_are_imported(self, module: str) -> None:
