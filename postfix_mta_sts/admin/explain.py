@@ -1,7 +1,8 @@
 """Look up a domain now and record each step, for `postfix-mta-sts query`.
 
-It calls the same functions as a look-up of Postfix does, but stores and changes nothing. `report`
-converts the `Explanation` to text and JSON.
+It calls the same functions as a look-up of Postfix does, but stores and changes nothing. The
+`Explanation` is filled in step by step, so that it can be shown while the look-up runs. `report`
+converts it to text and JSON.
 """
 
 import asyncio
@@ -35,7 +36,6 @@ class Explanation:
     """The result of each step; None for steps that were not reached."""
 
     domain: Domain
-    record_name: str
     texts: tuple[str, ...] | None = None
     ttl: int | None = None
     policy_id: PolicyId | None = None
@@ -44,10 +44,19 @@ class Explanation:
     policy: Policy | None = None
     error: MtaStsError | None = None
     dane: DaneOutcome | None = None
+    dane_so_far: DaneOutcome | None = None
+    """What was found while the DANE look-up ran; see `DaneClient.look_up_dane`."""
     dane_skipped: str | None = None
     """The reason if DANE was not checked."""
-    reply: str = "NOTFOUND"
-    reply_tlsrpt: str = "NOTFOUND"
+    reply: str | None = None
+    reply_tlsrpt: str | None = None
+    interrupted: bool = False
+    """Whether the look-up was given up before its end."""
+
+    @property
+    def record_name(self) -> str:
+        """The name of the TXT record."""
+        return record_name(self.domain)
 
     @property
     def unprotected(self) -> bool:
@@ -56,34 +65,40 @@ class Explanation:
 
 
 LookUpTxt: TypeAlias = Callable[[Domain], Awaitable[TxtAnswer]]
-LookUpDane: TypeAlias = Callable[[Domain], Awaitable[DaneOutcome]]
+OnDane: TypeAlias = Callable[[DaneOutcome], None]
+LookUpDane: TypeAlias = Callable[[Domain, OnDane], Awaitable[DaneOutcome | str]]
+"""Returns the outcome, or the reason why DANE is not looked up."""
 FetchBody: TypeAlias = Callable[[Domain, FetchTrace], Awaitable[bytes]]
 
 
 async def explain(
-    domain: Domain,
+    seen: Explanation,
     look_up_txt: LookUpTxt,
     fetch_body: FetchBody,
-    dane_lookup: LookUpDane | str,
+    look_up_dane: LookUpDane,
     rule: DaneRule = STRICT,
-) -> Explanation:
-    """Look up the TXT record, the policy and the DANE records of a domain; return each step.
+) -> None:
+    """Look up the TXT record, the policy and the DANE records of a domain; record each step.
 
-    `dane_lookup` is the function that looks DANE up, or the reason why DANE is not looked up.
     `rule` decides how the verdict changes the reply.
     """
-    seen = Explanation(domain, record_name(domain))
-    if isinstance(dane_lookup, str):
-        seen.dane_skipped = dane_lookup
-        await _find_policy(seen, look_up_txt, fetch_body)
-    else:
-        seen.dane, _ = await asyncio.gather(
-            dane_lookup(domain), _find_policy(seen, look_up_txt, fetch_body)
-        )
+    await asyncio.gather(
+        _find_policy(seen, look_up_txt, fetch_body), _find_dane(seen, look_up_dane)
+    )
     verdict = after_verdict(None, seen.dane, 0.0) if seen.dane else None
     seen.reply = _reply(seen, PLAIN, verdict, rule)
     seen.reply_tlsrpt = _reply(seen, ReplyFormat(tlsrpt=True), verdict, rule)
-    return seen
+
+
+async def _find_dane(seen: Explanation, look_up_dane: LookUpDane) -> None:
+    def on_progress(outcome: DaneOutcome) -> None:
+        seen.dane_so_far = outcome
+
+    found = await look_up_dane(seen.domain, on_progress)
+    if isinstance(found, str):
+        seen.dane_skipped = found
+    else:
+        seen.dane = found
 
 
 async def _find_policy(seen: Explanation, look_up_txt: LookUpTxt, fetch_body: FetchBody) -> None:

@@ -1,4 +1,4 @@
-"""Convert an `Explanation` to text for a terminal, and to plain data for JSON.
+"""Convert an `Explanation`, also an unfinished one, to text and to plain data for JSON.
 
 Values from the network have been made printable where they entered the program, except the lines of
 the policy file, which are made printable here.
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from postfix_mta_sts.admin.explain import Explanation
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, printable
+from postfix_mta_sts.network.dane import PENDING
 from postfix_mta_sts.network.trace import FetchTrace
 
 _LINES_LIMIT = 200
@@ -15,7 +16,10 @@ _LINES_LIMIT = 200
 
 
 def as_lines(seen: Explanation) -> Iterator[str]:
-    """Yield the steps in their order, one per line, for a terminal."""
+    """Yield the steps so far in their order, one per line, for a terminal.
+
+    A line that was yielded does not change later, except the address while several are tried.
+    """
     yield seen.domain
     for text in seen.texts or ():
         yield f'  record    {seen.record_name} {seen.ttl} TXT "{text}"'
@@ -23,14 +27,42 @@ def as_lines(seen: Explanation) -> Iterator[str]:
         yield f"  id        {seen.policy_id}"
     if seen.trace:
         yield from _trace_lines(seen.trace)
+        if seen.body is not None or seen.error or seen.interrupted:
+            yield from _status_lines(seen.trace)
     if seen.body is not None:
         yield from _body_lines(seen.body, seen.error)
     if seen.error:
         yield f"  {'none' if seen.unprotected else 'failure':9} {_reason(seen)}"
     yield from _dane_lines(seen)
-    yield f"  Postfix   {seen.reply}"
-    # It contains the text of the policy, which may be in any script.
-    yield f"  TLSRPT    {printable(seen.reply_tlsrpt, len(seen.reply_tlsrpt))}"
+    if seen.reply is not None and seen.reply_tlsrpt is not None:
+        yield f"  Postfix   {seen.reply}"
+        # It contains the text of the policy, which may be in any script.
+        yield f"  TLSRPT    {printable(seen.reply_tlsrpt, len(seen.reply_tlsrpt))}"
+    if seen.interrupted:
+        yield f"  interrupted while waiting for {waiting_for(seen)}"
+
+
+def waiting_for(seen: Explanation) -> str:
+    """Return what the look-up is waiting for, in words."""
+    waits = []
+    if not seen.policy and not seen.error:
+        waits.append(_waiting_for_policy(seen))
+    if not seen.dane and not seen.dane_skipped:
+        waits.append("the DANE records")
+    return " and ".join(waits) or "nothing"
+
+
+def _waiting_for_policy(seen: Explanation) -> str:
+    trace = seen.trace
+    if not trace:
+        return "the TXT record"
+    if not trace.address:
+        return f"the addresses of mta-sts.{seen.domain}"
+    if not trace.tls_version:
+        return f"a TLS connection to {trace.address}"
+    if trace.status is None:
+        return f"the response of {trace.address}"
+    return f"the rest of the policy, after {trace.size or 0} bytes"
 
 
 def as_dict(seen: Explanation) -> dict[str, object]:
@@ -51,6 +83,7 @@ def as_dict(seen: Explanation) -> dict[str, object]:
         "error": seen.error and _error_dict(seen.error),
         "dane": _dane_dict(seen),
         "reply": {"plain": seen.reply, "tlsrpt": seen.reply_tlsrpt},
+        "interrupted_while_waiting_for": waiting_for(seen) if seen.interrupted else None,
     }
 
 
@@ -63,6 +96,9 @@ def _trace_lines(trace: FetchTrace) -> Iterator[str]:
     if cert := trace.certificate:
         names = ", ".join(cert.names)
         yield f"  cert      {names}; issued by {cert.issuer}; valid until {cert.not_after}"
+
+
+def _status_lines(trace: FetchTrace) -> Iterator[str]:
     if trace.status is not None:
         size = None if trace.size is None else f"{trace.size} bytes"
         seen = (str(trace.status), trace.media_type, size)
@@ -78,12 +114,14 @@ def _body_lines(body: bytes, error: MtaStsError | None) -> Iterator[str]:
 
 
 def _dane_lines(seen: Explanation) -> Iterator[str]:
-    if seen.dane is None:
+    if seen.dane_skipped is not None:
         yield f"  DANE      not checked: {seen.dane_skipped}"
-        return
-    yield f"  DANE      {seen.dane.kind}: {seen.dane.reason}"
-    for host in seen.dane.hosts:
-        yield f"  MX host   {host.name} {host.state}: {host.step}"
+    if seen.dane:
+        yield f"  DANE      {seen.dane.kind}: {seen.dane.reason}"
+    outcome = seen.dane or seen.dane_so_far
+    for host in outcome.hosts if outcome else ():
+        if seen.dane or host.step != PENDING:
+            yield f"  MX host   {host.name} {host.state}: {host.step}"
 
 
 def _reason(seen: Explanation) -> str:

@@ -1,13 +1,14 @@
 """The command line: run the command that the arguments name, and return its exit code."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli.parser import FAILURE, OK, add_commands
+from postfix_mta_sts.cli.parser import FAILURE, INTERRUPTED, OK, add_commands
 from postfix_mta_sts.errors import UserError
 
 MODULES: Final = {
@@ -25,17 +26,32 @@ MODULES: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code of the process."""
-    words = sys.argv[1:] if argv is None else argv
-    args = build_parser(*words[:1]).parse_args(words)
     try:
-        command: int = args.command(args)
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()  # here, where a reader that has ended can still be noticed
     except UserError as error:
         print(f"postfix-mta-sts: {error}", file=sys.stderr)
         return FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head` or a pager, has ended
-        sys.stdout = None  # do not flush it at exit
+        _discard_output()
         return FAILURE
-    return command
+
+
+def _run(words: Sequence[str]) -> int:
+    args = build_parser(*words[:1]).parse_args(words)
+    code: int = args.command(args)
+    return code
+
+
+def _discard_output() -> None:
+    """Have the flush at the exit of the interpreter succeed ("Note on SIGPIPE", Python manual)."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def build_parser(word: str = "") -> argparse.ArgumentParser:

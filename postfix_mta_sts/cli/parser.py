@@ -20,6 +20,8 @@ DEFAULT_CONFIG: Final = Path("/etc/postfix-mta-sts.yml")
 
 OK, NO_POLICY, FAILURE = 0, 1, 2
 """Exit codes; argparse also exits with 2 after a wrong argument."""
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C: 128 and the number of SIGINT, as a shell reports it."""
 
 
 class CommandError(UserError):

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from postfix_mta_sts import logs
 from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
 from postfix_mta_sts.cli.parser import (
-    FAILURE,
+    INTERRUPTED,
     OK,
     CommandError,
     Commands,
@@ -91,7 +91,7 @@ def _seed(args: argparse.Namespace) -> int:
     for result, number in [*counters.most_common(), (_BAD, len(listed.bad))]:
         if number:
             print(f"{number:8} {result}")
-    return FAILURE if _INTERRUPTED in counters else OK
+    return INTERRUPTED if _INTERRUPTED in counters else OK
 
 
 def _read(name: str) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.explain import Explanation, LookUpDane, explain
+from postfix_mta_sts.admin.explain import Explanation, LookUpDane, OnDane, explain
 from postfix_mta_sts.admin.report import as_dict, as_lines
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
@@ -28,7 +28,7 @@ async def explained(
     folder: Path,
     *,
     private: bool = True,
-    dane_lookup: LookUpDane | str = "no reason",
+    dane_lookup: LookUpDane | None = None,
     rule: DaneRule = STRICT,
 ) -> Explanation:
     """Look good.test up."""
@@ -37,7 +37,15 @@ async def explained(
         dns,
         fetcher,
     ):
-        return await explain(GOOD, dns.look_up_txt, fetcher.fetch_body, dane_lookup, rule)
+        seen = Explanation(GOOD)
+        look_up_dane = dane_lookup or not_checked
+        await explain(seen, dns.look_up_txt, fetcher.fetch_body, look_up_dane, rule)
+        return seen
+
+
+async def not_checked(_domain: Domain, _on_progress: OnDane) -> str:
+    """A DANE look-up that is not to be done."""
+    return "no reason"
 
 
 def host(state: HostState, name: str = "mx1.good.test") -> Host:
@@ -48,7 +56,7 @@ def host(state: HostState, name: str = "mx1.good.test") -> Host:
 def dane_support(mx: MxState, *hosts: Host) -> LookUpDane:
     """A DANE look-up with a fixed outcome."""
 
-    async def dane_lookup(domain: Domain) -> DaneOutcome:
+    async def dane_lookup(domain: Domain, _on_progress: OnDane) -> DaneOutcome:
         return DaneOutcome(mx, f"MX of {domain}: {mx}", hosts, 77)
 
     return dane_lookup

@@ -142,7 +142,7 @@ async def test_interrupted(net: Internet, tmp_path: Path) -> None:
         await net.hosts.gets.reached("mta-sts.slow.test")
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
-    assert (process.returncode, err) == (2, b"")
+    assert (process.returncode, err) == (130, b"")
     assert out.decode().splitlines() == ["       1 enforce", "       1 not looked up: interrupted"]
 
 

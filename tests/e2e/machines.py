@@ -25,7 +25,7 @@ UNIT: Final = "postfix-mta-sts.service"
 CONFIG: Final = "etc/postfix-mta-sts.yml"
 _PACKAGES: Final = ("systemd", "python3", "python3-venv")
 _UNITS: Final = Path(__file__).parents[2] / "contrib/systemd"
-_MASKED: Final = ("postfix", "nsd", "unbound", "apt-daily.timer", "apt-daily-upgrade.timer")
+MASKED: Final = ("postfix", "nsd", "unbound", "apt-daily.timer", "apt-daily-upgrade.timer")
 """Other services of a tree, which must not start: the test runs its own in the same network."""
 
 # nspawn uses the version of control groups that it finds, and today's systemd supports only the
@@ -45,7 +45,7 @@ def with_systemd(tree: Path) -> Path:
 
 def alone(root: Path) -> None:
     """Mask the services of a tree that the test does not need."""
-    _run("systemctl", f"--root={root}", "mask", *_MASKED)
+    _run("systemctl", f"--root={root}", "mask", *MASKED)
 
 
 def _run(*words: str) -> None:

@@ -1,0 +1,219 @@
+"""The commands of README.md and docs/, as they are written, on a stock Debian 12 and 13.
+
+Of what a new user has, the test replaces only the Internet: its name servers, its CA, and the index
+of Python packages. The tests are in the order of the stages (`tests/docs/blocks.py`).
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.docs.blocks import PAGES, Block, blocks
+from tests.e2e.machines import CONFIG, MASKED, Machine, booted, with_systemd
+from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
+from tests.e2e.transcript import TIMEOUT
+from tests.e2e.trees import RELEASES, NoTreeError, Release
+from tests.e2e.wheels import ROOT, wheels
+from tests.e2e.world import World
+from tests.e2e.world import world as running_world
+from tests.support.obstacles import cannot
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
+
+CHECKOUT = (
+    "postfix_mta_sts",
+    "contrib",
+    "pyproject.toml",
+    "constraints.txt",
+    "README.md",
+    "LICENSE",
+)
+PIP = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels"
+"""Where pip finds packages; see pip(1)."""
+EVERY = [block for page in PAGES for block in blocks(page)]
+
+
+@pytest.fixture(scope="module")
+def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
+    """A network namespace for these machines."""
+    with namespace("mta-sts-readme", DAEMON_DNS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
+    """Name servers, Policy Host and SMTP servers, with the domains that the pages name."""
+    (folder / "readme").mkdir()
+    with running_world(own_namespace, folder / "readme", logs / "readme-world.log") as made:
+        for domain in ("example.com", "example.org"):
+            made.policy(domain, "enforce")
+            made.mail_host(domain, "good")
+        yield made
+
+
+@pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.suite)
+def machine(
+    request: pytest.FixtureRequest,
+    trees: dict[str, Path],
+    own_namespace: Namespace,
+    own_world: World,
+    folder: Path,
+    logs: Path,
+) -> Iterator[Machine]:
+    """Each Debian with its own Postfix as installed, and a checkout in /root."""
+    release: Release = request.param
+    place = folder / f"{release.suite}-readme"
+    place.mkdir()
+    root = place / "root"
+    try:
+        subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
+        wheels(release.suite, root / "root/wheels")
+        _prepare(root, own_world)
+        with booted(root, own_namespace, place, logs / f"{release.suite}-readme.log") as made:
+            yield made
+            (logs / f"{release.suite}-readme-journal.log").write_text(mail_log(made))
+            made.run("systemctl", "--force", "--force", "poweroff")  # an orderly end takes a minute
+    except NoTreeError as error:
+        cannot(str(error))
+
+
+def _prepare(root: Path, own_world: World) -> None:
+    """Give a stock Debian the Internet of the test, and a checkout."""
+    for name in CHECKOUT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, root / "root" / name)
+    (root / "etc/resolv.conf").unlink(missing_ok=True)
+    (root / "etc/resolv.conf").write_text(f"nameserver {POSTFIX_DNS}\n")
+    with (root / "etc/ssl/certs/ca-certificates.crt").open("a") as bundle:
+        bundle.write(own_world.ca_file.read_text())
+    (root / CONFIG).write_text(json.dumps(SETTINGS))  # JSON is YAML
+    # The SMTP servers of the test have port 25 of other addresses.
+    with (root / "etc/postfix/main.cf").open("a") as main_cf:
+        main_cf.write("\ninet_interfaces = loopback-only\n")
+    (root / "var/log/mail.log").write_text("postfix/smtp[1]: 2: to=<a@example.com>, relay=...\n")
+    masked = [name for name in MASKED if name != "postfix"]
+    subprocess.run(["systemctl", f"--root={root}", "mask", *masked], check=True)
+
+
+SETTINGS = {
+    "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
+    "https": {
+        "ca_file": "/etc/ssl/certs/ca-certificates.crt",
+        "allow_private_addresses": True,
+    },
+}
+
+
+def run_stage(machine: Machine, stage: str) -> dict[str, str]:
+    """Run the blocks of a stage in their order; return each block's last command → all output."""
+    chosen = [block for block in EVERY if (block.kind, block.value) == ("run", stage)]
+    assert chosen
+    return {block.text.splitlines()[-1]: run(machine, block) for block in chosen}
+
+
+def run(machine: Machine, block: Block) -> str:
+    """Run a block in the checkout, as root in a shell that ends at the first error."""
+    script = f"cd /root && export {PIP} && exec 2>&1\n{block.text}"
+    done = machine.run("sh", "-ec", script)
+    assert done.returncode == 0, f"{block.page}:{block.line}:\n{block.text}{done.stdout}"
+    return done.stdout
+
+
+def mail_log(machine: Machine) -> str:
+    """Return what Postfix has logged."""
+    machine.output("journalctl", "--sync")
+    return machine.output("journalctl", "--output=cat", "--no-pager", "SYSLOG_FACILITY=2")
+
+
+def delivered(machine: Machine, recipient: str, status: str) -> str:
+    """Send a message; wait for a status of it in the mail log; return the log from its start."""
+    before = len(mail_log(machine))
+    machine.output("sh", "-c", f"echo Hello | sendmail -f root@relay.test {recipient}")
+    return logged(machine, before, rf" to=<{re.escape(recipient)}>,.* status={status} ")
+
+
+def logged(machine: Machine, before: int, pattern: str) -> str:
+    """Wait for a line of the mail log, after its first `before` characters; return these lines."""
+    deadline = time.monotonic() + TIMEOUT
+    while not re.search(pattern, log := mail_log(machine)[before:]):
+        assert time.monotonic() < deadline, f"no line matches {pattern}:\n{log}"
+        time.sleep(0.1)
+    return log
+
+
+def test_mail_is_verified(machine: Machine) -> None:
+    """README.md alone leads to mail whose TLS connection is verified by the policy."""
+    for stage in ("install", "configure", "postfix"):
+        run_stage(machine, stage)
+    log = delivered(machine, "user@example.com", "sent")
+    assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
+
+
+def test_checks(machine: Machine) -> None:
+    """The commands that show that it works print what the page says."""
+    shown = run_stage(machine, "check")
+    policy = shown["postfix-mta-sts policy show example.com"]
+    assert "secure match=mx.example.com servername=hostname\n" in policy
+    assert re.search(r"^mode +enforce$", policy, re.MULTILINE)
+    query = shown["postfix-mta-sts query example.com"]
+    assert "  Postfix   OK secure match=mx.example.com servername=hostname\n" in query
+
+
+def test_docs(machine: Machine) -> None:
+    """The commands of the other pages succeed, and leave a relay that still verifies."""
+    run_stage(machine, "docs")
+    log = delivered(machine, "docs@example.com", "sent")
+    assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
+
+
+def test_chroot(machine: Machine) -> None:
+    """So do those for a socket in Postfix's chroot, with the listeners of that page."""
+    page = (ROOT / "docs/systemd.md").read_text("utf-8")
+    listen = re.search(r"^    listen:\n(    .+\n)+", page, re.MULTILINE)
+    assert listen
+    (machine.root / CONFIG).write_text(
+        dedent(listen[0]) + "".join(f"{k}: {json.dumps(v)}\n" for k, v in SETTINGS.items())
+    )
+    run_stage(machine, "chroot")
+    assert "socketmap:unix:" in machine.output("postconf", "-h", "smtp_tls_policy_maps")
+    log = delivered(machine, "chroot@example.com", "sent")
+    assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
+
+
+def test_exception(machine: Machine) -> None:
+    """A static table in front of the map overrides the policy of one domain, and of no other."""
+    run_stage(machine, "exception")
+    log = delivered(machine, "exception@example.com", "sent")
+    assert "Trusted TLS connection established to mx.example.com[127.0.0.11]:25" in log
+    log = delivered(machine, "rule@example.org", "sent")
+    assert "Verified TLS connection established to mx.example.org[127.0.0.11]:25" in log
+
+
+def test_stopped(machine: Machine, own_world: World) -> None:
+    """While the daemon is stopped all mail waits; one line takes it out, and the mail is sent."""
+    machine.output(
+        "sh", "-c", "systemctl stop postfix-mta-sts*.socket postfix-mta-sts; postfix reload"
+    )
+    plain = own_world.fresh("plain")
+    own_world.mail_host(plain, "good")
+    log = delivered(machine, f"user@{plain}", "deferred")
+    assert "client TLS configuration problem" in log
+    before = len(mail_log(machine))
+    run_stage(machine, "take out")
+    machine.output("postqueue", "-f")
+    logged(machine, before, rf" to=<user@{plain}>,.* status=sent ")
+
+
+def test_removed(machine: Machine) -> None:
+    """The last command leaves no unit that starts at boot."""
+    run_stage(machine, "remove")
+    done = machine.run("systemctl", "is-enabled", "postfix-mta-sts.socket", "postfix-mta-sts")
+    assert done.stdout.split() == ["disabled"] * 2

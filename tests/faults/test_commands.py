@@ -1,0 +1,272 @@
+"""Commands that are interrupted, or whose reader ends (D13, D14): no traceback, nothing lost."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import textwrap
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.dns import Fault
+from tests.support.internet import Internet, internet
+from tests.support.policy_host import ok, policy_text
+
+TIMEOUT: Final = 60.0
+"""Seconds; only a failing test waits that long."""
+INTERRUPTED: Final = 130
+
+
+@pytest.fixture
+async def net(tmp_path: Path) -> AsyncIterator[Internet]:
+    """An Internet on loopback."""
+    async with internet(tmp_path) as net:
+        yield net
+
+
+async def started(*words: str | Path, stdin: int | None = None) -> Process:
+    """Start a command in a child process."""
+    command = [sys.executable, "-m", "postfix_mta_sts", *map(str, words)]
+    return await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=PIPE, stderr=PIPE)
+
+
+async def lines_until(process: Process, start: str) -> list[str]:
+    """Read the output of a command up to the first line with this start."""
+    assert process.stdout
+    lines: list[str] = []
+    async with asyncio.timeout(TIMEOUT):
+        while not lines or not lines[-1].startswith(start):
+            line = await process.stdout.readline()
+            assert line, (lines, await process.communicate())
+            lines.append(line.decode().rstrip("\n"))
+    return lines
+
+
+async def interrupt(process: Process) -> tuple[int | None, str, str]:
+    """Send SIGINT, as Ctrl-C does; return the exit code, and the rest of the output."""
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(TIMEOUT):
+        out, err = await process.communicate()
+    return process.returncode, (out or b"").decode(), (err or b"").decode()
+
+
+async def silence(_: asyncio.StreamWriter) -> None:
+    """A response that never comes."""
+    await asyncio.Event().wait()
+
+
+async def half_a_policy(writer: asyncio.StreamWriter) -> None:
+    """The head of a response and a part of its body."""
+    writer.write(ok(policy_text())[:-20])
+    await silence(writer)
+
+
+class TestQuery:
+    """`query` of a domain whose servers are silent (D13)."""
+
+    async def test_steps_appear_as_they_happen(self, net: Internet, tmp_path: Path) -> None:
+        """What is known is printed while the Policy Host is silent, also into a pipe."""
+        net.publish("slow.test", silence)
+        process = await started("query", "slow.test", "--config", net.config(tmp_path))
+        lines = await lines_until(process, "  cert ")
+        assert lines[0] == "slow.test"
+        assert '  record    _mta-sts.slow.test 300 TXT "v=STSv1; id=id1;"' in lines
+        code, rest, errors = await interrupt(process)
+        assert (code, errors) == (INTERRUPTED, "")
+        assert rest.endswith("  interrupted while waiting for the response of 127.0.0.1\n")
+        assert "Postfix" not in rest
+
+    @pytest.mark.parametrize("step", ["TXT", "A"])
+    async def test_silent_dns(self, net: Internet, tmp_path: Path, step: str) -> None:
+        """Ctrl-C says which answer of the DNS was missing."""
+        net.publish("slow.test")
+        name = {"TXT": "_mta-sts.slow.test", "A": "mta-sts.slow.test"}[step]
+        net.dns.zone[f"{name} {step}"] = Fault.SILENCE
+        config = net.config(tmp_path, {"https": {"proxy": None}, "dns": {"timeout": "30s"}})
+        process = await started("query", "slow.test", "--config", config)
+        async with asyncio.timeout(TIMEOUT):
+            await net.dns.queries.reached((name, step))
+        code, out, errors = await interrupt(process)
+        missing = {"TXT": "the TXT record", "A": "the addresses of mta-sts.slow.test"}[step]
+        assert (code, errors) == (INTERRUPTED, "")
+        assert out.endswith(f"  interrupted while waiting for {missing}\n")
+
+    async def test_a_body_that_stalls(self, net: Internet, tmp_path: Path) -> None:
+        """The status is shown, and how much of the policy has come."""
+        net.publish("slow.test", half_a_policy)
+        process = await started("query", "slow.test", "--config", net.config(tmp_path))
+        await lines_until(process, "  cert ")
+        await net.hosts.gets.reached("mta-sts.slow.test")
+        code, rest, errors = await interrupt(process)
+        assert (code, errors) == (INTERRUPTED, "")
+        assert (
+            "interrupted while waiting for the re" in rest
+        )  # `response` or `rest`: it may be lost
+
+    async def test_silent_tlsa(self, net: Internet, tmp_path: Path) -> None:
+        """A policy that was found is printed while the look-up of DANE goes on, and is kept."""
+        net.publish("good.test")
+        net.vouch("good.test")
+        net.dns.zone["_25._tcp.mx1.good.test TLSA"] = Fault.SILENCE
+        changes = {"dane": {"mode": "on"}, "dns": {"timeout": "30s"}}
+        process = await started("query", "good.test", "--config", net.config(tmp_path, changes))
+        lines = await lines_until(process, "         4| ")
+        assert "         2| mode: enforce" in lines
+        code, rest, errors = await interrupt(process)
+        assert (code, errors) == (INTERRUPTED, "")
+        assert rest.splitlines()[-1:] == ["  interrupted while waiting for the DANE records"]
+
+    async def test_json(self, net: Internet, tmp_path: Path) -> None:
+        """With `--json`, Ctrl-C prints the object so far."""
+        net.publish("slow.test", silence)
+        config = net.config(tmp_path)
+        process = await started("query", "--json", "slow.test", "--config", config)
+        async with asyncio.timeout(TIMEOUT):
+            await net.hosts.gets.reached("mta-sts.slow.test")
+        code, out, errors = await interrupt(process)
+        seen = json.loads(out)
+        assert (code, errors, seen["id"]) == (INTERRUPTED, "", "id1")
+        assert seen["reply"] == {"plain": None, "tlsrpt": None}
+        assert seen["interrupted_while_waiting_for"] == "the response of 127.0.0.1"
+
+    async def test_spinner(self, net: Internet, tmp_path: Path) -> None:
+        """On a terminal the last line says what is waited for; it is erased at the end."""
+        net.publish("slow.test", silence)
+        ours, theirs = pty.openpty()
+        config = str(net.config(tmp_path))
+        words = ["-m", "postfix_mta_sts", "query", "slow.test", "--config", config]
+        environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, stdout=theirs, stderr=theirs, env=environ
+        )
+        os.close(theirs)
+        shown = ""
+        async with asyncio.timeout(TIMEOUT):
+            while "waiting for the response of 127.0.0.1 (" not in shown:
+                shown += (await asyncio.to_thread(os.read, ours, 65_536)).decode()
+        code, _, _ = await interrupt(process)
+        last = os.read(ours, 65_536).decode()
+        os.close(ours)
+        assert code == INTERRUPTED
+        assert last.splitlines()[-1].split("\x1b[K")[-1].startswith("  interrupted while waiting")
+        assert "Traceback" not in shown + last
+
+    async def test_the_reader_ends(self, net: Internet, tmp_path: Path) -> None:
+        """`query | head -1` ends at the next step, not when the look-up does."""
+        net.publish("slow.test", silence)
+        net.dns.hold()
+        ours, theirs = os.pipe()
+        config = str(net.config(tmp_path))
+        words = ["-m", "postfix_mta_sts", "query", "slow.test", "--config", config]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, stdout=theirs, stderr=PIPE
+        )
+        os.close(theirs)
+        async with asyncio.timeout(TIMEOUT):
+            assert await asyncio.to_thread(os.read, ours, 4096) == b"slow.test\n"
+            os.close(ours)
+            net.dns.release()
+            _, errors = await process.communicate()
+        assert (process.returncode, errors) == (2, b"")
+
+
+ASKING_A_DAEMON: Final = [
+    ("status",),
+    ("policy", "list"),
+    ("policy", "show", "good.test"),
+    ("policy", "refresh", "good.test"),
+    ("policy", "forget", "good.test"),
+    ("healthcheck",),
+]
+
+
+class TestOthers:
+    """Other commands that are interrupted while they wait (D14)."""
+
+    @pytest.mark.parametrize("words", ASKING_A_DAEMON, ids=" ".join)
+    async def test_a_daemon_that_does_not_answer(
+        self, tmp_path: Path, words: tuple[str, ...]
+    ) -> None:
+        """Ctrl-C ends the command silently with 130."""
+        control, listener = tmp_path / "control", tmp_path / "listener"
+        asked, closed = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.closing(writer):
+                await reader.read(1)
+                asked.set()
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+            closed.set()
+
+        listen = [{"socketmap": f"unix:{listener}"}]
+        settings = {"control": {"path": str(control)}, "listen": listen}
+        (tmp_path / "c.yml").write_text(json.dumps(settings))
+        async with (
+            await asyncio.start_unix_server(serve, control),
+            await asyncio.start_unix_server(serve, listener),
+        ):
+            process = await started(*words, "--config", tmp_path / "c.yml")
+            async with asyncio.timeout(TIMEOUT):
+                await asked.wait()
+            assert await interrupt(process) == (INTERRUPTED, "", "")
+            await closed.wait()
+
+    @pytest.mark.parametrize("module", ["cli.main", "config.settings", "network.clients"])
+    def test_while_modules_are_imported(self, module: str) -> None:
+        """Ctrl-C in the first tenth of a second has no traceback either."""
+        script = """
+            import builtins, runpy, sys
+            real = builtins.__import__
+            def hooked(name, *rest, **named):
+                if name == "postfix_mta_sts." + sys.argv[2]:
+                    raise KeyboardInterrupt
+                return real(name, *rest, **named)
+            builtins.__import__ = hooked
+            sys.argv[0] = "postfix-mta-sts"
+            runpy.run_module("postfix_mta_sts", run_name="__main__")
+        """
+        words = [sys.executable, "-c", textwrap.dedent(script), "query", module]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+        assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "")
+
+
+class TestBrokenPipe:
+    """The reader of the output ends first, as `head` does."""
+
+    @pytest.mark.parametrize(
+        ("words", "code"), [(("--help",), 0), (("version",), 2), (("policy", "list", "--json"), 2)]
+    )
+    async def test_short_output(self, tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+        """Output that stays in the buffer until the end causes no traceback either."""
+        path = tmp_path / "sock"
+        answer = b'HTTP/1.0 200 OK\r\n\r\n{"domain": "good.test"}\n'
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            writer.close()
+
+        (tmp_path / "c.yml").write_text(json.dumps({"control": {"path": str(path)}}))
+        config = ("--config", tmp_path / "c.yml") if words[0] == "policy" else ()
+        ours, theirs = os.pipe()
+        os.close(ours)
+        async with await asyncio.start_unix_server(serve, path):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *["-m", "postfix_mta_sts", *words, *config],
+                stdout=theirs,
+                stderr=PIPE,
+            )
+            os.close(theirs)
+            async with asyncio.timeout(TIMEOUT):
+                _, errors = await process.communicate()
+        assert (process.returncode, errors) == (code, b"")
