@@ -38,6 +38,8 @@ CHECKOUT = (
 )
 PIP = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels"
 """Where pip finds packages; see pip(1)."""
+INSTALL_TIMEOUT = 300.0
+"""Seconds; only a failing test waits that long."""
 EVERY = [block for page in PAGES for block in blocks(page)]
 
 
@@ -122,7 +124,7 @@ def run_stage(machine: Machine, stage: str) -> dict[str, str]:
 def run(machine: Machine, block: Block) -> str:
     """Run a block in the checkout, as root in a shell that ends at the first error."""
     script = f"cd /root && export {PIP} && exec 2>&1\n{block.text}"
-    done = machine.run("sh", "-ec", script)
+    done = machine.run("sh", "-ec", script, seconds=INSTALL_TIMEOUT)
     assert done.returncode == 0, f"{block.page}:{block.line}:\n{block.text}{done.stdout}"
     return done.stdout
 
