@@ -98,8 +98,12 @@ def _prepare(root: Path, own_world: World) -> None:
         bundle.write(own_world.ca_file.read_text())
     (root / CONFIG).write_text(json.dumps(SETTINGS))  # JSON is YAML
     # The SMTP servers of the test have port 25 of other addresses.
-    with (root / "etc/postfix/main.cf").open("a") as main_cf:
-        main_cf.write("\ninet_interfaces = loopback-only\n")
+    main_cf = root / "etc/postfix/main.cf"
+    own_port = re.subn(
+        r"(?m)^inet_interfaces.*", "inet_interfaces = 127.0.0.1", main_cf.read_text()
+    )
+    assert own_port[1] == 1
+    main_cf.write_text(own_port[0])
     (root / "var/log/mail.log").write_text("postfix/smtp[1]: 2: to=<a@example.com>, relay=...\n")
     masked = [name for name in MASKED if name != "postfix"]
     subprocess.run(["systemctl", f"--root={root}", "mask", *masked], check=True)
