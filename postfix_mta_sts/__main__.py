@@ -4,7 +4,6 @@ It imports next to nothing before it can handle Ctrl-C: the imports of a command
 some commands run.
 """
 
-import signal
 import sys
 
 
@@ -17,6 +16,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130  # as in cli.parser, which may not be imported yet
     finally:
+        import signal  # noqa: PLC0415 (by now loaded by most commands)
+
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interpreter ends now, without a word
 
 

@@ -114,7 +114,8 @@ def _body_lines(body: bytes, error: MtaStsError | None) -> Iterator[str]:
 
 
 def _dane_lines(seen: Explanation) -> Iterator[str]:
-    if seen.dane_skipped is not None:
+    if seen.dane_skipped is not None and (seen.policy or seen.error or seen.interrupted):
+        # Known at once, but no step: it comes last, however slow the policy is.
         yield f"  DANE      not checked: {seen.dane_skipped}"
     if seen.dane:
         yield f"  DANE      {seen.dane.kind}: {seen.dane.reason}"

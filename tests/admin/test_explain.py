@@ -211,3 +211,11 @@ async def test_dane_without_a_policy(net: Internet, tmp_path: Path) -> None:
         ],
         "ttl": 77,
     }
+
+
+async def test_dane_that_is_not_checked_comes_last() -> None:
+    """The order of the lines does not depend on how slow the policy is."""
+    seen = Explanation(GOOD, dane_skipped="no reason")
+    assert list(as_lines(seen)) == ["good.test"]
+    seen.error = NoRecordError("NXDOMAIN")
+    assert list(as_lines(seen))[-1] == "  DANE      not checked: no reason"

@@ -84,14 +84,16 @@ class Machine:
         self.root: Final = root
         self._leader = leader
 
-    def run(self, *words: str, user: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command in the system, as root or as `user`, and wait for its end."""
+    def run(
+        self, *words: str, user: str = "", seconds: float = TIMEOUT
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the system, as root or as `user`, for `seconds` at most."""
         command = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
         command += ["--pid", "--cgroup", "--root", "--wdns=/"]
         if user:
             words = ("runuser", "-u", user, "--", *words)
         return subprocess.run(
-            [*command, *words], check=False, capture_output=True, text=True, timeout=TIMEOUT
+            [*command, *words], check=False, capture_output=True, text=True, timeout=seconds
         )
 
     def output(self, *words: str) -> str:

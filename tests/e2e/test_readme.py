@@ -38,6 +38,8 @@ CHECKOUT = (
 )
 PIP = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels"
 """Where pip finds packages; see pip(1)."""
+INSTALL_TIMEOUT = 300.0
+"""Seconds; only a failing test waits that long."""
 EVERY = [block for page in PAGES for block in blocks(page)]
 
 
@@ -96,8 +98,12 @@ def _prepare(root: Path, own_world: World) -> None:
         bundle.write(own_world.ca_file.read_text())
     (root / CONFIG).write_text(json.dumps(SETTINGS))  # JSON is YAML
     # The SMTP servers of the test have port 25 of other addresses.
-    with (root / "etc/postfix/main.cf").open("a") as main_cf:
-        main_cf.write("\ninet_interfaces = loopback-only\n")
+    main_cf = root / "etc/postfix/main.cf"
+    own_port = re.subn(
+        r"(?m)^inet_interfaces.*", "inet_interfaces = 127.0.0.1", main_cf.read_text()
+    )
+    assert own_port[1] == 1
+    main_cf.write_text(own_port[0])
     (root / "var/log/mail.log").write_text("postfix/smtp[1]: 2: to=<a@example.com>, relay=...\n")
     masked = [name for name in MASKED if name != "postfix"]
     subprocess.run(["systemctl", f"--root={root}", "mask", *masked], check=True)
@@ -122,7 +128,7 @@ def run_stage(machine: Machine, stage: str) -> dict[str, str]:
 def run(machine: Machine, block: Block) -> str:
     """Run a block in the checkout, as root in a shell that ends at the first error."""
     script = f"cd /root && export {PIP} && exec 2>&1\n{block.text}"
-    done = machine.run("sh", "-ec", script)
+    done = machine.run("sh", "-ec", script, seconds=INSTALL_TIMEOUT)
     assert done.returncode == 0, f"{block.page}:{block.line}:\n{block.text}{done.stdout}"
     return done.stdout
 
