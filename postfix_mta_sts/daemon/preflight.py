@@ -20,6 +20,8 @@ from postfix_mta_sts import occupants
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 
+_ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
+_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _OURSELVES: Final = "(postfix-mta-sts)"
 """The name of the daemon's process, as `occupants` shows it."""
 
@@ -76,18 +78,30 @@ def _overlaps(endpoints: Sequence[_Endpoint]) -> Iterator[Finding]:
     """Two addresses of which one contains the other; equal ones are refused with the settings."""
     for i, one in enumerate(endpoints):
         for other in endpoints[:i]:
-            if one.address == other.address and one.key == "control.path":
-                yield Finding(one.key, f"{one.address} is also the address of {other.key}")
-            elif _contains(one.address, other.address) or _contains(other.address, one.address):
-                reason = f"{one.address} and {other.address} of {other.key} are the same port"
-                yield Finding(one.key, f"{reason} of one address; use another port")
+            if _overlap(one.address, other.address):
+                reason = f"{one.address} and {other.address} of {other.key} are the same address"
+                yield Finding(one.key, f"{reason}; use another one")
 
 
-def _contains(one: TcpAddress | UnixAddress, other: TcpAddress | UnixAddress) -> bool:
-    if not isinstance(one, TcpAddress) or not isinstance(other, TcpAddress) or one == other:
-        return False
-    is_any = one.host == ("::" if ":" in other.host else "0.0.0.0")  # noqa: S104 (compared)
-    return is_any and one.port == other.port != 0
+def _overlap(one: TcpAddress | UnixAddress, other: TcpAddress | UnixAddress) -> bool:
+    if not isinstance(one, TcpAddress) or not isinstance(other, TcpAddress):
+        return one == other
+    pairs = ((a, b) for a in _hosts(one) for b in _hosts(other))
+    return one.port == other.port != 0 and any(_is_one_host(a, b) for a, b in pairs)
+
+
+def _is_one_host(one: str, other: str) -> bool:
+    """Whether two IP addresses are equal, or one of them stands for all of its family."""
+    is_same_family = (":" in one) == (":" in other)
+    return one == other or (is_same_family and not _ANY.isdisjoint({one, other}))
+
+
+def _hosts(address: TcpAddress) -> Sequence[str]:
+    """The IP addresses of a host; none if its name has none, which `_tcp` finds."""
+    with suppress(OSError):
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        return [str(sockaddr[0]) for *_, sockaddr in found]
+    return []
 
 
 def _accounts(endpoint: _Endpoint) -> Iterator[Finding]:
@@ -127,15 +141,26 @@ def _tcp(endpoint: _Endpoint, address: TcpAddress) -> Iterator[Finding]:
         reason = f"{address.host} has no address: {error.strerror}; write an IP address"
         yield Finding(endpoint.key, reason)
         return
-    for family, kind, protocol, _, sockaddr in found:
-        try:
-            with socket.socket(family, kind, protocol) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind(sockaddr)
-        except OSError as error:
-            yield from _not_bound(endpoint, address, error)
+    failures = [failure for info in found if (failure := _bind(*info))]
+    missing = [failure for failure in failures if failure.errno in _MISSING]
+    # Of a name with several addresses, the daemon needs one: IPv6 may be switched off.
+    for failure in failures if len(missing) == len(found) else set(failures).difference(missing):
+        yield from _not_bound(endpoint, address, failure)
+
+
+def _bind(
+    family: int, kind: int, protocol: int, _: str, sockaddr: tuple[object, ...]
+) -> OSError | None:
+    """Try whether an address can be bound; return why not."""
+    try:
+        with socket.socket(family, kind, protocol) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(sockaddr)
+    except OSError as error:
+        return error
+    return None
 
 
 def _not_bound(endpoint: _Endpoint, address: TcpAddress, error: OSError) -> Iterator[Finding]:

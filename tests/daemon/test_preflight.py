@@ -57,7 +57,12 @@ def test_good(tmp_path: Path, usual: str) -> None:
         (
             "metrics: {listen: '0.0.0.0:8461'}",
             "metrics.listen",
-            "0.0.0.0:8461 and 127.0.0.1:8461 of listen[0].socketmap are the same port",
+            "0.0.0.0:8461 and 127.0.0.1:8461 of listen[0].socketmap are the same address",
+        ),
+        (
+            "listen: [{socketmap: 'localhost:8461'}, {tcp_table: '127.0.0.1:8461'}]",
+            "listen[1].tcp_table",
+            "127.0.0.1:8461 and localhost:8461 of listen[0].socketmap are the same address",
         ),
         ("listen: [{socketmap: '192.0.2.1:0'}]", "listen[0].socketmap", "does not have that addr"),
         ("listen: [{socketmap: 'a.invalid:1'}]", "listen[0].socketmap", "has no address"),
@@ -67,7 +72,7 @@ def test_good(tmp_path: Path, usual: str) -> None:
         (
             "listen: [{socketmap: 'unix:FOLDER/control.sock'}]",
             "control.path",
-            "is also the address of listen[0].socketmap",
+            "control.sock of listen[0].socketmap are the same address; use another one",
         ),
     ],
 )
@@ -105,6 +110,19 @@ def test_socket_in_use(tmp_path: Path, usual: str) -> None:
         )
     assert is_warning
     assert f"in use now: process {os.getpid()} (" in reason
+
+
+def test_ipv6_is_off(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a name with several addresses, one that this machine has is enough."""
+    infos = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: infos)
+    text = f"listen: [{{socketmap: 'two.test:0'}}]\n{usual}"
+    assert found(text, tmp_path) == []
+    del infos[1]
+    assert [key for key, _, _ in found(text, tmp_path)] == ["listen[0].socketmap"]
 
 
 def test_control_socket(tmp_path: Path) -> None:
