@@ -54,7 +54,7 @@ Clock: TypeAlias = Callable[[], float]
 """Returns epoch seconds."""
 
 FILES_LIMIT: Final = 65_536
-"""File descriptors of the process: half are for clients, a quarter for attempts."""
+"""File descriptors of the process: half are for clients."""
 
 _log = logging.getLogger(__name__)
 
@@ -304,7 +304,7 @@ async def _start_backend(
         sources,
         lookup_timeout=settings.lookup.timeout,
         limits=_state_limits(settings),
-        attempts=min(ATTEMPTS_LIMIT, constants.files // 4),
+        attempts=min(ATTEMPTS_LIMIT, constants.files),  # the network process lets queries wait
         counters=counters,
     )
     return Backend(counters, store, network, sources, resolver, size_limit)
