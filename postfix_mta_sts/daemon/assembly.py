@@ -44,7 +44,7 @@ from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
-from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT, FILES_PER_ATTEMPT
+from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
 from postfix_mta_sts.resolver.sources import Sources
 from postfix_mta_sts.runtime import background_task, raise_files_limit
 from postfix_mta_sts.sockets import Sockets
@@ -54,7 +54,7 @@ from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 
 FILES_LIMIT: Final = 65_536
-"""File descriptors of the process: half are for clients, a quarter for attempts."""
+"""File descriptors of the process: half are for clients."""
 
 _log = logging.getLogger(__name__)
 
@@ -288,7 +288,7 @@ async def _start_backend(
         sources,
         lookup_timeout=settings.lookup.timeout,
         limits=_state_limits(settings),
-        attempts=min(ATTEMPTS_LIMIT, constants.files // FILES_PER_ATTEMPT),
+        attempts=min(ATTEMPTS_LIMIT, constants.files),  # the network process lets queries wait
         counters=counters,
     )
     return Backend(counters, store, network, sources, resolver, size_limit)

@@ -52,16 +52,12 @@ from postfix_mta_sts.network.messages import (
     decode_from_daemon,
     failed,
 )
-from postfix_mta_sts.network.own_limits import files_limit
+from postfix_mta_sts.network.own_limits import queries_limit
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.rate_limit import RateLimit
 
 OOM_SCORE: Final = 500
 """Added to oom_score_adj: half of the memory of the machine, or of the service, in its scale."""
-FILES_PER_QUERY: Final = 6
-"""File descriptors for each `Discover` and `LookUpDane` under way, so that they take half of them
-while the name servers are silent, with two tries each and some to spare. The others wait; with the
-usual limit of 65,536 they never have to."""
 CALLS_PER_RELEASE: Final = 1_000
 """Calls after which free memory is returned to the system."""
 WATCH_INTERVAL: Final = 10.0
@@ -162,7 +158,7 @@ class _Child:
         self._fetcher = fetcher
         self._dane_client = dane_client
         self._authorities = authorities
-        self._queries = asyncio.Semaphore(files_limit() // FILES_PER_QUERY)
+        self._queries = asyncio.Semaphore(queries_limit())
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finished = 0
         self._faults = RateLimit()

@@ -15,6 +15,15 @@ def files_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def queries_limit() -> int:
+    """How many look-ups may ask the DNS at a time, of the policy id and DANE, and of addresses.
+
+    While the name servers are silent each has three or four sockets, for several tries: so either
+    kind takes a quarter to a third of the descriptors. With the usual limit of 65,536 none waits.
+    """
+    return max(1, files_limit() // 12)
+
+
 def own_fault(error: OSError) -> OwnFaultError | None:
     """The fault that an error of socket(2) stands for; None: it has another cause."""
     if error.errno in _EXHAUSTED:

@@ -23,8 +23,6 @@ from postfix_mta_sts.values import TrackedValue, Value
 
 ATTEMPTS_LIMIT: Final = 10_000
 """Attempts under way at once; for one more, the oldest of the owner with most is given up."""
-FILES_PER_ATTEMPT: Final = 8
-"""Sockets of an attempt: two tries for each address family of the Policy Host and an MX host."""
 WAITING_LIMIT: Final = 1_000
 """Look-ups that wait for one attempt, before cancelled ones are dropped: clients that ask and
 disconnect leave them."""

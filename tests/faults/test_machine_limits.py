@@ -11,7 +11,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError
-from postfix_mta_sts.network import child, ipc
+from postfix_mta_sts.network import child, clients, ipc
 from postfix_mta_sts.network.authorities import Authorities
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.messages import (
@@ -92,7 +92,7 @@ class TestFewDescriptors:
         domains = [f"new{number}.test" for number in range(12)]
         for domain in domains:
             net.publish(domain)
-        monkeypatch.setattr(child, "files_limit", lambda: 4 * child.FILES_PER_QUERY)
+        monkeypatch.setattr(child, "queries_limit", lambda: 4)
         settings = NetworkSettings.of(net.settings(tmp_path, {"dns": {"timeout": "50s"}}))
         here, there = socket.socketpair()
         found: asyncio.Queue[int] = asyncio.Queue()
@@ -114,6 +114,25 @@ class TestFewDescriptors:
             assert {await found.get() for _ in domains} == set(range(12))
             channel.close()
             await serving
+
+    async def test_addresses_wait(
+        self, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Fetches wait for each other while the DNS is silent on the addresses of their hosts."""
+        monkeypatch.setattr(clients, "queries_limit", lambda: 1)
+        net.publish("other.test")
+        settings = NetworkSettings.of(
+            net.settings(tmp_path, {"dns": {"timeout": "50s"}}), net.hosts.port
+        )
+        net.dns.hold()
+        async with asyncio.timeout(TIMEOUT), open_clients(settings) as (_, fetcher):
+            names = ("good.test", "other.test")
+            fetches = [asyncio.create_task(fetcher.fetch(parse_domain(name))) for name in names]
+            await net.dns.queries.reached(("mta-sts.good.test", "A"))
+            assert net.dns.queries["mta-sts.other.test", "A"] == 0
+            net.dns.release()
+            policies = await asyncio.gather(*fetches)
+        assert [list(each.mx) for each in policies] == [[f"mx1.{name}"] for name in names]
 
 
 async def test_nothing_but_a_checkout(net: Internet, tmp_path: Path) -> None:
