@@ -1,6 +1,7 @@
 """Restarts: stored policies, inherited sockets, and the network process."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -116,8 +117,8 @@ class TestRestart:
             address: Address = path if unix else sock.getsockname()
             written = f"unix:{path}" if unix else f"127.0.0.1:{sock.getsockname()[1]}"
             config = net.config(tmp_path)
-            text = config.read_text().replace(f"unix:{tmp_path / 'socketmap'}", written)
-            config.write_text(text)
+            options = json.loads(config.read_text())
+            config.write_text(json.dumps({**options, "listen": [{"socketmap": written}]}))
             async with process(tmp_path, config, sock) as served:
                 await served.start()
                 async with connected(address) as client:
