@@ -19,6 +19,7 @@ from typing import Final
 from postfix_mta_sts import occupants
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
+from postfix_mta_sts.postfix.access import access_warnings, postfix_account
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
 _MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -59,6 +60,8 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
             yield from _unix(endpoint, endpoint.address.path)
         else:
             yield from _tcp(endpoint, endpoint.address)
+    for warning in access_warnings(settings.listen, postfix_account()):
+        yield Finding("listen", warning, is_warning=True)
     yield from _store(settings.cache.path or default_cache_path(environ))
 
 
