@@ -10,6 +10,7 @@ import pytest
 from postfix_mta_sts import occupants
 from postfix_mta_sts.config.settings import parse
 from postfix_mta_sts.daemon import preflight
+from postfix_mta_sts.permissions import Account
 
 
 @pytest.fixture
@@ -100,8 +101,9 @@ def test_the_daemon_that_runs(
     assert found(f"listen: [{{socketmap: '127.0.0.1:{taken}'}}]\n{usual}", tmp_path) == []
 
 
-def test_socket_in_use(tmp_path: Path, usual: str) -> None:
+def test_socket_in_use(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for a UNIX socket."""
+    monkeypatch.setattr(preflight, "access_warnings", lambda *_: ())
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
@@ -110,6 +112,20 @@ def test_socket_in_use(tmp_path: Path, usual: str) -> None:
         )
     assert is_warning
     assert f"in use now: process {os.getpid()} (" in reason
+
+
+def test_a_socket_that_is_closed_to_postfix(
+    tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning says what to change (D6)."""
+    monkeypatch.setattr(preflight, "postfix_account", lambda: Account(12345, 12345))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        (tmp_path / "s").chmod(0o600)
+        findings = found(f"listen: [{{socketmap: 'unix:{tmp_path}/s'}}]\n{usual}", tmp_path)
+    key, reason, is_warning = findings[-1]
+    assert (key, is_warning) == ("listen", True)
+    assert reason.startswith("Postfix may not connect to ")
 
 
 def test_ipv6_is_off(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
