@@ -27,7 +27,7 @@ class TestBodies:
     """A Policy Host cannot make the daemon decompress, read for ever or follow a redirect."""
 
     async def test_decompression(self, net: Internet, running: RunningDaemon) -> None:
-        """A compressed body is invalid, declared as compressed or not."""
+        """Of a compressed body only 64 KiB are read, and none that is not declared, or not so."""
         body = policy_text(mx=["mx1.evil.test"])
         bomb = gzip.compress(body + b"\r\n" * 5_000_000)
         net.publish("a.test", ok(gzip.compress(body), content_encoding="gzip"))
@@ -37,8 +37,9 @@ class TestBodies:
         head = ok(b"", content_length="", transfer_encoding="gzip, chunked")
         packed = gzip.compress(body)
         net.publish("e.test", head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(packed), packed))
-        for domain in ("a.test", "b.test", "c.test", "d.test", "e.test"):
+        for domain in ("b.test", "c.test", "d.test", "e.test"):
             assert await replies_to(running, domain) == NOT_FOUND
+        assert await replies_to(running, "a.test") != NOT_FOUND
 
     @pytest.mark.parametrize("length", ["", "99999999", "9" * 30])
     async def test_endless(self, net: Internet, running: RunningDaemon, length: str) -> None:
@@ -65,8 +66,7 @@ class TestBodies:
         body = policy_text(mx=["mx1.evil.test", "mx2.evil.test"])
         net.publish("a.test", ok(body, content_length=str(len(body) + 1)))
         net.publish("b.test", chunked(body, end=b""))
-        net.publish("c.test", ok(body, content_length=""))
-        for domain in ("a.test", "b.test", "c.test"):
+        for domain in ("a.test", "b.test"):
             assert await replies_to(running, domain) == NOT_FOUND
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
