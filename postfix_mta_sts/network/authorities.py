@@ -1,7 +1,7 @@
 """Take up CA certificates that are renewed on disk, and notice that there are none.
 
 Distributions and administrators replace the bundle now and then: without this, a Policy Host with a
-certificate of a new authority would fail until the next reload. What is read anew counts from the
+certificate of a new authority would fail until the next reload. What is read then counts from the
 next handshake on. What cannot be used does not replace what was read before.
 """
 
