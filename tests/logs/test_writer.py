@@ -22,9 +22,13 @@ class Output:
         self.writes: list[bytes] = []
         self.errors: list[OSError | int] = []
         """What the next calls do: raise, or write only this number of bytes."""
+        self.released = threading.Event()
+        """Calls wait for this."""
+        self.released.set()
 
     def __call__(self, _: int, data: bytes) -> int:
         """Take the bytes, as os.write does."""
+        self.released.wait(TIMEOUT)
         case = self.errors.pop(0) if self.errors else len(data)
         if isinstance(case, OSError):
             raise case
@@ -87,9 +91,11 @@ class TestQueue:
     def test_lines_are_written_in_order_and_together(self, make: Make, output: Output) -> None:
         """Lines that gather are written with few calls, each of whole lines and at most 4 KiB."""
         made = make()
+        output.released.clear()
         lines = [f"line {number:04}\n".encode() for number in range(2_000)]
         for line in lines:
             made.put(line)
+        output.released.set()
         assert made.flush(TIMEOUT)
         assert output.text == b"".join(lines)
         assert all(len(each) <= SIZE and each.endswith(b"\n") for each in output.writes)
