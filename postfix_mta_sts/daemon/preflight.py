@@ -1,7 +1,7 @@
 """Check what a start needs beside a valid configuration: addresses, folders, accounts, the store.
 
 It changes nothing, so it may run beside a daemon. It sees this machine with the eyes of the user
-who runs it: what only the daemon's user may do, root may as well.
+that runs it: what only the daemon's user may do, root may as well.
 """
 
 import errno

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 OnProgress: TypeAlias = Callable[[Progress | None], None]
 """Gets the progress of a call; None: what it had found is lost, or may be all that it will find,
-because of the process and not of anybody who was asked."""
+because of the process, and not of a server that was asked."""
 
 
 class ProcessError(UserError):
