@@ -162,7 +162,8 @@ class Query:
 
     def _try_reachable(self) -> None:
         """Begin the next try; one at a server that was tried before waits."""
-        if 0 < len(self._left) <= self._servers:
+        first_round_is_over = len(self._left) <= self._servers * (self._manner.tries - 1)
+        if self._left and first_round_is_over:
             self._try_after(self._patience)
         else:
             self._try_next()

@@ -173,6 +173,15 @@ class TestTries:
         tries[-1].end(DnsResponse(NOERROR))
         assert await query.outcome == DnsResponse(NOERROR)
 
+    async def test_more_tries_than_two_wait_too(self, tries: list[FakeExchange]) -> None:
+        """With `attempts` in resolv.conf, each round after the first waits."""
+        manner = Manner(3600.0, tries=5)
+        question = Question("a.test", RecordType.TXT, 1)
+        query = Query(question, SERVERS[:1], manner, Observer())
+        tries[0].end(ConnectionError("no name server can be reached"))
+        assert len(tries) == 1
+        query.outcome.cancel()
+
     async def test_the_oldest_ends_for_the_third(self, tries: list[FakeExchange]) -> None:
         """So a query has two sockets at most."""
         query = begin()
