@@ -1,6 +1,5 @@
 """Policy Hosts at addresses that nobody should connect to (C10 of the list of faults)."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,28 +7,12 @@ import pytest
 from postfix_mta_sts.mtasts.errors import ForbiddenAddressError
 from tests.support.attacks import NOT_FOUND, replies_to
 from tests.support.daemons import daemon
-from tests.support.fetchers import GOOD, HOST, POLICY, Fetchers, FixedAddresses, failure
-from tests.support.internet import Internet, authority
-from tests.support.policy_host import PolicyHost, ok
+from tests.support.fetchers import GOOD, POLICY, Fetchers, FixedAddresses, failure
+from tests.support.internet import Internet
+from tests.support.policy_host import PolicyHost
 
 RESERVED = ["192.0.0.8", "192.88.99.1", "3fff::1", "3ffe::1"]
 METADATA = ["192.0.0.192", "168.63.129.16", "169.254.169.254", "fd00:ec2::254"]
-
-
-@pytest.fixture
-async def host() -> AsyncIterator[PolicyHost]:
-    """A Policy Host with a good policy for one domain."""
-    async with PolicyHost(authority()) as host:
-        host.answers[HOST] = ok(POLICY)
-        yield host
-
-
-@pytest.fixture
-async def fetchers(host: PolicyHost, tmp_path: Path) -> AsyncIterator[Fetchers]:
-    """A maker of fetchers with other settings than the defaults."""
-    fetchers = Fetchers(host, authority().write(tmp_path))
-    yield fetchers
-    await fetchers.close()
 
 
 @pytest.mark.parametrize("address", [*RESERVED, *METADATA])

@@ -4,8 +4,6 @@ The bytes come from a Policy Host in the process; no fetch has an old copy to fa
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -39,28 +37,6 @@ pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 ENDS_WITH_CONNECTION = ok(POLICY, content_length="")
 TWO_ADDRESSES = FixedAddresses(HOLE, "127.0.0.1")
-
-
-@pytest.fixture
-async def host() -> AsyncIterator[PolicyHost]:
-    """A Policy Host for every name, with a good policy for one domain."""
-    async with PolicyHost(authority()) as host:
-        host.answers[HOST] = ok(POLICY)
-        yield host
-
-
-@pytest.fixture
-async def fetchers(host: PolicyHost, tmp_path: Path) -> AsyncIterator[Fetchers]:
-    """A maker of fetchers with other settings than the defaults."""
-    fetchers = Fetchers(host, authority().write(tmp_path))
-    yield fetchers
-    await fetchers.close()
-
-
-@pytest.fixture
-def fetcher(fetchers: Fetchers) -> PolicyFetcher:
-    """A fetcher with default settings."""
-    return fetchers()
 
 
 class TestMediaTypes:

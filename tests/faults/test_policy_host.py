@@ -7,7 +7,7 @@ far away, so that no test passes because of it.
 import asyncio
 import gc
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,28 +56,6 @@ from tests.support.tls import EXPIRED
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKS = chunked(end=b"")
-
-
-@pytest.fixture
-async def host() -> AsyncIterator[PolicyHost]:
-    """A Policy Host for every name, with a good policy for one domain."""
-    async with PolicyHost(authority()) as host:
-        host.answers[HOST] = ok(POLICY)
-        yield host
-
-
-@pytest.fixture
-async def fetchers(host: PolicyHost, tmp_path: Path) -> AsyncIterator[Fetchers]:
-    """A maker of fetchers with other settings than the defaults."""
-    fetchers = Fetchers(host, authority().write(tmp_path))
-    yield fetchers
-    await fetchers.close()
-
-
-@pytest.fixture
-def fetcher(fetchers: Fetchers) -> PolicyFetcher:
-    """A fetcher with default settings."""
-    return fetchers()
 
 
 @pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
