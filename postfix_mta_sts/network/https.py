@@ -36,7 +36,7 @@ from postfix_mta_sts.network.connect import (
 )
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
-from postfix_mta_sts.network.own_limits import files_limit
+from postfix_mta_sts.network.own_limits import own_shares
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream
@@ -54,14 +54,6 @@ NEXT_ADDRESS_TIME: Final = 4.0
 
 A first look-up waits for 10 seconds (`lookup.timeout`), so one address that stalls may not use them
 up."""
-
-MAX_CONNECTIONS: Final = 1_200
-"""Connections that are open at a time; for one more, the oldest is given up. Half of the file
-descriptors, if that is less; the other half is for the DNS.
-
-OpenSSL takes 41 KiB for a handshake under way, so that 1,200 hosts that stall take 50 MiB. The
-oldest has had 1.7 seconds at least: no more than 700 handshakes a second can be completed.
-"""
 
 _PATH = "/.well-known/mta-sts.txt"
 _FIELDS = (
@@ -269,7 +261,7 @@ class PolicyFetcher:
     @contextmanager
     def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
         """Abort a connection in any case: at the end, by `close`, or for a newer one."""
-        limit = min(MAX_CONNECTIONS, files_limit() // 2)
+        limit = own_shares().connections
         if len(self._open) >= limit:
             oldest = next(iter(self._open))
             del self._open[oldest]
