@@ -132,7 +132,8 @@ class DnsClient:
         try:
             done, pending = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
             if pending:
-                found = isinstance(_addresses(done.pop().result()), list)
+                first = done.pop().result()
+                found = isinstance(first, DnsResponse) and first.records
                 await asyncio.wait(pending, timeout=SECOND_FAMILY if found else None)
             return [_addresses(query.result()) for query in queries if query.done()]
         finally:

@@ -181,8 +181,9 @@ class TestTries:
         assert [each.is_closed for each in tries] == [True, False, False]
         query.outcome.cancel()
 
-    async def test_a_process_that_was_stopped(self) -> None:
-        """The answer that came meanwhile counts, though the time is over."""
+    @pytest.mark.parametrize("forged", [0, 3])
+    async def test_a_process_that_was_stopped(self, forged: int) -> None:
+        """The answer that came meanwhile counts, though the time is over; also behind others."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.bind(("127.0.0.1", 0))
             query = Query(
@@ -192,6 +193,8 @@ class TestTries:
                 Observer(),
             )
             wire, client = server.recvfrom(512)
+            for _ in range(forged):
+                server.sendto(b"\0\0\x81\x80" + wire[4:], client)
             server.sendto(wire[:2] + b"\x81\x83" + wire[4:], client)
             time.sleep(0.1)  # noqa: ASYNC251 (this process is stopped)
             outcome = await query.outcome
