@@ -255,6 +255,7 @@ _BODIES: Final = [
     Shape("both line ends", _plain(body=_POLICY.replace(b"\r\n", b"\n", 2))),
     Shape("no end of the last line", _plain(body=_POLICY.rstrip())),
     Shape("empty lines", _plain(body=b"\r\n" + _POLICY + b"\n\n")),
+    Shape("lines of spaces and tabs", _plain(body=b" \t\n" + _POLICY + b"  ")),
     Shape("spaces at the end of lines", _plain(body=_POLICY.replace(b"\r\n", b" \r\n"))),
     Shape("CR line ends", _plain(body=_POLICY.replace(b"\r\n", b"\r")), _GRAMMAR),
     Shape("byte order mark", _plain(body=b"\xef\xbb\xbf" + _POLICY), _GRAMMAR),
