@@ -14,6 +14,7 @@ from postfix_mta_sts.store import (
     Overview,
     Row,
     RowFilter,
+    keep_verdict,
     policy_and_id,
 )
 from postfix_mta_sts.store.history import history_entry, merge_history
@@ -46,7 +47,7 @@ class MemoryStore:
         if before:
             if state.fetched_at < before.state.fetched_at <= state.checked_at:
                 return
-            asked_at = max(before.asked_at, asked_at)
+            asked_at, state = max(before.asked_at, asked_at), keep_verdict(before.state, state)
             del self.rows[domain]
         self.rows[domain] = Row(domain, state, asked_at, before.asked_count if before else 0)
 

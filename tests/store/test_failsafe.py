@@ -5,16 +5,20 @@ from collections.abc import Callable
 
 import pytest
 
+from postfix_mta_sts.mtasts.dane import after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import LastAsked, Row, RowFilter, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
+from postfix_mta_sts.values import replace
 from tests.support.faulty_store import FULL, NO_RETRY, SHORT_TIMEOUTS, Backends, opened
 from tests.support.states import a_policy, a_state
+from tests.support.surroundings import signed
 
 GOOD = Domain("good.test")
 OTHER = Domain("other.test")
+VERDICT = after_verdict(None, signed(), 1000.0)
 
 
 class Clock:
@@ -72,6 +76,20 @@ async def test_a_row_that_is_written_during_a_read_of_others(backends: Backends)
         await store._buffer.write_to(MemoryStore())
         backend.gate.release()
         assert await reading == {GOOD: a_state()}
+
+
+async def test_a_policy_that_is_saved_during_a_read(backends: Backends) -> None:
+    """It is what the read finds, with the verdict of the row that it is to replace."""
+    async with opened(backends, NO_RETRY) as store:
+        backend = backends.last
+        await store.save(GOOD, replace(a_state(), dane=VERDICT), 0.0)
+        backend.gate.hold()
+        reading = asyncio.create_task(store.load_all([GOOD]))
+        saving = asyncio.create_task(store.save(GOOD, a_state(3000.0), 0.0))
+        await backend.calls.reached("save", 2)
+        backend.gate.release()
+        assert await reading == {GOOD: replace(a_state(3000.0), dane=VERDICT)}
+        await saving
 
 
 async def test_a_slow_read_is_a_failed_read(backends: Backends) -> None:
