@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts import occupants
-from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_local
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
 
@@ -62,6 +62,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
             yield from _tcp(endpoint, endpoint.address)
     for warning in access_warnings(settings.listen, postfix_account()):
         yield Finding("listen", warning, is_warning=True)
+    yield from _nameservers(settings.dns.nameservers)
     yield from _store(settings.cache.path or default_cache_path(environ))
 
 
@@ -182,6 +183,22 @@ def _in_use(endpoint: _Endpoint, address: str, by: str) -> Iterator[Finding]:
     """Warn of another process at the address, unless it is the daemon that runs."""
     if not by.endswith(_OURSELVES):
         yield Finding(endpoint.key, f"{address} is in use now{by}", is_warning=True)
+
+
+def _nameservers(servers: Sequence[str]) -> Iterator[Finding]:
+    """Warn of link-local servers to which no interface leads: the other servers are still asked."""
+    for server in servers:
+        if reason := _no_interface(server):
+            yield Finding("dns.nameservers", f"{server} cannot be asked: {reason}", is_warning=True)
+
+
+def _no_interface(server: str) -> str:
+    host, _, zone = server.strip("[").partition("]")[0].partition("%")
+    if not zone:
+        needed = f"a link-local address needs its interface, like {host}%eth0"
+        return needed if is_link_local(host) else ""
+    known = {word for index, name in socket.if_nameindex() for word in (str(index), name)}
+    return "" if zone in known else f"this machine has no interface {zone}"
 
 
 def _store(path: Path) -> Iterator[Finding]:

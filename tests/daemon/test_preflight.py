@@ -159,3 +159,23 @@ def test_not_writable(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatc
     reasons = [reason for _, reason, _ in found(text, tmp_path)]
     assert len(reasons) == 4
     assert all(f"is not writable for user {os.geteuid()}" in reason for reason in reasons)
+
+
+def test_link_local_name_servers(tmp_path: Path, usual: str) -> None:
+    """A name server to which no interface leads is a warning; the address says which one it is."""
+    servers = (
+        "[192.0.2.1, 169.254.1.1, 'fe80::1%lo', '[fe80::1%1]:53', 'fe80::2', '[fe80::3%no]:9']"
+    )
+    text = f"listen: [{{socketmap: '127.0.0.1:0'}}]\ndns: {{nameservers: {servers}}}\n{usual}"
+    assert found(text, tmp_path) == [
+        (
+            "dns.nameservers",
+            "fe80::2 cannot be asked: a link-local address needs its interface, like fe80::2%eth0",
+            True,
+        ),
+        (
+            "dns.nameservers",
+            "[fe80::3%no]:9 cannot be asked: this machine has no interface no",
+            True,
+        ),
+    ]
