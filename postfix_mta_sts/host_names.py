@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_ip
@@ -17,6 +18,9 @@ from postfix_mta_sts.sockets import Address, Binding, ListenError
 
 _UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """Errors of an address that this machine does not have, for example because IPv6 is off."""
+
+_IPV6_ADDRESSES: Final = Path("/proc/net/if_inet6")
+"""A line for each, also for ::1 (proc(5))."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +50,19 @@ def addresses_of(address: Address) -> Sequence[Address]:
     return [TcpAddress(host, address.port) for host in hosts]
 
 
+def is_unreachable(address: Address) -> bool:
+    """Whether this is all IPv6 addresses, of which the machine has none.
+
+    With `net.ipv6.conf.all.disable_ipv6=1` the kernel lets a program listen there all the same.
+    """
+    if not isinstance(address, TcpAddress) or address.host != "::":
+        return False
+    try:
+        return not _IPV6_ADDRESSES.read_text()
+    except OSError:
+        return False  # not known; without IPv6 in the kernel the address cannot be opened
+
+
 class Openings:
     """Opens sockets with `open_socket`, except at addresses that this machine does not have."""
 
@@ -56,12 +73,21 @@ class Openings:
     def open(self, binding: Binding) -> socket.socket | None:
         """Return the socket, or None; raises `ListenError` for any other reason."""
         try:
-            return self._open_socket(binding)
+            sock = self._open_socket(binding)
         except ListenError as error:
             if getattr(error.__cause__, "errno", None) not in _UNAVAILABLE:
                 raise
             self._missing[binding] = error
             return None
+        if is_unreachable(binding.address):
+            event(
+                _log,
+                logging.WARNING,
+                "no client can reach a listener, IPv6 is off",
+                address=binding.address,
+                advice="write 0.0.0.0 in place of [::]",
+            )
+        return sock
 
     def check(self, where: Bound) -> None:
         """Log the addresses that are missing; raises `ListenError` if there is no other one."""

@@ -141,6 +141,31 @@ def test_ipv6_is_off(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch
     assert [key for key, _, _ in found(text, tmp_path)] == ["listen[0].socketmap"]
 
 
+def test_no_ipv6_address(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`[::]` alone on a machine without IPv6 is a warning: no client would reach it."""
+    monkeypatch.setattr(preflight, "is_unreachable", lambda address: address.host == "::")
+    text = f"listen: [{{socketmap: '[::]:0'}}]\n{usual}"
+    assert found(text, tmp_path) == [
+        (
+            "listen[0].socketmap",
+            "[::]:0: this machine has no IPv6 address; write 0.0.0.0:0",
+            True,
+        )
+    ]
+
+
+def test_accounts_of_others(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without root only the own user and groups can be given; ids are checked as names are."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(os, "getgroups", lambda: [4712])
+    text = "listen: [{socketmap: 'unix:FOLDER/s', owner: 4711, group: 4712}]\n" + usual
+    assert found(text, tmp_path) == []
+    assert found(text.replace("47", "46"), tmp_path) == [
+        (f"listen[0].{key}", f"user 4711 may not give a file to {kind}; start as root", False)
+        for key, kind in (("owner", "user 4611"), ("group", "group 4612"))
+    ]
+
+
 def test_control_socket(tmp_path: Path) -> None:
     """Mail does not depend on the control socket: what it lacks is a warning."""
     (tmp_path / "file").touch()
