@@ -278,18 +278,25 @@ def _remove_stale(path: Path) -> None:
             raise FileExistsError(f"{path} exists and is not a socket")
     except FileNotFoundError:
         return
+    try:
+        if not _is_in_use(path):
+            path.unlink()
+            return
+    except PermissionError:
+        raise FileExistsError(occupants.not_ours(path)) from None
+    raise FileExistsError(f"another process is listening on it{occupants.on_path(path)}")
+
+
+def _is_in_use(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)  # a socket with a full backlog is in use, too
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            path.unlink()
-            return
+            return False
         except BlockingIOError:
             pass
-        except PermissionError:
-            raise FileExistsError(occupants.not_ours(path)) from None
-    raise FileExistsError(f"another process is listening on it{occupants.on_path(path)}")
+        return True
 
 
 def _is_bound_to(sock: socket.socket, address: Address) -> bool:

@@ -205,7 +205,10 @@ Address = Annotated[
     _or_null("host:port, [v6]:port or unix:/path", _address),
 ]
 Nameserver = Annotated[
-    str, FieldType("192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:53", _nameserver)
+    str,
+    FieldType(
+        "192.0.2.1, 192.0.2.1:5353, 2001:db8::1, [2001:db8::1]:53 or fe80::1%eth0", _nameserver
+    ),
 ]
 Mode = Annotated[int | None, _or_null('octal digits in quotes, like "0660"', _mode)]
 Account = Annotated[str | int | None, _or_null("a name, an id", _account)]

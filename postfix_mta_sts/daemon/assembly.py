@@ -117,7 +117,7 @@ class Daemon:
         await self.listeners.open(self.settings.listen)
         for address in self.frontend.sockets.close_unclaimed():
             logs.event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
-        await self.endpoints.open(self._endpoint_bindings(self.settings))
+        await self.endpoints.open(await self._endpoint_bindings(self.settings))
 
     async def reload(self, settings: Settings) -> None:
         """Apply these settings; parts whose settings are unchanged are not disturbed.
@@ -126,7 +126,7 @@ class Daemon:
         `ProcessError` if the network process does not start; nothing has changed then. After an
         `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a restart.
         """
-        wanted = self._endpoint_bindings(settings)
+        wanted = await self._endpoint_bindings(settings)
         places = await self.listeners.find_places(settings.listen)
         with (
             self.listeners.prepare(places) as listeners_change,
@@ -209,8 +209,9 @@ class Daemon:
         self.frontend.maps.reconfigure(settings)
         await self.frontend.dane_support.reconfigure(settings)
 
-    def _endpoint_bindings(self, settings: Settings) -> EndpointBindings:
-        return endpoint_bindings(settings, self.constants.control_path)
+    async def _endpoint_bindings(self, settings: Settings) -> EndpointBindings:
+        # In a thread: the look-up of a host name does not delay replies.
+        return await asyncio.to_thread(endpoint_bindings, settings, self.constants.control_path)
 
     def _failing_parts(self) -> list[Part]:
         works = {

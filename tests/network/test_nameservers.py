@@ -175,6 +175,8 @@ class TestServers:
             ("192.0.2.1:5353", "192.0.2.1:5353"),
             ("2001:db8::1", "[2001:db8::1]:53"),
             ("[2001:db8::1]:5353", "[2001:db8::1]:5353"),
+            ("fe80::1%lo", "[fe80::1%lo]:53"),
+            ("[fe80::1%lo]:5353", "[fe80::1%lo]:5353"),
         ],
     )
     async def test_notations(self, written: str, understood: str) -> None:
