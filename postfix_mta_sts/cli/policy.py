@@ -3,13 +3,22 @@
 import argparse
 import json
 import math
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from postfix_mta_sts.cli.live import live
 from postfix_mta_sts.cli.locate import control_client
-from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
+from postfix_mta_sts.cli.parser import (
+    FAILURE,
+    INTERRUPTED,
+    NO_POLICY,
+    OK,
+    CommandError,
+    Commands,
+    add_config,
+)
 from postfix_mta_sts.cli.refresh import refresh_all
 from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment
 from postfix_mta_sts.config.field_types import seconds
@@ -26,6 +35,7 @@ _LINES_LIMIT: Final = 200
 _COLUMNS: Final = (
     "domain", "answer", "mode", "id", "fetched", "expires", "asked", "times", "failure",
 )  # fmt: skip
+_INTERRUPTED: Final = "interrupted; the daemon goes on with attempts that have begun"
 _EXITS: Final = {"fetched": OK, "no-policy": NO_POLICY}
 _OUTCOMES: Final = {
     "fetched": "policy fetched",
@@ -93,10 +103,18 @@ def _print_list(entries: Iterator[Mapping[str, Any]], nothing: str) -> None:
     from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
     table = terminal.Columns(*_COLUMNS, dispensable=("id", "times", "fetched", "asked", "mode"))
+    rows: list[tuple[object, ...]] = []
     is_empty = True
-    while block := list(islice(entries, _BLOCK)):
-        now, is_empty = time.time(), False
-        print(table.block(_row(entry, now) for entry in block))
+    try:
+        for entry in entries:
+            rows.append(_row(entry, time.time()))
+            is_empty = False
+            if len(rows) == _BLOCK:
+                print(table.block(rows))
+                rows.clear()
+    finally:  # also if the list breaks off, or after Ctrl-C
+        if rows:
+            print(table.block(rows))
     if is_empty:
         print(nothing)
 
@@ -133,21 +151,51 @@ def _refresh(args: argparse.Namespace) -> int:
 
 def _refresh_failing(args: argparse.Namespace) -> int:
     domains = [entry["domain"] for entry in control_client(args).lines("policies", failing="yes")]
-    client = control_client(args, _ATTEMPT_TIMEOUT)
-    failed = 0
-    for domain, known in refresh_all(client, domains):
-        is_failure = known["outcome"] in {"failed", "busy"}
-        failed += is_failure
-        reason = known["failure"]["reason"] if is_failure and known.get("failure") else ""
-        outcome = f"{_OUTCOMES[known['outcome']]}{_in_force(known)}"
-        print(": ".join(filter(None, (domain, outcome, reason))), flush=True)
+    refreshed = failed = 0
+    try:
+        for domain, known in _refreshed(args, domains):
+            print(_outcome_line(domain, known), flush=True)
+            refreshed += 1
+            failed += known["outcome"] in {"failed", "busy"}
+    except KeyboardInterrupt:
+        print(f"refreshed {refreshed} of {len(domains)}, still failing {failed}; {_INTERRUPTED}")
+        return INTERRUPTED
     print(f"refreshed {len(domains)}, still failing {failed}" if domains else "no domain fails")
     return FAILURE if failed else OK
 
 
+def _refreshed(
+    args: argparse.Namespace, domains: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Refresh domains, see `refresh_all`; on a terminal, show what is waited for."""
+    output, left = live(sys.stdout), set(domains)
+
+    def waiting() -> None:
+        output.spin(next(iter(left)) if len(left) == 1 else f"{len(left)} domains")
+
+    try:
+        client = control_client(args, _ATTEMPT_TIMEOUT)
+        for domain, known in refresh_all(client, domains, waiting):
+            left.remove(domain)
+            output.clear()
+            yield domain, known
+    finally:
+        output.clear()
+
+
+def _outcome_line(domain: str, known: Mapping[str, Any]) -> str:
+    failure = known.get("failure") if known["outcome"] in {"failed", "busy"} else None
+    outcome = f"{_OUTCOMES[known['outcome']]}{_in_force(known)}"
+    return ": ".join(filter(None, (domain, outcome, failure and failure["reason"])))
+
+
 def _refresh_one(args: argparse.Namespace) -> int:
     domain = parse_domain(args.domain)
-    known = control_client(args, _ATTEMPT_TIMEOUT).ask("POST", "policies", domain, "refresh")
+    try:
+        ((_, known),) = _refreshed(args, [domain])
+    except KeyboardInterrupt:
+        print(f"{domain}: {_INTERRUPTED}")
+        return INTERRUPTED
     _print_domain(known)
     print(f"{_OUTCOMES[known['outcome']]}{_in_force(known)}")
     return _EXITS.get(known["outcome"], FAILURE)
