@@ -6,7 +6,7 @@ path of a key, such as `listen[0].mode`; it is empty for the whole document.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, NoReturn, TypeVar, get_args, get_origin
 
 from msgspec import Struct, ValidationError, convert
@@ -22,11 +22,11 @@ _StructT = TypeVar("_StructT", bound=Struct)
 
 
 class ConflictError(ValueError):
-    """A valid value does not go together with another one; raised by a struct's constructor."""
+    """Valid values do not go together with another one; raised by a struct's constructor."""
 
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"{key}: {reason}")
-        self.key = key
+    def __init__(self, keys: Sequence[str], reason: str) -> None:
+        super().__init__(f"{', '.join(keys)}: {reason}")
+        self.keys = keys
         self.reason = reason
 
 
@@ -51,8 +51,11 @@ def decode_struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
     try:
         return cls(**given)
     except ConflictError as conflict:
-        node = entries.get(conflict.key, node)
-        _refuse(node, _join(where, conflict.key), conflict.reason)
+        for key in conflict.keys:
+            with errors.collect():
+                _refuse(entries.get(key, node), _join(where, key), conflict.reason)
+        errors.check()
+        raise
 
 
 def _unknown_key(cls: type[Struct], key: str) -> str:
