@@ -13,6 +13,7 @@ from typing import Final
 
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, FAILURE, OK, Commands
 from postfix_mta_sts.config import partial, settings, written
+from postfix_mta_sts.config.misspelt import misspelt
 from postfix_mta_sts.config.origins import DEFAULT, Origins
 from postfix_mta_sts.config.partial import Partial
 from postfix_mta_sts.config.settings import (
@@ -46,6 +47,8 @@ def _check_config(args: argparse.Namespace) -> int:
         path = DEFAULT_CONFIG
     text, source = settings.read(path) if path else "", str(path or _DEFAULTS)
     origins = Origins(text, source, os.environ)
+    for name, right in misspelt(os.environ):
+        _complain(f"{name}: warning: this variable has no effect; write {right}")
     try:
         loaded = settings.parse(text, source, os.environ)
     except ConfigError as error:

@@ -12,6 +12,7 @@ from typing import Final
 
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})")
 _HOST_NAME = re.compile(r"(?:[A-Za-z0-9-]{1,63}\.)*(?![0-9]+\Z)[A-Za-z0-9-]{1,63}")
+_PORT_LIMIT: Final = 65535
 _SOCKET_PATH_LIMIT: Final = 107  # unix(7): sun_path has 108 bytes, the last of them null
 
 
@@ -57,8 +58,12 @@ def check_nameserver(text: str) -> str:
 
 def _host_port(text: str) -> TcpAddress:
     match = _HOST_PORT.fullmatch(text)
-    if not match or int(match[3]) > 65535:
+    if "%" in text:
+        raise ValueError("an address with a zone (%) is not supported")
+    if not match:
         raise ValueError
+    if int(match[3]) > _PORT_LIMIT:
+        raise ValueError(f"a port is at most {_PORT_LIMIT}")
     host = str(ipaddress.IPv6Address(match[1])) if match[1] else match[2].lower()
     return TcpAddress(host, int(match[3]))
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from postfix_mta_sts.config import config_file, field_types, yaml_document
+from postfix_mta_sts.config import config_file, field_types, foreign_keys, yaml_document
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.decode import ConflictError, decode_struct
 from postfix_mta_sts.config.environment import apply_environment
@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 _STATE_FOLDER: Final = Path("/var/lib")
+_ONE_ADDRESS: Final = (
+    "a listener needs either socketmap or tcp_table; for both, write two listeners"
+)
 _MAP_NAME = re.compile(r"[!-~]{1,100}")
 
 _NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
@@ -82,7 +85,7 @@ class ListenerSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if (self.socketmap is None) == (self.tcp_table is None):
-            raise ConflictError(["socketmap"], "a listener needs either socketmap or tcp_table")
+            raise ConflictError(["socketmap"], _ONE_ADDRESS)
         if self.tlsrpt and self.wire == "socketmap":
             raise ConflictError(["tlsrpt"], "only for tcp_table; for socketmap, set it in maps")
         if isinstance(self.address, TcpAddress):
@@ -247,7 +250,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.listen:
-            raise ConflictError(["listen"], "at least one address is needed")
+            raise ConflictError(
+                ["listen"], "at least one address is needed; write [{socketmap: 127.0.0.1:8461}]"
+            )
         self._check_addresses()
         for name in self.maps:
             if not _MAP_NAME.fullmatch(name):
@@ -298,6 +303,9 @@ def parse(text: str, source: str, environ: Mapping[str, str] = _NO_VARIABLES) ->
     errors, settings = yaml_document.Errors(), Settings()
     root = yaml_document.read_all(text, errors) or yaml_document.Node(None, 1)
     root = apply_environment(root, environ, errors)
+    if isinstance(root.value, Mapping) and (program := foreign_keys.program(root.value)):
+        reason = f"this is the file of {program}; see docs/migrating.md, which has its keys"
+        errors.add(yaml_document.DocumentError(1, reason))
     with errors.collect():
         settings = decode_struct(Settings, root)
     try:

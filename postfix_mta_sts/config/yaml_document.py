@@ -22,14 +22,20 @@ MAX_DEPTH: Final = 20
 of Python."""
 _HINTS: Final[Mapping[str, str]] = {
     r"'\t'": "indent with spaces instead of tabs",
-    "mapping values are not allowed": "check the indentation, or write the value in quotes",
+    "mapping values are not allowed": "check the indentation, and the colon of the line before; or"
+    " write the value in quotes",
     "could not find expected ':'": "write a colon and a space after each key",
-    "<block end>": "check the indentation: this line begins in column {column}",
+    "but found '}'": "a bracket is too many, or one is missing before it",
+    "but found ']'": "a bracket is too many, or one is missing before it",
+    "<block end>": "check the indentation",
+    "expected '<document start>'": "check the indentation, and write a colon after each key",
     "scanning a quoted scalar": "a quote is missing; the text begins in {start}",
     "expected ',' or ']'": "write ] after the list that begins in {start}, and commas in it",
     "expected ',' or '}'": "write } after the mapping that begins in {start}, and commas in it",
-    "unknown escape character": r"write \\ for a backslash, or the value in single quotes",
+    "a double-quoted scalar": r"write \\ for a backslash, or the value in single quotes",
     "scanning a directive": "no line may begin with %",
+    "node content, but found ':'": "write the value in quotes",
+    "node content, but found '<stream end>'": "a value or a bracket is missing",
     "expected the node content": "a value is missing, or a comma is too many",
     "cannot start any token": "write the value in quotes",
     "scanning an alias": "write the value in quotes",
@@ -134,7 +140,7 @@ def _syntax_error(error: yaml.MarkedYAMLError) -> DocumentError:
     reason += f" (column {column})"
     if hint := next((hint for sign, hint in _HINTS.items() if sign in reason), ""):
         place = f"line {start.line + 1}, column {start.column + 1}" if start else "line 1"
-        reason += f"; {hint}".replace("{column}", str(column)).replace("{start}", place)
+        reason += f"; {hint}".replace("{start}", place)
     return DocumentError(line, reason)
 
 

@@ -181,7 +181,7 @@ class TestValues:
 
     @pytest.mark.parametrize(
         "written",
-        ["dns.test", "dns.test:53", "192.0.2.1:0", "fe80::1%eth0", "192.0.2.1:99999", "", "1.1"],
+        ["dns.test", "dns.test:53", "192.0.2.1:0", "", "1.1"],
     )
     def test_invalid_nameserver(self, written: str) -> None:
         """A name server is an IP address: a host name would need another name server."""
@@ -189,6 +189,19 @@ class TestValues:
         assert error.startswith(
             f"x.yml:1: dns.nameservers[1]: found '{written}'; allowed: 192.0.2.1,"
         )
+
+    @pytest.mark.parametrize(
+        ("written", "reason"),
+        [
+            ("fe80::1%eth0", "an address with a zone (%) is not supported"),
+            ("192.0.2.1:99999", "a port is at most 65535"),
+        ],
+    )
+    def test_nameserver_with_a_reason(self, written: str, reason: str) -> None:
+        """What is wrong with an address is named."""
+        error = refused(f"dns: {{nameservers: ['{written}']}}")
+        expected = f"x.yml:1: dns.nameservers[0]: found '{written}': {reason}; allowed: 192.0.2.1,"
+        assert error.startswith(expected)
 
     def test_password_is_not_shown(self) -> None:
         """The error for a wrong proxy URL does not contain its password."""

@@ -102,7 +102,7 @@ class TestShape:
             ("\nlsten: 1", "x.yml:2: lsten: unknown key, perhaps listen; allowed: listen, maps, "),
             ("log:\n  levle: info", "x.yml:2: log.levle: unknown key, perhaps level; allowed: "),
             ("listen: {a: 1}", "x.yml:1: listen: found a mapping; allowed: a list"),
-            ("listen: [{port: 1}]", "x.yml:1: listen[0].port: unknown key; allowed: socketmap, "),
+            ("listen: [{x: 1}]", "x.yml:1: listen[0].x: unknown key; allowed: socketmap, "),
             ("log: {}\nlog: {}", "x.yml:2: duplicate key 'log'; it is already set in line 1"),
             ("a: b: c", "x.yml:1: not YAML: mapping values are not allowed here"),
         ],

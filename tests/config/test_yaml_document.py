@@ -17,7 +17,10 @@ EXPECTED = (
     "expected ',' or ']', but got '<stream end>' (column 1); "
     "write ] after the list that begins in line 1, column 4, and commas in it"
 )
-QUOTES = " (column 5); check the indentation, or write the value in quotes"
+QUOTES = (
+    " (column 5); check the indentation, and the colon of the line before; or write the value in"
+    " quotes"
+)
 
 
 def refused(text: str) -> tuple[int, str]:
