@@ -94,8 +94,15 @@ def _ca_file(value: object) -> Path:
     try:
         read_ca_file(path)
     except OSError as error:
-        raise ValueError(error.strerror) from None
+        raise ValueError(_ca_file_reason(path, error)) from None
     return path
+
+
+def _ca_file_reason(path: Path, error: OSError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder; name a file, such as /etc/ssl/certs/ca-certificates.crt"
+    hint = "" if path.is_absolute() else "; write the whole path, which begins with /"
+    return f"{error.strerror}{hint}"
 
 
 def read_ca_file(path: Path) -> str:

@@ -65,6 +65,16 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("listen", warning, is_warning=True)
     yield from _nameservers(settings.dns.nameservers)
     yield from _store(settings.cache.path or default_cache_path(environ))
+    yield from _relative(settings)
+
+
+def _relative(settings: Settings) -> Iterator[Finding]:
+    for key, path in (("cache.path", settings.cache.path), ("control.path", settings.control.path)):
+        if path and not path.is_absolute():
+            reason = (
+                "is relative to the folder in which the daemon starts; write one that begins with /"
+            )
+            yield Finding(key, f"{path} {reason}", is_warning=True)
 
 
 def _endpoints(settings: Settings, environ: Mapping[str, str]) -> Iterator[_Endpoint]:
@@ -147,6 +157,10 @@ def _unix(endpoint: _Endpoint, path: Path) -> Iterator[Finding]:
         yield finding(f"there is no folder {folder}; create it: install -d -o USER {folder}")
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield finding(f"the folder {folder} is not writable for user {os.geteuid()}")
+    name, colon, map_name = str(path).rpartition(":")
+    if colon:
+        reason = f"{path} ends with a map name; write unix:{name}, and :{map_name} only in main.cf"
+        yield Finding(endpoint.key, reason, is_warning=True)
     with suppress(OSError):
         if not stat.S_ISSOCK(path.stat().st_mode):
             yield finding(f"{path} exists and is not a socket; remove it, or use another path")

@@ -182,7 +182,7 @@ class TestValues:
     @pytest.mark.parametrize(
         "written",
         [
-            *("dns.test", "dns.test:53", "192.0.2.1:0", "192.0.2.1:99999", "", "1.1"),
+            *("dns.test", "dns.test:53", "192.0.2.1:0", "", "1.1"),
             *("fe80::1%", "fe80::1%a:53", "[fe80::1%eth0]", "[fe80::1]%eth0:53", "fe80::1%a/b"),
             "fe80::1%sixteen-letters-",
         ],
@@ -206,6 +206,12 @@ class TestValues:
         """Other addresses have none."""
         error = refused(f"dns: {{nameservers: ['{written}']}}")
         assert f"found '{written}': only a link-local address (fe80::/10) has a zone; " in error
+
+    def test_port_of_a_nameserver(self) -> None:
+        """What is wrong with a port is named."""
+        error = refused("dns: {nameservers: ['192.0.2.1:99999']}")
+        expected = "x.yml:1: dns.nameservers[0]: found '192.0.2.1:99999': a port is at most 65535;"
+        assert error.startswith(expected)
 
     def test_password_is_not_shown(self) -> None:
         """The error for a wrong proxy URL does not contain its password."""

@@ -33,6 +33,23 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "reason"),
+    [
+        ("cache: {path: p.db}", "cache.path", "p.db is relative to the folder in which the daem"),
+        (
+            "listen: [{socketmap: 'unix:FOLDER/s:postfix'}]",
+            "listen[0].socketmap",
+            "s:postfix ends with a map name; write unix:",
+        ),
+    ],
+)
+def test_warned(tmp_path: Path, text: str, key: str, reason: str) -> None:
+    """What a start accepts, but hardly anyone means, is a warning."""
+    warnings = [each for each in found(text, tmp_path) if each[0] == key and each[2]]
+    assert any(reason in each[1] for each in warnings), warnings
+
+
 def test_good(tmp_path: Path, usual: str) -> None:
     """Nothing is found, and nothing is changed."""
     text = f"listen: [{{socketmap: '127.0.0.1:0'}}, {{tcp_table: 'unix:{tmp_path}/s'}}]\n{usual}"
