@@ -39,6 +39,15 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture
+def uncovered(no_cover: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measurement of coverage in a test that does the same thing thousands of times.
+
+    It takes three quarters of the time of such a test. Other tests run the same lines.
+    """
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # for processes of the test
+
+
+@pytest.fixture
 async def net(tmp_path: Path) -> AsyncIterator[Internet]:
     """A local Internet in which good.test has a policy."""
     async with internet(tmp_path) as net:

@@ -2,20 +2,18 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.images import Container, Images, running
-from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.transcript import Transcript
 from tests.e2e.trees import WITH_DNS, NoTreeError
-from tests.e2e.wheels import wheels
 from tests.e2e.world import World
-from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
@@ -26,13 +24,13 @@ MAX_MEBIBYTES = 120
 
 
 @pytest.fixture(scope="module")
-def images(trees: dict[str, Path], folder: Path) -> Images:
+def images(trees: dict[str, Path], stock: Callable[[str], Path], folder: Path) -> Images:
     """The image, built."""
     tree = trees[WITH_DNS.postfix]
     try:
         made = Images(folder / "images")
         made.base(tree)
-        made.build(wheels(WITH_DNS.suite, folder / "images-wheels"))
+        made.build(stock(WITH_DNS.suite))
     except NoTreeError as error:
         cannot(str(error))
     return made
@@ -42,21 +40,6 @@ def images(trees: dict[str, Path], folder: Path) -> Images:
 def config(images: Images) -> Any:  # noqa: ANN401 - JSON has any shape
     """The configuration of the image."""
     return images.config()
-
-
-@pytest.fixture(scope="module")
-def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network namespace for this container."""
-    with namespace("mta-sts-image", DAEMON_DNS) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host in it."""
-    (folder / "image-world").mkdir()
-    with running_world(own_namespace, folder / "image-world", logs / "image-world.log") as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -17,13 +17,12 @@ import pytest
 
 from tests.docs.blocks import PAGES, Block, blocks
 from tests.e2e.machines import CONFIG, MASKED, Machine, booted, with_systemd
-from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
 from tests.e2e.transcript import TIMEOUT
 from tests.e2e.trees import RELEASES, NoTreeError, Release
-from tests.e2e.wheels import ROOT, wheels
+from tests.e2e.wheels import ROOT
 from tests.e2e.world import World
-from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
@@ -44,27 +43,19 @@ EVERY = [block for page in PAGES for block in blocks(page)]
 
 
 @pytest.fixture(scope="module")
-def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network namespace for these machines."""
-    with namespace("mta-sts-readme", DAEMON_DNS) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers, Policy Host and SMTP servers, with the domains that the pages name."""
-    (folder / "readme").mkdir()
-    with running_world(own_namespace, folder / "readme", logs / "readme-world.log") as made:
-        for domain in ("example.com", "example.org"):
-            made.policy(domain, "enforce")
-            made.mail_host(domain, "good")
-        yield made
+def own_world(own_world: World) -> World:
+    """The servers, with the domains that the pages name."""
+    for domain in ("example.com", "example.org"):
+        own_world.policy(domain, "enforce")
+        own_world.mail_host(domain, "good")
+    return own_world
 
 
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.suite)
 def machine(
     request: pytest.FixtureRequest,
     trees: dict[str, Path],
+    stock: Callable[[str], Path],
     own_namespace: Namespace,
     own_world: World,
     folder: Path,
@@ -77,7 +68,7 @@ def machine(
     root = place / "root"
     try:
         subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
-        wheels(release.suite, root / "root/wheels")
+        shutil.copytree(stock(release.suite), root / "root/wheels")
         _prepare(root, own_world)
         with booted(root, own_namespace, place, logs / f"{release.suite}-readme.log") as made:
             yield made

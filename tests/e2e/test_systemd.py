@@ -12,12 +12,10 @@ import pytest
 
 from tests.e2e.client import ask, ask_repeatedly, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, booted, install, with_systemd
-from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.trees import RELEASES, NoTreeError, Release
-from tests.e2e.wheels import wheels
 from tests.e2e.world import World
-from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
@@ -68,25 +66,11 @@ REFUSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network namespace for these tests: the daemon uses its default port."""
-    with namespace("mta-sts-units", DAEMON_DNS) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host in it."""
-    (folder / "units").mkdir()
-    with running_world(own_namespace, folder / "units", logs / "units-world.log") as made:
-        yield made
-
-
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.suite)
 def machine(
     request: pytest.FixtureRequest,
     trees: dict[str, Path],
+    stock: Callable[[str], Path],
     own_namespace: Namespace,
     own_world: World,
     folder: Path,
@@ -99,7 +83,7 @@ def machine(
     root = place / "root"
     try:
         subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
-        install(root, wheels(release.suite, place / "wheels"))
+        install(root, stock(release.suite))
         _configure(root, own_world)
         with booted(root, own_namespace, place, logs / f"{release.suite}-boot.log") as made:
             yield made

@@ -89,7 +89,7 @@ async def test_other_servers_that_are_silent(server: DnsServer, tmp_path: Path) 
     """They are queried after a check that fails, too: the earlier ones are not wanted."""
     resolv_conf = tmp_path / "resolv.conf"
     resolv_conf.write_text("nameserver 127.0.0.1\n")
-    ask = DnssecClient((), TIMEOUT, resolv_conf=resolv_conf, port=server.port)
+    ask = DnssecClient((), 5.0, resolv_conf=resolv_conf, port=server.port)
     resolv_conf.write_text("nameserver 127.0.0.2\n")
     with pytest.raises(DnsFailureError):
         await ask.not_validating()

@@ -200,7 +200,7 @@ class TestServers:
         caplog.set_level(logging.INFO)
         resolv_conf = tmp_path / "resolv.conf"
         resolv_conf.write_text("nameserver 127.0.0.2\n")
-        dns = DnsClient((), 20.0, clock=clock, resolv_conf=resolv_conf, port=server.port)
+        dns = DnsClient((), 5.0, clock=clock, resolv_conf=resolv_conf, port=server.port)
         with pytest.raises(DnsFailureError, match="no name server can be reached"):
             await dns.look_up_txt(GOOD)
         resolv_conf.write_text("nameserver 127.0.0.1\n")
