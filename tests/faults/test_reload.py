@@ -17,7 +17,7 @@ from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ControlSettings, Settings, parse
 from postfix_mta_sts.daemon import watchdog
-from postfix_mta_sts.daemon.assembly import Daemon
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
 from postfix_mta_sts.daemon.service import SettingsSource, serve
 from postfix_mta_sts.postfix.listeners import Listeners
