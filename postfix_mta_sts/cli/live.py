@@ -63,7 +63,7 @@ def live(stream: TextIO) -> Live:
 
 
 async def run_with(work: Coroutine[Any, Any, None], update: Callable[[], None]) -> None:
-    """Run `work`, and call `update` every 0.1 s until it ends; an error of either ends both."""
+    """Run `work`, and call `update` again and again until it ends; an error of either ends both."""
     task = asyncio.create_task(work, name="command")
     try:
         while not task.done():

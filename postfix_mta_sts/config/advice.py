@@ -82,7 +82,7 @@ def _guesses(text: str) -> Iterator[object]:
     yield from _addresses(text)
     if letters := _PERMISSIONS.fullmatch(text):
         bits = "".join("0" if letter == "-" else "1" for letter in letters[1])
-        yield f'"{int(bits, 2):04o}"'.strip('"')
+        yield f"{int(bits, 2):04o}"
     if octal := re.fullmatch(r"0[oO]?([0-7]{3,4})", text):
         yield f"0{octal[1][-3:]}"
 

@@ -23,6 +23,7 @@ from postfix_mta_sts.daemon.service import SettingsSource, serve
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.sockets import Binding, Sockets
 from tests.support.daemons import NOT_FOUND, RunningDaemon, reloading, until
+from tests.support.http import exchange
 from tests.support.internet import Internet, internet
 
 
@@ -133,15 +134,6 @@ async def _hello(_: HttpRequest) -> HttpResponse:
     return HttpResponse(200, "text/plain", b"hello")
 
 
-async def _asked(path: Path) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(b"GET / HTTP/1.0\r\n\r\n")
-    try:
-        return await reader.read()
-    finally:
-        writer.close()
-
-
 async def _accept_once(
     accept_all: Callable[..., object], failures: list[Exception], *args: object
 ) -> None:
@@ -163,7 +155,7 @@ async def test_endpoint_that_fails(
     address = UnixAddress(tmp_path / "s")
     await endpoints.open({EndpointName.CONTROL: Binding(address, ControlSettings())})
     try:
-        assert (await _asked(address.path)).endswith(b"hello")
+        assert (await exchange(address.path, "GET /")).body == b"hello"
     finally:
         await endpoints.close()
     [line] = [text for text in caplog.messages if "endpoint failed" in text]
