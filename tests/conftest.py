@@ -1,24 +1,20 @@
-"""For all tests: the event loop, hypothesis without time limits, and the fixture `net`."""
+"""For all tests: the event loop, hypothesis without time limits, and two fixtures."""
 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
-import hypothesis
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from tests.support.control import ControlledDaemon, Operator
 from tests.support.internet import Internet, internet
 
 # A shell makes its background jobs ignore SIGINT; processes started by tests would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# An example may take long on a busy machine; that says nothing about the code.
-hypothesis.settings.register_profile("no deadline", hypothesis.settings(), deadline=None)
-hypothesis.settings.load_profile("no deadline")
 
 # A busy machine is not an error: hypothesis checks how long an example takes by default.
 settings.register_profile(
@@ -53,3 +49,12 @@ async def net(tmp_path: Path) -> AsyncIterator[Internet]:
     async with internet(tmp_path) as net:
         net.publish("good.test")
         yield net
+
+
+@pytest.fixture
+async def operator(
+    daemon: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[Operator]:
+    """Runs commands against the daemon of the test."""
+    async with daemon.controlled(tmp_path) as path:
+        yield Operator(path, capsys)

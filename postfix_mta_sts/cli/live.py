@@ -66,7 +66,7 @@ def live(stream: TextIO) -> Live:
 
 
 async def run_with(work: Coroutine[Any, Any, None], update: Callable[[], None]) -> None:
-    """Run `work`, and call `update` every 0.1 s until it ends; an error of either ends both."""
+    """Run `work`, and call `update` again and again until it ends; an error of either ends both."""
     import asyncio  # noqa: PLC0415 (`policy` needs no event loop)
 
     task = asyncio.create_task(work, name="command")

@@ -1,7 +1,7 @@
 """Check what a start needs beside a valid configuration: addresses, folders, accounts, the store.
 
-It changes nothing, so it may run beside a daemon. It sees this machine with the eyes of the user
-that runs it: what only the daemon's user may do, root may as well.
+It changes nothing, so it may run beside a daemon. It says what is possible for the user that runs
+it: root may do more than the daemon's user.
 """
 
 import errno
@@ -21,9 +21,9 @@ from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_loca
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.host_names import is_unreachable
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
+from postfix_mta_sts.postfix.places import UNAVAILABLE
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
-_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _OURSELVES: Final = "(postfix-mta-sts)"
 """The name of the daemon's process, as `occupants` shows it."""
 
@@ -179,7 +179,7 @@ def _tcp(endpoint: _Endpoint, address: TcpAddress) -> Iterator[Finding]:
         reason = f"{address}: this machine has no IPv6 address; write 0.0.0.0:{address.port}"
         yield Finding(endpoint.key, reason, is_warning=True)
     failures = [failure for info in found if (failure := _bind(*info))]
-    missing = [failure for failure in failures if failure.errno in _MISSING]
+    missing = [failure for failure in failures if failure.errno in UNAVAILABLE]
     # Of a name with several addresses, the daemon needs one: IPv6 may be switched off.
     for failure in failures if len(missing) == len(found) else set(failures).difference(missing):
         yield from _not_bound(endpoint, address, failure)

@@ -1,11 +1,23 @@
 """Fetch the policy from the Policy Host: exactly one GET, with a reason for each way to fail.
 
-The caller provides the resolver of host names. `connect` opens connections, `proxy` tunnels,
-`tls` encrypts, `http_response` reads the response, and `mtasts.policy` parses the body.
+Theory of operation
+-------------------
+A fetch goes through these steps; one deadline limits all of them.
+
+1. Look up the addresses of the Policy Host (the caller provides the resolver). Leave out those that
+   are not allowed (`addresses`), and put those that failed the last time last (`failed_addresses`).
+2. Connect to the first address that accepts (`connect`).
+3. Wait for a slot. Handshakes take CPU time, so there are few at once; the deadline stands still.
+4. Shake hands (`tls`). If the Policy Host does not answer in time, go back to step 2 with the other
+   addresses. Once it has answered, no other address is tried.
+5. Send the GET, read and check the head, read the body (`http_response`, `mtasts.response`).
+
+With a proxy, a tunnel (`proxy`) takes the place of steps 1 and 2. `mtasts.policy` parses the body.
 
 The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
-address (`addresses`), its handshake, its headers, its size or its speed. No connection is reused or
-closed politely: each is aborted as soon as the response is complete, or cannot be completed.
+address, its handshake, its headers, its size or its speed. No connection is reused or closed
+politely: each is aborted as soon as the response is complete, or cannot be completed. For one
+connection more than `own_limits` allows, the oldest is aborted.
 """
 
 import asyncio

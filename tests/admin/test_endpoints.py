@@ -17,6 +17,7 @@ from postfix_mta_sts.config.settings import ControlSettings
 from postfix_mta_sts.host_names import bound
 from postfix_mta_sts.sockets import ListenError, Sockets
 from tests.support.daemons import process
+from tests.support.http import exchange
 from tests.support.internet import internet
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -45,13 +46,8 @@ async def endpoint(path: Path) -> AsyncIterator[Endpoints]:
 
 
 async def asked(path: Path) -> bytes:
-    """Return the whole response to GET /hello."""
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(b"GET /hello HTTP/1.0\r\n\r\n")
-    try:
-        return await reader.read()
-    finally:
-        writer.close()
+    """Return the body of the response to GET /hello."""
+    return (await exchange(path, "GET /hello")).body
 
 
 async def test_many_first_clients(tmp_path: Path) -> None:
@@ -115,14 +111,14 @@ async def test_exchanged_addresses(tmp_path: Path) -> None:
         stack.push_async_callback(endpoints.close)
         await endpoints.open({EndpointName.CONTROL: one, EndpointName.METRICS: two})
         inodes = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
-        assert (await asked(tmp_path / "a")).endswith(b'"control"')
+        assert await asked(tmp_path / "a") == b'"control"'
         await endpoints.open({EndpointName.CONTROL: two, EndpointName.METRICS: one})
         assert {path.name: path.stat().st_ino for path in tmp_path.iterdir()} == inodes
-        assert (await asked(tmp_path / "a")).endswith(b'"metrics"')
-        assert (await asked(tmp_path / "b")).endswith(b'"control"')
+        assert await asked(tmp_path / "a") == b'"metrics"'
+        assert await asked(tmp_path / "b") == b'"control"'
         await endpoints.open({EndpointName.CONTROL: two})
         assert not (tmp_path / "a").exists()
-        assert (await asked(tmp_path / "b")).endswith(b'"control"')
+        assert await asked(tmp_path / "b") == b'"control"'
 
 
 async def test_control_socket_is_tried_again(tmp_path: Path) -> None:
@@ -132,4 +128,4 @@ async def test_control_socket_is_tried_again(tmp_path: Path) -> None:
     async with endpoint(path) as endpoints:
         path.rmdir()
         await endpoints.open(control_at(path))
-        assert (await asked(path)).endswith(b'"hello"')
+        assert await asked(path) == b'"hello"'

@@ -19,7 +19,8 @@ from postfix_mta_sts import sockets
 from postfix_mta_sts.config import settings as config
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import assembly
-from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.daemon.assembly import running
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.network import supervisor
 from postfix_mta_sts.network.process import NetworkProcess
 from postfix_mta_sts.permissions import Account

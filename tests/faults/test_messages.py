@@ -4,7 +4,6 @@ import io
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -47,15 +46,6 @@ def daemon(around: Surroundings) -> ControlledDaemon:
     made.answering = Answering(dane_is_on=True)
     made.resolver.use_dane(around.look_up_dane)
     return made
-
-
-@pytest.fixture
-async def operator(
-    daemon: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> AsyncIterator[Operator]:
-    """Runs commands against the daemon."""
-    async with daemon.controlled(tmp_path) as path:
-        yield Operator(path, capsys)
 
 
 class TestAnswer:

@@ -189,6 +189,7 @@ class TestServers:
         async with DnsServer(zone, host="::1") as server, open_client(server.address) as dns:
             assert (await dns.look_up_txt(GOOD)).ttl == 300
 
+    @pytest.mark.usefixtures("impatient")
     async def test_a_change_of_resolv_conf(
         self,
         server: DnsServer,

@@ -9,7 +9,7 @@ import pytest
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
-from postfix_mta_sts.daemon.assembly import Daemon
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import connected
 from tests.support.daemons import RunningDaemon, reloading
