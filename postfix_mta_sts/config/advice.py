@@ -39,7 +39,7 @@ def replacement(value: object, read: Callable[[object], object]) -> str:
         return replacement(value[0].value, read) or _proposed(value[0].value, read)
     text = str(value).strip() if isinstance(value, str | int | float) else ""
     for guess in _guesses(text) if text and "@" not in text else ():  # a password may be before @
-        if str(guess) != text and (found := _proposed(guess, read)):
+        if str(guess) != str(value) and (found := _proposed(guess, read)):
             return found
     return ""
 
@@ -113,6 +113,7 @@ def _addresses(text: str) -> Iterator[str]:
         yield f"{every if match[1] else '127.0.0.1'}:{match[2]}"
     host, _, port = bare.rpartition(":")
     yield f"[{host}]:{port}"
+    yield bare.strip("[]")  # a name server without a port
     yield f"{bare}:8461"
     if match := re.fullmatch(r"([0-9.]+|\[[0-9a-fA-F:]+\])[.#]([0-9]+)", bare):
         yield f"{match[1]}:{match[2]}"

@@ -25,6 +25,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "could not find expected ':'": "; write a colon and a space after each key",
     "<block end>": "; check the indentation",
     "found unexpected end of stream": "; a quote is missing",
+    "expected the node content, but found ':'": "; write the value in quotes",  # [::1]
     "'`'": "; write the value in quotes",
     "'@'": "; write the value in quotes",
 }
