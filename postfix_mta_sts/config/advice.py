@@ -178,6 +178,7 @@ def _addresses(text: str) -> Iterator[str]:
         yield match[1] or f"{match[2]}:{match[3]}"  # the map name of main.cf; a blank
     host, _, port_text = bare.rpartition(":")
     yield f"[{host}]:{port_text}"
+    yield bare.strip("[]")  # a name server without a port
     yield f"{bare}:8461"
     yield f"[{bare}]:8461"
     if match := re.fullmatch(r"([0-9.]+|\[[0-9a-fA-F:]+\])[.#]([0-9]+)", bare):

@@ -89,5 +89,5 @@ class ChunkedBody:
 
     def _skip_trailer(self) -> None:
         """Look for the blank line; the end of the line before it is there still."""
-        self.is_complete = b"\n\r\n" in self._unread or b"\n\n" in self._unread
+        self.is_complete |= b"\n\r\n" in self._unread or b"\n\n" in self._unread
         del self._unread[:-2]

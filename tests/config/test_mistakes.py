@@ -106,6 +106,10 @@ MISTAKES: Final[dict[str, list[str]]] = {
     "listen: [{socketmap: 'a:1', mode: '0660'}]": ["listen[0].mode", "only for a UNIX socket"],
     "metrics: {listen: '127.0.0.1:8461'}": ["metrics", "127.0.0.1:8461 is given twice"],
     "dns: {nameservers: [dns.example]}": ["dns.nameservers[0]", "allowed: 192.0.2.1"],
+    "dns: {nameservers: ['[2001:db8::1]']}": ["found '[2001:db8::1]'", "write 2001:db8::1\n"],
+    "dns: {nameservers: ['192.0.2.1 ']}": ["found '192.0.2.1 '", "write 192.0.2.1\n"],
+    "dns: {nameservers: [::1]}": ["x.yml:1", "write the value in quotes"],
+    "listen: [{socketmap: '[::1]'}]": ["write [::1]:8461"],
     "dns: {nameservers: ['192.0.2.1#53']}": ["found '192.0.2.1#53'", "write 192.0.2.1:53"],
     "https: {proxy: proxy.example:3128}": ["https.proxy", "write http://proxy.example:3128"],
     "https: {ca_file: /no/such}": ["https.ca_file", "No such file", "a readable PEM file"],
@@ -127,7 +131,7 @@ def test_words(text: str) -> None:
     """The refusal has the words."""
     with pytest.raises(ConfigError) as caught:
         parse(text, "x.yml")
-    refusal = str(caught.value)
+    refusal = f"{caught.value}\n"
     assert [words for words in MISTAKES[text] if words not in refusal] == [], refusal
 
 

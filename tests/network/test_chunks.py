@@ -31,7 +31,7 @@ def decode(data: bytes, size: int = 10_000) -> ChunkedBody:
         b"5;\r\nhello\r\n" + END,
         b"2\r\nhe\r\n3\r\nllo\r\n0\r\nContent-Length: 9\r\nX : y\r\n folded\r\n\r\n",
         b"5\nhello\n0\nX: y\n\n",
-        b"5\r\nhello\r\n" + END + b"5\r\nother\r\n" + END,
+        b"5\r\nhello\r\n" + END + b"5\r\nother",
     ],
 )
 def test_good(data: bytes, size: int) -> None:

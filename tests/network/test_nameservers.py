@@ -265,6 +265,7 @@ async def test_a_dns_that_does_not_answer_is_logged_once(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert 'DNS does not answer reason="SERVFAIL from the name server"' in record.getMessage()
+    assert record.getMessage().endswith(f"failures={FAILURES_LIMIT} servers={server.address}")
     assert dns.unanswered
     with pytest.raises(NoRecordError):
         await dns.look_up_txt(Domain("absent.test"))
