@@ -23,6 +23,7 @@ from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_exchange import Exchange, Outcome
 from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
+from postfix_mta_sts.network.own_limits import late_fault
 
 TRIES: Final = 2
 """Tries of one query at each server, whatever it answers, or does not; resolv.conf may say more."""
@@ -185,7 +186,8 @@ class Query:
     def _time_out(self) -> None:
         for each in list(self._tries):
             each.look()  # this process may have been stopped for longer than the timeout
-        self._end(DnsFailureError(f"no answer within {self._manner.timeout:g} s"))
+        silence = DnsFailureError(f"no answer within {self._manner.timeout:g} s")
+        self._end(late_fault(self._deadline.when()) or silence)
 
     def _end(self, outcome: Outcome) -> None:
         if not self.outcome.done():  # cancelled a moment ago
