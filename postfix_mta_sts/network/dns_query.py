@@ -30,6 +30,7 @@ from postfix_mta_sts.network.dns_message import (
     DnsResponse,
     Question,
 )
+from postfix_mta_sts.network.own_limits import late_fault
 
 TRIES: Final = 2
 """Tries of one query at each server, whatever it answers, or does not; resolv.conf may say more."""
@@ -175,7 +176,8 @@ class Query:
         for each in list(self._tries):
             each.look()  # this process may have been stopped for longer than the timeout
         way = next((each.way for each in self._tries if each.way), "")
-        self._end(DnsFailureError(f"no answer within {self._manner.timeout:g} s{way}"))
+        silence = DnsFailureError(f"no answer within {self._manner.timeout:g} s{way}")
+        self._end(late_fault(self._deadline.when()) or silence)
 
     def _end(self, outcome: Outcome) -> None:
         if not self.outcome.done():  # cancelled a moment ago

@@ -5,6 +5,7 @@ for each other; `https` gives up its oldest connection for a new one. A process 
 socket all the same has a fault of its own, which says nothing about a domain.
 """
 
+import asyncio
 import errno
 import os
 import resource
@@ -27,6 +28,10 @@ the other."""
 SOCKETS: Final = 10
 """Of three look-ups while the name servers are silent. Each query has two, for two tries. `dns` has
 one query for a TXT record and two for addresses; `dane` has two at most for each MX host."""
+
+LATE: Final = 5.0
+"""Seconds after the end of a timeout: if it is noticed only then, this process was stopped, or the
+machine. What was waited for may have come in time."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -60,4 +65,14 @@ def own_fault(error: OSError) -> OwnFaultError | None:
     """The fault that an error of socket(2) stands for; None: it has another cause."""
     if error.errno in _EXHAUSTED:
         return OwnFaultError(f"no socket: {os.strerror(error.errno)}")
+    return None
+
+
+def late_fault(end: float | None) -> OwnFaultError | None:
+    """The fault if a timeout that was due at `end` is noticed too late; None: it was in time.
+
+    `end` is by the clock of the event loop.
+    """
+    if end is not None and asyncio.get_running_loop().time() > end + LATE:
+        return OwnFaultError("this process was stopped for a while")
     return None
