@@ -19,7 +19,8 @@ def queries_limit() -> int:
     """How many look-ups may ask the DNS at a time, of the policy id and DANE, and of addresses.
 
     While the name servers are silent each has three or four sockets, for several tries: so either
-    kind takes a quarter to a third of the descriptors. With the usual limit of 65,536 none waits.
+    kind takes a quarter to a third of the descriptors. With a limit of 65,536 the first 5,461 do
+    not wait, and with 1,024 the first 85: 200 new domains at once then ask in three turns.
     """
     return max(1, files_limit() // 12)
 
