@@ -12,6 +12,11 @@ E2E_JOBS ?= 3
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
+# A user without a home needs one for pip, which keeps a cache there and fails otherwise.
+ifndef HOME
+$(BIN)/pip $(READY) $(READY_DEV): export HOME := $(CURDIR)/$(VENV)
+endif
+
 # The tests start the daemon a thousand times: each would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -22,6 +27,7 @@ $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11); import ensurepip, venv' 2>/dev/null || { \
 		echo 'This needs Python 3.11 or later with the module ensurepip.' >&2; \
 		echo 'On Debian and Ubuntu: apt install python3 python3-venv' >&2; \
+		echo 'For another Python than $(PYTHON): make PYTHON=/path/to/python3' >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'

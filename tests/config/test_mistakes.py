@@ -108,14 +108,12 @@ MISTAKES: Final[dict[str, list[str]]] = {
     "dns: {nameservers: [dns.example]}": ["dns.nameservers[0]", "allowed: 192.0.2.1"],
     "dns: {nameservers: ['[2001:db8::1]']}": ["found '[2001:db8::1]'", "write 2001:db8::1\n"],
     "dns: {nameservers: ['192.0.2.1 ']}": ["found '192.0.2.1 '", "write 192.0.2.1\n"],
-    "dns: {nameservers: [::1]}": ["x.yml:1", "write the value in quotes"],
     "listen: [{socketmap: '[::1]'}]": ["write [::1]:8461"],
     "dns: {nameservers: ['192.0.2.1#53']}": ["found '192.0.2.1#53'", "write 192.0.2.1:53"],
     "https: {proxy: proxy.example:3128}": ["https.proxy", "write http://proxy.example:3128"],
     "https: {ca_file: /no/such}": ["https.ca_file", "No such file", "a readable PEM file"],
     "https: {ca_file: ca.pem}": ["https.ca_file", "which begins with /"],
     "https: {ca_file: /etc}": ["https.ca_file", "it is a folder", "name a file"],
-    "dns: {nameservers: ['[2001:db8::1]']}": ["dns.nameservers[0]", "write 2001:db8::1"],
     "https: {allow_private_addresses: [10.1.2.3/8]}": ["bits after the prefix", "10.0.0.0/8"],
 }
 OLD: Final = """
