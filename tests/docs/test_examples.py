@@ -12,7 +12,7 @@ from postfix_mta_sts.daemon.watchdog import status_line
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, StatusError
-from postfix_mta_sts.stats import Counters, Source
+from postfix_mta_sts.stats import Answer, Counters, Source, Stage
 from postfix_mta_sts.store.sts_resolver import Refusal
 from tests.docs.blocks import ROOT
 from tests.support.commands import Commands
@@ -161,7 +161,7 @@ def test_status_of_the_unit() -> None:
     """The line that `systemctl status` shows."""
     (shown,) = example(SYSTEMD, "Status: ")
     counters = Counters()
-    counters.answers["found", Source.MEMORY] = 20_647
-    counters.answers["found", Source.NETWORK] = 167
-    counters.attempts["https", "status"] = 3
+    counters.answers[Answer.FOUND, Source.MEMORY] = 20_647
+    counters.answers[Answer.FOUND, Source.NETWORK] = 167
+    counters.attempts[Stage.HTTPS, "status"] = 3
     assert shown == f'Status: "{status_line(312, counters)}"'
