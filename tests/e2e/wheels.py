@@ -15,6 +15,9 @@ ROOT: Final = Path(__file__).parents[2]
 
 PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian release → its Python."""
+_FOR_CONTRIB: Final = ("shtab",)
+_FOR_MAKE: Final = ("pip>=25.1", "editables")
+"""What `make serve` needs beside the daemon's dependencies."""
 
 
 def wheels(suite: str, folder: Path, group: str = "") -> Path:
@@ -25,7 +28,7 @@ def wheels(suite: str, folder: Path, group: str = "") -> Path:
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = project["project"]["dependencies"] + project["build-system"]["requires"]
-    needed += project["dependency-groups"][group] if group else ["shtab"]  # contrib/ needs shtab
+    needed += project["dependency-groups"][group] if group else (*_FOR_CONTRIB, *_FOR_MAKE)
     chosen = ["--only-binary=:all:", "--python-version", PYTHONS[suite]]
     constraint = ["--constraint", str(ROOT / "constraints.txt")]
     _pip("download", *chosen, *constraint, "--dest", str(folder), *needed)
