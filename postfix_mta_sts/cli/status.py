@@ -67,8 +67,8 @@ def _first(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
     answering, asked_at, failing = (status[k] for k in ("answering", "last_asked_at", "failing"))
     yield "answering", "yes" if answering["ok"] else f"NO: {answering['reason']}"
     yield "last asked", "never since the start" if asked_at is None else ago(asked_at, now)
-    number = "1 domain" if failing == 1 else f"{failing} domains"
-    yield "failing", f"{number}; see policy list --failing" if failing else "no domain"
+    number = "1 domain" if failing == 1 else f"{failing or 'no'} domains"
+    yield "failing", f"{number} in memory; policy list --failing also reads the store"
     yield "DANE", f"{'on' if status['dane']['on'] else 'off'}: {status['dane']['reason']}"
     if status["dane"]["advice"]:
         yield "", status["dane"]["advice"]
