@@ -74,7 +74,9 @@ class ControlClient:
                     raise ControlError(_describe_status(response))
                 yield response
             except TimeoutError:
-                raise ControlError(f"no answer from the daemon for {self._timeout:g} s") from None
+                reason = f"no answer from the daemon for {self._timeout:g} s"
+                advice = "it hangs, or the machine is overloaded; see its log"
+                raise ControlError(f"{reason}: {advice}") from None
             except (HTTPException, ConnectionError, LookupError, TypeError, ValueError) as error:
                 raise ControlError(f"the answer of the daemon at {self.path} broke off") from error
 

@@ -167,6 +167,8 @@ class Daemon:
             reasons={
                 Part.NETWORK_PROCESS: backend.network.problem,
                 Part.CA_CERTIFICATES: backend.network.authorities_problem,
+                Part.STORE_READING: backend.store.reading_problem,
+                Part.STORE_WRITING: backend.store.writing_problem,
             },
             network_restarts=backend.network.restarts,
         )
