@@ -134,10 +134,14 @@ class Daemon:
         ):
             # Even if no setting has changed: the content of the CA file may have.
             await self.backend.network.reconfigure(settings)
-        before, self.settings = self.settings, settings
-        if settings.cache.path != before.cache.path:
+        self.settings = settings
+        if self.constants.needs_restart(settings):
             logs.event(
-                _log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path
+                _log,
+                logging.WARNING,
+                "cache.path needs a restart",
+                path=settings.cache.path or self.constants.default_store_path,
+                open=self.constants.store_path,
             )
         listen = partial(self.listeners.reconfigure, places, listeners_change)
         endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
@@ -245,6 +249,7 @@ async def running(
         config=config,
         control_path=default_control_path(environ),
         store_path=settings.cache.path or default_cache_path(environ),
+        default_store_path=default_cache_path(environ),
         clock=clock,
         files=raise_files_limit(FILES_LIMIT),
         https_port=https_port,

@@ -184,12 +184,8 @@ def _not_bound(endpoint: _Endpoint, address: TcpAddress, error: OSError) -> Iter
     if error.errno == errno.EADDRINUSE:
         yield from _in_use(endpoint, str(address), occupants.on_port(address.port))
         return
-    hints = {
-        errno.EADDRNOTAVAIL: "this machine does not have that address",
-        errno.EACCES: "ports below 1024 are for root; use another port",
-    }
-    hint = hints.get(error.errno or 0, "use another address")
-    yield Finding(endpoint.key, f"{address}: {error.strerror}; {hint}")
+    reason = f"{address}: {error.strerror}; {occupants.tcp_advice(error)}"
+    yield Finding(endpoint.key, reason)
 
 
 def _in_use(endpoint: _Endpoint, address: str, by: str) -> Iterator[Finding]:
