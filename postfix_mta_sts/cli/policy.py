@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from postfix_mta_sts.cli.domain_argument import domain_of
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
 from postfix_mta_sts.cli.refresh import refresh_all
 from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment, span
 from postfix_mta_sts.config.field_types import seconds
-from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.policy import Mode
 
@@ -117,7 +117,7 @@ def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    known = control_client(args).ask("GET", "policies", parse_domain(args.domain))
+    known = control_client(args).ask("GET", "policies", domain_of(args.domain))
     if args.json:
         print(json.dumps(known, indent=2))
     else:
@@ -146,7 +146,7 @@ def _refresh_failing(args: argparse.Namespace) -> int:
 
 
 def _refresh_one(args: argparse.Namespace) -> int:
-    domain = parse_domain(args.domain)
+    domain = domain_of(args.domain)
     known = control_client(args, _ATTEMPT_TIMEOUT).ask("POST", "policies", domain, "refresh")
     _print_domain(known)
     print(f"{_OUTCOMES[known['outcome']]}{_in_force(known)}")
@@ -154,7 +154,7 @@ def _refresh_one(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    domain = parse_domain(args.domain)
+    domain = domain_of(args.domain)
     result = control_client(args).ask("POST", "policies", domain, "forget")
     if result["kept_on_file"]:
         raise CommandError(

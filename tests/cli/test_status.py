@@ -114,8 +114,8 @@ async def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = tmp_path / "control.sock"
     done = await Operator(path, capsys).run("status")
     assert (done.code, done.out) == (2, "")
-    expected = f"postfix-mta-sts: there is no control socket {path}: is the daemon running?\n"
-    assert done.err == expected
+    expected = f"postfix-mta-sts: there is no control socket {path}: is the daemon running? "
+    assert done.err == f"{expected}If with another file, name that with --config\n"
 
 
 class TestControlPath:
