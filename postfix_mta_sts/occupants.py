@@ -52,7 +52,7 @@ def _describe_unix(error: OSError, folder: Path) -> str:
             return f"there is no folder {folder}; create it: install -d -o USER {folder}"
         case PermissionError():
             return f"{error.strerror}; the folder {folder} must be writable for user {os.geteuid()}"
-    return str(error)
+    return error.strerror or str(error)
 
 
 def not_ours(path: Path) -> str:

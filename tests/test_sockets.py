@@ -198,6 +198,7 @@ class TestOpenControl:
         (tmp_path / "d").mkdir()
         assert Sockets([]).open_control(tmp_path / name, ControlSettings()) is None
         assert [m.split(" path=")[0] for m in caplog.messages] == ["control socket unavailable"]
+        assert "Errno" not in caplog.text
 
     def test_in_use(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """The control socket of a running daemon is not taken away."""
