@@ -16,7 +16,7 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.permissions import Access
 from postfix_mta_sts.sockets import Address, Binding, ListenError
 
-_UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """Errors of an address that this machine does not have, for example because IPv6 is off."""
 
 _IPV6_ADDRESSES: Final = Path("/proc/net/if_inet6")
@@ -75,7 +75,7 @@ class Openings:
         try:
             sock = self._open_socket(binding)
         except ListenError as error:
-            if getattr(error.__cause__, "errno", None) not in _UNAVAILABLE:
+            if getattr(error.__cause__, "errno", None) not in UNAVAILABLE:
                 raise
             self._missing[binding] = error
             return None

@@ -113,7 +113,8 @@ def _id(name: str | int | None, kind: str, look_up: Callable[[str], int]) -> int
     try:
         return look_up(name)
     except KeyError:
-        raise UnknownAccountError(f"this machine has no {kind} {name}") from None
+        reason = f"this machine has no {kind} {name}; create it, or name another one"
+        raise UnknownAccountError(reason) from None
 
 
 class UnknownAccountError(LookupError):

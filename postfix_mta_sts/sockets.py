@@ -90,7 +90,10 @@ class Sockets:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return self.open(Binding(UnixAddress(path), access))
         except (OSError, ListenError) as error:
-            event(_log, logging.WARNING, "control socket unavailable", path=path, reason=str(error))
+            reason = str(error)
+            if isinstance(error, OSError):  # of `mkdir`
+                reason = f"cannot make the folder {error.filename}: {error.strerror}"
+            event(_log, logging.WARNING, "control socket unavailable", path=path, reason=reason)
             return None
 
     def has_made(self, address: Address) -> bool:

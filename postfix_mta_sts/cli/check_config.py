@@ -6,11 +6,13 @@ lacks for the settings that are valid.
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from postfix_mta_sts.cli import settings_table
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, FAILURE, OK, Commands
 from postfix_mta_sts.config import partial, settings, written
 from postfix_mta_sts.config.misspelt import misspelt
@@ -25,9 +27,6 @@ from postfix_mta_sts.config.settings import (
 from postfix_mta_sts.daemon import preflight
 
 _DEFAULTS: Final = "built-in defaults"
-_KEY_WIDTH: Final = 28
-_VALUE_WIDTH: Final = 20
-"""Characters, so that most rows fit into 80 columns with the path of the default file."""
 
 
 def add(commands: Commands) -> None:
@@ -59,7 +58,7 @@ def _check_config(args: argparse.Namespace) -> int:
         return FAILURE
     is_bad = _check_machine(Partial(loaded), origins, source)
     if args.show:
-        _show(loaded, origins)
+        _show(loaded, origins, source)
     if not is_bad:
         print(f"{'# ' if args.show else ''}{source}: valid")
     return FAILURE if is_bad else OK
@@ -78,14 +77,17 @@ def _check_machine(checked: Partial, origins: Origins, source: str) -> bool:
     return is_bad
 
 
-def _show(loaded: Settings, origins: Origins) -> None:
+def _show(loaded: Settings, origins: Origins, source: str) -> None:
     effective = {
         "cache.path": default_cache_path(os.environ),
         "control.path": default_control_path(os.environ),
     }
     rows = [(key, *_value(key, text, origins, effective)) for key, text in written.lines(loaded)]
-    for key, value, origin in rows:
-        print(f"{key:{_KEY_WIDTH}}  {value:{_VALUE_WIDTH}}  {origin}")
+    width = shutil.get_terminal_size().columns
+    is_terminal = sys.stdout.isatty()
+    table = settings_table
+    for line in table.fitted(rows, width, source) if is_terminal else table.plain(rows):
+        print(line)
 
 
 def _value(key: str, text: str, origins: Origins, effective: Mapping[str, Path]) -> tuple[str, str]:

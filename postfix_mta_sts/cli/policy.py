@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from postfix_mta_sts.cli.domain_argument import domain_of
 from postfix_mta_sts.cli.live import live
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import (
@@ -20,9 +21,8 @@ from postfix_mta_sts.cli.parser import (
     add_config,
 )
 from postfix_mta_sts.cli.refresh import refresh_all
-from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment
+from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment, span
 from postfix_mta_sts.config.field_types import seconds
-from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.policy import Mode
 
@@ -135,7 +135,7 @@ def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    known = control_client(args).ask("GET", "policies", parse_domain(args.domain))
+    known = control_client(args).ask("GET", "policies", domain_of(args.domain))
     if args.json:
         print(json.dumps(known, indent=2))
     else:
@@ -190,7 +190,7 @@ def _outcome_line(domain: str, known: Mapping[str, Any]) -> str:
 
 
 def _refresh_one(args: argparse.Namespace) -> int:
-    domain = parse_domain(args.domain)
+    domain = domain_of(args.domain)
     try:
         ((_, known),) = _refreshed(args, [domain])
     except KeyboardInterrupt:
@@ -202,7 +202,7 @@ def _refresh_one(args: argparse.Namespace) -> int:
 
 
 def _forget(args: argparse.Namespace) -> int:
-    domain = parse_domain(args.domain)
+    domain = domain_of(args.domain)
     result = control_client(args).ask("POST", "policies", domain, "forget")
     if result["kept_on_file"]:
         raise CommandError(
@@ -216,7 +216,9 @@ def _print_domain(known: Mapping[str, Any]) -> None:
     from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
     print(known["domain"])
-    if not known["known"]:
+    if not known["known"] and known.get("attempt"):
+        print(f"nothing is known yet: {_attempt(known)}")
+    elif not known["known"]:
         print("not known: Postfix has not asked for it lately; query asks the network")
     else:
         print(terminal.pairs(_facts(known, time.time())))
@@ -228,7 +230,10 @@ def _print_domain(known: Mapping[str, Any]) -> None:
 
 def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     policy, expires = known["policy"], known["expires_at"]
-    yield "answer", known["reply"] or "the next look-up asks the network first"
+    waits = _attempt(known) if known.get("attempt") else "the next look-up asks the network first"
+    yield "answer", known["reply"] or waits
+    if known["reply"] and known.get("attempt"):
+        yield "attempt", f"under way for {span(known['attempt']['seconds'])}"
     if policy:
         yield "mode", policy["mode"] if known["in_force"] else f"{policy['mode']}, expired"
         yield "id", policy["id"]
@@ -238,17 +243,30 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
         yield "expires", dated(expires, ahead(expires, now))
         yield "next fetch", dated(known["refetch_at"], ahead(known["refetch_at"], now))
         yield "asked for", f"{_times(known['asked_count'])}, last {ago(known['asked_at'], now)}"
+    elif known.get("attempt") and not known["failure"]:
+        yield "policy", "not known yet"
     else:
         absent = known["failure"] and known["failure"]["code"] == NoRecordError.code
         yield "policy", f"none: {known['failure']['reason']}" if absent else "none"
         yield "cached until", dated(expires, ahead(expires, now))
-    yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
-    yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
+    if policy or known["failure"]:
+        yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
+        yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
     yield from _failures(known, now)
     if known["dane"]:
         yield from _dane(known["dane"], now)
     for line in policy["text"].splitlines()[:_LINES_LIMIT] if policy else ():
         yield "text", line
+
+
+def _attempt(known: Mapping[str, Any]) -> str:
+    """Say what a look-up waits for, and what it gets if nothing more is known in time."""
+    attempt = known["attempt"]
+    wait = (
+        f"waits up to {span(attempt['waits_for'])} more, then it " if attempt["waits_for"] else ""
+    )
+    answered = f"a look-up {wait}is answered {attempt['then']}"
+    return f"an attempt is under way for {span(attempt['seconds'])}; {answered}"
 
 
 def _failures(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:

@@ -115,10 +115,14 @@ class Daemon:
         ):
             # Even if no setting has changed: the content of the CA file may have.
             await self.backend.network.reconfigure(settings)
-        before, self.settings = self.settings, settings
-        if settings.cache.path != before.cache.path:
+        self.settings = settings
+        if self.constants.needs_restart(settings):
             logs.event(
-                _log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path
+                _log,
+                logging.WARNING,
+                "cache.path needs a restart",
+                path=settings.cache.path or self.constants.default_store_path,
+                open=self.constants.store_path,
             )
         listen = partial(self.listeners.reconfigure, places, listeners_change)
         endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
@@ -148,6 +152,8 @@ class Daemon:
             reasons={
                 Part.NETWORK_PROCESS: backend.network.problem,
                 Part.CA_CERTIFICATES: backend.network.authorities_problem,
+                Part.STORE_READING: backend.store.reading_problem,
+                Part.STORE_WRITING: backend.store.writing_problem,
             },
             network_restarts=backend.network.restarts,
         )

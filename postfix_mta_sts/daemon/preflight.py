@@ -19,9 +19,8 @@ from typing import Final
 from postfix_mta_sts import occupants
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_local
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
-from postfix_mta_sts.host_names import is_unreachable
+from postfix_mta_sts.host_names import UNAVAILABLE, is_unreachable
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
-from postfix_mta_sts.postfix.places import UNAVAILABLE
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
 _OURSELVES: Final = "(postfix-mta-sts)"
@@ -204,12 +203,8 @@ def _not_bound(endpoint: _Endpoint, address: TcpAddress, error: OSError) -> Iter
     if error.errno == errno.EADDRINUSE:
         yield from _in_use(endpoint, str(address), occupants.on_port(address.port))
         return
-    hints = {
-        errno.EADDRNOTAVAIL: "this machine does not have that address",
-        errno.EACCES: "ports below 1024 are for root; use another port",
-    }
-    hint = hints.get(error.errno or 0, "use another address")
-    yield Finding(endpoint.key, f"{address}: {error.strerror}; {hint}")
+    reason = f"{address}: {error.strerror}; {occupants.tcp_advice(error)}"
+    yield Finding(endpoint.key, reason)
 
 
 def _in_use(endpoint: _Endpoint, address: str, by: str) -> Iterator[Finding]:

@@ -85,6 +85,18 @@ class GuardedBackend:
         """Whether the backend is open and its last write succeeded."""
         return self._backend is not None and not self._writing.failing
 
+    @property
+    def reading_problem(self) -> str:
+        """Why it is not readable, for a person; empty if it is."""
+        if self._backend is None:
+            return self._writing.problem or "it is not open yet"
+        return self._reading.problem or self._listing.problem
+
+    @property
+    def writing_problem(self) -> str:
+        """Why it is not writable, for a person; empty if it is."""
+        return self.reading_problem if self._backend is None else self._writing.problem
+
     async def open(self) -> None:
         """Open the backend; if it cannot be opened in time, return and keep trying."""
         self._start_repair()

@@ -231,6 +231,7 @@ class TestShow:
             "known": False,
             "answer": None,
             "reply": None,
+            "attempt": None,
             "in_force": False,
             "asked_at": None,
             "asked_count": 0,

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(place: Path, ready: Path, arguments: Sequence[str]) -> int:
     """Run the tests in a copy of the tree's view, with namespaces of their own."""
     command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c"]
-    inside = [_MOUNTED, "mounted", place, ROOT, ready, _TESTS, "tests", *arguments]
+    inside = [_MOUNTED, "mounted", str(place), str(ROOT), str(ready), _TESTS, "tests", *arguments]
     return subprocess.run([*command, *inside], check=False, env=_ENVIRONMENT).returncode
 
 

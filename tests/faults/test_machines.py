@@ -138,7 +138,9 @@ class TestUnixListener:
             async with served(net, tmp_path, {"socketmap": path, "group": "no-such-group"}):
                 pass
         assert (
-            str(caught.value) == f"cannot listen on {path}: this machine has no group no-such-group"
+            str(caught.value)
+            == f"cannot listen on {path}: this machine has no group no-such-group;"
+            " create it, or name another one"
         )
         assert not (tmp_path / "s").exists()
 
