@@ -38,7 +38,7 @@ exec chroot "$tree" sh -ec "$@"
 _TESTS: Final = """\
 python3 -m venv /mnt/venv
 cd /mnt/source
-pip --quiet install --group test --editable .
+pip --quiet install --group test postfix-mta-sts
 exec pytest -m 'not e2e' -p no:cacheprovider "$@"
 """
 
