@@ -56,10 +56,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(place: Path, ready: Path, arguments: Sequence[str]) -> int:
-    """Run the tests in a copy of the tree's view, with namespaces of their own."""
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c"]
-    inside = [_MOUNTED, "mounted", place, ROOT, ready, _TESTS, "tests", *arguments]
-    return subprocess.run([*command, *inside], check=False, env=_ENVIRONMENT).returncode
+    """Run the tests with namespaces of their own for mounts, network and processes."""
+    command: list[str | Path] = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+    command += ["sh", "-c", _MOUNTED, "mounted", place, ROOT, ready, _TESTS, "tests", *arguments]
+    return subprocess.run(command, check=False, env=_ENVIRONMENT).returncode
 
 
 if __name__ == "__main__":
