@@ -38,7 +38,7 @@ exec chroot "$tree" sh -ec "$@"
 _TESTS: Final = """\
 python3 -m venv /mnt/venv
 cd /mnt/source
-pip --quiet install --group test --editable .
+pip --quiet install --group test postfix-mta-sts
 exec pytest -m 'not e2e' -p no:cacheprovider "$@"
 """
 
@@ -56,10 +56,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(place: Path, ready: Path, arguments: Sequence[str]) -> int:
-    """Run the tests in a copy of the tree's view, with namespaces of their own."""
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c"]
-    inside = [_MOUNTED, "mounted", str(place), str(ROOT), str(ready), _TESTS, "tests", *arguments]
-    return subprocess.run([*command, *inside], check=False, env=_ENVIRONMENT).returncode
+    """Run the tests with namespaces of their own for mounts, network and processes."""
+    command: list[str | Path] = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
+    command += ["sh", "-c", _MOUNTED, "mounted", place, ROOT, ready, _TESTS, "tests", *arguments]
+    return subprocess.run(command, check=False, env=_ENVIRONMENT).returncode
 
 
 if __name__ == "__main__":
