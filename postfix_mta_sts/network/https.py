@@ -17,14 +17,13 @@ With a proxy, a tunnel (`proxy`) takes the place of steps 1 and 2. `mtasts.polic
 The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
 address, its handshake, its headers, its size or its speed. No connection is reused or closed
 politely: each is aborted as soon as the response is complete, or cannot be completed. For one
-connection more than `own_limits` allows, the oldest is aborted.
+connection too many, the oldest is aborted (`connections`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -34,7 +33,6 @@ from postfix_mta_sts.mtasts.errors import (
     DeadlineError,
     FetchError,
     HostNotFoundError,
-    OwnFaultError,
     printable,
 )
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
@@ -46,9 +44,9 @@ from postfix_mta_sts.network.connect import (
     fetch_error,
     limit_addresses,
 )
+from postfix_mta_sts.network.connections import Connections
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
-from postfix_mta_sts.network.own_limits import own_shares
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream
@@ -142,7 +140,7 @@ class PolicyFetcher:
         self._slots = Slots(concurrency, slot_time)
         self._next_address_time = next_address_time
         self._failed = FailedAddresses()
-        self._open: dict[Stream, None] = {}  # the oldest first
+        self._connections = Connections()
 
     async def fetch(self, domain: Domain, on_addresses: OnAddresses | None = None) -> Policy:
         """Fetch and parse the policy of a Policy Domain.
@@ -186,8 +184,7 @@ class PolicyFetcher:
 
     async def close(self) -> None:
         """Abort the fetches that are running; call nothing else afterwards."""
-        for stream in self._open:
-            stream.abort()
+        self._connections.abort_all()
 
     async def _get_directly(self, get: _Get) -> bytes:
         """Send one GET to the first address with which TLS can be established."""
@@ -199,7 +196,7 @@ class PolicyFetcher:
             addresses.remove(address)
             if has_several:
                 self._failed.add(get.host, address)  # unless the body arrives
-            with self._aborted_at_end(stream), await self._take_slot(get):
+            with self._connections.aborted_at_end(stream), await self._take_slot(get):
                 tls = TlsStream(stream, self.context, get.host)
                 try:
                     await self._handshake(get, tls, others=bool(addresses))
@@ -222,20 +219,23 @@ class PolicyFetcher:
         return self._failed.last(host, limit_addresses(public))
 
     async def _connect(self, addresses: Sequence[str], get: _Get) -> tuple[str, Stream]:
-        connecting = connect(addresses, get.port, partial(self._admit, get.trace))
-        address, sock = await _within(CONNECT_TIME, connecting, get.trace)
+        with self._connections.connecting() as count_socket:
+
+            def admit(address: str) -> None:
+                if not self._rules.admit(address):
+                    raise NotAdmittedError(address)
+                count_socket()
+                get.trace.address = address
+
+            connecting = connect(addresses, get.port, admit)
+            address, sock = await _within(CONNECT_TIME, connecting, get.trace)
         get.trace.address = address  # of the connection that won the race
         return address, await open_stream(sock)
-
-    def _admit(self, trace: FetchTrace, address: str) -> None:
-        if not self._rules.admit(address):
-            raise NotAdmittedError(address)
-        trace.address = address
 
     async def _get_by_proxy(self, get: _Get, proxy: SplitResult) -> bytes:
         get.on_addresses()
         tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
-        with self._aborted_at_end(tunnel), await self._take_slot(get):
+        with self._connections.aborted_at_end(tunnel), await self._take_slot(get):
             tls = TlsStream(tunnel, self.context, get.host)
             await self._handshake(get, tls, others=False)
             return await self._exchange(get, tls)
@@ -269,22 +269,6 @@ class PolicyFetcher:
             get.trace.media_type = printable(", ".join(head.media_type)) or None
             check_head(head)
             return decoded(head, await reader.body())
-
-    @contextmanager
-    def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
-        """Abort a connection in any case: at the end, by `close`, or for a newer one."""
-        limit = own_shares().connections
-        if len(self._open) >= limit:
-            oldest = next(iter(self._open))
-            del self._open[oldest]
-            oldest.abort(OwnFaultError(f"given up: more than {limit} fetches under way"))
-        self._open[stream] = None
-        try:
-            yield
-        finally:
-            # Not closed: a TLS shutdown would continue to read what an endless body sends.
-            stream.abort()
-            self._open.pop(stream, None)
 
 
 async def _within(seconds: float, step: Awaitable[_T], trace: FetchTrace) -> _T:
