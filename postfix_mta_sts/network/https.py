@@ -2,12 +2,13 @@
 
 Theory of operation
 -------------------
-A fetch goes through these steps; one deadline limits all of them.
+A fetch goes through these steps; one deadline limits all of them. It stands still while a fetch
+waits for others: before step 1 if few sockets are left (`own_limits`), and in step 3.
 
 1. Look up the addresses of the Policy Host (the caller provides the resolver). Leave out those that
    are not allowed (`addresses`), and put those that failed the last time last (`failed_addresses`).
 2. Connect to the first address that accepts (`connect`).
-3. Wait for a slot. Handshakes take CPU time, so there are few at once; the deadline stands still.
+3. Wait for a slot: handshakes take CPU time, so there are few at once.
 4. Shake hands (`tls`). If the Policy Host does not answer in time, go back to step 2 with the other
    addresses. Once it has answered, no other address is tried.
 5. Send the GET, read and check the head, read the body (`http_response`, `mtasts.response`).
@@ -47,6 +48,7 @@ from postfix_mta_sts.network.connect import (
 from postfix_mta_sts.network.connections import Connections
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
+from postfix_mta_sts.network.own_limits import own_shares
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream
@@ -137,6 +139,7 @@ class PolicyFetcher:
         self._rules = AddressRules(allow_private_addresses)
         self._addresses = addresses
         self.context = client_context(authorities)
+        self._look_ups = asyncio.Semaphore(own_shares().look_ups)
         self._slots = Slots(concurrency, slot_time)
         self._next_address_time = next_address_time
         self._failed = FailedAddresses()
@@ -188,7 +191,7 @@ class PolicyFetcher:
 
     async def _get_directly(self, get: _Get) -> bytes:
         """Send one GET to the first address with which TLS can be established."""
-        addresses = await self._public_addresses(get.host)
+        addresses = await self._look_up(get)
         get.on_addresses()
         has_several = len(addresses) > 1
         while True:
@@ -208,6 +211,13 @@ class PolicyFetcher:
                     body = await self._exchange(get, tls)
                     self._failed.remove(get.host, address)
                     return body
+
+    async def _look_up(self, get: _Get) -> list[str]:
+        await _off_the_clock(get.deadline, self._look_ups.acquire())
+        try:
+            return await self._public_addresses(get.host)
+        finally:
+            self._look_ups.release()
 
     async def _public_addresses(self, host: str) -> list[str]:
         found = await self._addresses(host)
@@ -241,16 +251,9 @@ class PolicyFetcher:
             return await self._exchange(get, tls)
 
     async def _take_slot(self, get: _Get) -> Slot:
-        """Wait for a slot; the deadline stands still, since the Policy Host is not to blame."""
         if self._slots.has_free:
             return await self._slots.take()
-        loop = asyncio.get_running_loop()
-        left = (get.deadline.when() or 0.0) - loop.time()
-        get.deadline.reschedule(None)
-        try:
-            return await self._slots.take()
-        finally:
-            get.deadline.reschedule(loop.time() + left)
+        return await _off_the_clock(get.deadline, self._slots.take())
 
     async def _handshake(self, get: _Get, tls: TlsStream, *, others: bool) -> None:
         seconds = self._next_address_time if others else CONNECT_TIME
@@ -269,6 +272,17 @@ class PolicyFetcher:
             get.trace.media_type = printable(", ".join(head.media_type)) or None
             check_head(head)
             return decoded(head, await reader.body())
+
+
+async def _off_the_clock(deadline: asyncio.Timeout, wait: Awaitable[_T]) -> _T:
+    """Wait for other fetches; the deadline stands still, since the Policy Host is not to blame."""
+    loop = asyncio.get_running_loop()
+    left = (deadline.when() or 0.0) - loop.time()
+    deadline.reschedule(None)
+    try:
+        return await wait
+    finally:
+        deadline.reschedule(loop.time() + left)
 
 
 async def _within(seconds: float, step: Awaitable[_T], trace: FetchTrace) -> _T:

@@ -1,8 +1,9 @@
 """Divide the file descriptors of this process, so that no part takes those that another one needs.
 
-Name servers and Policy Hosts decide how long a socket is open. `dns` and `dane` let look-ups wait
-for each other; `connections` gives up the oldest connection for a new one, and begins no more. A
-process that can open no socket has a fault of its own, which says nothing about a domain.
+Name servers and Policy Hosts decide how long a socket is open. `dns`, `dane` and `https` let
+look-ups wait for each other; `connections` gives up the oldest connection for a new one, and limits
+those that are being made. A process that can open no socket has a fault of its own, which says
+nothing about a domain.
 """
 
 import errno

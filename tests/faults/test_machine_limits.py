@@ -14,7 +14,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError
-from postfix_mta_sts.network import child, dns, ipc
+from postfix_mta_sts.network import child, dns, https, ipc
 from postfix_mta_sts.network.authorities import Authorities
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.messages import (
@@ -170,7 +170,7 @@ class TestFewDescriptors:
         self, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Fetches wait for each other while the DNS is silent on the addresses of their hosts."""
-        monkeypatch.setattr(dns, "own_shares", lambda: Shares(9, 9, 1, 9))
+        monkeypatch.setattr(https, "own_shares", lambda: Shares(9, 9, 1, 9))
         net.publish("other.test")
         settings = NetworkSettings.of(
             net.settings(tmp_path, {"dns": {"timeout": "50s"}}), net.hosts.port
