@@ -303,8 +303,7 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
     recheck_at = now + step.recheck_in
     if pending and pending.blocks(now):
         recheck_at = min(recheck_at, pending.until)
-    cached = live(state, now)
-    if cached:
+    if cached := live(state, now):
         failure = cached.failure if pending else None
         return replace(cached, checked_at=now, recheck_at=recheck_at, failure=failure)
     failure = state.failure if state else None
@@ -313,8 +312,7 @@ def _confirmed(state: State | None, step: Fetch, now: float) -> State:
 
 def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float) -> State:
     """Return the state after a failed attempt: a live policy stays in any case."""
-    cached = live(state, now)
-    if cached:
+    if cached := live(state, now):
         failure = _failure(cached.failure, error, now)
         return replace(cached, checked_at=now, recheck_at=now + retry_in, failure=failure)
     life = DNS_FAILURE_LIFE if isinstance(error, DnsFailureError) else ABSENCE_LIFE
@@ -323,11 +321,7 @@ def _failed(state: State | None, error: MtaStsError, now: float, retry_in: float
 
 
 def _absence(
-    state: State | None,
-    now: float,
-    life: float,
-    recheck_at: float,
-    failure: Failure | None = None,
+    state: State | None, now: float, life: float, recheck_at: float, failure: Failure | None = None
 ) -> State:
     return State(
         policy=None,

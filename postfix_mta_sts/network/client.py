@@ -118,7 +118,7 @@ class NetworkClient:
     async def look_up_dane(
         self, domain: Domain, on_progress: Callable[[DaneOutcome | None], None] | None = None
     ) -> DaneOutcome:
-        """See `LazyDaneClient.look_up_dane`; for None see `process.OnProgress`."""
+        """See `LazyDaneClient.look_up_dane`; for None see `pending_calls.OnProgress`."""
 
         def report(progress: Progress | None) -> None:
             if on_progress:

@@ -50,17 +50,17 @@ async def connect(
 ) -> tuple[str, socket.socket]:
     """Connect to the first address that answers; return it and its socket.
 
-    Raises `OSError`, or `OwnFaultError` if this process could open no socket for an address.
-    `admit` is called with each address just before its socket is made; it raises
-    `NotAdmittedError` to refuse the address.
+    Raises `OSError`, or `OwnFaultError` if there was no socket for an address.
+    `admit` is called with each address just before its socket is made; it raises `OSError` to
+    refuse the address, such as `NotAdmittedError`.
     """
     address_of: dict[socket.socket, str] = {}
     faults: list[OwnFaultError] = []
 
     def make_socket(info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, (address, *_) = info
-        admit(str(address))
         try:
+            admit(str(address))
             sock = socket.socket(family, kind, protocol)
         except OSError as error:
             faults.extend(filter(None, [own_fault(error)]))

@@ -15,7 +15,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_message import Mx, RecordType
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
-from postfix_mta_sts.network.own_limits import late_fault, own_shares
+from postfix_mta_sts.network.own_limits import Places, late_fault, own_shares
 from postfix_mta_sts.values import replace
 
 HOSTS_AT_ONCE: Final = 4
@@ -50,7 +50,7 @@ class DaneClient:
         self._dns = dns
         shares = own_shares()
         self._slots = asyncio.Semaphore(shares.look_ups)
-        self._places = _Places(shares.more_hosts)
+        self._places = Places(shares.more_hosts)  # for hosts beside the first one of each domain
 
     async def look_up_dane(
         self, domain: Domain, on_progress: OnProgress | None = None
@@ -93,31 +93,13 @@ class DaneClient:
         return so_far()
 
 
-class _Places:
-    """Counts the hosts that are looked up beside the first one of each domain."""
-
-    def __init__(self, free: int) -> None:
-        self._free = free
-
-    def take(self) -> bool:
-        """Take a place if one is free."""
-        if not self._free:
-            return False
-        self._free -= 1
-        return True
-
-    def release(self) -> None:
-        """Give a place back."""
-        self._free += 1
-
-
 class _HostLookups:
     """The look-ups of one domain's hosts.
 
     `hosts` has their results, in order of preference; `ttl` is the lowest TTL of all answers.
     """
 
-    def __init__(self, dns: DnssecClient, ttl: int, names: Sequence[str], places: _Places) -> None:
+    def __init__(self, dns: DnssecClient, ttl: int, names: Sequence[str], places: Places) -> None:
         self.ttl = ttl
         self.fault: OwnFaultError | None = None
         self.hosts = [Host(name, HostState.FAILED, PENDING) for name in names[:MAX_HOSTS]]

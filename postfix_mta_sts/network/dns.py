@@ -61,8 +61,8 @@ class DnsClient:
     """Sends queries to `nameservers`: addresses with or without a port; empty: the system's.
 
     `timeout` limits one query in seconds, including all tries and servers. `clock` gives monotonic
-    seconds. `resolv_conf` and `port` are those of `Nameservers`. Look-ups wait for each other when
-    `own_limits` has no sockets for more.
+    seconds. `resolv_conf` and `port` are those of `Nameservers`. TXT queries wait for each
+    other if `own_limits` has no sockets for more; so do the callers of `look_up_addresses`.
     """
 
     def __init__(
@@ -77,8 +77,7 @@ class DnsClient:
         self._nameservers = Nameservers(
             nameservers, timeout, clock=clock, resolv_conf=resolv_conf, port=port
         )
-        slots = own_shares().look_ups
-        self._txt_slots, self._address_slots = asyncio.Semaphore(slots), asyncio.Semaphore(slots)
+        self._slots = asyncio.Semaphore(own_shares().look_ups)  # for TXT; `https` has its own
         self._failures = 0  # in a row
 
     @property
@@ -116,8 +115,7 @@ class DnsClient:
         """
         self._nameservers.read_if_due()
         try:
-            async with self._address_slots:
-                outcomes = await self._both_families(host)
+            outcomes = await self._both_families(host)
         except NoRecordError as error:  # the host cannot exist
             raise HostNotFoundError(str(error)) from None
         found = [each for outcome in outcomes if isinstance(outcome, list) for each in outcome]
@@ -143,7 +141,7 @@ class DnsClient:
     async def _counted(self, name: str) -> DnsResponse:
         """Query TXT records; log when many queries in a row have failed, and the next answer."""
         try:
-            async with self._txt_slots:
+            async with self._slots:
                 response = await self._nameservers.ask(_question(name, RecordType.TXT))
         except DnsFailureError as error:
             self._count_failure(str(error))

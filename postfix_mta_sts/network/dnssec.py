@@ -1,8 +1,7 @@
 """Query a validating resolver, with the AD bit that says whether DNSSEC proves the answer.
 
-An answer is secure, or not, or
-missing (`DnsFailureError`); `dane` decides what follows. The AD bit is only as trustworthy as the
-path to the resolver; see `are_trusted`.
+An answer is secure, or not, or missing (`DnsFailureError`); `dane` decides what follows. The AD bit
+is only as trustworthy as the path to the resolver; see `are_trusted`.
 """
 
 import asyncio

@@ -2,12 +2,13 @@
 
 Theory of operation
 -------------------
-A fetch goes through these steps; one deadline limits all of them.
+A fetch goes through these steps; one deadline limits all of them. It stands still while a fetch
+waits for others: before step 1 if few sockets are left (`own_limits`), and in step 3.
 
 1. Look up the addresses of the Policy Host (the caller provides the resolver). Leave out those that
    are not allowed (`addresses`), and put those that failed the last time last (`failed_addresses`).
 2. Connect to the first address that accepts (`connect`).
-3. Wait for a slot. Handshakes take CPU time, so there are few at once; the deadline stands still.
+3. Wait for a slot: handshakes take CPU time, so there are few at once.
 4. Shake hands (`tls`). If the Policy Host does not answer in time, go back to step 2 with the other
    addresses. Once it has answered, no other address is tried.
 5. Send the GET, read and check the head, read the body (`http_response`, `mtasts.response`).
@@ -17,14 +18,13 @@ With a proxy, a tunnel (`proxy`) takes the place of steps 1 and 2. `mtasts.polic
 The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
 address, its handshake, its headers, its size or its speed. No connection is reused or closed
 politely: each is aborted as soon as the response is complete, or cannot be completed. For one
-connection more than `own_limits` allows, the oldest is aborted.
+connection too many, the oldest is aborted (`connections`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -46,6 +46,7 @@ from postfix_mta_sts.network.connect import (
     fetch_error,
     limit_addresses,
 )
+from postfix_mta_sts.network.connections import Connections
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
 from postfix_mta_sts.network.own_limits import late_fault, own_shares
@@ -139,10 +140,11 @@ class PolicyFetcher:
         self._rules = AddressRules(allow_private_addresses)
         self._addresses = addresses
         self.context = client_context(authorities)
+        self._look_ups = asyncio.Semaphore(own_shares().look_ups)
         self._slots = Slots(concurrency, slot_time)
         self._next_address_time = next_address_time
         self._failed = FailedAddresses()
-        self._open: dict[Stream, None] = {}  # the oldest first
+        self._connections = Connections()
 
     async def fetch(self, domain: Domain, on_addresses: OnAddresses | None = None) -> Policy:
         """Fetch and parse the policy of a Policy Domain.
@@ -187,12 +189,11 @@ class PolicyFetcher:
 
     async def close(self) -> None:
         """Abort the fetches that are running; call nothing else afterwards."""
-        for stream in self._open:
-            stream.abort()
+        self._connections.abort_all()
 
     async def _get_directly(self, get: _Get) -> bytes:
         """Send one GET to the first address with which TLS can be established."""
-        addresses = await self._public_addresses(get.host)
+        addresses = await self._look_up(get)
         get.on_addresses()
         has_several = len(addresses) > 1
         while True:
@@ -200,7 +201,7 @@ class PolicyFetcher:
             addresses.remove(address)
             if has_several:
                 self._failed.add(get.host, address)  # unless the body arrives
-            with self._aborted_at_end(stream), await self._take_slot(get):
+            with self._connections.aborted_at_end(stream), await self._take_slot(get):
                 tls = TlsStream(stream, self.context, get.host)
                 try:
                     await self._handshake(get, tls, others=bool(addresses))
@@ -213,6 +214,13 @@ class PolicyFetcher:
                     self._failed.remove(get.host, address)
                     return body
 
+    async def _look_up(self, get: _Get) -> list[str]:
+        await _off_the_clock(get.deadline, self._look_ups.acquire())
+        try:
+            return await self._public_addresses(get.host)
+        finally:
+            self._look_ups.release()
+
     async def _public_addresses(self, host: str) -> list[str]:
         found = await self._addresses(host)
         if not found:
@@ -223,35 +231,31 @@ class PolicyFetcher:
         return self._failed.last(host, limit_addresses(public))
 
     async def _connect(self, addresses: Sequence[str], get: _Get) -> tuple[str, Stream]:
-        connecting = connect(addresses, get.port, partial(self._admit, get.trace))
-        address, sock = await _within(CONNECT_TIME, connecting, get.trace)
+        with self._connections.connecting() as count_socket:
+
+            def admit(address: str) -> None:
+                if not self._rules.admit(address):
+                    raise NotAdmittedError(address)
+                count_socket()
+                get.trace.address = address
+
+            connecting = connect(addresses, get.port, admit)
+            address, sock = await _within(CONNECT_TIME, connecting, get.trace)
         get.trace.address = address  # of the connection that won the race
         return address, await open_stream(sock)
-
-    def _admit(self, trace: FetchTrace, address: str) -> None:
-        if not self._rules.admit(address):
-            raise NotAdmittedError(address)
-        trace.address = address
 
     async def _get_by_proxy(self, get: _Get, proxy: SplitResult) -> bytes:
         get.on_addresses()
         tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
-        with self._aborted_at_end(tunnel), await self._take_slot(get):
+        with self._connections.aborted_at_end(tunnel), await self._take_slot(get):
             tls = TlsStream(tunnel, self.context, get.host)
             await self._handshake(get, tls, others=False)
             return await self._exchange(get, tls)
 
     async def _take_slot(self, get: _Get) -> Slot:
-        """Wait for a slot; the deadline stands still, since the Policy Host is not to blame."""
         if self._slots.has_free:
             return await self._slots.take()
-        loop = asyncio.get_running_loop()
-        left = (get.deadline.when() or 0.0) - loop.time()
-        get.deadline.reschedule(None)
-        try:
-            return await self._slots.take()
-        finally:
-            get.deadline.reschedule(loop.time() + left)
+        return await _off_the_clock(get.deadline, self._slots.take())
 
     async def _handshake(self, get: _Get, tls: TlsStream, *, others: bool) -> None:
         seconds = self._next_address_time if others else CONNECT_TIME
@@ -271,21 +275,16 @@ class PolicyFetcher:
             check_head(head)
             return decoded(head, await reader.body())
 
-    @contextmanager
-    def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
-        """Abort a connection in any case: at the end, by `close`, or for a newer one."""
-        limit = own_shares().connections
-        if len(self._open) >= limit:
-            oldest = next(iter(self._open))
-            del self._open[oldest]
-            oldest.abort(OwnFaultError(f"given up: more than {limit} fetches under way"))
-        self._open[stream] = None
-        try:
-            yield
-        finally:
-            # Not closed: a TLS shutdown would continue to read what an endless body sends.
-            stream.abort()
-            self._open.pop(stream, None)
+
+async def _off_the_clock(deadline: asyncio.Timeout, wait: Awaitable[_T]) -> _T:
+    """Wait for other fetches; the deadline stands still, since the Policy Host is not to blame."""
+    loop = asyncio.get_running_loop()
+    left = (deadline.when() or 0.0) - loop.time()
+    deadline.reschedule(None)
+    try:
+        return await wait
+    finally:
+        deadline.reschedule(loop.time() + left)
 
 
 async def _within(seconds: float, step: Awaitable[_T], trace: FetchTrace) -> _T:

@@ -125,7 +125,7 @@ class Nameservers:
             del outcome  # else a cycle: its traceback refers to this frame
 
     def on_silence(self, server: TcpAddress, began: float) -> None:
-        """Pass a server over if it has answered nobody since the try began; see `Observer`."""
+        """Pass a server over if it has answered no query since the try began; see `Observer`."""
         if self._answered_at.get(server, -1.0) < began:
             self._silent_until[server] = self._clock() + PASSED_OVER
 

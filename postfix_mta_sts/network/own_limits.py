@@ -1,8 +1,9 @@
 """Divide the file descriptors of this process, so that no part takes those that another one needs.
 
-Name servers and Policy Hosts decide how long a socket is open. `dns` and `dane` let look-ups wait
-for each other; `https` gives up its oldest connection for a new one. A process that can open no
-socket all the same has a fault of its own, which says nothing about a domain.
+Name servers and Policy Hosts decide how long a socket is open. `dns`, `dane` and `https` let
+look-ups wait for each other; `connections` gives up the oldest connection for a new one, and limits
+those that are being made. A process that can open no socket has a fault of its own, which says
+nothing about a domain.
 """
 
 import asyncio
@@ -42,6 +43,8 @@ class Shares:
 
     connections: int
     """To Policy Hosts."""
+    connecting: int
+    """Sockets that no Policy Host has accepted yet; a fetch may try eight addresses at once."""
     look_ups: int
     """Of TXT records, as many of addresses, and as many of `dane`."""
     more_hosts: int
@@ -50,10 +53,29 @@ class Shares:
 
 def shares(files: int) -> Shares:
     """Divide this number of descriptors; some are left for files and for the daemon's socket."""
-    connections = min(MAX_CONNECTIONS, files // 2)
-    sockets = files - connections - files // 16
+    connections, connecting = min(MAX_CONNECTIONS, files // 4), files // 4
+    sockets = files - connections - connecting - files // 16
     more_hosts = min(MAX_MORE_HOSTS, sockets // 32)
-    return Shares(connections, max(1, (sockets - 4 * more_hosts) // SOCKETS), more_hosts)
+    look_ups = max(1, (sockets - 4 * more_hosts) // SOCKETS)
+    return Shares(connections, connecting, look_ups, more_hosts)
+
+
+class Places:
+    """Counts what is under way, up to a limit."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+
+    def take(self) -> bool:
+        """Take a place if one is free."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    def release(self, number: int = 1) -> None:
+        """Give places back."""
+        self._free += number
 
 
 def own_shares() -> Shares:

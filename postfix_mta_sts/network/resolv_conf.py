@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-MAX_SERVERS: Final = 3  # MAXNS in <resolv.h>, as the next two
+MAX_SERVERS: Final = 3  # MAXNS; this and the next two limits are in <resolv.h>
 MAX_TIMEOUT: Final = 30
 MAX_ATTEMPTS: Final = 5
 LOCAL: Final = "127.0.0.1"

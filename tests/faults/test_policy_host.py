@@ -7,7 +7,7 @@ far away, so that no test passes because of it.
 import asyncio
 import gc
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from postfix_mta_sts.mtasts.errors import (
     TooLargeError,
     UnreachableError,
 )
-from postfix_mta_sts.network import https
+from postfix_mta_sts.network import connections
 from postfix_mta_sts.network.chunks import MAX_CHUNKS
 from postfix_mta_sts.network.http_response import MAX_HEAD, MAX_RESPONSE
 from postfix_mta_sts.network.https import PolicyFetcher
@@ -37,6 +37,7 @@ from tests.support.fetchers import (
     POLICY,
     Fetchers,
     FixedAddresses,
+    dropping_port,
     failure,
     plain_server,
 )
@@ -242,6 +243,11 @@ class TestProxies:
         assert reason.startswith("the proxy: malformed HTTP: ")
 
 
+async def by_name(host: str) -> Sequence[str]:
+    """The address of the Policy Host, or of one that accepts no connection."""
+    return [HOLE if "hole" in host else "127.0.0.1"]
+
+
 @pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 class TestConnections:
     """The number of open connections is bounded."""
@@ -256,7 +262,7 @@ class TestConnections:
 
         Giving one up says nothing about its domain.
         """
-        monkeypatch.setattr(https, "own_shares", lambda: Shares(2, 9, 9))
+        monkeypatch.setattr(connections, "own_shares", lambda: Shares(2, 9, 9, 9))
         stalled = Domain("stalled.test"), Domain("halted.test")
         for domain in stalled:
             host.answers[f"mta-sts.{domain}"] = silence
@@ -270,6 +276,23 @@ class TestConnections:
             await waiting[0]
         assert not waiting[1].done()
         waiting[1].cancel()
+
+    async def test_hosts_that_do_not_accept(
+        self, fetchers: Fetchers, host: PolicyHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Sockets that wait for them are limited as well; one more is a fault of ours."""
+        monkeypatch.setattr(connections, "own_shares", lambda: Shares(9, 2, 9, 9))
+        with dropping_port(HOLE, host.port):
+            fetcher = fetchers(addresses=by_name)
+            waiting = [asyncio.create_task(fetcher.fetch(Domain("hole.test"))) for _ in range(2)]
+            while fetcher._connections._connecting._free:  # noqa: ASYNC110 (nothing tells of it)
+                await asyncio.sleep(0.01)
+            with pytest.raises(OwnFaultError, match="no socket: Too many open files"):
+                await fetcher.fetch(GOOD)
+            waiting[0].cancel()
+            await asyncio.wait(waiting[:1])
+            assert await fetcher.fetch_body(GOOD) == POLICY
+            waiting[1].cancel()
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])

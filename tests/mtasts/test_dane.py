@@ -6,18 +6,21 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Host, HostState, MxState, is_usable
 from postfix_mta_sts.values import replace
-from tests.support.dane_outcomes import UNSIGNED, signed
+from tests.support.dane_outcomes import (
+    ABSENT,
+    FAILED,
+    GONE,
+    INSECURE,
+    SKIPPED,
+    UNSIGNED,
+    UNUSABLE,
+    USABLE,
+    signed,
+)
 
 SHA256, SHA512 = bytes(32), bytes(64)
 SHORT_DER = b"\x30\x03\x02\x01\x00"
 LONG_DER = b"\x30\x82\x01\x00" + bytes(256)
-USABLE, UNUSABLE, ABSENT = HostState.USABLE, HostState.UNUSABLE, HostState.ABSENT
-INSECURE, GONE, SKIPPED, FAILED = (
-    HostState.INSECURE,
-    HostState.GONE,
-    HostState.SKIPPED,
-    HostState.FAILED,
-)
 
 
 class TestUsable:

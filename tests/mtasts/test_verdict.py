@@ -14,17 +14,19 @@ from postfix_mta_sts.mtasts.verdict import (
     latest,
 )
 from postfix_mta_sts.values import replace
-from tests.support.dane_outcomes import HOUR, UNANSWERED, UNSIGNED, signed
+from tests.support.dane_outcomes import (
+    ABSENT,
+    FAILED,
+    HOUR,
+    UNANSWERED,
+    UNSIGNED,
+    UNUSABLE,
+    USABLE,
+    signed,
+)
 
 T = 1_790_000_000.0
 """Time of the first look-up."""
-USABLE, UNUSABLE, ABSENT = HostState.USABLE, HostState.UNUSABLE, HostState.ABSENT
-INSECURE, GONE, SKIPPED, FAILED = (
-    HostState.INSECURE,
-    HostState.GONE,
-    HostState.SKIPPED,
-    HostState.FAILED,
-)
 
 
 class TestFailures:

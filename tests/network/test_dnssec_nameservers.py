@@ -26,6 +26,20 @@ async def server() -> AsyncIterator[DnsServer]:
         yield server
 
 
+@pytest.fixture
+def resolv_conf(tmp_path: Path) -> Path:
+    """A resolv.conf that names that resolver."""
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 127.0.0.1\n")
+    return path
+
+
+@pytest.fixture
+def ask(server: DnsServer, resolv_conf: Path) -> DnssecClient:
+    """A client that has read the file."""
+    return DnssecClient((), TIMEOUT, resolv_conf=resolv_conf, port=server.port)
+
+
 @pytest.mark.parametrize(
     ("written", "address"),
     [
@@ -51,11 +65,8 @@ async def test_servers_of_the_system(tmp_path: Path) -> None:
     assert DnssecClient(resolv_conf=resolv_conf).nameservers == expected
 
 
-async def test_other_servers(server: DnsServer, tmp_path: Path) -> None:
+async def test_other_servers(server: DnsServer, resolv_conf: Path, ask: DnssecClient) -> None:
     """Other servers in resolv.conf are queried from the next check on, not before (C6)."""
-    resolv_conf = tmp_path / "resolv.conf"
-    resolv_conf.write_text("nameserver 127.0.0.1\n")
-    ask = DnssecClient((), TIMEOUT, resolv_conf=resolv_conf, port=server.port)
     resolv_conf.write_text("nameserver 127.0.0.2\n")
     ask.read_again()
     one, two = (TcpAddress(host, server.port) for host in ("127.0.0.1", "127.0.0.2"))
@@ -68,11 +79,10 @@ async def test_other_servers(server: DnsServer, tmp_path: Path) -> None:
         assert second.queries.total == 2
 
 
-async def test_a_change_during_a_check(server: DnsServer, tmp_path: Path) -> None:
+async def test_a_change_during_a_check(
+    server: DnsServer, resolv_conf: Path, ask: DnssecClient
+) -> None:
     """What a check has not seen is not in use after it, and is seen when the file is read again."""
-    resolv_conf = tmp_path / "resolv.conf"
-    resolv_conf.write_text("nameserver 127.0.0.1\n")
-    ask = DnssecClient((), TIMEOUT, resolv_conf=resolv_conf, port=server.port)
     server.hold()
     check = asyncio.create_task(ask.not_validating())
     await server.queries.total_reached(1)
@@ -86,11 +96,8 @@ async def test_a_change_during_a_check(server: DnsServer, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_other_servers_that_are_silent(server: DnsServer, tmp_path: Path) -> None:
+async def test_other_servers_that_are_silent(resolv_conf: Path, ask: DnssecClient) -> None:
     """They are queried after a check that fails, too: the earlier ones are not wanted."""
-    resolv_conf = tmp_path / "resolv.conf"
-    resolv_conf.write_text("nameserver 127.0.0.1\n")
-    ask = DnssecClient((), 5.0, resolv_conf=resolv_conf, port=server.port)
     resolv_conf.write_text("nameserver 127.0.0.2\n")
     with pytest.raises(DnsFailureError):
         await ask.not_validating()

@@ -12,7 +12,9 @@ from postfix_mta_sts.mtasts.errors import (
     FetchError,
 )
 from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE
+from postfix_mta_sts.network import https
 from postfix_mta_sts.network.https import PolicyFetcher
+from postfix_mta_sts.network.own_limits import Shares
 from postfix_mta_sts.network.trace import FetchTrace
 from tests.support.fetchers import (
     GOOD,
@@ -217,6 +219,23 @@ class TestSlots:
         assert await fetcher.fetch_body(OTHER) == POLICY
         never.set()
         assert await first == POLICY
+
+    async def test_the_deadline_excludes_the_wait_for_addresses(
+        self, fetchers: Fetchers, host: PolicyHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nor does waiting until the addresses of other Policy Hosts are looked up."""
+        monkeypatch.setattr(https, "own_shares", lambda: Shares(9, 9, 1, 9))
+
+        async def look_up(name: str) -> Sequence[str]:
+            if name == HOST:
+                await asyncio.Event().wait()  # a silent DNS
+            return await host.addresses(name)
+
+        fetcher = fetchers(addresses=look_up, timeout=1)
+        slow = asyncio.create_task(failure(fetcher, DeadlineError))
+        await asyncio.sleep(0)  # it asks first
+        assert await fetcher.fetch_body(OTHER) == POLICY
+        await slow
 
     async def test_the_deadline_excludes_the_wait_for_a_slot(
         self, fetchers: Fetchers, host: PolicyHost

@@ -3,6 +3,13 @@
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 
 HOUR = 3600
+USABLE, UNUSABLE, ABSENT = HostState.USABLE, HostState.UNUSABLE, HostState.ABSENT
+INSECURE, GONE, SKIPPED, FAILED = (
+    HostState.INSECURE,
+    HostState.GONE,
+    HostState.SKIPPED,
+    HostState.FAILED,
+)
 
 
 def signed(*states: HostState, ttl: int = HOUR) -> DaneOutcome:

@@ -21,6 +21,7 @@ import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Self
 
 import dns.flags
@@ -34,6 +35,10 @@ import dns.rrset
 
 from tests.support.tally import Gate, Tally
 from tests.support.tasks import Tasks
+
+# dnspython imports the code of a type at its first use, which fails in a test without descriptors.
+for _type in ("A", "AAAA", "CNAME", "MX", "SOA", "TLSA", "TXT"):
+    import_module(f"dns.rdtypes.{'IN' if _type in {'A', 'AAAA'} else 'ANY'}.{_type}")
 
 MINIMUM_TTL = 3600
 """The minimum of the SOA record in negative answers: how long they may be cached."""
