@@ -36,12 +36,13 @@ def add(commands: Commands) -> None:
     )
     text = f"the file to check (default: {DEFAULT_CONFIG} if it exists, else built-in defaults)"
     command.add_argument("file", metavar="FILE", nargs="?", type=Path, help=text)
+    command.add_argument("--config", metavar="FILE", type=Path, help="the same as FILE")
     text = "print the settings in force, each with its source: line, variable or default"
     command.add_argument("--show", action="store_true", help=text)
 
 
 def _check_config(args: argparse.Namespace) -> int:
-    path: Path | None = args.file
+    path: Path | None = args.file or args.config
     if path is None and DEFAULT_CONFIG.exists():
         path = DEFAULT_CONFIG
     text, source = settings.read(path) if path else "", str(path or _DEFAULTS)

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from postfix_mta_sts import occupants
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_local
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.host_names import UNAVAILABLE, is_unreachable
+from postfix_mta_sts.network.addresses import special_use
+from postfix_mta_sts.network.special_ranges import METADATA_USE
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
@@ -65,6 +68,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _nameservers(settings.dns.nameservers)
     yield from _store(settings.cache.path or default_cache_path(environ))
     yield from _relative(settings)
+    yield from _prefixes(settings.https.allow_private_addresses)
 
 
 def _relative(settings: Settings) -> Iterator[Finding]:
@@ -241,6 +245,15 @@ def _store(path: Path) -> Iterator[Finding]:
         yield Finding("cache.path", f"{folder} is not a folder")
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield Finding("cache.path", f"{folder} is not writable for user {os.geteuid()}")
+
+
+def _prefixes(allowed: bool | Sequence[str]) -> Iterator[Finding]:  # noqa: FBT001 - a setting's value
+    """Warn of prefixes that allow nothing."""
+    for prefix in () if isinstance(allowed, bool) else allowed:
+        network = ip_network(prefix)
+        if {special_use(str(network[0])), special_use(str(network[-1]))} == {METADATA_USE}:
+            reason = f"{prefix} has no effect: it is a {METADATA_USE}, which is never asked"
+            yield Finding("https.allow_private_addresses", reason, is_warning=True)
 
 
 def _nearest(folder: Path) -> Path:

@@ -119,12 +119,12 @@ class Question:
     `dnssec` asks for the AD bit; only then an absence has a TTL. Raises `NameTooLongError`.
     """
 
-    __slots__ = ("_asked", "_dnssec", "_ident", "_name", "kind")
+    __slots__ = ("_asked", "_ident", "_name", "dnssec", "kind")
 
     def __init__(self, name: str, kind: RecordType, ident: int, *, dnssec: bool = True) -> None:
         self.kind = kind
         self._ident = ident
-        self._dnssec = dnssec
+        self.dnssec = dnssec
         wire = encode_name(name)
         self._name, _ = decode_name(wire, 0)
         self._asked = wire.lower() + _QUESTION.pack(kind, _IN)  # a length is no letter
@@ -133,9 +133,9 @@ class Question:
         """Encode the query; without EDNS for a server that does not know it."""
         # Some resolvers set AD in a response only if the query has DO; for others AD in the query
         # is enough (RFC 6840 §5.7).
-        flags = _RD | _AD if self._dnssec else _RD
+        flags = _RD | _AD if self.dnssec else _RD
         header = _HEADER.pack(self._ident, flags, 1, 0, 0, int(edns))
-        option = b"\0" + _RECORD.pack(_OPT, PAYLOAD, _DO if self._dnssec else 0, 0)
+        option = b"\0" + _RECORD.pack(_OPT, PAYLOAD, _DO if self.dnssec else 0, 0)
         return header + self._asked + (option if edns else b"")
 
     def read(self, wire: bytes) -> DnsResponse:
@@ -169,7 +169,7 @@ class Question:
             return DnsResponse(rcode, truncated=True)
         if rcode not in {NOERROR, NXDOMAIN}:  # the rest of an error response has no meaning
             return DnsResponse(rcode)
-        sections = _sections(wire, start, counts, self._name, with_authority=self._dnssec)
+        sections = _sections(wire, start, counts, self._name, with_authority=self.dnssec)
         response = self._answer(sections, rcode, authentic=bool(flags & _AD))
         if rcode == NOERROR and not response.records and not flags & _RA:
             self._check_absence(wire, start, counts, authoritative=bool(flags & _AA))

@@ -7,6 +7,9 @@ new policy needs three queries. The next try begins when one has failed, or is s
 a silent one goes on beside it, because a busy server, or a busy machine, may answer late. The first
 answer is the outcome. The outcome is a failure when the time ends, or when the last try has failed.
 
+A try after a silence goes without EDNS: some firewalls drop it, or the answers above 512 octets
+that it allows. Not for DNSSEC: some servers say only with EDNS that an answer is proven.
+
 A second try at a server that cannot be reached waits as if the server were silent: it may be about
 to start again.
 
@@ -134,6 +137,8 @@ class Query:
     def _lose_patience(self, server: TcpAddress, began: float) -> None:
         self._patience *= 2
         self._observer.on_silence(server, began)
+        if not self._question.dnssec:
+            self._edns = False
         self._try_next()
 
     def _on_end(self, ended: Exchange, outcome: DnsResponse | Exception) -> None:

@@ -126,6 +126,7 @@ class _Parsed:
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,  # control characters in the value of any field
             lenient_optional_cr_before_lf=True,  # RFC 9112 §2.2
+            lenient_version=True,  # a higher minor version counts as 1.1 (RFC 9110 §2.5)
         )
         self._unparsed = bytearray()  # less than a line of a head
         self._lines = HeadLines()

@@ -21,7 +21,8 @@ def test_good(commands: Commands, tmp_path: Path) -> None:
     """For a valid file the command says so; exit code 0."""
     path = tmp_path / "c.yml"
     path.write_text(f"{QUIET}lookup: {{timeout: 5s}}\n")
-    assert commands.run("check-config", path) == Done(0, f"{path}: valid\n", "")
+    for words in ([path], ["--config", path]):
+        assert commands.run("check-config", *words) == Done(0, f"{path}: valid\n", "")
 
 
 def test_bad(commands: Commands, tmp_path: Path) -> None:

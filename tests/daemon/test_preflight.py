@@ -102,6 +102,18 @@ def test_found(tmp_path: Path, text: str, key: str, reason: str) -> None:
     assert reason in errors[0][1]
 
 
+def test_prefixes_without_effect(tmp_path: Path, usual: str) -> None:
+    """A metadata service stays refused, and check-config says so of a prefix that names only it."""
+    listed = "[10.0.0.0/8, 0.0.0.0/0, 169.254.169.254, 'fd00:ec2::/32']"
+    listen = "listen: [{socketmap: '127.0.0.1:0'}]"
+    text = f"{listen}\nhttps: {{allow_private_addresses: {listed}}}\n{usual}"
+    why = "has no effect: it is a metadata service of a cloud, which is never asked"
+    assert found(text, tmp_path) == [
+        ("https.allow_private_addresses", f"{prefix} {why}", True)
+        for prefix in ("169.254.169.254/32", "fd00:ec2::/32")
+    ]
+
+
 def test_address_in_use(tmp_path: Path, usual: str, taken: int) -> None:
     """An address in use is a warning: the daemon that runs may have it. The process is named."""
     text = f"listen: [{{socketmap: '127.0.0.1:{taken}'}}]\n{usual}"

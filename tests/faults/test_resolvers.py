@@ -169,6 +169,17 @@ async def test_no_edns(resolv_conf: Path, options: str, refusal: Callable[[bytes
         assert hostile.datagrams == 2
 
 
+async def test_edns_that_is_dropped() -> None:
+    """A name server that never answers a query with EDNS is queried without it."""
+
+    def answer(query: bytes) -> list[bytes]:
+        has_edns = query[10:12] != bytes(2)
+        return [] if has_edns else [response(query, GOOD_RECORD)]
+
+    async with HostileDns(udp=answer) as hostile:
+        assert (await DnsClient([hostile.address], 3.0).look_up_txt(GOOD)).ttl == 300
+
+
 async def test_a_long_datagram() -> None:
     """An answer of 5,000 octets that comes by UDP is taken, though 1,232 were asked for."""
     others = [record(RecordType.TXT, b"\xc8" + b"x" * 200) for _ in range(24)]

@@ -26,6 +26,7 @@ _TRANSFER: Final = (
 _ONCE: Final = 'RFC 9112 §6.1: "MUST NOT apply the chunked transfer coding more than once"'
 _CLOSURE: Final = 'RFC 9112 §9.8: "complete only if a valid closure alert has been received"'
 _LAST_CHUNK: Final = 'RFC 9112 §8: "incomplete if the zero-sized chunk [...] has not been received"'
+_VERSION: Final = 'RFC 9112 §2.3: "HTTP-version is case-sensitive"'
 _FIELD: Final = "RFC 9112 §5: a field is a name without spaces, a colon, and a value"
 
 
@@ -188,6 +189,8 @@ _FIELDS: Final = [
     Shape("space in a field name", _plain("X Powered By: PHP"), _FIELD),
     Shape("line without a colon", _plain("nonsense"), _FIELD),
     Shape("LF line ends in the head", _plain().replace(b"\r\n", b"\n", 3)),
+    Shape("HTTP/1.2", _plain(status="HTTP/1.2 200 OK")),
+    Shape("`http/1.1`", _plain(status="http/1.1 200 OK"), _VERSION),
     Shape("no reason phrase", _plain(status="HTTP/1.1 200")),
     Shape("`Upgrade: h2`", _plain("Upgrade: h2,h2c", "Connection: Upgrade, Keep-Alive")),
     Shape("100 Continue first", _CONTINUE + _plain()),
