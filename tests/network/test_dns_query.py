@@ -182,6 +182,22 @@ class TestTries:
         assert [each.is_closed for each in tries] == [True, False, False]
         query.outcome.cancel()
 
+    async def test_source_ports(self) -> None:
+        """Each query has a random port and a random id, so that it is hard to forge an answer."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            server.settimeout(10)
+            dns = DnsClient(["{}:{}".format(*server.getsockname())], 60.0)
+            queries = [asyncio.create_task(dns.look_up_txt(EVIL)) for _ in range(16)]
+            await asyncio.sleep(0)
+            received = [server.recvfrom(512) for _ in queries]
+        ports = [port for _, (_, port) in received]
+        assert len(set(ports)) == 16
+        assert ports != sorted(ports)
+        assert len({query[:2] for query, _ in received}) > 12
+        for each in queries:
+            each.cancel()
+
     @pytest.mark.parametrize("forged", [0, 3])
     async def test_a_process_that_was_stopped(self, forged: int) -> None:
         """The answer that came meanwhile counts, though the time is over; also behind others."""
