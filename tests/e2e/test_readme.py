@@ -204,6 +204,7 @@ def test_checks(machine: Machine) -> None:
 def test_docs(machine: Machine) -> None:
     """The commands of the other pages succeed, and leave a relay that still verifies."""
     run_stage(machine, "docs")
+    logged(machine, 0, r" to=<postmaster@example.com>,.* status=deliverable ")
     log = delivered(machine, "docs@example.com", "sent")
     assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
 
