@@ -35,7 +35,7 @@ _LINES_LIMIT: Final = 200
 _COLUMNS: Final = (
     "domain", "answer", "mode", "id", "fetched", "expires", "asked", "times", "failure",
 )  # fmt: skip
-_INTERRUPTED: Final = "interrupted; the daemon goes on with attempts that have begun"
+_INTERRUPTED: Final = "interrupted; the daemon goes on with attempts under way"
 _EXITS: Final = {"fetched": OK, "no-policy": NO_POLICY}
 _OUTCOMES: Final = {
     "fetched": "policy fetched",

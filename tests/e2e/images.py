@@ -1,9 +1,11 @@
 """Builds the Dockerfile and runs its image as Docker does, on a machine without Docker.
 
-buildah(1) builds without a daemon and, isolated by chroot(2), without rights that a container may
-lack. The base image is a release's tree under the name that the Dockerfile uses, and pip finds its
-wheels in a folder of this machine. A container is a mount namespace with a read-only root, a
-process namespace, and the user, environment and commands of the image.
+podman(1) takes the words of docker(1): a script of that name on $PATH passes them on. It builds
+without a daemon and, isolated by chroot(2), without rights that a machine in a container may lack.
+The base image is a release's tree under the name that the Dockerfile uses, and pip finds its wheels
+in a folder of this machine. As podman mounts more into a container than Docker does, the container
+of most tests is a mount namespace with a read-only root, a process namespace, and the user,
+environment and commands of the image.
 """
 
 import contextlib
@@ -26,6 +28,33 @@ _CONTEXT: Final = Path(__file__).parents[2]
 _PIP: Final = "[global]\nno-index = true\nfind-links = /wheels\n"
 """pip.conf of the build: mounted like a proxy of the machine, and not part of any layer."""
 
+_DOCKER: Final = """\
+#!/bin/sh
+# crun supports only the second version of control groups.
+[ "$(stat --file-system --format %T /sys/fs/cgroup)" = cgroup2fs ] ||
+    {{ umount --recursive /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; }} || exit
+export DISABLE_HC_SYSTEMD=true  # otherwise podman has systemd run the health check
+command=$1; shift
+[ "$command" != build ] || set -- {build} "$@"
+exec podman {options} "$command" "$@"
+"""
+_BUILD: Final = (
+    "--isolation=chroot --network=host --pull=never --format=docker --layers=false --quiet"
+)
+_CONTAINERS_CONF: Final = """\
+[containers]
+cgroups = "disabled"
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+netns = "{netns}"
+env = {environ}
+volumes = {volumes}
+[engine]
+runtime = "crun"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+"""containers.conf(5): what the words of the page leave to Docker, and the Internet of the test."""
+
 # As `docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v DATA:VOLUME:HOW`.
 # /proc/self/fd/2 and the like belong to the container, so it needs its own /proc.
 _RUN: Final = """\
@@ -46,8 +75,9 @@ class Images:
         self._options = ["--root", f"{folder}/root", "--runroot", f"{folder}/run"]
         self._options += ["--storage-driver", "vfs"]
         folder.mkdir()
-        if not shutil.which("buildah"):
-            raise NoTreeError("no buildah")
+        for program in ("buildah", "podman", "crun"):
+            if not shutil.which(program):
+                raise NoTreeError(f"no {program}")
 
     def base(self, tree: Path) -> None:
         """Make the base image of a tree."""
@@ -55,13 +85,40 @@ class Images:
         subprocess.run(["cp", "-a", f"{tree}/.", self.buildah("mount", container)], check=True)
         self.buildah("commit", "--quiet", "--rm", container, BASE)
 
-    def build(self, wheels: Path) -> None:
-        """Build the image."""
+    def build(self, wheels: Path, command: str) -> None:
+        """Build the image by a command line with `docker`."""
         conf = self._folder / "pip.conf"
         conf.write_text(_PIP)
-        volumes = [f"--volume={wheels}:/wheels:ro", f"--volume={conf}:/etc/pip.conf:ro"]
-        isolated = ["--isolation=chroot", "--network=host", "--pull-never", "--format=docker"]
-        self.buildah("bud", *isolated, *volumes, "--tag", IMAGE, str(_CONTEXT))
+        build = f"{_BUILD} --volume={wheels}:/wheels:ro --volume={conf}:/etc/pip.conf:ro"
+        docker = self._folder / "bin/docker"
+        docker.parent.mkdir()
+        docker.write_text(_DOCKER.format(build=build, options=" ".join(self._options)))
+        docker.chmod(0o755)
+        with self.docker(command) as process:
+            said, _ = process.communicate()
+        if process.returncode:
+            raise NoTreeError(f"{command}: {said[-3000:]}")
+
+    def docker(
+        self,
+        command: str,
+        netns: str = "host",
+        environ: Sequence[str] = (),
+        volumes: Sequence[str] = (),
+    ) -> subprocess.Popen[str]:
+        """Start a command line with `docker`, in the checkout."""
+        conf = self._folder / "containers.conf"
+        shown = {"environ": json.dumps([*environ]), "volumes": json.dumps([*volumes])}
+        conf.write_text(_CONTAINERS_CONF.format(netns=netns, **shown))
+        path = f"{self._folder}/bin:{os.environ['PATH']}"
+        return subprocess.Popen(
+            ["unshare", "--mount", "sh", "-ec", command],
+            cwd=_CONTEXT,
+            env=os.environ | {"CONTAINERS_CONF": str(conf), "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def config(self) -> Any:  # noqa: ANN401 - JSON has any shape
         """Return the configuration of the image (`docker inspect`, Config)."""

@@ -1,7 +1,10 @@
 """Stand-ins for the other resolvers of docs/migrating.md: units of their names, on their ports."""
 
+import time
 from pathlib import Path
 from typing import Final
+
+from tests.support.peer import body, peer_file
 
 RESOLVER: Final = ("postfix-mta-sts-resolver.service",)
 TLSPOL: Final = ("postfix-tlspol.socket", "postfix-tlspol.service")
@@ -35,7 +38,11 @@ echo 'example.org secure match=mx.example.org servername=hostname'
 
 
 def install(root: Path) -> None:
-    """Write the units, and a program that lists one domain, into a system."""
+    """Write the units, a cache of one policy, and a program that lists one domain."""
     for path, text in _FILES.items():
         (root / path).write_text(text)
     (root / "usr/local/bin/postfix-tlspol").chmod(0o755)
+    cache = root / "var/lib/mta-sts/cache.db"
+    cache.parent.mkdir()
+    with peer_file(cache) as peer:
+        peer.put("example.net", int(time.time()), "1", body())

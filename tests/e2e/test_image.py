@@ -14,11 +14,13 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store.sqlite.store import SqliteStore
+from tests.docs.blocks import blocks
 from tests.e2e.images import Container, Images, running
 from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
-from tests.e2e.transcript import Transcript
+from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.trees import WITH_DNS, NoTreeError
+from tests.e2e.wheels import ROOT
 from tests.e2e.world import World
 from tests.support.obstacles import cannot
 from tests.support.states import a_state
@@ -29,6 +31,9 @@ Running: TypeAlias = AbstractContextManager[tuple[Container, Transcript]]
 Odd: TypeAlias = Callable[..., Running]
 
 NO_IPV6 = "for each in all default lo; do echo 1 > /proc/sys/net/ipv6/conf/$each/disable_ipv6; done"
+COMMANDS, EXEC = (each.text.strip() for each in blocks(ROOT / "docs/docker.md"))
+BUILD, RUN = COMMANDS.split("\n", 1)
+"""The commands of docs/docker.md."""
 MEBIBYTE = 1 << 20
 MAX_MEBIBYTES = 120
 """Mebibytes that the image may add to its base: Python, the daemon and its libraries."""
@@ -41,7 +46,7 @@ def images(trees: dict[str, Path], stock: Callable[[str], Path], folder: Path) -
     try:
         made = Images(folder / "images")
         made.base(tree)
-        made.build(stock(WITH_DNS.suite))
+        made.build(stock(WITH_DNS.suite), BUILD)
     except NoTreeError as error:
         cannot(str(error))
     return made
@@ -153,6 +158,35 @@ def test_a_wrong_variable(images: Images, name: str) -> None:
         NoTreeError, match=f"{variable}: https.timout: unknown key, perhaps timeout; "
     ):
         images.buildah(*run, "postfix-mta-sts", "serve")
+
+
+def test_commands_of_the_page(
+    images: Images, own_namespace: Namespace, own_world: World, data: Path, logs: Path
+) -> None:
+    """`docker run` and `docker exec`, with the words of docs/docker.md."""
+    own_world.policy("example.com", "enforce")
+    ca_file = data / "ca.pem"
+    settings = {
+        "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
+        "POSTFIX_MTA_STS__HTTPS__CA_FILE": "/etc/ca.pem",
+        "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
+    }
+    environ = [f"{name}={value}" for name, value in settings.items()]
+    netns = f"ns:/run/netns/{own_namespace.name}"
+    with images.docker(RUN, netns, environ, [f"{ca_file}:/etc/ca.pem:ro"]) as served:
+        assert served.stdout
+        log = Transcript(served.stdout, logs / "image-page.log")
+        try:
+            log.wait("started version=")
+            with images.docker(EXEC) as asked:
+                shown, _ = asked.communicate()
+        finally:
+            with images.docker("docker stop mta-sts") as stopped:
+                stopped.communicate(timeout=TIMEOUT)
+            log.end()
+    reply = "secure match=mx.example.com servername=hostname"
+    assert shown == f"socketmap 0.0.0.0:8461: example.com: {reply}\n"
+    assert served.returncode == 0
 
 
 def test_works(

@@ -43,6 +43,8 @@ PIP = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_NO_COMPILE=1"
 INSTALL_TIMEOUT = 300.0
 """Seconds; only a failing test waits that long."""
 MIGRATING = (ROOT / "docs/migrating.md").read_text("utf-8")
+STORE = "/var/lib/postfix-mta-sts/policies.db"
+IMPORT = "postfix-mta-sts import /var/lib/mta-sts/cache.db"
 EXPORT = "postfix-tlspol -export | awk '{print $1}' | postfix-mta-sts seed -"
 EVERY = [block for page in PAGES for block in blocks(page)]
 
@@ -193,6 +195,7 @@ def test_checks(machine: Machine) -> None:
 def test_docs(machine: Machine) -> None:
     """The commands of the other pages succeed, and leave a relay that still verifies."""
     run_stage(machine, "docs")
+    logged(machine, 0, r" to=<postmaster@example.com>,.* status=deliverable ")
     log = delivered(machine, "docs@example.com", "sent")
     assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
 
@@ -210,10 +213,11 @@ def test_log(machine: Machine, own_world: World) -> None:
 
 @only_on(WITH_DNS)
 def test_from_the_resolver(machine: Machine) -> None:
-    """The change from postfix-mta-sts-resolver: this daemon takes over its port."""
+    """The change from postfix-mta-sts-resolver: this daemon takes over its port and its cache."""
     stop(machine)
     machine.output("systemctl", "enable", "--now", *peers.RESOLVER)
-    run_stage(machine, "from the resolver")
+    shown = run_stage(machine, "from the resolver")
+    assert f"       1 imported into {STORE}\n" in shown[IMPORT]
     machine.output("sh", "-c", "until postfix-mta-sts healthcheck; do sleep 0.1; done")
     done = machine.run("systemctl", "is-enabled", *peers.RESOLVER, "postfix-mta-sts")
     assert done.stdout.split() == ["disabled", "enabled"]

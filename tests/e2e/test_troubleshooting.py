@@ -70,6 +70,7 @@ LEVELS = {
     ),
 }
 """The word in a static table → the lines."""
+MISSPELT = "smtp_tls_policy_map"
 NO_DNSSEC = "status=deferred (non DNSSEC destination)"
 NO_HANDSHAKE = "status=deferred (Cannot start TLS: handshake failure)"
 
@@ -175,10 +176,21 @@ def test_handshake(old: Mta, world: World) -> None:
     check(sent(old, world).log, NO_HANDSHAKE)
 
 
+def test_misspelt_parameter(old: Mta) -> None:
+    """Only postconf says that a parameter is unknown."""
+    (old.root / "etc/misspelt").mkdir()
+    main_cf = (old.root / "etc/postfix/main.cf").read_text()
+    (old.root / "etc/misspelt/main.cf").write_text(f"{main_cf}\n{MISSPELT} = x\n")
+    words = old.command("postconf", "-c", "/etc/misspelt")
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert f"unused parameter: {MISSPELT}=x\n" in done.stderr
+
+
 def test_parameters(trees: dict[str, Path]) -> None:
     """Postfix has each parameter that the pages name."""
     pages = [page.read_text("utf-8") for page in (*PAGES, EXAMPLE)]
     named = {name for page in pages for name in re.findall(r"\b(?:smtp|lmtp|maximal)_\w+", page)}
+    named.remove(MISSPELT)
     command = ["chroot", trees["3.10"], "postconf", "-d", *sorted(named)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (len(done.stdout.splitlines()), done.stderr) == (len(named), "")
