@@ -6,14 +6,22 @@ those of the systemd service. What a command asks or writes is up to its own mod
 
 import argparse
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from postfix_mta_sts.admin.client import CLIENT_TIMEOUT, ControlClient
-from postfix_mta_sts.cli.parser import CommandError, load_settings
-from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
+from postfix_mta_sts.cli.parser import CommandError, config_path, load_settings
+from postfix_mta_sts.config import partial
+from postfix_mta_sts.config.settings import (
+    ConfigError,
+    Settings,
+    default_cache_path,
+    default_control_path,
+    read,
+)
 
 if TYPE_CHECKING:
     from postfix_mta_sts.store import Store
@@ -27,9 +35,22 @@ SERVICE_SOCKET: Final = Path("/run/postfix-mta-sts/control.sock")
 def control_client(args: argparse.Namespace, timeout: float = CLIENT_TIMEOUT) -> ControlClient:
     """Return a client of the daemon that the arguments and the environment name.
 
-    Raises `ConfigError`.
+    After a reload that failed, the daemon still runs: errors of other settings are a warning on
+    standard error. Raises `ConfigError` if it is not known where the control socket is.
     """
-    return ControlClient(control_path(load_settings(args), os.environ), timeout)
+    return ControlClient(control_path(_valid_settings(args), os.environ), timeout)
+
+
+def _valid_settings(args: argparse.Namespace) -> Settings:
+    try:
+        return load_settings(args)
+    except ConfigError as error:
+        path = config_path(args)
+        valid = partial.parse(read(path) if path else "", os.environ)
+        if valid is None or not valid.has("control.path"):
+            raise
+        print(f"postfix-mta-sts: warning: {error}", file=sys.stderr)
+        return valid.settings
 
 
 def control_path(

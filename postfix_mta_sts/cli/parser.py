@@ -64,7 +64,10 @@ def add_config(command: argparse.ArgumentParser) -> None:
 
 def load_settings(args: argparse.Namespace) -> Settings:
     """Load the settings that the arguments and the environment name. Raises `ConfigError`."""
+    return load(config_path(args), os.environ)
+
+
+def config_path(args: argparse.Namespace) -> Path | None:
+    """Return the configuration file of the argument, else the default one if that exists."""
     path: Path | None = args.config
-    if path is None and DEFAULT_CONFIG.exists():
-        path = DEFAULT_CONFIG
-    return load(path, os.environ)
+    return DEFAULT_CONFIG if path is None and DEFAULT_CONFIG.exists() else path

@@ -10,7 +10,7 @@ from typing import Any
 from postfix_mta_sts.admin.client import CLIENT_TIMEOUT
 from postfix_mta_sts.cli import nagios
 from postfix_mta_sts.cli.locate import control_client
-from postfix_mta_sts.cli.parser import OK, Commands, add_config
+from postfix_mta_sts.cli.parser import OK, Commands, add_config, load_settings
 from postfix_mta_sts.cli.times import ago, ahead
 
 
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
 
 def _status(args: argparse.Namespace) -> int:
     if args.nagios:
-        found = nagios.check(partial(_ask, args, nagios.TIMEOUT), time.time())
+        found = nagios.check(partial(_ask_strictly, args), time.time())
         print(found.line)
         return found.code
     status = _ask(args, CLIENT_TIMEOUT)
@@ -42,6 +42,12 @@ def _status(args: argparse.Namespace) -> int:
 def _ask(args: argparse.Namespace, timeout: float) -> Mapping[str, Any]:
     status: Mapping[str, Any] = control_client(args, timeout).ask("GET", "status")
     return status
+
+
+def _ask_strictly(args: argparse.Namespace) -> Mapping[str, Any]:
+    """Ask in the time that a monitor has; an error of the configuration is one."""
+    load_settings(args)
+    return _ask(args, nagios.TIMEOUT)
 
 
 def _lines(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:

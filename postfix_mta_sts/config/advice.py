@@ -33,6 +33,8 @@ _NOTHING: Final = frozenset({"none", "nil", "no", "off", "false", "disabled", "-
 _TIMES: Final[Mapping[str, int]] = {"": 1, "k": 1_000, "m": 1_000_000}
 _AROUND: Final = "\"'`\u201c\u201d\u201e\u2018\u2019\xab\xbb,;"
 """Characters that come with a value that was copied from a text or another format."""
+_LIMIT: Final = 200
+"""Characters of what is guessed at: regular expressions need too long for more."""
 _PERMISSIONS: Final = re.compile(r"-?((?:[r-][w-][x-]){3})")
 
 
@@ -54,7 +56,7 @@ def replacement(value: object, read: Callable[[object], object]) -> str:
 
 
 def _are_several(text: str, read: Callable[[object], object]) -> bool:
-    parts = re.split(r"\s*,\s*", text)
+    parts = [part.strip() for part in text.split(",")]
     return len(parts) > 1 and all(_proposed(part, read) for part in parts)
 
 
@@ -66,7 +68,7 @@ def accepted(value: object, read: Callable[[object], object]) -> str | None:
 
 def as_pair(text: str, names: Sequence[str]) -> str:
     """Return `; write key: value` for a text such as `level info`, `level:info`, `level=info`."""
-    match = re.match(r"([A-Za-z_-]+)\s*[:=\s]\s*(\S+)", text)
+    match = re.match(r"([A-Za-z_-]+)\s*[:=\s]\s*(\S+)", text[:_LIMIT])
     if match and match[1].lower() in names and "@" not in text:
         return f"; write {match[1].lower()}: {match[2]}"
     return ""
@@ -74,7 +76,8 @@ def as_pair(text: str, names: Sequence[str]) -> str:
 
 def _as_text(value: object) -> str:
     text = str(value).strip() if isinstance(value, str | int | float) else ""
-    return "" if "@" in text else text  # a password may be before @
+    is_hidden = "@" in text  # a password may be before it
+    return "" if is_hidden or len(text) > _LIMIT else text
 
 
 def meant(
@@ -84,7 +87,7 @@ def meant(
 
     `below`: the keys of each section. `is_variable`: the key is from the name of a variable.
     """
-    folded = key.strip().lower().replace("-", "_")
+    folded = key[:_LIMIT].strip().lower().replace("-", "_")
     if strange := next((c for c in key if not c.isascii()), ""):
         return f", it contains the character U+{ord(strange):04X}; type it again"
     every = [f"{section}.{each}" for section, keys in below.items() for each in keys]

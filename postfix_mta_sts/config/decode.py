@@ -174,13 +174,20 @@ def _show(node: Node) -> str:
         case bool(value):
             return str(value).lower()
         case str(value):
-            text = repr(re.sub(r"[^/@\s]+@", "...@", value))
+            text = repr(_without_passwords(value))
             return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}..."
         case Mapping():
             return "a mapping"
         case tuple():
             return "a list"
     return str(node.value)
+
+
+def _without_passwords(text: str) -> str:
+    """Replace what may be a password: the word that ends with an @."""
+    *before, last = text.split("@")
+    kept = (part[: len(part) - len(re.split(r"[/\s]", part)[-1])] for part in before)
+    return "".join([*(f"{each}...@" for each in kept), last])
 
 
 def _refuse(node: Node, where: str, reason: str) -> NoReturn:

@@ -22,7 +22,9 @@ from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_loca
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.host_names import UNAVAILABLE, is_unreachable
 from postfix_mta_sts.network.addresses import special_use
+from postfix_mta_sts.network.authorities import ADVICE, system_problem
 from postfix_mta_sts.network.special_ranges import METADATA_USE
+from postfix_mta_sts.network.tls import client_context
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
@@ -69,6 +71,8 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _store(settings.cache.path or default_cache_path(environ))
     yield from _relative(settings)
     yield from _prefixes(settings.https.allow_private_addresses)
+    if not settings.https.ca_file and (problem := system_problem(client_context(None))):
+        yield Finding("https.ca_file", f"{problem}; {ADVICE}", is_warning=True)
 
 
 def _relative(settings: Settings) -> Iterator[Finding]:

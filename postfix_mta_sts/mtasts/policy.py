@@ -179,7 +179,8 @@ def _reason(line: str) -> str:
     if not colon:
         return f"no colon: '{printable(line)}'"
     if not re.fullmatch(_NAME, name):
-        return f"malformed field name '{printable(name)}'"
+        mark = "; save the file without a byte order mark" if name.startswith("\ufeff") else ""
+        return f"malformed field name '{printable(name)}'{mark}"
     if control := re.search(f"[{_CONTROL}]", value.strip(" \t")):
         return f"{name} has a control character {control[0]!r}"
     return f"{name} has no value"
@@ -219,13 +220,15 @@ def _parse_version(field: re.Match[str]) -> None:
 
 def _parse_mode(field: re.Match[str]) -> Mode:
     if field[1] not in _MODES:
-        raise _error(field, f"mode is not enforce, testing or none: '{printable(field[1])}'")
+        meant = field[1].strip("\"'").lower()
+        found = f"'{printable(field[1])}'{f'; write {meant}' if meant in _MODES else ''}"
+        raise _error(field, f"mode is not enforce, testing or none: {found}")
     return _MODES[field[1]]
 
 
 def _parse_max_age(field: re.Match[str]) -> int:
     if not _MAX_AGE.fullmatch(field[1]):
-        raise _error(field, f"max_age is not 1 to 10 digits: '{printable(field[1])}'")
+        raise _error(field, f"max_age is not 1 to 10 digits, in seconds: '{printable(field[1])}'")
     return min(int(field[1]), MAX_AGE_LIMIT)
 
 
@@ -249,10 +252,13 @@ def _mx_reason(value: str) -> str:
     A single label is not the name of an MX host, and some have a special meaning in Postfix's
     match= (hostname, nexthop, dot-nexthop). `*.example` is accepted: `.example` has none.
     """
+    if value in {"*", "*."}:
+        return f"mx: '{value}' names no host; write the names of the MX hosts"
     if value.endswith(".") and _MX_VALUES.fullmatch(f"{value[:-1]}\n"):
         return f"mx: '{printable(value)}' ends with a dot; write {printable(value[:-1])}"
     try:
         host = parse_host(value.removeprefix("*."))
     except InvalidDomainError as error:
-        return f"mx: {error}"
+        is_list = re.search(r"[\w.][,; ]+[\w*]", value)
+        return f"mx: {error}{'; each host has a line of its own' if is_list else ''}"
     return f"mx: not a fully qualified host name: {host!r}"

@@ -53,7 +53,7 @@ def _near_miss(texts: Sequence[bytes]) -> str:
     """Say which character of a record is wrong that is nearly one of ours."""
     wanted = _VERSION + b";"
     for text in texts:
-        if text[:5].lower() == b"v=sts":
+        if re.sub(rb"[\s\"']", b"", text[:20])[:5].lower() in {b"v=sts", b"stsv1"}:
             pairs = enumerate(zip(wanted, text.ljust(len(wanted), b" "), strict=False), 1)
             place = next(place for place, (right, given) in pairs if right != given)
             found = text[place - 1 : place]
@@ -67,7 +67,10 @@ def _near_miss(texts: Sequence[bytes]) -> str:
 def parse_id(text: str) -> PolicyId:
     """Return `text` as a policy id; raise `InvalidRecordError` if it is not one (§3.1)."""
     if not _ID.fullmatch(text):
-        raise InvalidRecordError(f"id is not 1 to 32 letters and digits: '{printable(text)}'")
+        letters = re.sub(r"[^A-Za-z0-9]", "", text)[:32]
+        hint = f"; write {letters}" if letters else ""
+        found = f"'{printable(text)}'{hint}"
+        raise InvalidRecordError(f"id is not 1 to 32 letters and digits: {found}")
     return PolicyId(text)
 
 

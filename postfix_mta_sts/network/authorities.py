@@ -23,6 +23,9 @@ from postfix_mta_sts.network.tls import client_context
 CHECK_INTERVAL: Final = 60.0
 """Seconds between two looks at the files: a call of stat(2) for each, in a thread."""
 
+ADVICE: Final = "install the package ca-certificates, or set https.ca_file"
+"""If there are none."""
+
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """Files that OpenSSL finds in a folder of certificates (openssl-rehash(1))."""
 
@@ -63,7 +66,7 @@ class Authorities:
                 logging.WARNING,
                 "no CA certificates, no policy can be fetched",
                 reason=self.problem,
-                advice="install the package ca-certificates, or set https.ca_file",
+                advice=ADVICE,
             )
         while True:
             before = self.problem
@@ -114,13 +117,18 @@ class Authorities:
         self._is_failing = True
 
     def _find_problem(self, context: ssl.SSLContext) -> str:
-        if self._text is not None or context.cert_store_stats()["x509"]:
+        return "" if self._text is not None else system_problem(context)
+
+
+def system_problem(context: ssl.SSLContext) -> str:
+    """Return why a context that is to trust the CAs of the system trusts none, or an empty text."""
+    if context.cert_store_stats()["x509"]:
+        return ""
+    file, folder = system_paths()
+    with suppress(OSError):
+        if any(map(_HASHED.fullmatch, os.listdir(folder))):  # noqa: PTH208 (names, no paths)
             return ""
-        file, folder = system_paths()
-        with suppress(OSError):
-            if any(map(_HASHED.fullmatch, os.listdir(folder))):  # noqa: PTH208 (names, no paths)
-                return ""
-        return f"no CA certificates in {file} and {folder}"
+    return f"no CA certificates in {file} and {folder}"
 
 
 def system_paths() -> tuple[Path, Path]:

@@ -137,7 +137,8 @@ class NetworkProcess:
             async with asyncio.timeout(seconds):
                 await self._decided.wait()
         except TimeoutError:
-            raise ProcessError(f"the network process was not ready within {seconds:g} s") from None
+            reason = f"was not ready within {seconds:g} s: it hangs, or the machine is overloaded"
+            raise ProcessError(f"the network process {reason}") from None
         if self._other_version is not None:
             raise WrongVersionError(self._other_version)
         if self._closed:

@@ -121,7 +121,7 @@ async def test_invalid_record(commands: Commands, net: Internet, tmp_path: Path)
     assert done.code == 2
     assert done.steps("record") == ['_mta-sts.bad.test 300 TXT "v=STSv1; id=a-b;"']
     assert done.steps("failure") == [
-        "id is not 1 to 32 letters and digits: 'a-b' (sts-policy-invalid)"
+        "id is not 1 to 32 letters and digits: 'a-b'; write ab (sts-policy-invalid)"
     ]
     assert not done.steps("policy")
 

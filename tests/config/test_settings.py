@@ -135,6 +135,16 @@ class TestLoad:
         ):
             load(tmp_path / "x.yml")
 
+    @pytest.mark.parametrize(
+        "value",
+        ["x" * 50_000, "9" * 50_000 + "s", f"a{' ' * 50_000}b", "1:" * 25_000, "@" * 50_000],
+    )
+    def test_a_long_value(self, value: str) -> None:
+        """A value or a key of any length is refused at once, in a line that is not as long."""
+        for text in (f"https: {{timeout: '{value}'}}", f"log: '{value}'", f"'{value}': 1"):
+            with pytest.raises(ConfigError):
+                parse(text, "x.yml")
+
     def test_not_utf8(self, tmp_path: Path) -> None:
         """A file in another encoding is refused."""
         path = tmp_path / "x.yml"

@@ -10,6 +10,7 @@ import pytest
 from postfix_mta_sts import occupants
 from postfix_mta_sts.config.settings import parse
 from postfix_mta_sts.daemon import preflight
+from postfix_mta_sts.network import authorities
 from postfix_mta_sts.permissions import Account
 
 
@@ -17,6 +18,12 @@ from postfix_mta_sts.permissions import Account
 def usual(tmp_path: Path) -> str:
     """The sections that the cases do not concern."""
     return f"cache: {{path: {tmp_path}/p.db}}\ncontrol: {{path: {tmp_path}/c}}\n"
+
+
+@pytest.fixture(autouse=True)
+def _certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has CA certificates, wherever the tests run."""
+    monkeypatch.setattr(preflight, "system_problem", lambda _: "")
 
 
 def found(text: str, folder: Path) -> list[tuple[str, str, bool]]:
@@ -112,6 +119,17 @@ def test_prefixes_without_effect(tmp_path: Path, usual: str) -> None:
         ("https.allow_private_addresses", f"{prefix} {why}", True)
         for prefix in ("169.254.169.254/32", "fd00:ec2::/32")
     ]
+
+
+def test_no_ca_certificates(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without CA certificates is warned of, as at a start."""
+    monkeypatch.setattr(preflight, "system_problem", authorities.system_problem)
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / "none"))
+    text = f"listen: [{{socketmap: '127.0.0.1:0'}}]\n{usual}"
+    [(key, reason, is_warning)] = found(text, tmp_path)
+    assert (key, is_warning) == ("https.ca_file", True)
+    assert reason.endswith("; install the package ca-certificates, or set https.ca_file")
 
 
 def test_address_in_use(tmp_path: Path, usual: str, taken: int) -> None:

@@ -75,8 +75,11 @@ async def test_in_this_process(net: Internet, tmp_path: Path) -> None:
     assert applied == [settings]
 
 
-async def test_workers_option_is_ignored(net: Internet, tmp_path: Path) -> None:
-    """`serve --workers 2` logs one warning, and one process answers."""
+async def test_workers_option_is_ignored(
+    net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`serve --workers 2` is warned of, as is a misspelt variable, and one process answers."""
+    monkeypatch.setenv("POSTFIX_MTA_STS_LOG_LEVEL", "debug")
     config = net.config(tmp_path)
     async with process(tmp_path, config, options=["--workers", "2"]) as served:
         await served.start()
@@ -85,6 +88,8 @@ async def test_workers_option_is_ignored(net: Internet, tmp_path: Path) -> None:
         warnings = [line for line in warned(served) if "--workers" in line]
         assert len(warnings) == 1
         assert "serve --workers is ignored workers=2 reason=" in warnings[0]
+        name = 'name=POSTFIX_MTA_STS_LOG_LEVEL advice="write POSTFIX_MTA_STS__LOG__LEVEL"'
+        assert any(f"variable has no effect {name}" in line for line in warned(served))
         assert served.log.count(" started version=") == 1
 
 

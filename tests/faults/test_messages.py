@@ -279,6 +279,10 @@ class TestReasons:
             (b"v=STS1; id=1", "('v=STS1; ': character 6 is '1', not 'v')"),
             (b"V=STSv1; id=1", "('V=STSv1;': character 1 is 'V', not 'v')"),
             (b"v=STS", "('v=STS': character 6 is missing, not 'v')"),
+            (b'"v=STSv1; id=1"', "('\"v=STSv1': character 1 is '\"', not 'v')"),
+            (b" v=STSv1; id=1", "(' v=STSv1': character 1 is ' ', not 'v')"),
+            (b"v = STSv1; id=1", "('v = STSv': character 2 is ' ', not '=')"),
+            (b"STSv1; id=1", "('STSv1; i': character 1 is 'S', not 'v')"),
             (b"spf", "no TXT record that begins with v=STSv1;"),
         ],
     )
@@ -298,6 +302,19 @@ class TestReasons:
             ("mode: enforce\nnmx: mx1.test", "mode enforce requires one; 'nmx' may be meant as mx"),
             ("Mode: enforce\nmx: mx1.test", "no mode field; 'Mode' may be meant as mode"),
             ("x: y", "no mode field"),
+            (
+                "mode: Enforce\nmx: mx1.test",
+                "line 2: mode is not enforce, testing or none: 'Enforce'; w",
+            ),
+            (
+                "mode: enforce\nmx: *",
+                "line 3: mx: '*' names no host; write the names of the MX hos",
+            ),
+            (
+                "mode: enforce\nmx: a.test, b.test",
+                "'a.test, b.test'; each host has a line of its own",
+            ),
+            ("\ufeffmode: none", "save the file without a byte order mark"),
         ],
     )
     def test_policy(self, fields: str, reason: str) -> None:

@@ -153,6 +153,24 @@ async def test_state(
     assert plugin.out.startswith(f"MTA-STS {expected.says}")
 
 
+async def test_a_configuration_with_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a reload that failed, `status` works with what is valid; a monitor is told."""
+    async with ControlledDaemon(Surroundings()).controlled(tmp_path) as path:
+        operator = Operator(path, capsys)
+        config = path.with_name("config.yml")
+        config.write_text(f"htps: 1\ncontrol: {{path: {path}, mode: rw}}\n")
+        done = await operator.run("status")
+        plugin = await operator.run("status", "--nagios")
+        config.write_text("control: {path: 1}\n")
+        lost = await operator.run("status")
+    assert (done.code, done.rows[0]) == (0, ["answering", "yes"])
+    assert done.err.startswith(f"postfix-mta-sts: warning: {config}:1: htps: unknown key, perhaps ")
+    assert (plugin.code, plugin.out[:16]) == (3, "MTA-STS UNKNOWN:")
+    assert (lost.code, lost.out) == (2, "")
+
+
 async def test_a_daemon_that_hangs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

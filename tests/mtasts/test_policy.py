@@ -136,7 +136,7 @@ def test_max_age(digits: str, seconds: int) -> None:
 )
 def test_max_age_is_ascii_digits(value: str) -> None:
     """Other texts that int() accepts are refused (P6)."""
-    with pytest.raises(InvalidPolicyError, match="line 5: max_age is not 1 to 10 digits"):
+    with pytest.raises(InvalidPolicyError, match="line 5: max_age is not 1 to 10 digits, in sec"):
         parse_policy(GOOD.replace(b"604800", value.encode()))
 
 
