@@ -65,7 +65,7 @@ check-3.13: $(READY_DEV)
 
 # The torture runs alone: what it expects of the daemon depends on how busy the machine is.
 e2e: $(READY_DEV)
-	$(BIN)/pytest -m e2e tests/e2e -n $(E2E_JOBS) --no-loadscope-reorder
+	$(BIN)/pytest -m e2e tests/e2e -n $(E2E_JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m e2e tests/torture
 
 # Ten minutes of faults under load, with a random seed that is printed, or with SEED=; see
