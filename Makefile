@@ -69,10 +69,12 @@ check-lowest check-newest: check-%: $(READY_DEV)
 check-3.13: $(READY_DEV)
 	$(BIN)/python -m tests.e2e.unit_tests -n $(JOBS)
 
-# The torture runs alone: what it expects of the daemon depends on how busy the machine is.
+# Soak and torture run alone: what they expect of the daemon depends on how busy the machine is.
+ALONE := tests/e2e/test_soak.py
 e2e: $(READY_DEV)
-	$(BIN)/pytest -m e2e tests/e2e -n $(E2E_JOBS) --no-loadscope-reorder
-	$(BIN)/pytest -m e2e tests/torture
+	$(BIN)/pytest -m e2e tests/e2e --ignore $(ALONE) \
+		-n $(E2E_JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -m e2e $(ALONE) tests/torture
 
 # Ten minutes of faults under load, with a random seed that is printed, or with SEED=; see
 # tests/torture/README.md

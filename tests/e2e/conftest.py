@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from tests.e2e import domains
 from tests.e2e.daemon import Daemon, running
@@ -36,29 +34,13 @@ from tests.support.obstacles import cannot
 
 LOGS: Final = Path(__file__).parents[2] / "build/e2e"
 """The logs of the last run; with pytest-xdist each worker has a folder in it."""
-FIRST: Final = ("test_package", "test_readme", "test_systemd")
-"""Files that boot machines; they come first, because they take longest."""
-
-
-class _Files(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
-    """Gives each worker whole files, and one of them all that boot machines.
-
-    Two systems that run at once would share control groups.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        name = Path(nodeid.partition("::")[0]).stem
-        return "machines" if name in FIRST else name
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Schedule by files, whatever `--dist` says."""
-    return _Files(config, log)
+FIRST: Final = ("test_package", "test_readme", "test_systemd", "test_image", "test_ages")
+"""The files that take longest; workers that begin with them end at about the same time."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest group first."""
+    """Sort the files; `--dist loadfile --no-loadscope-reorder` gives them out in this order."""
     items.sort(key=lambda item: item.path.stem not in FIRST)
 
 

@@ -30,12 +30,18 @@ MASKED: Final = ("postfix", "nsd", "unbound", "apt-daily.timer", "apt-daily-upgr
 
 # nspawn uses the version of control groups that it finds, and today's systemd supports only the
 # second. The mount namespace keeps this change away from the machine.
-_BOOT: Final = """\
+_CGROUPS: Final = """\
 [ "$(stat --file-system --format %T /sys/fs/cgroup)" = cgroup2fs ] ||
     { umount --recursive /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; } || exit
-exec systemd-nspawn --quiet --register=no --keep-unit --notify-ready=yes --console=pipe \\
-    --directory="$1" --network-namespace-path="$2" --resolv-conf=off --timezone=off --boot
 """
+# nspawn divides the group that it runs in. Two systems in one group would end each other's units.
+_BOOT: Final = """\
+group=/sys/fs/cgroup/$1
+mkdir "$group" && echo $$ > "$group/cgroup.procs" || exit
+exec systemd-nspawn --quiet --register=no --keep-unit --notify-ready=yes --console=pipe \\
+    --directory="$2" --network-namespace-path="$3" --resolv-conf=off --timezone=off --boot
+"""
+_CLEAN_UP: Final = 'find "/sys/fs/cgroup/$1" -depth -type d -exec rmdir {} +'
 
 
 def with_systemd(tree: Path) -> Path:
@@ -117,9 +123,9 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
     """Boot the system in a tree, and wait until its units run. Raises `NoTreeError`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, log.open("w") as said:
         notify.bind(str(folder / "boot"))
-        words = ["unshare", "--mount", "sh", "-c", _BOOT, "boot", str(root)]
+        group = f"{inside.name}-{folder.name}"
         process = subprocess.Popen(
-            [*words, f"/run/netns/{inside.name}"],
+            [*_with_cgroups(_BOOT), group, root, f"/run/netns/{inside.name}"],
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
@@ -143,6 +149,11 @@ def booted(root: Path, inside: Namespace, folder: Path, log: Path) -> Iterator[M
                 process.wait()
                 if leader:  # it survives nspawn; all its children end with it
                     os.kill(leader, signal.SIGKILL)
+            subprocess.run([*_with_cgroups(_CLEAN_UP), group], check=False, capture_output=True)
+
+
+def _with_cgroups(script: str) -> list[str | Path]:
+    return ["unshare", "--mount", "sh", "-c", _CGROUPS + script, "boot"]
 
 
 def _started(process: subprocess.Popen[bytes], notify: socket.socket) -> int:
