@@ -86,9 +86,9 @@ class Exchange:
             self._handle = self._loop.call_soon(self._end, _failure(error))
 
     def look(self) -> None:
-        """Take a datagram that has come, but was not announced yet by the event loop."""
-        if self._sock:
-            self._receive()
+        """Take the datagrams that have come, but were not announced yet by the event loop."""
+        while self._sock and self._receive():
+            pass
 
     def close(self) -> None:
         """End the exchange without an outcome."""
@@ -104,11 +104,12 @@ class Exchange:
         sock.send(self._query)
         self._loop.add_reader(sock.fileno(), self._receive)
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Take the next datagram; return whether there was one."""
         try:
             response = self._next_response()
         except BlockingIOError:
-            return
+            return False
         except OtherQueryError:
             self._others += 1
             if self._others == MAX_DATAGRAMS:
@@ -120,6 +121,7 @@ class Exchange:
                 self._send_by_tcp()
             else:
                 self._end(response)
+        return True
 
     def _next_response(self) -> DnsResponse:
         if self._sock is None:

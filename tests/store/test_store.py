@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.backoff import Backoff
-from postfix_mta_sts.mtasts.dane import HostState, after_verdict
+from postfix_mta_sts.mtasts.dane import HostState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.store import (
     LastAsked,
     Row,
@@ -184,8 +185,8 @@ async def test_verdict(make: Maker) -> None:
         row = await store.row(GOOD)
         assert row
         assert row.state.dane == second
-        await store.save(GOOD, replace(a_state(), dane=None), 0.0)
-        assert (await loaded(store, GOOD)).dane is None
+        await store.save(GOOD, a_state(3000.0, 4000.0), 0.0)  # before that row was read
+        assert await loaded(store, GOOD) == replace(a_state(3000.0, 4000.0), dane=second)
 
 
 async def test_failures_are_noted(store: Store) -> None:
