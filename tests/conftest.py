@@ -2,7 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def pytest_asyncio_loop_factories(
     marks = item.iter_markers("asyncio")
     chosen = any("loop_factories" in mark.kwargs for mark in marks)
     return BOTH_LOOPS if chosen else {"asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture
+def uncovered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No measurement of coverage in a test that does the same thing thousands of times.
+
+    It takes three quarters of the time of such a test. Other tests run the same lines. (The mark
+    `no_cover` of pytest-cov has no effect in a worker of pytest-xdist.)
+    """
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # for processes of the test
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
 
 
 @pytest.fixture

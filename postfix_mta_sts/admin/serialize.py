@@ -111,6 +111,10 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
             "unwritten": snapshot.unwritten,
             "policies_lost": snapshot.policies_lost,
         },
+        "log": {
+            "unwritten": snapshot.log_lines_unwritten,
+            "left_out": snapshot.log_lines_left_out,
+        },
         "not_working": sorted(snapshot.failing),
         "reasons": {part: snapshot.reasons.get(part) or None for part in sorted(snapshot.failing)},
     }

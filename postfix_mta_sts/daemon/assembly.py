@@ -61,6 +61,7 @@ async def running(
         config=config,
         control_path=default_control_path(environ),
         store_path=settings.cache.path or default_cache_path(environ),
+        default_store_path=default_cache_path(environ),
         clock=clock,
         files=raise_files_limit(FILES_LIMIT),
         https_port=https_port,

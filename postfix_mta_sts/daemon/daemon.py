@@ -98,7 +98,7 @@ class Daemon:
         await self.listeners.open(self.settings.listen)
         for address in self.frontend.sockets.close_unclaimed():
             logs.event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
-        await self.endpoints.open(self._endpoint_bindings(self.settings))
+        await self.endpoints.open(await self._endpoint_bindings(self.settings))
 
     async def reload(self, settings: Settings) -> None:
         """Apply these settings; parts whose settings are unchanged are not disturbed.
@@ -107,7 +107,7 @@ class Daemon:
         `ProcessError` if the network process does not start; nothing has changed then. After an
         `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a restart.
         """
-        wanted = self._endpoint_bindings(settings)
+        wanted = await self._endpoint_bindings(settings)
         places = await self.listeners.find_places(settings.listen)
         with (
             self.listeners.prepare(places) as listeners_change,
@@ -115,10 +115,14 @@ class Daemon:
         ):
             # Even if no setting has changed: the content of the CA file may have.
             await self.backend.network.reconfigure(settings)
-        before, self.settings = self.settings, settings
-        if settings.cache.path != before.cache.path:
+        self.settings = settings
+        if self.constants.needs_restart(settings):
             logs.event(
-                _log, logging.WARNING, "cache.path needs a restart", path=settings.cache.path
+                _log,
+                logging.WARNING,
+                "cache.path needs a restart",
+                path=settings.cache.path or self.constants.default_store_path,
+                open=self.constants.store_path,
             )
         listen = partial(self.listeners.reconfigure, places, listeners_change)
         endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
@@ -148,6 +152,8 @@ class Daemon:
             reasons={
                 Part.NETWORK_PROCESS: backend.network.problem,
                 Part.CA_CERTIFICATES: backend.network.authorities_problem,
+                Part.STORE_READING: backend.store.reading_problem,
+                Part.STORE_WRITING: backend.store.writing_problem,
             },
             network_restarts=backend.network.restarts,
         )
@@ -190,8 +196,9 @@ class Daemon:
         self.frontend.maps.reconfigure(settings)
         await self.frontend.dane_support.reconfigure(settings)
 
-    def _endpoint_bindings(self, settings: Settings) -> EndpointBindings:
-        return endpoint_bindings(settings, self.constants.control_path)
+    async def _endpoint_bindings(self, settings: Settings) -> EndpointBindings:
+        # In a thread: the look-up of a host name does not delay replies.
+        return await asyncio.to_thread(endpoint_bindings, settings, self.constants.control_path)
 
     def _failing_parts(self) -> list[Part]:
         works = {

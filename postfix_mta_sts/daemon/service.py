@@ -120,7 +120,13 @@ class _Service:
         else:
             self._error = ""
             self._settings_source.apply(settings)
-            event(_log, logging.INFO, "reloaded", changed=changed_keys(before, settings) or None)
+            event(
+                _log,
+                logging.INFO,
+                "reloaded",
+                changed=changed_keys(before, settings) or None,
+                needs_restart=self._daemon.constants.needs_restart(settings) or None,
+            )
         self.notify("READY=1", f"STATUS={await self._status()}")
 
     def _refused(self, reason: str) -> None:

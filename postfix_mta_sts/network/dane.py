@@ -15,7 +15,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_message import Mx, RecordType
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
-from postfix_mta_sts.network.own_limits import Places, own_shares
+from postfix_mta_sts.network.own_limits import Places, late_fault, own_shares
 from postfix_mta_sts.values import replace
 
 HOSTS_AT_ONCE: Final = 4
@@ -87,6 +87,7 @@ class DaneClient:
                 await lookups.run(lambda: on_progress(so_far()) if on_progress else None)
         except TimeoutError:
             lookups.give_up(f"not finished within {limit:g} s")
+            lookups.fault = lookups.fault or late_fault(end)
         if lookups.fault:
             raise lookups.fault
         return so_far()

@@ -158,6 +158,7 @@ class DnsClient:
                 "DNS does not answer",
                 reason=reason,
                 failures=self._failures,
+                servers=", ".join(map(str, self._nameservers.servers)),
             )
 
     def _reset_failures(self) -> None:

@@ -22,7 +22,15 @@ from typing import Final, Protocol
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError
 from postfix_mta_sts.network.dns_exchange import Exchange, Outcome
-from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
+from postfix_mta_sts.network.dns_message import (
+    FORMERR,
+    NOERROR,
+    NOTIMP,
+    NXDOMAIN,
+    DnsResponse,
+    Question,
+)
+from postfix_mta_sts.network.own_limits import late_fault
 
 TRIES: Final = 2
 """Tries of one query at each server, whatever it answers, or does not; resolv.conf may say more."""
@@ -32,7 +40,9 @@ as long. All tries go on until the timeout."""
 MAX_OPEN: Final = 2
 """Tries of one query under way at once; the oldest ends for one more."""
 
-_RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
+_RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", NOTIMP: "NOTIMP", 5: "REFUSED"}
+_NO_EDNS: Final = frozenset({FORMERR, NOTIMP})
+"""What servers that do not know EDNS answer to it (RFC 6891 §7; older ones by RFC 2671 §5.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,7 @@ class Query:
         match outcome:
             case DnsResponse():
                 self._observer.on_response(ended.server)
-                self._take(outcome)
+                self._take(outcome, ended.server)
             case ConnectionError():
                 self._failure = DnsFailureError(str(outcome))
                 self._try_reachable()
@@ -150,19 +160,24 @@ class Query:
         else:
             self._try_next()
 
-    def _take(self, response: DnsResponse) -> None:
+    def _take(self, response: DnsResponse, server: TcpAddress) -> None:
         """End with this response, or try again if it is an error."""
         if response.rcode in {NOERROR, NXDOMAIN}:
             self._end(response)
             return
         self._failure = DnsFailureError(f"{_rcode(response)} from the name server")
-        self._edns = self._edns and response.rcode != FORMERR  # RFC 6891 §7
+        if self._edns and response.rcode in _NO_EDNS:
+            self._edns = False
+            if self._manner.tries == 1:  # a query with EDNS was none for this server
+                self._left.appendleft(server)
         self._try_next()
 
     def _time_out(self) -> None:
         for each in list(self._tries):
             each.look()  # this process may have been stopped for longer than the timeout
-        self._end(DnsFailureError(f"no answer within {self._manner.timeout:g} s"))
+        way = next((each.way for each in self._tries if each.way), "")
+        silence = DnsFailureError(f"no answer within {self._manner.timeout:g} s{way}")
+        self._end(late_fault(self._deadline.when()) or silence)
 
     def _end(self, outcome: Outcome) -> None:
         if not self.outcome.done():  # cancelled a moment ago

@@ -34,6 +34,7 @@ from postfix_mta_sts.mtasts.errors import (
     DeadlineError,
     FetchError,
     HostNotFoundError,
+    OwnFaultError,
     printable,
 )
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
@@ -48,7 +49,7 @@ from postfix_mta_sts.network.connect import (
 from postfix_mta_sts.network.connections import Connections
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
-from postfix_mta_sts.network.own_limits import own_shares
+from postfix_mta_sts.network.own_limits import late_fault, own_shares
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream
@@ -149,7 +150,7 @@ class PolicyFetcher:
         """Fetch and parse the policy of a Policy Domain.
 
         Raises `FetchError`; `DnsFailureError` if the addresses of the Policy Host are not known;
-        `OwnFaultError` if it was given up for newer fetches.
+        `OwnFaultError` if it was given up for newer fetches, or this process was stopped.
 
         `on_addresses` is called once the addresses of the Policy Host are known; with a proxy,
         which looks them up itself, at once. From then on only the Policy Host can be slow.
@@ -168,8 +169,9 @@ class PolicyFetcher:
         """
         seen = trace or FetchTrace()
         seen.url = policy_url(domain, self._port)
+        deadline = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout) as deadline:
+            async with deadline:
                 host = f"mta-sts.{domain}"
                 get = _Get(
                     host,
@@ -183,7 +185,7 @@ class PolicyFetcher:
                     return await self._get_by_proxy(get, self._proxy)
                 return await self._get_directly(get)
         except TimeoutError:
-            raise DeadlineError(f"timed out after {self._timeout:g} s: {seen.phase}") from None
+            raise _timed_out(deadline, self._timeout, seen) from None
 
     async def close(self) -> None:
         """Abort the fetches that are running; call nothing else afterwards."""
@@ -293,8 +295,15 @@ async def _within(seconds: float, step: Awaitable[_T], trace: FetchTrace) -> _T:
             return await step
     except OSError as error:
         if time.expired():
-            raise DeadlineError(f"timed out after {seconds:g} s: {trace.phase}") from None
+            raise _timed_out(time, seconds, trace) from None
         raise fetch_error(error, trace.address) from error
+
+
+def _timed_out(
+    timeout: asyncio.Timeout, seconds: float, trace: FetchTrace
+) -> DeadlineError | OwnFaultError:
+    late = late_fault(timeout.when())
+    return late or DeadlineError(f"timed out after {seconds:g} s: {trace.phase}")
 
 
 def _ignore() -> None:

@@ -2,10 +2,11 @@
 
 Name servers and Policy Hosts decide how long a socket is open. `dns`, `dane` and `https` let
 look-ups wait for each other; `connections` gives up the oldest connection for a new one, and limits
-those that are being made. A process that can open no socket has a fault of its own, which says
-nothing about a domain.
+those that are being made. `own_fault` and `late_fault` tell the errors that say nothing about a
+remote host: this process can open no socket, or was stopped.
 """
 
+import asyncio
 import errno
 import os
 import resource
@@ -29,6 +30,10 @@ SOCKETS: Final = 10
 """Of three look-ups while the name servers are silent. Each query has two, for two tries. `dns` has
 one query for a TXT record and two for addresses; `dane` has two at most for each MX host."""
 
+LATE: Final = 5.0
+"""Seconds after the end of a timeout: if it is noticed only then, this process was stopped, or the
+machine. What was waited for may have come in time."""
+
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -48,7 +53,7 @@ class Shares:
 
 def shares(files: int) -> Shares:
     """Divide this number of descriptors; some are left for files and for the daemon's socket."""
-    connections, connecting = min(MAX_CONNECTIONS, files // 4), files // 4
+    connections, connecting = min(MAX_CONNECTIONS, files * 3 // 8), files // 8
     sockets = files - connections - connecting - files // 16
     more_hosts = min(MAX_MORE_HOSTS, sockets // 32)
     look_ups = max(1, (sockets - 4 * more_hosts) // SOCKETS)
@@ -82,4 +87,14 @@ def own_fault(error: OSError) -> OwnFaultError | None:
     """The fault that an error of socket(2) stands for; None: it has another cause."""
     if error.errno in _EXHAUSTED:
         return OwnFaultError(f"no socket: {os.strerror(error.errno)}")
+    return None
+
+
+def late_fault(end: float | None) -> OwnFaultError | None:
+    """The fault if a timeout that was due at `end` is noticed too late; None: it was in time.
+
+    `end` is by the clock of the event loop.
+    """
+    if end is not None and asyncio.get_running_loop().time() > end + LATE:
+        return OwnFaultError("this process was stopped for a while")
     return None

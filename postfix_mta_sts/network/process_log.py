@@ -55,6 +55,11 @@ class ProcessLog:
                 exc_info=None if isinstance(error, OSError | ProcessError) else error,
             )
 
+    def late(self, seconds: float) -> None:
+        """The first process is not ready after these seconds."""
+        self._told_end = True
+        event(_log, logging.WARNING, "network process is not ready", seconds=seconds)
+
     def silent(self, process: NetworkProcess) -> None:
         """A process does not answer pings."""
         if count := self._silent.take(_now()):

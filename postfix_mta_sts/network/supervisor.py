@@ -57,6 +57,7 @@ class Supervisor:
         """Start the first process; does not wait until it is ready."""
         self._settings = settings
         self._starting = self._start_until_ready_as_task(0.0)
+        asyncio.get_running_loop().call_later(self._timing.late_after, self._note_late_start)
 
     async def replace(self, settings: NetworkSettings, drain_timeout: float) -> None:
         """Use a process with these settings from now on.
@@ -168,6 +169,13 @@ class Supervisor:
             await process.stop()
             raise
         return process
+
+    def _note_late_start(self) -> None:
+        """Tell that the first process is not ready; of later ones, a line says why they start."""
+        if not (self._current or self._trouble or self._is_stopped):
+            seconds = self._timing.late_after
+            self._trouble = f"the network process was not ready within {seconds:g} s"
+            self._log.late(seconds)
 
     def _use(self, process: NetworkProcess) -> None:
         """Give this process the calls that wait, and all new ones."""

@@ -36,6 +36,9 @@ class Timing:
     start_within: float = 120.0
     """The same, while no other process works: then it is killed. Much longer, since the next one
     would be as slow: with 18 busy processes on two processors, a start took more than 30 s."""
+    late_after: float = 10.0
+    """After the start of the daemon, a process that is not ready then is a problem: by default,
+    look-ups have waited for it in vain."""
     ping: float = 1.0
     """Between two pings. A ping that is not answered is not repeated but counted again."""
     silent_after: int = 5

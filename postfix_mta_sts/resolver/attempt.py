@@ -12,7 +12,8 @@ if it is due again while the policy question still waits.
 
 Before both comes the state from the cache, else the row of the store. A read that takes longer than
 `read_patience` goes on beside the questions. An absence waits for it, because the store may hold a
-policy, which an absence does not end; and a read that failed is tried once more.
+policy, which an absence does not end; so does a question that failed, since the row may answer it.
+And a read that failed is tried once more.
 
 *What is kept when?* Each answer changes what is `Known` at once: in the cache, and for the look-ups
 that wait. A policy is saved before a look-up is answered by it, so that it survives a crash; should
@@ -119,6 +120,7 @@ class Attempt:
         else:
             return
         if forget:
+            await self._wait_for_row()  # it may hold what the question did not find
             forget()
             self._answer(self._flight.source)
 
@@ -199,6 +201,7 @@ class Attempt:
     async def _find_verdict(self, lookup: DaneLookup) -> None:
         outcome = await self._ask_dane(lookup)
         if not outcome.is_complete:
+            self._note_progress(outcome)
             await self._wait_for_row()  # it may hold a verdict, which a failure does not end
         now, before = self._sources.clock(), self._shared.usable(self._known.state)
         last = before.dane if before else None
@@ -211,7 +214,11 @@ class Attempt:
         """The outcome; asked once more if the name servers have changed meanwhile."""
         while True:
             asked_of = self._shared.asked_of
-            outcome = await lookup(self._domain, self._note_progress)
+            try:
+                outcome = await lookup(self._domain, self._note_progress)
+            except OwnFaultError:
+                self._note_progress(None)  # `dane.on_failure` is for what the DNS did
+                raise
             if asked_of == self._shared.asked_of:
                 return outcome
             self._known.so_far = None

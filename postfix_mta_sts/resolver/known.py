@@ -57,12 +57,14 @@ class Known:
             self.row_is_known = True
 
     def take_row(self, row: State | None, now: float) -> None:
-        """Use what the store has, unless a policy is known that came after it."""
+        """Use what the store has: its verdict, and its policy unless a later one is known."""
         self.row_is_known = True
-        if row is None or self.live(now):
+        if row is None:
             return
-        if self.state is None or lifecycle.live(row, now):
+        if self.state is None or (lifecycle.live(row, now) and not self.live(now)):
             self.replace_state(row, now)
+        else:
+            self.state = with_later_verdict(self.state, row.dane, now)
 
     def replace_state(self, state: State, now: float) -> None:
         """Take another state for the policy; of the verdicts, what is known stays."""

@@ -206,10 +206,9 @@ class Resolver:
         """The cache entry, whether or not it can be served."""
         return self._cache.get(domain)
 
-    def knowledge(self, domain: Domain) -> Knowledge | None:
-        """What the attempt under way for a domain knows; None: there is none."""
-        flight = self._flights.get(domain)
-        return flight.knowledge if flight else None
+    def flight(self, domain: Domain) -> Flight | None:
+        """The attempt under way for a domain; None: there is none."""
+        return self._flights.get(domain)
 
     def note_uses(self, domain: Domain, times: int, at: float) -> None:
         """Note that replies made from the state of a domain were given again, last at `at`."""

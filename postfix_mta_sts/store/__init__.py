@@ -13,7 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.values import Value
+from postfix_mta_sts.values import Value, replace
 
 MAX_HISTORY: Final = 20
 """Maximum number of policies in the history of one domain; the oldest are removed first."""
@@ -92,6 +92,15 @@ def differs_on_file(before: State | None, after: State) -> bool:
     return before is None or _noted(before) != _noted(after)
 
 
+def keep_verdict(before: State | None, after: State) -> State:
+    """Return the state with the verdict of the row that it replaces, if it has none of its own.
+
+    It has none if the policy was fetched before that row was read, or by `import` or `seed`.
+    """
+    known = before.dane if before and after.dane is None else None
+    return replace(after, dane=known) if known else after
+
+
 def _noted(state: State) -> tuple[object, ...]:
     return state.dane, state.failure, state.backoffs, state.refetch_at
 
@@ -120,7 +129,8 @@ class Store(Protocol):
         `state.policy` and `state.policy_id` are not None. A policy that was fetched before the
         one in the row (another process may have written that) leaves the row as it is, unless
         the one in the row is from the future (the clock was set back). The row keeps the later
-        of its last-asked time and `asked_at`. The policy is added to the domain's history.
+        of its last-asked time and `asked_at`, and its verdict if the state has none. The policy is
+        added to the domain's history.
         """
 
     async def note(self, domain: Domain, state: State) -> None:
@@ -172,3 +182,11 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Write what is still to be written and close the file; call nothing afterwards."""
+
+
+class Backend(Store, Protocol):
+    """What `failsafe` needs of a store that may fail."""
+
+    @property
+    def unwritable(self) -> str:
+        """Why nothing can be written at present, if that is known without a try; else empty."""

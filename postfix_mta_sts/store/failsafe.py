@@ -24,6 +24,7 @@ from postfix_mta_sts.store import (
     Row,
     RowFilter,
     StoreError,
+    keep_verdict,
 )
 from postfix_mta_sts.store.guard import GuardedBackend
 from postfix_mta_sts.store.history import merge_history
@@ -54,7 +55,8 @@ class FailsafeStore(GuardedBackend):
         if not self._buffer.rows and not buffered:
             return stored
         # A row that was written during the read has left the buffer, and was not read.
-        return {**stored, **buffered, **await self._buffer.load_all(domains)}
+        newer = {**buffered, **await self._buffer.load_all(domains)}
+        return {**stored, **{d: keep_verdict(stored.get(d), state) for d, state in newer.items()}}
 
     async def save(self, domain: Domain, state: State, asked_at: float) -> None:
         """See `Store`; a state that cannot be written stays in memory and is written later."""

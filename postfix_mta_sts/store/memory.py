@@ -14,6 +14,7 @@ from postfix_mta_sts.store import (
     Overview,
     Row,
     RowFilter,
+    keep_verdict,
     policy_and_id,
 )
 from postfix_mta_sts.store.history import history_entry, merge_history
@@ -22,6 +23,9 @@ from postfix_mta_sts.values import replace
 
 class MemoryStore:
     """A `Store` that never fails and loses everything when the process ends."""
+
+    unwritable = ""
+    """See `Backend`."""
 
     def __init__(self) -> None:
         self.rows: dict[Domain, Row] = {}
@@ -46,7 +50,7 @@ class MemoryStore:
         if before:
             if state.fetched_at < before.state.fetched_at <= state.checked_at:
                 return
-            asked_at = max(before.asked_at, asked_at)
+            asked_at, state = max(before.asked_at, asked_at), keep_verdict(before.state, state)
             del self.rows[domain]
         self.rows[domain] = Row(domain, state, asked_at, before.asked_count if before else 0)
 

@@ -14,7 +14,8 @@ from postfix_mta_sts.admin.endpoints import EndpointBindings, EndpointName, Endp
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ControlSettings
-from postfix_mta_sts.sockets import Binding, ListenError, Sockets
+from postfix_mta_sts.host_names import bound
+from postfix_mta_sts.sockets import ListenError, Sockets
 from tests.support.daemons import process
 from tests.support.http import exchange
 from tests.support.internet import internet
@@ -30,7 +31,7 @@ async def _say(body: bytes, _: HttpRequest) -> HttpResponse:
 
 def control_at(path: Path) -> EndpointBindings:
     """A control socket."""
-    return {EndpointName.CONTROL: Binding(UnixAddress(path), ControlSettings())}
+    return {EndpointName.CONTROL: bound(UnixAddress(path), ControlSettings())}
 
 
 @asynccontextmanager
@@ -92,10 +93,10 @@ async def test_http_server_is_loaded_late(tmp_path: Path) -> None:
 
 async def test_metrics_at_the_control_socket(tmp_path: Path) -> None:
     """Two endpoints at one address are refused."""
-    binding = Binding(UnixAddress(tmp_path / "s"), ControlSettings())
+    place = bound(UnixAddress(tmp_path / "s"), ControlSettings())
     endpoints = Endpoints(Sockets([]), {})
     with pytest.raises(ListenError, match="the same address"):
-        endpoints.prepare({EndpointName.CONTROL: binding, EndpointName.METRICS: binding})
+        await endpoints.open({EndpointName.CONTROL: place, EndpointName.METRICS: place})
 
 
 async def test_exchanged_addresses(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ async def test_exchanged_addresses(tmp_path: Path) -> None:
         name: [Route("GET", "/hello", partial(_say, b'"%b"' % name.encode()))]
         for name in EndpointName
     }
-    one, two = (Binding(UnixAddress(tmp_path / name), ControlSettings()) for name in "ab")
+    one, two = (bound(UnixAddress(tmp_path / name), ControlSettings()) for name in "ab")
     async with AsyncExitStack() as stack:
         endpoints = Endpoints(Sockets([]), routes)
         stack.push_async_callback(endpoints.close)

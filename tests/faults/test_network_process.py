@@ -26,7 +26,7 @@ from tests.support.clients import Client, request
 from tests.support.daemons import NOT_FOUND, TIMEOUT, Process, RunningDaemon, process, secure, until
 from tests.support.http import exchange
 from tests.support.internet import Internet
-from tests.support.network_processes import DIES, REAL, Programs, children, saying
+from tests.support.network_processes import DIES, NEVER_READY, REAL, Programs, children, saying
 
 PATIENT: Final = Timing(ping=0.1, silent_after=10, hung_after=10_000)
 """A silent process is noticed soon, but never killed."""
@@ -188,6 +188,18 @@ class TestNotToBeHad:
         programs.usual = OSError(errno.EAGAIN, "no room")
         async with started(net, tmp_path) as (served, _):
             assert (await check(served))[0] == 503
+
+    async def test_not_ready_after_the_start(
+        self, net: Internet, tmp_path: Path, programs: Programs, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """/readyz is 503, and one warning is logged; known domains are answered."""
+        async with started(net, tmp_path):
+            pass
+        programs.usual = NEVER_READY
+        async with started(net, tmp_path, Timing(late_after=0.1)) as (served, _):
+            assert "was not ready within 0.1 s" in await until_ready(served, 503)
+            assert await served.ask("good.test") == secure("good.test")
+        assert len(lines(caplog, "network process is not ready")) == 1
 
 
 class TestReload:

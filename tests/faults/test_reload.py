@@ -20,8 +20,9 @@ from postfix_mta_sts.daemon import watchdog
 from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
 from postfix_mta_sts.daemon.service import SettingsSource, serve
+from postfix_mta_sts.host_names import bound
 from postfix_mta_sts.postfix.listeners import Listeners
-from postfix_mta_sts.sockets import Binding, Sockets
+from postfix_mta_sts.sockets import Sockets
 from tests.support.daemons import NOT_FOUND, RunningDaemon, reloading, until
 from tests.support.http import exchange
 from tests.support.internet import Internet, internet
@@ -153,7 +154,7 @@ async def test_endpoint_that_fails(
     monkeypatch.setattr(http_server, "_accept_all", partial(_accept_once, accept_all, failures))
     endpoints = Endpoints(Sockets([]), {EndpointName.CONTROL: [Route("GET", "/", _hello)]})
     address = UnixAddress(tmp_path / "s")
-    await endpoints.open({EndpointName.CONTROL: Binding(address, ControlSettings())})
+    await endpoints.open({EndpointName.CONTROL: bound(address, ControlSettings())})
     try:
         assert (await exchange(address.path, "GET /")).body == b"hello"
     finally:

@@ -44,6 +44,7 @@ class FakeExchange:
     ) -> None:
         self.query = question.wire(edns=edns)
         self.server = server
+        self.way = ""
         self.is_closed = False
         self._on_end: Any = on_end
         self.made.append(self)

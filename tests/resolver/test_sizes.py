@@ -21,6 +21,8 @@ from tests.support.replies import make_reply_cache
 from tests.support.resolvers import make_resolver
 from tests.support.surroundings import START, Surroundings
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 
 class DecodingStore(MemoryStore):
     """A store that decodes a new state on every read, as the SQLite store does.

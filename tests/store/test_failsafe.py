@@ -6,15 +6,19 @@ from collections.abc import Callable
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.store import LastAsked, Row, RowFilter, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
+from postfix_mta_sts.values import replace
 from tests.support.faulty_store import FULL, NO_RETRY, SHORT_TIMEOUTS, Backends, opened
 from tests.support.states import a_policy, a_state
+from tests.support.surroundings import signed
 
 GOOD = Domain("good.test")
 OTHER = Domain("other.test")
+VERDICT = after_verdict(None, signed(), 1000.0)
 
 
 class Clock:
@@ -74,6 +78,20 @@ async def test_a_row_that_is_written_during_a_read_of_others(backends: Backends)
         assert await reading == {GOOD: a_state()}
 
 
+async def test_a_policy_that_is_saved_during_a_read(backends: Backends) -> None:
+    """It is what the read finds, with the verdict of the row that it is to replace."""
+    async with opened(backends, NO_RETRY) as store:
+        backend = backends.last
+        await store.save(GOOD, replace(a_state(), dane=VERDICT), 0.0)
+        backend.gate.hold()
+        reading = asyncio.create_task(store.load_all([GOOD]))
+        saving = asyncio.create_task(store.save(GOOD, a_state(3000.0), 0.0))
+        await backend.calls.reached("save", 2)
+        backend.gate.release()
+        assert await reading == {GOOD: replace(a_state(3000.0), dane=VERDICT)}
+        await saving
+
+
 async def test_a_slow_read_is_a_failed_read(backends: Backends) -> None:
     """A read that exceeds its timeout counts as failed; the next one is tried all the same."""
     async with opened(backends, SHORT_TIMEOUTS) as store:
@@ -96,6 +114,7 @@ async def test_a_failing_write_does_not_stop_reads(backends: Backends) -> None:
         assert await store.load(GOOD) == a_state()
         assert store.unwritten == 1
         assert (store.readable, store.writable) == (True, False)
+        assert (store.reading_problem, store.writing_problem) == ("", str(FULL))
 
 
 async def test_a_failing_read_does_not_stop_writes(backends: Backends) -> None:
@@ -108,6 +127,7 @@ async def test_a_failing_read_does_not_stop_writes(backends: Backends) -> None:
         await store.save(GOOD, a_state(), 0.0)
         assert backends.last.rows[GOOD].state == a_state()
         assert (store.readable, store.writable) == (False, True)
+        assert bool(store.reading_problem) > bool(store.writing_problem)
 
 
 async def test_a_slow_list_does_not_stop_reads(backends: Backends) -> None:

@@ -5,7 +5,7 @@ valid policy without braces or control characters. `socketmap` and `tcp_table` e
 """
 
 import re
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from postfix_mta_sts.mtasts.decision import (
     DaneAnswer,
@@ -74,8 +74,13 @@ NOT_FOUND = NotFound()
 TOO_LONG = TryAgain("the TLS policy is too long for this protocol")
 """An enforced policy that cannot be sent to Postfix must defer mail."""
 
-# Braces would end the attribute; C0 and C1 controls and DEL do not belong in a line of text.
-_UNSAFE_LINE = re.compile(r"[{}\x00-\x1f\x7f-\x9f]")
+LONGEST: Final = 100_000
+"""Bytes of a reply without its frame: the longest that Postfix accepts (socketmap)."""
+
+# A line without braces, which would end the attribute, and without C0 and C1 controls and DEL,
+# which do not belong in a line of text; but a tab becomes a space.
+_SAFE_LINE = re.compile(r"^([^{}\x00-\x08\x0a-\x1f\x7f-\x9f]++)\r?$", re.MULTILINE)
+_POLICY_STRING: Final = " {{ policy_string = {} }}"
 
 
 def compose(
@@ -124,10 +129,17 @@ def _by_policy(domain: Domain, knowledge: Knowledge, reply_format: ReplyFormat) 
     secure = _secure(policy, reply_format)
     if not reply_format.tlsrpt:
         return Found((secure,))
-    attributes = [secure, *_sts_attributes(domain, policy)]
-    lines = (line.replace("\t", " ").rstrip(" ") for line in policy.lines)
-    strings = [f"{{ policy_string = {li} }}" for li in lines if not _UNSAFE_LINE.search(li)]
-    return Found((" ".join([*attributes, *strings]), " ".join(attributes), secure))
+    attributes = " ".join([secure, *_sts_attributes(domain, policy)])
+    return Found((attributes + _policy_strings(policy.text), attributes, secure))
+
+
+def _policy_strings(text: str) -> str:
+    """The lines of a policy; none if they cannot fit into a reply: it has up to 16,000 lines."""
+    lines = _SAFE_LINE.findall(text)
+    if len(lines) * len(_POLICY_STRING) > LONGEST:
+        return ""
+    texts = (line.replace("\t", " ").rstrip(" ") for line in lines)
+    return "".join(map(_POLICY_STRING.format, texts))
 
 
 def _secure(policy: Policy, reply_format: ReplyFormat) -> str:

@@ -6,15 +6,14 @@ space and text. After a `WireError` the stream is out of step: close the connect
 
 from typing import Final
 
-from postfix_mta_sts.postfix.protocol.reply import TOO_LONG, Found, Reply, TryAgain
+from postfix_mta_sts.postfix.protocol.reply import LONGEST, TOO_LONG, Found, Reply, TryAgain
 from postfix_mta_sts.postfix.protocol.wire import WireError, WireName
 from postfix_mta_sts.values import Value
 
 NAME: Final[WireName] = "socketmap"
 REQUEST_LIMIT: Final = 10_000
 """Bytes of a request without its frame: the longest that Postfix sends (3.12)."""
-REPLY_LIMIT: Final = 100_000
-"""Bytes of a reply without its frame: the longest that Postfix accepts."""
+REPLY_LIMIT: Final = LONGEST
 
 _DIGITS_LIMIT: Final = len(str(REQUEST_LIMIT))
 _COMMA, _ZERO = b",0"

@@ -61,7 +61,8 @@ def parse_request(frame: bytes) -> Request:
 def encode_reply(reply: Reply) -> bytes:
     """The reply as bytes, with the first variant that fits `REPLY_LIMIT`."""
     if isinstance(reply, Found):
-        for text in reply.variants:
+        # Encoded text is never shorter, and to encode 400 KiB takes 50 ms.
+        for text in (each for each in reply.variants if len(each) < REPLY_LIMIT):
             line = _line(b"200 ", text)
             if len(line) <= REPLY_LIMIT:
                 return line

@@ -11,7 +11,7 @@ from typing import Final
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import LastAsked
+from postfix_mta_sts.store import LastAsked, keep_verdict
 from postfix_mta_sts.store.history import history_entry
 from postfix_mta_sts.store.sqlite import statements
 from postfix_mta_sts.store.sqlite.rows import Columns, columns_of, decoded, read_state
@@ -27,7 +27,8 @@ def save(domain: Domain, state: State, asked_at: float, now: float, db: sqlite3.
     seen = entry.policy_id, entry.mode, " ".join(entry.mx), entry.seen_to
     db.execute(statements.ADD_TO_HISTORY, (domain, *seen, now))
     db.execute(statements.TRIM_HISTORY, (domain,))
-    columns = columns_of(domain, state, None)
+    before = None if state.dane else _state(domain, now, db)
+    columns = columns_of(domain, keep_verdict(before, state), None)
     return db.execute(statements.SAVE, (*columns, asked_at, now, state.checked_at)).rowcount
 
 

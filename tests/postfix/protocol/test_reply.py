@@ -134,6 +134,14 @@ def test_lines_that_could_break_out_are_not_sent(value: str) -> None:
     assert line == fullest(GOOD, TLSRPT)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_that_cannot_fit_are_not_composed(end: str) -> None:
+    """16,000 lines would be 400 KiB of text, and 17 ms in which nobody else is answered."""
+    few, many = (fullest(GOOD + f"a:b{end}" * number, TLSRPT) for number in (1_000, 12_000))
+    assert few.count("policy_string = a:b }") == 1_000
+    assert "policy_string" not in many
+
+
 def test_tabs_are_sent_as_blanks() -> None:
     """A policy may have a TAB after the colon, which would split the attribute."""
     assert "{ policy_string = mode: enforce }" in fullest(

@@ -1,6 +1,7 @@
 """Both protocols: bytes → requests → bytes, however the bytes are split (Q1)."""
 
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -183,6 +184,14 @@ def test_the_first_variant_that_fits(wire: Wire, limit: int) -> None:
         assert len(sent) <= limit + len("100000:,")
     assert b"too" in wire.encode_reply(Found((too_long,)))
     assert wire.encode_reply(Found((too_long,)))[:12] != wire.encode_reply(NOT_FOUND)[:12]
+
+
+def test_a_variant_that_cannot_fit_is_not_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To encode 400 KiB takes 50 ms, in which nobody else is answered."""
+    encode = Mock(return_value="short")
+    monkeypatch.setattr(tcp_table, "quote_from_bytes", encode)
+    assert tcp_table.encode_reply(Found(("a" * 400_000, "short"))) == b"200 short\n"
+    encode.assert_called_once()
 
 
 @given(st.text(max_size=200))
