@@ -2,8 +2,8 @@
 
 Name servers and Policy Hosts decide how long a socket is open. `dns`, `dane` and `https` let
 look-ups wait for each other; `connections` gives up the oldest connection for a new one, and limits
-those that are being made. A process that can open no socket has a fault of its own, which says
-nothing about a domain.
+those that are being made. `own_fault` and `late_fault` tell the errors that say nothing about a
+remote host: this process can open no socket, or was stopped.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Shares:
 
 def shares(files: int) -> Shares:
     """Divide this number of descriptors; some are left for files and for the daemon's socket."""
-    connections, connecting = min(MAX_CONNECTIONS, files // 4), files // 4
+    connections, connecting = min(MAX_CONNECTIONS, files * 3 // 8), files // 8
     sockets = files - connections - connecting - files // 16
     more_hosts = min(MAX_MORE_HOSTS, sockets // 32)
     look_ups = max(1, (sockets - 4 * more_hosts) // SOCKETS)
