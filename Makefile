@@ -5,19 +5,29 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# Processes for the unit tests of `check`: they wait more than they compute.
-JOBS ?= 2
+# Processes for the tests of `check`: the tests wait more than they compute.
+JOBS ?= 4
+E2E_JOBS ?= 3
 # What the daemon needs, and what the developers' tools need in addition.
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 
-.PHONY: serve test check check-lowest check-newest e2e torture bench man completion build format lock clean
+# A user without a home needs one for pip, which keeps a cache there and fails otherwise.
+ifndef HOME
+$(BIN)/pip $(READY) $(READY_DEV): export HOME := $(CURDIR)/$(VENV)
+endif
+
+# The tests start the daemon a thousand times: each would compile it again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: serve test check check-lowest check-newest check-3.13 e2e torture bench man completion build format lock clean
 
 # pip reads dependency groups from release 25.1 on.
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11); import ensurepip, venv' 2>/dev/null || { \
 		echo 'This needs Python 3.11 or later with the module ensurepip.' >&2; \
 		echo 'On Debian and Ubuntu: apt install python3 python3-venv' >&2; \
+		echo 'For another Python than $(PYTHON): make PYTHON=/path/to/python3' >&2; \
 		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
@@ -42,7 +52,7 @@ check: $(READY_DEV)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -m 'not e2e' -n $(JOBS) --cov --cov-report=term
-	$(BIN)/pytest -m e2e tests/e2e tests/torture
+	$(MAKE) e2e
 
 # The unit tests with the lowest, or the newest, versions that pyproject.toml admits, in a virtual
 # environment of its own. uv chooses the versions: pip cannot choose the lowest.
@@ -55,8 +65,14 @@ check-lowest check-newest: check-%: $(READY_DEV)
 	$(BIN)/uv pip list --python .venv-$*/bin/python
 	.venv-$*/bin/pytest -m 'not e2e' -n $(JOBS)
 
+# The unit tests with Debian 13's Python, in a tree of that release; see tests/e2e/README.md
+check-3.13: $(READY_DEV)
+	$(BIN)/python -m tests.e2e.unit_tests -n $(JOBS)
+
+# The torture runs alone: what it expects of the daemon depends on how busy the machine is.
 e2e: $(READY_DEV)
-	$(BIN)/pytest -m e2e tests/e2e tests/torture
+	$(BIN)/pytest -m e2e tests/e2e -n $(E2E_JOBS) --no-loadscope-reorder
+	$(BIN)/pytest -m e2e tests/torture
 
 # Ten minutes of faults under load, with a random seed that is printed, or with SEED=; see
 # tests/torture/README.md

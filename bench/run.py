@@ -34,7 +34,7 @@ _FILES: Final = 16_384
 
 def main(argv: Sequence[str]) -> int:
     """Run the bench; return 0 if all marks are kept, 1 if one is missed, 2 if it cannot run."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         if arguments.inside:
             return _measure(arguments, arguments.inside)
@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m bench.run", allow_abbrev=False)
     parser.add_argument(
         "--quick", action="store_true", help="check that everything works; ignore the figures"

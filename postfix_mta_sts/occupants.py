@@ -5,6 +5,7 @@ of a TCP socket.
 """
 
 import errno
+import os
 import pwd
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,10 +28,31 @@ _ACCEPTS: Final = "00010000"
 
 def describe(error: Exception, address: TcpAddress | UnixAddress) -> str:
     """Describe why an address cannot be listened on, and what can be done about it."""
-    is_in_use = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-    if is_in_use and isinstance(address, TcpAddress):
-        return f"Address already in use{on_port(address.port)}; stop that, or use another port"
-    return str(error)
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if isinstance(address, UnixAddress):
+        return _describe_unix(error, address.path.parent)
+    if error.errno == errno.EADDRINUSE:
+        return f"{error.strerror}{on_port(address.port)}; stop that, or use another port"
+    return f"{error.strerror}; {tcp_advice(error)}"
+
+
+def tcp_advice(error: OSError) -> str:
+    """Return what to do about a TCP address that cannot be listened on, although it is free."""
+    advice = {
+        errno.EADDRNOTAVAIL: "this machine does not have that address",
+        errno.EACCES: "ports below 1024 are for root; use another port",
+    }
+    return advice.get(error.errno or 0, "use another address")
+
+
+def _describe_unix(error: OSError, folder: Path) -> str:
+    match error:
+        case FileNotFoundError():
+            return f"there is no folder {folder}; create it: install -d -o USER {folder}"
+        case PermissionError():
+            return f"{error.strerror}; the folder {folder} must be writable for user {os.geteuid()}"
+    return error.strerror or str(error)
 
 
 def not_ours(path: Path) -> str:

@@ -41,8 +41,22 @@ class Account:
 def set_permissions(path: Path, access: Access, umask: int) -> None:
     """Give a socket file its owner, group and mode; raises `OSError` or `LookupError`."""
     if access.owner is not None or access.group is not None:  # the unit forbids chown otherwise
-        os.chown(path, _uid(access.owner), _gid(access.group))
+        uid, gid = _uid(access.owner), _gid(access.group)
+        try:
+            os.chown(path, uid, gid)
+        except PermissionError:
+            raise PermissionError(_not_given(access, gid)) from None
     path.chmod(0o777 & ~umask if access.mode is None else access.mode)
+
+
+def _not_given(access: Access, gid: int) -> str:
+    """Why chown(2) failed, and what to do."""
+    user = f"user {os.geteuid()}"
+    if access.owner is not None:
+        return f"{user} may not give a file to user {access.owner}; leave owner out"
+    if gid in os.getgroups():
+        return "chown is forbidden, though the group is one of this user; allow @chown in the unit"
+    return f"{user} is not in group {access.group}; add it, or leave group out"
 
 
 def restore_permissions(path: Path, before: os.stat_result) -> None:
@@ -99,7 +113,8 @@ def _id(name: str | int | None, kind: str, look_up: Callable[[str], int]) -> int
     try:
         return look_up(name)
     except KeyError:
-        raise UnknownAccountError(f"this machine has no {kind} {name}") from None
+        reason = f"this machine has no {kind} {name}; create it, or name another one"
+        raise UnknownAccountError(reason) from None
 
 
 class UnknownAccountError(LookupError):

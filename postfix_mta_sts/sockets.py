@@ -90,7 +90,10 @@ class Sockets:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return self.open(Binding(UnixAddress(path), access))
         except (OSError, ListenError) as error:
-            event(_log, logging.WARNING, "control socket unavailable", path=path, reason=str(error))
+            reason = str(error)
+            if isinstance(error, OSError):  # of `mkdir`
+                reason = f"cannot make the folder {error.filename}: {error.strerror}"
+            event(_log, logging.WARNING, "control socket unavailable", path=path, reason=reason)
             return None
 
     def has_made(self, address: Address) -> bool:
@@ -278,18 +281,25 @@ def _remove_stale(path: Path) -> None:
             raise FileExistsError(f"{path} exists and is not a socket")
     except FileNotFoundError:
         return
+    try:
+        if not _is_in_use(path):
+            path.unlink()
+            return
+    except PermissionError:
+        raise FileExistsError(occupants.not_ours(path)) from None
+    raise FileExistsError(f"another process is listening on it{occupants.on_path(path)}")
+
+
+def _is_in_use(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)  # a socket with a full backlog is in use, too
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            path.unlink()
-            return
+            return False
         except BlockingIOError:
             pass
-        except PermissionError:
-            raise FileExistsError(occupants.not_ours(path)) from None
-    raise FileExistsError(f"another process is listening on it{occupants.on_path(path)}")
+        return True
 
 
 def _is_bound_to(sock: socket.socket, address: Address) -> bool:

@@ -1,24 +1,21 @@
-"""For all tests: the event loop, hypothesis without time limits, and the fixture `net`."""
+"""For all tests: the event loop, hypothesis without time limits, and two fixtures."""
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
-import hypothesis
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from tests.support.control import ControlledDaemon, Operator
 from tests.support.internet import Internet, internet
 
 # A shell makes its background jobs ignore SIGINT; processes started by tests would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# An example may take long on a busy machine; that says nothing about the code.
-hypothesis.settings.register_profile("no deadline", hypothesis.settings(), deadline=None)
-hypothesis.settings.load_profile("no deadline")
 
 # A busy machine is not an error: hypothesis checks how long an example takes by default.
 settings.register_profile(
@@ -39,8 +36,31 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture
+def uncovered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No measurement of coverage in a test that does the same thing thousands of times.
+
+    It takes three quarters of the time of such a test. Other tests run the same lines. (The mark
+    `no_cover` of pytest-cov has no effect in a worker of pytest-xdist.)
+    """
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # for processes of the test
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
+
+
+@pytest.fixture
 async def net(tmp_path: Path) -> AsyncIterator[Internet]:
     """A local Internet in which good.test has a policy."""
     async with internet(tmp_path) as net:
         net.publish("good.test")
         yield net
+
+
+@pytest.fixture
+async def operator(
+    daemon: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[Operator]:
+    """Runs commands against the daemon of the test."""
+    async with daemon.controlled(tmp_path) as path:
+        yield Operator(path, capsys)

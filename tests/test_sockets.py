@@ -1,10 +1,12 @@
 """Opening listening sockets, and removing their files."""
 
+import errno
 import os
 import socket
 import stat
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -125,6 +127,45 @@ class TestUnix:
         sockets.close()
         assert not path.exists()
 
+    @pytest.mark.parametrize(
+        ("owner", "group", "groups", "reason"),
+        [
+            (4711, 4712, [], "may not give a file to user 4711; leave owner out"),
+            (None, 4712, [], "is not in group 4712; add it, or leave group out"),
+            (None, 4712, [4712], "chown is forbidden, .*; allow @chown in the unit"),
+        ],
+    )
+    def test_chown_is_not_allowed(
+        self,
+        path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        owner: int | None,
+        group: int,
+        groups: list[int],
+        reason: str,
+    ) -> None:
+        """An owner or a group that this user may not give is refused, with what to do."""
+
+        def refused(*_: object) -> NoReturn:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "chown", refused)
+        monkeypatch.setattr(os, "getgroups", lambda: groups)
+        with pytest.raises(ListenError, match=f"cannot listen on unix:{path}: .*{reason}"):
+            Sockets([]).open(unix(path, owner=owner, group=group))
+
+    def test_stale_file_of_another_user(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that this user may not remove is refused, with what to do (D11)."""
+
+        def refused(_: Path) -> NoReturn:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        with other_process(path):
+            pass
+        monkeypatch.setattr(Path, "unlink", refused)
+        with pytest.raises(ListenError, match=f"belongs to user .*, remove it: rm {path}"):
+            Sockets([]).open(unix(path))
+
     def test_stale_file_is_replaced(self, path: Path) -> None:
         """A socket file that no process listens on, as `kill -9` leaves it, is replaced."""
         with other_process(path):
@@ -153,7 +194,7 @@ class TestUnix:
 
     def test_no_directory(self, path: Path) -> None:
         """A missing directory is not created: it would have the wrong owner."""
-        with pytest.raises(ListenError, match="No such file or directory"):
+        with pytest.raises(ListenError, match=r"there is no folder .*; create it"):
             Sockets([]).open(unix(path / "s"))
 
 
@@ -198,6 +239,7 @@ class TestOpenControl:
         (tmp_path / "d").mkdir()
         assert Sockets([]).open_control(tmp_path / name, ControlSettings()) is None
         assert [m.split(" path=")[0] for m in caplog.messages] == ["control socket unavailable"]
+        assert "Errno" not in caplog.text
 
     def test_in_use(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """The control socket of a running daemon is not taken away."""

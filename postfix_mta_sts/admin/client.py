@@ -21,6 +21,7 @@ from postfix_mta_sts.errors import UserError
 CLIENT_TIMEOUT: Final = 30.0
 """Seconds without data from the daemon after which a request fails."""
 _CHUNK: Final = 65_536
+_IS_IT_RUNNING: Final = "is the daemon running? If with another file, name that with --config"
 
 
 class ControlError(UserError):
@@ -74,9 +75,12 @@ class ControlClient:
                     raise ControlError(_describe_status(response))
                 yield response
             except TimeoutError:
-                raise ControlError(f"no answer from the daemon for {self._timeout:g} s") from None
+                reason = f"no answer from the daemon for {self._timeout:g} s"
+                advice = "it hangs, or the machine is overloaded; see its log"
+                raise ControlError(f"{reason}: {advice}") from None
             except (HTTPException, ConnectionError, LookupError, TypeError, ValueError) as error:
-                raise ControlError(f"the answer of the daemon at {self.path} broke off") from error
+                reason = f"the answer of the daemon at {self.path} broke off"
+                raise ControlError(f"{reason}: try again, and see its log") from error
 
 
 class _Connection(HTTPConnection):
@@ -105,11 +109,13 @@ def _target(parts: tuple[str, ...], query: Mapping[str, str] | None = None) -> s
 def _describe_connect_error(path: Path, error: OSError) -> str:
     match error:
         case FileNotFoundError():
-            return f"there is no control socket {path}: is the daemon running?"
+            return f"there is no control socket {path}: {_IS_IT_RUNNING}"
         case ConnectionRefusedError():
-            return f"no process listens on {path}: is the daemon running?"
+            return f"no process listens on {path}: {_IS_IT_RUNNING}"
         case PermissionError():
-            return f"{path}: permission denied; {_describe_owner(path)}"
+            return (
+                f"{path}: permission denied; {_describe_owner(path)}; run this as root or that user"
+            )
     return f"{path}: {error.strerror or error}"
 
 

@@ -25,6 +25,7 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.cache import SLICE
 from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.single_flight import Flight
 from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Row, RowFilter, Store
 
@@ -128,16 +129,24 @@ class Control:
         row = await self._store.row(domain)
         cached = self._resolver.entry(domain)
         states = [cached.state if cached else None, row.state if row else None]
-        now, flying = self._clock(), self._resolver.knowledge(domain)
+        now, flight = self._clock(), self._resolver.flight(domain)
         answering = self._info().answering
+        flying = flight.knowledge if flight else None
         known = answer.collect([state for state in states if state], flying, answering, now)
-        decision = answer.answer(known, answering, now, is_last=flying is not None)
+        decision = answer.answer(known, answering, now, is_last=_has_ended(flight))
+        at_the_end = answer.answer(known, answering, now, is_last=True)
         best = known.state
         return {
             "domain": domain,
             "known": best is not None,
             "answer": answer.word(decision),
             "reply": answer.text(domain, decision, known, answering, now),
+            "attempt": flight
+            and {
+                "seconds": round(flight.age),
+                "waits_for": round(flight.time_left),
+                "then": answer.text(domain, at_the_end, known, answering, now),
+            },
             "in_force": best is not None and serialize.in_force(best, now),
             **(serialize.state_to_json(best) if best else {}),
             **serialize.usage_to_json(row, self._resolver.usage.get(domain)),
@@ -212,6 +221,11 @@ class Control:
             last = rows[-1].domain
             for row in rows:
                 yield row
+
+
+def _has_ended(flight: Flight | None) -> bool:
+    """Whether no look-up waits for this attempt any more."""
+    return flight is not None and not flight.time_left
 
 
 def _outcome(state: State | None) -> str:

@@ -7,8 +7,8 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.host_names import Bound, Openings, bound
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.runtime import background_task
@@ -43,17 +44,21 @@ REOPEN_PAUSE: Final = 1.0
 """Seconds until an endpoint that failed is opened again."""
 HTTP_SERVER: Final = "postfix_mta_sts.admin.http_server"
 
-EndpointBindings: TypeAlias = Mapping[EndpointName, Binding]
+EndpointBindings: TypeAlias = Mapping[EndpointName, Bound]
+_Place: TypeAlias = tuple[EndpointName, Address]
 
 _log = logging.getLogger(__name__)
 
 
 def endpoint_bindings(settings: Settings, default_path: Path) -> EndpointBindings:
-    """Return the endpoints that the settings ask for; `default_path` is for the control socket."""
+    """Return the endpoints that the settings ask for; `default_path` is for the control socket.
+
+    Host names are looked up, which may block; raises `ListenError` for one without an address.
+    """
     control = UnixAddress(settings.control.path or default_path)
-    wanted = {EndpointName.CONTROL: Binding(control, settings.control)}
+    wanted = {EndpointName.CONTROL: bound(control, settings.control)}
     if settings.metrics.listen:
-        wanted[EndpointName.METRICS] = Binding(settings.metrics.listen, settings.metrics)
+        wanted[EndpointName.METRICS] = bound(settings.metrics.listen, settings.metrics)
     return wanted
 
 
@@ -64,7 +69,7 @@ class Endpoints:
         self._opener = sockets
         self._sockets = SocketSet[Address](sockets)
         self._routes = routes
-        self._serving: dict[EndpointName, tuple[Binding, AsyncExitStack]] = {}
+        self._serving: dict[_Place, AsyncExitStack] = {}
 
     async def open(self, wanted: EndpointBindings) -> None:
         """Serve these endpoints and no others. Raises `ListenError`; nothing has changed then."""
@@ -72,48 +77,53 @@ class Endpoints:
             pass
         await self.reconfigure(wanted, change)
 
-    def prepare(self, wanted: EndpointBindings) -> AbstractContextManager[PreparedChange[Address]]:
+    @contextmanager
+    def prepare(self, wanted: EndpointBindings) -> Iterator[PreparedChange[Address]]:
         """Open the sockets that `reconfigure` needs.
 
         Raises `ListenError`, but not for the control socket. This, and any error in the context,
         leaves everything as it was.
         """
-        by_address = {binding.address: binding for binding in wanted.values()}
-        if len(by_address) < len(wanted):
+        by_address = {each.address: each for place in wanted.values() for each in place.bindings}
+        if len(by_address) < sum(len(place.bindings) for place in wanted.values()):
             raise ListenError("control.path and metrics.listen are the same address")
         control = wanted.get(EndpointName.CONTROL)
+        openings = Openings(self._opener.open)
 
         def open_socket(binding: Binding) -> socket | None:
-            if binding is control and isinstance(binding.address, UnixAddress):
+            is_control = control and binding in control.bindings
+            if is_control and isinstance(binding.address, UnixAddress):
                 return self._opener.open_control(binding.address.path, binding.access)
-            return self._opener.open(binding)
+            return openings.open(binding)
 
-        return self._sockets.prepare(by_address, open_socket)
+        with self._sockets.prepare(by_address, open_socket) as change:
+            for place in wanted.values():
+                openings.check(place)
+            yield change
 
     async def reconfigure(self, wanted: EndpointBindings, change: PreparedChange[Address]) -> None:
         """Serve these endpoints and no others; `change` is the result of `prepare`."""
         self._sockets.commit(change)
-        for name, (binding, _) in list(self._serving.items()):
-            if name not in wanted or wanted[name].address != binding.address:
-                await self._stop(name)
-        for name in [name for name in wanted if name not in self._serving]:
-            await self._start(name, wanted[name])
+        places = [(name, each.address) for name in wanted for each in wanted[name].bindings]
+        for place in [place for place in self._serving if place not in places]:
+            await self._stop(place)
+        for place in [place for place in places if place not in self._serving]:
+            await self._start(place)
 
     async def close(self) -> None:
         """Stop serving; requests under way have a moment to end."""
         self._sockets.close()
-        for name in list(self._serving):
-            await self._stop(name)
+        for place in list(self._serving):
+            await self._stop(place)
 
-    async def _start(self, name: EndpointName, binding: Binding) -> None:
-        if sock := self._sockets.get(binding.address):
-            stack = AsyncExitStack()
-            self._serving[name] = (binding, stack)
+    async def _start(self, place: _Place) -> None:
+        name, address = place
+        if sock := self._sockets.get(address):
+            stack = self._serving[place] = AsyncExitStack()
             await stack.enter_async_context(_serving(name, sock.dup(), self._routes[name]))
 
-    async def _stop(self, name: EndpointName) -> None:
-        _, stack = self._serving.pop(name)
-        await stack.aclose()
+    async def _stop(self, place: _Place) -> None:
+        await self._serving.pop(place).aclose()
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Verdict, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.decision import (
     NOT_APPLICABLE,
     Knowledge,
@@ -24,6 +24,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, MtaStsError, NoRecordError, printable
 from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_records, record_name
+from postfix_mta_sts.mtasts.verdict import Verdict, after_verdict
 from postfix_mta_sts.network.dns import TxtAnswer
 from postfix_mta_sts.network.trace import FetchTrace
 from postfix_mta_sts.postfix.protocol import socketmap

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF
-from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.mtasts.verdict import Verdict
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Answer, Snapshot, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
@@ -110,6 +110,10 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
             "failures": snapshot.store_failures,
             "unwritten": snapshot.unwritten,
             "policies_lost": snapshot.policies_lost,
+        },
+        "log": {
+            "unwritten": snapshot.log_lines_unwritten,
+            "left_out": snapshot.log_lines_left_out,
         },
         "not_working": sorted(snapshot.failing),
         "reasons": {part: snapshot.reasons.get(part) or None for part in sorted(snapshot.failing)},

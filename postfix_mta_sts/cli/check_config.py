@@ -1,19 +1,23 @@
 """`postfix-mta-sts check-config [FILE]`: check a configuration as a start does.
 
-It prints everything that is wrong: errors of the file and of variables, and then, if there are
-none, what this machine lacks.
+It prints everything that is wrong: errors of the file and of variables, and then what this machine
+lacks for the settings that are valid.
 """
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from postfix_mta_sts.cli import settings_table
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, FAILURE, OK, Commands
-from postfix_mta_sts.config import settings, written
+from postfix_mta_sts.config import partial, settings, written
+from postfix_mta_sts.config.misspelt import misspelt
 from postfix_mta_sts.config.origins import DEFAULT, Origins
+from postfix_mta_sts.config.partial import Partial
 from postfix_mta_sts.config.settings import (
     ConfigError,
     Settings,
@@ -23,9 +27,6 @@ from postfix_mta_sts.config.settings import (
 from postfix_mta_sts.daemon import preflight
 
 _DEFAULTS: Final = "built-in defaults"
-_KEY_WIDTH: Final = 28
-_VALUE_WIDTH: Final = 20
-"""Characters, so that most rows fit into 80 columns with the path of the default file."""
 
 
 def add(commands: Commands) -> None:
@@ -43,40 +44,50 @@ def _check_config(args: argparse.Namespace) -> int:
     path: Path | None = args.file
     if path is None and DEFAULT_CONFIG.exists():
         path = DEFAULT_CONFIG
+    text, source = settings.read(path) if path else "", str(path or _DEFAULTS)
+    origins = Origins(text, source, os.environ)
+    for name, right in misspelt(os.environ):
+        _complain(f"{name}: warning: this variable has no effect; write {right}")
     try:
-        loaded = settings.load(path, os.environ)
+        loaded = settings.parse(text, source, os.environ)
     except ConfigError as error:
         for line in error.errors:
             _complain(line)
+        if valid := partial.parse(text, os.environ):
+            _check_machine(valid, origins, source)
         return FAILURE
-    origins = Origins(path, os.environ)
-    is_bad = _check_machine(loaded, origins, path)
+    is_bad = _check_machine(Partial(loaded), origins, source)
     if args.show:
-        _show(loaded, origins)
+        _show(loaded, origins, source)
     if not is_bad:
-        print(f"{'# ' if args.show else ''}{path or _DEFAULTS}: valid")
+        print(f"{'# ' if args.show else ''}{source}: valid")
     return FAILURE if is_bad else OK
 
 
-def _check_machine(loaded: Settings, origins: Origins, path: Path | None) -> bool:
+def _check_machine(checked: Partial, origins: Origins, source: str) -> bool:
     """Print what will go wrong at a start; return whether the daemon does not start or store."""
     is_bad = False
-    for found in preflight.check(loaded, os.environ):
+    for found in preflight.check(checked.settings, os.environ):
+        if not checked.has(found.key):
+            continue
         place = origins.nearest(found.key)
-        place = str(path or _DEFAULTS) if place == DEFAULT else place
+        place = source if place == DEFAULT else place
         _complain(f"{place}: {'warning: ' * found.is_warning}{found.key}: {found.reason}")
         is_bad = is_bad or not found.is_warning
     return is_bad
 
 
-def _show(loaded: Settings, origins: Origins) -> None:
+def _show(loaded: Settings, origins: Origins, source: str) -> None:
     effective = {
         "cache.path": default_cache_path(os.environ),
         "control.path": default_control_path(os.environ),
     }
     rows = [(key, *_value(key, text, origins, effective)) for key, text in written.lines(loaded)]
-    for key, value, origin in rows:
-        print(f"{key:{_KEY_WIDTH}}  {value:{_VALUE_WIDTH}}  {origin}")
+    width = shutil.get_terminal_size().columns
+    is_terminal = sys.stdout.isatty()
+    table = settings_table
+    for line in table.fitted(rows, width, source) if is_terminal else table.plain(rows):
+        print(line)
 
 
 def _value(key: str, text: str, origins: Origins, effective: Mapping[str, Path]) -> tuple[str, str]:

@@ -8,12 +8,14 @@ A UNIX socket that this user may open, but Postfix may not, is a warning on stan
 
 import argparse
 import asyncio
+import errno
+import os
 import sys
 from typing import Final
 
+from postfix_mta_sts.cli.domain_argument import domain_of
 from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, load_settings
 from postfix_mta_sts.config.settings import Settings
-from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.postfix import access, probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
 
@@ -32,7 +34,7 @@ def add(commands: Commands) -> None:
 
 def _healthcheck(args: argparse.Namespace) -> int:
     settings = load_settings(args)
-    domain = None if args.domain is None else parse_domain(args.domain)
+    domain = None if args.domain is None else domain_of(args.domain)
     # The daemon may wait for the network, up to the configured timeout.
     seconds = REPLY_TIMEOUT + (settings.lookup.timeout if domain else 0)
     print(asyncio.run(_check(settings, domain or probe.HEALTH_KEY, seconds)))
@@ -47,8 +49,16 @@ async def _check(settings: Settings, key: str, seconds: float) -> str:
     where = f"{first.wire} {first.address}"
     try:
         reply = await probe.ask(Place(first.wire, first.address), key, timeout=seconds)
-    except (ProbeError, ValueError) as error:
+    except ProbeError as error:
+        raise CommandError(f"{where}: {error}; {_advice(str(error))}") from None
+    except ValueError as error:
         raise CommandError(f"{where}: {error}") from None
     if key == probe.HEALTH_KEY:
         return f"{where}: answers"
     return f"{where}: {key}: {'not found' if reply is None else reply}"
+
+
+def _advice(reason: str) -> str:
+    if reason in {os.strerror(errno.ECONNREFUSED), os.strerror(errno.ENOENT)}:
+        return "is the daemon running, and with this configuration?"
+    return "see the log of the daemon, and which program listens there"

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
-from postfix_mta_sts.cli.parser import OK, CommandError, Commands, add_config, load_settings
+from postfix_mta_sts.cli.parser import (
+    INTERRUPTED,
+    OK,
+    CommandError,
+    Commands,
+    add_config,
+    load_settings,
+)
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.store import Store, sts_resolver
@@ -35,27 +42,31 @@ def add(commands: Commands) -> None:
 
 def _import(args: argparse.Namespace) -> int:
     path = store_path(load_settings(args), os.environ)
+    counters: Counter[str] = Counter()
+    code = OK
     try:
         with sts_resolver.open_cache(args.file) as rows:
             become_owner_of(path.parent)
-            counters = asyncio.run(_import_rows(path, rows, verbose=args.verbose))
+            asyncio.run(_import_rows(path, rows, counters, verbose=args.verbose))
     except sts_resolver.ForeignCacheError as error:
         raise CommandError(str(error)) from error
+    except KeyboardInterrupt:  # asyncio.run has cancelled the batch in progress
+        code = INTERRUPTED
     print(f"{counters.pop(_IMPORTED, 0):8} {_IMPORTED} into {path}")
     for reason, count in counters.most_common():
         print(f"{count:8} {reason}")
-    return OK
+    if code == INTERRUPTED:
+        print("interrupted; the same command imports the rest")
+    return code
 
 
 async def _import_rows(
-    path: Path, rows: Iterable[sts_resolver.ForeignRow], *, verbose: bool
-) -> Counter[str]:
-    counters: Counter[str] = Counter()
+    path: Path, rows: Iterable[sts_resolver.ForeignRow], counters: Counter[str], *, verbose: bool
+) -> None:
     states = _states(rows, counters, verbose=verbose)
     async with open_store(path) as store:
         while batch := list(islice(states, _BATCH)):
             counters.update(await asyncio.gather(*(_save(store, *each) for each in batch)))
-    return counters
 
 
 def _states(

@@ -1,6 +1,5 @@
 """Print lines as they become known, and on a terminal show what the command waits for."""
 
-import asyncio
 import os
 import shutil
 import time
@@ -30,6 +29,10 @@ class Live:
         self._monotonic = monotonic
         self._start = monotonic()
         self._printed: Counter[str] = Counter()
+
+    def clear(self) -> None:
+        """Erase the spinner, before the caller prints."""
+        self.show(())
 
     def show(self, lines: Iterable[str]) -> None:
         """Print those of the lines that were not printed yet, and erase the spinner."""
@@ -63,7 +66,9 @@ def live(stream: TextIO) -> Live:
 
 
 async def run_with(work: Coroutine[Any, Any, None], update: Callable[[], None]) -> None:
-    """Run `work`, and call `update` every 0.1 s until it ends; an error of either ends both."""
+    """Run `work`, and call `update` again and again until it ends; an error of either ends both."""
+    import asyncio  # noqa: PLC0415 (`policy` needs no event loop)
+
     task = asyncio.create_task(work, name="command")
     try:
         while not task.done():

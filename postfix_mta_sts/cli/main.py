@@ -22,6 +22,10 @@ MODULES: Final = {
     "seed": "seed",
 }
 """The module of each command, in the order of the help text."""
+_DESCRIPTION: Final = (
+    "MTA-STS (RFC 8461) for Postfix: the daemon that Postfix asks (serve), and commands that show "
+    "what it knows. COMMAND --help has the arguments of a command."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +61,7 @@ def _discard_output() -> None:
 def build_parser(word: str = "") -> argparse.ArgumentParser:
     """Build the parser of all commands, or of the command `word` alone if there is one."""
     top = argparse.ArgumentParser(
-        prog="postfix-mta-sts", description="MTA-STS (RFC 8461) for Postfix.", allow_abbrev=False
+        prog="postfix-mta-sts", description=_DESCRIPTION, allow_abbrev=False
     )
     top.add_argument("--version", action="version", version=f"postfix-mta-sts {__version__}")
     commands = add_commands(top)

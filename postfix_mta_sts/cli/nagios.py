@@ -4,7 +4,7 @@ CRITICAL: mail waits, because no look-up is answered. WARNING: mail flows, with 
 is configured. See https://nagios-plugins.org/doc/guidelines.html.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,10 @@ from postfix_mta_sts.cli.times import ago
 from postfix_mta_sts.errors import UserError
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
+TIMEOUT: Final = 9.0
+"""Seconds to wait for the daemon: monitors kill a plugin after 10 seconds."""
+_REASONS: Final = {"dns": "no name server answers"}
+"""Of parts that do not say why."""
 _WORDS: Final = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
 
@@ -44,11 +48,10 @@ def check(ask: Callable[[], Mapping[str, Any]], now: float) -> Check:
     return Check(code, f"{text} | {' '.join(_numbers(status))}")
 
 
-def not_working(status: Mapping[str, Any]) -> str:
+def not_working(status: Mapping[str, Any]) -> Sequence[str]:
     """Name the parts that do not work, with the reasons that are known."""
-    reasons = status["reasons"]
-    parts = (f"{p} ({reasons[p]})" if reasons.get(p) else p for p in status["not_working"])
-    return ", ".join(parts)
+    reasons = {**_REASONS, **{part: why for part, why in status["reasons"].items() if why}}
+    return [f"{p} ({reasons[p]})" if p in reasons else p for p in status["not_working"]]
 
 
 def _judge(status: Mapping[str, Any]) -> tuple[int, list[str]]:
@@ -57,7 +60,7 @@ def _judge(status: Mapping[str, Any]) -> tuple[int, list[str]]:
         return CRITICAL, [f"does not answer: {answering['reason']}"]
     problems = []
     if status["not_working"]:
-        problems.append(f"not working: {not_working(status)}")
+        problems.append(f"not working: {', '.join(not_working(status))}")
     if dane["needs_attention"]:
         problems.append(f"DANE is {'on' if dane['on'] else 'off'}: {dane['reason']}")
     return (WARNING if problems else OK), problems

@@ -3,17 +3,26 @@
 import argparse
 import json
 import math
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from postfix_mta_sts.cli.domain_argument import domain_of
+from postfix_mta_sts.cli.live import live
 from postfix_mta_sts.cli.locate import control_client
-from postfix_mta_sts.cli.parser import FAILURE, NO_POLICY, OK, CommandError, Commands, add_config
+from postfix_mta_sts.cli.parser import (
+    FAILURE,
+    INTERRUPTED,
+    NO_POLICY,
+    OK,
+    CommandError,
+    Commands,
+    add_config,
+)
 from postfix_mta_sts.cli.refresh import refresh_all
-from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment
+from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment, span
 from postfix_mta_sts.config.field_types import seconds
-from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.policy import Mode
 
@@ -26,6 +35,7 @@ _LINES_LIMIT: Final = 200
 _COLUMNS: Final = (
     "domain", "answer", "mode", "id", "fetched", "expires", "asked", "times", "failure",
 )  # fmt: skip
+_INTERRUPTED: Final = "interrupted; the daemon goes on with attempts that have begun"
 _EXITS: Final = {"fetched": OK, "no-policy": NO_POLICY}
 _OUTCOMES: Final = {
     "fetched": "policy fetched",
@@ -93,10 +103,18 @@ def _print_list(entries: Iterator[Mapping[str, Any]], nothing: str) -> None:
     from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
     table = terminal.Columns(*_COLUMNS, dispensable=("id", "times", "fetched", "asked", "mode"))
+    rows: list[tuple[object, ...]] = []
     is_empty = True
-    while block := list(islice(entries, _BLOCK)):
-        now, is_empty = time.time(), False
-        print(table.block(_row(entry, now) for entry in block))
+    try:
+        for entry in entries:
+            rows.append(_row(entry, time.time()))
+            is_empty = False
+            if len(rows) == _BLOCK:
+                print(table.block(rows))
+                rows.clear()
+    finally:  # also if the list breaks off, or after Ctrl-C
+        if rows:
+            print(table.block(rows))
     if is_empty:
         print(nothing)
 
@@ -117,7 +135,7 @@ def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
 
 
 def _show(args: argparse.Namespace) -> int:
-    known = control_client(args).ask("GET", "policies", parse_domain(args.domain))
+    known = control_client(args).ask("GET", "policies", domain_of(args.domain))
     if args.json:
         print(json.dumps(known, indent=2))
     else:
@@ -133,28 +151,58 @@ def _refresh(args: argparse.Namespace) -> int:
 
 def _refresh_failing(args: argparse.Namespace) -> int:
     domains = [entry["domain"] for entry in control_client(args).lines("policies", failing="yes")]
-    client = control_client(args, _ATTEMPT_TIMEOUT)
-    failed = 0
-    for domain, known in refresh_all(client, domains):
-        is_failure = known["outcome"] in {"failed", "busy"}
-        failed += is_failure
-        reason = known["failure"]["reason"] if is_failure and known.get("failure") else ""
-        outcome = f"{_OUTCOMES[known['outcome']]}{_in_force(known)}"
-        print(": ".join(filter(None, (domain, outcome, reason))), flush=True)
+    refreshed = failed = 0
+    try:
+        for domain, known in _refreshed(args, domains):
+            print(_outcome_line(domain, known), flush=True)
+            refreshed += 1
+            failed += known["outcome"] in {"failed", "busy"}
+    except KeyboardInterrupt:
+        print(f"refreshed {refreshed} of {len(domains)}, still failing {failed}; {_INTERRUPTED}")
+        return INTERRUPTED
     print(f"refreshed {len(domains)}, still failing {failed}" if domains else "no domain fails")
     return FAILURE if failed else OK
 
 
+def _refreshed(
+    args: argparse.Namespace, domains: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Refresh domains, see `refresh_all`; on a terminal, show what is waited for."""
+    output, left = live(sys.stdout), set(domains)
+
+    def waiting() -> None:
+        output.spin(next(iter(left)) if len(left) == 1 else f"{len(left)} domains")
+
+    try:
+        client = control_client(args, _ATTEMPT_TIMEOUT)
+        for domain, known in refresh_all(client, domains, waiting):
+            left.remove(domain)
+            output.clear()
+            yield domain, known
+    finally:
+        output.clear()
+
+
+def _outcome_line(domain: str, known: Mapping[str, Any]) -> str:
+    failure = known.get("failure") if known["outcome"] in {"failed", "busy"} else None
+    outcome = f"{_OUTCOMES[known['outcome']]}{_in_force(known)}"
+    return ": ".join(filter(None, (domain, outcome, failure and failure["reason"])))
+
+
 def _refresh_one(args: argparse.Namespace) -> int:
-    domain = parse_domain(args.domain)
-    known = control_client(args, _ATTEMPT_TIMEOUT).ask("POST", "policies", domain, "refresh")
+    domain = domain_of(args.domain)
+    try:
+        ((_, known),) = _refreshed(args, [domain])
+    except KeyboardInterrupt:
+        print(f"{domain}: {_INTERRUPTED}")
+        return INTERRUPTED
     _print_domain(known)
     print(f"{_OUTCOMES[known['outcome']]}{_in_force(known)}")
     return _EXITS.get(known["outcome"], FAILURE)
 
 
 def _forget(args: argparse.Namespace) -> int:
-    domain = parse_domain(args.domain)
+    domain = domain_of(args.domain)
     result = control_client(args).ask("POST", "policies", domain, "forget")
     if result["kept_on_file"]:
         raise CommandError(
@@ -168,7 +216,9 @@ def _print_domain(known: Mapping[str, Any]) -> None:
     from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
     print(known["domain"])
-    if not known["known"]:
+    if not known["known"] and known.get("attempt"):
+        print(f"nothing is known yet: {_attempt(known)}")
+    elif not known["known"]:
         print("not known: Postfix has not asked for it lately; query asks the network")
     else:
         print(terminal.pairs(_facts(known, time.time())))
@@ -180,7 +230,10 @@ def _print_domain(known: Mapping[str, Any]) -> None:
 
 def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     policy, expires = known["policy"], known["expires_at"]
-    yield "answer", known["reply"] or "the next look-up asks the network first"
+    waits = _attempt(known) if known.get("attempt") else "the next look-up asks the network first"
+    yield "answer", known["reply"] or waits
+    if known["reply"] and known.get("attempt"):
+        yield "attempt", f"under way for {span(known['attempt']['seconds'])}"
     if policy:
         yield "mode", policy["mode"] if known["in_force"] else f"{policy['mode']}, expired"
         yield "id", policy["id"]
@@ -190,17 +243,30 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
         yield "expires", dated(expires, ahead(expires, now))
         yield "next fetch", dated(known["refetch_at"], ahead(known["refetch_at"], now))
         yield "asked for", f"{_times(known['asked_count'])}, last {ago(known['asked_at'], now)}"
+    elif known.get("attempt") and not known["failure"]:
+        yield "policy", "not known yet"
     else:
         absent = known["failure"] and known["failure"]["code"] == NoRecordError.code
         yield "policy", f"none: {known['failure']['reason']}" if absent else "none"
         yield "cached until", dated(expires, ahead(expires, now))
-    yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
-    yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
+    if policy or known["failure"]:
+        yield "checked", dated(known["checked_at"], ago(known["checked_at"], now))
+        yield "next check", dated(known["recheck_at"], ahead(known["recheck_at"], now))
     yield from _failures(known, now)
     if known["dane"]:
         yield from _dane(known["dane"], now)
     for line in policy["text"].splitlines()[:_LINES_LIMIT] if policy else ():
         yield "text", line
+
+
+def _attempt(known: Mapping[str, Any]) -> str:
+    """Say what a look-up waits for, and what it gets if nothing more is known in time."""
+    attempt = known["attempt"]
+    wait = (
+        f"waits up to {span(attempt['waits_for'])} more, then it " if attempt["waits_for"] else ""
+    )
+    answered = f"a look-up {wait}is answered {attempt['then']}"
+    return f"an attempt is under way for {span(attempt['seconds'])}; {answered}"
 
 
 def _failures(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:

@@ -7,6 +7,7 @@ import sys
 
 from postfix_mta_sts.admin import report
 from postfix_mta_sts.admin.explain import Explanation, OnDane, explain
+from postfix_mta_sts.cli.domain_argument import domain_of
 from postfix_mta_sts.cli.live import Live, live, run_with
 from postfix_mta_sts.cli.parser import (
     FAILURE,
@@ -19,7 +20,7 @@ from postfix_mta_sts.cli.parser import (
 )
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome
-from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix import postconf
@@ -36,7 +37,7 @@ def add(commands: Commands) -> None:
 
 
 def _query(args: argparse.Namespace) -> int:
-    seen = Explanation(parse_domain(args.domain))
+    seen = Explanation(domain_of(args.domain))
     output = live(sys.stdout)
     settings = load_settings(args)
 

@@ -5,12 +5,14 @@ silent. So there is a thread for each request under way; they are daemon threads
 ends the command at once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Final, TypeAlias
 
 from postfix_mta_sts.admin.client import ControlClient, ControlError
+from postfix_mta_sts.cli.live import INTERVAL
 
 CONCURRENCY: Final = 16
 """Requests under way at once; the daemon has room for 64."""
@@ -19,29 +21,37 @@ _Result: TypeAlias = tuple[str, Mapping[str, Any] | ControlError]
 
 
 def refresh_all(
-    client: ControlClient, domains: Sequence[str]
+    client: ControlClient, domains: Sequence[str], waiting: Callable[[], None]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Refresh each domain; yield it and the answer of the daemon when its attempt has ended.
 
-    Raises `ControlError` at the first request that fails.
+    Until then `waiting` is called every 0.1 s. Raises `ControlError` at the first request that
+    fails.
     """
-    waiting: SimpleQueue[str] = SimpleQueue()
+    todo: SimpleQueue[str] = SimpleQueue()
     results: SimpleQueue[_Result] = SimpleQueue()
     for domain in domains:
-        waiting.put(domain)
+        todo.put(domain)
     for _ in range(min(CONCURRENCY, len(domains))):
-        Thread(target=_work, args=(client, waiting, results), daemon=True).start()
+        Thread(target=_work, args=(client, todo, results), daemon=True).start()
     for _ in domains:
-        domain, answer = results.get()
+        domain, answer = _next(results, waiting)
         if isinstance(answer, ControlError):
             raise answer
         yield domain, answer
 
 
-def _work(client: ControlClient, waiting: SimpleQueue[str], results: SimpleQueue[_Result]) -> None:
+def _next(results: SimpleQueue[_Result], waiting: Callable[[], None]) -> _Result:
+    while True:
+        waiting()
+        with suppress(Empty):
+            return results.get(timeout=INTERVAL)
+
+
+def _work(client: ControlClient, todo: SimpleQueue[str], results: SimpleQueue[_Result]) -> None:
     while True:
         try:
-            domain = waiting.get_nowait()
+            domain = todo.get_nowait()
         except Empty:
             return
         results.put((domain, _ask(client, domain)))

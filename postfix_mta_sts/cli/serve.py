@@ -11,6 +11,7 @@ import uvloop
 
 from postfix_mta_sts import logs, runtime
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, OK, Commands, add_config, load_settings
+from postfix_mta_sts.config.misspelt import misspelt
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import service
 from postfix_mta_sts.daemon.service import SettingsSource
@@ -45,6 +46,9 @@ def _serve(args: argparse.Namespace) -> int:
     logs.log_uncaught()
     config = args.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
     settings_source = SettingsSource(str(config) if config else None, load, apply)
+    for name, right in misspelt(os.environ):
+        advice = f"write {right}"
+        event(_log, logging.WARNING, "variable has no effect", name=name, advice=advice)
     if args.workers != 1:
         _warn_of_workers(args.workers)
     runtime.set_up()

@@ -4,8 +4,10 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
+from postfix_mta_sts.admin.client import CLIENT_TIMEOUT
 from postfix_mta_sts.cli import nagios
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import OK, Commands, add_config
@@ -24,10 +26,10 @@ def add(commands: Commands) -> None:
 
 def _status(args: argparse.Namespace) -> int:
     if args.nagios:
-        found = nagios.check(lambda: control_client(args).ask("GET", "status"), time.time())
+        found = nagios.check(partial(_ask, args, nagios.TIMEOUT), time.time())
         print(found.line)
         return found.code
-    status = control_client(args).ask("GET", "status")
+    status = _ask(args, CLIENT_TIMEOUT)
     if args.json:
         print(json.dumps(status, indent=2))
     else:
@@ -35,6 +37,11 @@ def _status(args: argparse.Namespace) -> int:
 
         print(terminal.pairs(_lines(status, time.time())))
     return OK
+
+
+def _ask(args: argparse.Namespace, timeout: float) -> Mapping[str, Any]:
+    status: Mapping[str, Any] = control_client(args, timeout).ask("GET", "status")
+    return status
 
 
 def _lines(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
@@ -67,15 +74,17 @@ def _first(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
     answering, asked_at, failing = (status[k] for k in ("answering", "last_asked_at", "failing"))
     yield "answering", "yes" if answering["ok"] else f"NO: {answering['reason']}"
     yield "last asked", "never since the start" if asked_at is None else ago(asked_at, now)
-    number = "1 domain" if failing == 1 else f"{failing} domains"
-    yield "failing", f"{number}; see policy list --failing" if failing else "no domain"
+    number = "1 domain" if failing == 1 else f"{failing or 'no'} domains"
+    yield "failing", f"{number} in memory; policy list --failing also reads the store"
     yield "DANE", f"{'on' if status['dane']['on'] else 'off'}: {status['dane']['reason']}"
     if status["dane"]["advice"]:
         yield "", status["dane"]["advice"]
-    if status["not_working"]:
-        yield "not working", nagios.not_working(status)
-    else:
+    for i, part in enumerate(nagios.not_working(status)):
+        yield "" if i else "not working", part
+    if not status["not_working"]:
         yield "health", "all parts working"
+    if unwritten := status.get("log", {}).get("unwritten"):
+        yield "log", f"{unwritten} lines lost since the start: not read in time, or not written"
 
 
 def _counted(numbers: Mapping[str, object]) -> str:

@@ -6,13 +6,14 @@ path of a key, such as `listen[0].mode`; it is empty for the whole document.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Final, NoReturn, TypeVar, get_args, get_origin
 
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import FieldInfo, fields
 
-from postfix_mta_sts.config import advice
+from postfix_mta_sts.config import advice, foreign_keys
 from postfix_mta_sts.config.field_types import FieldType
 from postfix_mta_sts.config.yaml_document import DocumentError, Errors, Node
 
@@ -22,11 +23,11 @@ _StructT = TypeVar("_StructT", bound=Struct)
 
 
 class ConflictError(ValueError):
-    """A valid value does not go together with another one; raised by a struct's constructor."""
+    """Valid values do not go together with another one; raised by a struct's constructor."""
 
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"{key}: {reason}")
-        self.key = key
+    def __init__(self, keys: Sequence[str], reason: str) -> None:
+        super().__init__(f"{', '.join(keys)}: {reason}")
+        self.keys = keys
         self.reason = reason
 
 
@@ -37,13 +38,16 @@ def decode_struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
     """
     known = {f.name: f for f in fields(cls)}
     given = {}
-    entries = _entries(node, where, f"the keys {', '.join(known)}")
+    if not isinstance(node.value, Mapping | None):
+        allowed = f"the keys {', '.join(known)}{_as_section(cls, node.value)}"
+        _refuse(node, where, f"found {_show(node)}; allowed: {allowed}")
+    entries = _entries(node, where)
     errors = Errors()
     for key, value in entries.items():
         path = _join(where, key)
         with errors.collect():
             if key not in known:
-                _refuse(value, path, _unknown_key(cls, key))
+                _refuse(value, path, _unknown_key(cls, key, path, value.source))
             # An empty section keeps its defaults; an empty value is null.
             if value.value is not None or get_origin(known[key].type) is Annotated:
                 given[key] = _decode_field(known[key], value, path)
@@ -51,11 +55,14 @@ def decode_struct(cls: type[_StructT], node: Node, where: str = "") -> _StructT:
     try:
         return cls(**given)
     except ConflictError as conflict:
-        node = entries.get(conflict.key, node)
-        _refuse(node, _join(where, conflict.key), conflict.reason)
+        for key in conflict.keys:
+            with errors.collect():
+                _refuse(entries.get(key, node), _join(where, key), conflict.reason)
+        errors.check()
+        raise
 
 
-def _unknown_key(cls: type[Struct], key: str) -> str:
+def _unknown_key(cls: type[Struct], key: str, path: str, source: str) -> str:
     names = [f.name for f in fields(cls)]
     sections = {f.name: f.type for f in fields(cls)}
     below = {
@@ -63,14 +70,31 @@ def _unknown_key(cls: type[Struct], key: str) -> str:
         for name, kind in sections.items()
         if isinstance(kind, type) and issubclass(kind, Struct)
     }
-    return f"unknown key{advice.meant(key, names, below)}; allowed: {', '.join(names)}"
+    instead = foreign_keys.instead(path)
+    hint = f"; {instead}" if instead else advice.meant(key, names, below, is_variable=bool(source))
+    return f"unknown key{hint}; allowed: {', '.join(names)}"
+
+
+def _as_section(cls: type[Struct], value: object) -> str:
+    """Return `; write {key: value}` for the first key of a section that has room for the value."""
+    names = [f.name for f in fields(cls)]
+    if isinstance(value, tuple):
+        return "; write the keys without -"
+    if isinstance(value, str) and (pair := advice.as_pair(value, names)):
+        return pair
+    for field in fields(cls) if not isinstance(value, bool) else ():
+        if found := next((m for m in get_args(field.type) if isinstance(m, FieldType)), None):
+            meant = advice.accepted(value, partial(_read, found, field.type))
+            if meant is not None:
+                return f"; write {{{field.name}: {meant}}}"
+    return ""
 
 
 def _decode_field(field: FieldInfo, node: Node, where: str) -> object:
     """Decode the value of a field; a mapping by name is merged with its defaults."""
     if get_origin(field.type) is not Mapping:
         return _decode(field.type, node, where)
-    entries = _entries(node, where, "map names with their settings")
+    entries = _entries(node, where)
     _, kind = get_args(field.type)
     decoded, errors = dict(field.default_factory()), Errors()
     for name, each in entries.items():
@@ -91,7 +115,8 @@ def _decode(kind: object, node: Node, where: str) -> object:
 
 def _decode_items(kind: object, node: Node, where: str) -> list[object]:
     if not isinstance(node.value, tuple):
-        _refuse(node, where, f"found {_show(node)}; allowed: a list{_as_list(node)}")
+        hint = _as_list(kind, node)
+        _refuse(node, where, f"found {_show(node)}; allowed: a list{hint}")
     decoded, errors = [], Errors()
     for i, item in enumerate(node.value):
         with errors.collect():
@@ -100,16 +125,24 @@ def _decode_items(kind: object, node: Node, where: str) -> list[object]:
     return decoded
 
 
-def _as_list(node: Node) -> str:
-    return f"; write [{node.value}]" if isinstance(node.value, str | int) else ""
+def _as_list(kind: object, node: Node) -> str:
+    value = node.value
+    if isinstance(value, Mapping):
+        return f"; write - before {next(iter(value), 'the first key')}"
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        item = _as_section(kind, value).removeprefix("; write ")
+        return f"; write [{item}]" if item else ""
+    items = re.split(r"[,\s]+", value) if isinstance(value, str) else [str(value)]
+    return f"; write [{', '.join(items)}]" if isinstance(value, str | int) else ""
+
+
+def _read(field_type: FieldType, kind: object, value: object) -> object:
+    return field_type.read(value) if field_type.read else convert(value, kind)
 
 
 def _decode_value(kind: object, node: Node, where: str) -> object:
     field_type = next(m for m in get_args(kind) if isinstance(m, FieldType))
-
-    def read(value: object) -> object:
-        return field_type.read(value) if field_type.read else convert(value, kind)
-
+    read = partial(_read, field_type, kind)
     try:
         return read(node.value)
     except (ValidationError, ValueError) as error:
@@ -120,11 +153,11 @@ def _decode_value(kind: object, node: Node, where: str) -> object:
         _refuse(node, where, found + advice.replacement(node.value, read))
 
 
-def _entries(node: Node, where: str, allowed: str) -> Mapping[str, Node]:
+def _entries(node: Node, where: str) -> Mapping[str, Node]:
     if node.value is None:
         return {}
     if not isinstance(node.value, Mapping):
-        _refuse(node, where, f"found {_show(node)}; allowed: {allowed}")
+        _refuse(node, where, f"found {_show(node)}; allowed: map names with their settings")
     return node.value
 
 

@@ -46,8 +46,10 @@ def _path(name: str) -> Sequence[str]:
 def _value(name: str, text: str) -> Node:
     try:
         return _with_source(_show(name), yaml_document.read(text))
-    except DocumentError as error:
-        raise DocumentError(error.line, str(error), _show(name)) from None
+    except DocumentError as first:
+        for error in (first, *first.more):
+            error.source = _show(name)
+        raise
 
 
 def _put(node: Node, path: Sequence[str], value: Node, name: str) -> Node:

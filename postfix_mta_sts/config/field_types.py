@@ -94,8 +94,15 @@ def _ca_file(value: object) -> Path:
     try:
         read_ca_file(path)
     except OSError as error:
-        raise ValueError(error.strerror) from None
+        raise ValueError(_ca_file_reason(path, error)) from None
     return path
+
+
+def _ca_file_reason(path: Path, error: OSError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder; name a file, such as /etc/ssl/certs/ca-certificates.crt"
+    hint = "" if path.is_absolute() else "; write the whole path, which begins with /"
+    return f"{error.strerror}{hint}"
 
 
 def read_ca_file(path: Path) -> str:
@@ -205,7 +212,10 @@ Address = Annotated[
     _or_null("host:port, [v6]:port or unix:/path", _address),
 ]
 Nameserver = Annotated[
-    str, FieldType("192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or [2001:db8::1]:53", _nameserver)
+    str,
+    FieldType(
+        "192.0.2.1, 192.0.2.1:5353, 2001:db8::1, [2001:db8::1]:53 or fe80::1%eth0", _nameserver
+    ),
 ]
 Mode = Annotated[int | None, _or_null('octal digits in quotes, like "0660"', _mode)]
 Account = Annotated[str | int | None, _or_null("a name, an id", _account)]

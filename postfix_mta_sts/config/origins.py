@@ -1,10 +1,9 @@
 """Where each setting comes from: a line of the file, an environment variable, or the default."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.config import settings, yaml_document
+from postfix_mta_sts.config import yaml_document
 from postfix_mta_sts.config.environment import apply_environment
 from postfix_mta_sts.config.yaml_document import Errors, Node
 
@@ -12,15 +11,15 @@ DEFAULT: Final = "default"
 
 
 class Origins:
-    """The places of all keys that a file and variables set; the document must be valid.
+    """The places of all keys that a file and variables set, with or without errors.
 
-    Raises `ConfigError` if the file cannot be read.
+    `text` is that of the file, and `source` its name.
     """
 
-    def __init__(self, path: Path | None, environ: Mapping[str, str]) -> None:
-        text = settings.read(path) if path else ""
-        root = apply_environment(yaml_document.read(text), environ, Errors())
-        self._places = dict(_walk(root, str(path)))
+    def __init__(self, text: str, source: str, environ: Mapping[str, str]) -> None:
+        root = yaml_document.read_all(text, Errors()) or Node(None, 1)
+        root = apply_environment(root, environ, Errors())
+        self._places = dict(_walk(root, source))
 
     def of(self, key: str) -> str:
         """Return `FILE:LINE`, the name of a variable, or `DEFAULT`; `key` is like `listen[0]`."""

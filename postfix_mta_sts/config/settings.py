@@ -5,6 +5,7 @@ say which values are allowed. `yaml_document` parses the file, `environment` app
 `decode` checks keys and types, and `field_types` reads single values.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from postfix_mta_sts.config import field_types, yaml_document
+from postfix_mta_sts.config import config_file, field_types, foreign_keys, yaml_document
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.decode import ConflictError, decode_struct
 from postfix_mta_sts.config.environment import apply_environment
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 _STATE_FOLDER: Final = Path("/var/lib")
+_ONE_ADDRESS: Final = (
+    "a listener needs either socketmap or tcp_table; for both, write two listeners"
+)
 _MAP_NAME = re.compile(r"[!-~]{1,100}")
 
 _NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
@@ -59,6 +63,13 @@ class ConfigError(UserError):
         super().__init__(errors[0] + more)
 
 
+def _refuse_permissions(settings: Struct) -> None:
+    """Refuse what only a UNIX socket has."""
+    names = ("mode", "owner", "group")
+    if given := [name for name in names if getattr(settings, name) is not None]:
+        raise ConflictError(given, "only for a UNIX socket, unix:/path")
+
+
 class ListenerSettings(Struct, frozen=True, kw_only=True):
     """An address where Postfix sends look-ups, and the protocol spoken there."""
 
@@ -74,12 +85,11 @@ class ListenerSettings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if (self.socketmap is None) == (self.tcp_table is None):
-            raise ConflictError("socketmap", "a listener needs either socketmap or tcp_table")
+            raise ConflictError(["socketmap"], _ONE_ADDRESS)
         if self.tlsrpt and self.wire == "socketmap":
-            raise ConflictError("tlsrpt", "only for tcp_table; for socketmap, set it in maps")
-        for name in ("mode", "owner", "group"):
-            if getattr(self, name) is not None and isinstance(self.address, TcpAddress):
-                raise ConflictError(name, "only for a UNIX socket, unix:/path")
+            raise ConflictError(["tlsrpt"], "only for tcp_table; for socketmap, set it in maps")
+        if isinstance(self.address, TcpAddress):
+            _refuse_permissions(self)
 
     @property
     def wire(self) -> Literal["socketmap", "tcp_table"]:
@@ -198,9 +208,8 @@ class MetricsSettings(Struct, frozen=True, kw_only=True):
     """Owner and group of a UNIX socket, as in `ListenerSettings`."""
 
     def __post_init__(self) -> None:
-        for name in ("mode", "owner", "group"):
-            if getattr(self, name) is not None and not isinstance(self.listen, UnixAddress):
-                raise ConflictError(name, "only for a UNIX socket, unix:/path")
+        if not isinstance(self.listen, UnixAddress):
+            _refuse_permissions(self)
 
 
 class ControlSettings(Struct, frozen=True, kw_only=True):
@@ -241,12 +250,14 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.listen:
-            raise ConflictError("listen", "at least one address is needed")
+            raise ConflictError(
+                ["listen"], "at least one address is needed; write [{socketmap: 127.0.0.1:8461}]"
+            )
         self._check_addresses()
         for name in self.maps:
             if not _MAP_NAME.fullmatch(name):
                 reason = f"found {name!r}; allowed: 1 to 100 printable ASCII characters, no spaces"
-                raise ConflictError("maps", reason)
+                raise ConflictError(["maps"], reason)
 
     def _check_addresses(self) -> None:
         """Refuse two sockets at one address; a default `control.path` is not known here."""
@@ -258,7 +269,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         seen: set[TcpAddress | UnixAddress] = set()
         for key, address in given:
             if address in seen and not _is_any_port(address):
-                raise ConflictError(key, f"{address} is given twice")
+                raise ConflictError([key], f"{address} is given twice")
             seen.add(address)
 
 
@@ -278,11 +289,10 @@ def load(path: Path | None, environ: Mapping[str, str] = _NO_VARIABLES) -> Setti
 def read(path: Path) -> str:
     """Read the text of a configuration file. Raises `ConfigError`."""
     try:
-        return path.read_text("utf-8")
+        return config_file.read_text(path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from None
+        advice = f" for user {os.geteuid()}" if isinstance(error, PermissionError) else ""
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}{advice}") from None
 
 
 def parse(text: str, source: str, environ: Mapping[str, str] = _NO_VARIABLES) -> Settings:
@@ -290,10 +300,12 @@ def parse(text: str, source: str, environ: Mapping[str, str] = _NO_VARIABLES) ->
 
     Raises `ConfigError` with all errors; each names `source` or the variable.
     """
-    errors, root, settings = yaml_document.Errors(), yaml_document.Node(None, 1), Settings()
-    with errors.collect():
-        root = yaml_document.read(text)
+    errors, settings = yaml_document.Errors(), Settings()
+    root = yaml_document.read_all(text, errors) or yaml_document.Node(None, 1)
     root = apply_environment(root, environ, errors)
+    if isinstance(root.value, Mapping) and (program := foreign_keys.program(root.value)):
+        reason = f"this is the file of {program}; see docs/migrating.md, which has its keys"
+        errors.add(yaml_document.DocumentError(1, reason))
     with errors.collect():
         settings = decode_struct(Settings, root)
     try:

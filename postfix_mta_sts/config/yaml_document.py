@@ -10,25 +10,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Final
+from typing import Final, TypeAlias
 
 import yaml
 
 Scalar = bool | int | float | str | None
+Value: TypeAlias = "Scalar | Sequence[Node] | Mapping[str, Node]"
 
 MAX_DEPTH: Final = 20
 """Levels of nested collections: more than any configuration needs, and far from the recursion limit
 of Python."""
 _HINTS: Final[Mapping[str, str]] = {
-    r"'\t'": "; indent with spaces instead of tabs",
-    "mapping values are not allowed": "; check the indentation, or write the value in quotes",
-    "could not find expected ':'": "; write a colon and a space after each key",
-    "<block end>": "; check the indentation",
-    "found unexpected end of stream": "; a quote is missing",
-    "'`'": "; write the value in quotes",
-    "'@'": "; write the value in quotes",
+    r"'\t'": "indent with spaces instead of tabs",
+    "mapping values are not allowed": "check the indentation, and the colon of the line before; or"
+    " write the value in quotes",
+    "could not find expected ':'": "write a colon and a space after each key",
+    "but found '}'": "a bracket is too many, or one is missing before it",
+    "but found ']'": "a bracket is too many, or one is missing before it",
+    "<block end>": "check the indentation",
+    "expected '<document start>'": "check the indentation, and write a colon after each key",
+    "scanning a quoted scalar": "a quote is missing; the text begins in {start}",
+    "expected ',' or ']'": "write ] after the list that begins in {start}, and commas in it",
+    "expected ',' or '}'": "write } after the mapping that begins in {start}, and commas in it",
+    "a double-quoted scalar": r"write \\ for a backslash, or the value in single quotes",
+    "scanning a directive": "no line may begin with %",
+    "node content, but found ':'": "write the value in quotes",
+    "node content, but found '<stream end>'": "a value or a bracket is missing",
+    "expected the node content": "a value is missing, or a comma is too many",
+    "cannot start any token": "write the value in quotes",
+    "scanning an alias": "write the value in quotes",
+    "scanning an anchor": "write the value in quotes",
+    "scanning a block scalar": "write the value in quotes",
+    "scanning a tag": "write the value in quotes",
 }
-"""What to do about errors that PyYAML describes from the parser's side."""
+"""What to do about errors that PyYAML describes from the parser's side; the first that fits."""
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
@@ -39,7 +54,7 @@ _FLOAT = re.compile(r"[-+]?(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]
 class Node:
     """A value and its line, counted from 1; a value in a mapping has the line of its key."""
 
-    value: "Scalar | Sequence[Node] | Mapping[str, Node]"
+    value: Value
     line: int
     source: str = ""
     """The text that the line belongs to: a variable's name, or empty for the document itself."""
@@ -71,8 +86,12 @@ class Errors:
         try:
             yield
         except DocumentError as error:
-            self._found += [error, *error.more]
-            error.more = ()
+            self.add(error)
+
+    def add(self, error: DocumentError) -> None:
+        """Keep an error, with `more`."""
+        self._found += [error, *error.more]
+        error.more = ()
 
     def check(self) -> None:
         """Raise the first error, by line, with the others in `more`, if there is one."""
@@ -85,69 +104,121 @@ class Errors:
 def read(text: str) -> Node:
     """Parse a text that contains one document; an empty text is null.
 
-    Raises `DocumentError`, and no other error.
+    Raises `DocumentError`, with all errors, and no other error.
     """
-    events: Iterator[yaml.Event] = yaml.parse(text, Loader=yaml.SafeLoader)
-    try:
-        return _document(events)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise DocumentError(line, f"not YAML: character U+{error.character:04X}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        reason = ": ".join(filter(None, ("not YAML", error.context, error.problem)))
-        reason += next((hint for sign, hint in _HINTS.items() if sign in reason), "")
-        raise DocumentError(line, reason) from None
-    except (ValueError, OverflowError):  # PyYAML 6.0 at an escape like "\UFFFFFFFF"
-        raise DocumentError(1, r"not YAML: a \U escape that is not a character") from None
-
-
-def _document(events: Iterator[yaml.Event]) -> Node:
-    root: Node | None = None
-    for event in events:
-        if isinstance(event, yaml.NodeEvent):
-            if root:
-                raise DocumentError(
-                    _line(event),
-                    "a second document; the configuration is one document, without ---",
-                )
-            root = _node(event, events, MAX_DEPTH)
+    errors = Errors()
+    root = read_all(text, errors)
+    errors.check()
     return root or Node(None, 1)
 
 
-def _node(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Node:
-    """Return the value that starts with `event`; read the rest of it from `events`."""
-    line = _line(event)
-    if not depth:
-        raise DocumentError(line, f"nested more than {MAX_DEPTH} levels deep")
-    match event:
-        case yaml.MappingStartEvent(tag=None):
-            return Node(_mapping(events, depth), line)
-        case yaml.SequenceStartEvent(tag=None):
-            return Node(tuple(_node(e, events, depth - 1) for e in _members(events)), line)
-        case yaml.ScalarEvent(tag=None):
-            return Node(_scalar(event), line)
-    raise DocumentError(line, "aliases (*) and tags (!) are not supported; write the value itself")
+def read_all(text: str, errors: Errors) -> Node | None:
+    """Parse a text as `read` does; add what is wrong to `errors`, and leave it out.
+
+    None if the text is not YAML: nothing is read after such an error.
+    """
+    try:
+        return _Reader(yaml.parse(text, Loader=yaml.SafeLoader), errors).document()
+    except DocumentError as error:
+        errors.add(error)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        reason = f"not YAML: character U+{error.character:04X}; remove it"
+        errors.add(DocumentError(line, reason))
+    except yaml.MarkedYAMLError as error:
+        errors.add(_syntax_error(error))
+    except (ValueError, OverflowError):  # PyYAML 6.0 at an escape like "\UFFFFFFFF"
+        errors.add(DocumentError(1, r"not YAML: a \U escape that is not a character"))
+    return None
 
 
-def _mapping(events: Iterator[yaml.Event], depth: int) -> Mapping[str, Node]:
-    found: dict[str, Node] = {}
-    for key in _members(events):
-        if not isinstance(key, yaml.ScalarEvent) or key.tag:
-            raise DocumentError(_line(key), "a key must be plain text")
-        if key.value in found:
-            first = found[key.value].line
-            raise DocumentError(
-                _line(key), f"duplicate key {key.value!r}; it is already set in line {first}"
-            )
-        value = _node(next(events), events, depth - 1).value
-        found[key.value] = Node(value, _line(key))
-    return found
+def _syntax_error(error: yaml.MarkedYAMLError) -> DocumentError:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    start = error.context_mark or mark
+    reason = ": ".join(filter(None, ("not YAML", error.context, error.problem)))
+    reason += f" (column {column})"
+    if hint := next((hint for sign, hint in _HINTS.items() if sign in reason), ""):
+        place = f"line {start.line + 1}, column {start.column + 1}" if start else "line 1"
+        reason += f"; {hint}".replace("{start}", place)
+    return DocumentError(line, reason)
 
 
-def _members(events: Iterator[yaml.Event]) -> Iterator[yaml.Event]:
-    """Yield the events up to the end of the current collection."""
-    return takewhile(lambda event: not isinstance(event, yaml.CollectionEndEvent), events)
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Turns events into values; what is not supported goes to `errors`, and is left out."""
+
+    events: Iterator[yaml.Event]
+    errors: Errors
+
+    def document(self) -> Node:
+        root: Node | None = None
+        for event in self.events:
+            if isinstance(event, yaml.NodeEvent):
+                if root:
+                    reason = "a second document; the configuration is one document, without ---"
+                    self._refuse(event, reason)
+                    break
+                root = self._node(event, MAX_DEPTH) or Node(None, 1)
+        return root or Node(None, 1)
+
+    def _node(self, event: yaml.Event, depth: int) -> Node | None:
+        """Return the value that starts with `event`; read the rest of it from the events."""
+        node = Node(self._value(event, depth), _line(event))
+        if getattr(event, "tag", "an alias") is None:
+            return node
+        reason = "aliases (*) and tags (!) are not supported; write the value itself"
+        self._refuse(event, reason)
+        return None
+
+    def _value(self, event: yaml.Event, depth: int) -> Value:
+        if depth < 1:
+            raise DocumentError(_line(event), f"nested more than {MAX_DEPTH} levels deep")
+        match event:
+            case yaml.MappingStartEvent():
+                return self._mapping(depth)
+            case yaml.SequenceStartEvent():
+                items = (self._node(item, depth - 1) for item in self._members())
+                return tuple(item for item in items if item)
+            case yaml.ScalarEvent():
+                return _scalar(event)
+        return None
+
+    def _mapping(self, depth: int) -> Mapping[str, Node]:
+        found: dict[str, Node] = {}
+        for key in self._members():
+            name = self._key(key, depth)
+            node = self._node(next(self.events), depth - 1)
+            if name is None or node is None:
+                continue
+            node = Node(node.value, _line(key))
+            if first := found.get(name):
+                reason = f"duplicate key {name!r}; it is already set in line {first.line}"
+                self._refuse(key, reason)
+                node = _merged(first, node)
+            found[name] = node
+        return found
+
+    def _key(self, event: yaml.Event, depth: int) -> str | None:
+        if isinstance(event, yaml.ScalarEvent) and not event.tag:
+            return event.value
+        self._value(event, depth - 1)
+        self._refuse(event, "a key must be plain text")
+        return None
+
+    def _members(self) -> Iterator[yaml.Event]:
+        """Yield the events up to the end of the current collection."""
+        return takewhile(lambda event: not isinstance(event, yaml.CollectionEndEvent), self.events)
+
+    def _refuse(self, event: yaml.Event, reason: str) -> None:
+        self.errors.add(DocumentError(_line(event), reason))
+
+
+def _merged(first: Node, second: Node) -> Node:
+    """Return the values of a key that is set twice, so that the errors of both are found."""
+    if isinstance(first.value, Mapping) and isinstance(second.value, Mapping):
+        return Node({**second.value, **first.value}, first.line)
+    return first
 
 
 def _scalar(event: yaml.ScalarEvent) -> Scalar:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.network.timing import Timing
 
 Clock: TypeAlias = Callable[[], float]
@@ -20,6 +21,9 @@ class Constants:
     control_path: Path
     """Path of the control socket if the settings name none."""
     store_path: Path
+    """The file that is open."""
+    default_store_path: Path
+    """Path of the store if the settings name none."""
     clock: Clock
     files: int
     """File descriptors that the process may open."""
@@ -27,6 +31,11 @@ class Constants:
     """Port of the Policy Hosts."""
     timing: Timing
     """Times of the network process."""
+
+    def needs_restart(self, settings: Settings) -> list[str]:
+        """Return the keys of these settings that are not in force before a restart."""
+        wanted = settings.cache.path or self.default_store_path
+        return [] if wanted == self.store_path else ["cache.path"]
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Check what a start needs beside a valid configuration: addresses, folders, accounts, the store.
 
-It changes nothing, so it may run beside a daemon. It sees this machine with the eyes of the user
-that runs it: what only the daemon's user may do, root may as well.
+It changes nothing, so it may run beside a daemon. It says what is possible for the user that runs
+it: root may do more than the daemon's user.
 """
 
 import errno
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts import occupants
-from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_local
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
+from postfix_mta_sts.host_names import UNAVAILABLE, is_unreachable
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
-_MISSING: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 _OURSELVES: Final = "(postfix-mta-sts)"
 """The name of the daemon's process, as `occupants` shows it."""
 
@@ -62,7 +62,18 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
             yield from _tcp(endpoint, endpoint.address)
     for warning in access_warnings(settings.listen, postfix_account()):
         yield Finding("listen", warning, is_warning=True)
+    yield from _nameservers(settings.dns.nameservers)
     yield from _store(settings.cache.path or default_cache_path(environ))
+    yield from _relative(settings)
+
+
+def _relative(settings: Settings) -> Iterator[Finding]:
+    for key, path in (("cache.path", settings.cache.path), ("control.path", settings.control.path)):
+        if path and not path.is_absolute():
+            reason = (
+                "is relative to the folder in which the daemon starts; write one that begins with /"
+            )
+            yield Finding(key, f"{path} {reason}", is_warning=True)
 
 
 def _endpoints(settings: Settings, environ: Mapping[str, str]) -> Iterator[_Endpoint]:
@@ -108,17 +119,32 @@ def _hosts(address: TcpAddress) -> Sequence[str]:
 
 
 def _accounts(endpoint: _Endpoint) -> Iterator[Finding]:
-    kinds: tuple[tuple[str, str | int | None, Callable[[str], object], str], ...] = (
-        ("owner", endpoint.owner, pwd.getpwnam, "user"),
-        ("group", endpoint.group, grp.getgrnam, "group"),
+    kinds: tuple[tuple[str, str | int | None, Callable[[str], int], str, set[int]], ...] = (
+        ("owner", endpoint.owner, _uid, "user", {os.geteuid()}),
+        ("group", endpoint.group, _gid, "group", {os.getegid(), *os.getgroups()}),
     )
-    for name, value, look_up, kind in kinds:
-        if isinstance(value, str):
-            try:
-                look_up(value)
-            except KeyError:
-                reason = f"there is no {kind} {value!r} on this machine; create it, or write an id"
-                yield Finding(f"{endpoint.section}.{name}", reason, not endpoint.is_needed)
+    for name, value, look_up, kind, own in kinds:
+        if value is not None and (reason := _account(value, look_up, kind, own)):
+            yield Finding(f"{endpoint.section}.{name}", reason, not endpoint.is_needed)
+
+
+def _account(value: str | int, look_up: Callable[[str], int], kind: str, own: set[int]) -> str:
+    """Why this process may not give a file to a user or group; `own` are its own ids."""
+    try:
+        number = value if isinstance(value, int) else look_up(value)
+    except KeyError:
+        return f"there is no {kind} {value!r} on this machine; create it, or write an id"
+    if os.geteuid() and number not in own:
+        return f"user {os.geteuid()} may not give a file to {kind} {value}; start as root"
+    return ""
+
+
+def _uid(name: str) -> int:
+    return pwd.getpwnam(name).pw_uid
+
+
+def _gid(name: str) -> int:
+    return grp.getgrnam(name).gr_gid
 
 
 def _unix(endpoint: _Endpoint, path: Path) -> Iterator[Finding]:
@@ -130,6 +156,10 @@ def _unix(endpoint: _Endpoint, path: Path) -> Iterator[Finding]:
         yield finding(f"there is no folder {folder}; create it: install -d -o USER {folder}")
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield finding(f"the folder {folder} is not writable for user {os.geteuid()}")
+    name, colon, map_name = str(path).rpartition(":")
+    if colon:
+        reason = f"{path} ends with a map name; write unix:{name}, and :{map_name} only in main.cf"
+        yield Finding(endpoint.key, reason, is_warning=True)
     with suppress(OSError):
         if not stat.S_ISSOCK(path.stat().st_mode):
             yield finding(f"{path} exists and is not a socket; remove it, or use another path")
@@ -144,8 +174,11 @@ def _tcp(endpoint: _Endpoint, address: TcpAddress) -> Iterator[Finding]:
         reason = f"{address.host} has no address: {error.strerror}; write an IP address"
         yield Finding(endpoint.key, reason)
         return
+    if is_unreachable(address):
+        reason = f"{address}: this machine has no IPv6 address; write 0.0.0.0:{address.port}"
+        yield Finding(endpoint.key, reason, is_warning=True)
     failures = [failure for info in found if (failure := _bind(*info))]
-    missing = [failure for failure in failures if failure.errno in _MISSING]
+    missing = [failure for failure in failures if failure.errno in UNAVAILABLE]
     # Of a name with several addresses, the daemon needs one: IPv6 may be switched off.
     for failure in failures if len(missing) == len(found) else set(failures).difference(missing):
         yield from _not_bound(endpoint, address, failure)
@@ -170,18 +203,30 @@ def _not_bound(endpoint: _Endpoint, address: TcpAddress, error: OSError) -> Iter
     if error.errno == errno.EADDRINUSE:
         yield from _in_use(endpoint, str(address), occupants.on_port(address.port))
         return
-    hints = {
-        errno.EADDRNOTAVAIL: "this machine does not have that address",
-        errno.EACCES: "ports below 1024 are for root; use another port",
-    }
-    hint = hints.get(error.errno or 0, "use another address")
-    yield Finding(endpoint.key, f"{address}: {error.strerror}; {hint}")
+    reason = f"{address}: {error.strerror}; {occupants.tcp_advice(error)}"
+    yield Finding(endpoint.key, reason)
 
 
 def _in_use(endpoint: _Endpoint, address: str, by: str) -> Iterator[Finding]:
     """Warn of another process at the address, unless it is the daemon that runs."""
     if not by.endswith(_OURSELVES):
         yield Finding(endpoint.key, f"{address} is in use now{by}", is_warning=True)
+
+
+def _nameservers(servers: Sequence[str]) -> Iterator[Finding]:
+    """Warn of link-local servers to which no interface leads: the other servers are still asked."""
+    for server in servers:
+        if reason := _no_interface(server):
+            yield Finding("dns.nameservers", f"{server} cannot be asked: {reason}", is_warning=True)
+
+
+def _no_interface(server: str) -> str:
+    host, _, zone = server.strip("[").partition("]")[0].partition("%")
+    if not zone:
+        needed = f"a link-local address needs its interface, like {host}%eth0"
+        return needed if is_link_local(host) else ""
+    known = {word for index, name in socket.if_nameindex() for word in (str(index), name)}
+    return "" if zone in known else f"this machine has no interface {zone}"
 
 
 def _store(path: Path) -> Iterator[Finding]:

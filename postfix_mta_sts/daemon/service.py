@@ -15,7 +15,8 @@ from typing import Any
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.daemon import systemd, watchdog
-from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.daemon.assembly import running
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
 from postfix_mta_sts.daemon.self_check import places
 from postfix_mta_sts.logs import event
@@ -119,7 +120,13 @@ class _Service:
         else:
             self._error = ""
             self._settings_source.apply(settings)
-            event(_log, logging.INFO, "reloaded", changed=changed_keys(before, settings) or None)
+            event(
+                _log,
+                logging.INFO,
+                "reloaded",
+                changed=changed_keys(before, settings) or None,
+                needs_restart=self._daemon.constants.needs_restart(settings) or None,
+            )
         self.notify("READY=1", f"STATUS={await self._status()}")
 
     def _refused(self, reason: str) -> None:

@@ -5,7 +5,7 @@ one was noted by a clock that was ahead, and would be believed until that clock'
 function makes a time later, and none ends a policy that is in force.
 """
 
-from postfix_mta_sts.mtasts import dane
+from postfix_mta_sts.mtasts import verdict
 from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF, Backoff
 from postfix_mta_sts.mtasts.lifecycle import ABSENCE_LIFE, MAX_RECHECK, MAX_REFETCH, State
 from postfix_mta_sts.values import replace
@@ -27,7 +27,7 @@ def believable(state: State, now: float) -> State:
         refetch_at=min(state.refetch_at, now if now < state.fetched_at else now + MAX_REFETCH),
         failure=state.failure and replace(state.failure, since=min(state.failure.since, now)),
         backoffs=tuple(_backoff(each, now) for each in state.backoffs),
-        dane=state.dane and dane.believable(state.dane, now),
+        dane=state.dane and verdict.believable(state.dane, now),
     )
     return state if after == state else after
 

@@ -7,10 +7,11 @@ them to the log.
 import enum
 from collections.abc import Iterator, Mapping
 
-from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind, Verdict
+from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, live
 from postfix_mta_sts.mtasts.policy import Mode, Policy
+from postfix_mta_sts.mtasts.verdict import Verdict
 from postfix_mta_sts.values import Value
 
 

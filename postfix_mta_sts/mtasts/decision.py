@@ -14,10 +14,11 @@ it is never weaker than a policy or a verdict that is known, and a policy never 
 import enum
 from typing import Final, Literal, TypeAlias
 
-from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, MxState, Verdict, is_live
+from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, MxState
 from postfix_mta_sts.mtasts.errors import DnsFailureError, InvalidRecordError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.mtasts.verdict import Verdict, is_live
 from postfix_mta_sts.values import Value
 
 DaneAnswer: TypeAlias = Literal["dane-only", "dane", "yield"]

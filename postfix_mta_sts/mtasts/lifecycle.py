@@ -35,10 +35,10 @@ import enum
 from typing import Final
 
 from postfix_mta_sts.mtasts.backoff import Backoff, after_failure
-from postfix_mta_sts.mtasts.dane import Verdict, is_due, is_live
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, FetchError, MtaStsError
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import Verdict, is_due, is_live
 from postfix_mta_sts.values import Value, replace
 
 MINUTE: Final = 60.0

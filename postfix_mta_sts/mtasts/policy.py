@@ -29,7 +29,7 @@ MX_LIMIT: Final = 200
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}"
 _CONTROL = r"\x00-\x1f\x7f"
 _VALUE = rf"[^{_CONTROL} ](?:[^{_CONTROL}]*[^{_CONTROL} ])?"
-_LINES = re.compile(rf"(?:(?:{_NAME}:[ \t]*+[^{_CONTROL} ][^{_CONTROL}]*+[ \t]*+)?\r?(?:\n|\Z))*+")
+_LINES = re.compile(rf"(?:(?:{_NAME}:[ \t]*+[^{_CONTROL} ][^{_CONTROL}]*+)?[ \t]*+\r?(?:\n|\Z))*+")
 _FIELDS: Final = {
     name: re.compile(rf"^{name}:[ \t]*({_VALUE})[ \t]*\r?$", re.MULTILINE)
     for name in ("version", "mode", "max_age")
@@ -90,8 +90,8 @@ class Policy(Value, frozen=True):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The lines of the file that are not empty, as RFC 8460 §4.4 reports them."""
-        return tuple(line for line in _lines(self.text) if line)
+        """The lines of the file that are not blank, as RFC 8460 §4.4 reports them."""
+        return tuple(line for line in _lines(self.text) if line.strip(" \t"))
 
 
 def parse_policy(body: bytes) -> Policy:
@@ -157,9 +157,10 @@ def _lines(text: str) -> list[str]:
 
 
 def _check_lines(text: str) -> None:
-    """Raise `InvalidPolicyError` for the first line that is neither a field nor empty.
+    """Raise `InvalidPolicyError` for the first line that is neither a field nor blank.
 
-    The RFC leaves open what an empty line means; it is ignored.
+    The RFC leaves open what an empty line means; it is ignored, as is one of spaces and tabs, which
+    looks the same.
     """
     lines = _LINES.match(text)
     end = lines.end() if lines else 0
@@ -248,7 +249,7 @@ def _mx_reason(value: str) -> str:
     A single label is not the name of an MX host, and some have a special meaning in Postfix's
     match= (hostname, nexthop, dot-nexthop). `*.example` is accepted: `.example` has none.
     """
-    if value.endswith(".") and len(value) > 1:
+    if value.endswith(".") and _MX_VALUES.fullmatch(f"{value[:-1]}\n"):
         return f"mx: '{printable(value)}' ends with a dot; write {printable(value[:-1])}"
     try:
         host = parse_host(value.removeprefix("*."))

@@ -23,13 +23,15 @@ MAX_BODY_SIZE: Final = 65_536
 _REDIRECTS = {301, 302, 303, 307, 308}
 _WINDOWS: Final[Mapping[str, int]] = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content codings that are accepted, and `wbits` of zlib for them (RFC 9110 §8.4.1)."""
+_MEMBER: Final = b"\x1f\x8b"
+"""How a member of a gzip file begins; there may be several (RFC 1952 §2.2, §2.3.1)."""
 _CODINGS: Final = {
     *_WINDOWS,
     *("aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "x-compress", "zstd"),
 }
 """IANA's registry of HTTP content codings, November 2026, without `identity`."""
-_QUOTED = re.compile('"[^"]*"')
-"""A parameter's value, which may contain commas (RFC 9110 §5.6.4)."""
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
+"""A parameter's value, which may contain commas and quoted quotes (RFC 9110 §5.6.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,12 @@ class Head:
     @property
     def ends_with_connection(self) -> bool:
         """Whether nothing but the end of the connection ends the body (RFC 9112 §6.3)."""
-        return self.length is None and not _join(self.transfer_coding)
+        return self.length is None and not _elements(self.transfer_coding)
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the chunked transfer coding, and no other one, frames the body."""
+        return _elements(self.transfer_coding) == ["chunked"]
 
 
 def check_head(head: Head) -> None:
@@ -72,15 +79,23 @@ def decoded(head: Head, body: bytes) -> bytes:
     coding = _content_coding(head)
     if not coding:
         return body
+    data, rest = _inflated(coding, body, b"")
+    while rest.startswith(_MEMBER):  # what else follows is ignored, as browsers do
+        data, rest = _inflated(coding, rest, data)
+    return data
+
+
+def _inflated(coding: str, body: bytes, before: bytes) -> tuple[bytes, bytes]:
+    """Decompress one stream, or one member of gzip; return it after `before`, and the rest."""
     inflater = zlib.decompressobj(_WINDOWS[coding])
     try:
-        data = inflater.decompress(body, MAX_BODY_SIZE + 1)
+        data = before + inflater.decompress(body, MAX_BODY_SIZE + 1 - len(before))
     except zlib.error:
         raise MediaTypeError(f"the body is not {coding}, which Content-Encoding says") from None
     check_size(len(data))
     if not inflater.eof:
         raise IncompleteError(f"the {coding} data broke off")
-    return data
+    return data, inflater.unused_data
 
 
 def _check_media_type(fields: Sequence[str]) -> None:
@@ -96,17 +111,18 @@ def _check_media_type(fields: Sequence[str]) -> None:
 
 
 def _check_framing(head: Head) -> None:
-    coding = _join(head.transfer_coding)
-    if coding not in {"", "chunked"}:
-        raise MediaTypeError(f"unsupported Transfer-Encoding {printable(coding)!r}")
+    codings = _elements(head.transfer_coding)
+    if codings and not head.is_chunked:
+        raise MediaTypeError(f"unsupported Transfer-Encoding {printable(', '.join(codings))!r}")
     check_size(head.length or 0)
 
 
 def _content_coding(head: Head) -> str:
     """The codings in effect: browsers ignore names that are none, such as `utf-8`."""
-    names = (name.strip(" \t") for name in _join(head.content_coding).split(","))
-    return ", ".join(name for name in names if name in _CODINGS)
+    return ", ".join(name for name in _elements(head.content_coding) if name in _CODINGS)
 
 
-def _join(codings: Sequence[str]) -> str:
-    return ", ".join(codings).strip(" \t").lower()
+def _elements(fields: Sequence[str]) -> list[str]:
+    """The elements of a list in lower case, without empty ones (RFC 9110 §5.6.1.2)."""
+    elements = (each.strip(" \t").lower() for each in ",".join(fields).split(","))
+    return [each for each in elements if each]

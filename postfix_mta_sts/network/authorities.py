@@ -1,8 +1,8 @@
-"""Take up CA certificates that are renewed on disk, and notice that there are none.
+"""Use CA certificates that are renewed on disk, and notice that there are none.
 
 Distributions and administrators replace the bundle now and then: without this, a Policy Host with a
-certificate of a new authority would fail until the next reload. What is read then counts from the
-next handshake on. What cannot be used does not replace what was read before.
+certificate of a new authority would fail until the next reload. The new certificates are used from
+the next handshake on. A file that cannot be used does not replace the certificates before it.
 """
 
 import asyncio

@@ -52,7 +52,6 @@ from postfix_mta_sts.network.messages import (
     decode_from_daemon,
     failed,
 )
-from postfix_mta_sts.network.own_limits import queries_limit
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.rate_limit import RateLimit
 
@@ -158,7 +157,6 @@ class _Child:
         self._fetcher = fetcher
         self._dane_client = dane_client
         self._authorities = authorities
-        self._queries = asyncio.Semaphore(queries_limit())
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finished = 0
         self._faults = RateLimit()
@@ -250,15 +248,13 @@ class _Child:
     async def _result(self, call: AnyCall) -> Result:
         match call:
             case Discover(number, domain):
-                async with self._queries:
-                    return DiscoverResult(number, await self._dns.discover(domain))
+                return DiscoverResult(number, await self._dns.discover(domain))
             case FetchPolicy(number, domain, progress):
                 policy = await self._fetcher.fetch(domain, self._reporter(number, on=progress))
                 return FetchResult(number, policy)
             case LookUpDane(number, domain, progress):
                 report = self._reporter(number, on=progress)
-                async with self._queries:
-                    outcome = await self._dane_client.look_up_dane(domain, report)
+                outcome = await self._dane_client.look_up_dane(domain, report)
                 return LookUpDaneResult(number, outcome)
             case NotValidating(number):
                 return NotValidatingResult(number, await self._not_validating())

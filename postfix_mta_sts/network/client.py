@@ -21,7 +21,7 @@ from postfix_mta_sts.network.messages import (
     NotValidating,
     Progress,
 )
-from postfix_mta_sts.network.process import CutOffError, LostCallError, OnProgress
+from postfix_mta_sts.network.pending_calls import CutOffError, LostCallError, OnProgress
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.supervisor import Supervisor
 from postfix_mta_sts.network.timing import Timing

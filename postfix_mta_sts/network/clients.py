@@ -4,7 +4,6 @@ The daemon uses them in its network process (`child`); `query` and `seed` use th
 process.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
@@ -17,7 +16,6 @@ from postfix_mta_sts.network.dane import DaneClient
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.dnssec import DnssecClient, are_trusted
 from postfix_mta_sts.network.https import PolicyFetcher
-from postfix_mta_sts.network.own_limits import queries_limit
 from postfix_mta_sts.network.settings import NetworkSettings
 
 
@@ -26,14 +24,8 @@ async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClie
     """Open a DNS client and a policy fetcher on the running event loop; close it at the end."""
     async with AsyncExitStack() as stack:
         dns = DnsClient(settings.nameservers, settings.dns_timeout)
-        slots = asyncio.Semaphore(queries_limit())
-
-        async def look_up_addresses(host: str) -> Sequence[str]:
-            async with slots:
-                return await dns.look_up_addresses(host)
-
         fetcher = PolicyFetcher(
-            look_up_addresses,
+            dns.look_up_addresses,
             timeout=settings.https_timeout,
             authorities=settings.authorities,
             proxy=settings.proxy,

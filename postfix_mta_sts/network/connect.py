@@ -6,6 +6,7 @@ one does not answer (RFC 8305).
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ MAX_ADDRESSES: Final = 4
 """Addresses tried of each family, so that no name makes the daemon connect to hundreds."""
 NEXT_ADDRESS_DELAY: Final = 0.25
 """Seconds before the next address is tried in parallel (RFC 8305 §5)."""
+_WITHOUT_NAME: Final = re.compile(r"^\[[^]]*\] | \(_ssl\.c:[0-9]+\)$")
+"""What `ssl` adds to a reason of OpenSSL that it has no name for: the library, and its own line."""
 
 
 class NotAdmittedError(OSError):
@@ -103,6 +106,8 @@ def describe(error: OSError) -> str:
     """The reason of an error of the system or of OpenSSL: printable and short."""
     if isinstance(error, ssl.SSLError) and error.reason:
         return printable(error.reason).replace("_", " ").lower()
+    if isinstance(error, ssl.SSLError) and error.strerror:
+        return _WITHOUT_NAME.sub("", printable(error.strerror))
     # asyncio puts the address into the text, so take the system's text for the number. Negative
     # numbers are those of getaddrinfo, which has texts of its own.
     if error.errno and error.errno > 0 and not isinstance(error, ssl.SSLError):

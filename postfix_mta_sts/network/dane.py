@@ -15,16 +15,11 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_message import Mx, RecordType
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
-from postfix_mta_sts.network.own_limits import late_fault
+from postfix_mta_sts.network.own_limits import late_fault, own_shares
 from postfix_mta_sts.values import replace
 
 HOSTS_AT_ONCE: Final = 4
 """MX hosts of one domain that are looked up in parallel."""
-MORE_HOSTS: Final = 100
-"""MX hosts of all domains that are looked up in parallel, not counting one of each domain.
-
-So domains with many slow hosts cannot delay another one: its hosts are looked up at worst one after
-the other."""
 LONGEST: Final = 4
 """The time for all queries about one domain, as a multiple of the timeout for one query."""
 OTHER_FAMILY: Final = 0.1
@@ -47,12 +42,15 @@ class DaneClient:
     """Looks up DANE at a validating resolver.
 
     Each query has the timeout of `DnssecClient`, and all those about one domain `LONGEST` times as
-    much. Hosts that are not finished then have failed.
+    much. Hosts that are not finished then have failed. Look-ups wait for each other when
+    `own_limits` has no sockets for more.
     """
 
     def __init__(self, dns: DnssecClient) -> None:
         self._dns = dns
-        self._places = _Places(MORE_HOSTS)
+        shares = own_shares()
+        self._slots = asyncio.Semaphore(shares.look_ups)
+        self._places = _Places(shares.more_hosts)
 
     async def look_up_dane(
         self, domain: Domain, on_progress: OnProgress | None = None
@@ -69,6 +67,10 @@ class DaneClient:
         there are hosts, and again as each host but the last is finished. Unfinished hosts are
         FAILED, with the step `PENDING`.
         """
+        async with self._slots:
+            return await self._look_up(domain, on_progress)
+
+    async def _look_up(self, domain: Domain, on_progress: OnProgress | None) -> DaneOutcome:
         limit = LONGEST * self._dns.timeout
         end = asyncio.get_running_loop().time() + limit
         try:

@@ -29,6 +29,7 @@ from postfix_mta_sts.network.dns_exchange import Outcome
 from postfix_mta_sts.network.dns_message import NXDOMAIN, DnsResponse, Question, RecordType
 from postfix_mta_sts.network.dns_name import NameTooLongError
 from postfix_mta_sts.network.nameservers import Nameservers
+from postfix_mta_sts.network.own_limits import own_shares
 
 FAILURES_LIMIT: Final = 20
 """Failed queries in a row after which the DNS is to blame, and not the queried domains."""
@@ -60,7 +61,8 @@ class DnsClient:
     """Sends queries to `nameservers`: addresses with or without a port; empty: the system's.
 
     `timeout` limits one query in seconds, including all tries and servers. `clock` gives monotonic
-    seconds. `resolv_conf` and `port` are those of `Nameservers`.
+    seconds. `resolv_conf` and `port` are those of `Nameservers`. Look-ups wait for each other when
+    `own_limits` has no sockets for more.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class DnsClient:
         self._nameservers = Nameservers(
             nameservers, timeout, clock=clock, resolv_conf=resolv_conf, port=port
         )
+        slots = own_shares().look_ups
+        self._txt_slots, self._address_slots = asyncio.Semaphore(slots), asyncio.Semaphore(slots)
         self._failures = 0  # in a row
 
     @property
@@ -112,7 +116,8 @@ class DnsClient:
         """
         self._nameservers.read_if_due()
         try:
-            outcomes = await self._both_families(host)
+            async with self._address_slots:
+                outcomes = await self._both_families(host)
         except NoRecordError as error:  # the host cannot exist
             raise HostNotFoundError(str(error)) from None
         found = [each for outcome in outcomes if isinstance(outcome, list) for each in outcome]
@@ -127,7 +132,8 @@ class DnsClient:
         try:
             done, pending = await asyncio.wait(queries, return_when=asyncio.FIRST_COMPLETED)
             if pending:
-                found = isinstance(_addresses(done.pop().result()), list)
+                first = done.pop().result()
+                found = isinstance(first, DnsResponse) and first.records
                 await asyncio.wait(pending, timeout=SECOND_FAMILY if found else None)
             return [_addresses(query.result()) for query in queries if query.done()]
         finally:
@@ -137,7 +143,8 @@ class DnsClient:
     async def _counted(self, name: str) -> DnsResponse:
         """Query TXT records; log when many queries in a row have failed, and the next answer."""
         try:
-            response = await self._nameservers.ask(_question(name, RecordType.TXT))
+            async with self._txt_slots:
+                response = await self._nameservers.ask(_question(name, RecordType.TXT))
         except DnsFailureError as error:
             self._count_failure(str(error))
             raise
@@ -153,6 +160,7 @@ class DnsClient:
                 "DNS does not answer",
                 reason=reason,
                 failures=self._failures,
+                servers=", ".join(map(str, self._nameservers.servers)),
             )
 
     def _reset_failures(self) -> None:

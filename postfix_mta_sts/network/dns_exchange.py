@@ -27,7 +27,8 @@ MAX_DATAGRAMS: Final = 50
 """Datagrams read for one query. If none of them is its response, the query is sent over TCP, which
 is harder to flood and to forge."""
 
-_DATAGRAM: Final = 4096  # octets; `dns_message.PAYLOAD` is what servers are asked for
+_DATAGRAM: Final = MAX_ANSWER
+"""Octets; some servers send more than `dns_message.PAYLOAD`, which is what they are asked for."""
 
 Outcome: TypeAlias = DnsResponse | DiscoveryError
 """A response, which may report an error; or why there is none: `DnsFailureError`, or
@@ -43,7 +44,17 @@ class Exchange:
     exception is a bug of this program.
     """
 
-    __slots__ = ("_handle", "_loop", "_on_end", "_others", "_query", "_question", "_sock", "server")
+    __slots__ = (
+        "_handle",
+        "_loop",
+        "_on_end",
+        "_others",
+        "_query",
+        "_question",
+        "_sock",
+        "server",
+        "way",
+    )
 
     def __init__(
         self,
@@ -55,6 +66,8 @@ class Exchange:
         tcp: bool = False,
     ) -> None:
         self.server = server
+        self.way = ""
+        """What an error says of the way: " over TCP", where a firewall may let only UDP pass."""
         self._question = question
         self._query = question.wire(edns=edns)
         self._on_end = on_end
@@ -73,9 +86,9 @@ class Exchange:
             self._handle = self._loop.call_soon(self._end, _failure(error))
 
     def look(self) -> None:
-        """Take a datagram that has come, but was not announced yet by the event loop."""
-        if self._sock:
-            self._receive()
+        """Take the datagrams that have come, but were not announced yet by the event loop."""
+        while self._sock and self._receive():
+            pass
 
     def close(self) -> None:
         """End the exchange without an outcome."""
@@ -91,11 +104,12 @@ class Exchange:
         sock.send(self._query)
         self._loop.add_reader(sock.fileno(), self._receive)
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Take the next datagram; return whether there was one."""
         try:
             response = self._next_response()
         except BlockingIOError:
-            return
+            return False
         except OtherQueryError:
             self._others += 1
             if self._others == MAX_DATAGRAMS:
@@ -107,6 +121,7 @@ class Exchange:
                 self._send_by_tcp()
             else:
                 self._end(response)
+        return True
 
     def _next_response(self) -> DnsResponse:
         if self._sock is None:
@@ -114,6 +129,7 @@ class Exchange:
         return self._question.read(self._sock.recv(_DATAGRAM))
 
     def _send_by_tcp(self) -> None:
+        self.way = " over TCP"
         self._close_socket()
         self._handle = self._loop.create_task(self._exchange_by_tcp())
 
@@ -121,7 +137,7 @@ class Exchange:
         try:
             response = self._question.read(await _answer_by_tcp(self._query, self.server))
         except Exception as error:  # noqa: BLE001 (the top of a task: the caller gets an error)
-            self._end(_failure(error))
+            self._end(_failure(error, self.way))
         else:
             is_whole = not response.truncated
             cut = DnsFailureError("a truncated answer from the name server")
@@ -184,8 +200,8 @@ def _index(zone: str) -> int:
         return int(zone) if zone.isdecimal() else 0  # 0: connect(2) fails
 
 
-def _failure(error: Exception) -> Exception:
-    """The error for `OnEnd`."""
+def _failure(error: Exception, way: str = "") -> Exception:
+    """The error for `OnEnd`; for `way` see `Exchange`."""
     match error:
         case DiscoveryError():
             return error.with_traceback(None)  # else a cycle: it refers to this exchange
@@ -194,5 +210,5 @@ def _failure(error: Exception) -> Exception:
         case MalformedError():
             return DnsFailureError("a malformed answer from the name server")
         case OSError() | EOFError():
-            return ConnectionError("no name server can be reached")
+            return ConnectionError(f"no name server can be reached{way}")
     return error

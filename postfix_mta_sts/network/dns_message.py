@@ -30,6 +30,7 @@ PAYLOAD: Final = 1232
 
 NOERROR: Final = 0
 FORMERR: Final = 1
+NOTIMP: Final = 4
 NXDOMAIN: Final = 3
 """NOERROR and NXDOMAIN are the two rcodes that are answers (RFC 1035 §4.1.1)."""
 
@@ -156,7 +157,8 @@ class Question:
         if ident != self._ident or not flags & _QR:
             raise OtherQueryError("not a response to this query")
         rcode = flags & _RCODE
-        if questions == 0 and rcode in _NO_QUESTION:
+        has_question = questions and len(wire) > _HEADER.size  # some copy the count, and no more
+        if not has_question and rcode in _NO_QUESTION:
             return DnsResponse(rcode)
         start = _HEADER.size + len(self._asked)
         if flags & _OPCODE or questions != 1:

@@ -8,7 +8,7 @@ a silent one goes on beside it, because a busy server, or a busy machine, may an
 answer is the outcome. The outcome is a failure when the time ends, or when the last try has failed.
 
 A second try at a server that cannot be reached waits as if the server were silent: it may be about
-to start again. A try for which this process can open no socket is made again soon, for a while.
+to start again.
 
 The caller may cancel the future at any time: that closes the sockets.
 """
@@ -20,9 +20,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
+from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError
 from postfix_mta_sts.network.dns_exchange import Exchange, Outcome
-from postfix_mta_sts.network.dns_message import FORMERR, NOERROR, NXDOMAIN, DnsResponse, Question
+from postfix_mta_sts.network.dns_message import (
+    FORMERR,
+    NOERROR,
+    NOTIMP,
+    NXDOMAIN,
+    DnsResponse,
+    Question,
+)
 from postfix_mta_sts.network.own_limits import late_fault
 
 TRIES: Final = 2
@@ -32,12 +39,10 @@ FIRST_TRY: Final = 0.2
 as long. All tries go on until the timeout."""
 MAX_OPEN: Final = 2
 """Tries of one query under way at once; the oldest ends for one more."""
-NO_SOCKET_PAUSE: Final = 0.05
-"""Seconds after which a try is made again for which there was no socket."""
-NO_SOCKET_TRIES: Final = 20
-"""So often, then the fault is the outcome."""
 
-_RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
+_RCODES: Final = {FORMERR: "FORMERR", 2: "SERVFAIL", NOTIMP: "NOTIMP", 5: "REFUSED"}
+_NO_EDNS: Final = frozenset({FORMERR, NOTIMP})
+"""What servers that do not know EDNS answer to it (RFC 6891 §7; older ones by RFC 2671 §5.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,6 @@ class Query:
         "_left",
         "_loop",
         "_manner",
-        "_no_socket",
         "_observer",
         "_patience",
         "_question",
@@ -102,7 +106,6 @@ class Query:
         self._tries: list[Exchange] = []  # under way
         self._left = deque([*servers] * manner.tries)
         self._servers = len(servers)
-        self._no_socket = 0  # tries without one
         self._manner = manner
         self._patience = manner.patience or manner.timeout * FIRST_TRY
         self._deadline = loop.call_later(manner.timeout, self._time_out)
@@ -138,10 +141,7 @@ class Query:
         match outcome:
             case DnsResponse():
                 self._observer.on_response(ended.server)
-                self._take(outcome)
-            case OwnFaultError():
-                self._failure = outcome
-                self._try_again(ended.server)
+                self._take(outcome, ended.server)
             case ConnectionError():
                 self._failure = DnsFailureError(str(outcome))
                 self._try_reachable()
@@ -151,42 +151,32 @@ class Query:
             case _ if not self.outcome.done():
                 self.outcome.set_exception(outcome)
 
-    def _try_again(self, server: TcpAddress) -> None:
-        """Make a try again for which there was no socket, or give up."""
-        self._no_socket += 1
-        if self._no_socket < NO_SOCKET_TRIES:
-            self._left.appendleft(server)
-            self._try_after(NO_SOCKET_PAUSE)
-        else:
-            self._left.clear()
-            self._try_next()
-
     def _try_reachable(self) -> None:
         """Begin the next try; one at a server that was tried before waits."""
         first_round_is_over = len(self._left) <= self._servers * (self._manner.tries - 1)
-        if self._left and first_round_is_over:
-            self._try_after(self._patience)
+        if self._left and first_round_is_over and not self.outcome.done():
+            self._stop_timer()
+            self._timer = self._loop.call_later(self._patience, self._try_next)
         else:
             self._try_next()
 
-    def _try_after(self, pause: float) -> None:
-        self._stop_timer()
-        if not self.outcome.done():
-            self._timer = self._loop.call_later(pause, self._try_next)
-
-    def _take(self, response: DnsResponse) -> None:
+    def _take(self, response: DnsResponse, server: TcpAddress) -> None:
         """End with this response, or try again if it is an error."""
         if response.rcode in {NOERROR, NXDOMAIN}:
             self._end(response)
             return
         self._failure = DnsFailureError(f"{_rcode(response)} from the name server")
-        self._edns = self._edns and response.rcode != FORMERR  # RFC 6891 §7
+        if self._edns and response.rcode in _NO_EDNS:
+            self._edns = False
+            if self._manner.tries == 1:  # a query with EDNS was none for this server
+                self._left.appendleft(server)
         self._try_next()
 
     def _time_out(self) -> None:
         for each in list(self._tries):
             each.look()  # this process may have been stopped for longer than the timeout
-        silence = DnsFailureError(f"no answer within {self._manner.timeout:g} s")
+        way = next((each.way for each in self._tries if each.way), "")
+        silence = DnsFailureError(f"no answer within {self._manner.timeout:g} s{way}")
         self._end(late_fault(self._deadline.when()) or silence)
 
     def _end(self, outcome: Outcome) -> None:

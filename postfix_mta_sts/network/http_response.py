@@ -1,4 +1,4 @@
-"""Read one HTTP response with httptools, and translate its errors.
+"""Read one HTTP response with httptools, and translate its errors; `chunks` reads chunked bodies.
 
 This is the only file that imports httptools, the binding of llhttp. It reads from any connection
 (`tls`, `stream`) and does not judge a response (`mtasts.response` does).
@@ -18,6 +18,7 @@ from postfix_mta_sts.mtasts.errors import (
     printable,
 )
 from postfix_mta_sts.mtasts.response import Head, check_size
+from postfix_mta_sts.network.chunks import ChunkedBody, ChunkError
 from postfix_mta_sts.network.connect import describe
 from postfix_mta_sts.network.head_lines import HeadLines, whole_lines
 from postfix_mta_sts.network.trace import FetchTrace
@@ -125,13 +126,13 @@ class _Parsed:
         self._parser.set_dangerous_leniencies(
             lenient_headers=True,  # control characters in the value of any field
             lenient_optional_cr_before_lf=True,  # RFC 9112 §2.2
-            lenient_spaces_after_chunk_size=True,
         )
         self._unparsed = bytearray()  # less than a line of a head
         self._lines = HeadLines()
         self._head_size = 0
         self._informational = 0
         self._fields: dict[bytes, list[str]] = {}
+        self._chunks: ChunkedBody | None = None
 
     def close(self) -> None:
         """Break the cycles of references, with the parser and with a traceback."""
@@ -142,13 +143,15 @@ class _Parsed:
         """Parse the next bytes; raises `FetchError` if they make no head."""
         try:
             self._parse(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
+        except (HttpParserError, HttpParserUpgrade, ChunkError) as error:
             self.error = _malformed(printable(str(error)))
+        except TooLargeError as error:
+            self.error = error
         if self.error and self.head is None:
             raise self.error
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head, or a trailer, which is ignored."""
+        """A field of a head."""
         if self.head is None and (fields := self._fields.get(name.lower())) is not None:
             fields.append(value.decode("latin-1"))
 
@@ -166,21 +169,31 @@ class _Parsed:
                 self.error = _malformed(f"more than {MAX_INFORMATIONAL} informational responses")
         elif self.head is None and self.error is None:
             self.head = _head(status, *self._fields.values())
+            if self.head.is_chunked:
+                self._chunks = ChunkedBody()
+                self.body = self._chunks.data
 
     def on_body(self, data: bytes) -> None:
-        """A part of the body, without its chunk size."""
+        """A part of a body that is not chunked."""
         if not self.is_complete:
             self.body += data
 
     def on_message_complete(self) -> None:
-        """The end of a response, informational ones included."""
+        """The end of a response that is not chunked, informational ones included."""
         self.is_complete = self.head is not None
 
     def _parse(self, data: bytes) -> None:
         if self.head is None:
             data = self._parse_head(data)
         if data and not self.error:
+            self._parse_body(data)
+
+    def _parse_body(self, data: bytes) -> None:
+        if self._chunks is None:
             self._parser.feed_data(data)
+        elif not self.is_complete:
+            self._chunks.feed(data)
+            self.is_complete = self._chunks.is_complete
 
     def _parse_head(self, data: bytes) -> bytes:
         """Parse whole lines until the end of the head; return what follows it."""

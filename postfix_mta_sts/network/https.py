@@ -1,11 +1,23 @@
 """Fetch the policy from the Policy Host: exactly one GET, with a reason for each way to fail.
 
-The caller provides the resolver of host names. `connect` opens connections, `proxy` tunnels,
-`tls` encrypts, `http_response` reads the response, and `mtasts.policy` parses the body.
+Theory of operation
+-------------------
+A fetch goes through these steps; one deadline limits all of them.
+
+1. Look up the addresses of the Policy Host (the caller provides the resolver). Leave out those that
+   are not allowed (`addresses`), and put those that failed the last time last (`failed_addresses`).
+2. Connect to the first address that accepts (`connect`).
+3. Wait for a slot. Handshakes take CPU time, so there are few at once; the deadline stands still.
+4. Shake hands (`tls`). If the Policy Host does not answer in time, go back to step 2 with the other
+   addresses. Once it has answered, no other address is tried.
+5. Send the GET, read and check the head, read the body (`http_response`, `mtasts.response`).
+
+With a proxy, a tunnel (`proxy`) takes the place of steps 1 and 2. `mtasts.policy` parses the body.
 
 The publisher of a TXT record chooses the Policy Host, so none of its input is trusted: not its
-address (`addresses`), its handshake, its headers, its size or its speed. No connection is reused or
-closed politely: each is aborted as soon as the response is complete, or cannot be completed.
+address, its handshake, its headers, its size or its speed. No connection is reused or closed
+politely: each is aborted as soon as the response is complete, or cannot be completed. For one
+connection more than `own_limits` allows, the oldest is aborted.
 """
 
 import asyncio
@@ -36,7 +48,7 @@ from postfix_mta_sts.network.connect import (
 )
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
-from postfix_mta_sts.network.own_limits import files_limit, late_fault
+from postfix_mta_sts.network.own_limits import late_fault, own_shares
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream
@@ -54,14 +66,6 @@ NEXT_ADDRESS_TIME: Final = 4.0
 
 A first look-up waits for 10 seconds (`lookup.timeout`), so one address that stalls may not use them
 up."""
-
-MAX_CONNECTIONS: Final = 1_200
-"""Connections that are open at a time; for one more, the oldest is given up. Half of the file
-descriptors, if that is less; the other half is for the DNS.
-
-OpenSSL takes 41 KiB for a handshake under way, so that 1,200 hosts that stall take 50 MiB. The
-oldest has had 1.7 seconds at least: no more than 700 handshakes a second can be completed.
-"""
 
 _PATH = "/.well-known/mta-sts.txt"
 _FIELDS = (
@@ -270,7 +274,7 @@ class PolicyFetcher:
     @contextmanager
     def _aborted_at_end(self, stream: Stream) -> Iterator[None]:
         """Abort a connection in any case: at the end, by `close`, or for a newer one."""
-        limit = min(MAX_CONNECTIONS, files_limit() // 2)
+        limit = own_shares().connections
         if len(self._open) >= limit:
             oldest = next(iter(self._open))
             del self._open[oldest]

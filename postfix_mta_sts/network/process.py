@@ -1,19 +1,17 @@
 """One network process, from its start to its end: handshake, calls, pings.
 
 `child` is the other end, `launch` starts it, and `supervisor` decides when another one is needed.
+`pending_calls` has the calls that it has not finished.
 """
 
 import asyncio
-import itertools
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.errors import UserError
-from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.network import ipc, launch
 from postfix_mta_sts.network.messages import (
     AnyCall,
@@ -22,7 +20,6 @@ from postfix_mta_sts.network.messages import (
     DnssecServers,
     DnsStatus,
     EventLoop,
-    Failed,
     FromChild,
     Hello,
     Message,
@@ -30,19 +27,20 @@ from postfix_mta_sts.network.messages import (
     Pong,
     Progress,
     Ready,
-    Result,
     Start,
     decode_from_child,
+)
+from postfix_mta_sts.network.pending_calls import (
+    CutOffError,
+    LostCallError,
+    OnProgress,
+    PendingCalls,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.timing import Pulse, Timing, call_timeout, pulse
 
 if TYPE_CHECKING:
     import subprocess
-
-OnProgress: TypeAlias = Callable[[Progress | None], None]
-"""Gets the progress of a call; None: what it had found is lost, or may be all that it will find,
-because of the process, and not of a server that was asked."""
 
 
 class ProcessError(UserError):
@@ -60,14 +58,6 @@ class WrongVersionError(ProcessError):
         self.version = version
 
 
-class LostCallError(Exception):
-    """The process has ended before it finished a call."""
-
-
-class CutOffError(Exception):
-    """The process was stopped before it finished a call, because another one is in use."""
-
-
 class Owner(Protocol):
     """Learns what happens to a process."""
 
@@ -76,16 +66,6 @@ class Owner(Protocol):
 
     def on_closed(self, process: "NetworkProcess", /) -> None:
         """It takes no more calls; its unfinished ones fail with `LostCallError`."""
-
-
-@dataclass(eq=False, slots=True)
-class _Running:
-    """A call that is not finished."""
-
-    done: asyncio.Future[Any]
-    on_progress: OnProgress | None
-    deadline: float
-    """By the clock of the event loop."""
 
 
 class NetworkProcess:
@@ -109,9 +89,7 @@ class NetworkProcess:
         self._settings = settings
         self._timing = timing
         self._owner = owner
-        self._numbers = itertools.count(1)
-        self._calls: dict[int, _Running] = {}
-        self._idle = asyncio.Event()
+        self._calls = PendingCalls()
         self._decided = asyncio.Event()  # it is ready, or has ended
         self._closed = False
         self._other_version: str | None = None
@@ -181,37 +159,30 @@ class NetworkProcess:
         """
         if self._closed:
             raise LostCallError
-        number = next(self._numbers)
-        message = form(number, *args)
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Any] = loop.create_future()
-        deadline = loop.time() + call_timeout(message, self._settings)
-        self._calls[number] = _Running(done, on_progress, deadline)
-        self._idle.clear()
+        message = form(self._calls.next_number(), *args)
+        result = self._calls.add(message, call_timeout(message, self._settings), on_progress)
         self._send(message)
         try:
-            return await done
+            return await result
         except asyncio.CancelledError:
-            self._send(Cancel(number))
+            self._send(Cancel(message.number))
             raise
         finally:
-            self._forget(number)
+            self._calls.remove(message.number)
             # An error's traceback refers to this frame; this breaks the reference cycle.
-            del done
+            del result
 
     async def wait_until_idle(self) -> None:
         """Wait until no call is running."""
-        while self._calls:
-            await self._idle.wait()
+        await self._calls.wait_until_none()
 
     def cut_off(self) -> None:
         """Let the running calls fail with `CutOffError`; `stop` follows."""
-        self._fail_calls(CutOffError)
+        self._calls.fail(CutOffError)
 
     async def stop(self) -> None:
         """Stop the process and cancel the running calls; call nothing else afterwards."""
-        for running in self._calls.values():
-            running.done.cancel()
+        self._calls.cancel()
         if self._child is None:
             return
         self._closed = True
@@ -231,20 +202,6 @@ class NetworkProcess:
         if self._channel and not self._closed:
             self._channel.send(message)
 
-    def _time_out(self) -> None:
-        """Fail the calls that are past their deadline."""
-        now = asyncio.get_running_loop().time()
-        for number, running in self._calls.items():
-            if now >= running.deadline and not running.done.done():
-                self._send(Cancel(number))
-                error = OwnFaultError("the network process did not end the call in time")
-                running.done.set_exception(error)
-
-    def _forget(self, number: int) -> None:
-        del self._calls[number]
-        if not self._calls:
-            self._idle.set()
-
     def _on_messages(self, messages: Sequence[FromChild]) -> None:
         for message in messages:
             match message:
@@ -254,9 +211,9 @@ class NetworkProcess:
                     self._on_ready()
                 case Pong():
                     self._on_pong()
-                case Progress(number):
+                case Progress():
                     # Later, so that an error in the callback does not close the channel.
-                    asyncio.get_running_loop().call_soon(self._report, number, message)
+                    asyncio.get_running_loop().call_soon(self._calls.report, message)
                 case DnsStatus(unanswered):
                     self.unanswered = unanswered
                 case DnssecServers(nameservers, untrusted):
@@ -264,7 +221,7 @@ class NetworkProcess:
                 case AuthoritiesStatus(problem):
                     self.authorities_problem = problem
                 case _:
-                    self._finish(message)
+                    self._calls.finish(message)
 
     def _check_version(self, version: str) -> None:
         if version != __version__:
@@ -279,7 +236,8 @@ class NetworkProcess:
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(self._timing.ping)
-            self._time_out()
+            for number in self._calls.time_out():
+                self._send(Cancel(number))
             if not self._pinged:
                 self._pinged = True
                 self._send(Ping())
@@ -291,7 +249,7 @@ class NetworkProcess:
                     return
                 case Pulse.SILENT if self._unanswered_pings == self._timing.silent_after:
                     self._owner.on_pulse(self, silent=True)
-                    self._lose_progress()
+                    self._calls.lose_progress()
 
     def _on_pong(self) -> None:
         was_silent = self.is_silent
@@ -306,38 +264,14 @@ class NetworkProcess:
         if self._channel:
             self._channel.close()
 
-    def _lose_progress(self) -> None:
-        for running in list(self._calls.values()):
-            if running.on_progress:
-                running.on_progress(None)
-
-    def _report(self, number: int, progress: Progress) -> None:
-        running = self._calls.get(number)
-        if running and running.on_progress:
-            running.on_progress(progress)
-
-    def _finish(self, answer: Result | Failed) -> None:
-        running = self._calls.get(answer.number)
-        if running is None or running.done.done():
-            return  # the call was cancelled
-        if isinstance(answer, Failed):
-            running.done.set_exception(answer.error)
-        else:
-            running.done.set_result(answer.value)
-
     def _on_closed(self) -> None:
         was_stopped, self._closed = self._closed, True
         if self._channel and self._channel.fault:
             self._give_up(f"broke the channel: {self._channel.fault}")
         self._decided.set()
-        self._fail_calls(LostCallError)
+        self._calls.fail(LostCallError)
         if not was_stopped:
             self._owner.on_closed(self)
-
-    def _fail_calls(self, error: type[Exception]) -> None:
-        for running in self._calls.values():
-            if not running.done.done():
-                running.done.set_exception(error())
 
 
 def _library(loop: asyncio.AbstractEventLoop) -> EventLoop:

@@ -5,6 +5,7 @@ The caller speaks TLS and HTTP through the tunnel; see `https`.
 
 import base64
 from contextlib import closing
+from typing import Final
 from urllib.parse import SplitResult, unquote
 
 from postfix_mta_sts.mtasts.errors import FetchError, UnreachableError
@@ -12,6 +13,9 @@ from postfix_mta_sts.network.connect import connect, describe, limit_addresses, 
 from postfix_mta_sts.network.http_response import ResponseReader
 from postfix_mta_sts.network.stream import Stream, open_stream
 from postfix_mta_sts.network.trace import FetchTrace
+
+_SUCCESSFUL: Final = range(200, 300)
+"""Each of these opens the tunnel (RFC 9110 §9.3.6)."""
 
 
 async def open_tunnel(proxy: SplitResult, host: str, port: int, trace: FetchTrace) -> Stream:
@@ -23,9 +27,9 @@ async def open_tunnel(proxy: SplitResult, host: str, port: int, trace: FetchTrac
     except FetchError as error:
         raise UnreachableError(f"the proxy: {error}") from error
     finally:
-        if status != 200:
+        if status not in _SUCCESSFUL:
             stream.abort()
-    if status != 200:
+    if status not in _SUCCESSFUL:
         raise UnreachableError(f"the proxy answered HTTP {status}")
     return stream
 

@@ -19,6 +19,13 @@ A usual handshake has 3 to 6 KiB. A chain of 250 certificates that fits into Ope
 KiB, costs 60 ms of CPU. In TLS 1.3 a server may send key updates without end, or one byte a record.
 """
 
+_SUITES: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!AESCCM"
+"""A server chooses the group of DHE: 10,000 bits cost 1.3 s of CPU for a handshake.
+
+Not `ssl`'s own suites: those with HMAC-SHA-1, which browsers accept, are among them in Debian's
+Python only.
+"""
+
 
 def client_context(authorities: str | None) -> ssl.SSLContext:
     """The TLS requirements (RFC 8461 §3.3); for `authorities` see `NetworkSettings`."""
@@ -27,12 +34,7 @@ def client_context(authorities: str | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False  # DNS-ID only (RFC 8461 §3.3)
     context.set_alpn_protocols(["http/1.1"])
-    # A server chooses the group of DHE: 10,000 bits cost 1.3 s of CPU for a handshake.
-    curves = [suite["name"] for suite in context.get_ciphers() if suite["kea"] == "kx-ecdhe"]
-    if curves:
-        context.set_ciphers(":".join(curves))  # of TLS 1.2; those of 1.3 stay
-    else:
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_ciphers(_SUITES)  # of TLS 1.2; those of 1.3 stay
     context.options |= ssl.OP_NO_RENEGOTIATION  # each would cost another handshake
     if authorities is None:
         context.load_default_certs()

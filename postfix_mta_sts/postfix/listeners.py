@@ -9,17 +9,19 @@ import logging
 import socket
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import NamedTuple
 
 from postfix_mta_sts.config.settings import ListenerSettings
+from postfix_mta_sts.host_names import Bound, Openings
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix.access import access_of, find_closed, give_to_postfix
 from postfix_mta_sts.postfix.maps import Maps
-from postfix_mta_sts.postfix.places import UNAVAILABLE, Place, places_of
+from postfix_mta_sts.postfix.places import Place, places_of
 from postfix_mta_sts.postfix.protocol.wire import WireName
 from postfix_mta_sts.postfix.server import Listener, Server
-from postfix_mta_sts.sockets import Binding, ListenError, PreparedChange, Sockets, SocketSet
+from postfix_mta_sts.sockets import Binding, PreparedChange, Sockets, SocketSet
 
 _log = logging.getLogger(__name__)
 
@@ -71,19 +73,11 @@ class Listeners:
         in the context, leaves everything as it was.
         """
         wanted = {each.key: Binding(each.address, access_of(each.listener)) for each in places}
-        left_out: dict[Binding, ListenError] = {}
-
-        def open_socket(binding: Binding) -> socket.socket | None:
-            try:
-                return self._opener.open(binding)
-            except ListenError as error:
-                if getattr(error.__cause__, "errno", None) not in UNAVAILABLE:
-                    raise
-                left_out[binding] = error
-                return None
-
-        with self._sockets.prepare(wanted, open_socket) as change:
-            _check_left_out(places, wanted, left_out)
+        openings = Openings(self._opener.open)
+        with self._sockets.prepare(wanted, openings.open) as change:
+            for listener, of_it in groupby(places, lambda place: place.listener):
+                bindings = tuple(wanted[place.key] for place in of_it)
+                openings.check(Bound(listener.address, bindings))
             yield change
 
     async def reconfigure(self, places: Sequence[Place], change: PreparedChange[Hashable]) -> None:
@@ -139,27 +133,6 @@ class Listeners:
 
 def _identity(place: Place) -> _Identity:
     return _Identity(place.key, place.listener.wire, bool(place.listener.tlsrpt))
-
-
-def _check_left_out(
-    places: Sequence[Place],
-    wanted: dict[Hashable, Binding],
-    left_out: dict[Binding, ListenError],
-) -> None:
-    """Log the addresses that are left out; raises `ListenError` if a listener has no other."""
-    usable = {id(each.listener) for each in places if wanted[each.key] not in left_out}
-    for place in places:
-        if error := left_out.get(wanted[place.key]):
-            if id(place.listener) not in usable:
-                raise error
-            event(
-                _log,
-                logging.INFO,
-                "address of a listener is not available",
-                address=place.address,
-                name=place.name,
-                reason=getattr(error.__cause__, "strerror", None),
-            )
 
 
 def _families(sock: socket.socket) -> str | None:

@@ -3,18 +3,13 @@
 `listeners` opens them.
 """
 
-import errno
-import socket
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_ip
+from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
+from postfix_mta_sts.host_names import addresses_of
 from postfix_mta_sts.sockets import ListenError
-
-UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
-"""Errors of an address that this machine does not have, for example because IPv6 is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +37,10 @@ def places_of(listeners: Sequence[ListenerSettings]) -> Sequence[Place]:
 
     Raises `ListenError` for a name without an address, and if two listeners have the same one.
     """
-    places = [Place(each, address) for each in listeners for address in _addresses(each.address)]
+    places = [Place(each, address) for each in listeners for address in addresses_of(each.address)]
     seen: dict[Hashable, Place] = {}
     for place in places:
         if (other := seen.setdefault(place.key, place)) != place:
             both = f"{other.listener.address} and {place.listener.address}"
             raise ListenError(f"cannot listen on {place.address}: {both} are the same address")
     return places
-
-
-def _addresses(address: TcpAddress | UnixAddress) -> Sequence[TcpAddress | UnixAddress]:
-    if isinstance(address, UnixAddress) or is_ip(address.host):
-        return [address]
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error}") from error
-    hosts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
-    return [TcpAddress(host, address.port) for host in hosts]

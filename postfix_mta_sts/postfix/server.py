@@ -108,7 +108,7 @@ class Server:
                 await self._connections.wait_until_empty()
         except TimeoutError:
             left = len(self._connections)
-            event(_log, logging.WARNING, "connections closed without a reply", connections=left)
+            event(_log, logging.INFO, "connections closed without a reply", connections=left)
         for connection in self._connections:
             connection.abort()
 

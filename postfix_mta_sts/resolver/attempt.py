@@ -38,7 +38,7 @@ from typing import Final
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.changes import changes
-from postfix_mta_sts.mtasts.dane import DaneOutcome, is_due
+from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.decision import PolicyStep, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
@@ -50,6 +50,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import Discovered, Fetch, Standing, State
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.verdict import is_due
 from postfix_mta_sts.resolver.dane import DaneLookup, log_change, new_verdict
 from postfix_mta_sts.resolver.known import Known
 from postfix_mta_sts.resolver.single_flight import Flight

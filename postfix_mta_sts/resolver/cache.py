@@ -13,9 +13,10 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from postfix_mta_sts.mtasts.believable import believable
-from postfix_mta_sts.mtasts.dane import DANE_KINDS, is_due
+from postfix_mta_sts.mtasts.dane import DANE_KINDS
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.verdict import is_due
 from postfix_mta_sts.resolver.sizes import state_size
 from postfix_mta_sts.values import Entry, Value, replace
 

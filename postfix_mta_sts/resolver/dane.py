@@ -1,6 +1,6 @@
 """Turn the outcome of a DANE look-up into the new verdict of a domain, count it and log a change.
 
-`attempt` decides when to look up; `mtasts.dane` decides what an outcome means.
+`attempt` decides when to look up; `mtasts.verdict` decides what an outcome means.
 """
 
 import logging
@@ -9,10 +9,11 @@ from typing import Final, Protocol
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.changes import Change, Severity, verdict_change
-from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, Verdict, after_verdict, latest
+from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.verdict import Verdict, after_verdict, latest
 from postfix_mta_sts.stats import SUCCESS, Counters, Stage
 from postfix_mta_sts.values import replace
 

@@ -1,23 +1,25 @@
 """Find the state of a domain: in the cache, else in the store, else by an attempt.
 
 This module decides nothing about policies (`mtasts.lifecycle` does) and does not touch the network
-(`attempt` does): it puts cache, store reads, single flight and recheck queue together.
+(`attempt` does): it puts cache, store reads (`row_reader`), single flight and recheck queue
+together.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final
 
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep, from_memory
+from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
 from postfix_mta_sts.resolver.attempt import Attempt
 from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, Limits, Made, StateCache
-from postfix_mta_sts.resolver.dane import DaneLookup, with_later_verdict
+from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, RecheckQueue
+from postfix_mta_sts.resolver.row_reader import RowReader
 from postfix_mta_sts.resolver.single_flight import (
     ATTEMPTS_LIMIT,
     DEFAULT_ORDER,
@@ -31,7 +33,6 @@ from postfix_mta_sts.resolver.single_flight import (
 from postfix_mta_sts.resolver.sources import AttemptContext, Sources
 from postfix_mta_sts.resolver.usage import Usage
 from postfix_mta_sts.stats import Counters, Source
-from postfix_mta_sts.store import StoreError
 from postfix_mta_sts.values import TrackedValue
 
 _END: Final = object()
@@ -78,10 +79,10 @@ class Resolver:
         room = max(1, min(CONCURRENCY, attempts // 2))
         self._rechecks = RecheckQueue(self._start_recheck, room)
         self._dropping: asyncio.Task[None] | None = None
+        reader = RowReader(self._context, self._recheck_soon)
         self._store_reads: Batcher[Domain, LookupResult | Order, _LookUp] = Batcher(
-            self._read, self._after_read
+            reader.read, self._after_read
         )
-        self._slow_reads: set[asyncio.Future[Mapping[Domain, State]]] = set()
 
     def use_dane(self, dane_lookup: DaneLookup | None, asked_of: Hashable = None) -> None:
         """Serve no state without a verdict from now on; None: look up no verdicts any more.
@@ -205,10 +206,9 @@ class Resolver:
         """The cache entry, whether or not it can be served."""
         return self._cache.get(domain)
 
-    def knowledge(self, domain: Domain) -> Knowledge | None:
-        """What the attempt under way for a domain knows; None: there is none."""
-        flight = self._flights.get(domain)
-        return flight.knowledge if flight else None
+    def flight(self, domain: Domain) -> Flight | None:
+        """The attempt under way for a domain; None: there is none."""
+        return self._flights.get(domain)
 
     def note_uses(self, domain: Domain, times: int, at: float) -> None:
         """Note that replies made from the state of a domain were given again, last at `at`."""
@@ -259,28 +259,6 @@ class Resolver:
             return False
         return self._flights.start(domain, Order(is_recheck=True)) is not None
 
-    async def _read(self, domains: Sequence[Domain]) -> dict[Domain, LookupResult | Order]:
-        """Read rows; a domain without a servable row needs an attempt."""
-        reading = asyncio.ensure_future(self._sources.store.load_all(domains))
-        # On a disk that hangs, one batch after the other must not wait for its turn to be patient.
-        patience = 0 if self._slow_reads else self._sources.read_patience
-        await asyncio.wait([reading], timeout=patience)
-        if not reading.done():
-            self._slow_reads.add(reading)
-            reading.add_done_callback(self._slow_reads.discard)
-            return {domain: Order(reading=_row(reading, domain)) for domain in domains}
-        try:
-            rows = reading.result()
-        except StoreError:  # the store has logged it; the attempt reads once more
-            return dict.fromkeys(domains, DEFAULT_ORDER)
-        usable = self._context.usable
-        return {domain: self._after_row(domain, usable(rows.get(domain))) for domain in domains}
-
-    def _after_row(self, domain: Domain, row: State | None) -> LookupResult | Order:
-        if state := self._servable(domain, row):
-            return LookupResult(from_memory(state), Source.STORE)
-        return Order(row_was_read=True, row=row)
-
     def _after_read(self, look_up: _LookUp, found: LookupResult | Order) -> None:
         """Answer a look-up by the row that was read, or make it wait for an attempt."""
         if isinstance(found, Order):
@@ -303,38 +281,9 @@ class Resolver:
         known = Knowledge(state, PolicyStep.TXT_PENDING)
         look_up.result.set_result(LookupResult(known, source, time_is_up=True))
 
-    def _servable(self, domain: Domain, row: State | None) -> State | None:
-        """The state that can be served after the read; a stored policy goes to the cache."""
-        entry = self._cache.get(domain)  # an attempt may have ended during the read
-        if entry and self._context.standing(entry.state) is not Standing.UNKNOWN:
-            return entry.state
-        now = self._sources.clock()
-        policy = lifecycle.live(row, now)
-        if policy and entry and (known := self._context.usable(entry.state)):
-            policy = with_later_verdict(policy, known.dane, now)
-        if policy is None or self._context.standing(policy) is Standing.UNKNOWN:
-            return None
-        self._cache.put(domain, policy, now)
-        self._recheck_soon(domain)
-        return policy
-
     def _evicted(self, domain: Domain) -> None:
         self._rechecks.discard(domain)
         self._counters.evicted += 1
-
-
-def _row(
-    reading: asyncio.Future[Mapping[Domain, State]], domain: Domain
-) -> asyncio.Future[State | None]:
-    """The row of one domain in a batch that is being read."""
-
-    async def row() -> State | None:
-        return (await asyncio.shield(reading)).get(domain)
-
-    future = asyncio.ensure_future(row())
-    # It may fail after the client and the attempt are gone.
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return future
 
 
 async def _in_slices(work: Iterable[None]) -> None:

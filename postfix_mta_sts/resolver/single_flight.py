@@ -91,6 +91,7 @@ class Flight:
     __slots__ = (
         "_deadline",
         "_limit",
+        "_started",
         "_time_is_up",
         "_timer",
         "_waiting",
@@ -112,11 +113,22 @@ class Flight:
         self.asked_at = 0.0
         """Epoch seconds of the last look-up that joined; 0: none did."""
         self.task: asyncio.Task[None]
+        self._started = asyncio.get_running_loop().time()
         self._deadline = deadline  # by the clock of the event loop
         self._time_is_up = False
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[asyncio.Future[LookupResult], Ready]] = []
         self._limit = WAITING_LIMIT
+
+    @property
+    def age(self) -> float:
+        """Seconds since the attempt has started."""
+        return asyncio.get_running_loop().time() - self._started
+
+    @property
+    def time_left(self) -> float:
+        """Seconds that a look-up waits for the attempt from now on."""
+        return max(0.0, self._deadline - asyncio.get_running_loop().time())
 
     def know(self, knowledge: Knowledge, source: Source) -> None:
         """Note what is known now; look-ups get it when the time is up, or with `answer`."""

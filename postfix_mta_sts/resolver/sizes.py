@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from sys import getsizeof
 from typing import Final
 
-from postfix_mta_sts.mtasts.dane import Verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.verdict import Verdict
 
 SLOT: Final = 56
 """A key of a dict: 24 to 68 bytes, depending on when the dict last grew."""

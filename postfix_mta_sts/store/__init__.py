@@ -182,3 +182,11 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Write what is still to be written and close the file; call nothing afterwards."""
+
+
+class Backend(Store, Protocol):
+    """What `failsafe` needs of a store that may fail."""
+
+    @property
+    def unwritable(self) -> str:
+        """Why nothing can be written at present, if that is known without a try; else empty."""

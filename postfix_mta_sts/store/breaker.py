@@ -46,17 +46,23 @@ class Breaker:
         self.pause = pause
         self.failing = False
         """Whether the last call failed."""
+        self.problem = ""
+        """Why the last call failed; empty if it did not."""
         self.retry_at = -math.inf
         """While failing, no call is allowed before this time, on the caller's clock."""
 
     def failed(self, error: StoreError, retry_at: float) -> None:
         """Record a failure; log it if it is the first in a row."""
         self.retry_at = retry_at
+        self.problem = str(error)
         if not self.failing:
             self.failing = True
-            reason = str(error)
             logs.event(
-                _log, logging.WARNING, "store failing", operation=self.operation, reason=reason
+                _log,
+                logging.WARNING,
+                "store failing",
+                operation=self.operation,
+                reason=self.problem,
             )
 
     def allows(self, now: float) -> bool:
@@ -68,6 +74,7 @@ class Breaker:
 
         `written`: how many policies a repair has written.
         """
+        self.problem = ""
         if self.failing:
             self.failing = False
             logs.event(

@@ -16,7 +16,7 @@ from typing import TypeVar
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import DamagedStoreError, Store, StoreError
+from postfix_mta_sts.store import Backend, DamagedStoreError, StoreError
 from postfix_mta_sts.store.breaker import DEFAULT_TIMING, Breaker, Timing, timeout_error
 from postfix_mta_sts.store.write_buffer import BUFFER_LIMIT, WriteBuffer
 
@@ -38,7 +38,7 @@ class GuardedBackend:
 
     def __init__(
         self,
-        backend: Callable[[], Awaitable[Store]],
+        backend: Callable[[], Awaitable[Backend]],
         *,
         in_memory: Callable[[], Awaitable[Iterable[tuple[Domain, State]]]] = _no_states,
         timing: Timing = DEFAULT_TIMING,
@@ -56,8 +56,8 @@ class GuardedBackend:
         self._listing = Breaker("listing", timing.list, timing.retry)
         self._writing = Breaker("writing", timing.write, timing.retry)
         self._clock = clock
-        self._backend: Store | None = None
-        self._damaged: Store | None = None
+        self._backend: Backend | None = None
+        self._damaged: Backend | None = None
         self._open_at = -math.inf
         self._replace_at = -math.inf
         self._first_try_done = asyncio.Event()
@@ -84,6 +84,18 @@ class GuardedBackend:
     def writable(self) -> bool:
         """Whether the backend is open and its last write succeeded."""
         return self._backend is not None and not self._writing.failing
+
+    @property
+    def reading_problem(self) -> str:
+        """Why it is not readable, for a person; empty if it is."""
+        if self._backend is None:
+            return self._writing.problem or "it is not open yet"
+        return self._reading.problem or self._listing.problem
+
+    @property
+    def writing_problem(self) -> str:
+        """Why it is not writable, for a person; empty if it is."""
+        return self.reading_problem if self._backend is None else self._writing.problem
 
     async def open(self) -> None:
         """Open the backend; if it cannot be opened in time, return and keep trying."""
@@ -130,7 +142,7 @@ class GuardedBackend:
                 async with asyncio.timeout(self._timing.read):
                     await self._first_try_done.wait()
 
-    async def _call(self, breaker: Breaker, operation: Callable[[Store], Awaitable[_T]]) -> _T:
+    async def _call(self, breaker: Breaker, operation: Callable[[Backend], Awaitable[_T]]) -> _T:
         """Call the backend; raise `StoreError` if it fails, at once while it is known to fail."""
         backend = self._backend
         if backend is None or not breaker.allows(self._clock()):
@@ -157,7 +169,7 @@ class GuardedBackend:
             breaker.succeeded()
         return result
 
-    def _record_failure(self, backend: Store | None, breaker: Breaker, error: StoreError) -> None:
+    def _record_failure(self, backend: Backend | None, breaker: Breaker, error: StoreError) -> None:
         """Record a failed call; a damaged backend is not called again and is replaced."""
         now = self._clock()
         self.failures += 1
@@ -188,7 +200,7 @@ class GuardedBackend:
                 self._record_failure(backend, self._writing, error)
             self._first_try_done.set()
 
-    async def _reopen(self) -> Store:
+    async def _reopen(self) -> Backend:
         """Open the backend; buffer all states in memory, because its file may be a new one."""
         self._open_at = self._clock() + self._timing.retry
         if self._damaged:
@@ -201,6 +213,8 @@ class GuardedBackend:
         self._listing.succeeded()
         return backend
 
-    async def _write_buffer_to(self, backend: Store) -> None:
+    async def _write_buffer_to(self, backend: Backend) -> None:
+        if backend.unwritable and not self.unwritten:  # a write would try again
+            raise StoreError(backend.unwritable)
         written = await self._buffer.write_to(backend)
         self._writing.succeeded(written)

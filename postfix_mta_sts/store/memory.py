@@ -24,6 +24,9 @@ from postfix_mta_sts.values import replace
 class MemoryStore:
     """A `Store` that never fails and loses everything when the process ends."""
 
+    unwritable = ""
+    """See `Backend`."""
+
     def __init__(self) -> None:
         self.rows: dict[Domain, Row] = {}
         """In the order in which they were last saved."""

@@ -154,7 +154,8 @@ def _translate_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ForeignCacheError(f"{path}: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise ForeignCacheError(f"{path}: {printable(str(error))}") from error
+        advice = "name the SQLite file of postfix-mta-sts-resolver (cache.options.filename there)"
+        raise ForeignCacheError(f"{path}: {printable(str(error))}; {advice}") from error
 
 
 def _domain(value: object) -> Domain:

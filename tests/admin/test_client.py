@@ -14,6 +14,7 @@ import pytest
 
 from postfix_mta_sts.admin.client import ControlClient, ControlError
 
+RUNNING = "is the daemon running? If with another file, name that with --config"
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -108,7 +109,7 @@ class TestUnreachable:
         """If there is no socket, the message says so, and names a possible reason."""
         with pytest.raises(ControlError) as error:
             ControlClient(path).ask("GET", "status")
-        assert str(error.value) == f"there is no control socket {path}: is the daemon running?"
+        assert str(error.value) == f"there is no control socket {path}: {RUNNING}"
 
     def test_stale(self, path: Path) -> None:
         """The message for a socket without a listener differs from that for a missing one."""
@@ -136,7 +137,8 @@ class TestUnreachable:
         user = pwd.getpwuid(os.geteuid()).pw_name
         group = grp.getgrgid(path.parent.stat().st_gid).gr_name
         expected = f"{place} belongs to user {user}, group {group}, mode 0000"
-        assert said == f"{path}: permission denied; {expected}"
+        advice = "run this as root or that user"
+        assert said == f"{path}: permission denied; {expected}; {advice}"
 
 
 class TestBadAnswers:

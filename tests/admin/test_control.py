@@ -174,6 +174,7 @@ class TestList:
         daemon.not_working.add(Part.STORE_READING)
         assert "not complete" in (await listed(daemon))[-1]["error"]
 
+    @pytest.mark.usefixtures("uncovered")
     async def test_many_rows(self) -> None:
         """A list of 100,000 rows holds one page at a time."""
         store = HugeStore(100_000)
@@ -230,6 +231,7 @@ class TestShow:
             "known": False,
             "answer": None,
             "reply": None,
+            "attempt": None,
             "in_force": False,
             "asked_at": None,
             "asked_count": 0,

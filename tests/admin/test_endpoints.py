@@ -14,8 +14,10 @@ from postfix_mta_sts.admin.endpoints import EndpointBindings, EndpointName, Endp
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ControlSettings
-from postfix_mta_sts.sockets import Binding, ListenError, Sockets
+from postfix_mta_sts.host_names import bound
+from postfix_mta_sts.sockets import ListenError, Sockets
 from tests.support.daemons import process
+from tests.support.http import exchange
 from tests.support.internet import internet
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -29,7 +31,7 @@ async def _say(body: bytes, _: HttpRequest) -> HttpResponse:
 
 def control_at(path: Path) -> EndpointBindings:
     """A control socket."""
-    return {EndpointName.CONTROL: Binding(UnixAddress(path), ControlSettings())}
+    return {EndpointName.CONTROL: bound(UnixAddress(path), ControlSettings())}
 
 
 @asynccontextmanager
@@ -44,13 +46,8 @@ async def endpoint(path: Path) -> AsyncIterator[Endpoints]:
 
 
 async def asked(path: Path) -> bytes:
-    """Return the whole response to GET /hello."""
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(b"GET /hello HTTP/1.0\r\n\r\n")
-    try:
-        return await reader.read()
-    finally:
-        writer.close()
+    """Return the body of the response to GET /hello."""
+    return (await exchange(path, "GET /hello")).body
 
 
 async def test_many_first_clients(tmp_path: Path) -> None:
@@ -96,10 +93,10 @@ async def test_http_server_is_loaded_late(tmp_path: Path) -> None:
 
 async def test_metrics_at_the_control_socket(tmp_path: Path) -> None:
     """Two endpoints at one address are refused."""
-    binding = Binding(UnixAddress(tmp_path / "s"), ControlSettings())
+    place = bound(UnixAddress(tmp_path / "s"), ControlSettings())
     endpoints = Endpoints(Sockets([]), {})
     with pytest.raises(ListenError, match="the same address"):
-        endpoints.prepare({EndpointName.CONTROL: binding, EndpointName.METRICS: binding})
+        await endpoints.open({EndpointName.CONTROL: place, EndpointName.METRICS: place})
 
 
 async def test_exchanged_addresses(tmp_path: Path) -> None:
@@ -108,20 +105,20 @@ async def test_exchanged_addresses(tmp_path: Path) -> None:
         name: [Route("GET", "/hello", partial(_say, b'"%b"' % name.encode()))]
         for name in EndpointName
     }
-    one, two = (Binding(UnixAddress(tmp_path / name), ControlSettings()) for name in "ab")
+    one, two = (bound(UnixAddress(tmp_path / name), ControlSettings()) for name in "ab")
     async with AsyncExitStack() as stack:
         endpoints = Endpoints(Sockets([]), routes)
         stack.push_async_callback(endpoints.close)
         await endpoints.open({EndpointName.CONTROL: one, EndpointName.METRICS: two})
         inodes = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
-        assert (await asked(tmp_path / "a")).endswith(b'"control"')
+        assert await asked(tmp_path / "a") == b'"control"'
         await endpoints.open({EndpointName.CONTROL: two, EndpointName.METRICS: one})
         assert {path.name: path.stat().st_ino for path in tmp_path.iterdir()} == inodes
-        assert (await asked(tmp_path / "a")).endswith(b'"metrics"')
-        assert (await asked(tmp_path / "b")).endswith(b'"control"')
+        assert await asked(tmp_path / "a") == b'"metrics"'
+        assert await asked(tmp_path / "b") == b'"control"'
         await endpoints.open({EndpointName.CONTROL: two})
         assert not (tmp_path / "a").exists()
-        assert (await asked(tmp_path / "b")).endswith(b'"control"')
+        assert await asked(tmp_path / "b") == b'"control"'
 
 
 async def test_control_socket_is_tried_again(tmp_path: Path) -> None:
@@ -131,4 +128,4 @@ async def test_control_socket_is_tried_again(tmp_path: Path) -> None:
     async with endpoint(path) as endpoints:
         path.rmdir()
         await endpoints.open(control_at(path))
-        assert (await asked(path)).endswith(b'"hello"')
+        assert await asked(path) == b'"hello"'

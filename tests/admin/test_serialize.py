@@ -10,7 +10,7 @@ from hypothesis import given
 from postfix_mta_sts.admin import serialize
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.mtasts.backoff import Backoff
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import (
     DnsFailureError,
@@ -23,6 +23,7 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, after_discovery
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.stats import Answer, Part, Snapshot, Source, Stage
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 from postfix_mta_sts.values import replace

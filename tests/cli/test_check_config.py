@@ -53,6 +53,22 @@ def test_machine(commands: Commands, tmp_path: Path) -> None:
     assert error.startswith(f"postfix-mta-sts: {path}:3: cache.path: {tmp_path} is a folder")
 
 
+def test_all_at_once(commands: Commands, tmp_path: Path) -> None:
+    """Double keys, unknown ones, wrong values and what the machine lacks are listed together."""
+    path = tmp_path / "c.yml"
+    path.write_text(
+        f"{QUIET}cache:\n  path: {tmp_path}\n  path: /c\n  memory: 1\n"
+        "htps: {}\ncontrol: {group: nosuch, mode: rw}\nlog: {level: x}\nlog: {level: y}\n"
+    )
+    done = commands.run("check-config", path)
+    assert (done.code, done.out) == (2, "")
+    places = [line.removeprefix(f"postfix-mta-sts: {path}:") for line in done.err.splitlines()]
+    starts = ["4: duplicate", "5: cache.memory", "6: htps", "7: control.mode", "8: log.level"]
+    starts += ["9: duplicate", "7: warning: control.group", "3: cache.path"]
+    assert len(places) == len(starts)
+    assert all(map(str.startswith, places, starts)), places
+
+
 def test_default_file(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without FILE the default file is checked, or the defaults if there is none."""
     path = tmp_path / "default.yml"

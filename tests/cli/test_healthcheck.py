@@ -87,7 +87,8 @@ async def test_no_listener(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert await run(write_config(tmp_path, tcp_table=address)) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == f"postfix-mta-sts: tcp_table {address}: Connection refused\n"
+    expected = f"postfix-mta-sts: tcp_table {address}: Connection refused; is the "
+    assert err == f"{expected}daemon running, and with this configuration?\n"
 
 
 @pytest.mark.parametrize("domain", [[], ["good.test"]])
@@ -115,8 +116,8 @@ def test_environment(
     monkeypatch.setenv("POSTFIX_MTA_STS__LISTEN", f"[{{socketmap: 'unix:{tmp_path / 'none'}'}}]")
     path = write_config(tmp_path, socketmap="127.0.0.1:1")
     assert main(["healthcheck", "--config", str(path)]) == 2
-    expected = f"postfix-mta-sts: socketmap unix:{tmp_path / 'none'}: No such file or directory\n"
-    assert capsys.readouterr().err == expected
+    expected = f"postfix-mta-sts: socketmap unix:{tmp_path / 'none'}: No such file or directory"
+    assert capsys.readouterr().err.startswith(f"{expected}; is the daemon running, ")
     monkeypatch.setenv("POSTFIX_MTA_STS__LOG__LEVLE", "info")
     assert main(["healthcheck", "--config", str(path)]) == 2
     assert capsys.readouterr().err.startswith(

@@ -39,7 +39,7 @@ NUMBERS = "| failing=0 policies=1 found=3c not_found=0c try_again=0c unwritten=0
     [
         (lambda _: None, 0, "OK: not asked since the start; 0 failing; DANE on"),
         (stop_answering, 2, "CRITICAL: does not answer: no reply within 5 s; not asked since "),
-        (lose_dns, 1, "WARNING: not working: dns; not asked since "),
+        (lose_dns, 1, "WARNING: not working: dns (no name server answers); not asked since "),
         (lose_dane, 1, "WARNING: DANE is off: does not validate: name server 192.0.2.1; not as"),
     ],
 )

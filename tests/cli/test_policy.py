@@ -2,8 +2,6 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -37,15 +35,6 @@ async def daemon() -> ControlledDaemon:
         await find_state(daemon.resolver, domain)
     await around.store.touch(daemon.resolver.usage.take())
     return daemon
-
-
-@pytest.fixture
-async def operator(
-    daemon: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> AsyncIterator[Operator]:
-    """Runs commands against the daemon."""
-    async with daemon.controlled(tmp_path) as path:
-        yield Operator(path, capsys)
 
 
 class TestList:

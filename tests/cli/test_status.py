@@ -33,7 +33,7 @@ async def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert lines[:7] == [
         "answering yes",
         "last asked never since the start",
-        "failing no domain",
+        "failing no domains in memory; policy list --failing also reads the store",
         "DANE on: dane.mode is on",
         "not working store_writing",
         "",
@@ -101,7 +101,7 @@ async def test_what_is_asked_first(tmp_path: Path, capsys: pytest.CaptureFixture
     first = [" ".join(row) for row in done.rows[:5]]
     assert first[0] == "answering NO: no reply within 5 s"
     assert re.fullmatch(r"last asked 1h( \dm)? ago", first[1])
-    assert first[2] == "failing 1 domain; see policy list --failing"
+    assert first[2] == "failing 1 domain in memory; policy list --failing also reads the store"
     assert first[4] == "not working network_process (it does not answer)"
     assert max(map(len, done.out.splitlines())) <= 80
     assert status["answering"] == {"ok": False, "reason": "no reply within 5 s"}
@@ -114,8 +114,8 @@ async def test_no_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     path = tmp_path / "control.sock"
     done = await Operator(path, capsys).run("status")
     assert (done.code, done.out) == (2, "")
-    expected = f"postfix-mta-sts: there is no control socket {path}: is the daemon running?\n"
-    assert done.err == expected
+    expected = f"postfix-mta-sts: there is no control socket {path}: is the daemon running? "
+    assert done.err == f"{expected}If with another file, name that with --config\n"
 
 
 class TestControlPath:

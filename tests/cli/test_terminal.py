@@ -69,11 +69,15 @@ class TestTerminal:
         assert "\x1b[1m" in text
 
     def test_narrow(self) -> None:
-        """Cells that do not fit are wrapped, and no text is lost."""
+        """A row that does not fit is cut: it stays one line."""
         row = ("a" * 50, "x" * 100, "o" * 30)
         text = Columns("", "", "", console=terminal()).block([row])
-        assert [text.count(letter) for letter in "axo"] == [50, 100, 30]
-        assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines()) <= 60
+        assert text == "\n" + "a" * 50 + "  " + "x" * 7 + "~"
+
+    def test_long_value(self) -> None:
+        """A value beside its name is not cut, and has no line end: a copy of it is complete."""
+        text = pairs([("mx", "x" * 100), ("", "y")], terminal())
+        assert re.sub(r"\x1b\[[0-9;]*m", "", text) == f"mx  {'x' * 100}\n    y"
 
     @given(st.text())
     def test_printable(self, text: str) -> None:

@@ -181,7 +181,11 @@ class TestValues:
 
     @pytest.mark.parametrize(
         "written",
-        ["dns.test", "dns.test:53", "192.0.2.1:0", "fe80::1%eth0", "192.0.2.1:99999", "", "1.1"],
+        [
+            *("dns.test", "dns.test:53", "192.0.2.1:0", "", "1.1"),
+            *("fe80::1%", "fe80::1%a:53", "[fe80::1%eth0]", "[fe80::1]%eth0:53", "fe80::1%a/b"),
+            "fe80::1%sixteen-letters-",
+        ],
     )
     def test_invalid_nameserver(self, written: str) -> None:
         """A name server is an IP address: a host name would need another name server."""
@@ -189,6 +193,25 @@ class TestValues:
         assert error.startswith(
             f"x.yml:1: dns.nameservers[1]: found '{written}'; allowed: 192.0.2.1,"
         )
+
+    @pytest.mark.parametrize(
+        "written", ["fe80::1", "fe80::1%eth0", "FE80::1%2", "[fe80::1%br-0.1]:5353"]
+    )
+    def test_zone_of_a_nameserver(self, written: str) -> None:
+        """A link-local name server may have a zone, with or without a port."""
+        assert parse(f"dns: {{nameservers: ['{written}']}}", "x").dns.nameservers == (written,)
+
+    @pytest.mark.parametrize("written", ["2001:db8::1%eth0", "192.0.2.1%eth0", "[::1%lo]:53"])
+    def test_zone_of_another_address(self, written: str) -> None:
+        """Other addresses have none."""
+        error = refused(f"dns: {{nameservers: ['{written}']}}")
+        assert f"found '{written}': only a link-local address (fe80::/10) has a zone; " in error
+
+    def test_port_of_a_nameserver(self) -> None:
+        """What is wrong with a port is named."""
+        error = refused("dns: {nameservers: ['192.0.2.1:99999']}")
+        expected = "x.yml:1: dns.nameservers[0]: found '192.0.2.1:99999': a port is at most 65535;"
+        assert error.startswith(expected)
 
     def test_password_is_not_shown(self) -> None:
         """The error for a wrong proxy URL does not contain its password."""

@@ -148,4 +148,6 @@ class TestListen:
 
     def test_no_listener(self) -> None:
         """At least one listener is needed."""
-        assert refused("listen: []") == "x.yml:1: listen: at least one address is needed"
+        assert refused("listen: []") == (
+            "x.yml:1: listen: at least one address is needed; write [{socketmap: 127.0.0.1:8461}]"
+        )

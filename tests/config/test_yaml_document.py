@@ -4,9 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.config.yaml_document import MAX_DEPTH, DocumentError, Node, read
+from postfix_mta_sts.config.yaml_document import (
+    MAX_DEPTH,
+    DocumentError,
+    Errors,
+    Node,
+    read,
+    read_all,
+)
 
-QUOTES = "; check the indentation, or write the value in quotes"
+EXPECTED = (
+    "expected ',' or ']', but got '<stream end>' (column 1); "
+    "write ] after the list that begins in line 1, column 4, and commas in it"
+)
+QUOTES = (
+    " (column 5); check the indentation, and the colon of the line before; or write the value in"
+    " quotes"
+)
 
 
 def refused(text: str) -> tuple[int, str]:
@@ -82,19 +96,48 @@ def test_values_know_their_lines() -> None:
             2,
             f"not YAML: mapping values are not allowed here{QUOTES}",
         ),
-        ("a: 1\n\0", 2, "not YAML: character U+0000"),
+        ("a: 1\n\0", 2, "not YAML: character U+0000; remove it"),
         ('"\\UFFFFFFFF"', 1, r"not YAML: a \U escape that is not a character"),
         ("[" * 5000, 1, f"nested more than {MAX_DEPTH} levels deep"),
         (
             "a: [1\n",
             2,
-            "not YAML: while parsing a flow sequence: expected ',' or ']', but got '<stream end>'",
+            f"not YAML: while parsing a flow sequence: {EXPECTED}",
         ),
     ],
 )
 def test_refused(text: str, line: int, reason: str) -> None:
     """An error has the line and a reason of one line."""
     assert refused(text) == (line, reason)
+
+
+def test_all_at_once() -> None:
+    """What is refused takes nothing else with it, up to an error of syntax."""
+    text = "a: {x: 1}\na: {x: 2, y: 3}\nb: *b\nc: [!t 1, 2]\n[d]: 4\ne: 5\ne: 6\nf: {'g\n---\nh: 1"
+    errors = Errors()
+    assert read_all(text.replace("{'g", "g"), errors) == Node(
+        {
+            "a": Node({"x": Node(1, 1), "y": Node(3, 2)}, 1),
+            "c": Node((Node(2, 4),), 4),
+            "e": Node(5, 6),
+            "f": Node("g", 8),
+        },
+        1,
+    )
+    with pytest.raises(DocumentError) as caught:
+        errors.check()
+    assert [(e.line, str(e)[:14]) for e in (caught.value, *caught.value.more)] == [
+        (2, "duplicate key "),
+        (3, "aliases (*) an"),
+        (4, "aliases (*) an"),
+        (5, "a key must be "),
+        (7, "duplicate key "),
+        (10, "a second docum"),
+    ]
+    with pytest.raises(DocumentError) as caught:
+        read(text)
+    assert [e.line for e in (caught.value, *caught.value.more)] == [2, 3, 4, 5, 7, 9]
+    assert "the text begins in line 8, column 5" in str(caught.value.more[-1])
 
 
 @given(st.text(alphabet=st.sampled_from("ab01 \n\t:-[]{},&*!|>'\"%@`#?~.\\U\0\u2028")) | st.text())

@@ -33,6 +33,23 @@ def taken() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "reason"),
+    [
+        ("cache: {path: p.db}", "cache.path", "p.db is relative to the folder in which the daem"),
+        (
+            "listen: [{socketmap: 'unix:FOLDER/s:postfix'}]",
+            "listen[0].socketmap",
+            "s:postfix ends with a map name; write unix:",
+        ),
+    ],
+)
+def test_warned(tmp_path: Path, text: str, key: str, reason: str) -> None:
+    """What a start accepts, but hardly anyone means, is a warning."""
+    warnings = [each for each in found(text, tmp_path) if each[0] == key and each[2]]
+    assert any(reason in each[1] for each in warnings), warnings
+
+
 def test_good(tmp_path: Path, usual: str) -> None:
     """Nothing is found, and nothing is changed."""
     text = f"listen: [{{socketmap: '127.0.0.1:0'}}, {{tcp_table: 'unix:{tmp_path}/s'}}]\n{usual}"
@@ -141,6 +158,31 @@ def test_ipv6_is_off(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch
     assert [key for key, _, _ in found(text, tmp_path)] == ["listen[0].socketmap"]
 
 
+def test_no_ipv6_address(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`[::]` alone on a machine without IPv6 is a warning: no client would reach it."""
+    monkeypatch.setattr(preflight, "is_unreachable", lambda address: address.host == "::")
+    text = f"listen: [{{socketmap: '[::]:0'}}]\n{usual}"
+    assert found(text, tmp_path) == [
+        (
+            "listen[0].socketmap",
+            "[::]:0: this machine has no IPv6 address; write 0.0.0.0:0",
+            True,
+        )
+    ]
+
+
+def test_accounts_of_others(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without root only the own user and groups can be given; ids are checked as names are."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(os, "getgroups", lambda: [4712])
+    text = "listen: [{socketmap: 'unix:FOLDER/s', owner: 4711, group: 4712}]\n" + usual
+    assert found(text, tmp_path) == []
+    assert found(text.replace("47", "46"), tmp_path) == [
+        (f"listen[0].{key}", f"user 4711 may not give a file to {kind}; start as root", False)
+        for key, kind in (("owner", "user 4611"), ("group", "group 4612"))
+    ]
+
+
 def test_control_socket(tmp_path: Path) -> None:
     """Mail does not depend on the control socket: what it lacks is a warning."""
     (tmp_path / "file").touch()
@@ -159,3 +201,23 @@ def test_not_writable(tmp_path: Path, usual: str, monkeypatch: pytest.MonkeyPatc
     reasons = [reason for _, reason, _ in found(text, tmp_path)]
     assert len(reasons) == 4
     assert all(f"is not writable for user {os.geteuid()}" in reason for reason in reasons)
+
+
+def test_link_local_name_servers(tmp_path: Path, usual: str) -> None:
+    """A name server to which no interface leads is a warning; the address says which one it is."""
+    servers = (
+        "[192.0.2.1, 169.254.1.1, 'fe80::1%lo', '[fe80::1%1]:53', 'fe80::2', '[fe80::3%no]:9']"
+    )
+    text = f"listen: [{{socketmap: '127.0.0.1:0'}}]\ndns: {{nameservers: {servers}}}\n{usual}"
+    assert found(text, tmp_path) == [
+        (
+            "dns.nameservers",
+            "fe80::2 cannot be asked: a link-local address needs its interface, like fe80::2%eth0",
+            True,
+        ),
+        (
+            "dns.nameservers",
+            "[fe80::3%no]:9 cannot be asked: this machine has no interface no",
+            True,
+        ),
+    ]

@@ -1,4 +1,4 @@
-"""The blocks of commands in README.md and docs/, and the comment before each that says who runs it.
+"""The blocks of commands in all pages, and the comment before each that says what runs it.
 
 <!-- run: STAGE -->         tests/e2e/test_readme.py runs it, in the order of `STAGES`
 <!-- run by: FILE -->       the test in this file runs these commands
@@ -15,14 +15,25 @@ from textwrap import dedent
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+_OTHERS: Final = ("CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
+PAGES: Final = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *(ROOT / name for name in _OTHERS),
+    *sorted(ROOT.glob("tests/*/README.md")),
+    *sorted(ROOT.glob("contrib/**/*.md")),
+]
 
 STAGES: Final = (
+    "try",
     "install",
     "configure",
     "postfix",
     "check",
     "docs",
+    "log",
+    "from the resolver",
+    "from tlspol",
     "chroot",
     "exception",
     "take out",

@@ -1,17 +1,22 @@
 """Fixtures of the session: a namespace, servers, both versions of Postfix, one daemon.
 
-If the machine lacks something, the tests are skipped with the reason; with CI set they fail.
+If the machine lacks something, the tests are skipped with the reason; with CI set they fail. Each
+worker of pytest-xdist is a session of its own, and has all the tests of a file.
 """
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.e2e import domains
 from tests.e2e.daemon import Daemon, running
@@ -23,37 +28,65 @@ from tests.e2e.resolving import resolver as running_resolver
 from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
 from tests.e2e.signed import tree as signed_tree
 from tests.e2e.trees import RELEASES, WITH_DNS, NoTreeError, tree
+from tests.e2e.wheels import wheels
 from tests.e2e.wires import PORT, WIRES, listeners, policy_maps
 from tests.e2e.world import World
 from tests.e2e.world import world as running_world
+from tests.support.obstacles import cannot
 
 LOGS: Final = Path(__file__).parents[2] / "build/e2e"
-"""The logs of the last run."""
+"""The logs of the last run; with pytest-xdist each worker has a folder in it."""
+FIRST: Final = ("test_package", "test_readme", "test_systemd")
+"""Files that boot machines; they come first, because they take longest."""
 
 
-def _cannot(why: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(f"this must run in CI, but: {why}")
-    pytest.skip(why)
+class _Files(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
+    """Gives each worker whole files, and one of them all that boot machines.
+
+    Two systems that run at once would share control groups.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = Path(nodeid.partition("::")[0]).stem
+        return "machines" if name in FIRST else name
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Schedule by files, whatever `--dist` says."""
+    return _Files(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest group first."""
+    items.sort(key=lambda item: item.path.stem not in FIRST)
 
 
 @pytest.fixture(scope="session")
 def trees() -> dict[str, Path]:
     """Postfix version → a Debian tree with it."""
     if why := obstacle():
-        _cannot(why)
+        cannot(why)
     try:
         return {release.postfix: tree(release) for release in RELEASES}
     except NoTreeError as error:
-        _cannot(str(error))
+        cannot(str(error))
 
 
 @pytest.fixture(scope="session")
-def logs() -> Path:
-    """An empty folder for the logs of this run."""
-    shutil.rmtree(LOGS, ignore_errors=True)
-    LOGS.mkdir(parents=True)
-    return LOGS
+def logs(testrun_uid: str, worker_id: str) -> Path:
+    """An empty folder for the logs of this run, or of this worker."""
+    LOGS.parent.mkdir(exist_ok=True)
+    with LOGS.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run = LOGS / testrun_uid
+        if not run.exists():  # this is the first worker
+            shutil.rmtree(LOGS, ignore_errors=True)
+            LOGS.mkdir()
+            run.touch()
+    place = LOGS if worker_id == "master" else LOGS / worker_id
+    place.mkdir(exist_ok=True)
+    return place
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +108,35 @@ def inside(trees: dict[str, Path]) -> Iterator[Namespace]:
 def world(inside: Namespace, folder: Path, logs: Path) -> Iterator[World]:
     """Name servers, Policy Host and SMTP sinks."""
     with running_world(inside, folder, logs / "world.log") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def stock(folder: Path) -> Callable[[str], Path]:
+    """Debian release → wheels for its Python, see `wheels`; raises `NoTreeError`."""
+    return cache(lambda suite: wheels(suite, folder / f"wheels-{suite}"))
+
+
+@pytest.fixture(scope="module")
+def part(request: pytest.FixtureRequest) -> str:
+    """The name of a file of tests, for its folders and logs."""
+    name: str = request.module.__name__
+    return name.rpartition(".test_")[2]
+
+
+@pytest.fixture(scope="module")
+def own_namespace(part: str, trees: dict[str, Path]) -> Iterator[Namespace]:
+    """A network namespace for a file of tests in which the daemon has its default port."""
+    with namespace(f"mta-sts-{part}-{os.getpid()}", DAEMON_DNS) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def own_world(part: str, own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
+    """Name servers, Policy Host and SMTP servers in it."""
+    place = folder / f"{part}-world"
+    place.mkdir()
+    with running_world(own_namespace, place, logs / f"{part}-world.log") as made:
         yield made
 
 

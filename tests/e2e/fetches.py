@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import FetchError
 from postfix_mta_sts.network.https import PolicyFetcher
 from tests.e2e.namespace import Namespace
+from tests.support.fetchers import refusal
 
 
 def fetches(inside: Namespace, ca_file: Path, addresses: Mapping[str, str]) -> dict[str, str]:
@@ -34,15 +34,7 @@ async def _fetch_all(authorities: str, addresses: Mapping[str, str]) -> dict[str
         return [addresses[host.removeprefix("mta-sts.")]]
 
     fetcher = PolicyFetcher(look_up, authorities=authorities, allow_private_addresses=True)
-    return {domain: await _reason(fetcher, Domain(domain)) for domain in addresses}
-
-
-async def _reason(fetcher: PolicyFetcher, domain: Domain) -> str:
-    try:
-        await fetcher.fetch(domain)
-    except FetchError as error:
-        return str(error)
-    return ""
+    return {domain: await refusal(fetcher, Domain(domain)) for domain in addresses}
 
 
 if __name__ == "__main__":

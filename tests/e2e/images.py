@@ -26,12 +26,13 @@ _CONTEXT: Final = Path(__file__).parents[2]
 _PIP: Final = "[global]\nno-index = true\nfind-links = /wheels\n"
 """pip.conf of the build: mounted like a proxy of the machine, and not part of any layer."""
 
-# As `docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v DATA:VOLUME`.
+# As `docker run --read-only --cap-drop ALL --security-opt no-new-privileges -v DATA:VOLUME:HOW`.
 # /proc/self/fd/2 and the like belong to the container, so it needs its own /proc.
 _RUN: Final = """\
-root=$1 data=$2 volume=$3 user=$4 group=$5; shift 5
+root=$1 data=$2 volume=$3 how=$4 user=$5 group=$6; shift 6
 mount --bind "$root" "$root" && mount -o remount,bind,ro "$root" &&
-mount --bind "$data" "$root$volume" && mount -t proc proc "$root/proc" &&
+mount --bind "$data" "$root$volume" && mount -o "remount,bind,$how" "$root$volume" &&
+mount -t proc proc "$root/proc" &&
 exec chroot "$root" setpriv --reuid "$user" --regid "$group" --clear-groups \\
     --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
 """
@@ -119,14 +120,22 @@ def running(
     environ: Mapping[str, str],
     inside: Namespace,
     log: Path,
+    *,
+    user: str | None = None,
+    is_writable: bool = True,
 ) -> Iterator[tuple[Container, Transcript]]:
-    """Run the image's command in a container with `data` as its volume; yield it and its log."""
+    """Run the image's command in a container with `data` as its volume; yield it and its log.
+
+    `user`: another user and group than that of the image. `is_writable`: whether the volume is.
+    """
     (volume,) = config["Volumes"]
-    uid, gid = config["User"].split(":")
+    user = user or config["User"]
+    uid, gid = user.split(":")
+    how = "rw" if is_writable else "ro"
     command = [*config["Entrypoint"], *config["Cmd"]]
     words = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", _RUN, "run"]
     process = subprocess.Popen(
-        inside.command(*words, root, data, volume, uid, gid, *command),
+        inside.command(*words, root, data, volume, how, uid, gid, *command),
         stderr=subprocess.PIPE,
         text=True,
         env=dict(each.split("=", 1) for each in config["Env"]) | dict(environ),
@@ -135,7 +144,7 @@ def running(
     transcript = Transcript(process.stderr, log)
     try:
         transcript.wait("started version=")
-        yield Container(process, config["User"]), transcript
+        yield Container(process, user), transcript
     finally:
         _end(process)
         transcript.end()

@@ -23,7 +23,7 @@ from tests.e2e.trees import NoTreeError, extended
 
 UNIT: Final = "postfix-mta-sts.service"
 CONFIG: Final = "etc/postfix-mta-sts.yml"
-_PACKAGES: Final = ("systemd", "python3", "python3-venv")
+_PACKAGES: Final = ("systemd", "python3", "python3-venv", "curl", "make")
 _UNITS: Final = Path(__file__).parents[2] / "contrib/systemd"
 MASKED: Final = ("postfix", "nsd", "unbound", "apt-daily.timer", "apt-daily-upgrade.timer")
 """Other services of a tree, which must not start: the test runs its own in the same network."""

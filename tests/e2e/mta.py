@@ -46,6 +46,9 @@ smtp_tls_loglevel = 1
 smtp_tls_session_cache_database =
 # One look-up a message.
 smtp_connection_cache_on_demand = no
+# What one test leaves in the queue is not tried again during another.
+queue_run_delay = 1h
+minimal_backoff_time = 1h
 """
 
 

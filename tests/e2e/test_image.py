@@ -1,38 +1,47 @@
 """The image, built from the Dockerfile and run as its own user on a read-only root."""
 
+import asyncio
 import json
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import pytest
 
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.e2e.images import Container, Images, running
-from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.transcript import Transcript
 from tests.e2e.trees import WITH_DNS, NoTreeError
-from tests.e2e.wheels import wheels
 from tests.e2e.world import World
-from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
+from tests.support.states import a_state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
 
+Running: TypeAlias = AbstractContextManager[tuple[Container, Transcript]]
+Odd: TypeAlias = Callable[..., Running]
+
+NO_IPV6 = "for each in all default lo; do echo 1 > /proc/sys/net/ipv6/conf/$each/disable_ipv6; done"
 MEBIBYTE = 1 << 20
 MAX_MEBIBYTES = 120
 """Mebibytes that the image may add to its base: Python, the daemon and its libraries."""
 
 
 @pytest.fixture(scope="module")
-def images(trees: dict[str, Path], folder: Path) -> Images:
+def images(trees: dict[str, Path], stock: Callable[[str], Path], folder: Path) -> Images:
     """The image, built."""
     tree = trees[WITH_DNS.postfix]
     try:
         made = Images(folder / "images")
         made.base(tree)
-        made.build(wheels(WITH_DNS.suite, folder / "images-wheels"))
+        made.build(stock(WITH_DNS.suite))
     except NoTreeError as error:
         cannot(str(error))
     return made
@@ -42,21 +51,6 @@ def images(trees: dict[str, Path], folder: Path) -> Images:
 def config(images: Images) -> Any:  # noqa: ANN401 - JSON has any shape
     """The configuration of the image."""
     return images.config()
-
-
-@pytest.fixture(scope="module")
-def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network namespace for this container."""
-    with namespace("mta-sts-image", DAEMON_DNS) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host in it."""
-    (folder / "image-world").mkdir()
-    with running_world(own_namespace, folder / "image-world", logs / "image-world.log") as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +77,26 @@ def data(folder: Path, config: Any, own_world: World) -> Path:  # noqa: ANN401 -
 
 
 @pytest.fixture(scope="module")
-def container(
-    root: Path,
-    config: Any,  # noqa: ANN401 - JSON has any shape
-    data: Path,
-    own_namespace: Namespace,
-    logs: Path,
-) -> Iterator[Container]:
-    """The daemon in a container, with DNS and CA set only by environment variables."""
+def environ(config: Any) -> dict[str, str]:  # noqa: ANN401 - JSON has any shape
+    """DNS and CA, set by environment variables."""
     (volume,) = config["Volumes"]
-    environ = {
+    return {
         "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
         "POSTFIX_MTA_STS__HTTPS__CA_FILE": f"{volume}/ca.pem",
         "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
     }
+
+
+@pytest.fixture(scope="module")
+def container(
+    root: Path,
+    config: Any,  # noqa: ANN401 - JSON has any shape
+    data: Path,
+    environ: dict[str, str],
+    own_namespace: Namespace,
+    logs: Path,
+) -> Iterator[Container]:
+    """The daemon in a container."""
     with running(config, root, data, environ, own_namespace, logs / "image.log") as (made, log):
         yield made
         assert_clean(log)
@@ -182,6 +182,71 @@ def test_health(container: Container, config: Any) -> None:  # noqa: ANN401 - JS
 def test_stop(container: Container) -> None:
     """SIGTERM, the signal for a container's first process, ends it with 0.
 
-    This must be the last test, since all share one container.
+    This must be the last test of the shared container: those below start others in its place.
     """
     assert container.stop() == 0
+
+
+@pytest.fixture
+def odd(
+    root: Path,
+    config: Any,  # noqa: ANN401 - JSON has any shape
+    data: Path,
+    environ: dict[str, str],
+    own_namespace: Namespace,
+    logs: Path,
+) -> Odd:
+    """Run a container on a machine that lacks something, with more options; see `running`."""
+
+    def run(more: Mapping[str, str] = MappingProxyType({}), **how: Any) -> Running:  # noqa: ANN401 - as `running` has them
+        log = logs / "image-odd.log"
+        return running(config, root, data, {**environ, **more}, own_namespace, log, **how)
+
+    return run
+
+
+def test_a_read_only_volume(
+    odd: Odd, data: Path, own_namespace: Namespace, own_world: World
+) -> None:
+    """The policies on file count; new ones are kept in memory. The log and /readyz say so."""
+    stored, fresh = own_world.fresh("stored"), own_world.fresh("unstored")
+    own_world.policy(fresh, "enforce")
+    asyncio.run(store(data / "policies.db", Domain(stored)))
+    before = sorted(data.iterdir())
+    with odd({"POSTFIX_MTA_STS__METRICS__LISTEN": "localhost:9461"}, is_writable=False) as (_, log):
+        with own_world.without("dns"):
+            assert ask(own_namespace, stored) == "OK secure match=mx.good.test servername=hostname"
+        assert ask(own_namespace, fresh) == f"OK secure match=mx.{fresh} servername=hostname"
+        [line] = [each for each in log.since(0) if "store failing" in each]
+        assert "operation=writing" in line
+        assert "control socket unavailable" in "".join(log.since(0))
+        with own_namespace.connect("127.0.0.1", 9461) as client:
+            client.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.0 503 ")
+    assert sorted(data.iterdir()) == before
+
+
+async def store(path: Path, domain: Domain) -> None:
+    """Put a policy on file, as an earlier run of the daemon does it."""
+    made, now = await SqliteStore.open(path), time.time()
+    await made.save(domain, a_state(now, now + 80_000.0), now)
+    await made.close()
+
+
+def test_a_user_that_nobody_knows(
+    odd: Odd, root: Path, own_namespace: Namespace, own_world: World
+) -> None:
+    """`docker run --user 12345` without a volume for that user, on a machine without IPv6."""
+    (root / "etc/hosts").write_text("::1 localhost\n127.0.0.1 localhost\n")
+    subprocess.run(own_namespace.command("sh", "-c", NO_IPV6), check=True)
+    domain = own_world.fresh("nobody")
+    own_world.policy(domain, "enforce")
+    listen = [{"socketmap": "localhost:8461"}, {"socketmap": "[::]:8462"}]
+    with odd({"POSTFIX_MTA_STS__LISTEN": json.dumps(listen)}, user="12345:12345") as (made, log):
+        assert ask(own_namespace, domain) == f"OK secure match=mx.{domain} servername=hostname"
+        said = "".join(log.since(0))
+        assert made.stop() == 0
+    assert "listening wire=socketmap address=127.0.0.1:8461 name=localhost:8461" in said
+    assert "address of a listener is not available address=[::1]:8461" in said
+    assert "no client can reach a listener, IPv6 is off address=[::]:8462" in said
+    assert "Traceback" not in said

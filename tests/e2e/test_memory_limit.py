@@ -1,18 +1,21 @@
-"""The daemon in a control group with too little memory: only the network process is killed."""
+"""The daemon in a control group with little memory, and with too little.
+
+With too little only the network process is killed.
+"""
 
 import asyncio
 import contextlib
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.clients import request
 from tests.support.daemons import RunningDaemon, secure, until
-from tests.support.internet import Internet
+from tests.support.internet import AS_IT_IS, Changes, Internet
 from tests.support.network_processes import children
 from tests.support.obstacles import cannot
 
@@ -22,6 +25,7 @@ _ROOT = Path("/sys/fs/cgroup")
 MIB = 2**20
 ROOM = 4 * MIB
 """What the group may take more than the idle daemon."""
+PATIENT: Changes = {"lookup": {"timeout": "60s"}}  # this machine may be busy
 KILLED = "network process ended status=-9"
 
 
@@ -67,10 +71,16 @@ def _lines(path: Path) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def daemon_in(group: Group, net: Internet, folder: Path) -> AsyncIterator[int]:
-    """Run the daemon in the group; its process id."""
-    config = str(net.config(folder, {"lookup": {"timeout": "60s"}}))  # for a busy machine
-    words = [sys.executable, "-m", "postfix_mta_sts", "serve", "--config", config]
+async def daemon_in(
+    group: Group,
+    net: Internet,
+    folder: Path,
+    prefix: Sequence[str] = (),
+    changes: Changes = AS_IT_IS,
+) -> AsyncIterator[int]:
+    """Run the daemon in the group; its process id. `prefix`: a command that runs it."""
+    config = str(net.config(folder, changes))
+    words = [*prefix, sys.executable, "-m", "postfix_mta_sts", "serve", "--config", config]
     enter = f'echo $$ > {group.folder}/cgroup.procs; exec "$0" "$@"'
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec("sh", "-c", enter, *words, stderr=log)
@@ -83,6 +93,26 @@ async def daemon_in(group: Group, net: Internet, folder: Path) -> AsyncIterator[
         await until(lambda: not (group.folder / "cgroup.procs").read_text())
 
 
+async def test_a_small_machine(net: Internet, tmp_path: Path, group: Group) -> None:
+    """With 256 MiB and 1,024 open files, 200 new domains at once all get their policies."""
+    served = RunningDaemon(tmp_path)
+    domains = [f"d{number}.test" for number in range(200)]
+    for domain in domains:
+        net.publish(domain)
+    group.limit(256 * MIB)
+    few = ("prlimit", "--nofile=1024:1024")
+    async with daemon_in(group, net, tmp_path, few, PATIENT) as pid:
+        await until(lambda: "started" in (tmp_path / "log").read_text())
+        async with served.clients(len(domains)) as clients:
+            for _ in range(2):  # from the network, then from memory
+                asked = zip(clients, domains, strict=True)
+                replies = await asyncio.gather(*(each.ask(domain) for each, domain in asked))
+                assert replies == [secure(domain) for domain in domains]
+        assert len(children(pid)) == 1
+    log = (tmp_path / "log").read_text()
+    assert [word for word in ("own fault", KILLED, "Traceback") if word in log] == []
+
+
 async def test_only_the_network_process_is_killed(
     net: Internet, tmp_path: Path, group: Group
 ) -> None:
@@ -91,7 +121,7 @@ async def test_only_the_network_process_is_killed(
     domains = [f"d{number}.test" for number in range(300)]
     for domain in domains:
         net.publish(domain)
-    async with daemon_in(group, net, tmp_path) as pid:
+    async with daemon_in(group, net, tmp_path, changes=PATIENT) as pid:
         await until(lambda: "started" in (tmp_path / "log").read_text())
         assert await served.ask("good.test") == secure("good.test")
         (first,) = children(pid)

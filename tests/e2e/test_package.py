@@ -7,20 +7,18 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.client import ask, ask_repeatedly, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, alone, booted, with_systemd
-from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.namespace import Namespace
 from tests.e2e.packages import NAME, Workshop, newer
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.trees import WITH_DNS, NoTreeError
-from tests.e2e.wheels import wheels
 from tests.e2e.world import World
-from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
 pytestmark = pytest.mark.e2e
@@ -38,12 +36,11 @@ OVERRIDES = (f"/etc/systemd/system/{UNIT}", "/usr/local/bin/postfix-mta-sts")
 
 
 @pytest.fixture(scope="module")
-def workshop(trees: dict[str, Path], folder: Path) -> Workshop:
+def workshop(trees: dict[str, Path], stock: Callable[[str], Path], folder: Path) -> Workshop:
     """The environment for the build."""
     tree = trees[WITH_DNS.postfix]
     try:
-        stock = wheels(WITH_DNS.suite, folder / "package-wheels", "shtab")
-        return Workshop(tree, stock, folder / "package")
+        return Workshop(tree, stock(WITH_DNS.suite), folder / "package")
     except NoTreeError as error:
         cannot(str(error))
 
@@ -52,21 +49,6 @@ def workshop(trees: dict[str, Path], folder: Path) -> Workshop:
 def package(workshop: Workshop) -> Path:
     """The package, built."""
     return workshop.build()
-
-
-@pytest.fixture(scope="module")
-def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network namespace for this machine."""
-    with namespace("mta-sts-package", DAEMON_DNS) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host in it."""
-    (folder / "package-world").mkdir()
-    with running_world(own_namespace, folder / "package-world", logs / "package-world.log") as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -9,21 +9,22 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from tests.docs.blocks import PAGES, Block, blocks
+from tests.e2e import peers
 from tests.e2e.machines import CONFIG, MASKED, Machine, booted, with_systemd
-from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
 from tests.e2e.transcript import TIMEOUT
-from tests.e2e.trees import RELEASES, NoTreeError, Release
-from tests.e2e.wheels import ROOT, wheels
+from tests.e2e.trees import RELEASES, WITH_DNS, NoTreeError, Release
+from tests.e2e.wheels import ROOT
 from tests.e2e.world import World
-from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
@@ -31,40 +32,35 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a 
 CHECKOUT = (
     "postfix_mta_sts",
     "contrib",
+    "Makefile",
     "pyproject.toml",
     "constraints.txt",
     "README.md",
     "LICENSE",
 )
-PIP = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels"
-"""Where pip finds packages; see pip(1)."""
+PIP = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_NO_COMPILE=1"
+"""Where pip finds packages, see pip(1); compiling them takes half of its time."""
 INSTALL_TIMEOUT = 300.0
 """Seconds; only a failing test waits that long."""
+MIGRATING = (ROOT / "docs/migrating.md").read_text("utf-8")
+EXPORT = "postfix-tlspol -export | awk '{print $1}' | postfix-mta-sts seed -"
 EVERY = [block for page in PAGES for block in blocks(page)]
 
 
 @pytest.fixture(scope="module")
-def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network namespace for these machines."""
-    with namespace("mta-sts-readme", DAEMON_DNS) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers, Policy Host and SMTP servers, with the domains that the pages name."""
-    (folder / "readme").mkdir()
-    with running_world(own_namespace, folder / "readme", logs / "readme-world.log") as made:
-        for domain in ("example.com", "example.org"):
-            made.policy(domain, "enforce")
-            made.mail_host(domain, "good")
-        yield made
+def own_world(own_world: World) -> World:
+    """The servers, with the domains that the pages name."""
+    for domain in ("example.com", "example.org"):
+        own_world.policy(domain, "enforce")
+        own_world.mail_host(domain, "good")
+    return own_world
 
 
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.suite)
 def machine(
     request: pytest.FixtureRequest,
     trees: dict[str, Path],
+    stock: Callable[[str], Path],
     own_namespace: Namespace,
     own_world: World,
     folder: Path,
@@ -77,7 +73,7 @@ def machine(
     root = place / "root"
     try:
         subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
-        wheels(release.suite, root / "root/wheels")
+        shutil.copytree(stock(release.suite), root / "root/wheels")
         _prepare(root, own_world)
         with booted(root, own_namespace, place, logs / f"{release.suite}-readme.log") as made:
             yield made
@@ -105,6 +101,7 @@ def _prepare(root: Path, own_world: World) -> None:
     assert own_port[1] == 1
     main_cf.write_text(own_port[0])
     (root / "var/log/mail.log").write_text("postfix/smtp[1]: 2: to=<a@example.com>, relay=...\n")
+    peers.install(root)
     masked = [name for name in MASKED if name != "postfix"]
     subprocess.run(["systemctl", f"--root={root}", "mask", *masked], check=True)
 
@@ -115,6 +112,7 @@ SETTINGS = {
         "ca_file": "/etc/ssl/certs/ca-certificates.crt",
         "allow_private_addresses": True,
     },
+    "metrics": {"listen": "127.0.0.1:8463"},
 }
 
 
@@ -155,6 +153,25 @@ def logged(machine: Machine, before: int, pattern: str) -> str:
     return log
 
 
+def only_on(release: Release) -> pytest.MarkDecorator:
+    """Run a test on one release only."""
+    return pytest.mark.parametrize(
+        "machine", [release], ids=[release.suite], indirect=True, scope="module"
+    )
+
+
+@only_on(RELEASES[0])
+def test_try(machine: Machine) -> None:
+    """The command to try it runs the daemon from the checkout."""
+    (block,) = (each for each in EVERY if (each.kind, each.value) == ("run", "try"))
+    background = f"""
+        setsid sh -ec '{block.text}' > serve.log & serve=$!
+        until .venv/bin/postfix-mta-sts healthcheck; do kill -0 $serve; sleep 0.2; done
+        kill -- -$serve; wait $serve || true
+    """
+    assert "socketmap 127.0.0.1:8461: answers\n" in run(machine, replace(block, text=background))
+
+
 def test_mail_is_verified(machine: Machine) -> None:
     """README.md alone leads to mail whose TLS connection is verified by the policy."""
     for stage in ("install", "configure", "postfix"):
@@ -180,14 +197,63 @@ def test_docs(machine: Machine) -> None:
     assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
 
 
+def test_log(machine: Machine, own_world: World) -> None:
+    """The commands that search the log find a failed renewal."""
+    machine.output("postfix-mta-sts", "healthcheck", "example.org")
+    with own_world.without("policy host"):
+        assert machine.run("postfix-mta-sts", "policy", "refresh", "example.org").returncode == 2
+    (found,) = run_stage(machine, "log").values()
+    assert re.search(r"postfix-mta-sts\[\d+\]: example.org: renewal failed id=1 ", found)
+    assert "\nexample.org: policy fetched id=1 " in f"\n{found}"
+    machine.output("postfix-mta-sts", "policy", "refresh", "example.org")
+
+
+@only_on(WITH_DNS)
+def test_from_the_resolver(machine: Machine) -> None:
+    """The change from postfix-mta-sts-resolver: this daemon takes over its port."""
+    stop(machine)
+    machine.output("systemctl", "enable", "--now", *peers.RESOLVER)
+    run_stage(machine, "from the resolver")
+    machine.output("sh", "-c", "until postfix-mta-sts healthcheck; do sleep 0.1; done")
+    done = machine.run("systemctl", "is-enabled", *peers.RESOLVER, "postfix-mta-sts")
+    assert done.stdout.split() == ["disabled", "enabled"]
+
+
+@only_on(WITH_DNS)
+def test_from_tlspol(machine: Machine) -> None:
+    """The change from postfix-tlspol, with the configuration of that page, and its domains."""
+    stop(machine)
+    (example,) = re.findall(r"^listen:\n.*:8642$", MIGRATING, re.MULTILINE)
+    config = (machine.root / CONFIG).read_text()
+    configure(machine, example)
+    machine.output("systemctl", "enable", "--now", *peers.TLSPOL)
+    shown = run_stage(machine, "from tlspol")
+    assert "       1 enforce\n" in shown[EXPORT]
+    machine.output("sh", "-c", "until postfix-mta-sts healthcheck; do sleep 0.1; done")
+    done = machine.run("systemctl", "is-enabled", *peers.TLSPOL)
+    assert done.stdout.split() == ["disabled"] * 2
+    (machine.root / CONFIG).write_text(config)
+    stop(machine)
+    machine.output("systemctl", "start", "postfix-mta-sts.socket", "postfix-mta-sts")
+
+
+def stop(machine: Machine) -> None:
+    """Stop the daemon and its sockets."""
+    machine.output("sh", "-c", "systemctl stop postfix-mta-sts*.socket postfix-mta-sts")
+
+
+def configure(machine: Machine, listen: str) -> None:
+    """Write a configuration with the listeners of a page."""
+    rest = "".join(f"{key}: {json.dumps(value)}\n" for key, value in SETTINGS.items())
+    (machine.root / CONFIG).write_text(f"{listen}\n{rest}")
+
+
 def test_chroot(machine: Machine) -> None:
     """So do those for a socket in Postfix's chroot, with the listeners of that page."""
     page = (ROOT / "docs/systemd.md").read_text("utf-8")
     listen = re.search(r"^    listen:\n(    .+\n)+", page, re.MULTILINE)
     assert listen
-    (machine.root / CONFIG).write_text(
-        dedent(listen[0]) + "".join(f"{k}: {json.dumps(v)}\n" for k, v in SETTINGS.items())
-    )
+    configure(machine, dedent(listen[0]))
     run_stage(machine, "chroot")
     assert "socketmap:unix:" in machine.output("postconf", "-h", "smtp_tls_policy_maps")
     log = delivered(machine, "chroot@example.com", "sent")

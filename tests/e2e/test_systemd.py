@@ -12,17 +12,16 @@ import pytest
 
 from tests.e2e.client import ask, ask_repeatedly, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, booted, install, with_systemd
-from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.trees import RELEASES, NoTreeError, Release
-from tests.e2e.wheels import wheels
 from tests.e2e.world import World
-from tests.e2e.world import world as running_world
 from tests.support.obstacles import cannot
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
 
 QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
+OWN_SOCKET = "/run/postfix-mta-sts/socketmap.sock"
 MAX_EXPOSURE = 1.5
 TIMEOUT = 10.0
 CONFINED = "confined.service"
@@ -68,25 +67,11 @@ REFUSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def own_namespace(trees: dict[str, Path]) -> Iterator[Namespace]:
-    """A network namespace for these tests: the daemon uses its default port."""
-    with namespace("mta-sts-units", DAEMON_DNS) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def own_world(own_namespace: Namespace, folder: Path, logs: Path) -> Iterator[World]:
-    """Name servers and Policy Host in it."""
-    (folder / "units").mkdir()
-    with running_world(own_namespace, folder / "units", logs / "units-world.log") as made:
-        yield made
-
-
 @pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.suite)
 def machine(
     request: pytest.FixtureRequest,
     trees: dict[str, Path],
+    stock: Callable[[str], Path],
     own_namespace: Namespace,
     own_world: World,
     folder: Path,
@@ -99,7 +84,7 @@ def machine(
     root = place / "root"
     try:
         subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
-        install(root, wheels(release.suite, place / "wheels"))
+        install(root, stock(release.suite))
         _configure(root, own_world)
         with booted(root, own_namespace, place, logs / f"{release.suite}-boot.log") as made:
             yield made
@@ -110,7 +95,8 @@ def machine(
 
 def _configure(root: Path, own_world: World) -> None:
     shutil.copy(own_world.ca_file, root / "etc/mta-sts-ca.pem")
-    listeners = [{"socketmap": "127.0.0.1:8461"}, {"socketmap": f"unix:{QUEUE_SOCKET}"}]
+    addresses = ("127.0.0.1:8461", f"unix:{QUEUE_SOCKET}", f"unix:{OWN_SOCKET}")
+    listeners = [{"socketmap": address} for address in addresses]
     settings = {
         "listen": listeners,
         "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
@@ -274,6 +260,32 @@ def test_exposure(machine: Machine) -> None:
     done = machine.run("systemd-analyze", "verify", *paths)
     assert done.stdout + done.stderr == ""
     assert done.returncode == 0
+
+
+def test_the_two_lines_of_the_warning(machine: Machine, own_world: World) -> None:
+    """A socket that the daemon makes is closed to Postfix until the unit has the lines (D6)."""
+    domain = own_world.fresh("own-socket")
+    own_world.policy(domain, "enforce")
+    table = f"socketmap:unix:{OWN_SOCKET}:postfix"
+    assert machine.run("postmap", "-q", domain, table, user="postfix").returncode != 0
+    says = (
+        rf"may not connect to a listener address=unix:{OWN_SOCKET} .*\[Service\].*: (\S+), (\S+)\""
+    )
+    warning = re.search(says, machine.journal())
+    assert warning
+    drop_in = machine.root / f"etc/systemd/system/{UNIT}.d/group.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("\n".join(("[Service]", *warning.groups(), "")))
+    try:
+        machine.output("systemctl", "daemon-reload")
+        machine.output("systemctl", "restart", UNIT)
+        assert machine.output("stat", "--format=%G %a", OWN_SOCKET) == "postfix 660"
+        done = machine.run("postmap", "-q", domain, table, user="postfix")
+        assert done.stdout.strip() == secure(domain).removeprefix("OK ")
+        assert machine.run("postmap", "-q", domain, table, user="nobody").returncode != 0
+    finally:
+        shutil.rmtree(drop_in.parent)
+        machine.output("systemctl", "daemon-reload")
 
 
 class TestWatchdog:

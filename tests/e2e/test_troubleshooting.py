@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import PAGES, ROOT
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.mta import Delivery, Mta
 from tests.e2e.namespace import Namespace
@@ -15,6 +16,7 @@ from tests.e2e.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
+EXAMPLE = ROOT / "config.example.yml"
 PAGE = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text("utf-8")
 LINES = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
 DEFERRING_PORT = 8499
@@ -49,13 +51,35 @@ MAPS = {
     TLSRPT: 'invalid attribute name: "policy_type"',
 }
 """What Postfix 3.7 is told to ask → the line before the deferral."""
+MAPS |= {
+    "inet:127.0.0.1:8461:postfix": ("warning: … is unavailable. unsupported dictionary type: …"),
+    "texthash:/etc/postfix/nonesuch": (
+        "warning: … is unavailable. open database …: No such file or directory"
+    ),
+}
+FATAL = {
+    MAP.removesuffix(":postfix"): "fatal: …: garbage after numerical service",
+    MAP.replace("inet:", ""): "fatal: invalid transport name: … in service: …",
+}
+"""Maps with which no program of Postfix starts → its last words."""
+LEVELS = {
+    "maybe": ('next-hop destination "…": invalid security level "…"', PROBLEM),
+    "dane-only": (
+        "warning: …: dane-only configured with dnssec lookups disabled",
+        PROBLEM,
+    ),
+}
+"""The word in a static table → the lines."""
+NO_DNSSEC = "status=deferred (non DNSSEC destination)"
+NO_HANDSHAKE = "status=deferred (Cannot start TLS: handshake failure)"
 
 OTHERS = (
     PROBLEM,
     NO_MX,
     "MX name '…' does not match STS MX pattern for '…'",
     "warning: connect to …: Permission denied",
-    "fatal: …: garbage after numerical service",
+    NO_DNSSEC,
+    NO_HANDSHAKE,
     "socketmap server temporary error: MTA-STS: DNS failure for …",
     "certificate verification failed for …: untrusted issuer …",
     'cannot load Certification Authority data, CAfile="…": disabling TLS support',
@@ -94,13 +118,17 @@ def old(mtas: dict[str, Mta], daemon: Daemon) -> Iterator[Mta]:
     mtas["3.7"].set(
         f"smtp_tls_policy_maps = {MAP}",
         "smtp_tls_CAfile = /etc/postfix/ca.pem",
+        "smtp_dns_support_level =",
+        "smtp_tls_mandatory_protocols = >=TLSv1",
     )
 
 
 def test_every_line_has_a_test() -> None:
     """No line is on the page that no test has seen."""
     of_sinks = {line for lines in SINKS.values() for line in lines}
-    assert set(LINES) == {*of_sinks, *MAPS.values(), *OTHERS, *ELSEWHERE}
+    of_levels = {line for lines in LEVELS.values() for line in lines}
+    of_maps = {*MAPS.values(), *FATAL.values()}
+    assert set(LINES) == {*of_sinks, *of_maps, *of_levels, *OTHERS, *ELSEWHERE}
 
 
 def test_servers(mta: Mta, daemon: Daemon, world: World) -> None:
@@ -120,11 +148,40 @@ def test_maps(old: Mta, world: World, policy_maps: str) -> None:
     check(sent(old, world).log, MAPS[policy_maps], PROBLEM)
 
 
-def test_map_without_a_name(old: Mta) -> None:
-    """A map without its last word is fatal to every program of Postfix."""
-    words = old.command("postmap", "-q", "a.test", MAP.removesuffix(":postfix"))
+@pytest.mark.parametrize("policy_maps", FATAL)
+def test_map_without_a_word(old: Mta, policy_maps: str) -> None:
+    """A map without one of its words is fatal to every program of Postfix."""
+    words = old.command("postmap", "-q", "a.test", policy_maps)
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    check(done.stderr, "fatal: …: garbage after numerical service")
+    check(done.stderr, FATAL[policy_maps])
+
+
+def test_levels(old: Mta, world: World) -> None:
+    """Levels, in a static table, that this Postfix cannot obey."""
+    domains = {level: world.fresh("level") for level in LEVELS}
+    table = "".join(f"{domain} {level}\n" for level, domain in domains.items())
+    (old.root / "etc/postfix/levels").write_text(table)
+    old.use("texthash:/etc/postfix/levels")
+    for level, lines in LEVELS.items():
+        world.mail_host(domains[level], "good")
+        check(old.send(domains[level]).log, *lines)
+    old.set("smtp_dns_support_level = dnssec")  # resumes the destination; its server validates not
+    check(old.send(domains["dane-only"]).log, NO_DNSSEC)
+
+
+def test_handshake(old: Mta, world: World) -> None:
+    """A server with which Postfix has no protocol in common."""
+    old.set(f"smtp_tls_policy_maps = {MAP}", "smtp_tls_mandatory_protocols = !TLSv1.2, !TLSv1.3")
+    check(sent(old, world).log, NO_HANDSHAKE)
+
+
+def test_parameters(trees: dict[str, Path]) -> None:
+    """Postfix has each parameter that the pages name."""
+    pages = [page.read_text("utf-8") for page in (*PAGES, EXAMPLE)]
+    named = {name for page in pages for name in re.findall(r"\b(?:smtp|lmtp|maximal)_\w+", page)}
+    command = ["chroot", trees["3.10"], "postconf", "-d", *sorted(named)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (len(done.stdout.splitlines()), done.stderr) == (len(named), "")
 
 
 def test_socket_of_another_user(old: Mta, world: World) -> None:

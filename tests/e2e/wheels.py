@@ -15,15 +15,20 @@ ROOT: Final = Path(__file__).parents[2]
 
 PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian release → its Python."""
+_FOR_CONTRIB: Final = ("shtab",)
+_FOR_MAKE: Final = ("pip>=25.1", "editables")
+"""What `make serve` needs beside the daemon's dependencies."""
 
 
-def wheels(suite: str, folder: Path, *others: str) -> Path:
-    """Write wheels for a release into `folder`: the daemon, its dependencies, its build, `others`.
+def wheels(suite: str, folder: Path, group: str = "") -> Path:
+    """Write wheels for a release into `folder`: the daemon, its dependencies, and its build.
 
-    Returns `folder`. Raises `NoTreeError` if pip cannot download them.
+    `group` is a dependency group that is needed too. Returns `folder`. Raises `NoTreeError` if pip
+    cannot download them.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    needed = project["project"]["dependencies"] + project["build-system"]["requires"] + [*others]
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    needed += project["dependency-groups"][group] if group else (*_FOR_CONTRIB, *_FOR_MAKE)
     chosen = ["--only-binary=:all:", "--python-version", PYTHONS[suite]]
     constraint = ["--constraint", str(ROOT / "constraints.txt")]
     _pip("download", *chosen, *constraint, "--dest", str(folder), *needed)

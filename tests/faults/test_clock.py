@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF, Backoff
-from postfix_mta_sts.mtasts.dane import MAX_LIFE, after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import CertificateError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Failure, Standing, live, restored, standing
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import MAX_LIFE, after_verdict
 from postfix_mta_sts.resolver.refresher import TICK, Refresher
 from postfix_mta_sts.store import LastAsked
 from postfix_mta_sts.store.sqlite.store import SqliteStore

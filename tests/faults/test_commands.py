@@ -1,10 +1,8 @@
 """Commands that are interrupted, or whose reader ends (D13, D14): no traceback, nothing lost."""
 
 import asyncio
-import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -137,28 +135,6 @@ class TestQuery:
         assert seen["reply"] == {"plain": None, "tlsrpt": None}
         assert seen["interrupted_while_waiting_for"] == "the response of 127.0.0.1"
 
-    async def test_spinner(self, net: Internet, tmp_path: Path) -> None:
-        """On a terminal the last line says what is waited for; it is erased at the end."""
-        net.publish("slow.test", silence)
-        ours, theirs = pty.openpty()
-        config = str(net.config(tmp_path))
-        words = ["-m", "postfix_mta_sts", "query", "slow.test", "--config", config]
-        environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, stdout=theirs, stderr=theirs, env=environ
-        )
-        os.close(theirs)
-        shown = ""
-        async with asyncio.timeout(TIMEOUT):
-            while "waiting for the response of 127.0.0.1 (" not in shown:
-                shown += (await asyncio.to_thread(os.read, ours, 65_536)).decode()
-        code, _, _ = await interrupt(process)
-        last = os.read(ours, 65_536).decode()
-        os.close(ours)
-        assert code == INTERRUPTED
-        assert last.splitlines()[-1].split("\x1b[K")[-1].startswith("  interrupted while waiting")
-        assert "Traceback" not in shown + last
-
     async def test_the_reader_ends(self, net: Internet, tmp_path: Path) -> None:
         """`query | head -1` ends at the next step, not when the look-up does."""
         net.publish("slow.test", silence)
@@ -178,47 +154,8 @@ class TestQuery:
         assert (process.returncode, errors) == (2, b"")
 
 
-ASKING_A_DAEMON: Final = [
-    ("status",),
-    ("policy", "list"),
-    ("policy", "show", "good.test"),
-    ("policy", "refresh", "good.test"),
-    ("policy", "forget", "good.test"),
-    ("healthcheck",),
-]
-
-
 class TestOthers:
-    """Other commands that are interrupted while they wait (D14)."""
-
-    @pytest.mark.parametrize("words", ASKING_A_DAEMON, ids=" ".join)
-    async def test_a_daemon_that_does_not_answer(
-        self, tmp_path: Path, words: tuple[str, ...]
-    ) -> None:
-        """Ctrl-C ends the command silently with 130."""
-        control, listener = tmp_path / "control", tmp_path / "listener"
-        asked, closed = asyncio.Event(), asyncio.Event()
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.closing(writer):
-                await reader.read(1)
-                asked.set()
-                with contextlib.suppress(ConnectionError):
-                    await reader.read()
-            closed.set()
-
-        listen = [{"socketmap": f"unix:{listener}"}]
-        settings = {"control": {"path": str(control)}, "listen": listen}
-        (tmp_path / "c.yml").write_text(json.dumps(settings))
-        async with (
-            await asyncio.start_unix_server(serve, control),
-            await asyncio.start_unix_server(serve, listener),
-        ):
-            process = await started(*words, "--config", tmp_path / "c.yml")
-            async with asyncio.timeout(TIMEOUT):
-                await asked.wait()
-            assert await interrupt(process) == (INTERRUPTED, "", "")
-            await closed.wait()
+    """Other commands that are interrupted (D14); see `test_ctrl_c.py`."""
 
     @pytest.mark.parametrize("module", ["cli.main", "config.settings", "network.clients"])
     def test_while_modules_are_imported(self, module: str) -> None:

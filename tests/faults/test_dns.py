@@ -10,15 +10,16 @@ import pytest
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
-from postfix_mta_sts.network.dane import HOSTS_AT_ONCE, MORE_HOSTS, DaneClient
+from postfix_mta_sts.network.dane import HOSTS_AT_ONCE, DaneClient
 from postfix_mta_sts.network.dns import MAX_ADDRESSES, DnsClient
 from postfix_mta_sts.network.dns_exchange import MAX_ANSWER, MAX_DATAGRAMS
 from postfix_mta_sts.network.dns_message import MAX_RECORDS, RecordType
 from postfix_mta_sts.network.dns_query import TRIES
 from postfix_mta_sts.network.dnssec import DnssecClient
+from postfix_mta_sts.network.own_limits import own_shares
 from tests.support.daemons import daemon, secure
-from tests.support.descriptors import no_descriptor_free
 from tests.support.dns import DnsServer, Fault, Records
+from tests.support.files import no_descriptor_free
 from tests.support.hostile_dns import HostileDns, over_tcp, record, response
 from tests.support.internet import Internet
 
@@ -308,7 +309,8 @@ class TestDane:
         for domain in evil:
             slow_hosts(server, domain, 20)
         slow = [asyncio.create_task(dane.look_up_dane(Domain(domain))) for domain in evil]
-        at_most = len(evil) + MORE_HOSTS
+        more = own_shares().more_hosts
+        at_most = len(evil) + more
         await server.queries.total_reached(len(evil) + at_most)
         assert at_most < len(evil) * HOSTS_AT_ONCE
         server.zone["ok.good.test MX"] = [f"10 mx{n}.ok.good.test." for n in range(5)]
@@ -322,7 +324,7 @@ class TestDane:
         for task in slow:
             task.cancel()
         await asyncio.wait(slow)
-        assert dane._places._free == MORE_HOSTS
+        assert dane._places._free == more
 
     async def test_no_descriptor(self, server: DnsServer) -> None:
         """A socket that cannot be opened is no failure of the DNS, at whatever step."""

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from postfix_mta_sts.mtasts import lifecycle
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.decision import (
     DaneFinding,
     Knowledge,
@@ -35,6 +35,7 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.lifecycle import DAY, Discovered, State
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.sources import Sources

@@ -2,24 +2,30 @@
 
 import asyncio
 import json
+import resource
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError
-from postfix_mta_sts.network import child, clients, ipc
+from postfix_mta_sts.network import child, dns, ipc
 from postfix_mta_sts.network.authorities import Authorities
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.messages import (
     Discover,
     DiscoverResult,
+    FetchPolicy,
     FromChild,
+    LookUpDane,
     decode_from_child,
 )
+from postfix_mta_sts.network.own_limits import MAX_CONNECTIONS, MAX_MORE_HOSTS, Shares, shares
 from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.daemons import TIMEOUT, process, until
 from tests.support.http import exchange
@@ -82,8 +88,65 @@ class TestCaCertificates:
             assert (await fetcher.fetch(parse_domain("good.test"))).max_age
 
 
+def descriptors() -> int:
+    """The number of open descriptors of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@asynccontextmanager
+async def serving(
+    settings: NetworkSettings,
+) -> AsyncIterator[tuple[ipc.Channel[FromChild], asyncio.Queue[int]]]:
+    """A network process in this process: its channel, and the numbers of the ids it has found."""
+    here, there = socket.socketpair()
+    found: asyncio.Queue[int] = asyncio.Queue()
+
+    def receive(messages: Sequence[FromChild]) -> None:
+        for message in messages:
+            if isinstance(message, DiscoverResult):
+                found.put_nowait(message.number)
+
+    channel = await ipc.open_channel(here, decode_from_child, receive, lambda: None)
+    task = asyncio.create_task(child._serve(there, settings))
+    yield channel, found
+    channel.close()
+    await task
+
+
 class TestFewDescriptors:
     """A process that may have few file descriptors."""
+
+    @pytest.mark.parametrize("files", [1, 64, 256, 1_024, 65_536, 2**20])
+    def test_shares(self, files: int) -> None:
+        """Each part can work, and together they open no more than there are."""
+        found = shares(files)
+        assert 0 <= found.connections <= MAX_CONNECTIONS
+        assert 0 <= found.more_hosts <= MAX_MORE_HOSTS
+        assert found.look_ups >= 1
+        sockets = 10 * found.look_ups + 4 * found.more_hosts
+        assert files < 64 or found.connections + sockets <= files * 15 // 16
+
+    async def test_a_silent_dns(
+        self, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However many look-ups wait for it, they leave half of the descriptors to fetches."""
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (128, 128))
+        net.vanish()
+        net.dns.signed.add("test")
+        domains = [parse_domain(f"new{number}.test") for number in range(20)]
+        for domain in domains:
+            net.dns.zone[f"{domain} MX"] = [f"{n} mx{n}.{domain}." for n in range(9)]
+        settings = NetworkSettings.of(net.settings(tmp_path, {"dns": {"timeout": "0.5s"}}))
+        async with asyncio.timeout(TIMEOUT), serving(settings) as (channel, _):
+            most = before = descriptors()
+            numbers = count()
+            for domain in domains:
+                for call in (Discover, LookUpDane, FetchPolicy):
+                    channel.send(call(next(numbers), domain))
+            while net.dns.queries.total < 150:
+                await asyncio.sleep(0.01)
+                most = max(most, descriptors())
+        assert most - before <= 64
 
     async def test_queries_wait(
         self, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -92,34 +155,22 @@ class TestFewDescriptors:
         domains = [f"new{number}.test" for number in range(12)]
         for domain in domains:
             net.publish(domain)
-        monkeypatch.setattr(child, "queries_limit", lambda: 4)
+        monkeypatch.setattr(dns, "own_shares", lambda: Shares(9, 4, 9))
         settings = NetworkSettings.of(net.settings(tmp_path, {"dns": {"timeout": "50s"}}))
-        here, there = socket.socketpair()
-        found: asyncio.Queue[int] = asyncio.Queue()
-
-        def receive(messages: Sequence[FromChild]) -> None:
-            for message in messages:
-                if isinstance(message, DiscoverResult):
-                    found.put_nowait(message.number)
-
         net.dns.hold()
-        channel = await ipc.open_channel(here, decode_from_child, receive, lambda: None)
-        async with asyncio.timeout(TIMEOUT):
-            serving = asyncio.create_task(child._serve(there, settings))
+        async with asyncio.timeout(TIMEOUT), serving(settings) as (channel, found):
             for number, domain in enumerate(domains):
                 channel.send(Discover(number, parse_domain(domain)))
             await net.dns.queries.reached((f"_mta-sts.{domains[3]}", "TXT"))
             assert [net.queries(domain) for domain in domains[4:]] == [0] * 8
             net.dns.release()
             assert {await found.get() for _ in domains} == set(range(12))
-            channel.close()
-            await serving
 
     async def test_addresses_wait(
         self, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Fetches wait for each other while the DNS is silent on the addresses of their hosts."""
-        monkeypatch.setattr(clients, "queries_limit", lambda: 1)
+        monkeypatch.setattr(dns, "own_shares", lambda: Shares(9, 1, 9))
         net.publish("other.test")
         settings = NetworkSettings.of(
             net.settings(tmp_path, {"dns": {"timeout": "50s"}}), net.hosts.port

@@ -19,7 +19,8 @@ from postfix_mta_sts import sockets
 from postfix_mta_sts.config import settings as config
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
 from postfix_mta_sts.daemon import assembly
-from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.daemon.assembly import running
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.network import supervisor
 from postfix_mta_sts.network.process import NetworkProcess
 from postfix_mta_sts.permissions import Account
@@ -27,6 +28,7 @@ from postfix_mta_sts.postfix import access
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import connected
 from tests.support.daemons import RunningDaemon, daemon, process, secure
+from tests.support.http import exchange
 from tests.support.internet import Internet
 from tests.support.network_processes import children
 
@@ -136,7 +138,9 @@ class TestUnixListener:
             async with served(net, tmp_path, {"socketmap": path, "group": "no-such-group"}):
                 pass
         assert (
-            str(caught.value) == f"cannot listen on {path}: this machine has no group no-such-group"
+            str(caught.value)
+            == f"cannot listen on {path}: this machine has no group no-such-group;"
+            " create it, or name another one"
         )
         assert not (tmp_path / "s").exists()
 
@@ -205,6 +209,37 @@ class TestTcpListener:
         with pytest.raises(ListenError, match=r"\[::\]:\d+: .*Address family not supported"):
             async with served(net, tmp_path, {"socketmap": f"[::]:{port}"}):
                 pass
+
+    @pytest.mark.usefixtures("two_addresses")
+    async def test_metrics(
+        self,
+        net: Internet,
+        tmp_path: Path,
+        port: int,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """`metrics.listen: localhost:PORT` answers over both families, also after reloads."""
+        caplog.set_level("INFO")
+        without, with_metrics = (
+            net.settings(tmp_path, {"metrics": {"listen": listen}})
+            for listen in (None, f"localhost:{port}")
+        )
+        async with running(without, {}, https_port=net.hosts.port) as daemon:
+            for _ in range(2):
+                await daemon.reload(with_metrics)
+                for host in ("::1", "127.0.0.1"):
+                    assert (await exchange((host, port), "GET /healthz")).status == 200
+            await daemon.reload(without)
+            without_ipv6(monkeypatch)
+            await daemon.reload(with_metrics)
+            assert (await exchange(("127.0.0.1", port), "GET /healthz")).status == 200
+            with pytest.raises(ConnectionRefusedError):
+                await exchange(("::1", port), "GET /healthz")
+        [line] = [each for each in caplog.messages if "is not available" in each]
+        assert line.startswith(
+            f"address of a listener is not available address=[::1]:{port} name=localhost:{port} "
+        )
 
     async def test_all_ipv6_addresses(
         self, net: Internet, tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture

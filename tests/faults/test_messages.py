@@ -1,10 +1,10 @@
 """What the daemon says about itself is what happens (faults D11, D12, D21 to D24)."""
 
+import asyncio
 import io
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,11 @@ from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import parse_records
+from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.sockets import Binding, ListenError, Sockets
 from tests.support.control import ControlledDaemon, Operator
+from tests.support.daemons import until
 from tests.support.resolvers import find_state, wait_for_all
 from tests.support.surroundings import GOOD, Surroundings, signed
 
@@ -49,15 +51,6 @@ def daemon(around: Surroundings) -> ControlledDaemon:
     return made
 
 
-@pytest.fixture
-async def operator(
-    daemon: ControlledDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> AsyncIterator[Operator]:
-    """Runs commands against the daemon."""
-    async with daemon.controlled(tmp_path) as path:
-        yield Operator(path, capsys)
-
-
 class TestAnswer:
     """`policy list` and `policy show` have the answer that Postfix gets."""
 
@@ -77,6 +70,60 @@ class TestAnswer:
         assert shown["dane"]["kind"] == "all"
         daemon.around.dns.release()
         await wait_for_all(daemon.resolver)
+
+    async def test_nothing_is_known_yet(self, daemon: ControlledDaemon, operator: Operator) -> None:
+        """During the first attempt a look-up waits; what it gets then is no answer of now."""
+        daemon.answering = Answering()
+        daemon.resolver.use_dane(None)
+        daemon.around.dns.hold()
+        waiting = daemon.resolver.find(BAD)
+        await until(lambda: daemon.resolver.flight(BAD) is not None)
+        shown = await daemon.control.show(BAD)
+        assert (shown["known"], shown["answer"], shown["reply"]) == (False, None, None)
+        assert shown["attempt"]["then"] == "not found"
+        done = await operator.run("policy", "show", BAD)
+        expected = r"an attempt is under way for \d+s; a look-up waits up to \d+s more, then it is"
+        assert re.search(rf"nothing is known yet: {expected} answered not found\n", done.out)
+        assert done.code == 1
+        daemon.around.dns.release()
+        await waiting
+
+    async def test_only_the_verdict_is_known(
+        self, daemon: ControlledDaemon, operator: Operator
+    ) -> None:
+        """A policy of which nothing is known yet is not called "none"."""
+        daemon.around.dns.hold()
+        waiting = daemon.resolver.find(BAD)
+        await until(lambda: bool((f := daemon.resolver.flight(BAD)) and f.knowledge.state))
+        done = await operator.run("policy", "show", BAD)
+        assert ["policy", "not", "known", "yet"] in done.rows
+        assert "cached until" not in done.out
+        daemon.around.dns.release()
+        await waiting
+
+    async def test_time_is_up(self, around: Surroundings) -> None:
+        """After the timeout, look-ups are answered at once, although the attempt goes on."""
+        daemon = ControlledDaemon(around)
+        daemon.resolver.reconfigure(lookup_timeout=0, limits=Limits(10, 2**20))
+        around.dns.hold()
+        await daemon.resolver.find(BAD)
+        shown = await daemon.control.show(BAD)
+        assert (shown["answer"], shown["attempt"]["waits_for"]) == ("not-found", 0)
+        around.dns.release()
+        await wait_for_all(daemon.resolver)
+
+    async def test_recheck(self, daemon: ControlledDaemon, operator: Operator) -> None:
+        """A known domain keeps its answer during an attempt, which is shown beside it."""
+        await find_state(daemon.resolver, GOOD)
+        await wait_for_all(daemon.resolver)
+        daemon.around.dns.hold()
+        renewal = asyncio.create_task(daemon.resolver.renew(GOOD))
+        await until(lambda: daemon.resolver.flight(GOOD) is not None)
+        done = await operator.run("policy", "show", "good.test")
+        assert ["answer", "dane-only"] in done.rows
+        assert ["attempt", "under", "way", "for", "0s"] in [[*row[:4], "0s"] for row in done.rows]
+        daemon.around.dns.release()
+        await renewal
 
     async def test_policy_and_verdict(self, daemon: ControlledDaemon) -> None:
         """The policy on file and the verdict in memory are shown together."""

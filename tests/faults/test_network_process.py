@@ -19,7 +19,8 @@ import pytest
 
 import postfix_mta_sts
 from postfix_mta_sts import __version__
-from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.daemon.assembly import running
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.network.timing import Timing
 from tests.support.clients import Client, request
 from tests.support.daemons import NOT_FOUND, TIMEOUT, Process, RunningDaemon, process, secure, until

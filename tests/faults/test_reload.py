@@ -17,12 +17,14 @@ from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ControlSettings, Settings, parse
 from postfix_mta_sts.daemon import watchdog
-from postfix_mta_sts.daemon.assembly import Daemon
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
 from postfix_mta_sts.daemon.service import SettingsSource, serve
+from postfix_mta_sts.host_names import bound
 from postfix_mta_sts.postfix.listeners import Listeners
-from postfix_mta_sts.sockets import Binding, Sockets
+from postfix_mta_sts.sockets import Sockets
 from tests.support.daemons import NOT_FOUND, RunningDaemon, reloading, until
+from tests.support.http import exchange
 from tests.support.internet import Internet, internet
 
 
@@ -133,15 +135,6 @@ async def _hello(_: HttpRequest) -> HttpResponse:
     return HttpResponse(200, "text/plain", b"hello")
 
 
-async def _asked(path: Path) -> bytes:
-    reader, writer = await asyncio.open_unix_connection(path)
-    writer.write(b"GET / HTTP/1.0\r\n\r\n")
-    try:
-        return await reader.read()
-    finally:
-        writer.close()
-
-
 async def _accept_once(
     accept_all: Callable[..., object], failures: list[Exception], *args: object
 ) -> None:
@@ -161,9 +154,9 @@ async def test_endpoint_that_fails(
     monkeypatch.setattr(http_server, "_accept_all", partial(_accept_once, accept_all, failures))
     endpoints = Endpoints(Sockets([]), {EndpointName.CONTROL: [Route("GET", "/", _hello)]})
     address = UnixAddress(tmp_path / "s")
-    await endpoints.open({EndpointName.CONTROL: Binding(address, ControlSettings())})
+    await endpoints.open({EndpointName.CONTROL: bound(address, ControlSettings())})
     try:
-        assert (await _asked(address.path)).endswith(b"hello")
+        assert (await exchange(address.path, "GET /")).body == b"hello"
     finally:
         await endpoints.close()
     [line] = [text for text in caplog.messages if "endpoint failed" in text]

@@ -1,6 +1,7 @@
 """Resolvers as they are: options of resolv.conf, a file that changes, answers of other names."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from postfix_mta_sts.network.dnssec import DnssecClient
 from postfix_mta_sts.network.nameservers import READ_AGAIN
 from tests.support.dns import DnsServer, Fault
 from tests.support.dns_clients import GOOD, NAME, RECORD, Clock
-from tests.support.hostile_dns import HostileDns, record, response
+from tests.support.hostile_dns import HostileDns, record, response, truncated
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -141,3 +142,51 @@ async def test_search_lists(resolv_conf: Path, server: DnsServer) -> None:
     with pytest.raises(NoRecordError, match="NXDOMAIN"):
         await dns.look_up_txt(Domain("absent"))
     assert server.queries["_mta-sts.absent", "TXT"] == server.queries.total == 1
+
+
+GOOD_RECORD = record(RecordType.TXT, b"\x0fv=STSv1; id=1; ")
+NO_EDNS = {
+    "FORMERR": lambda query: response(query, flags=1),
+    "NOTIMP": lambda query: response(query, flags=4),
+    "FORMERR, header only": lambda query: response(query, flags=1)[:12],
+}
+"""What a name server says that does not know EDNS."""
+
+
+@pytest.mark.parametrize("options", ["edns0", "attempts:1"])
+@pytest.mark.parametrize("refusal", NO_EDNS.values(), ids=NO_EDNS)
+async def test_no_edns(resolv_conf: Path, options: str, refusal: Callable[[bytes], bytes]) -> None:
+    """A name server that does not know EDNS is queried without it, also with a single try."""
+    resolv_conf.write_text(f"nameserver 127.0.0.1\noptions {options}\n")
+
+    def answer(query: bytes) -> list[bytes]:
+        has_edns = query[10:12] != bytes(2)
+        return [refusal(query) if has_edns else response(query, GOOD_RECORD)]
+
+    async with HostileDns(udp=answer) as hostile:
+        dns = DnsClient((), TIMEOUT, resolv_conf=resolv_conf, port=hostile.port)
+        assert (await dns.look_up_txt(GOOD)).ttl == 300
+        assert hostile.datagrams == 2
+
+
+async def test_a_long_datagram() -> None:
+    """An answer of 5,000 octets that comes by UDP is taken, though 1,232 were asked for."""
+    others = [record(RecordType.TXT, b"\xc8" + b"x" * 200) for _ in range(24)]
+    async with HostileDns(udp=lambda query: [response(query, *others, GOOD_RECORD)]) as hostile:
+        found = await DnsClient([hostile.address], TIMEOUT).look_up_txt(GOOD)
+    assert len(found.texts) == 25
+
+
+async def test_no_tcp() -> None:
+    """If only TCP fails, the reason says so: a firewall may let only UDP pass."""
+
+    async def close(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def wait(_: bytes, writer: asyncio.StreamWriter) -> None:
+        await writer.wait_closed()
+
+    for tcp, seconds, reason in ((close, 1.0, "can be reached"), (wait, 0.3, "within 0.3 s")):
+        async with HostileDns(udp=truncated, tcp=tcp) as hostile:
+            with pytest.raises(DnsFailureError, match=f"{reason} over TCP"):
+                await DnsClient([hostile.address], seconds).look_up_txt(GOOD)

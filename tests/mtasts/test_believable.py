@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF, Backoff
 from postfix_mta_sts.mtasts.believable import believable
-from postfix_mta_sts.mtasts.dane import MAX_LIFE, Verdict, after_verdict, is_due, is_live
 from postfix_mta_sts.mtasts.errors import DeadlineError
 from postfix_mta_sts.mtasts.lifecycle import (
     ABSENCE_LIFE,
@@ -21,6 +20,7 @@ from postfix_mta_sts.mtasts.lifecycle import (
 )
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import MAX_LIFE, Verdict, after_verdict, is_due, is_live
 from postfix_mta_sts.values import replace
 from tests.support.attempts import ABSENT, CACHED, T, after_failed_get, fetched
 from tests.support.states import policies

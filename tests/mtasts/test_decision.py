@@ -227,6 +227,7 @@ def policy_at(path: list[PolicyStep | Mode], position: int, older: Mode | None) 
             return KnownPolicy(older, step)
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_every_order_of_events() -> None:
     """At each point of each interleaving the answer is not weaker than the best that is known.
 

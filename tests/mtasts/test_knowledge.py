@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.decision import (
     NOT_APPLICABLE,
     NOTHING,
@@ -23,6 +23,7 @@ from postfix_mta_sts.mtasts.decision import (
 )
 from postfix_mta_sts.mtasts.lifecycle import unknown
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.values import replace
 from tests.support.attempts import (
     ABSENT,

@@ -1,16 +1,20 @@
 """Which heads of an HTTP response may be followed by a policy."""
 
+import gzip
+
 import pytest
 
 from postfix_mta_sts.mtasts.errors import (
     FetchError,
+    IncompleteError,
     MediaTypeError,
     StatusError,
     TooLargeError,
 )
-from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE, Head, check_head, check_size
+from postfix_mta_sts.mtasts.response import MAX_BODY_SIZE, Head, check_head, check_size, decoded
 
 PLAIN = ["text/plain"]
+GZIP = Head(200, PLAIN, content_coding=["gzip"])
 
 
 @pytest.mark.parametrize(
@@ -20,6 +24,8 @@ PLAIN = ["text/plain"]
         Head(200, PLAIN, length=0),
         Head(200, PLAIN, length=MAX_BODY_SIZE),
         Head(200, PLAIN, transfer_coding=["Chunked"]),
+        Head(200, PLAIN, transfer_coding=[", chunked ,", ""]),
+        Head(200, [r'text/plain; x="\", text/html; y="'], length=5),
         Head(200, [" TEXT/plain\t; charset=utf-16"], length=5),
         Head(200, PLAIN, content_coding=["identity"], length=5),
         Head(200, PLAIN, content_coding=[""], length=5),
@@ -84,6 +90,28 @@ def test_refused(head: Head, error: type[FetchError], reason: str) -> None:
     with pytest.raises(error) as caught:
         check_head(head)
     assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize("rest", [b"", b"\0\0"])
+def test_members_of_gzip(rest: bytes) -> None:
+    """A file of gzip may have several members (RFC 1952 §2.2); other bytes after it are ignored."""
+    body = gzip.compress(b"mx: a\n") + gzip.compress(b"") + gzip.compress(b"mx: b\n") + rest
+    assert decoded(GZIP, body) == b"mx: a\nmx: b\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        (gzip.compress(b"x" * MAX_BODY_SIZE), TooLargeError),
+        (gzip.compress(b"x")[:-1], IncompleteError),
+        (b"\x1f\x8b\xff" + bytes(20), MediaTypeError),
+    ],
+    ids=["too much", "cut", "damaged"],
+)
+def test_a_bad_member_of_gzip(more: bytes, error: type[FetchError]) -> None:
+    """Each member is checked, and all of them together are bounded."""
+    with pytest.raises(error):
+        decoded(GZIP, gzip.compress(b"mx: a\n") + more)
 
 
 def test_size() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.network import dns_query
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
 from tests.support.dns import DnsServer
@@ -25,6 +26,12 @@ def authority() -> Authority:
 def ca_file(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of that CA, as the configuration names it."""
     return authority.write(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the second try at a name server begin soon, whatever the timeout is."""
+    monkeypatch.setattr(dns_query, "FIRST_TRY", 0.001)
 
 
 @pytest.fixture

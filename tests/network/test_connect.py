@@ -4,7 +4,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.network.connect import connect
-from tests.support.descriptors import no_descriptor_free
+from tests.support.files import no_descriptor_free
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["::1", "127.0.0.1"]])

@@ -85,11 +85,12 @@ async def test_a_change_during_a_check(server: DnsServer, tmp_path: Path) -> Non
     assert [each.host for each in ask.wanted_nameservers] == ["127.0.0.2"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_other_servers_that_are_silent(server: DnsServer, tmp_path: Path) -> None:
     """They are queried after a check that fails, too: the earlier ones are not wanted."""
     resolv_conf = tmp_path / "resolv.conf"
     resolv_conf.write_text("nameserver 127.0.0.1\n")
-    ask = DnssecClient((), TIMEOUT, resolv_conf=resolv_conf, port=server.port)
+    ask = DnssecClient((), 5.0, resolv_conf=resolv_conf, port=server.port)
     resolv_conf.write_text("nameserver 127.0.0.2\n")
     with pytest.raises(DnsFailureError):
         await ask.not_validating()

@@ -42,6 +42,21 @@ class TestProxy:
         assert (host.lookups.total, host.requests[0].sni) == (0, HOST)
         assert seen.tls_version == "TLSv1.3"
 
+    @pytest.mark.parametrize(
+        "success",
+        [
+            b"HTTP/1.0 200 OK\r\nProxy-Agent: x\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ],
+        ids=["HTTP/1.0", "204", "length", "chunked"],
+    )
+    async def test_tunnels(self, fetchers: Fetchers, host: PolicyHost, success: bytes) -> None:
+        """Any status 2xx opens the tunnel; a length or a coding means nothing (RFC 9110 §9.3.6)."""
+        async with ConnectProxy(host.port, success=success) as proxy:
+            assert await fetchers(proxy=proxy.url).fetch_body(GOOD) == POLICY
+
     async def test_proxy_by_name(self, fetchers: Fetchers, host: PolicyHost) -> None:
         """The name of the proxy is resolved by the system, with /etc/hosts."""
         async with ConnectProxy(host.port) as proxy:

@@ -127,12 +127,15 @@ class TestTls:
             await fetchers.close()
         assert old.gets.total == 0
 
-    async def test_alert(self, fetchers: Fetchers) -> None:
-        """The reason has the text of the server's alert."""
-        protocol_version = b"\x15\x03\x01\x00\x02\x02\x46"  # RFC 8446 §6
-        async with plain_server(protocol_version) as port:
+    @pytest.mark.parametrize(
+        ("number", "text"),
+        [(70, "protocol version"), (120, "no application protocol")],  # RFC 8446 §6
+    )
+    async def test_alert(self, fetchers: Fetchers, number: int, text: str) -> None:
+        """The reason has the text of the server's alert, and nothing else."""
+        async with plain_server(b"\x15\x03\x01\x00\x02\x02" + bytes([number])) as port:
             reason = await failure(fetchers(port=port), TlsError)
-        assert reason == "the TLS handshake failed: tlsv1 alert protocol version"
+        assert reason == f"the TLS handshake failed: tlsv1 alert {text}"
 
     async def test_tls_1_2(self, authority: Authority, ca_file: Path) -> None:
         """TLS 1.2 is accepted."""

@@ -175,6 +175,8 @@ class TestServers:
             ("192.0.2.1:5353", "192.0.2.1:5353"),
             ("2001:db8::1", "[2001:db8::1]:53"),
             ("[2001:db8::1]:5353", "[2001:db8::1]:5353"),
+            ("fe80::1%lo", "[fe80::1%lo]:53"),
+            ("[fe80::1%lo]:5353", "[fe80::1%lo]:5353"),
         ],
     )
     async def test_notations(self, written: str, understood: str) -> None:
@@ -187,6 +189,7 @@ class TestServers:
         async with DnsServer(zone, host="::1") as server, open_client(server.address) as dns:
             assert (await dns.look_up_txt(GOOD)).ttl == 300
 
+    @pytest.mark.usefixtures("impatient")
     async def test_a_change_of_resolv_conf(
         self,
         server: DnsServer,
@@ -198,7 +201,7 @@ class TestServers:
         caplog.set_level(logging.INFO)
         resolv_conf = tmp_path / "resolv.conf"
         resolv_conf.write_text("nameserver 127.0.0.2\n")
-        dns = DnsClient((), 20.0, clock=clock, resolv_conf=resolv_conf, port=server.port)
+        dns = DnsClient((), 5.0, clock=clock, resolv_conf=resolv_conf, port=server.port)
         with pytest.raises(DnsFailureError, match="no name server can be reached"):
             await dns.look_up_txt(GOOD)
         resolv_conf.write_text("nameserver 127.0.0.1\n")
@@ -262,6 +265,7 @@ async def test_a_dns_that_does_not_answer_is_logged_once(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert 'DNS does not answer reason="SERVFAIL from the name server"' in record.getMessage()
+    assert record.getMessage().endswith(f"failures={FAILURES_LIMIT} servers={server.address}")
     assert dns.unanswered
     with pytest.raises(NoRecordError):
         await dns.look_up_txt(Domain("absent.test"))

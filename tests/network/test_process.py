@@ -15,13 +15,8 @@ from postfix_mta_sts.mtasts.errors import HostNotFoundError, NoRecordError, OwnF
 from postfix_mta_sts.network import launch, process
 from postfix_mta_sts.network.launch import NICENESS
 from postfix_mta_sts.network.messages import Discover, FetchPolicy, Ping
-from postfix_mta_sts.network.process import (
-    CutOffError,
-    LostCallError,
-    NetworkProcess,
-    ProcessError,
-    WrongVersionError,
-)
+from postfix_mta_sts.network.pending_calls import CutOffError, LostCallError
+from postfix_mta_sts.network.process import NetworkProcess, ProcessError, WrongVersionError
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.timing import Timing
 from tests.support.daemons import TIMEOUT, until

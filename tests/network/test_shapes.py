@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.errors import FetchError
 from postfix_mta_sts.network.https import PolicyFetcher
+from tests.support.fetchers import refusal
 from tests.support.policy_host import PolicyHost
 from tests.support.shapes import SHAPES, result
 
@@ -23,7 +23,7 @@ async def reasons(host: PolicyHost, fetcher: PolicyFetcher) -> list[str]:
     domains = [Domain(f"shape{number}.test") for number in range(len(SHAPES))]
     for domain, shape in zip(domains, SHAPES, strict=True):
         host.answers[f"mta-sts.{domain}"] = shape.answer
-    return list(await asyncio.gather(*(_reason(fetcher, domain) for domain in domains)))
+    return list(await asyncio.gather(*(refusal(fetcher, domain) for domain in domains)))
 
 
 async def test_only_what_an_rfc_forbids_is_refused(reasons: list[str]) -> None:
@@ -40,11 +40,3 @@ async def test_the_page_has_the_table(reasons: list[str]) -> None:
         rows.append(f"| {shape.name} | {result(why)} | {shape.forbidden_by} |")
     table = "\n".join(rows)
     assert table in PAGE.read_text("utf-8"), table
-
-
-async def _reason(fetcher: PolicyFetcher, domain: Domain) -> str:
-    try:
-        await fetcher.fetch(domain)
-    except FetchError as error:
-        return str(error)
-    return ""

@@ -110,3 +110,23 @@ async def test_context(authority: Authority) -> None:
     assert ssl.OP_NO_RENEGOTIATION in context.options
     suites = {suite["kea"] for suite in context.get_ciphers()}
     assert suites == {"kx-any", "kx-ecdhe"}  # any: TLS 1.3
+
+
+async def test_suites(authority: Authority) -> None:
+    """The suites of TLS 1.2 do not depend on how Python was built."""
+    suites = client_context(authority.certificate.decode()).get_ciphers()
+    found = {suite["name"] for suite in suites if suite["protocol"] == "TLSv1.2"}
+    old = {suite["name"] for suite in suites if suite["protocol"] == "TLSv1.0"}
+    keys = ("ECDSA", "RSA")
+    assert found == {
+        f"ECDHE-{key}-{name}"
+        for key in keys
+        for name in (
+            "AES128-GCM-SHA256",
+            "AES256-GCM-SHA384",
+            "CHACHA20-POLY1305",
+            "AES128-SHA256",
+            "AES256-SHA384",
+        )
+    }
+    assert old == {f"ECDHE-{key}-{name}" for key in keys for name in ("AES128-SHA", "AES256-SHA")}

@@ -9,7 +9,7 @@ import pytest
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
-from postfix_mta_sts.daemon.assembly import Daemon
+from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.sockets import ListenError
 from tests.support.clients import connected
 from tests.support.daemons import RunningDaemon, reloading
@@ -171,5 +171,9 @@ async def test_another_store(
     changes = {"cache": {"path": str(tmp_path / "other.db"), "memory_entries": 7}}
     await daemon.reload(net.settings(tmp_path, changes))
     assert any("cache.path needs a restart" in message for message in caplog.messages)
+    assert daemon.constants.needs_restart(daemon.settings) == ["cache.path"]
     assert daemon.settings.cache.memory_entries == 7
     assert not (tmp_path / "other.db").exists()
+    caplog.clear()
+    await daemon.reload(net.settings(tmp_path))  # back to the file that is open
+    assert daemon.constants.needs_restart(daemon.settings) == caplog.messages == []

@@ -165,6 +165,7 @@ async def test_malformed_requests_are_refused(
     assert malformed.decode() not in caplog.text
 
 
+@pytest.mark.usefixtures("uncovered")
 async def test_10000_look_ups_of_unanswered_domains(around: Surroundings) -> None:
     """All are answered when the DNS queries end."""
     async with serving(around) as served, AsyncExitStack() as stack:

@@ -37,6 +37,7 @@ async def test_drain_answers_requests_under_way(around: Surroundings) -> None:
 
 async def test_drain_has_a_timeout(around: Surroundings, caplog: pytest.LogCaptureFixture) -> None:
     """After the timeout, connections without a reply are closed; that is logged."""
+    caplog.set_level("INFO", "postfix_mta_sts.postfix.server")
     async with serving(around) as served, connected(served.address) as client:
         around.dns.hold()
         client.send(request("slow.test"))

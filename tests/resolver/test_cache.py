@@ -6,9 +6,10 @@ from sys import getsizeof
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.mtasts.dane import DaneOutcome, HostState, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, HostState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.resolver.cache import SLICE, CacheEntry, Limits, Made, StateCache, surplus
 from postfix_mta_sts.resolver.sizes import state_size
 from postfix_mta_sts.values import replace

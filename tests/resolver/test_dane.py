@@ -5,10 +5,11 @@ import logging
 
 import pytest
 
-from postfix_mta_sts.mtasts.dane import DaneKind, HostState, is_live
+from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State, standing
+from postfix_mta_sts.mtasts.verdict import is_live
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
 from postfix_mta_sts.store.memory import MemoryStore

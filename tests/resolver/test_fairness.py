@@ -217,6 +217,7 @@ def test_the_ranking_agrees_with_counting(steps: list[tuple[str, bool]]) -> None
         assert len(ranking) == sum(has > 0 for has in counts.values())
 
 
+@pytest.mark.usefixtures("uncovered")
 def test_ten_thousand_attempts() -> None:
     """At a real limit a flood of 100,000 names ends one attempt for each that starts."""
     shares = Shares[int](10_000)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.lifecycle import DAY, restored
 from postfix_mta_sts.mtasts.record import PolicyId
@@ -140,6 +142,7 @@ async def test_domains_with_an_attempt_under_way_are_not_rechecked() -> None:
     await resolver.close()
 
 
+@pytest.mark.usefixtures("uncovered")
 async def test_the_queue_is_bounded() -> None:
     """A domain that finds the queue full is served all the same."""
     around = Surroundings()

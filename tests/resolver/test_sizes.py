@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pytest
 
 from postfix_mta_sts.mtasts.backoff import Backoff
-from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState, after_verdict
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, restored
 from postfix_mta_sts.mtasts.policy import parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.resolver.cache import Limits, StateCache
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.values import replace
@@ -19,6 +20,8 @@ from tests.support.clients import request
 from tests.support.replies import make_reply_cache
 from tests.support.resolvers import make_resolver
 from tests.support.surroundings import START, Surroundings
+
+pytestmark = pytest.mark.usefixtures("uncovered")
 
 
 class DecodingStore(MemoryStore):

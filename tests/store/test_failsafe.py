@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from postfix_mta_sts.mtasts.dane import after_verdict
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.store import LastAsked, Row, RowFilter, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
@@ -114,6 +114,7 @@ async def test_a_failing_write_does_not_stop_reads(backends: Backends) -> None:
         assert await store.load(GOOD) == a_state()
         assert store.unwritten == 1
         assert (store.readable, store.writable) == (True, False)
+        assert (store.reading_problem, store.writing_problem) == ("", str(FULL))
 
 
 async def test_a_failing_read_does_not_stop_writes(backends: Backends) -> None:
@@ -126,6 +127,7 @@ async def test_a_failing_read_does_not_stop_writes(backends: Backends) -> None:
         await store.save(GOOD, a_state(), 0.0)
         assert backends.last.rows[GOOD].state == a_state()
         assert (store.readable, store.writable) == (False, True)
+        assert bool(store.reading_problem) > bool(store.writing_problem)
 
 
 async def test_a_slow_list_does_not_stop_reads(backends: Backends) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import Store, StoreError
+from postfix_mta_sts.store import Backend, StoreError
 from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -47,7 +47,7 @@ async def store(
     """A store that has not been opened yet."""
     caplog.set_level(logging.INFO)
 
-    async def backend() -> Store:
+    async def backend() -> Backend:
         return await SqliteStore.open(path, lock_timeout=0.02)
 
     new = FailsafeStore(backend, in_memory=memory_of(known), timing=TIMING)

@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.backoff import Backoff
-from postfix_mta_sts.mtasts.dane import HostState, after_verdict
+from postfix_mta_sts.mtasts.dane import HostState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.store import (
     LastAsked,
     Row,

@@ -43,6 +43,7 @@ class ControlledDaemon:
         self.asked_at: float | None = None
         self.problem = ""
         self.reasons: dict[Part, str] = {}
+        self.log_lines_unwritten = 0
         sources = around.sources()
         self.resolver = Resolver(
             sources,
@@ -66,6 +67,7 @@ class ControlledDaemon:
     async def _snapshot(self) -> Snapshot:
         failing, domains = frozenset(self.not_working), self.resolver.entries
         numbers = {"domains": domains, "failing": failing, "reasons": self.reasons}
+        numbers["log_lines_unwritten"] = self.log_lines_unwritten
         return Snapshot.take(self.counters, PID, **numbers)
 
     def _info(self) -> DaemonInfo:

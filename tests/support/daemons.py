@@ -15,7 +15,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Final
 
-from postfix_mta_sts.daemon.assembly import Daemon, running
+from postfix_mta_sts.daemon.assembly import running
+from postfix_mta_sts.daemon.daemon import Daemon
 from tests.support.clients import Client, connected
 from tests.support.internet import (
     AS_IT_IS,

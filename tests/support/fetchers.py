@@ -57,6 +57,15 @@ async def failure(fetcher: PolicyFetcher, error: type[FetchError]) -> str:
     return str(caught.value)
 
 
+async def refusal(fetcher: PolicyFetcher, domain: Domain) -> str:
+    """Fetch the policy of a domain; return why it is not accepted, empty if it is."""
+    try:
+        await fetcher.fetch(domain)
+    except FetchError as error:
+        return str(error)
+    return ""
+
+
 class FixedAddresses:
     """A resolver that returns the same addresses for every name."""
 

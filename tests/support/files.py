@@ -2,7 +2,7 @@
 
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 @contextmanager
@@ -14,3 +14,8 @@ def files_limit(soft: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def no_descriptor_free() -> AbstractContextManager[None]:
+    """Let no file and no socket be opened inside the block."""
+    return files_limit(0)

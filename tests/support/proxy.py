@@ -10,13 +10,20 @@ from tests.support.tasks import Tasks
 class ConnectProxy:
     """Opens each tunnel to `port` of 127.0.0.1, for any target; `heads` are the requests.
 
-    With a `refusal`, an HTTP response, it sends that and opens no tunnel.
+    With a `refusal`, an HTTP response, it sends that and opens no tunnel. `success` is the response
+    that opens one.
     """
 
-    def __init__(self, port: int, refusal: bytes = b"") -> None:
+    def __init__(
+        self,
+        port: int,
+        refusal: bytes = b"",
+        success: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n",
+    ) -> None:
         self.heads: list[bytes] = []
         self._port = port
         self._refusal = refusal
+        self._success = success
         self._tasks = Tasks()
 
     @property
@@ -43,7 +50,7 @@ class ConnectProxy:
                 writer.write(self._refusal)
                 return
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            writer.write(self._success)
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
 
 

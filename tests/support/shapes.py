@@ -9,6 +9,7 @@ from tests.support.policy_host import Script, policy_text, without_close_notify
 
 _POLICY: Final = policy_text()
 _GZIP: Final = gzip.compress(_POLICY)
+_MEMBERS: Final = gzip.compress(_POLICY[:40]) + gzip.compress(_POLICY[40:])
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HINTS: Final = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
@@ -24,8 +25,7 @@ _TRANSFER: Final = (
 )
 _ONCE: Final = 'RFC 9112 §6.1: "MUST NOT apply the chunked transfer coding more than once"'
 _CLOSURE: Final = 'RFC 9112 §9.8: "complete only if a valid closure alert has been received"'
-_CHUNK: Final = "RFC 9112 §7.1: the grammar of a chunk has CRLF"
-_BWS: Final = 'RFC 9110 §5.6.3: "A sender MUST NOT generate BWS"'
+_LAST_CHUNK: Final = 'RFC 9112 §8: "incomplete if the zero-sized chunk [...] has not been received"'
 _FIELD: Final = "RFC 9112 §5: a field is a name without spaces, a colon, and a value"
 
 
@@ -171,6 +171,7 @@ _TYPES: Final = [
     Shape("type twice in one field", _plain("Content-Type: text/plain, text/plain")),
     Shape("type in capitals, spaces", _plain("content-type:   Text/PLAIN ; charset = utf-8")),
     Shape("charset in quotes", _plain('Content-Type: text/plain; charset="utf-8"')),
+    Shape("a quote in quotes", _plain(r'Content-Type: text/plain; x="a\", text/html"')),
     Shape(
         "charset=iso-8859-1, policy in ASCII", _plain("Content-Type: text/plain; charset=latin1")
     ),
@@ -207,12 +208,23 @@ _FRAMINGS: Final = [
     Shape(
         "spaces before a chunk extension",
         _chunks(data=_SIZE + b" ; a = b\r\n" + _POLICY + b"\r\n0\r\n\r\n"),
-        _BWS,
     ),
     Shape(
         "LF after a chunk size",
         _chunks(data=_SIZE + b"\n" + _POLICY + b"\n0\n\n"),
-        _CHUNK,
+    ),
+    Shape(
+        "a length as a trailer",
+        _chunks(data=_CHUNK_OF_ALL + b"0\r\nContent-Length: 5\r\n\r\n"),
+    ),
+    Shape(
+        "no last chunk",
+        _chunks(data=_CHUNK_OF_ALL),
+        _LAST_CHUNK,
+    ),
+    Shape(
+        "`Transfer-Encoding: chunked,`",
+        _chunks(data=_CHUNK_OF_ALL + b"0\r\n\r\n").replace(b"chunked", b"chunked,"),
     ),
     Shape(
         "HTTP/1.0 with chunks",
@@ -234,6 +246,7 @@ _CODINGS: Final = [
     Shape("`Content-Encoding: identity`", _plain("Content-Encoding: identity")),
     Shape("`Content-Encoding: utf-8`", _plain("Content-Encoding: utf-8")),
     Shape("gzip, not asked for", _plain("Content-Encoding: gzip", body=_GZIP)),
+    Shape("gzip in several members", _plain("Content-Encoding: gzip", body=_MEMBERS)),
     Shape("brotli, not asked for", _plain("Content-Encoding: br", body=b"\x8b"), _CODING),
 ]
 
@@ -242,6 +255,7 @@ _BODIES: Final = [
     Shape("both line ends", _plain(body=_POLICY.replace(b"\r\n", b"\n", 2))),
     Shape("no end of the last line", _plain(body=_POLICY.rstrip())),
     Shape("empty lines", _plain(body=b"\r\n" + _POLICY + b"\n\n")),
+    Shape("lines of spaces and tabs", _plain(body=b" \t\n" + _POLICY + b"  ")),
     Shape("spaces at the end of lines", _plain(body=_POLICY.replace(b"\r\n", b" \r\n"))),
     Shape("CR line ends", _plain(body=_POLICY.replace(b"\r\n", b"\r")), _GRAMMAR),
     Shape("byte order mark", _plain(body=b"\xef\xbb\xbf" + _POLICY), _GRAMMAR),

@@ -8,7 +8,7 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.store import Store, StoreError
+from postfix_mta_sts.store import Backend, Store, StoreError
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -39,7 +39,7 @@ async def failsafe(folder: Path) -> Store:
 async def failsafe_without_backend(folder: Path) -> Store:
     """Make a `FailsafeStore` whose backend cannot be opened."""
 
-    async def fail() -> Store:
+    async def fail() -> Backend:
         raise StoreError("no such disk")
 
     store = FailsafeStore(fail)

@@ -20,7 +20,7 @@ LONGEST: Final = 150
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run; return 1 if there was a violation."""
-    args = _parser().parse_args(words)
+    args = parser().parse_args(words)
     seconds = 60 * args.minutes
     if args.replay:
         actions = schedule.parse(args.replay.read_text())
@@ -83,7 +83,8 @@ def _echo(line: str) -> None:
     sys.stdout.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
     parser.add_argument(
         "--seed", type=int, default=secrets.randbelow(10**6), help="default: random"

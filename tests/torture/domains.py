@@ -17,7 +17,7 @@ DAY: Final = 24 * HOUR
 WEEK: Final = 7 * DAY
 PER_GROUP: Final = 100
 SOME_LIFE: Final = 60
-"""A verdict for which one host of several was not answered lives for a minute (`mtasts.dane`)."""
+"""Seconds: the life of a verdict if the look-up of some hosts failed (`mtasts.verdict`)."""
 
 LONGEST: Final = 200
 """The mx patterns that the daemon accepts in a policy."""

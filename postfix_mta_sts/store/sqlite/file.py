@@ -22,9 +22,11 @@ from postfix_mta_sts.store.sqlite import size
 from postfix_mta_sts.store.sqlite.connection import SqliteConnection
 from postfix_mta_sts.store.sqlite.layout import SCHEMA
 from postfix_mta_sts.store.sqlite.schema import (
+    check_readable,
     file_identity,
     prepare,
     prepare_heir,
+    read_only_uri,
     set_aside,
     translate_errors,
 )
@@ -50,7 +52,7 @@ class SqliteFile:
     def __init__(
         self,
         path: Path,
-        opened: tuple[int, int] | None,
+        schema: Sequence[Sequence[str]],
         lock_timeout: float,
         clock: Callable[[], float],
         size_limit: Callable[[], int],
@@ -61,7 +63,11 @@ class SqliteFile:
         self.writer = BatchWriter(self._commit)
         self.reading: SqliteConnection
         self.writing: SqliteConnection
-        self._opened = opened
+        self.unwritable = ""
+        """Why the file is opened for reading only; then there is no `writing`."""
+        self._schema = schema
+        self._opened: tuple[int, int] | None = None
+        self._source: Path | str = path
         self._lock_timeout = lock_timeout
         self._clock = clock
         self._size_limit = size_limit
@@ -87,20 +93,49 @@ class SqliteFile:
 
         `lock_timeout`: seconds that a write waits for a lock. `clock` gives the wall-clock time,
         `size_limit` the bytes that the rows may take. Raises `StoreError`.
+
+        A file on a read-only file system is opened for reading: policies in it count until they
+        expire. Each write then tries whether the file can be written again.
         """
         with translate_errors(path):
             # SQLite, too, resolves links before it names the files that it keeps beside this one.
             path = await call_in_thread(path.resolve)
-            opened = await call_in_thread(partial(prepare, path, schema, lock_timeout, clock))
-            file = cls(path, opened, lock_timeout, clock, size_limit)
+            file = cls(path, schema, lock_timeout, clock, size_limit)
             try:
-                file.reading = await file._connect("query_only = ON")
-                limit = f"journal_size_limit = {size.LOG_BYTES}"
-                file.writing = await file._connect("synchronous = FULL", limit)
+                await file._open()
             except BaseException:
                 await file._disconnect()
                 raise
             return file
+
+    async def _open(self) -> None:
+        try:
+            await self._open_for_writing()
+        except (StoreError, sqlite3.Error) as error:
+            if not await self._open_for_reading():
+                raise
+            self.unwritable = str(error)
+
+    async def _open_for_writing(self) -> None:
+        """Open, or open again what was opened for reading; reads under way end as they began."""
+        work = partial(prepare, self.path, self._schema, self._lock_timeout, self._clock)
+        self._opened = await call_in_thread(work)
+        self._source = self.path
+        limit = f"journal_size_limit = {size.LOG_BYTES}"
+        self.writing = await self._connect("synchronous = FULL", limit)
+        self.reading = await self._connect("query_only = ON")
+        self._connecting_lists = None
+        self.unwritable = ""
+
+    async def _open_for_reading(self) -> bool:
+        """Open a file on a read-only file system, if it is one that we can read."""
+        if uri := await call_in_thread(partial(read_only_uri, self.path)):
+            self._source = uri
+            with suppress(StoreError, sqlite3.Error):  # why it cannot be written says more
+                self.reading = await self._connect("query_only = ON")
+                await self.reading.run(partial(check_readable, self.path, self._schema))
+                return True
+        return False
 
     async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Return the result of a short read."""
@@ -149,7 +184,7 @@ class SqliteFile:
             prepare_heir(self.path, self._aside, self._lock_timeout)
 
     async def _connect(self, *pragmas: str) -> SqliteConnection:
-        connection = await SqliteConnection.open(self.path, self._lock_timeout, pragmas)
+        connection = await SqliteConnection.open(self._source, self._lock_timeout, pragmas)
         self._connections.append(connection)
         return connection
 
@@ -168,6 +203,8 @@ class SqliteFile:
 
     async def _commit(self, batch: Sequence[Write]) -> list[int]:
         with self._note_damage():
+            if self.unwritable:
+                await self._open_for_writing()
             counts, is_too_large = await self.writing.run(partial(self._execute, batch))
         self.commits += 1
         if is_too_large and not self._closed:
@@ -208,5 +245,7 @@ class SqliteFile:
             with translate_errors(self.path):
                 yield
         except DamagedStoreError as error:
+            if self.unwritable:  # it cannot be replaced
+                raise StoreError(str(error)) from error
             self._damage = str(error)
             raise

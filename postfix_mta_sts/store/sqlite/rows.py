@@ -13,12 +13,12 @@ from typing import Any, Final, TypeAlias
 
 from postfix_mta_sts.mtasts.backoff import Backoff
 from postfix_mta_sts.mtasts.believable import believable
-from postfix_mta_sts.mtasts.dane import from_text, to_text
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, printable
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, restored
 from postfix_mta_sts.mtasts.policy import Mode, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_id
+from postfix_mta_sts.mtasts.verdict import from_text, to_text
 from postfix_mta_sts.store import HistoryEntry, Row, policy_and_id
 from postfix_mta_sts.values import Value, json_decoder, to_json
 

@@ -77,6 +77,26 @@ def prepare_heir(path: Path, aside: Path, lock_timeout: float) -> None:
     _prepare(path, SCHEMA, lock_timeout, aside)
 
 
+def read_only_uri(path: Path) -> str | None:
+    """How SQLite opens a file on a read-only file system; None: it is not on one, or not there.
+
+    Without a log nobody can change it, and SQLite would fail to make one.
+    """
+    with suppress(OSError):
+        if path.is_file() and os.statvfs(path).f_flag & os.ST_RDONLY:
+            log = Path(f"{path}-wal")
+            at_rest = not (log.exists() and log.stat().st_size)
+            return f"{path.as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
+    return None
+
+
+def check_readable(path: Path, schema: Sequence[Sequence[str]], db: sqlite3.Connection) -> None:
+    """Raise `StoreError` or `sqlite3.Error` if our statements cannot read the file."""
+    if _version(path, db) > len(schema):
+        _check_newer(path, db, len(schema))
+    db.execute(PROBE)
+
+
 def _prepare(
     path: Path, schema: Sequence[Sequence[str]], lock_timeout: float, aside: Path | None = None
 ) -> None:

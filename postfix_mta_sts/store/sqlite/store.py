@@ -65,6 +65,11 @@ class SqliteStore:
         )
         return cls(file, clock)
 
+    @property
+    def unwritable(self) -> str:
+        """See `Backend`."""
+        return self.file.unwritable
+
     async def load(self, domain: Domain) -> State | None:
         """See `Store`; a row that is damaged is removed, and None returned."""
         return (await self.load_all([domain])).get(domain)

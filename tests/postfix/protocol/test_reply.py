@@ -6,19 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.mtasts.dane import (
-    DaneOutcome,
-    Host,
-    HostState,
-    MxState,
-    after_verdict,
-)
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.decision import Decision, Knowledge, PolicyStep, from_memory
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, InvalidPolicyError
 from postfix_mta_sts.mtasts.lifecycle import State, after_discovery, restored, unknown
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
     PLAIN,

@@ -161,8 +161,9 @@ async def test_another_newer_schema_is_left_alone(path: Path, change: str) -> No
     assert path.read_bytes() == before
 
 
+@pytest.mark.usefixtures("uncovered")
 @settings(max_examples=200, deadline=None)
-@given(policies=st.lists(policies(), min_size=1, max_size=20))
+@given(policies=st.lists(policies(), min_size=1, max_size=5))
 def test_mode_is_read_from_the_policy(policies: list[Policy]) -> None:
     """The SQL expression gives the same mode as the parser, in any layout of the policy."""
     with closing(sqlite3.connect(":memory:")) as db:

@@ -4,16 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postfix_mta_sts.mtasts.dane import (
-    DaneOutcome,
-    Host,
-    HostState,
-    MxState,
-    Verdict,
-    after_verdict,
-    from_text,
-    to_text,
-)
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
+from postfix_mta_sts.mtasts.verdict import Verdict, after_verdict, from_text, to_text
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40)
 HOSTS = st.builds(Host, PRINTABLE, st.sampled_from(HostState), PRINTABLE)

@@ -1,0 +1,25 @@
+"""The argument DOMAIN of commands, and what to write instead of one that is not a domain."""
+
+import re
+from contextlib import suppress
+
+from postfix_mta_sts.cli.parser import CommandError
+from postfix_mta_sts.mtasts.domain import Domain, parse_domain
+from postfix_mta_sts.mtasts.errors import InvalidDomainError
+
+
+def domain_of(text: str) -> Domain:
+    """Return the domain that a person has written. Raises `CommandError`, with a guess."""
+    try:
+        return parse_domain(text)
+    except InvalidDomainError as error:
+        raise CommandError(f"{error}{_guess(text)}") from None
+
+
+def _guess(text: str) -> str:
+    """Return `; write …` for a mail address, a URL, a next-hop or a name with blanks around it."""
+    bare = re.sub(r"^[a-z]+://", "", text.strip().strip("<>").lower())
+    bare = re.split(r"[/?#:]", bare.rpartition("@")[2].lstrip("["))[0].rstrip("]")
+    with suppress(InvalidDomainError):
+        return f"; write {parse_domain(bare)}"
+    return ""

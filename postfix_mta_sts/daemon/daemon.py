@@ -1,0 +1,216 @@
+"""A running daemon: serve, reload, and the facts that commands and metrics show.
+
+`assembly` builds it, and gives each part its settings; a reload gives it new ones here.
+"""
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass, field
+from functools import partial
+
+from postfix_mta_sts import logs
+from postfix_mta_sts.admin import monitoring, routes
+from postfix_mta_sts.admin.answer import Answering
+from postfix_mta_sts.admin.control import Control, DaemonInfo
+from postfix_mta_sts.admin.endpoints import (
+    EndpointBindings,
+    EndpointName,
+    Endpoints,
+    endpoint_bindings,
+)
+from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.daemon.constants import Constants, SizeLimit
+from postfix_mta_sts.daemon.reload import carry_out
+from postfix_mta_sts.daemon.self_check import self_check
+from postfix_mta_sts.network.client import NetworkClient
+from postfix_mta_sts.postfix.dane import DaneSupport, dane_rule
+from postfix_mta_sts.postfix.listeners import Listeners
+from postfix_mta_sts.postfix.maps import Maps
+from postfix_mta_sts.postfix.server import Server
+from postfix_mta_sts.resolver.cache import Limits
+from postfix_mta_sts.resolver.refresher import Refresher
+from postfix_mta_sts.resolver.resolver import Resolver
+from postfix_mta_sts.resolver.sources import Sources
+from postfix_mta_sts.sockets import Sockets
+from postfix_mta_sts.stats import Counters, Part, Snapshot
+from postfix_mta_sts.store import Overview
+from postfix_mta_sts.store.failsafe import FailsafeStore
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The parts that find policies: in memory, in the store, in the network."""
+
+    counters: Counters
+    store: FailsafeStore
+    network: NetworkClient
+    sources: Sources
+    resolver: Resolver
+    size_limit: SizeLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """The parts that answer Postfix."""
+
+    maps: Maps
+    dane_support: DaneSupport
+    refresher: Refresher
+    server: Server
+    sockets: Sockets
+    listeners: Listeners
+
+
+@dataclass(eq=False, slots=True)
+class Daemon:
+    """A running daemon, built by `running`."""
+
+    settings: Settings
+    constants: Constants
+    backend: Backend
+    frontend: Frontend
+    started_at: float = field(init=False)
+    control: Control = field(init=False)
+    endpoints: Endpoints = field(init=False)
+
+    def __post_init__(self) -> None:
+        backend, clock = self.backend, self.constants.clock
+        self.started_at = clock()
+        check = partial(self_check, self.listeners)
+        asked = (backend.resolver, backend.store, clock)
+        self.control = Control(*asked, self.snapshot, self.info, check)
+        served = {
+            EndpointName.CONTROL: routes.routes(self.control),
+            EndpointName.METRICS: monitoring.routes(self.snapshot, self.overview),
+        }
+        self.endpoints = Endpoints(self.frontend.sockets, served)
+
+    @property
+    def listeners(self) -> Listeners:
+        """The listeners for Postfix."""
+        return self.frontend.listeners
+
+    async def open(self) -> None:
+        """Start to serve Postfix, commands and Prometheus. Raises `ListenError`."""
+        await self.listeners.open(self.settings.listen)
+        for address in self.frontend.sockets.close_unclaimed():
+            logs.event(_log, logging.WARNING, "inherited socket fits no listener", address=address)
+        await self.endpoints.open(await self._endpoint_bindings(self.settings))
+
+    async def reload(self, settings: Settings) -> None:
+        """Apply these settings; parts whose settings are unchanged are not disturbed.
+
+        Raises `ListenError` for an address, `OSError` for a file that cannot be used, and
+        `ProcessError` if the network process does not start; nothing has changed then. After an
+        `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a restart.
+        """
+        wanted = await self._endpoint_bindings(settings)
+        places = await self.listeners.find_places(settings.listen)
+        with (
+            self.listeners.prepare(places) as listeners_change,
+            self.endpoints.prepare(wanted) as endpoints_change,
+        ):
+            # Even if no setting has changed: the content of the CA file may have.
+            await self.backend.network.reconfigure(settings)
+        self.settings = settings
+        if self.constants.needs_restart(settings):
+            logs.event(
+                _log,
+                logging.WARNING,
+                "cache.path needs a restart",
+                path=settings.cache.path or self.constants.default_store_path,
+                open=self.constants.store_path,
+            )
+        listen = partial(self.listeners.reconfigure, places, listeners_change)
+        endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
+        steps = {"look-ups": partial(self._apply, settings), "listen": listen}
+        await carry_out({**steps, "control and metrics": endpoints})
+
+    async def snapshot(self) -> Snapshot:
+        """Return the counters and gauges of this moment."""
+        backend, frontend = self.backend, self.frontend
+        await frontend.maps.count()
+        missing = logs.missing()
+        return Snapshot.take(
+            backend.counters,
+            os.getpid(),
+            store_failures=backend.store.failures,
+            policies_lost=backend.store.dropped,
+            asked_lost=backend.store.asked_lost,
+            log_lines_unwritten=missing.dropped,
+            log_lines_left_out=missing.left_out,
+            domains=backend.resolver.entries,
+            replies=frontend.maps.entries,
+            under_way=backend.resolver.under_way,
+            tasks=len(asyncio.all_tasks()),
+            connections=frontend.server.connections,
+            unwritten=backend.store.unwritten,
+            failing=frozenset(self._failing_parts()),
+            reasons={
+                Part.NETWORK_PROCESS: backend.network.problem,
+                Part.CA_CERTIFICATES: backend.network.authorities_problem,
+                Part.STORE_READING: backend.store.reading_problem,
+                Part.STORE_WRITING: backend.store.writing_problem,
+            },
+            network_restarts=backend.network.restarts,
+        )
+
+    async def overview(self) -> Overview:
+        """Return the numbers of policies in the store."""
+        now = self.constants.clock()
+        return await self.backend.store.overview(now, now - self.settings.refresh.idle_after)
+
+    def info(self) -> DaemonInfo:
+        """Return the facts about this daemon that need no I/O."""
+        return DaemonInfo(
+            started_at=self.started_at,
+            config=self.constants.config,
+            listening=[f"{each.wire} {each.address}" for each in self.settings.listen],
+            store=str(self.constants.store_path),
+            idle_after=self.settings.refresh.idle_after,
+            next_tick=self.frontend.refresher.next_renewal_at,
+            dane=self.frontend.dane_support.status,
+            answering=self._answering(),
+            asked_at=self.frontend.maps.asked_at,
+            pid=os.getpid(),
+        )
+
+    def _answering(self) -> Answering:
+        reply_format = self.frontend.maps.reply_format("postfix")  # as in the documentation
+        rules = dane_rule(self.settings).rules(
+            dns_defers=self.settings.dns.on_failure == "defer",
+            enforce_testing=reply_format.enforce_testing,
+        )
+        return Answering(rules, self.frontend.dane_support.status.on, reply_format)
+
+    async def _apply(self, settings: Settings) -> None:
+        """Give the settings to the parts that cannot fail to use them."""
+        self.backend.resolver.reconfigure(
+            lookup_timeout=settings.lookup.timeout, limits=state_limits(settings)
+        )
+        self.backend.size_limit.size = settings.cache.file_size
+        self.frontend.refresher.idle_after = settings.refresh.idle_after
+        self.frontend.maps.reconfigure(settings)
+        await self.frontend.dane_support.reconfigure(settings)
+
+    async def _endpoint_bindings(self, settings: Settings) -> EndpointBindings:
+        # In a thread: the look-up of a host name does not delay replies.
+        return await asyncio.to_thread(endpoint_bindings, settings, self.constants.control_path)
+
+    def _failing_parts(self) -> list[Part]:
+        works = {
+            Part.DNS: not self.backend.network.unanswered,
+            Part.NETWORK_PROCESS: not self.backend.network.problem,
+            Part.CA_CERTIFICATES: not self.backend.network.authorities_problem,
+            Part.STORE_READING: self.backend.store.readable,
+            Part.STORE_WRITING: self.backend.store.writable,
+        }
+        return [part for part, is_working in works.items() if not is_working]
+
+
+def state_limits(settings: Settings) -> Limits:
+    """Return the limits of the resolver's cache."""
+    return Limits(settings.cache.memory_entries, settings.cache.state_memory)
