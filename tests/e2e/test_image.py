@@ -76,7 +76,8 @@ def container(
     """The daemon in a container, with DNS and CA set only by environment variables."""
     (volume,) = config["Volumes"]
     environ = {
-        "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
+        "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS]}),
+        "POSTFIX_MTA_STS__LOOKUP__TIMEOUT": "50s",  # enough for a busy machine
         "POSTFIX_MTA_STS__HTTPS__CA_FILE": f"{volume}/ca.pem",
         "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
     }
