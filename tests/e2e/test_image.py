@@ -86,7 +86,8 @@ def environ(config: Any) -> dict[str, str]:  # noqa: ANN401 - JSON has any shape
     """DNS and CA, set by environment variables."""
     (volume,) = config["Volumes"]
     return {
-        "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
+        "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS]}),
+        "POSTFIX_MTA_STS__LOOKUP__TIMEOUT": "50s",  # enough for a busy machine
         "POSTFIX_MTA_STS__HTTPS__CA_FILE": f"{volume}/ca.pem",
         "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
     }

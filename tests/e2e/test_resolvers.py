@@ -167,20 +167,20 @@ def test_a_file_that_changes(
     }
     daemon = Daemon(place, folder / "dns-daemon", logs / "dns-daemon.log", settings)
     with running(daemon):
-        assert daemon.ask(PORT, "postfix good.test").startswith("OK dane-only")
+        _wait_for_verdict(daemon, "before")
         running_servers.unbound.send_signal(signal.SIGSTOP)
         try:
             resolv_conf.write_text(f"nameserver {servers.BIND}\n")
-            _wait_for_verdict(daemon)
+            _wait_for_verdict(daemon, "after")
         finally:
             running_servers.unbound.send_signal(signal.SIGCONT)
 
 
-def _wait_for_verdict(daemon: Daemon) -> None:
+def _wait_for_verdict(daemon: Daemon, label: str) -> None:
     """Ask for new domains until one has a verdict."""
     deadline = time.monotonic() + TAKEN_UP_WITHIN
     for name in itertools.count():
-        if daemon.ask(PORT, f"postfix n{name}.many.test").startswith("OK dane-only"):
+        if daemon.ask(PORT, f"postfix {label}{name}.many.test").startswith("OK dane-only"):
             return
         assert time.monotonic() < deadline, "the other name server is not used"
         time.sleep(0.5)
