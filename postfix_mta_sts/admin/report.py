@@ -94,8 +94,8 @@ def _trace_lines(trace: FetchTrace) -> Iterator[str]:
     if trace.tls_version:
         yield f"  TLS       {trace.tls_version}"
     if cert := trace.certificate:
-        names = ", ".join(cert.names)
-        yield f"  cert      {names}; issued by {cert.issuer}; valid until {cert.not_after}"
+        yield f"  cert      {', '.join(cert.names)}"
+        yield f"  issuer    {cert.issuer}; valid until {cert.not_after}"
 
 
 def _status_lines(trace: FetchTrace) -> Iterator[str]:
