@@ -6,23 +6,41 @@ user nobody without a network, and finds the libraries among wheels that were do
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
+from tests.docs.blocks import blocks
 from tests.e2e.trees import NoTreeError, extended
 from tests.e2e.wheels import ROOT
 
 NAME: Final = "postfix-mta-sts"
-_PACKAGES: Final = ("debhelper", "lintian", "python3", "python3-venv")
+NEWER: Final = "9.9"
+_PAGE: Final = "tests/e2e/test_package.py"
+(_README,) = (each for each in blocks(ROOT / "README.md") if each.value == _PAGE)
+APT_BUILD, BUILD, APT_INSTALL = _README.text.splitlines()
+"""The commands of README.md, which docs/install.md repeats."""
+(BUILD_OFFLINE,) = (
+    each.text.strip() for each in blocks(ROOT / "docs/install.md") if "WHEELS" in each.text
+)
+_PACKAGES: Final = (*APT_BUILD.removeprefix("apt install ").split(), "lintian")
 _NOBODY: Final = 65534
-_ENVIRONMENT: Final = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108 - the tree's own, empty
+_ENVIRONMENT: Final = {
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/tmp",  # noqa: S108 - the tree's own, empty
+    "LANG": "C.UTF-8",
+    "PIP_NO_INDEX": "1",
+    "PIP_FIND_LINKS": "/mnt/wheels",
+}
 
 _INSIDE: Final = """\
 tree=$1 source=$2 wheels=$3 out=$4; shift 4
 mount --bind "$tree" "$tree" && mount -o remount,bind,ro "$tree" &&
 mount -t proc proc "$tree/proc" && mount -t tmpfs tmpfs "$tree/tmp" &&
-mount -t tmpfs tmpfs "$tree/mnt" && mkdir "$tree/mnt/source" "$tree/mnt/wheels" "$tree/mnt/out" &&
+mount -t tmpfs tmpfs "$tree/mnt" && cd "$tree/mnt" && mkdir source wheels out checkout &&
+ln -s ../source/contrib ../wheels checkout && ln -s ../out checkout/dist &&
+mv checkout/wheels checkout/WHEELS &&
 mount --bind "$source" "$tree/mnt/source" && mount -o remount,bind,ro "$tree/mnt/source" &&
 mount --bind "$wheels" "$tree/mnt/wheels" && mount --bind "$out" "$tree/mnt/out" &&
 exec chroot "$tree" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
@@ -33,24 +51,26 @@ class Workshop:
     """Builds the package from `wheels` into `out`, and checks it."""
 
     def __init__(self, tree: Path, wheels: Path, out: Path) -> None:
-        self._folders = [extended(tree, "debhelper", _PACKAGES), ROOT, wheels, out]
+        self._tree = extended(tree, "debhelper", _PACKAGES)
+        self._wheels = wheels
         self._out = out
         out.mkdir()
         os.chown(out, _NOBODY, _NOBODY)
 
-    def build(self) -> Path:
-        """Build the package and return its path. Raises `NoTreeError`."""
-        done = self.run("/mnt/source/contrib/debian/build", "/mnt/out", "/mnt/wheels")
+    def build(self, command: str, checkout: Path = ROOT) -> Path:
+        """Build the package by a command of a page; return its path. Raises `NoTreeError`."""
+        before = {*self._out.glob("*.deb")}
+        done = self.run("sh", "-ec", f"cd /mnt/checkout; {command}", checkout=checkout)
         if done.returncode:
             raise NoTreeError(f"no package: {(done.stdout + done.stderr)[-3000:]}")
-        (package,) = self._out.glob("*.deb")
+        (package,) = {*self._out.glob("*.deb")} - before
         return package
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, checkout: Path = ROOT) -> subprocess.CompletedProcess[str]:
         """Run a command in the tree, as user nobody; the package's folder is /mnt/out there."""
         command = ["unshare", "--mount", "--net", "sh", "-c", _INSIDE, "inside"]
         return subprocess.run(
-            [*command, *self._folders, *words],
+            [*command, self._tree, checkout, self._wheels, self._out, *words],
             check=False,
             capture_output=True,
             text=True,
@@ -58,23 +78,14 @@ class Workshop:
         )
 
 
-def newer(package: Path, folder: Path) -> Path:
-    """Return the same package with version 9.9 wherever a version is stated."""
-    _dpkg_deb("--raw-extract", package, folder)
-    (metadata,) = folder.glob(f"usr/lib/{NAME}/postfix_mta_sts-*.dist-info/METADATA")
-    code = folder / f"usr/lib/{NAME}/postfix_mta_sts/__init__.py"
-    for told in (metadata, code, folder / "DEBIAN/control"):
-        text = re.sub(
-            r'^__version__ = ".*"',
-            '__version__ = "9.9"',
-            told.read_text("utf-8"),
-            flags=re.MULTILINE,
-        )
-        told.write_text(re.sub(r"^Version: .*", "Version: 9.9", text, count=1, flags=re.MULTILINE))
-    made = folder.with_suffix(".deb")
-    _dpkg_deb("--root-owner-group", "--build", folder, made)
-    return made
-
-
-def _dpkg_deb(*words: str | Path) -> None:
-    subprocess.run(["dpkg-deb", *words], check=True, capture_output=True)
+def newer(folder: Path) -> Path:
+    """Return a checkout of version 9.9."""
+    for part in ("contrib", "docs", "postfix_mta_sts"):
+        shutil.copytree(ROOT / part, folder / part)
+    for name in ("*.md", "*.yml", "LICENSE", "constraints.txt", "pyproject.toml"):
+        for file in ROOT.glob(name):
+            shutil.copy(file, folder)
+    code = folder / "postfix_mta_sts/__init__.py"
+    text = re.sub(r'(?m)^__version__ = ".*"', f'__version__ = "{NEWER}"', code.read_text("utf-8"))
+    code.write_text(text)
+    return folder
