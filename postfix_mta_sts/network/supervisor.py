@@ -176,6 +176,7 @@ class Supervisor:
             seconds = self._timing.late_after
             self._trouble = f"the network process was not ready within {seconds:g} s"
             self._log.late(seconds)
+            self._lose_patience()
 
     def _use(self, process: NetworkProcess) -> None:
         """Give this process the calls that wait, and all new ones."""
@@ -197,10 +198,15 @@ class Supervisor:
         self.restarts += 1
         self._spacing = spacing(self._spacing, ready_for, self._timing)
         wait = max(0.0, started_at + self._spacing - asyncio.get_running_loop().time())
-        if self._is_patient and not is_worth_waiting(wait, self._spacing, ready_for, self._timing):
+        if not is_worth_waiting(wait, self._spacing, ready_for, self._timing):
+            self._lose_patience()
+        return wait
+
+    def _lose_patience(self) -> None:
+        """From now on, calls wait for a process for `Timing.give_up_after` at most."""
+        if self._is_patient:
             self._is_patient = False
             self._give_up_later(list(self._waiters))
-        return wait
 
     def _give_up_later(self, waiters: Collection[_Waiter]) -> None:
         loop = asyncio.get_running_loop()

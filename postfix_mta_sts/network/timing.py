@@ -38,7 +38,7 @@ class Timing:
     would be as slow: with 18 busy processes on two processors, a start took more than 30 s."""
     late_after: float = 10.0
     """After the start of the daemon, a process that is not ready then is a problem: by default,
-    look-ups have waited for it in vain."""
+    look-ups have waited for it in vain. Later ones wait for `give_up_after`."""
     ping: float = 1.0
     """Between two pings. A ping that is not answered is not repeated but counted again."""
     silent_after: int = 5

@@ -25,7 +25,7 @@ from postfix_mta_sts.network.timing import Timing
 from tests.support.clients import Client, request
 from tests.support.daemons import NOT_FOUND, TIMEOUT, Process, RunningDaemon, process, secure, until
 from tests.support.http import exchange
-from tests.support.internet import Internet
+from tests.support.internet import AS_IT_IS, Changes, Internet
 from tests.support.network_processes import DIES, NEVER_READY, REAL, Programs, children, saying
 
 PATIENT: Final = Timing(ping=0.1, silent_after=10, hung_after=10_000)
@@ -37,12 +37,13 @@ NEW: Final = [f"new{number}.test" for number in range(10)]
 
 @asynccontextmanager
 async def started(
-    net: Internet, folder: Path, timing: Timing | None = None
+    net: Internet, folder: Path, timing: Timing | None = None, changes: Changes = AS_IT_IS
 ) -> AsyncIterator[tuple[RunningDaemon, Daemon]]:
     """The whole daemon; good.test is known, and new domains are published."""
     for domain in NEW:
         net.publish(domain)
-    settings = net.settings(folder, {"metrics": {"listen": f"unix:{folder / 'metrics'}"}})
+    metrics = {"listen": f"unix:{folder / 'metrics'}"}
+    settings = net.settings(folder, {"metrics": metrics, **changes})
     async with (
         asyncio.timeout(TIMEOUT),
         running(settings, {}, https_port=net.hosts.port, timing=timing) as daemon,
@@ -192,12 +193,20 @@ class TestNotToBeHad:
     async def test_not_ready_after_the_start(
         self, net: Internet, tmp_path: Path, programs: Programs, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """/readyz is 503, and one warning is logged; known domains are answered."""
+        """/readyz is 503, and one warning is logged; new domains do not wait for their timeout."""
         async with started(net, tmp_path):
             pass
         programs.usual = NEVER_READY
-        async with started(net, tmp_path, Timing(late_after=0.1)) as (served, _):
+        timing = Timing(late_after=0.1, give_up_after=0.05)
+        patient = {"lookup": {"timeout": "60s"}}  # longer than the test may last
+        async with (
+            started(net, tmp_path, timing, patient) as (served, _),
+            served.clients(1) as (early,),
+        ):
+            early.send(request(NEW[0]))
             assert "was not ready within 0.1 s" in await until_ready(served, 503)
+            assert await reply(early) == NOT_FOUND
+            assert await served.ask(NEW[1]) == NOT_FOUND
             assert await served.ask("good.test") == secure("good.test")
         assert len(lines(caplog, "network process is not ready")) == 1
 
