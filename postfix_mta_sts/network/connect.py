@@ -24,7 +24,7 @@ from postfix_mta_sts.mtasts.errors import (
     printable,
 )
 from postfix_mta_sts.network.addresses import forbidden_address
-from postfix_mta_sts.network.own_limits import own_fault
+from postfix_mta_sts.network.own_faults import own_fault
 
 MAX_ADDRESSES: Final = 4
 """Addresses tried of each family, so that no name makes the daemon connect to hundreds."""

@@ -15,7 +15,8 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
 from postfix_mta_sts.network.dns_message import Mx, RecordType
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
-from postfix_mta_sts.network.own_limits import Places, late_fault, own_shares
+from postfix_mta_sts.network.own_faults import late_fault
+from postfix_mta_sts.network.own_limits import Places, own_shares
 from postfix_mta_sts.values import replace
 
 HOSTS_AT_ONCE: Final = 4

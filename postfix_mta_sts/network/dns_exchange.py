@@ -19,7 +19,7 @@ from postfix_mta_sts.network.dns_message import (
     ReferralError,
 )
 from postfix_mta_sts.network.dns_name import MalformedError
-from postfix_mta_sts.network.own_limits import own_fault
+from postfix_mta_sts.network.own_faults import own_fault
 
 MAX_ANSWER: Final = 16 * 1024
 """Octets of a response over TCP. The largest sound one is a TXT RRset of a few KiB."""

@@ -33,7 +33,7 @@ from postfix_mta_sts.network.dns_message import (
     DnsResponse,
     Question,
 )
-from postfix_mta_sts.network.own_limits import late_fault
+from postfix_mta_sts.network.own_faults import late_fault
 
 TRIES: Final = 2
 """Tries of one query at each server, whatever it answers, or does not; resolv.conf may say more."""

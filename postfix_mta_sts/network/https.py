@@ -49,7 +49,8 @@ from postfix_mta_sts.network.connect import (
 from postfix_mta_sts.network.connections import Connections
 from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
-from postfix_mta_sts.network.own_limits import late_fault, own_shares
+from postfix_mta_sts.network.own_faults import late_fault
+from postfix_mta_sts.network.own_limits import own_shares
 from postfix_mta_sts.network.proxy import open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream

@@ -2,18 +2,12 @@
 
 Name servers and Policy Hosts decide how long a socket is open. `dns`, `dane` and `https` let
 look-ups wait for each other; `connections` gives up the oldest connection for a new one, and limits
-those that are being made. `own_fault` and `late_fault` tell the errors that say nothing about a
-remote host: this process can open no socket, or was stopped.
+those that are being made.
 """
 
-import asyncio
-import errno
-import os
 import resource
 from dataclasses import dataclass
 from typing import Final
-
-from postfix_mta_sts.mtasts.errors import OwnFaultError
 
 MAX_CONNECTIONS: Final = 1_200
 """Connections to Policy Hosts at a time.
@@ -29,12 +23,6 @@ the other."""
 SOCKETS: Final = 10
 """Of three look-ups while the name servers are silent. Each query has two, for two tries. `dns` has
 one query for a TXT record and two for addresses; `dane` has two at most for each MX host."""
-
-LATE: Final = 5.0
-"""Seconds after the end of a timeout: if it is noticed only then, this process was stopped, or the
-machine. What was waited for may have come in time."""
-
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +69,3 @@ class Places:
 def own_shares() -> Shares:
     """The shares of this process; the daemon has raised the limit."""
     return shares(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-
-
-def own_fault(error: OSError) -> OwnFaultError | None:
-    """The fault that an error of socket(2) stands for; None: it has another cause."""
-    if error.errno in _EXHAUSTED:
-        return OwnFaultError(f"no socket: {os.strerror(error.errno)}")
-    return None
-
-
-def late_fault(end: float | None) -> OwnFaultError | None:
-    """The fault if a timeout that was due at `end` is noticed too late; None: it was in time.
-
-    `end` is by the clock of the event loop.
-    """
-    if end is not None and asyncio.get_running_loop().time() > end + LATE:
-        return OwnFaultError("this process was stopped for a while")
-    return None

@@ -9,7 +9,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import OwnFaultError
-from postfix_mta_sts.network import own_limits
+from postfix_mta_sts.network import own_faults
 from postfix_mta_sts.network.dane import DaneClient
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.dnssec import DnssecClient
@@ -25,7 +25,7 @@ STOPPED = "^this process was stopped for a while$"
 
 @pytest.fixture(autouse=True)
 def _each_end_is_noticed_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(own_limits, "LATE", -3600.0)
+    monkeypatch.setattr(own_faults, "LATE", -3600.0)
 
 
 @pytest.fixture
