@@ -72,8 +72,8 @@ class DaneClient:
             return await self._look_up(domain, on_progress)
 
     async def _look_up(self, domain: Domain, on_progress: OnProgress | None) -> DaneOutcome:
-        limit = LONGEST * self._dns.timeout
-        end = asyncio.get_running_loop().time() + limit
+        loop, limit = asyncio.get_running_loop(), LONGEST * self._dns.timeout
+        began = loop.time()
         try:
             answer = await self._dns.mx(domain)
         except DnsFailureError as error:
@@ -83,12 +83,15 @@ class DaneClient:
             return DaneOutcome(MxState.INSECURE, step, ttl=answer.ttl)
         lookups = _HostLookups(self._dns, answer.ttl, _names(domain, answer), self._places)
         so_far = partial(_signed, step, lookups)
+        # A query takes its timeout at most; if it took longer, this process stood still.
+        end = max(began, loop.time() - self._dns.timeout) + limit
         try:
             async with asyncio.timeout_at(end):
                 await lookups.run(lambda: on_progress(so_far()) if on_progress else None)
         except TimeoutError:
             lookups.give_up(f"not finished within {limit:g} s")
-            lookups.fault = lookups.fault or late_fault(end)
+            due = min(end, lookups.asked_at + self._dns.timeout)
+            lookups.fault = lookups.fault or late_fault(due)
         if lookups.fault:
             raise lookups.fault
         return so_far()
@@ -97,11 +100,13 @@ class DaneClient:
 class _HostLookups:
     """The look-ups of one domain's hosts.
 
-    `hosts` has their results, in order of preference; `ttl` is the lowest TTL of all answers.
+    `hosts` has their results, in order of preference; `ttl` is the lowest TTL of all answers;
+    `asked_at` is when the last query began, by the clock of the event loop.
     """
 
     def __init__(self, dns: DnssecClient, ttl: int, names: Sequence[str], places: Places) -> None:
         self.ttl = ttl
+        self.asked_at = asyncio.get_running_loop().time()
         self.fault: OwnFaultError | None = None
         self.hosts = [Host(name, HostState.FAILED, PENDING) for name in names[:MAX_HOSTS]]
         self._dns = dns
@@ -175,6 +180,7 @@ class _HostLookups:
         return found
 
     async def _family(self, name: str, kind: Literal[RecordType.A, RecordType.AAAA]) -> _Addresses:
+        self._note_query()
         try:
             return await self._dns.addresses(name, kind)
         except (DnsFailureError, OwnFaultError) as error:
@@ -201,9 +207,13 @@ class _HostLookups:
         return Host(name, state, step)
 
     async def _ask(self, question: Awaitable[DnssecAnswer[T]]) -> DnssecAnswer[T]:
+        self._note_query()
         answer = await question
         self.ttl = min(self.ttl, answer.ttl)
         return answer
+
+    def _note_query(self) -> None:
+        self.asked_at = asyncio.get_running_loop().time()
 
 
 def _signed(step: str, lookups: _HostLookups) -> DaneOutcome:

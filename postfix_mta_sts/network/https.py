@@ -51,7 +51,7 @@ from postfix_mta_sts.network.failed_addresses import FailedAddresses
 from postfix_mta_sts.network.http_response import ResponseReader
 from postfix_mta_sts.network.own_faults import late_fault
 from postfix_mta_sts.network.own_limits import own_shares
-from postfix_mta_sts.network.proxy import open_tunnel
+from postfix_mta_sts.network.proxy import connect_to_proxy, open_tunnel
 from postfix_mta_sts.network.slots import Slot, Slots
 from postfix_mta_sts.network.stream import Stream, open_stream
 from postfix_mta_sts.network.tls import TlsStream, client_context
@@ -247,11 +247,14 @@ class PolicyFetcher:
 
     async def _get_by_proxy(self, get: _Get, proxy: SplitResult) -> bytes:
         get.on_addresses()
-        tunnel = await open_tunnel(proxy, get.host, get.port, get.trace)
-        with self._connections.aborted_at_end(tunnel), await self._take_slot(get):
-            tls = TlsStream(tunnel, self.context, get.host)
-            await self._handshake(get, tls, others=False)
-            return await self._exchange(get, tls)
+        with self._connections.connecting() as count_socket:
+            tunnel = await connect_to_proxy(proxy, get.trace, count_socket)
+        with self._connections.aborted_at_end(tunnel):
+            await open_tunnel(tunnel, proxy, get.host, get.port, get.trace)
+            with await self._take_slot(get):
+                tls = TlsStream(tunnel, self.context, get.host)
+                await self._handshake(get, tls, others=False)
+                return await self._exchange(get, tls)
 
     async def _take_slot(self, get: _Get) -> Slot:
         if self._slots.has_free:

@@ -1,9 +1,10 @@
 """Open a tunnel to a Policy Host through an HTTP proxy (CONNECT, RFC 9110 §9.3.6).
 
-The caller speaks TLS and HTTP through the tunnel; see `https`.
+The caller speaks TLS and HTTP through the tunnel, and closes it; see `https`.
 """
 
 import base64
+from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 from urllib.parse import SplitResult, unquote
@@ -18,20 +19,41 @@ _SUCCESSFUL: Final = range(200, 300)
 """Each of these opens the tunnel (RFC 9110 §9.3.6)."""
 
 
-async def open_tunnel(proxy: SplitResult, host: str, port: int, trace: FetchTrace) -> Stream:
-    """Open a tunnel to `host`, which the proxy resolves; raises `UnreachableError`."""
-    stream = await _connect_to_proxy(proxy, trace)
-    status = 0
+async def connect_to_proxy(
+    proxy: SplitResult, trace: FetchTrace, count_socket: Callable[[], None]
+) -> Stream:
+    """Connect to the proxy; raises `UnreachableError`, or `OwnFaultError` if there is no socket.
+
+    `count_socket` is called before each socket is made; see `Connections.connecting`.
+    """
+    host, port = proxy.hostname or "", proxy.port or 80
+    try:
+        # The administrator chose this name; it may be in /etc/hosts.
+        addresses = limit_addresses(await system_addresses(host, port))
+    except OSError as error:
+        raise UnreachableError(f"the proxy's name: {describe(error)}") from error
+
+    def note(address: str) -> None:
+        count_socket()
+        trace.address = address
+
+    try:
+        trace.address, sock = await connect(addresses, port, note)
+        return await open_stream(sock)
+    except OSError as error:
+        raise UnreachableError(f"the proxy: {describe(error)}") from error
+
+
+async def open_tunnel(
+    stream: Stream, proxy: SplitResult, host: str, port: int, trace: FetchTrace
+) -> None:
+    """Let the proxy connect to `host`, which it resolves; raises `UnreachableError`."""
     try:
         status = await _request_tunnel(stream, proxy, f"{host}:{port}", trace)
     except FetchError as error:
         raise UnreachableError(f"the proxy: {error}") from error
-    finally:
-        if status not in _SUCCESSFUL:
-            stream.abort()
     if status not in _SUCCESSFUL:
         raise UnreachableError(f"the proxy answered HTTP {status}")
-    return stream
 
 
 async def _request_tunnel(
@@ -42,24 +64,6 @@ async def _request_tunnel(
     stream.write(request.encode())
     with closing(ResponseReader(stream.read, trace)) as reader:
         return (await reader.head()).status
-
-
-async def _connect_to_proxy(proxy: SplitResult, trace: FetchTrace) -> Stream:
-    host, port = proxy.hostname or "", proxy.port or 80
-    try:
-        # The administrator chose this name; it may be in /etc/hosts.
-        addresses = limit_addresses(await system_addresses(host, port))
-    except OSError as error:
-        raise UnreachableError(f"the proxy's name: {describe(error)}") from error
-
-    def note(address: str) -> None:
-        trace.address = address
-
-    try:
-        trace.address, sock = await connect(addresses, port, note)
-        return await open_stream(sock)
-    except OSError as error:
-        raise UnreachableError(f"the proxy: {describe(error)}") from error
 
 
 def _credentials(proxy: SplitResult) -> str:

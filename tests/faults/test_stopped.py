@@ -1,18 +1,23 @@
 """This process, or the machine, stands still for a while: that says nothing about any host.
 
-The tests change from when on the end of a timeout is noticed too late, and do not stand still.
+The tests change from when on the end of a timeout is noticed too late, or stand still for a
+second.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from postfix_mta_sts.mtasts.dane import HostState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import OwnFaultError
-from postfix_mta_sts.network import own_faults
+from postfix_mta_sts.network import dane, own_faults
 from postfix_mta_sts.network.dane import DaneClient
 from postfix_mta_sts.network.dns import DnsClient
-from postfix_mta_sts.network.dnssec import DnssecClient
+from postfix_mta_sts.network.dns_message import Mx
+from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
 from tests.support.dns import DnsServer, Fault
 from tests.support.fetchers import GOOD, Fetchers, FixedAddresses
 from tests.support.policy_host import black_hole
@@ -55,6 +60,39 @@ async def test_a_query(server: DnsServer) -> None:
 
 async def test_a_dane_look_up(server: DnsServer) -> None:
     """It is not a failure of its hosts, for which mail would wait."""
-    dane = DaneClient(DnssecClient([server.address], TIMEOUT))
+    client = DaneClient(DnssecClient([server.address], TIMEOUT))
     with pytest.raises(OwnFaultError, match=STOPPED):
-        await dane.look_up_dane(Domain("good.test"))
+        await client.look_up_dane(Domain("good.test"))
+
+
+async def test_a_dane_look_up_that_has_just_run_out_of_time(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not late itself, but no query takes as long: the process stood still."""
+    monkeypatch.setattr(own_faults, "LATE", 0.5)
+    client = DaneClient(DnssecClient([server.address], 0.25))
+    look_up = asyncio.create_task(client.look_up_dane(Domain("good.test")))
+    await server.queries.reached(("mx1.good.test", "A"))
+    time.sleep(1.1)  # noqa: ASYNC251 - the process stands still
+    with pytest.raises(OwnFaultError, match=STOPPED):
+        await look_up
+
+
+async def test_the_first_query_of_a_dane_look_up(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standstill before the answer takes no time from the look-ups of the hosts."""
+    server.zone["mx1.good.test A"] = ["127.0.0.1"]
+    server.default = Fault.NXDOMAIN
+    monkeypatch.setattr(dane, "LONGEST", 2)
+    dns = DnssecClient([server.address], 0.5)
+    mx = dns.mx
+
+    async def slow_mx(domain: Domain) -> DnssecAnswer[Mx]:
+        answer = await mx(domain)
+        time.sleep(1.0)  # noqa: ASYNC251 - the process stands still
+        return answer
+
+    monkeypatch.setattr(dns, "mx", slow_mx)
+    outcome = await DaneClient(dns).look_up_dane(Domain("good.test"))
+    assert [host.state for host in outcome.hosts] == [HostState.ABSENT]

@@ -7,14 +7,20 @@ import pytest
 from postfix_mta_sts.mtasts.errors import (
     CertificateError,
     DeadlineError,
+    OwnFaultError,
     UnreachableError,
 )
+from postfix_mta_sts.network import connections
+from postfix_mta_sts.network.own_limits import Shares
 from postfix_mta_sts.network.trace import FetchTrace
 from tests.support.fetchers import (
     GOOD,
+    HOLE,
     HOST,
+    OTHER,
     POLICY,
     Fetchers,
+    dropping_port,
     failure,
 )
 from tests.support.policy_host import (
@@ -110,3 +116,34 @@ class TestProxy:
             fetcher = fetchers(proxy=f"http://127.0.0.1:{port}", timeout=1, concurrency=1)
             reasons = await asyncio.gather(*(failure(fetcher, DeadlineError) for _ in range(2)))
         assert set(reasons) == {"timed out after 1 s: no TLS connection to 127.0.0.1"}
+
+
+class TestLimits:
+    """Sockets to a proxy count like those to Policy Hosts."""
+
+    async def test_tunnels_that_do_not_open(
+        self, fetchers: Fetchers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Policy Hosts for which the proxy waits cannot use up the descriptors."""
+        monkeypatch.setattr(connections, "own_shares", lambda: Shares(1, 9, 9, 9))
+        with black_hole() as port:
+            fetcher = fetchers(proxy=f"http://127.0.0.1:{port}")
+            waiting = [asyncio.create_task(fetcher.fetch(each)) for each in (GOOD, OTHER)]
+            with pytest.raises(OwnFaultError, match="more than 1 fetches"):
+                await waiting[0]
+            assert not waiting[1].done()
+            waiting[1].cancel()
+
+    async def test_a_proxy_that_does_not_accept(
+        self, fetchers: Fetchers, host: PolicyHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One more connection is a fault of ours."""
+        monkeypatch.setattr(connections, "own_shares", lambda: Shares(9, 1, 9, 9))
+        with dropping_port(HOLE, host.port):
+            fetcher = fetchers(proxy=f"http://{HOLE}:{host.port}")
+            waiting = asyncio.create_task(fetcher.fetch(GOOD))
+            while fetcher._connections._connecting._free:  # noqa: ASYNC110 (nothing tells of it)
+                await asyncio.sleep(0.01)
+            with pytest.raises(OwnFaultError, match="no socket: Too many open files"):
+                await fetcher.fetch(OTHER)
+            waiting.cancel()
