@@ -77,9 +77,11 @@ TOO_LONG = TryAgain("the TLS policy is too long for this protocol")
 LONGEST: Final = 100_000
 """Bytes of a reply without its frame: the longest that Postfix accepts (socketmap)."""
 
-# A line without braces, which would end the attribute, and without C0 and C1 controls and DEL,
-# which do not belong in a line of text; but a tab becomes a space.
-_SAFE_LINE = re.compile(r"^([^{}\x00-\x08\x0a-\x1f\x7f-\x9f]++)\r?$", re.MULTILINE)
+# A field without braces, which would end the attribute, and without C0 and C1 controls and DEL,
+# which do not belong in a line of text; but a tab becomes a space. Blank lines are left out.
+_SAFE_LINE = re.compile(
+    r"^([^ {}\x00-\x1f\x7f-\x9f][^{}\x00-\x08\x0a-\x1f\x7f-\x9f]*+)\r?$", re.MULTILINE
+)
 _POLICY_STRING: Final = " {{ policy_string = {} }}"
 
 

@@ -9,7 +9,8 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Generic, Self, TypeVar
+from threading import Thread
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import aiosqlite
 
@@ -17,6 +18,9 @@ _T = TypeVar("_T")
 
 _CACHE_KIB: Final = 1024
 """Page cache of one connection; the kernel caches the other pages of the file."""
+THREAD_END: Final = 0.1
+"""Seconds for the thread to end if its connection could not be opened, or its opening was cancelled.
+On a disk that hangs it goes on."""
 WAITING_LIMIT: Final = 12_000
 """Calls that wait for the thread: one for each attempt, and some more. On a disk that hangs, more
 would only fill the memory."""
@@ -38,8 +42,12 @@ class SqliteConnection:
         opening = aiosqlite.connect(
             path, timeout=lock_timeout, isolation_level=None, uri=isinstance(path, str)
         )
-        _end_with_process(opening)
-        connection = await opening
+        thread = _end_with_process(opening)
+        try:
+            connection = await opening
+        except BaseException:
+            await _wait_for_end(thread)
+            raise
         try:
             connection.text_factory = bytes
             for pragma in (f"cache_size = -{_CACHE_KIB}", *pragmas):
@@ -84,7 +92,7 @@ class SqliteConnection:
         await closing
 
 
-def _end_with_process(connection: aiosqlite.Connection) -> None:
+def _end_with_process(connection: aiosqlite.Connection) -> Thread:
     """Make the thread, before it starts, one that the end of the process does not wait for.
 
     On a disk that hangs a call never returns, and SIGTERM would never end the daemon. Before 0.22
@@ -92,6 +100,14 @@ def _end_with_process(connection: aiosqlite.Connection) -> None:
     """
     thread: Any = getattr(connection, "_thread", connection)
     thread.daemon = True
+    return cast("Thread", thread)
+
+
+async def _wait_for_end(thread: Thread) -> None:
+    """Wait while the thread reports its end: it would fail if the event loop were closed then."""
+    end = asyncio.get_running_loop().time() + THREAD_END
+    while thread.is_alive() and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 (no event)
+        await asyncio.sleep(0.001)
 
 
 class _Call(Generic[_T]):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
@@ -149,7 +149,14 @@ def test_tabs_are_sent_as_blanks() -> None:
     )
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t", " \t "])
+def test_blank_lines_are_left_out(blank: str) -> None:
+    """A line of spaces and tabs is no field, as an empty one."""
+    assert fullest(f"{GOOD}{blank}\n", TLSRPT) == fullest(GOOD, TLSRPT)
+
+
 @given(st.binary(max_size=80))
+@example(b" ")
 def test_the_attributes_are_ours_for_any_policy(extra: bytes) -> None:
     """No text of a policy adds, ends or renames an attribute."""
     try:

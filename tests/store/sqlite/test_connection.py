@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.store.sqlite import connection as connection_module
 from postfix_mta_sts.store.sqlite.connection import SqliteConnection
 
 
@@ -17,6 +18,19 @@ async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
     new = await SqliteConnection.open(tmp_path / "new.db", 0.1, ["user_version = 7"])
     yield new
     await new.close()
+
+
+async def test_a_cancelled_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread has ended when it is over: it must not report to an event loop that is closed."""
+    monkeypatch.setattr(connection_module, "THREAD_END", 60.0)  # for a busy machine
+    before = threading.active_count()
+    opening = asyncio.create_task(SqliteConnection.open(tmp_path / "other.db", 0.1))
+    await asyncio.sleep(0)
+    assert threading.active_count() > before
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert threading.active_count() == before
 
 
 async def test_calls_run_in_the_thread(connection: SqliteConnection) -> None:
