@@ -116,7 +116,9 @@ class Supervisor:
         )
 
     def on_pulse(self, process: NetworkProcess, *, silent: bool) -> None:
-        """See `Owner`."""
+        """See `Owner`. One that is to finish its calls need not be waited for when it hangs."""
+        if process is self._before and silent:
+            process.cut_off()
         if process is not self._current:
             return
         if silent:
@@ -219,6 +221,8 @@ class Supervisor:
 
     async def _drain(self, process: NetworkProcess, seconds: float) -> None:
         """Let a process finish its calls; those that remain are sent to the one in use."""
+        if process.is_silent:
+            process.cut_off()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await process.wait_until_idle()

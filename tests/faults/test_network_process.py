@@ -119,6 +119,20 @@ class TestHung:
                 assert [await reply(each) for each in clients] == [secure(d) for d in NEW]
             assert child not in children()
 
+    @pytest.mark.parametrize("is_noticed_first", [True, False])
+    async def test_a_reload(self, net: Internet, tmp_path: Path, *, is_noticed_first: bool) -> None:
+        """The process of the reload also answers what the hung one had not, and at once."""
+        async with started(net, tmp_path, PATIENT) as (served, daemon):
+            await until_ready(served, 200)
+            (child,) = children()
+            os.kill(child, signal.SIGSTOP)
+            async with served.clients(1) as (client,):
+                client.send(request(NEW[0]))
+                if is_noticed_first:
+                    await until_ready(served, 503)
+                await daemon.reload(net.settings(tmp_path, {"dns": {"timeout": "4s"}}))
+                assert await reply(client) == secure(NEW[0])
+
 
 class TestKilled:
     """A process that ends."""
