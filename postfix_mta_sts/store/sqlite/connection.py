@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 _CACHE_KIB: Final = 1024
 """Page cache of one connection; the kernel caches the other pages of the file."""
 THREAD_END: Final = 0.1
-"""Seconds for the thread to end if its connection could not be opened, or its opening was cancelled.
+"""Seconds for the thread to end if its connection could not be opened, or opening it was cancelled.
 On a disk that hangs it goes on."""
 WAITING_LIMIT: Final = 12_000
 """Calls that wait for the thread: one for each attempt, and some more. On a disk that hangs, more
