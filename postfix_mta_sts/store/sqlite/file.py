@@ -72,6 +72,7 @@ class SqliteFile:
         self._clock = clock
         self._size_limit = size_limit
         self._connections: list[SqliteConnection] = []
+        self._is_open = asyncio.Event()
         self._connecting_lists: asyncio.Task[SqliteConnection] | None = None
         self._damage: str | None = None
         self._aside: Path | None = None
@@ -109,22 +110,43 @@ class SqliteFile:
             return file
 
     async def _open(self) -> None:
+        self._is_open.clear()
         try:
+            await self._disconnect()
+            self._connecting_lists = None
             await self._open_for_writing()
         except (StoreError, sqlite3.Error) as error:
             if not await self._open_for_reading():
                 raise
             self.unwritable = str(error)
+        finally:
+            self._is_open.set()
+
+    async def _open_again(self) -> None:
+        """Open for writing what was opened for reading; reads wait, and those under way end.
+
+        Without a connection that reads: if the log was there, all connections of this process share
+        its index (-shm), which SQLite has opened for reading only.
+        """
+        if await call_in_thread(partial(read_only_uri, self.path)):
+            raise StoreError(self.unwritable)
+        try:
+            await self._open()
+        except (StoreError, sqlite3.Error):  # for example, another process holds the lock
+            self._source = self.path
+            self.reading = await self._connect("query_only = ON")
+            raise
+        if self.unwritable:
+            raise StoreError(self.unwritable)
 
     async def _open_for_writing(self) -> None:
-        """Open, or open again what was opened for reading; reads under way end as they began."""
+        """Open, migrate and connect; set the file aside if it is no valid store."""
         work = partial(prepare, self.path, self._schema, self._lock_timeout, self._clock)
         self._opened = await call_in_thread(work)
         self._source = self.path
         limit = f"journal_size_limit = {size.LOG_BYTES}"
         self.writing = await self._connect("synchronous = FULL", limit)
         self.reading = await self._connect("query_only = ON")
-        self._connecting_lists = None
         self.unwritable = ""
 
     async def _open_for_reading(self) -> bool:
@@ -140,12 +162,14 @@ class SqliteFile:
     async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Return the result of a short read."""
         self._check_open()
+        await self._is_open.wait()
         with self._note_damage():
             return await self.reading.run(work, optional=True)
 
     async def read_slowly(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Return the result of a read that may take long; no look-up waits behind it."""
         self._check_open()
+        await self._is_open.wait()
         with self._note_damage():
             connection = await self._list_connection()
             return await connection.run(work, optional=True)
@@ -189,8 +213,8 @@ class SqliteFile:
         return connection
 
     async def _disconnect(self) -> None:
-        for connection in self._connections:
-            await connection.close()
+        while self._connections:
+            await self._connections.pop().close()
 
     async def _list_connection(self) -> SqliteConnection:
         """Return the connection for lists, opened on first use."""
@@ -204,7 +228,7 @@ class SqliteFile:
     async def _commit(self, batch: Sequence[Write]) -> list[int]:
         with self._note_damage():
             if self.unwritable:
-                await self._open_for_writing()
+                await self._open_again()
             counts, is_too_large = await self.writing.run(partial(self._execute, batch))
         self.commits += 1
         if is_too_large and not self._closed:

@@ -21,6 +21,11 @@ OTHER = Domain("other.test")
 REASON = "attempt to write a readonly database"
 
 
+def refused(path: Path, *_: object) -> NoReturn:
+    """In the place of `prepare`."""
+    raise StoreError(f"{path}: {REASON}")
+
+
 @pytest.fixture
 async def filled(path: Path) -> Path:
     """A file with one policy, closed."""
@@ -33,10 +38,6 @@ async def filled(path: Path) -> Path:
 @pytest.fixture
 def remount(filled: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Make the file system read-only; `undo` makes it writable again."""
-
-    def refused(path: Path, *_: object) -> NoReturn:
-        raise StoreError(f"{path}: {REASON}")
-
     status = SimpleNamespace(f_flag=os.ST_RDONLY)
     monkeypatch.setattr(os, "statvfs", lambda _: status)
     monkeypatch.setattr(file, "prepare", refused)
@@ -51,6 +52,44 @@ async def test_policies_are_read(filled: Path, remount: pytest.MonkeyPatch) -> N
     assert await store.load(GOOD) == a_state()
     assert (await store.row(GOOD)) is not None
     remount.undo()
+    await store.save(OTHER, a_state(), 0.0)
+    assert [await store.load(domain) for domain in (GOOD, OTHER)] == [a_state()] * 2
+    assert (await store.row(OTHER)) is not None
+    await store.close()
+
+
+async def test_it_cannot_be_written_yet(filled: Path, remount: pytest.MonkeyPatch) -> None:
+    """It is read all the same, and written later."""
+    store = await SqliteStore.open(filled)
+    assert (await store.row(GOOD)) is not None
+    remount.setattr(file, "read_only_uri", lambda _: None)
+    with pytest.raises(StoreError, match=REASON):
+        await store.save(OTHER, a_state(), 0.0)
+    assert await store.load(GOOD) == a_state()
+    assert (await store.row(GOOD)) is not None
+    remount.undo()
+    await store.save(OTHER, a_state(), 0.0)
+    assert await store.load(OTHER) == a_state()
+    await store.close()
+
+
+async def test_the_index_of_the_log_is_read_only(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash there is a log, whose index is opened for reading, too; writing goes on."""
+    crashed = await SqliteStore.open(path)
+    await crashed.save(GOOD, a_state(), 0.0)
+    copy = tmp_path / "copy.db"
+    for end in ("", "-wal", "-shm"):
+        Path(f"{copy}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+    await crashed.close()
+    with monkeypatch.context() as remount:
+        uri = f"{copy.as_uri()}?mode=ro&readonly_shm=1"  # as on a read-only file system
+        remount.setattr(file, "read_only_uri", lambda _: uri)
+        remount.setattr(file, "prepare", refused)
+        store = await SqliteStore.open(copy)
+        assert await store.load(GOOD) == a_state()
+        assert (await store.row(GOOD)) is not None
     await store.save(OTHER, a_state(), 0.0)
     assert [await store.load(domain) for domain in (GOOD, OTHER)] == [a_state()] * 2
     assert (await store.row(OTHER)) is not None
