@@ -18,7 +18,6 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.admin.http import Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import Settings
-from postfix_mta_sts.host_names import Bound, Openings, bound
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.runtime import background_task
@@ -30,6 +29,7 @@ from postfix_mta_sts.sockets import (
     Sockets,
     SocketSet,
 )
+from postfix_mta_sts.sockets.host_names import Bound, Openings, bound
 
 
 class EndpointName(StrEnum):

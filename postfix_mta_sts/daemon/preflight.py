@@ -20,12 +20,12 @@ from typing import Final
 from postfix_mta_sts import occupants
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_local
 from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
-from postfix_mta_sts.host_names import UNAVAILABLE, is_unreachable
 from postfix_mta_sts.network.addresses import special_use
 from postfix_mta_sts.network.authorities import ADVICE, system_problem
 from postfix_mta_sts.network.special_ranges import METADATA_USE
 from postfix_mta_sts.network.tls import client_context
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
+from postfix_mta_sts.sockets.host_names import UNAVAILABLE, is_unreachable
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
 _OURSELVES: Final = "(postfix-mta-sts)"

@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import NamedTuple
 
 from postfix_mta_sts.config.settings import ListenerSettings
-from postfix_mta_sts.host_names import Bound, Openings
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix.access import access_of, find_closed, give_to_postfix
@@ -22,6 +21,7 @@ from postfix_mta_sts.postfix.places import Place, places_of
 from postfix_mta_sts.postfix.protocol.wire import WireName
 from postfix_mta_sts.postfix.server import Listener, Server
 from postfix_mta_sts.sockets import Binding, PreparedChange, Sockets, SocketSet
+from postfix_mta_sts.sockets.host_names import Bound, Openings
 
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
-from postfix_mta_sts.host_names import addresses_of
 from postfix_mta_sts.sockets import ListenError
+from postfix_mta_sts.sockets.host_names import addresses_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from postfix_mta_sts.admin.endpoints import EndpointBindings, EndpointName, Endp
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ControlSettings
-from postfix_mta_sts.host_names import bound
 from postfix_mta_sts.sockets import ListenError, Sockets
+from postfix_mta_sts.sockets.host_names import bound
 from tests.support.daemons import process
 from tests.support.http import exchange
 from tests.support.internet import internet

@@ -20,9 +20,9 @@ from postfix_mta_sts.daemon import watchdog
 from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
 from postfix_mta_sts.daemon.service import SettingsSource, serve
-from postfix_mta_sts.host_names import bound
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.sockets import Sockets
+from postfix_mta_sts.sockets.host_names import bound
 from tests.support.daemons import NOT_FOUND, RunningDaemon, reloading, until
 from tests.support.http import exchange
 from tests.support.internet import Internet, internet

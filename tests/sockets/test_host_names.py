@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts import host_names
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import MetricsSettings
-from postfix_mta_sts.host_names import Bound, Openings, is_unreachable
-from postfix_mta_sts.sockets import Binding, ListenError
+from postfix_mta_sts.sockets import Binding, ListenError, host_names
+from postfix_mta_sts.sockets.host_names import Bound, Openings, is_unreachable
 
 NAME = TcpAddress("two.test", 9461)
 ONE, TWO = (Binding(TcpAddress(f"192.0.2.{n}", 9461), MetricsSettings()) for n in (1, 2))
