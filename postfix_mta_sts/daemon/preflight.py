@@ -25,7 +25,8 @@ from postfix_mta_sts.network.authorities import ADVICE, system_problem
 from postfix_mta_sts.network.special_ranges import METADATA_USE
 from postfix_mta_sts.network.tls import client_context
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
-from postfix_mta_sts.sockets.host_names import UNAVAILABLE, is_unreachable
+from postfix_mta_sts.sockets import ListenError
+from postfix_mta_sts.sockets.host_names import UNAVAILABLE, addresses_of, is_unreachable
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
 _OURSELVES: Final = "(postfix-mta-sts)"
@@ -120,9 +121,8 @@ def _is_one_host(one: str, other: str) -> bool:
 
 def _hosts(address: TcpAddress) -> Sequence[str]:
     """The IP addresses of a host; none if its name has none, which `_tcp` finds."""
-    with suppress(OSError):
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        return [str(sockaddr[0]) for *_, sockaddr in found]
+    with suppress(ListenError):
+        return [each.host for each in addresses_of(address) if isinstance(each, TcpAddress)]
     return []
 
 

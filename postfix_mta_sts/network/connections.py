@@ -18,7 +18,8 @@ class Connections:
     """The sockets of all fetches of one `PolicyFetcher`."""
 
     def __init__(self) -> None:
-        self._connecting = Places(own_shares().connecting)
+        shares = own_shares()
+        self._connecting, self._limit = Places(shares.connecting), shares.connections
         self._open: dict[Stream, None] = {}  # the oldest first
 
     @contextmanager
@@ -43,11 +44,10 @@ class Connections:
     @contextmanager
     def aborted_at_end(self, stream: Stream) -> Iterator[None]:
         """Abort a connection in any case: at the end, by `abort_all`, or for a newer one."""
-        limit = own_shares().connections
-        if len(self._open) >= limit:
+        if len(self._open) >= self._limit:
             oldest = next(iter(self._open))
             del self._open[oldest]
-            oldest.abort(OwnFaultError(f"given up: more than {limit} fetches under way"))
+            oldest.abort(OwnFaultError(f"given up: more than {self._limit} fetches under way"))
         self._open[stream] = None
         try:
             yield

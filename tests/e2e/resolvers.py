@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.e2e.namespace import Namespace
-from tests.e2e.resolving import NSD_CONF
+from tests.e2e.resolving import NSD_CONF, unbound_conf
 from tests.e2e.servers import AUTHORITATIVE_DNS
 from tests.e2e.signed import Signing, Tree, Zone, tree
 from tests.e2e.transcript import TIMEOUT, Transcript
@@ -136,22 +136,7 @@ def _files(served: Tree) -> dict[str, str]:
 
 
 def _unbound(anchor: str) -> str:
-    return f"""\
-server:
-  interface: {UNBOUND}
-  access-control: 127.0.0.0/8 allow
-  do-ip6: no
-  do-not-query-localhost: no
-  username: ""
-  chroot: ""
-  directory: "/mnt"
-  pidfile: ""
-  use-syslog: no
-  verbosity: 1
-  root-hints: "/mnt/root.hints"
-  trust-anchor: "{anchor.strip()}"
-  local-zone: "test." nodefault
-"""
+    return unbound_conf(UNBOUND, f'trust-anchor: "{anchor.strip()}"')
 
 
 def _named(anchor: str) -> str:

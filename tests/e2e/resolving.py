@@ -42,10 +42,13 @@ remote-control:
   control-enable: no
 """
 
-# unbound answers "test." itself by default (RFC 6761 §6.2).
-_UNBOUND: Final = f"""\
+
+def unbound_conf(interface: str, *more: str) -> str:
+    """The configuration of an unbound in a tree, at this address; `more` are lines of `server:`."""
+    # unbound answers "test." itself by default (RFC 6761 §6.2).
+    common = f"""\
 server:
-  interface: {VALIDATING_DNS}
+  interface: {interface}
   access-control: 127.0.0.0/8 allow
   do-ip6: no
   do-not-query-localhost: no
@@ -55,13 +58,19 @@ server:
   pidfile: ""
   use-syslog: no
   verbosity: 1
-  val-log-level: 2
-  module-config: "validator iterator"
   root-hints: "/mnt/root.hints"
-  trust-anchor-file: "/mnt/root.key"
   local-zone: "test." nodefault
-  edns-buffer-size: 4096
 """
+    return common + "".join(f"  {line}\n" for line in more)
+
+
+_UNBOUND: Final = unbound_conf(
+    VALIDATING_DNS,
+    "val-log-level: 2",
+    'module-config: "validator iterator"',
+    'trust-anchor-file: "/mnt/root.key"',
+    "edns-buffer-size: 4096",
+)
 
 
 @dataclass(frozen=True, slots=True)
