@@ -1,0 +1,202 @@
+"""What the model of smtp(8) is told, and what it concludes; part of the JSON of `query`."""
+
+import enum
+
+from postfix_mta_sts.mtasts.dane import HostState
+from postfix_mta_sts.network.smtp.values import TlsaRecord
+from postfix_mta_sts.values import Value
+
+
+class Level(enum.StrEnum):
+    """TLS security levels (postconf(5), smtp_tls_security_level), the weakest first."""
+
+    NONE = "none"
+    MAY = "may"
+    ENCRYPT = "encrypt"
+    DANE = "dane"
+    DANE_ONLY = "dane-only"
+    FINGERPRINT = "fingerprint"
+    VERIFY = "verify"
+    SECURE = "secure"
+
+
+class MainCf(Value, frozen=True):
+    """The parameters of smtp(8) that a prediction depends on, with the defaults of Postfix.
+
+    `version` is that of Postfix, such as (3, 7, 11); empty if it is not known.
+    """
+
+    version: tuple[int, ...] = ()
+    myhostname: str = "localhost"
+    smtp_helo_name: str = "localhost"
+    smtp_tls_security_level: str = ""
+    smtp_dns_support_level: str = ""
+    smtp_tls_policy_maps: str = ""
+    smtp_tls_CAfile: str = ""  # noqa: N815 (the parameter's name)
+    smtp_tls_CApath: str = ""  # noqa: N815 (the same)
+    tls_append_default_CA: bool = False  # noqa: N815 (the same)
+    smtp_tls_secure_cert_match: str = "nexthop, dot-nexthop"
+    smtp_tls_servername: str = ""
+    smtp_tls_enforce_sts_mx_patterns: bool = True
+    smtp_tls_insecure_mx_policy: str = "dane"
+    smtp_mx_address_limit: int = 5
+    smtp_address_preference: str = "any"
+    smtp_balance_inet_protocols: bool = True
+    inet_protocols: str = "all"
+    relayhost: str = ""
+    default_transport: str = "smtp"
+    transport_maps: str = ""
+    sender_dependent_relayhost_maps: str = ""
+    queue_directory: str = "/var/spool/postfix"
+    maillog_file: str = ""
+    smtp_is_chrooted: bool = False
+    """Column `chroot` of smtp/unix in master.cf."""
+    own_addresses: tuple[str, ...] = ()
+    """The addresses on which this Postfix receives mail: mail for them loops back."""
+
+
+class TlsPolicy(Value, frozen=True):
+    """One entry of smtp_tls_policy_maps, as this version of Postfix reads it."""
+
+    level: Level
+    match: tuple[str, ...] = ()
+    """The names for a certificate, as in `match=`; empty: those of main.cf."""
+    servername: str = ""
+    patterns: tuple[str, ...] = ()
+    """mx_host_pattern of a policy with policy_type=sts; empty: MX host names are not compared."""
+
+
+class InvalidTlsPolicy(Value, frozen=True):
+    """An entry that this version of Postfix does not understand, or no answer: mail is deferred."""
+
+    reason: str
+
+
+class NextHop(Value, frozen=True):
+    """A destination as Postfix writes it: `example.com`, `[mx.example.com]:587`."""
+
+    text: str
+    host: str
+    """The name or address in it; names as A-labels in lower case."""
+    port: int = 25
+    has_mx: bool = True
+    """Whether MX records are looked up: the name has no brackets."""
+
+
+class HostDane(Value, frozen=True):
+    """What the signed DNS says of one MX host."""
+
+    state: HostState
+    step: str
+    base: str = ""
+    """The name whose TLSA records count, the end of a CNAME chain or the host itself."""
+    records: tuple[TlsaRecord, ...] = ()
+
+
+class DnsProblem(enum.StrEnum):
+    """Why a name led to no address."""
+
+    NO_SUCH_NAME = "no-such-name"
+    """NXDOMAIN."""
+    NO_RECORDS = "no-records"
+    NULL_MX = "null-mx"
+    """The domain says that it takes no mail (RFC 7505)."""
+    FAILURE = "failure"
+    """The DNS did not answer, or SERVFAIL."""
+    INVALID = "invalid"
+    """Not a host name, or an IP address in place of one."""
+
+
+class MxHost(Value, frozen=True):
+    """One MX host and its addresses."""
+
+    name: str
+    preference: int
+    addresses: tuple[str, ...] = ()
+    """IPv4 and IPv6, each family in the order of the DNS's answer."""
+    aliases: tuple[str, ...] = ()
+    """The CNAME chain from the name on, without the name itself."""
+    problem: DnsProblem | None = None
+    reason: str = ""
+    dane: HostDane | None = None
+    """None: DANE was not looked up."""
+
+
+class MailHosts(Value, frozen=True):
+    """The hosts that take mail for a next-hop, the most preferred first."""
+
+    hosts: tuple[MxHost, ...]
+    implicit: bool = False
+    """The domain has no MX records, and is its own host (RFC 5321 §5.1), or it is in brackets."""
+    mx_is_secure: bool = False
+    """Whether DNSSEC proves the MX RRset, or that there is none."""
+    aliases: tuple[str, ...] = ()
+    """The CNAME chain of the MX query."""
+    problem: DnsProblem | None = None
+    """Why there are no hosts."""
+    reason: str = ""
+
+
+class Outcome(enum.StrEnum):
+    """What smtp(8) does with a message at its first attempt."""
+
+    SENT = "sent"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+
+
+class Identity(enum.StrEnum):
+    """How a certificate fits the names that it must have."""
+
+    FITS = "fits"
+    COMMON_NAME = "common-name"
+    """Only its common name fits: Postfix accepts that, RFC 8461 §4.2 does not."""
+    DIFFERS = "differs"
+
+
+class HostOutcome(Value, frozen=True):
+    """What smtp(8) does at one address, if it comes to that."""
+
+    host: str
+    address: str
+    is_tried: bool
+    """False: an earlier address takes the message, or smtp_mx_address_limit comes first."""
+    accepts: bool
+    """Whether a message could be sent there, as far as it is known without sending one."""
+    level: Level
+    """The TLS level that is required there."""
+    tls: str | None = None
+    """How Postfix calls the session: Verified, Trusted, Untrusted, Anonymous; None: plain text."""
+    dsn: str = ""
+    text: str = ""
+    """Why it is not accepted, in the words of Postfix without host and address; empty: skipped."""
+    skipped: bool = False
+    """Its name fits no mx pattern, and this Postfix does not connect to it."""
+    identity: Identity | None = None
+    """Whether the certificate fits; None: no certificate, or none is required."""
+    conforms: bool | None = None
+    """Whether RFC 8461 §4.1 and §4.2 allow the policy's domain to use this host; None: no policy."""
+    breach: str = ""
+    """Why it does not conform."""
+
+
+class Delivery(Value, frozen=True):
+    """What smtp(8) does with a message for the next-hop."""
+
+    outcome: Outcome
+    dsn: str
+    """The enhanced status code in the log, such as 4.7.5; 2.0.0 if the message is sent."""
+    text: str
+    """Postfix's own words for the outcome, without host, address, port; empty if it is sent."""
+    level: Level
+    """The TLS level that the next-hop requires."""
+    host: str | None = None
+    """The host that takes the message, or the last one that was tried."""
+    tls: str | None = None
+    """As `HostOutcome.tls` for the host that takes it."""
+    hosts: tuple[HostOutcome, ...] = ()
+    """In the order in which Postfix tries them."""
+    plain_later: bool = False
+    """Deferred now, but sent without TLS once the message is older than minimal_backoff_time."""
+    is_certain: bool = True
+    """False: it depends on the order of hosts with the same preference, or not all were probed."""
