@@ -175,7 +175,7 @@ class HostOutcome(Value, frozen=True):
     identity: Identity | None = None
     """Whether the certificate fits; None: no certificate, or none is required."""
     conforms: bool | None = None
-    """Whether RFC 8461 §4.1 and §4.2 allow the policy's domain to use this host; None: no policy."""
+    """Whether RFC 8461 §4.1 and §4.2 allow this host; None: no policy."""
     breach: str = ""
     """Why it does not conform."""
 
