@@ -1,7 +1,7 @@
 """The result of `query`: the types are the JSON schema that `query --schema` prints.
 
-Values only. `collect` fills in what was found, `conclude` draws the verdict from it. Times are epoch
-seconds. Text from the network has been made printable where it entered the program.
+Values only. `collect` fills in what was found, `conclude` draws the verdict from it. Times are
+epoch seconds. Text from the network has been made printable where it entered the program.
 """
 
 import enum
