@@ -111,11 +111,13 @@ class PolicyHostCertificate(Value, frozen=True):
 class Fetch(Value, frozen=True):
     """One GET of the policy file."""
 
-    url: str
+    url: str | None
     address: str | None
     tls: str | None
     certificate: PolicyHostCertificate | None
     status: int | None
+    location: str | None
+    """Where a redirect leads, which RFC 8461 §3.3 forbids to follow."""
     media_type: str | None
     size: int | None
 
@@ -257,8 +259,8 @@ class Diagnosis(Value, frozen=True):
     source: str
     """What is in force: `daemon`, `network` (the daemon knows nothing yet, or does not run) or
     `table`, another table of smtp_tls_policy_maps."""
-    reply: str
-    """What Postfix is told, in its map."""
+    reply: str | None
+    """What Postfix is told, in its map; None: not known yet."""
     replies: tuple[tuple[str, str], ...]
     """Each map of the settings, and what Postfix would be told in it."""
     daemon: DaemonAnswer
@@ -272,5 +274,5 @@ class Diagnosis(Value, frozen=True):
     words: PostfixWords | None
     tlsrpt: TlsReports | None
     mistakes: tuple[Mistake, ...]
-    interrupted: str | None = None
-    """What was waited for when the command was interrupted."""
+    waited_for: tuple[str, ...] = ()
+    """What was not known yet when the command was interrupted; empty: it ran to its end."""
