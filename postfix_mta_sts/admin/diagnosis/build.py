@@ -7,22 +7,20 @@ from collections.abc import Iterator, Sequence
 
 from postfix_mta_sts.admin.diagnosis.conclude import conclude
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.policy_now import as_value
 from postfix_mta_sts.admin.diagnosis.values import (
     DaemonAnswer,
     DaemonState,
     DaneHost,
     DaneNow,
     Diagnosis,
-    Fetch,
     Host,
-    PolicyHostCertificate,
     PostfixHere,
 )
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.policy import MxPattern, Policy, matches
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
-from postfix_mta_sts.network.trace import FetchTrace
 
 _NOT_ASKED = DaemonAnswer(DaemonState.FAILED, "not asked yet")
 _NO_POSTFIX = PostfixHere(None, "may", None)
@@ -41,7 +39,7 @@ def build(evidence: Evidence) -> Diagnosis:
         reply=evidence.reply,
         replies=evidence.replies,
         daemon=evidence.daemon or _NOT_ASKED,
-        network=evidence.network,
+        network=as_value(evidence.network),
         dane=evidence.dane,
         mail_hosts=hosts,
         hosts=tuple(_hosts(hosts, evidence.in_force)) if hosts else (),
@@ -59,23 +57,6 @@ def dane_now(outcome: DaneOutcome) -> DaneNow:
     """Convert a DANE outcome."""
     hosts = tuple(DaneHost(host.name, host.state, host.step) for host in outcome.hosts)
     return DaneNow(outcome.kind, outcome.reason, outcome.step, hosts, outcome.ttl)
-
-
-def fetch_now(trace: FetchTrace) -> Fetch:
-    """Convert the steps of a GET."""
-    shown = trace.certificate
-    return Fetch(
-        url=trace.url,
-        address=trace.address,
-        tls=trace.tls_version,
-        certificate=PolicyHostCertificate(shown.names, shown.issuer, shown.not_after)
-        if shown
-        else None,
-        status=trace.status,
-        location=trace.location,
-        media_type=trace.media_type,
-        size=trace.size,
-    )
 
 
 def _hosts(found: MailHosts, policy: Policy | None) -> Iterator[Host]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis import held
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
-from postfix_mta_sts.admin.diagnosis.values import Fault, Flow, Verdict
+from postfix_mta_sts.admin.diagnosis.values import Fault, Flow, Source, Verdict
 from postfix_mta_sts.admin.diagnosis.words import and_later, subject
 from postfix_mta_sts.admin.times import day
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind
@@ -73,7 +73,7 @@ def _sent(evidence: Evidence, level: Level) -> Verdict:
 def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) -> Verdict:
     """Mail flows as it should, perhaps only as long as a cached policy lasts."""
     sentence, fault = f"{subject(evidence)} {what}", Fault.NOBODY
-    error = evidence.error
+    error = evidence.network.error
     if flow is Flow.POLICY and evidence.cached and error:
         expires = evidence.daemon and evidence.daemon.expires_at
         until = f" until {day(expires)}" if expires else ""
@@ -94,9 +94,9 @@ def _unprotected(evidence: Evidence) -> Verdict:
         reason, cause = "no policy can apply to this next-hop", "not-applicable"
     elif policy:
         reason, cause = "its policy has mode none", "mode-none"
-    elif evidence.error is None:
+    elif evidence.network.error is None:
         reason, cause = "its policy is not known yet", "not-known"
-    elif isinstance(evidence.error, NoRecordError):
+    elif isinstance(evidence.network.error, NoRecordError):
         reason, cause = f"it publishes no policy{_no_dane(evidence)}", "no-policy"
     else:
         return _policy_missing(evidence)
@@ -116,7 +116,7 @@ def _testing(evidence: Evidence) -> Verdict:
 def _ignored(evidence: Evidence) -> Verdict:
     """The domain has a policy, and this Postfix does not follow it."""
     start = f"{subject(evidence)} is delivered without protection: "
-    if evidence.source == "table":
+    if evidence.source is Source.TABLE:
         table = next(
             (t.name for t in evidence.postfix.tables if t.found) if evidence.postfix else iter(()),
             "another table",
@@ -135,7 +135,7 @@ def _ignored(evidence: Evidence) -> Verdict:
 
 def _policy_missing(evidence: Evidence) -> Verdict:
     """A policy is published, it cannot be fetched, and none is cached."""
-    error, mistakes = evidence.error, evidence.mistakes
+    error, mistakes = evidence.network.error, evidence.mistakes
     if isinstance(error, DnsFailureError):
         return held.dns_is_silent(evidence, str(error))
     advice = tuple(f"write {each.write} in place of {each.found}" for each in mistakes[:2])
@@ -154,7 +154,7 @@ def _plain_later(evidence: Evidence) -> Verdict:
 
 
 def _whose_policy(evidence: Evidence) -> str:
-    return "an entry of smtp_tls_policy_maps" if evidence.source == "table" else "its policy"
+    return "an entry of smtp_tls_policy_maps" if evidence.source is Source.TABLE else "its policy"
 
 
 def _no_dane(evidence: Evidence) -> str:

@@ -3,13 +3,17 @@
 It is mutable, so that it can be shown while the look-ups run, and after Ctrl-C.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from postfix_mta_sts.admin.diagnosis.values import (
     DaemonAnswer,
     DaneNow,
-    PolicyNow,
+    FamilyDiffers,
     PostfixHere,
+    Record,
+    Source,
     TlsReports,
 )
 from postfix_mta_sts.mtasts.dane import DaneOutcome
@@ -17,20 +21,36 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.network.trace import FetchTrace
 from postfix_mta_sts.postfix.queue import Waiting
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     InvalidTlsPolicy,
-    MailHosts,
     MainCf,
     NextHop,
     TlsPolicy,
 )
 from postfix_mta_sts.postfix.verify import PostfixWords
 
-NO_DANE = DaneNow(None, "not looked up yet")
+_NO_DANE = DaneNow(None, "not looked up")
+
+
+@dataclass(slots=True)
+class PolicyFindings:
+    """The steps of the look-up of a policy; None for those that were not reached."""
+
+    record: Record | None = None
+    texts: tuple[bytes, ...] = ()
+    """The TXT records as they were sent."""
+    policy_id: PolicyId | None = None
+    trace: FetchTrace | None = None
+    body: bytes | None = None
+    policy: Policy | None = None
+    error: MtaStsError | None = None
+    families: tuple[FamilyDiffers, ...] = ()
 
 
 @dataclass(slots=True)
@@ -44,21 +64,15 @@ class Evidence:
     postfix: PostfixHere | None = None
     main_cf: MainCf = field(default_factory=MainCf)
     daemon: DaemonAnswer | None = None
-    network: PolicyNow | None = None
-    trace: FetchTrace | None = None
-    """The GET under way."""
-    policy: Policy | None = None
-    """The policy that the network has now."""
-    error: MtaStsError | None = None
-    """Why it has none."""
+    network: PolicyFindings = field(default_factory=PolicyFindings)
     cached: Policy | None = None
     """The policy that the daemon has, if it has not expired."""
-    dane: DaneNow = NO_DANE
+    dane: DaneNow = _NO_DANE
     outcome: DaneOutcome | None = None
     mail_hosts: MailHosts | None = None
-    source: str = "network"
+    source: Source = Source.NETWORK
     reply: str | None = None
-    """What Postfix is told in its map; None: not known yet."""
+    """What Postfix is told in its map; None: not known yet, or Postfix does not ask."""
     replies: tuple[tuple[str, str], ...] = ()
     tls_policy: TlsPolicy | InvalidTlsPolicy | None = None
     """The reply as this Postfix reads it; None: not found, or not known yet."""
@@ -68,16 +82,17 @@ class Evidence:
     words: PostfixWords | None = None
     tlsrpt: TlsReports | None = None
     mistakes: tuple[Mistake, ...] = ()
-    interrupted: bool = False
     pending: list[str] = field(default_factory=list)
     """What is being waited for, in words."""
 
     @property
     def in_force(self) -> Policy | None:
         """The policy that decides now: the one that the daemon has, else that of the network."""
-        return self.cached or self.policy
+        return self.cached or self.network.policy
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is being waited for."""
-        return not self.pending and not self.interrupted
+    @contextmanager
+    def waiting_on(self, what: str) -> Iterator[None]:
+        """Note what is being waited for; the note stays if the wait is cancelled."""
+        self.pending.append(what)
+        yield
+        self.pending.remove(what)

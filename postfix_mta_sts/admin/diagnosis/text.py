@@ -20,6 +20,7 @@ from postfix_mta_sts.admin.diagnosis.values import (
     PolicyNow,
     PostfixHere,
     Record,
+    Source,
     TlsReports,
     Waiting,
 )
@@ -110,9 +111,9 @@ def _reply_lines(diagnosis: Diagnosis) -> Iterator[Line]:
 
 def _source(diagnosis: Diagnosis) -> str:
     match diagnosis.source:
-        case "daemon":
+        case Source.DAEMON:
             return "what the running daemon answers"
-        case "table":
+        case Source.TABLE:
             return "the entry of another table, which comes before the daemon's"
     if diagnosis.daemon.state is DaemonState.ANSWERED:
         return "what the network says: the daemon asks it at the next look-up"

@@ -245,6 +245,19 @@ class Host(Value, frozen=True):
     """The mx pattern that it fits; None: none, or there is no policy."""
 
 
+class Source(enum.StrEnum):
+    """Where the entry comes from that Postfix follows."""
+
+    DAEMON = "daemon"
+    """The running daemon knows the domain."""
+    NETWORK = "network"
+    """The daemon knows nothing yet, or does not run: what it would find."""
+    TABLE = "table"
+    """Another table of smtp_tls_policy_maps."""
+    MAIN_CF = "main.cf"
+    """No table: this Postfix does not ask the daemon."""
+
+
 class Diagnosis(Value, frozen=True):
     """All that was found for a domain."""
 
@@ -256,9 +269,8 @@ class Diagnosis(Value, frozen=True):
     verdict: Verdict
     delivery: Delivery | None
     """What this Postfix does with a message; None: the MX hosts were not probed."""
-    source: str
-    """What is in force: `daemon`, `network` (the daemon knows nothing yet, or does not run) or
-    `table`, another table of smtp_tls_policy_maps."""
+    source: Source
+    """What is in force."""
     reply: str | None
     """What Postfix is told, in its map; None: not known yet."""
     replies: tuple[tuple[str, str], ...]
