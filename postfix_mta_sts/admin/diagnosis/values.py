@@ -86,6 +86,10 @@ class DaemonAnswer(Value, frozen=True):
     failure: str | None = None
     """Why its last attempt failed."""
     dane: DaneKind | None = None
+    """The verdict in force."""
+    asked_at: int | None = None
+    """When Postfix last asked for the domain."""
+    asked_count: int | None = None
 
 
 class Record(Value, frozen=True):
