@@ -50,7 +50,6 @@ async def test_no_folder(tmp_path: Path) -> None:
         await run([script(tmp_path / "say", "true")], folder=tmp_path / "missing")
 
 
-@on_both_loops
 @pytest.mark.parametrize("stream", [1, 2])
 async def test_endless_output(tmp_path: Path, stream: int) -> None:
     """A program that prints too much is killed at once, also if only its errors are long."""
