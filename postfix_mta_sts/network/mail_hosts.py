@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.errors import DiscoveryError, printable
-from postfix_mta_sts.network.dane import PENDING
+from postfix_mta_sts.network.dane import PENDING, HostTlsa
 from postfix_mta_sts.network.dns import MAX_ADDRESSES, DnsClient
 from postfix_mta_sts.network.dns_message import NXDOMAIN, DnsResponse, Mx, RecordType
-from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts, MxHost
+from postfix_mta_sts.network.mail_hosts_values import DnsProblem, HostDane, MailHosts, MxHost
+from postfix_mta_sts.network.smtp.values import TlsaRecord
 from postfix_mta_sts.values import replace
 
 MAX_HOSTS: Final = 50
@@ -76,6 +78,34 @@ def mail_hosts(host: str, response: DnsResponse) -> MailHosts:
     return MailHosts(_limited(ordered), aliases=response.aliases)
 
 
+def with_dane(
+    found: MailHosts,
+    outcome: DaneOutcome | None,
+    tlsa: Iterable[HostTlsa] = (),
+    more: Iterable[Host] = (),
+) -> MailHosts:
+    """Add what the signed DNS says: the outcome of `look_up_dane`, and its records.
+
+    `more` is what `look_up_hosts` found: without an outcome, as for a next-hop in brackets, or for
+    an MX RRset that is not signed. Hosts that were not looked up keep `dane` as it is.
+    """
+    looked_up = {
+        readable_name(each.name): each for each in (*(outcome.hosts if outcome else ()), *more)
+    }
+    records = {readable_name(each.host): each for each in tlsa}
+    skipped = next((e for e in looked_up.values() if e.state is HostState.SKIPPED), None)
+
+    def dane(host: MxHost) -> HostDane | None:
+        here = looked_up.get(host.name, skipped)
+        if here is None or as_address(host.name):
+            return host.dane
+        return _host_dane(here, records.get(host.name))
+
+    hosts = tuple(replace(each, dane=dane(each)) for each in found.hosts)
+    is_secure = found.mx_is_secure if outcome is None else outcome.mx is MxState.SECURE
+    return replace(found, hosts=hosts, mx_is_secure=is_secure)
+
+
 def readable_name(name: str) -> str:
     r"""A name of `dns_message` with its `\\DDD` as characters, if ASCII has them and no name does.
 
@@ -120,6 +150,13 @@ def _mx_host(name: str, preference: int) -> MxHost:
         reason = "not a host name"
         return MxHost(printable(name), preference, problem=DnsProblem.INVALID, reason=reason)
     return MxHost(name, preference, problem=DnsProblem.FAILURE, reason=PENDING)
+
+
+def _host_dane(host: Host, tlsa: HostTlsa | None) -> HostDane:
+    if tlsa is None:
+        return HostDane(host.state, host.step)
+    records = (TlsaRecord(r.usage, r.selector, r.matching, r.data.hex()) for r in tlsa.records)
+    return HostDane(host.state, host.step, readable_name(tlsa.base), tuple(records))
 
 
 class _Search:
