@@ -61,11 +61,18 @@ class TestTxt:
         assert (await dns.look_up_txt(GOOD)).texts == (b"\x00\xff\n",)
 
     async def test_cname_chain_has_the_lowest_ttl(self, dns: DnsClient, server: DnsServer) -> None:
-        """The TTL of a record behind two CNAMEs is the lowest of the three."""
+        """The TTL of a record behind two CNAMEs is the lowest of the three; the chain is told."""
         server.zone["_mta-sts.far.test CNAME"] = Records(["_mta-sts.near.test."], ttl=900)
         server.zone["_mta-sts.near.test CNAME"] = Records([f"{NAME}."], ttl=7)
         answer = await dns.look_up_txt(Domain("far.test"))
-        assert answer == TxtAnswer((b"v=STSv1; id=20260101;",), 7)
+        chain = ("_mta-sts.near.test", NAME)
+        assert answer == TxtAnswer((b"v=STSv1; id=20260101;",), 7, chain)
+
+    async def test_any_name(self, dns: DnsClient, server: DnsServer) -> None:
+        """The TXT records of any name can be queried."""
+        server.zone["_smtp._tls.good.test TXT"] = ['"v=TLSRPTv1; rua=mailto:a@good.test"']
+        answer = await dns.look_up_texts("_smtp._tls.good.test")
+        assert answer == TxtAnswer((b"v=TLSRPTv1; rua=mailto:a@good.test",), 300)
 
     async def test_truncated_answer_is_fetched_by_tcp(
         self, dns: DnsClient, server: DnsServer

@@ -9,8 +9,9 @@ import enum
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.smtp.values import ProbeResult
-from postfix_mta_sts.postfix.smtp_client.values import Delivery, MailHosts
+from postfix_mta_sts.postfix.smtp_client.values import Delivery
 from postfix_mta_sts.values import Value
 
 
