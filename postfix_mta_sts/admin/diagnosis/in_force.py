@@ -27,11 +27,14 @@ DEFAULT_MAP: Final = "postfix"
 """The map name of the README."""
 
 
-def by_tables(evidence: Evidence) -> bool:
-    """Let a table decide that comes before the daemon's; return whether one does."""
-    for table in evidence.postfix.tables if evidence.postfix else ():
-        if table.is_ours:
-            return False
+def by_tables(evidence: Evidence, *, after_ours: bool = False) -> bool:
+    """Let a table decide that comes before the daemon's; return whether one does.
+
+    With `after_ours` one that comes after it, which Postfix asks if the daemon's has no entry.
+    """
+    tables = evidence.postfix.tables if evidence.postfix else ()
+    ours = next((i for i, table in enumerate(tables) if table.is_ours), len(tables))
+    for table in tables[ours + 1 :] if after_ours else tables[:ours]:
         if table.error:
             evidence.source = Source.TABLE
             evidence.tls_policy = InvalidTlsPolicy(f"{table.name}: {table.error}")
@@ -44,7 +47,7 @@ def by_tables(evidence: Evidence) -> bool:
 
 
 def by_main_cf(evidence: Evidence) -> bool:
-    """Let the level of main.cf decide if Postfix does not ask the daemon; return whether it does."""
+    """Let main.cf decide if Postfix does not ask the daemon; return whether that is so."""
     here = evidence.postfix
     if here is None or here.version is None or here.map_name is not None:
         return False
