@@ -5,9 +5,19 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
+from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.diagnosis import text
+from postfix_mta_sts.admin.diagnosis.build import build
+from postfix_mta_sts.admin.diagnosis.collect import Collector, Wanted
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.letter import has_letter, letter
+from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Flow
+from postfix_mta_sts.admin.times import moment
+from postfix_mta_sts.cli import terminal
+from postfix_mta_sts.cli.domain_argument import next_hop_of
 from postfix_mta_sts.cli.live import Live, live, run_with
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import (
@@ -20,8 +30,8 @@ from postfix_mta_sts.cli.parser import (
 )
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.config.settings import ConfigError, Settings
+from postfix_mta_sts.values import json_schema, to_json
 
-FLOWS: Final = OK
 CANNOT_TELL: Final = 3
 USAGE: Final = 64
 """Exit codes; 64 is EX_USAGE (sysexits.h). The others are in `Verdict.exit_code`."""
@@ -37,61 +47,119 @@ _OPTIONS: Final = (
     ("--json", "print one JSON object; --schema has its schema"),
     ("--schema", "print the JSON schema of --json, and do nothing else"),
 )
+_TONES: Final = {
+    Flow.POLICY: "green",
+    Flow.DANE: "green",
+    Flow.TESTING: "green",
+    Flow.UNPROTECTED: "yellow",
+    Flow.UNKNOWN: "yellow",
+    Flow.HELD: "red",
+    Flow.BOUNCED: "red",
+}
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
     command = commands.add("query", _query, _TEXT, USAGE)
-    text = "a domain, or a next-hop as Postfix writes it, such as [mx.example.com]:587"
-    command.add_argument("domain", metavar="DOMAIN", nargs="?", help=text)
+    meaning = "a domain, or a next-hop as Postfix writes it, such as [mx.example.com]:587"
+    command.add_argument("domain", metavar="DOMAIN", nargs="?", help=meaning)
     for option, meaning in _OPTIONS:
         command.add_argument(option, action="store_true", help=meaning)
-    text = f"seconds for the look-ups, and again for the MX hosts (default: {_SECONDS:g})"
-    command.add_argument("--timeout", metavar="TIME", type=_time, default=_SECONDS, help=text)
-    text = f"ask again each TIME until mail flows (default: {_WATCH:g}s)"
+    meaning = f"for the look-ups, and again for the MX hosts (default: {_SECONDS:g}s)"
+    command.add_argument("--timeout", metavar="TIME", type=_time, default=_SECONDS, help=meaning)
+    meaning = f"ask again each TIME until mail flows (default: {_WATCH:g}s)"
     command.add_argument(
-        "--watch", metavar="TIME", nargs="?", type=_time, const=_WATCH, help=text
+        "--watch", metavar="TIME", nargs="?", type=_time, const=_WATCH, help=meaning
     )
     add_config(command)
 
 
-def _time(text: str) -> float:
+def _time(given: str) -> float:
     try:
-        given = seconds(text)
+        span = seconds(given)
     except ValueError:
         raise argparse.ArgumentTypeError("not a time such as 10s or 2m") from None
-    if not 1 <= given <= _LONGEST:
+    if not 1 <= span <= _LONGEST:
         raise argparse.ArgumentTypeError(f"not between 1s and {_LONGEST:g}s")
-    return given
+    return span
 
 
 def _query(args: argparse.Namespace) -> int:
     if args.schema:
-        return _print_schema()
+        print(json.dumps(json_schema(Diagnosis), indent=2))
+        return OK
     if not args.domain:
-        raise CommandError("query: name a DOMAIN", USAGE)
+        raise CommandError("query: which DOMAIN?", USAGE)
+    next_hop_of(args.domain, USAGE)  # before anything else is read
     try:
-        settings = load_settings(args)
+        settings, client = load_settings(args), control_client(args)
     except ConfigError as error:
         raise CommandError(str(error), CANNOT_TELL) from error
-    return _watch(args, settings) if args.watch else _once(args, settings)
+    if args.watch:
+        return _watch(args, settings, client)
+    diagnosis = _diagnose(args, settings, client)
+    _show(args, diagnosis)
+    return _exit_code(diagnosis)
 
 
-def _print_schema() -> int:
-    from postfix_mta_sts.admin.diagnosis.schema import schema  # noqa: PLC0415 (as in `_once`)
+def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) -> int:
+    """Ask again and again; print one line for each time, and all of the last."""
+    while True:
+        diagnosis = _diagnose(args, settings, client)
+        if diagnosis.waited_for or not diagnosis.verdict.exit_code:
+            _show(args, diagnosis)
+            return _exit_code(diagnosis)
+        if args.json:
+            print(to_json(diagnosis), flush=True)
+        else:
+            print(f"{moment(diagnosis.asked_at)} {diagnosis.verdict.sentence}", flush=True)
+        time.sleep(args.watch)
 
-    print(json.dumps(schema(), indent=2))
-    return OK
+
+def _diagnose(args: argparse.Namespace, settings: Settings, client: ControlClient) -> Diagnosis:
+    """Ask once; after Ctrl-C the diagnosis is of what was found so far."""
+    next_hop = next_hop_of(args.domain, USAGE)
+    evidence = Evidence.of(next_hop, time.time())
+    wanted = Wanted(args.smtp, args.through_postfix, args.timeout)
+    # Only on a terminal: a spinner that says what is waited for.
+    output = live(sys.stderr if args.json or args.letter else sys.stdout)
+    collector = Collector(evidence, settings, client, wanted)
+    try:
+        asyncio.run(run_with(collector.run(), lambda: _spin(output, evidence)))
+    except KeyboardInterrupt:  # asyncio.run has cancelled the look-ups
+        evidence.is_interrupted = True
+    output.clear()
+    return build(evidence)
 
 
-def _once(args: argparse.Namespace, settings: Settings) -> int:
-    # Imported here: `--help` of all commands need not load the libraries of the probe.
-    from postfix_mta_sts.cli import query_run  # noqa: PLC0415
-
-    return query_run.once(args, settings)
+def _spin(output: Live, evidence: Evidence) -> None:
+    if evidence.pending:
+        output.spin(" and ".join(evidence.pending))
 
 
-def _watch(args: argparse.Namespace, settings: Settings) -> int:
-    from postfix_mta_sts.cli import query_run  # noqa: PLC0415
+def _show(args: argparse.Namespace, diagnosis: Diagnosis) -> None:
+    if args.json:
+        print(to_json(diagnosis, indent=2))
+    elif args.letter:
+        _show_letter(diagnosis)
+    else:
+        for line in _lines(diagnosis):
+            print(line)
 
-    return query_run.watch(args, settings)
+
+def _show_letter(diagnosis: Diagnosis) -> None:
+    if has_letter(diagnosis):
+        print(letter(diagnosis), end="")
+    else:
+        print(f"nothing to tell its owner: {diagnosis.verdict.sentence}", file=sys.stderr)
+
+
+def _lines(diagnosis: Diagnosis) -> Iterator[str]:
+    yield terminal.headline(diagnosis.verdict.sentence, _TONES[diagnosis.verdict.flow])
+    yield terminal.labelled(text.summary(diagnosis))
+    yield ""
+    yield terminal.labelled(text.details(diagnosis))
+
+
+def _exit_code(diagnosis: Diagnosis) -> int:
+    return INTERRUPTED if diagnosis.waited_for else diagnosis.verdict.exit_code

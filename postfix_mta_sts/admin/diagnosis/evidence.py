@@ -6,6 +6,7 @@ It is mutable, so that it can be shown while the look-ups run, and after Ctrl-C.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from postfix_mta_sts.admin.diagnosis.values import (
     DaemonAnswer,
@@ -25,6 +26,7 @@ from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.network.trace import FetchTrace
+from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, policy_domain
 from postfix_mta_sts.postfix.queue import Waiting
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
@@ -84,6 +86,16 @@ class Evidence:
     mistakes: tuple[Mistake, ...] = ()
     pending: list[str] = field(default_factory=list)
     """What is being waited for, in words."""
+    is_interrupted: bool = False
+
+    @classmethod
+    def of(cls, next_hop: NextHop, now: float) -> Self:
+        """Evidence without findings; `now` is in epoch seconds."""
+        try:
+            domain = policy_domain(next_hop.text.encode())
+        except UnmappedKeyError:  # the daemon answers "try again"
+            domain = None
+        return cls(next_hop, domain, now)
 
     @property
     def in_force(self) -> Policy | None:

@@ -27,6 +27,20 @@ DEFAULT_MAP: Final = "postfix"
 """The map name of the README."""
 
 
+def by_what_is_here(evidence: Evidence, replies: Mapping[str, str | None]) -> bool:
+    """Let a table, main.cf or the daemon decide; return False if it takes the network's answer.
+
+    `replies` are those of the running daemon, by map name.
+    """
+    if by_tables(evidence) or by_main_cf(evidence):
+        return True
+    if not by_daemon(evidence, replies):
+        return False
+    if evidence.tls_policy is None:
+        by_tables(evidence, after_ours=True)
+    return True
+
+
 def by_tables(evidence: Evidence, *, after_ours: bool = False) -> bool:
     """Let a table decide that comes before the daemon's; return whether one does.
 
