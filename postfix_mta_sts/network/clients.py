@@ -15,7 +15,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.dane import DaneClient, OnProgress, OnTlsa
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.dnssec import DnssecClient, are_trusted
-from postfix_mta_sts.network.https import PolicyFetcher
+from postfix_mta_sts.network.https import AddressLookup, PolicyFetcher
 from postfix_mta_sts.network.settings import NetworkSettings
 
 
@@ -24,17 +24,22 @@ async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClie
     """Open a DNS client and a policy fetcher on the running event loop; close it at the end."""
     async with AsyncExitStack() as stack:
         dns = DnsClient(settings.nameservers, settings.dns_timeout)
-        fetcher = PolicyFetcher(
-            dns.look_up_addresses,
-            timeout=settings.https_timeout,
-            authorities=settings.authorities,
-            proxy=settings.proxy,
-            allow_private_addresses=settings.allow_private_addresses,
-            concurrency=settings.concurrency,
-            port=settings.https_port,
-        )
+        fetcher = policy_fetcher(settings, dns.look_up_addresses)
         stack.push_async_callback(fetcher.close)
         yield dns, fetcher
+
+
+def policy_fetcher(settings: NetworkSettings, addresses: AddressLookup) -> PolicyFetcher:
+    """Make a policy fetcher that looks up addresses with this function."""
+    return PolicyFetcher(
+        addresses,
+        timeout=settings.https_timeout,
+        authorities=settings.authorities,
+        proxy=settings.proxy,
+        allow_private_addresses=settings.allow_private_addresses,
+        concurrency=settings.concurrency,
+        port=settings.https_port,
+    )
 
 
 class LazyDaneClient:
