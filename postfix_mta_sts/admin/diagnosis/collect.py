@@ -152,7 +152,7 @@ class Collector:
         evidence = self._evidence
         if evidence.domain:
             with evidence.waiting_on("the TLSRPT record"):
-                evidence.tlsrpt = await look_up_reports(evidence.domain, dns, self._wanted.seconds)
+                await look_up_reports(evidence, evidence.domain, dns, self._wanted.seconds)
 
     async def _queue(self) -> None:
         if self._evidence.domain:

@@ -11,7 +11,6 @@ from typing import Self
 from postfix_mta_sts.admin.diagnosis.values import (
     DaemonAnswer,
     DaneNow,
-    FamilyDiffers,
     PostfixHere,
     Record,
     Source,
@@ -24,6 +23,7 @@ from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
+from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.network.trace import FetchTrace
 from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, policy_domain
@@ -52,7 +52,7 @@ class PolicyFindings:
     body: bytes | None = None
     policy: Policy | None = None
     error: MtaStsError | None = None
-    families: tuple[FamilyDiffers, ...] = ()
+    families: tuple[FamilyResult, ...] = ()
 
 
 @dataclass(slots=True)
@@ -83,6 +83,8 @@ class Evidence:
     waiting: Waiting | None = None
     words: PostfixWords | None = None
     tlsrpt: TlsReports | None = None
+    tlsrpt_texts: tuple[bytes, ...] = ()
+    """The TLSRPT records as they were sent."""
     mistakes: tuple[Mistake, ...] = ()
     pending: list[str] = field(default_factory=list)
     """What is being waited for, in words."""

@@ -21,6 +21,7 @@ from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import parse_records, record_name
 from postfix_mta_sts.network.dns import DnsClient, TxtAnswer
 from postfix_mta_sts.network.https import PolicyFetcher
+from postfix_mta_sts.network.policy_families import difference
 from postfix_mta_sts.network.trace import FetchTrace
 
 _TEXTS_LIMIT = 20
@@ -67,6 +68,7 @@ def as_value(findings: PolicyFindings) -> PolicyNow | None:
         reason=str(error or ""),
         line=error.line if isinstance(error, InvalidPolicyError) and error.line else None,
         families=findings.families,
+        families_differ=difference(findings.families),
     )
 
 

@@ -145,8 +145,8 @@ def _policy_lines(policy: PolicyNow) -> Iterator[Line]:
         yield from _fetch_lines(policy.fetch)
     if policy.body is not None:
         yield from _body_lines(policy.body, policy.line)
-    for family in policy.families:
-        yield Line(family.family, family.finding)
+    if policy.families_differ:
+        yield Line("differs", policy.families_differ)
     if policy.error:
         label = "none" if policy.error == "no-record" else "failure"
         result = "" if policy.error == "no-record" else f" ({policy.result})"

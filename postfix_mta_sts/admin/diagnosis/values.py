@@ -10,6 +10,7 @@ from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
+from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.smtp_client.values import Delivery
 from postfix_mta_sts.values import Value
@@ -126,14 +127,6 @@ class Fetch(Value, frozen=True):
     size: int | None
 
 
-class FamilyDiffers(Value, frozen=True):
-    """An address family of the Policy Host that gives something else than the other one."""
-
-    family: str
-    """`IPv4` or `IPv6`."""
-    finding: str
-
-
 class PolicyNow(Value, frozen=True):
     """What the network says of the policy now."""
 
@@ -151,7 +144,10 @@ class PolicyNow(Value, frozen=True):
     reason: str = ""
     line: int | None = None
     """The line of the policy file that is wrong."""
-    families: tuple[FamilyDiffers, ...] = ()
+    families: tuple[FamilyResult, ...] = ()
+    """The GET over each address family, if the Policy Host has both."""
+    families_differ: str = ""
+    """Where the two families differ; empty: they agree, or were not compared."""
 
 
 class DaneHost(Value, frozen=True):
@@ -180,6 +176,7 @@ class TlsReports(Value, frozen=True):
     rua: tuple[str, ...] = ()
     """Where reports go."""
     error: str = ""
+    """Why the record is not valid."""
 
 
 class Table(Value, frozen=True):
