@@ -2,6 +2,7 @@
 
 import enum
 
+from postfix_mta_sts.network.smtp.values import Identity
 from postfix_mta_sts.values import Value
 
 
@@ -87,15 +88,6 @@ class Outcome(enum.StrEnum):
     SENT = "sent"
     DEFERRED = "deferred"
     BOUNCED = "bounced"
-
-
-class Identity(enum.StrEnum):
-    """How a certificate fits the names that it must have."""
-
-    FITS = "fits"
-    COMMON_NAME = "common-name"
-    """Only its common name fits: Postfix accepts that, RFC 8461 §4.2 does not."""
-    DIFFERS = "differs"
 
 
 class HostOutcome(Value, frozen=True):
