@@ -104,7 +104,7 @@ class DnsClient:
         reason = _absent(response)
         if reason == _NODATA and response.aliases:
             reason = "a CNAME that leads to no TXT record"
-        raise NoRecordError(reason)
+        raise NoRecordError(reason, response.aliases)
 
     async def discover(self, domain: Domain) -> Discovered:
         """Find the policy id that a Policy Domain announces; raises `DiscoveryError`."""
