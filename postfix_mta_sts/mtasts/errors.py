@@ -75,6 +75,11 @@ class NoRecordError(DiscoveryError):
 
     code = "no-record"
 
+    def __init__(self, reason: str, aliases: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.aliases = aliases
+        """The CNAME chain that led to nothing, without the name that was asked for."""
+
 
 class InvalidRecordError(DiscoveryError):
     """There are TXT records, but not exactly one valid record of the kind among them."""

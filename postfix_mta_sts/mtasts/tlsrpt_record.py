@@ -24,10 +24,10 @@ _RUA: Final = b"rua="
 #   mailto-uri = "mailto:" path-rootless [ "?" query ] [ "#" fragment ]
 #   https-uri  = "https://" authority path-abempty [ "?" query ] [ "#" fragment ]
 # pchar is one of unreserved, pct-encoded, sub-delims, ":" and "@".
-# RFC 6068 allows a mailto without an address, but a report needs one.
+# RFC 6068 allows a mailto without an address, but a report needs one; it has no "/" (§2).
 _PCHAR = r"(?:[A-Za-z0-9._~$&'()*+=:@-]|%[0-9A-Fa-f]{2})"
 _TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*+)?(?:#(?:{_PCHAR}|[/?])*+)?"
-_MAILTO = re.compile(rf"(?i:mailto):(?:(?!@){_PCHAR}|/)++@(?:{_PCHAR}|/)++{_TAIL}")
+_MAILTO = re.compile(rf"(?i:mailto):(?:(?!@){_PCHAR})++@{_PCHAR}++{_TAIL}")
 _HTTPS = re.compile(
     r"(?i:https)://(?:[A-Za-z0-9._~$&'()*+=:@-]|%[0-9A-Fa-f]{2}|\[[0-9A-Fa-f:.]+\])++"
     rf"(?:/(?:{_PCHAR}|/)*+)?{_TAIL}"

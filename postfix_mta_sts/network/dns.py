@@ -104,7 +104,7 @@ class DnsClient:
         reason = _absent(response)
         if reason == _NODATA and response.aliases:
             reason = "a CNAME that leads to no TXT record"
-        raise NoRecordError(reason)
+        raise NoRecordError(reason, response.aliases)
 
     async def query(self, name: str, kind: RecordType) -> DnsResponse:
         """Query one RRset of a name in ASCII; the response may have no records.

@@ -55,6 +55,7 @@ def test_valid(text: bytes, rua: tuple[str, ...]) -> None:
         (b"v=TLSRPTv1; rua=mailto:a b@b.test", "rua is not a URI"),
         (b"v=TLSRPTv1; rua=mailto:b.test", "rua is not a valid mailto"),
         (b"v=TLSRPTv1; rua=mailto:a%2@b.test", "rua is not a valid mailto"),
+        (b"v=TLSRPTv1; rua=mailto://a@b.test", "rua is not a valid mailto"),
         (b"v=TLSRPTv1; rua=https:b.test", "rua is not a valid https"),
         (b"v=TLSRPTv1; rua=http://b.test", "rua has neither mailto: nor https:"),
         (b"v=TLSRPTv1; rua=mailto:\xfc@b.test", "rua is not ASCII"),

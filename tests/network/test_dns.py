@@ -112,10 +112,11 @@ class TestTxt:
             await dns.look_up_txt(Domain("far.test"))
 
     async def test_cname_that_leads_nowhere(self, dns: DnsClient, server: DnsServer) -> None:
-        """A chain that ends at a name that does not exist raises `NoRecordError`."""
+        """A chain that ends at a name that does not exist raises `NoRecordError` with the chain."""
         server.zone["_mta-sts.far.test CNAME"] = ["nowhere.test."]
-        with pytest.raises(NoRecordError, match="NXDOMAIN"):
+        with pytest.raises(NoRecordError, match="NXDOMAIN") as caught:
             await dns.look_up_txt(Domain("far.test"))
+        assert caught.value.aliases == ("nowhere.test",)
 
     async def test_name_too_long_for_the_prefix(self, dns: DnsClient, server: DnsServer) -> None:
         """A domain of 253 characters leaves no room for _mta-sts, so it cannot have a record."""
