@@ -39,9 +39,9 @@ class ControlClient:
         self.path = path
         self._timeout = timeout
 
-    def ask(self, method: str, *parts: str) -> Any:  # noqa: ANN401 (what JSON can be)
-        """Request `/part/part…` and parse the JSON of the answer. Raises `ControlError`."""
-        with self._response(method, _target(parts)) as response:
+    def ask(self, method: str, *parts: str, **query: str) -> Any:  # noqa: ANN401 (what JSON can be)
+        """Request `/part/part…?name=value…` and parse the JSON. Raises `ControlError`."""
+        with self._response(method, _target(parts, query)) as response:
             return json.loads(response.read())
 
     def text(self, method: str, *parts: str) -> bytes:
