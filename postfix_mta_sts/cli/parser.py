@@ -17,7 +17,7 @@ from postfix_mta_sts.errors import UserError
 DEFAULT_CONFIG: Final = Path("/etc/postfix-mta-sts.yml")
 
 OK, NO_POLICY, FAILURE = 0, 1, 2
-"""Exit codes; a command also exits with 2 after a wrong argument, if it has no other code for it."""
+"""Exit codes; a wrong argument also has 2, if the command has no other code for it."""
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C: 128 and the number of SIGINT, as a shell reports it."""
 

@@ -74,14 +74,7 @@ class Maps:
     @property
     def answering(self) -> Answering:
         """The settings on which answers depend, and all maps that Postfix may ask."""
-        defers = self._settings.dns.on_failure == "defer"
-        named = [ServedMap(name, reply_format=form) for name, form in self._formats.items()]
-        unnamed = [
-            ServedMap(f"{each.wire} {each.address}", tcp_table, _own_format(each))
-            for each in self._settings.listen
-            if each.wire == "tcp_table"
-        ]
-        return Answering(AnswerRules(self._rule, defers), (*named, *unnamed))
+        return answering_by(self._settings, self._rule)
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply new settings; cached replies stay if no setting that affects them changed."""
@@ -118,6 +111,18 @@ class Maps:
         memory = self._settings.cache.reply_memory // max(1, len(self._caches))
         for cache in self._caches.values():
             cache.limits = Limits(self._settings.cache.memory_entries, memory)
+
+
+def answering_by(settings: Settings, rule: DaneRule | None) -> Answering:
+    """The settings on which answers depend, and all maps; `rule` is None if DANE is off."""
+    named = [ServedMap(name, reply_format=form) for name, form in _formats(settings).items()]
+    unnamed = [
+        ServedMap(f"{each.wire} {each.address}", tcp_table, _own_format(each))
+        for each in settings.listen
+        if each.wire == "tcp_table"
+    ]
+    defers = settings.dns.on_failure == "defer"
+    return Answering(AnswerRules(rule, defers), (*named, *unnamed))
 
 
 def _own_format(listener: ListenerSettings) -> ReplyFormat:

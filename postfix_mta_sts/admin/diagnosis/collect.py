@@ -13,7 +13,6 @@ from typing import Any
 
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
-from postfix_mta_sts.admin.diagnosis.build import dane_now
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.here import look_here
@@ -21,7 +20,6 @@ from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
 from postfix_mta_sts.config.settings import Settings
-from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
@@ -85,7 +83,7 @@ class Collector:
         self._dane = DaneEvidence(evidence, settings, self._network_settings)
 
     async def run(self) -> None:
-        """Ask all; each failure of a part is a finding. Raises `OSError` for an unusable CA file."""
+        """Ask all. Raises `UserError` if the CA certificates of Postfix cannot be read."""
         async with open_clients(self._network_settings) as clients, asyncio.TaskGroup() as group:
             self._start(group, *clients)
 
@@ -196,11 +194,9 @@ class Collector:
             Trust,
             str(authorities.ca_file or ""),
             str(authorities.ca_path or ""),
-            append_default_ca=authorities.append_default,
+            authorities.append_default,
         )
-        wanted = targets(
-            evidence.next_hop, hosts, evidence.tls_policy, evidence.main_cf
-        )
+        wanted = targets(evidence.next_hop, hosts, evidence.tls_policy, evidence.main_cf)
 
         def on_result(result: ProbeResult) -> None:
             evidence.probes += (result,)

@@ -67,7 +67,7 @@ def _answer(known: Mapping[str, Any], policy: Policy | None) -> DaemonAnswer:
     return DaemonAnswer(
         DaemonState.ANSWERED,
         in_force=policy is not None,
-        mode=policy and policy.mode,
+        mode=policy.mode if policy else None,
         policy_id=known["policy"]["id"] if policy else None,
         mx=policy.mx if policy else (),
         fetched_at=known["fetched_at"] if policy else None,

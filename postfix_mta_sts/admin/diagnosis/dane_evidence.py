@@ -2,8 +2,7 @@
 
 import asyncio
 from asyncio import Task
-from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from postfix_mta_sts.admin.diagnosis.build import dane_now
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
@@ -13,20 +12,25 @@ from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, MxState
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import OwnFaultError
 from postfix_mta_sts.network.clients import LazyDaneClient
-from postfix_mta_sts.network.dane import HostTlsa
 from postfix_mta_sts.network.mail_hosts import with_dane
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix import postconf
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
-from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.postfix.smtp_client.values import Level
+
+if TYPE_CHECKING:
+    from postfix_mta_sts.network.dane import HostTlsa
+    from postfix_mta_sts.postfix.protocol.reply import DaneRule
 
 _DANE_LEVELS: Final = frozenset({Level.DANE.value, Level.DANE_ONLY.value})
 
 
 class DaneEvidence:
-    """The DANE look-up for one next-hop. `rule` is how the daemon answers verdicts; None: DANE off."""
+    """The DANE look-up for one next-hop.
+
+    `rule` is how the daemon answers verdicts; None: it does not use DANE.
+    """
 
     def __init__(
         self, evidence: Evidence, settings: Settings, network_settings: NetworkSettings

@@ -10,6 +10,7 @@ from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import DaemonState, Fault, Flow, Verdict
 from postfix_mta_sts.admin.diagnosis.words import enumerated, subject
+from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult
 from postfix_mta_sts.postfix.smtp_client.values import (
@@ -73,11 +74,11 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
         return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, _HELD)
     if evidence.reply and evidence.reply.startswith("TEMP"):
         reason = evidence.reply.removeprefix("TEMP ")
-        advice = ("look whether the name servers of the domain answer", "see docs/answers.md")
+        advice = ("look whether its name servers answer", "docs/answers.md says when this is so")
         sentence = f'{held}the daemon answers "try again": {reason}'
         return Verdict(Flow.HELD, sentence, Fault.NETWORK, "try-again", advice, _HELD)
     sentence = f"{held}this Postfix does not accept the answer of its table: {entry.reason}"
-    advice = ("correct smtp_tls_policy_maps in main.cf: docs/troubleshooting.md",)
+    advice = ("correct smtp_tls_policy_maps in main.cf", "see docs/troubleshooting.md")
     return Verdict(Flow.HELD, sentence, Fault.YOURS, "map", advice, _HELD)
 
 
@@ -127,7 +128,9 @@ def no_host_fits(evidence: Evidence) -> bool:
     """Whether an enforced policy names none of the MX hosts (RFC 8461 §4.1)."""
     policy = evidence.in_force
     hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
-    return bool(policy and hosts) and not any(policy and policy.allows(host.name) for host in hosts)
+    return bool(policy and hosts) and not any(
+        policy and policy.allows(Domain(host.name)) for host in hosts
+    )
 
 
 def breach(evidence: Evidence) -> str:

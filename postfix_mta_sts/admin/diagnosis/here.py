@@ -7,6 +7,7 @@ from typing import Final
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import PostfixHere
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.network.authorities import system_paths
 from postfix_mta_sts.postfix.authorities import Authorities, read_authorities
 from postfix_mta_sts.postfix.main_cf import read_main_cf
 from postfix_mta_sts.postfix.policy_maps import look_up_tables
@@ -16,7 +17,6 @@ from postfix_mta_sts.postfix.smtp_client.values import MainCf
 
 RECOMMENDED: Final = MainCf(smtp_tls_security_level="may")
 """Without a Postfix on this machine: the settings that the README has."""
-_SYSTEM: Final = Authorities(append_default=True)
 _NO_CAS: Final = "none"
 
 
@@ -30,7 +30,7 @@ async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
     if main_cf is None:
         evidence.main_cf = RECOMMENDED
         evidence.postfix = evidence.postfix or PostfixHere(None, "may", None)
-        return _SYSTEM
+        return _of_the_system()
     evidence.main_cf = main_cf
     authorities = await asyncio.to_thread(read_authorities, main_cf)
     tables = await look_up_tables(main_cf, policy_keys(evidence.next_hop), settings.listen)
@@ -44,6 +44,11 @@ async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
         notes=(*filter(None, [authorities.problem]), *_notes(main_cf)),
     )
     return authorities
+
+
+def _of_the_system() -> Authorities:
+    file, folder = system_paths()
+    return Authorities(file if file.is_file() else None, folder, append_default=True)
 
 
 def _describe(authorities: Authorities) -> str:

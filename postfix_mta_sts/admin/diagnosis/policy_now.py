@@ -60,11 +60,11 @@ def as_value(findings: PolicyFindings) -> PolicyNow | None:
         policy_id=findings.policy_id,
         fetch=_fetch(findings.trace) if findings.trace else None,
         body=None if findings.body is None else findings.body.decode("utf-8", "backslashreplace"),
-        mode=policy and policy.mode,
+        mode=policy.mode if policy else None,
         mx=policy.mx if policy else (),
-        max_age=policy and policy.max_age,
-        error=error and error.code,
-        result=(error and str(getattr(error, "result", "") or "")) or None,
+        max_age=policy.max_age if policy else None,
+        error=error.code if error else None,
+        result=_result(error),
         reason=str(error or ""),
         line=error.line if isinstance(error, InvalidPolicyError) and error.line else None,
         families=findings.families,
@@ -91,6 +91,12 @@ async def _look_up(
 def _record(name: str, answer: TxtAnswer) -> Record:
     texts = tuple(map(printable, answer.texts[:_TEXTS_LIMIT]))
     return Record(name, texts, answer.ttl, answer.aliases)
+
+
+def _result(error: MtaStsError | None) -> str | None:
+    """The result type of RFC 8460 §4.3, which some errors have."""
+    result = getattr(error, "result", None)
+    return None if result is None else str(result)
 
 
 def _late(trace: FetchTrace | None, seconds: float) -> MtaStsError:
