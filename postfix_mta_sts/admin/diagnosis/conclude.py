@@ -31,8 +31,8 @@ _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
-    if evidence.mail_hosts and evidence.mail_hosts.problem:
-        return held.without_hosts(evidence, evidence.mail_hosts)
+    if evidence.mail_hosts and (problem := held.problem_of(evidence.mail_hosts)):
+        return held.without_hosts(evidence, problem)
     if isinstance(evidence.tls_policy, InvalidTlsPolicy):
         return held.by_the_map(evidence, evidence.tls_policy)
     if evidence.delivery is None:
