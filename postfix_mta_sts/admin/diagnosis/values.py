@@ -10,6 +10,7 @@ from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.network.smtp.values import ProbeResult
+from postfix_mta_sts.postfix.policy_maps import Table
 from postfix_mta_sts.postfix.smtp_client.values import Delivery, MailHosts
 from postfix_mta_sts.values import Value
 
@@ -172,20 +173,6 @@ class TlsReports(Value, frozen=True):
     record: Record
     rua: tuple[str, ...] = ()
     """Where reports go."""
-    error: str = ""
-
-
-class Table(Value, frozen=True):
-    """One table of smtp_tls_policy_maps, and what it has for the keys of the domain."""
-
-    name: str
-    """As main.cf has it, such as `socketmap:inet:127.0.0.1:8461:postfix`."""
-    is_ours: bool
-    """Whether it is a listener of this daemon."""
-    found: str | None = None
-    """The entry; None: it has none, or was not asked."""
-    key: str | None = None
-    """The key that was found: the domain, or a parent domain with a dot before it."""
     error: str = ""
 
 
