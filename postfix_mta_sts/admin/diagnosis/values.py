@@ -12,6 +12,7 @@ from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
+from postfix_mta_sts.postfix.policy_maps import Table
 from postfix_mta_sts.postfix.smtp_client.values import Delivery
 from postfix_mta_sts.values import Value
 
@@ -177,20 +178,6 @@ class TlsReports(Value, frozen=True):
     """Where reports go."""
     error: str = ""
     """Why the record is not valid."""
-
-
-class Table(Value, frozen=True):
-    """One table of smtp_tls_policy_maps, and what it has for the keys of the domain."""
-
-    name: str
-    """As main.cf has it, such as `socketmap:inet:127.0.0.1:8461:postfix`."""
-    is_ours: bool
-    """Whether it is a listener of this daemon."""
-    found: str | None = None
-    """The entry; None: it has none, or was not asked."""
-    key: str | None = None
-    """The key that was found: the domain, or a parent domain with a dot before it."""
-    error: str = ""
 
 
 class PostfixHere(Value, frozen=True):
