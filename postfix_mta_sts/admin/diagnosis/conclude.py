@@ -117,10 +117,8 @@ def _ignored(evidence: Evidence) -> Verdict:
     """The domain has a policy, and this Postfix does not follow it."""
     start = f"{subject(evidence)} is delivered without protection: "
     if evidence.source is Source.TABLE:
-        table = next(
-            (t.name for t in evidence.postfix.tables if t.found) if evidence.postfix else iter(()),
-            "another table",
-        )
+        tables = evidence.postfix.tables if evidence.postfix else ()
+        table = next((each.name for each in tables if each.found), "another table")
         sentence = f"{start}{table} has an entry that comes before its policy"
         advice = (f"remove the entry if it is not needed any more: postmap -q … {table}",)
         return Verdict(Flow.UNPROTECTED, sentence, Fault.YOURS, "table", advice, UNPROTECTED)
