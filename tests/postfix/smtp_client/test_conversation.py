@@ -49,7 +49,7 @@ def judged(found: ProbeResult, wanted: Demand = SECURE, main_cf: MainCf = NEW) -
         (failed(Phase.CONNECT, CLOSED), "4.4.1", "connect to: Connection reset by peer"),
         (failed(Phase.CONNECT, UNREACHABLE), "4.4.1", "connect to: Network is unreachable"),
         (
-            failed(Phase.CONNECT, UNREACHABLE, reason="[Errno 113] No route to host"),
+            failed(Phase.CONNECT, UNREACHABLE, reason="No route to host"),
             "4.4.1",
             "connect to: No route to host",
         ),

@@ -42,9 +42,9 @@ def test_forms(key: str, expected: NextHop) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["", ".", "a b", "x..test", "-x.test", "[x.test", "x.test]", "[]", "::1", "a, b", "1.2.3",
-     "x.test:0", "x.test:65536", "x.test:nntp", "[IPv6:127.0.0.1]", "[IPv6:x.test]", "[fe80::1%lo]",
-     f"{'a' * 64}.test", "x.test:٢٥", "u@x.test", "a.test:25:25"],
+    ["", ".", "x..", "a b", "x..test", "-x.test", "[x.test", "x.test]", "[]", "::1", "a, b",
+     "1.2.3", "x.test:0", "x.test:65536", "x.test:nntp", "[IPv6:127.0.0.1]", "[IPv6:x.test]",
+     "[fe80::1%lo]", f"{'a' * 64}.test", "x.test:٢٥", "u@x.test", "a.test:25:25"],
 )  # fmt: skip
 def test_nonsense(key: str) -> None:
     """What smtp(8) does not take is an error for people."""
@@ -70,6 +70,11 @@ def test_nonsense(key: str) -> None:
 def test_keys(key: str, keys: tuple[str, ...]) -> None:
     """Only a plain name has parents; no key is folded."""
     assert policy_keys(parse_next_hop(key)) == keys
+
+
+def test_key_of_an_unknown_name() -> None:
+    """A name that cannot be mapped to A-labels has one key."""
+    assert policy_keys(NextHop("a.\u1e9e.test", "x.test")) == ("a.\u1e9e.test",)
 
 
 @given(st.text() | st.text(st.sampled_from("[]:.-_aA1ü")))
