@@ -305,7 +305,7 @@ def test_targets() -> None:
         ProbeTarget("mx2.x.test", "::1", 587, "mx2.x.test"),
     )
     (plain,) = targets(NEXT_HOP, numbered("127.0.1.1"), None, MainCf())
-    assert (plain.starttls, plain.sni) == (False, None)
+    assert (plain.starttls, plain.is_verified, plain.sni) == (False, False, None)
     signed = MailHosts((replace(host(), dane=dane(HostState.USABLE, RECORD)),), mx_is_secure=True)
     main_cf = replace(NEW, smtp_dns_support_level="dnssec")
     (by_dane,) = targets(NEXT_HOP, signed, TlsPolicy(Level.DANE), main_cf)
