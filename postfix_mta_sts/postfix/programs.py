@@ -43,6 +43,12 @@ class Output:
     text: str
     errors: str
 
+    @property
+    def reason(self) -> str:
+        """Why it failed: the last line of its errors, without its own name, or the exit code."""
+        last = self.errors.strip().split("\n")[-1]
+        return last.partition(": ")[2] or last or f"exit code {self.code}"
+
 
 async def run(
     command: Sequence[str],
@@ -107,6 +113,14 @@ async def lines(
             yield whole
     if rest:
         yield [rest]
+
+
+async def ending(process: Process) -> Output:
+    """What is left when the output has been read to its end: the code and the last errors."""
+    errors = b""
+    async for chunk in chunks(process.stderr):
+        errors = (errors + chunk)[-_CHUNK:]
+    return Output(await process.wait(), "", errors.decode("utf-8", "replace"))
 
 
 async def _read_both(process: Process, limit: int) -> tuple[bytes, bytes]:

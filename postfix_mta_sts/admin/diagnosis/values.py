@@ -13,6 +13,8 @@ from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.policy_maps import Table
+from postfix_mta_sts.postfix.policy_maps import Table
+from postfix_mta_sts.postfix.queue import Waiting
 from postfix_mta_sts.postfix.smtp_client.values import Delivery
 from postfix_mta_sts.values import Value
 
@@ -194,19 +196,6 @@ class PostfixHere(Value, frozen=True):
     """Where its CA certificates come from."""
     notes: tuple[str, ...] = ()
     """Why a policy may not apply to all mail: relayhost, transport_maps."""
-
-
-class Waiting(Value, frozen=True):
-    """The mail for the domain in the queue."""
-
-    messages: int
-    oldest: int | None
-    """When the oldest message arrived."""
-    reasons: tuple[str, ...] = ()
-    """The different reasons for the delay, the most frequent first."""
-    others_with_reason: int = 0
-    """Messages for other domains that wait for a reason of the same kind."""
-    error: str = ""
 
 
 class PostfixWords(Value, frozen=True):
