@@ -48,10 +48,9 @@ def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
     code, words = _NO_HOSTS[problem]
     is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
     verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
-    fault = Fault.NOBODY if problem is DnsProblem.NULL_MX else Fault.THEIRS
     advice = ("look whether the address is spelt right",)
     sentence = f"{subject(evidence)} is {verb}: {words}"
-    return Verdict(flow, sentence, fault, code, advice, _HELD)
+    return Verdict(flow, sentence, Fault.NOBODY, code, advice, _HELD)
 
 
 def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:

@@ -13,9 +13,9 @@ from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.policy_maps import Table
-from postfix_mta_sts.postfix.policy_maps import Table
 from postfix_mta_sts.postfix.queue import Waiting
 from postfix_mta_sts.postfix.smtp_client.values import Delivery
+from postfix_mta_sts.postfix.verify import PostfixWords
 from postfix_mta_sts.values import Value
 
 
@@ -196,17 +196,6 @@ class PostfixHere(Value, frozen=True):
     """Where its CA certificates come from."""
     notes: tuple[str, ...] = ()
     """Why a policy may not apply to all mail: relayhost, transport_maps."""
-
-
-class PostfixWords(Value, frozen=True):
-    """What the running Postfix says after it has probed the domain itself."""
-
-    status: str | None
-    """`deliverable`, `undeliverable` …; None: no answer in the log."""
-    dsn: str = ""
-    relay: str = ""
-    text: str = ""
-    error: str = ""
 
 
 class Host(Value, frozen=True):
