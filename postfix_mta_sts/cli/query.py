@@ -121,20 +121,21 @@ def _diagnose(args: argparse.Namespace, settings: Settings, client: ControlClien
     next_hop = next_hop_of(args.domain, USAGE)
     evidence = Evidence.of(next_hop, time.time())
     wanted = Wanted(args.smtp, args.through_postfix, args.timeout)
-    # Only on a terminal: a spinner that says what is waited for.
     output = live(sys.stderr if args.json or args.letter else sys.stdout)
     collector = Collector(evidence, settings, client, wanted)
     try:
-        asyncio.run(run_with(collector.run(), lambda: _spin(output, evidence)))
+        asyncio.run(run_with(collector.run(), lambda: _show_progress(output, evidence)))
     except KeyboardInterrupt:  # asyncio.run has cancelled the look-ups
         evidence.is_interrupted = True
     output.clear()
     return build(evidence)
 
 
-def _spin(output: Live, evidence: Evidence) -> None:
+def _show_progress(output: Live, evidence: Evidence) -> None:
+    """On a terminal, show what was found so far; the verdict takes its place in the end."""
     if evidence.pending:
-        output.spin(" and ".join(evidence.pending))
+        lines = terminal.unwrapped(text.details(build(evidence)))
+        output.preview(lines, ", ".join(evidence.waits()))
 
 
 def _show(args: argparse.Namespace, diagnosis: Diagnosis) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
-from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence
 from postfix_mta_sts.admin.diagnosis.here import look_here
 from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
@@ -118,7 +118,7 @@ class Collector:
         evidence = self._evidence
         if evidence.domain is None:
             return
-        with evidence.waiting_on("the policy"):
+        with evidence.waiting_on(POLICY):
             await look_up_policy(
                 evidence.network, evidence.domain, dns, fetcher, self._wanted.seconds
             )
