@@ -13,6 +13,7 @@ from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.policy_maps import Table
 from postfix_mta_sts.postfix.queue import Waiting
 from postfix_mta_sts.postfix.smtp_client.values import Delivery, MailHosts
+from postfix_mta_sts.postfix.verify import PostfixWords
 from postfix_mta_sts.values import Value
 
 
@@ -191,17 +192,6 @@ class PostfixHere(Value, frozen=True):
     """Where its CA certificates come from."""
     notes: tuple[str, ...] = ()
     """Why a policy may not apply to all mail: relayhost, transport_maps."""
-
-
-class PostfixWords(Value, frozen=True):
-    """What the running Postfix says after it has probed the domain itself."""
-
-    status: str | None
-    """`deliverable`, `undeliverable` …; None: no answer in the log."""
-    dsn: str = ""
-    relay: str = ""
-    text: str = ""
-    error: str = ""
 
 
 class Host(Value, frozen=True):
