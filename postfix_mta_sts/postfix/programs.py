@@ -50,6 +50,14 @@ class Output:
         return last.partition(": ")[2] or last or f"exit code {self.code}"
 
 
+def is_installed(program: str) -> bool:
+    """Whether there is such a program, given by its name or path."""
+    try:
+        return bool(_find(program))
+    except MissingProgramError:
+        return False
+
+
 async def run(
     command: Sequence[str],
     *,
