@@ -30,7 +30,7 @@ from postfix_mta_sts.cli.parser import (
 )
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.config.settings import ConfigError, Settings
-from postfix_mta_sts.values import json_schema, to_json
+from postfix_mta_sts.values import json_schema, to_plain
 
 CANNOT_TELL: Final = 3
 USAGE: Final = 64
@@ -110,7 +110,7 @@ def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) 
             _show(args, diagnosis)
             return _exit_code(diagnosis)
         if args.json:
-            print(to_json(diagnosis), flush=True)
+            print(json.dumps(to_plain(diagnosis)), flush=True)
         else:
             print(f"{moment(diagnosis.asked_at)} {diagnosis.verdict.sentence}", flush=True)
         time.sleep(args.watch)
@@ -140,7 +140,7 @@ def _show_progress(output: Live, evidence: Evidence) -> None:
 
 def _show(args: argparse.Namespace, diagnosis: Diagnosis) -> None:
     if args.json:
-        print(to_json(diagnosis, indent=2))
+        print(json.dumps(to_plain(diagnosis), indent=2))
     elif args.letter:
         _show_letter(diagnosis)
     else:
