@@ -68,10 +68,10 @@ class Trust:
         self._context = context
 
     def connection(self, sni: str | None) -> SSL.Connection:
-        """A TLS client without a socket."""
+        """A TLS client without a socket; `sni` is the name to ask for, if any."""
         connection = SSL.Connection(self._context, None)
         connection.set_connect_state()
-        if sni is not None:
+        if sni:
             connection.set_tlsext_host_name(sni.encode())
         return connection
 
