@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.mtasts.errors import InvalidRecordError, NoRecordError
-from postfix_mta_sts.mtasts.mistakes import Place, Seen, Texts, find_mistakes
+from postfix_mta_sts.mtasts.mistakes import Place, Seen, Texts, find_mistakes, near_names
 from postfix_mta_sts.mtasts.record import parse_records
 from tests.support import generated
-from tests.support.mistakes import DOMAIN, RECORD, codes, in_record, text_to_write
+from tests.support.mistakes import DOMAIN, RECORD, TLSRPT, codes, in_record, text_to_write
 
 GOOD = b"v=STSv1; id=1"
 SPF = b"v=spf1 -all"
@@ -109,6 +109,13 @@ def test_wrong_name(name: str, code: str) -> None:
     assert mistake.write == f'{RECORD}. IN TXT "v=STSv1; id=1"'
     assert find_mistakes(Seen(DOMAIN, record=Texts(RECORD, (GOOD,)), near=near)) == ()
     assert find_mistakes(Seen(DOMAIN, near=near)) == ()  # the right name is not known
+
+
+def test_the_near_names_are_few() -> None:
+    """The number of names to ask is bounded; no name is asked twice, and the right ones not."""
+    names = near_names(DOMAIN)
+    assert len(set(names)) == len(names) <= 12
+    assert not {RECORD, TLSRPT} & set(names)
 
 
 def test_alias_to_nothing() -> None:
