@@ -184,6 +184,26 @@ def test_many_mistakes() -> None:
     assert in_policy("mx:" * 20_000)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "version: STSv1 mode: none" + " " * 60_000 + "x",
+        "version: STSv1\nmx: a" + " ;" * 30_000 + "x",
+        "mx: a" + " " * 60_000 + "x",
+        " " * 60_000 + "x",
+        "<p" * 30_000,
+        "{" * 60_000,
+        "mx: " + "*." * 30_000,
+        "mx: " + "a@" * 30_000,
+        "\n" * 60_000 + "x",
+        "mode : " * 9_000,
+    ],
+)
+def test_a_hostile_file_takes_linear_time(body: str) -> None:
+    """A file of 64 KiB is looked at only in part; quadratic patterns would take minutes."""
+    assert in_policy(body)
+
+
 @given(generated.policies())
 def test_a_policy_that_works_has_no_mistake(policy: tuple[bytes, str]) -> None:
     """There is no false alarm for any policy that the ABNF generates and a host conforms to."""
