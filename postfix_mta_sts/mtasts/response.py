@@ -45,6 +45,8 @@ class Head:
     transfer_coding: Sequence[str] = ()
     length: int | None = None
     """Content-Length."""
+    location: str | None = None
+    """Where a redirect leads, which `query` shows; it is not followed."""
 
     @property
     def ends_with_connection(self) -> bool:

@@ -106,6 +106,14 @@ class DnsClient:
             reason = "a CNAME that leads to no TXT record"
         raise NoRecordError(reason, response.aliases)
 
+    async def query(self, name: str, kind: RecordType) -> DnsResponse:
+        """Query one RRset of a name in ASCII; the response may have no records.
+
+        Raises `NoRecordError` for a name that cannot exist, `DnsFailureError`, or `OwnFaultError`.
+        """
+        self._nameservers.read_if_due()
+        return await self._nameservers.ask(_question(name, kind))
+
     async def discover(self, domain: Domain) -> Discovered:
         """Find the policy id that a Policy Domain announces; raises `DiscoveryError`."""
         answer = await self.look_up_txt(domain)

@@ -45,6 +45,8 @@ class MxHost(Value, frozen=True):
     """The CNAME chain from the name on, without the name itself."""
     problem: DnsProblem | None = None
     reason: str = ""
+    """Why there is no address; beside addresses: the family that failed, or that an MX record has
+    an address in place of a name."""
     dane: HostDane | None = None
     """None: DANE was not looked up."""
 
@@ -60,5 +62,5 @@ class MailHosts(Value, frozen=True):
     aliases: tuple[str, ...] = ()
     """The CNAME chain of the MX query."""
     problem: DnsProblem | None = None
-    """Why there are no hosts."""
+    """Why there are no hosts; a domain that is its own host has its problem in that host."""
     reason: str = ""
