@@ -122,6 +122,7 @@ class Control:
                 entry = serialize.entry_to_json(domain, row, failing, now, info.idle_after)
                 if serialize.fits(entry, wanted, now) and self._was_asked(domain, row, wanted, now):
                     result = self._resolver.preview(domain, row.state if row else None)
+                    result = answer.likely(result, now)
                     decision = answer.answer(domain, result, info.answering, now)
                     why = answer.why(decision, result.knowledge, info.answering, now)
                     yield {**entry, "answer": answer.word(decision), "why": why}
@@ -135,9 +136,10 @@ class Control:
         now, answering = self._clock(), self._info().answering
         flight, best = self._resolver.flight(domain), self._best(domain, row, now)
         result = self._resolver.preview(domain, row.state if row else None)
+        replies = told(domain.encode(), domain, result, answering, now)
+        result = answer.likely(result, now)
         decision = answer.answer(domain, result, answering, now)
         at_the_end = answer.answer(domain, result, answering, now, is_last=True)
-        replies = told(domain.encode(), domain, result, answering, now)
         return {
             "domain": domain,
             "known": best is not None,

@@ -43,7 +43,7 @@ def replies(known: Mapping[str, Any], *, shortened: bool) -> Iterator[tuple[str,
     for told in known["replies"]:
         maps.setdefault(told["reply"], []).append(told["map"])
     for reply in sorted(maps, key=lambda text: len(text or "")):
-        text = reply or "a look-up waits for the network"
+        text = reply or "the next look-up asks the network first"
         yield "reply", _shortened(text) if shortened else text
         if len(maps) > 1:
             yield "", f"in {_join(maps[reply])}"

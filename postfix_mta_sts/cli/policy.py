@@ -255,7 +255,6 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
         yield "answer", waits
     else:
         yield "answer", answers.explained(known)
-    if any(told["reply"] for told in known["replies"]):
         yield from answers.replies(known, shortened=sys.stdout.isatty())
     if known["answer"] and known.get("attempt"):
         yield "attempt", f"under way for {span(known['attempt']['seconds'])}"

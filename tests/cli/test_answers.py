@@ -37,7 +37,7 @@ def test_replies() -> None:
     told = [("tls", LONG), ("postfix", LONG[:29]), ("QUERY", LONG[:29]), ("other", None)]
     known = {"replies": [{"map": name, "reply": reply} for name, reply in told]}
     lines = [
-        ("reply", "a look-up waits for the network"),
+        ("reply", "the next look-up asks the network first"),
         ("", "in map other"),
         ("reply", "OK secure match=mx1.good.test"),
         ("", "in maps postfix, QUERY"),
