@@ -90,7 +90,8 @@ def targets(
     """The addresses that are worth a probe, as smtp(8) would talk to them, at most `MAX_TARGETS`.
 
     First those that smtp(8) tries, then one of each other host, then those that it may try in
-    their place, because Postfix shuffles addresses of the same rank.
+    their place, because Postfix shuffles addresses of the same rank. A host that smtp(8) refuses
+    unseen is talked to as RFC 8461 wants it.
     """
     steps = _steps(next_hop, hosts, policy, main_cf)
     tried = _within_limit(steps, main_cf)
@@ -156,8 +157,8 @@ def _target(step: _Step, next_hop: NextHop) -> ProbeTarget:
         address=step.address.text,
         port=next_hop.port,
         sni=wanted.sni,
-        starttls=wanted.level is not Level.NONE,
-        is_verified=wanted.level in MATCHED,
+        starttls=wanted.level is not Level.NONE or wanted.refusal is not None,
+        is_verified=wanted.level in MATCHED or wanted.refusal is not None,
         tlsa=wanted.tlsa,
         tlsa_names=wanted.tlsa_names,
     )

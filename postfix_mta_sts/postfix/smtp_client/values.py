@@ -111,7 +111,7 @@ class HostOutcome(Value, frozen=True):
     identity: Identity | None = None
     """Whether the certificate fits; None: no certificate, or none is required."""
     conforms: bool | None = None
-    """Whether RFC 8461 §4.1 and §4.2 allow this host; None: no policy."""
+    """Whether RFC 8461 §4.1 and §4.2 allow this host; None: no policy, or it was not probed."""
     breach: str = ""
     """Why it does not conform."""
 

@@ -309,6 +309,8 @@ def test_targets() -> None:
     )
     (plain,) = targets(NEXT_HOP, numbered("127.0.1.1"), None, MainCf())
     assert (plain.starttls, plain.is_verified, plain.sni) == (False, False, None)
+    (unseen,) = targets(NEXT_HOP, numbered("127.0.1.1"), InvalidTlsPolicy("no"), MainCf())
+    assert (unseen.starttls, unseen.is_verified, unseen.sni) == (True, True, "mx1.x.test")
     signed = MailHosts((replace(host(), dane=dane(HostState.USABLE, RECORD)),), mx_is_secure=True)
     main_cf = replace(NEW, smtp_dns_support_level="dnssec")
     (by_dane,) = targets(NEXT_HOP, signed, TlsPolicy(Level.DANE), main_cf)
