@@ -38,10 +38,10 @@ def patterns_meant(value: str) -> tuple[list[Wrong], Meant]:
 
     A good value is the pattern that is meant.
     """
-    wrong, value = repair(value, _OF_ALL)
+    wrong, better = repair(value, _OF_ALL)
     if any(code == "mx-mail-address" for code, _ in wrong):
         return wrong, None
-    parts = [part for part in re.split(r"[,;|\s]+", value) if part][:_MOST]
+    parts = [part for part in re.split(r"[,;|\s]+", better) if part][:_MOST]
     if len(parts) > 1:
         wrong.append(Wrong("mx-list", "several hosts in one line"))
     meant: list[str] = []
@@ -51,6 +51,8 @@ def patterns_meant(value: str) -> tuple[list[Wrong], Meant]:
         if pattern is None:
             return wrong, None
         meant.append(pattern)
+    if not wrong and meant != [value]:
+        wrong.append(Wrong("mx-value", "no host name"))
     return wrong, tuple(dict.fromkeys(meant))
 
 
