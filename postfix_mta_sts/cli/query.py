@@ -152,12 +152,14 @@ def _show_letter(diagnosis: Diagnosis) -> None:
     if has_letter(diagnosis):
         print(letter(diagnosis), end="")
     else:
-        print(f"nothing to tell its owner: {diagnosis.verdict.sentence}", file=sys.stderr)
+        reason = "there is nothing that its postmaster could correct"
+        print(f"{reason}: {diagnosis.verdict.sentence}", file=sys.stderr)
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield terminal.headline(diagnosis.verdict.sentence, _TONES[diagnosis.verdict.flow])
-    yield terminal.labelled(text.summary(diagnosis))
+    if summary := list(text.summary(diagnosis)):
+        yield terminal.labelled(summary)
     yield ""
     yield terminal.labelled(text.details(diagnosis))
 

@@ -17,6 +17,7 @@ from postfix_mta_sts.mtasts.errors import (
     InvalidRecordError,
     NoRecordError,
 )
+from postfix_mta_sts.mtasts.mistakes import Place
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.postfix.smtp_client.values import (
     InvalidTlsPolicy,
@@ -30,7 +31,7 @@ FLOWS, UNPROTECTED, HELD, CANNOT_TELL = 0, 1, 2, 3
 
 _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
 _BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
-_ASK_MX: Final = "query --smtp asks the mail servers whether they do"
+_ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
 
@@ -84,7 +85,7 @@ def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) 
         until = f" until {day(expires)}" if expires else ""
         sentence += f", which is cached{until}; it cannot be fetched now: {error}"
         fault = Fault.NETWORK if isinstance(error, DnsFailureError) else Fault.THEIRS
-        advice = ("tell its owner before it expires (--letter)", *advice)
+        advice = ("send its postmaster the text that --letter prints, before it expires", *advice)
     return Verdict(flow, sentence, fault, cause, advice, FLOWS)
 
 
@@ -102,6 +103,8 @@ def _unprotected(evidence: Evidence) -> Verdict:
     elif evidence.network.error is None:
         reason, cause = "its policy is not known yet", "not-known"
     elif isinstance(evidence.network.error, NoRecordError):
+        if mistyped := next((m for m in evidence.mistakes if m.place is Place.RECORD), None):
+            return _missing(evidence, "its TXT record is not valid", mistyped.found)
         reason, cause = f"it publishes no policy{_no_dane(evidence)}", "no-policy"
     else:
         return _policy_missing(evidence)
@@ -113,7 +116,7 @@ def _testing(evidence: Evidence) -> Verdict:
     sentence = f"{subject(evidence)} is delivered in any case: its policy is in mode testing"
     breach = held.breach(evidence)
     if breach:
-        advice = (f"tell its owner that mode enforce would hold all mail: {breach}",)
+        advice = (f"tell its postmaster that mode enforce would hold all mail: {breach}",)
         return Verdict(Flow.TESTING, sentence, Fault.THEIRS, "testing-breach", advice, FLOWS)
     return Verdict(Flow.TESTING, sentence, Fault.NOBODY, "testing", (), FLOWS)
 
@@ -125,7 +128,7 @@ def _ignored(evidence: Evidence) -> Verdict:
         tables = evidence.postfix.tables if evidence.postfix else ()
         table = next((each.name for each in tables if each.found), "another table")
         sentence = f"{start}{table} has an entry that comes before its policy"
-        advice = (f"remove the entry if it is not needed any more: postmap -q … {table}",)
+        advice = (f"remove the entry from {table}, if it is not needed any more",)
         return Verdict(Flow.UNPROTECTED, sentence, Fault.YOURS, "table", advice, UNPROTECTED)
     if evidence.postfix and evidence.postfix.version and evidence.postfix.map_name is None:
         sentence = f"{start}it has a policy, but this Postfix does not ask for policies"
@@ -148,9 +151,14 @@ def _policy_missing(evidence: Evidence) -> Verdict:
             what = "its policy is not valid"
         case _:
             what = "its policy cannot be fetched"
-    sentence = f"{subject(evidence)} is delivered without protection: {what}: {error}"
-    advice = ("send its owner the text of --letter",)
-    code = error.code if error else "unknown"
+    return _missing(evidence, what, str(error), error.code if error else "unknown")
+
+
+def _missing(
+    evidence: Evidence, what: str, why: str, code: str = InvalidRecordError.code
+) -> Verdict:
+    sentence = f"{subject(evidence)} is delivered without protection: {what}: {why}"
+    advice = ("send its postmaster the text that --letter prints",)
     return Verdict(Flow.UNPROTECTED, sentence, Fault.THEIRS, code, advice, HELD)
 
 

@@ -17,12 +17,13 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     InvalidTlsPolicy,
     Outcome,
+    TlsPolicy,
 )
 
 _HELD, _CANNOT_TELL = 2, 3
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
-_LETTER: Final = "send its owner the text of --letter"
+_LETTER: Final = "send its postmaster the text that --letter prints"
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
 _NO_HOSTS: Final = {
     DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
@@ -48,7 +49,7 @@ def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
     code, words = _NO_HOSTS[problem]
     is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
     verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
-    advice = ("look whether the address is spelt right",)
+    advice = ("check the spelling of the address",)
     sentence = f"{subject(evidence)} is {verb}: {words}"
     return Verdict(flow, sentence, Fault.NOBODY, code, advice, _HELD)
 
@@ -58,8 +59,8 @@ def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
     sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
     sentence += f"the DNS does not answer: {reason}"
     advice = (
-        "look whether other domains resolve; if they do, the name servers of this one fail",
-        "see `status` for the name servers that the daemon asks",
+        "check whether other domains resolve: if they do, the name servers of this one fail",
+        "if none does, see docs/dns.md for the name servers that are asked",
     )
     return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, _CANNOT_TELL)
 
@@ -70,12 +71,18 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     daemon = evidence.daemon
     asks = evidence.postfix is not None and evidence.postfix.map_name is not None
     if asks and daemon and daemon.state is DaemonState.NOT_RUNNING:
-        advice = ("start the daemon: systemctl start postfix-mta-sts", "see its log")
+        advice = (
+            "start the daemon: systemctl start postfix-mta-sts",
+            "if it does not start, read its log",
+        )
         sentence = f"{held}Postfix asks the daemon first, and the daemon does not run"
         return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, _HELD)
     if evidence.reply and evidence.reply.startswith("TEMP"):
         reason = evidence.reply.removeprefix("TEMP ")
-        advice = ("look whether its name servers answer", "docs/answers.md says when this is so")
+        advice = (
+            "check whether the name servers of the domain answer",
+            "see docs/answers.md for when this is so",
+        )
         sentence = f'{held}the daemon answers "try again": {reason}'
         return Verdict(Flow.HELD, sentence, Fault.NETWORK, "try-again", advice, _HELD)
     sentence = f"{held}this Postfix does not accept the answer of its table: {entry.reason}"
@@ -89,8 +96,9 @@ def by_the_patterns(evidence: Evidence) -> Verdict:
     hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
     names = ", ".join(host.name for host in hosts[:3])
     allowed = ", ".join(policy.mx[:3]) if policy else ""
-    sentence = f"{subject(evidence)} is held: {_NOT_IN_POLICY} ({names}), only {allowed}"
-    advice = (f"its owner adds the line `mx: {hosts[0].name}` to the policy, then changes the id",
+    unless = "" if _compares_names(evidence) else ", unless a certificate has such a name"
+    sentence = f"{subject(evidence)} is held: {_NOT_IN_POLICY} ({names}), only {allowed}{unless}"
+    advice = (f"its postmaster has to add `mx: {hosts[0].name}` to the policy, then change the id",
               _LETTER)  # fmt: skip
     return Verdict(Flow.HELD, sentence, Fault.THEIRS, "mx-not-in-policy", advice, _HELD)
 
@@ -143,6 +151,12 @@ def breach(evidence: Evidence) -> str:
     if not known or any(host.conforms for host in known):
         return ""
     return known[0].breach
+
+
+def _compares_names(evidence: Evidence) -> bool:
+    """Whether this Postfix compares MX host names with the patterns (3.10.5 and later)."""
+    policy = evidence.tls_policy
+    return isinstance(policy, TlsPolicy) and bool(policy.patterns)
 
 
 def _causes(evidence: Evidence, delivery: Delivery) -> dict[str, Cause]:
