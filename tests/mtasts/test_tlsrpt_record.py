@@ -72,7 +72,14 @@ def test_malformed(text: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [[], [b"v=spf1 -all"], [b"v=tlsrptv1; rua=mailto:a@b.test"], [b"v=TLSRPv1;rua=x"], [b"v=TLSRPTv1.; rua=mailto:a@b.test"]]
+    "texts",
+    [
+        [],
+        [b"v=spf1 -all"],
+        [b"v=tlsrptv1; rua=mailto:a@b.test"],
+        [b"v=TLSRPv1;rua=x"],
+        [b"v=TLSRPTv1.; rua=mailto:a@b.test"],
+    ],
 )
 def test_none(texts: list[bytes]) -> None:
     """A text that does not begin with v=TLSRPTv1 is not a TLSRPT record."""

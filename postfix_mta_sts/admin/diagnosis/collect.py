@@ -122,7 +122,7 @@ class Collector:
             await look_up_policy(
                 evidence.network, evidence.domain, dns, fetcher, self._wanted.seconds
             )
-        if evidence.network.trace and self._wanted.smtp:
+        if evidence.network.trace:
             with evidence.waiting_on("the addresses of the Policy Host"):
                 await self._families(evidence.domain, dns)
 
