@@ -98,7 +98,7 @@ class Collector:
         reports = group.create_task(self._reports(dns))
         group.create_task(self._queue())
         group.create_task(self._through_postfix(here))
-        group.create_task(self._mistakes(dns, policy, hosts, reports))
+        group.create_task(self._mistakes(dns, fetcher, policy, hosts, reports))
         group.create_task(self._deliver(here, policy, hosts, dane))
 
     async def _look_here(self) -> Here:
@@ -171,10 +171,12 @@ class Collector:
             with evidence.waiting_on("the probe of Postfix"):
                 evidence.words = await ask_postfix(evidence.domain, evidence.main_cf)
 
-    async def _mistakes(self, dns: DnsClient, *needed: Task[Any]) -> None:
+    async def _mistakes(self, dns: DnsClient, fetcher: PolicyFetcher, *needed: Task[Any]) -> None:
         await asyncio.wait(needed)
-        with self._evidence.waiting_on("records at other names"):
-            self._evidence.mistakes = await look_for_mistakes(self._evidence, dns)
+        with self._evidence.waiting_on("records and files at other places"):
+            self._evidence.mistakes = await look_for_mistakes(
+                self._evidence, dns, fetcher, self._wanted.seconds
+            )
 
     async def _deliver(self, here: Task[Here], *needed: Task[Any]) -> None:
         """Decide what Postfix is told, probe the MX hosts, and predict what it does."""

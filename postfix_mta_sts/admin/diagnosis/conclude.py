@@ -3,6 +3,7 @@
 Pure. The exit codes follow what happens to mail, and not how the look-ups ended.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis import held
@@ -77,16 +78,30 @@ def _sent(evidence: Evidence, level: Level) -> Verdict:
 
 
 def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) -> Verdict:
-    """Mail flows as it should, perhaps only as long as a cached policy lasts."""
-    sentence, fault = f"{subject(evidence)} {what}", Fault.NOBODY
-    error = evidence.network.error
-    if flow is Flow.POLICY and evidence.cached and error:
-        expires = evidence.daemon and evidence.daemon.expires_at
-        until = f" until {day(expires)}" if expires else ""
-        sentence += f", which is cached{until}; it cannot be fetched now: {error}"
-        fault = Fault.NETWORK if isinstance(error, DnsFailureError) else Fault.THEIRS
-        advice = ("send its postmaster the text that --letter prints, before it expires", *advice)
+    """Mail flows as it should, perhaps not through each host, or not for ever."""
+    notes = [*_cannot_be_fetched(evidence, flow), *held.weaknesses(evidence)]
+    sentence = "; ".join((f"{subject(evidence)} {what}", *notes))
+    fault = Fault.NOBODY
+    if notes:
+        fault = Fault.NETWORK if _is_silent(evidence) else Fault.THEIRS
+        advice = ("send its postmaster the text that --letter prints", *advice)
     return Verdict(flow, sentence, fault, cause, advice, FLOWS)
+
+
+def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[str]:
+    """Say if the policy in force is one that the domain does not give any more."""
+    error = evidence.network.error
+    if flow is not Flow.POLICY or not evidence.cached or not error:
+        return
+    expires = evidence.daemon and evidence.daemon.expires_at
+    until = f" until {day(expires)}" if expires else ""
+    gone = isinstance(error, NoRecordError)
+    now = f"its TXT record is gone: {error}" if gone else f"it cannot be fetched now: {error}"
+    yield f"that is cached{until}, and {now}"
+
+
+def _is_silent(evidence: Evidence) -> bool:
+    return isinstance(evidence.network.error, DnsFailureError)
 
 
 def _unprotected(evidence: Evidence) -> Verdict:

@@ -4,11 +4,12 @@ Pure. `causes` says what is wrong with one MX host; this module sums it up for t
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
-from postfix_mta_sts.admin.diagnosis.values import DaemonState, Fault, Flow, Verdict
+from postfix_mta_sts.admin.diagnosis.values import DaemonState, Fault, Flow, Source, Verdict
 from postfix_mta_sts.admin.diagnosis.words import enumerated, subject
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
@@ -16,6 +17,7 @@ from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     InvalidTlsPolicy,
+    Level,
     Outcome,
     TlsPolicy,
 )
@@ -91,12 +93,13 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
 
 
 def by_the_patterns(evidence: Evidence) -> Verdict:
-    """The verdict, without a probe, if no MX host fits the policy."""
+    """The verdict if no MX host fits the policy, which explains whatever else fails."""
     policy = evidence.in_force
     hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
     names = ", ".join(host.name for host in hosts[:3])
     allowed = ", ".join(policy.mx[:3]) if policy else ""
-    unless = "" if _compares_names(evidence) else ", unless a certificate has such a name"
+    is_certain = evidence.delivery or _compares_names(evidence)
+    unless = "" if is_certain else ", unless a certificate has such a name"
     sentence = f"{subject(evidence)} is held: {_NOT_IN_POLICY} ({names}), only {allowed}{unless}"
     advice = (f"its postmaster has to add `mx: {hosts[0].name}` to the policy, then change the id",
               _LETTER)  # fmt: skip
@@ -113,6 +116,8 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
         return Verdict(
             Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", (first.advice,), _CANNOT_TELL
         )
+    if _is_by_policy(evidence) and no_host_fits(evidence):
+        return by_the_patterns(evidence)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
     said = [(name, each.words) for name, each in causes.items()]
@@ -159,13 +164,36 @@ def _compares_names(evidence: Evidence) -> bool:
     return isinstance(policy, TlsPolicy) and bool(policy.patterns)
 
 
-def _causes(evidence: Evidence, delivery: Delivery) -> dict[str, Cause]:
+def weaknesses(evidence: Evidence) -> Iterator[str]:
+    """What is wrong although mail flows: hosts that fail, and what only Postfix accepts."""
+    delivery = evidence.delivery
+    if delivery is None:
+        return
+    causes = _causes(evidence, delivery, tried_only=False)
+    if causes:
+        said = "; ".join(f"{name}: {each.words}" for name, each in list(causes.items())[:3])
+        yield f"not through {said}"
+    taker = next((host for host in delivery.hosts if host.is_tried and host.accepts), None)
+    if taker and taker.conforms is False:
+        yield f"RFC 8461 forbids to use {taker.host}: {taker.breach}"
+
+
+def _is_by_policy(evidence: Evidence) -> bool:
+    """Whether Postfix is told to follow the domain's policy."""
+    policy = evidence.tls_policy
+    is_secure = isinstance(policy, TlsPolicy) and policy.level is Level.SECURE
+    return is_secure and evidence.source is not Source.TABLE
+
+
+def _causes(evidence: Evidence, delivery: Delivery, *, tried_only: bool = True) -> dict[str, Cause]:
     """The cause of each host that does not take the message, by its name."""
     probes = {(probe.target.host, probe.target.address): probe for probe in evidence.probes}
     has_ca = not evidence.postfix or not evidence.postfix.ca.startswith("none")
     found: dict[str, Cause] = {}
     for host in delivery.hosts:
-        if host.accepts or not (host.is_tried or host.skipped) or host.host in found:
+        if host.accepts or host.host in found:
+            continue
+        if tried_only and not (host.is_tried or host.skipped):
             continue
         probe = probes.get((host.host, host.address))
         found[host.host] = cause(host, probe, evidence.asked_at, has_ca=has_ca)

@@ -58,8 +58,9 @@ def _certificate(certificate: Certificate) -> str:
 def _delivery_lines(delivery: Delivery) -> Iterator[tuple[str, str]]:
     for host in delivery.hosts:
         yield "smtp(8)", f"{host.host} {host.address}: {_host(host)}"
-        if host.conforms is False:
-            yield "RFC 8461", f"{host.host}: {host.breach}"
+        if host.conforms is not None and host.conforms is not host.accepts:
+            differs = host.breach or "would use it all the same"
+            yield "RFC 8461", f"{host.host}: {differs}"
     if delivery.outcome is Outcome.SENT:
         how = f"TLS {delivery.tls}" if delivery.tls else "without TLS"
         yield "message", f"sent through {delivery.host}, {how}"
