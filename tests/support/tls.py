@@ -24,6 +24,9 @@ VALID: Final[Days] = (-1, 90)
 EXPIRED: Final[Days] = (-90, -1)
 NOT_YET_VALID: Final[Days] = (1, 90)
 
+SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
+CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -42,6 +45,10 @@ class Credential:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = minimum
         context.maximum_version = maximum
+        return self.into(context)
+
+    def into(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """Add it to a context, and return that."""
         with tempfile.TemporaryDirectory() as folder:
             context.load_cert_chain(*self.write(Path(folder)))
         return context
@@ -96,12 +103,13 @@ class Authority:
         common_name: str = "",
         valid: Days = VALID,
         key: _Key | None = None,
+        usage: x509.ObjectIdentifier = SERVER,
     ) -> Credential:
         """Issue a certificate for DNS names (also wildcards) and IP addresses, all as SAN.
 
         Without names and addresses it has no SAN, only a common name; without a key, one of P-256.
         """
-        leaf = _Leaf.make(names, addresses, common_name, valid, self._name, key)
+        leaf = _Leaf.make(names, addresses, common_name, valid, self._name, key, usage)
         aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return leaf.signed(leaf.builder.add_extension(aki, critical=False), self._key)
 
@@ -126,14 +134,14 @@ class _Leaf:
         valid: Days,
         issuer: x509.Name | None,
         key: _Key | None = None,
+        usage: x509.ObjectIdentifier = SERVER,
     ) -> Self:
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = _name(common_name or "nobody")
         sans: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         sans += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         builder = _builder(subject, issuer or subject, key.public_key(), valid).add_extension(
-            usage, critical=False
+            x509.ExtendedKeyUsage([usage]), critical=False
         )
         if sans:
             builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
