@@ -28,6 +28,10 @@ class ControlError(UserError):
     """The daemon could not be reached, or did not answer. `str()` is one line with the reason."""
 
 
+class NotRunningError(ControlError):
+    """No process listens on the control socket."""
+
+
 class ControlDeniedError(ControlError):
     """This user may not open the control socket."""
 
@@ -39,9 +43,12 @@ class ControlClient:
         self.path = path
         self._timeout = timeout
 
-    def ask(self, method: str, *parts: str) -> Any:  # noqa: ANN401 (what JSON can be)
-        """Request `/part/part…` and parse the JSON of the answer. Raises `ControlError`."""
-        with self._response(method, _target(parts)) as response:
+    def ask(self, method: str, *parts: str, **query: str) -> Any:  # noqa: ANN401 (what JSON can be)
+        """Request `/part/part…?name=value` and parse the JSON of the answer.
+
+        Raises `ControlError`.
+        """
+        with self._response(method, _target(parts, query)) as response:
             return json.loads(response.read())
 
     def text(self, method: str, *parts: str) -> bytes:
@@ -97,13 +104,21 @@ class _Connection(HTTPConnection):
         try:
             self.sock.connect(str(self._path))
         except OSError as error:
-            kind = ControlDeniedError if isinstance(error, PermissionError) else ControlError
-            raise kind(_describe_connect_error(self._path, error)) from None
+            raise _connect_error(error)(_describe_connect_error(self._path, error)) from None
 
 
 def _target(parts: tuple[str, ...], query: Mapping[str, str] | None = None) -> str:
     path = "".join(f"/{quote(part, safe='')}" for part in parts)
     return f"{path}?{urlencode(query)}" if query else path
+
+
+def _connect_error(error: OSError) -> type[ControlError]:
+    match error:
+        case PermissionError():
+            return ControlDeniedError
+        case FileNotFoundError() | ConnectionRefusedError():
+            return NotRunningError
+    return ControlError
 
 
 def _describe_connect_error(path: Path, error: OSError) -> str:

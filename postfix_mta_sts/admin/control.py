@@ -16,16 +16,15 @@ from typing import Final
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin import answer, serialize
-from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.postfix.answers import Answering, told, told_without_look_up
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.cache import SLICE
 from postfix_mta_sts.resolver.resolver import Resolver
-from postfix_mta_sts.resolver.single_flight import Flight
 from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Row, RowFilter, Store
 
@@ -114,12 +113,14 @@ class Control:
 
         If the store cannot be read, the last object is `{"error": …}`.
         """
-        now, idle_after = self._clock(), self._info().idle_after
+        now, info = self._clock(), self._info()
         async with aclosing(self._known(wanted, now)) as known:
             async for domain, row, failing in known:
-                entry = serialize.entry_to_json(domain, row, failing, now, idle_after)
+                entry = serialize.entry_to_json(domain, row, failing, now, info.idle_after)
                 if serialize.fits(entry, wanted, now):
-                    yield {**entry, "answer": self._listed_answer(row, failing, now)}
+                    result = self._resolver.preview(domain, row.state if row else None)
+                    decision = answer.answer(domain, result, info.answering, now)
+                    yield {**entry, "answer": answer.word(decision)}
         if Part.STORE_READING in (await self._snapshot()).failing:
             yield {"error": "the store cannot be read: the list is not complete"}
 
@@ -127,31 +128,43 @@ class Control:
         """Report all that is known of a domain, without asking the network."""
         await self._snapshot()  # look-ups that memory answered are only now counted as asked for
         row = await self._store.row(domain)
-        cached = self._resolver.entry(domain)
-        states = [cached.state if cached else None, row.state if row else None]
-        now, flight = self._clock(), self._resolver.flight(domain)
-        answering = self._info().answering
-        flying = flight.knowledge if flight else None
-        known = answer.collect([state for state in states if state], flying, answering, now)
-        decision = answer.answer(known, answering, now, is_last=_has_ended(flight))
-        at_the_end = answer.answer(known, answering, now, is_last=True)
-        best = known.state
+        now, answering = self._clock(), self._info().answering
+        flight, best = self._resolver.flight(domain), self._best(domain, row, now)
+        result = self._resolver.preview(domain, row.state if row else None)
+        decision = answer.answer(domain, result, answering, now)
+        at_the_end = answer.answer(domain, result, answering, now, is_last=True)
+        replies = told(domain.encode(), domain, result, answering, now)
         return {
             "domain": domain,
             "known": best is not None,
             "answer": answer.word(decision),
-            "reply": answer.text(domain, decision, known, answering, now),
+            "reply": answer.text(domain, decision, result.knowledge, answering, now),
+            "replies": answer.replies_to_json(replies),
             "attempt": flight
             and {
                 "seconds": round(flight.age),
                 "waits_for": round(flight.time_left),
-                "then": answer.text(domain, at_the_end, known, answering, now),
+                "then": answer.text(domain, at_the_end, result.knowledge, answering, now),
             },
             "in_force": best is not None and serialize.in_force(best, now),
             **(serialize.state_to_json(best) if best else {}),
             **serialize.usage_to_json(row, self._resolver.usage.get(domain)),
             "history": serialize.history_to_json(await self._store.history(domain)),
         }
+
+    async def answers(self, key: str) -> JsonObject:
+        """Report what Postfix is told for a key in each map, without asking the network.
+
+        It is no look-up: it is not counted, and keeps no domain in use.
+        """
+        answering, encoded = self._info().answering, key.encode()
+        domain = told_without_look_up(encoded, answering)
+        if not isinstance(domain, str):
+            return {"key": key, "domain": None, "replies": answer.replies_to_json(domain)}
+        row = await self._store.row(domain)
+        result = self._resolver.preview(domain, row.state if row else None)
+        replies = told(encoded, domain, result, answering, self._clock())
+        return {"key": key, "domain": domain, "replies": answer.replies_to_json(replies)}
 
     async def refresh(self, domain: Domain, uid: int | None = None) -> JsonObject:
         """Fetch the policy of a domain now; report what is known after that, and the outcome.
@@ -179,11 +192,12 @@ class Control:
         event(_log, logging.INFO, "policy forgotten", domain, uid=uid, known=known, kept=kept)
         return {"domain": domain, "known": known, "kept_on_file": kept}
 
-    def _listed_answer(self, row: Row | None, failing: State | None, now: float) -> str | None:
-        states = [state for state in (row.state if row else None, failing) if state]
-        answering = self._info().answering
-        known = answer.collect(states, None, answering, now)
-        return answer.word(answer.answer(known, answering, now, is_last=False))
+    def _best(self, domain: Domain, row: Row | None, now: float) -> State | None:
+        """All that is known of a domain, as one state."""
+        cached, flight = self._resolver.entry(domain), self._resolver.flight(domain)
+        states = [cached.state if cached else None, row.state if row else None]
+        states.append(flight.knowledge.state if flight else None)
+        return answer.together([state for state in states if state], now)
 
     async def _known(
         self, wanted: PolicyFilter, now: float
@@ -221,11 +235,6 @@ class Control:
             last = rows[-1].domain
             for row in rows:
                 yield row
-
-
-def _has_ended(flight: Flight | None) -> bool:
-    """Whether no look-up waits for this attempt any more."""
-    return flight is not None and not flight.time_left
 
 
 def _outcome(state: State | None) -> str:

@@ -19,6 +19,8 @@ from postfix_mta_sts.mtasts.policy import Mode
 
 _JSON: Final = "application/json"
 _JSON_LINES: Final = "application/jsonl"
+KEY_LIMIT: Final = 1_000
+"""Bytes of a key: a domain of 253 characters in U-labels, and a port."""
 _CHUNK: Final = 65_536
 """Bytes of lines that are sent together, or a little more."""
 _SECONDS: Final = re.compile("[0-9]{1,10}")
@@ -38,8 +40,15 @@ def routes(control: Control) -> Sequence[Route]:
             return _bad_request("mode or expiring is not valid")
         return HttpResponse(200, _JSON_LINES, _lines(control.policies(wanted)))
 
+    async def answers(request: HttpRequest) -> HttpResponse:
+        key = request.query.get("key", "")
+        if not key or len(key.encode("utf-8", "replace")) > KEY_LIMIT:
+            return _bad_request(f"key: 1 to {KEY_LIMIT} bytes")
+        return _ok(await control.answers(key))
+
     return (
         Route("GET", "/status", status),
+        Route("GET", "/answers", answers),
         Route("GET", "/policies", policies),
         Route("GET", "/policies/{domain}", _for_domain(lambda domain, _: control.show(domain))),
         Route("POST", "/policies/{domain}/refresh", _for_domain(control.refresh)),

@@ -4,8 +4,11 @@ import re
 from contextlib import suppress
 
 from postfix_mta_sts.cli.parser import CommandError
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
+from postfix_mta_sts.postfix.smtp_client.next_hop import parse_next_hop
+from postfix_mta_sts.postfix.smtp_client.values import NextHop
 
 
 def domain_of(text: str) -> Domain:
@@ -14,6 +17,14 @@ def domain_of(text: str) -> Domain:
         return parse_domain(text)
     except InvalidDomainError as error:
         raise CommandError(f"{error}{_guess(text)}") from None
+
+
+def next_hop_of(text: str, exit_code: int) -> NextHop:
+    """Return the next-hop that a person has written. Raises `CommandError`, with a guess."""
+    try:
+        return parse_next_hop(text)
+    except UserError as error:
+        raise CommandError(f"{error}{_guess(text)}", exit_code) from None
 
 
 def _guess(text: str) -> str:

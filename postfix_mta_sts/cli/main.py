@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli.parser import FAILURE, INTERRUPTED, OK, add_commands
+from postfix_mta_sts.cli.parser import FAILURE, INTERRUPTED, OK, CommandError, add_commands
 from postfix_mta_sts.errors import UserError
 
 MODULES: Final = {
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # here, where a reader that has ended can still be noticed
     except UserError as error:
         print(f"postfix-mta-sts: {error}", file=sys.stderr)
-        return FAILURE
+        return error.exit_code if isinstance(error, CommandError) else FAILURE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head` or a pager, has ended
@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    args = build_parser(*words[:1]).parse_args(words)
+    args, unknown = build_parser(*words[:1]).parse_known_args(words)
+    if unknown:
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     code: int = args.command(args)
     return code
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from postfix_mta_sts.admin.client import ControlDeniedError, ControlError
-from postfix_mta_sts.cli.times import ago
+from postfix_mta_sts.admin.times import ago
 from postfix_mta_sts.errors import UserError
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from postfix_mta_sts.admin.times import NO_VALUE, ago, ahead, dated, moment, span
 from postfix_mta_sts.cli.domain_argument import domain_of
 from postfix_mta_sts.cli.live import live
 from postfix_mta_sts.cli.locate import control_client
@@ -21,7 +22,6 @@ from postfix_mta_sts.cli.parser import (
     add_config,
 )
 from postfix_mta_sts.cli.refresh import refresh_all
-from postfix_mta_sts.cli.times import NO_VALUE, ago, ahead, dated, moment, span
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.policy import Mode

@@ -1,87 +1,165 @@
-"""`postfix-mta-sts query DOMAIN`: look up a domain on the network now, and print each step."""
+"""`postfix-mta-sts query DOMAIN`: what happens to mail for a domain, and why."""
 
 import argparse
 import asyncio
 import json
 import sys
+import time
+from collections.abc import Iterator
+from typing import Final
 
-from postfix_mta_sts.admin import report
-from postfix_mta_sts.admin.explain import Explanation, OnDane, explain
-from postfix_mta_sts.cli.domain_argument import domain_of
+from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.diagnosis import text
+from postfix_mta_sts.admin.diagnosis.build import build
+from postfix_mta_sts.admin.diagnosis.collect import Collector, Wanted
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.letter import has_letter, letter
+from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Flow
+from postfix_mta_sts.admin.times import moment
+from postfix_mta_sts.cli import terminal
+from postfix_mta_sts.cli.domain_argument import next_hop_of
 from postfix_mta_sts.cli.live import Live, live, run_with
+from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import (
-    FAILURE,
     INTERRUPTED,
-    NO_POLICY,
     OK,
+    CommandError,
     Commands,
     add_config,
     load_settings,
 )
-from postfix_mta_sts.config.settings import Settings
-from postfix_mta_sts.mtasts.dane import DaneOutcome
-from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.network.clients import LazyDaneClient, open_clients
-from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.postfix import postconf
-from postfix_mta_sts.postfix.dane import check_status, dane_rule
+from postfix_mta_sts.config.field_types import seconds
+from postfix_mta_sts.config.settings import ConfigError, Settings
+from postfix_mta_sts.values import json_schema, to_json
+
+CANNOT_TELL: Final = 3
+USAGE: Final = 64
+"""Exit codes; 64 is EX_USAGE (sysexits.h). The others are in `Verdict.exit_code`."""
+_SECONDS: Final = 10.0
+_WATCH: Final = 60.0
+_LONGEST: Final = 3600.0
+"""Seconds: for look-ups and probes, between two of `--watch`, and the most that is allowed."""
+_TEXT: Final = "say what happens to mail for a domain, because of what, and what to do"
+_OPTIONS: Final = (
+    ("--smtp", "also talk to the MX hosts, as Postfix does before it sends a message"),
+    ("--through-postfix", "also have the running Postfix probe the domain (sendmail -bv)"),
+    ("--letter", "print a text for the postmaster of the other side, and nothing else"),
+    ("--json", "print one JSON object; --schema has its schema"),
+    ("--schema", "print the JSON schema of --json, and do nothing else"),
+)
+_TONES: Final = {
+    Flow.POLICY: "green",
+    Flow.DANE: "green",
+    Flow.TESTING: "green",
+    Flow.UNPROTECTED: "yellow",
+    Flow.UNKNOWN: "yellow",
+    Flow.HELD: "red",
+    Flow.BOUNCED: "red",
+}
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    text = "look up a domain on the network now, and print each step"
-    command = commands.add("query", _query, text)
-    command.add_argument("domain", metavar="DOMAIN", help="the domain to look up")
-    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command = commands.add("query", _query, _TEXT, USAGE)
+    meaning = "a domain, or a next-hop as Postfix writes it, such as [mx.example.com]:587"
+    command.add_argument("domain", metavar="DOMAIN", nargs="?", help=meaning)
+    for option, meaning in _OPTIONS:
+        command.add_argument(option, action="store_true", help=meaning)
+    meaning = f"for the look-ups, and again for the MX hosts (default: {_SECONDS:g}s)"
+    command.add_argument("--timeout", metavar="TIME", type=_time, default=_SECONDS, help=meaning)
+    meaning = f"ask again each TIME until mail flows (default: {_WATCH:g}s)"
+    command.add_argument(
+        "--watch", metavar="TIME", nargs="?", type=_time, const=_WATCH, help=meaning
+    )
     add_config(command)
 
 
-def _query(args: argparse.Namespace) -> int:
-    seen = Explanation(domain_of(args.domain))
-    output = live(sys.stdout)
-    settings = load_settings(args)
-
-    def update() -> None:
-        output.show(() if args.json else report.as_lines(seen))
-        output.spin(report.waiting_for(seen))
-
+def _time(given: str) -> float:
     try:
-        asyncio.run(run_with(_explain(seen, settings), update))
-    except KeyboardInterrupt:  # asyncio.run has cancelled the look-up
-        seen.interrupted = True
-    _show_end(seen, output, as_json=args.json)
-    return _exit_code(seen)
+        span = seconds(given)
+    except ValueError:
+        raise argparse.ArgumentTypeError("not a time such as 10s or 2m") from None
+    if not 1 <= span <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"not between 1s and {_LONGEST:g}s")
+    return span
 
 
-def _show_end(seen: Explanation, output: Live, *, as_json: bool) -> None:
-    if as_json:
-        output.show([json.dumps(report.as_dict(seen), indent=2)])
-    else:
-        output.show(report.as_lines(seen))
-
-
-def _exit_code(seen: Explanation) -> int:
-    if seen.interrupted:
-        return INTERRUPTED
-    if seen.policy:
+def _query(args: argparse.Namespace) -> int:
+    if args.schema:
+        print(json.dumps(json_schema(Diagnosis), indent=2))
         return OK
-    return NO_POLICY if seen.unprotected else FAILURE
+    if not args.domain:
+        raise CommandError("query: which DOMAIN?", USAGE)
+    next_hop_of(args.domain, USAGE)  # before anything else is read
+    try:
+        settings, client = load_settings(args), control_client(args)
+    except ConfigError as error:
+        raise CommandError(str(error), CANNOT_TELL) from error
+    if args.watch:
+        return _watch(args, settings, client)
+    diagnosis = _diagnose(args, settings, client)
+    _show(args, diagnosis)
+    return _exit_code(diagnosis)
 
 
-async def _explain(seen: Explanation, settings: Settings) -> None:
-    network_settings = NetworkSettings.of(settings)
-    dane_client = LazyDaneClient(network_settings)
+def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) -> int:
+    """Ask again and again; print one line for each time, and all of the last."""
+    while True:
+        diagnosis = _diagnose(args, settings, client)
+        if diagnosis.waited_for or not diagnosis.verdict.exit_code:
+            _show(args, diagnosis)
+            return _exit_code(diagnosis)
+        if args.json:
+            print(to_json(diagnosis), flush=True)
+        else:
+            print(f"{moment(diagnosis.asked_at)} {diagnosis.verdict.sentence}", flush=True)
+        time.sleep(args.watch)
 
-    async def look_up_dane(domain: Domain, on_progress: OnDane) -> DaneOutcome | str:
-        reason = await _no_dane(settings, dane_client)
-        return reason or await dane_client.look_up_dane(domain, on_progress)
 
-    async with open_clients(network_settings) as (dns, fetcher):
-        await explain(seen, dns.look_up_txt, fetcher.fetch_body, look_up_dane, dane_rule(settings))
+def _diagnose(args: argparse.Namespace, settings: Settings, client: ControlClient) -> Diagnosis:
+    """Ask once; after Ctrl-C the diagnosis is of what was found so far."""
+    next_hop = next_hop_of(args.domain, USAGE)
+    evidence = Evidence.of(next_hop, time.time())
+    wanted = Wanted(args.smtp, args.through_postfix, args.timeout)
+    # Only on a terminal: a spinner that says what is waited for.
+    output = live(sys.stderr if args.json or args.letter else sys.stdout)
+    collector = Collector(evidence, settings, client, wanted)
+    try:
+        asyncio.run(run_with(collector.run(), lambda: _spin(output, evidence)))
+    except KeyboardInterrupt:  # asyncio.run has cancelled the look-ups
+        evidence.is_interrupted = True
+    output.clear()
+    return build(evidence)
 
 
-async def _no_dane(settings: Settings, dane_client: LazyDaneClient) -> str:
-    """Return why DANE is off; empty if it is on."""
-    postfix = await postconf.ask() if settings.dane.mode == "auto" else None
-    dane = await check_status(settings, dane_client, postfix)
-    return "" if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
+def _spin(output: Live, evidence: Evidence) -> None:
+    if evidence.pending:
+        output.spin(" and ".join(evidence.pending))
+
+
+def _show(args: argparse.Namespace, diagnosis: Diagnosis) -> None:
+    if args.json:
+        print(to_json(diagnosis, indent=2))
+    elif args.letter:
+        _show_letter(diagnosis)
+    else:
+        for line in _lines(diagnosis):
+            print(line)
+
+
+def _show_letter(diagnosis: Diagnosis) -> None:
+    if has_letter(diagnosis):
+        print(letter(diagnosis), end="")
+    else:
+        print(f"nothing to tell its owner: {diagnosis.verdict.sentence}", file=sys.stderr)
+
+
+def _lines(diagnosis: Diagnosis) -> Iterator[str]:
+    yield terminal.headline(diagnosis.verdict.sentence, _TONES[diagnosis.verdict.flow])
+    yield terminal.labelled(text.summary(diagnosis))
+    yield ""
+    yield terminal.labelled(text.details(diagnosis))
+
+
+def _exit_code(diagnosis: Diagnosis) -> int:
+    return INTERRUPTED if diagnosis.waited_for else diagnosis.verdict.exit_code

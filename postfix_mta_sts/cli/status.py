@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from postfix_mta_sts.admin.client import CLIENT_TIMEOUT
+from postfix_mta_sts.admin.times import ago, ahead
 from postfix_mta_sts.cli import nagios
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import OK, Commands, add_config, load_settings
-from postfix_mta_sts.cli.times import ago, ahead
 
 
 def add(commands: Commands) -> None:

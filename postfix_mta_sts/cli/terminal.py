@@ -5,6 +5,7 @@ inside the function that prints: `rich` costs import time and memory, and the da
 check do not need it.
 """
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TextIO
@@ -18,6 +19,8 @@ from postfix_mta_sts.mtasts.errors import printable
 _GAP: Final = 2
 _CELL_LIMIT: Final = 2_000
 _NARROWEST: Final = 12
+_LABEL: Final = 9
+"""Characters of a label."""
 _ENOUGH: Final = 30
 """Characters of the first column: at least, and those for which other columns are left out."""
 
@@ -84,6 +87,34 @@ def pairs(rows: Iterable[tuple[str, object]], console: Console | None = None) ->
     return "\n".join(_bold(console, line[:width]) + line[width:] for line in text.split("\n"))
 
 
+def headline(text: str, colour: str, console: Console | None = None) -> str:
+    """Return a sentence, in bold and in colour where the terminal has it; it is not cut."""
+    console = console or Console()
+    if not console.is_terminal:
+        return text
+    lines = textwrap.wrap(text, console.width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(_styled(console, line, f"bold {colour}") for line in lines)
+
+
+def labelled(lines: Iterable[tuple[str, str]], console: Console | None = None) -> str:
+    """Return lines with a label each; an empty label belongs to the line before.
+
+    A terminal gets long texts in several lines, indented; a pipe or a file one line for each text.
+    """
+    console = console or Console()
+    return "\n".join(_labelled(label, _cell(text), console) for label, text in lines)
+
+
+def _labelled(label: str, text: str, console: Console) -> str:
+    start = f"  {label:{_LABEL}} "
+    if not console.is_terminal:
+        return f"{start}{text}".rstrip()
+    room = max(_NARROWEST, console.width - len(start))
+    first, *more = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+    rest = [" " * len(start) + line for line in more]
+    return "\n".join([_styled(console, start, "bold") + first, *rest])
+
+
 def _cell(value: object) -> str:
     return "" if value is None else printable(str(value), _CELL_LIMIT)
 
@@ -100,11 +131,15 @@ def _align(lines: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
 
 
 def _bold(console: Console, text: str) -> str:
-    """Return the text in bold, if it is not blank and the user has not set $NO_COLOR."""
+    return _styled(console, text, "bold")
+
+
+def _styled(console: Console, text: str, style: str) -> str:
+    """Return the text in a style, if it is not blank and the user has not set $NO_COLOR."""
     if console.no_color or not text.strip():
         return text
     with console.capture() as capture:
-        console.print(Text(text, "bold"), end="", soft_wrap=True)
+        console.print(Text(text, style), end="", soft_wrap=True)
     return capture.get()
 
 

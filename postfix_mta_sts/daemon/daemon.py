@@ -11,7 +11,6 @@ from functools import partial
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.admin import monitoring, routes
-from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.endpoints import (
     EndpointBindings,
@@ -24,7 +23,7 @@ from postfix_mta_sts.daemon.constants import Constants, SizeLimit
 from postfix_mta_sts.daemon.reload import carry_out
 from postfix_mta_sts.daemon.self_check import self_check
 from postfix_mta_sts.network.client import NetworkClient
-from postfix_mta_sts.postfix.dane import DaneSupport, dane_rule
+from postfix_mta_sts.postfix.dane import DaneSupport
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.server import Server
@@ -173,18 +172,10 @@ class Daemon:
             idle_after=self.settings.refresh.idle_after,
             next_tick=self.frontend.refresher.next_renewal_at,
             dane=self.frontend.dane_support.status,
-            answering=self._answering(),
+            answering=self.frontend.maps.answering,
             asked_at=self.frontend.maps.asked_at,
             pid=os.getpid(),
         )
-
-    def _answering(self) -> Answering:
-        reply_format = self.frontend.maps.reply_format("postfix")  # as in the documentation
-        rules = dane_rule(self.settings).rules(
-            dns_defers=self.settings.dns.on_failure == "defer",
-            enforce_testing=reply_format.enforce_testing,
-        )
-        return Answering(rules, self.frontend.dane_support.status.on, reply_format)
 
     async def _apply(self, settings: Settings) -> None:
         """Give the settings to the parts that cannot fail to use them."""

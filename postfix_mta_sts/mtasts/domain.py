@@ -46,6 +46,14 @@ def parse_domain(text: str) -> Domain:
     such a name is an IP address, although the grammar allows it.
     """
     host = parse_host(to_a_labels(text).removesuffix("."))
-    if host.rpartition(".")[2].isdigit():
+    if ends_in_number(host):
         raise InvalidDomainError(f"an IP address, not a domain name: {host!r}")
     return host
+
+
+def ends_in_number(host: str) -> bool:
+    """Whether the last label is a number: an IP address, or a name that cannot exist.
+
+    No top-level domain is a number (RFC 1123 §2.1), although the grammar allows it.
+    """
+    return host.rpartition(".")[2].isdigit()

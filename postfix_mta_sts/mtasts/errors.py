@@ -71,13 +71,18 @@ class DiscoveryError(MtaStsError):
 
 
 class NoRecordError(DiscoveryError):
-    """The DNS says that there is no `_mta-sts` record."""
+    """The DNS says that there is no such record: `_mta-sts`, or `_smtp._tls` (RFC 8460 §3)."""
 
     code = "no-record"
 
+    def __init__(self, reason: str, aliases: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.aliases = aliases
+        """The CNAME chain that led to nothing, without the name that was asked for."""
+
 
 class InvalidRecordError(DiscoveryError):
-    """There are TXT records, but not exactly one valid `_mta-sts` record among them."""
+    """There are TXT records, but not exactly one valid record of the kind among them."""
 
     code = "invalid-record"
     result = ResultType.POLICY_INVALID

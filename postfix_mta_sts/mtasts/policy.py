@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import Final, NewType, cast
 
-from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, parse_host
+from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, ends_in_number, parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
 from postfix_mta_sts.values import Value
 
@@ -73,6 +73,21 @@ def matches(pattern: MxPattern, host: Domain) -> bool:
     return pattern in {host, f"*.{host.partition('.')[2]}"}
 
 
+def can_match(pattern: MxPattern) -> bool:
+    """Whether some MX host can match: `127.0.0.1` and `*.1.2.3.4` are patterns by the ABNF, too."""
+    return not ends_in_number(pattern)
+
+
+def is_field(line: str) -> bool:
+    """Whether a line without its end is a field, of any name, or blank (§3.2)."""
+    return "\n" not in line and _LINES.fullmatch(line) is not None
+
+
+def is_pattern(value: str) -> bool:
+    """Whether an mx field may have this value (§3.2)."""
+    return _MX_VALUES.fullmatch(f"{value}\n") is not None
+
+
 class Policy(Value, frozen=True):
     """A valid policy; made by `parse_policy`."""
 
@@ -87,6 +102,11 @@ class Policy(Value, frozen=True):
     def allows(self, host: Domain) -> bool:
         """Whether at least one pattern matches the MX host (§4.1)."""
         return any(matches(pattern, host) for pattern in self.mx)
+
+    @property
+    def allows_no_host(self) -> bool:
+        """Whether it has patterns, and none of them can match any host."""
+        return bool(self.mx) and not any(map(can_match, self.mx))
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -196,11 +216,11 @@ def _first(text: str, name: str) -> re.Match[str]:
 def _misspelt(text: str, name: str) -> str:
     """Name the first field that may be meant: fields with unknown names are extensions (§3.2)."""
     names = (line.partition(":")[0] for line in _lines(text[:_COMMON_LENGTH])[:30])
-    found = next((each for each in names if _is_near(each, name)), None)
+    found = next((each for each in names if is_near_name(each, name)), None)
     return f"; '{printable(found)}' may be meant as {name}" if found else ""
 
 
-def _is_near(given: str, name: str) -> bool:
+def is_near_name(given: str, name: str) -> bool:
     """Whether the name of a field differs in case, in a hyphen, or in about one letter."""
     if given == name or not given:
         return False
@@ -254,7 +274,7 @@ def _mx_reason(value: str) -> str:
     """
     if value in {"*", "*."}:
         return f"mx: '{value}' names no host; write the names of the MX hosts"
-    if value.endswith(".") and _MX_VALUES.fullmatch(f"{value[:-1]}\n"):
+    if value.endswith(".") and is_pattern(value[:-1]):
         return f"mx: '{printable(value)}' ends with a dot; write {printable(value[:-1])}"
     try:
         host = parse_host(value.removeprefix("*."))

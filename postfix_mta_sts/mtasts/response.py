@@ -20,7 +20,8 @@ from postfix_mta_sts.mtasts.errors import (
 
 MAX_BODY_SIZE: Final = 65_536
 """Maximum size of a body in bytes (RFC 8461 §3.3 suggests 64 kilobytes)."""
-_REDIRECTS = {301, 302, 303, 307, 308}
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+"""Statuses that name another place (RFC 9110 §15.4)."""
 _WINDOWS: Final[Mapping[str, int]] = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content codings that are accepted, and `wbits` of zlib for them (RFC 9110 §8.4.1)."""
 _MEMBER: Final = b"\x1f\x8b"
@@ -44,6 +45,8 @@ class Head:
     transfer_coding: Sequence[str] = ()
     length: int | None = None
     """Content-Length."""
+    location: str | None = None
+    """Where a redirect leads, which `query` shows; it is not followed."""
 
     @property
     def ends_with_connection(self) -> bool:
@@ -59,7 +62,7 @@ class Head:
 def check_head(head: Head) -> None:
     """Raise `FetchError` if no policy can follow this head (RFC 8461 §3.2, §3.3)."""
     if head.status != 200:
-        redirect = ": redirects are not followed" if head.status in _REDIRECTS else ""
+        redirect = ": redirects are not followed" if head.status in REDIRECTS else ""
         raise StatusError(f"HTTP {head.status}{redirect}")
     _check_media_type(head.media_type)
     coding = _content_coding(head)

@@ -4,18 +4,18 @@ The daemon uses them in its network process (`child`); `query` and `seed` use th
 process.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.mtasts.dane import DaneOutcome
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host
 from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.network.dane import DaneClient
+from postfix_mta_sts.network.dane import DaneClient, OnProgress, OnTlsa
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.dnssec import DnssecClient, are_trusted
-from postfix_mta_sts.network.https import PolicyFetcher
+from postfix_mta_sts.network.https import AddressLookup, PolicyFetcher
 from postfix_mta_sts.network.settings import NetworkSettings
 
 
@@ -24,17 +24,22 @@ async def open_clients(settings: NetworkSettings) -> AsyncIterator[tuple[DnsClie
     """Open a DNS client and a policy fetcher on the running event loop; close it at the end."""
     async with AsyncExitStack() as stack:
         dns = DnsClient(settings.nameservers, settings.dns_timeout)
-        fetcher = PolicyFetcher(
-            dns.look_up_addresses,
-            timeout=settings.https_timeout,
-            authorities=settings.authorities,
-            proxy=settings.proxy,
-            allow_private_addresses=settings.allow_private_addresses,
-            concurrency=settings.concurrency,
-            port=settings.https_port,
-        )
+        fetcher = policy_fetcher(settings, dns.look_up_addresses)
         stack.push_async_callback(fetcher.close)
         yield dns, fetcher
+
+
+def policy_fetcher(settings: NetworkSettings, addresses: AddressLookup) -> PolicyFetcher:
+    """Make a policy fetcher that looks up addresses with this function."""
+    return PolicyFetcher(
+        addresses,
+        timeout=settings.https_timeout,
+        authorities=settings.authorities,
+        proxy=settings.proxy,
+        allow_private_addresses=settings.allow_private_addresses,
+        concurrency=settings.concurrency,
+        port=settings.https_port,
+    )
 
 
 class LazyDaneClient:
@@ -71,10 +76,19 @@ class LazyDaneClient:
         return await self._dnssec.not_validating()
 
     async def look_up_dane(
-        self, domain: Domain, on_progress: Callable[[DaneOutcome], None] | None = None
+        self,
+        domain: Domain,
+        on_progress: OnProgress | None = None,
+        on_tlsa: OnTlsa | None = None,
     ) -> DaneOutcome:
         """See `DaneClient.look_up_dane`."""
-        return await self._dane.look_up_dane(domain, on_progress)
+        return await self._dane.look_up_dane(domain, on_progress, on_tlsa)
+
+    async def look_up_hosts(
+        self, names: Sequence[str], on_tlsa: OnTlsa | None = None
+    ) -> Sequence[Host]:
+        """See `DaneClient.look_up_hosts`."""
+        return await self._dane.look_up_hosts(names, on_tlsa)
 
     @cached_property
     def _dnssec(self) -> DnssecClient:

@@ -7,13 +7,14 @@ ends its branch. `dnssec` sends the queries; `mtasts.dane` draws the conclusions
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeAlias, TypeVar
 
 from postfix_mta_sts.mtasts.dane import MAX_HOSTS, DaneOutcome, Host, HostState, MxState, is_usable
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DiscoveryError, DnsFailureError, OwnFaultError
-from postfix_mta_sts.network.dns_message import Mx, RecordType
+from postfix_mta_sts.network.dns_message import MAX_TTL, Mx, RecordType, Tlsa
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
 from postfix_mta_sts.network.own_faults import late_fault
 from postfix_mta_sts.network.own_limits import Places, own_shares
@@ -29,7 +30,19 @@ of a second try, for the first answer may be lost; longer than most answers take
 PENDING: Final = "no answer yet"
 """The step of a host whose look-up is not finished, in an outcome passed to `on_progress`."""
 
+
+@dataclass(frozen=True, slots=True)
+class HostTlsa:
+    """The secure TLSA records of an MX host, usable or not."""
+
+    host: str
+    base: str
+    """The name whose records count: the end of a CNAME chain, or the host itself."""
+    records: Sequence[Tlsa]
+
+
 OnProgress: TypeAlias = Callable[[DaneOutcome], None]
+OnTlsa: TypeAlias = Callable[[HostTlsa], None]
 
 _Addresses: TypeAlias = DnssecAnswer[str] | DiscoveryError
 """The answer for one address family, or the reason why there is none."""
@@ -54,7 +67,10 @@ class DaneClient:
         self._places = Places(shares.more_hosts)  # for hosts beside the first one of each domain
 
     async def look_up_dane(
-        self, domain: Domain, on_progress: OnProgress | None = None
+        self,
+        domain: Domain,
+        on_progress: OnProgress | None = None,
+        on_tlsa: OnTlsa | None = None,
     ) -> DaneOutcome:
         """Look up the mail hosts of a domain; a DNS failure is an outcome too.
 
@@ -66,13 +82,28 @@ class DaneClient:
 
         `on_progress` gets the outcome so far: once when the MX RRset is found to be signed and
         there are hosts, and again as each host but the last is finished. Unfinished hosts are
-        FAILED, with the step `PENDING`.
+        FAILED, with the step `PENDING`. `on_tlsa` gets the records of each host that has some.
         """
         async with self._slots:
-            return await self._look_up(domain, on_progress)
+            return await self._look_up(domain, on_progress, on_tlsa)
 
-    async def _look_up(self, domain: Domain, on_progress: OnProgress | None) -> DaneOutcome:
-        loop, limit = asyncio.get_running_loop(), LONGEST * self._dns.timeout
+    async def look_up_hosts(
+        self, names: Sequence[str], on_tlsa: OnTlsa | None = None
+    ) -> Sequence[Host]:
+        """Look up hosts whose MX RRset is not signed, or that have none; see `look_up_dane`.
+
+        The daemon does not ask this. Postfix does, for a next-hop in brackets, and for hosts behind
+        an MX RRset that is not signed (smtp_tls_insecure_mx_policy in postconf(5)).
+        """
+        async with self._slots:
+            lookups = _HostLookups(self._dns, MAX_TTL, names, self._places, on_tlsa)
+            await self._run(lookups, asyncio.get_running_loop().time(), _ignore)
+            return lookups.hosts
+
+    async def _look_up(
+        self, domain: Domain, on_progress: OnProgress | None, on_tlsa: OnTlsa | None
+    ) -> DaneOutcome:
+        loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             answer = await self._dns.mx(domain)
@@ -81,20 +112,29 @@ class DaneClient:
         step = f"MX of {domain}: {_describe(answer)}"
         if not answer.secure:
             return DaneOutcome(MxState.INSECURE, step, ttl=answer.ttl)
-        lookups = _HostLookups(self._dns, answer.ttl, _names(domain, answer), self._places)
+        names = _names(domain, answer)
+        lookups = _HostLookups(self._dns, answer.ttl, names, self._places, on_tlsa)
         so_far = partial(_signed, step, lookups)
         # A query takes its timeout at most; if it took longer, this process stood still.
-        end = max(began, loop.time() - self._dns.timeout) + limit
+        began = max(began, loop.time() - self._dns.timeout)
+        await self._run(lookups, began, lambda: on_progress(so_far()) if on_progress else None)
+        return so_far()
+
+    async def _run(
+        self, lookups: "_HostLookups", began: float, on_progress: Callable[[], None]
+    ) -> None:
+        """Look up the hosts in the time for one domain; raises `OwnFaultError`."""
+        limit = LONGEST * self._dns.timeout
+        end = began + limit
         try:
             async with asyncio.timeout_at(end):
-                await lookups.run(lambda: on_progress(so_far()) if on_progress else None)
+                await lookups.run(on_progress)
         except TimeoutError:
             lookups.give_up(f"not finished within {limit:g} s")
             due = min(end, lookups.asked_at + self._dns.timeout)
             lookups.fault = lookups.fault or late_fault(due)
         if lookups.fault:
             raise lookups.fault
-        return so_far()
 
 
 class _HostLookups:
@@ -104,13 +144,21 @@ class _HostLookups:
     `asked_at` is when the last query began, by the clock of the event loop.
     """
 
-    def __init__(self, dns: DnssecClient, ttl: int, names: Sequence[str], places: Places) -> None:
+    def __init__(
+        self,
+        dns: DnssecClient,
+        ttl: int,
+        names: Sequence[str],
+        places: Places,
+        on_tlsa: OnTlsa | None,
+    ) -> None:
         self.ttl = ttl
         self.asked_at = asyncio.get_running_loop().time()
         self.fault: OwnFaultError | None = None
         self.hosts = [Host(name, HostState.FAILED, PENDING) for name in names[:MAX_HOSTS]]
         self._dns = dns
         self._places = places
+        self._on_tlsa = on_tlsa
         self._pending = len(self.hosts)
         self._waiting = deque(range(self._pending))
         self._lanes = 0
@@ -200,6 +248,8 @@ class _HostLookups:
             answer = await self._ask(self._dns.tlsa(f"_25._tcp.{base}"))
             step = f"TLSA of _25._tcp.{base}: {_describe(answer)}"
             if answer.secure and answer.records:
+                if self._on_tlsa:
+                    self._on_tlsa(HostTlsa(name, base, answer.records))
                 good = [is_usable(r.usage, r.selector, r.matching, r.data) for r in answer.records]
                 state = HostState.USABLE if any(good) else HostState.UNUSABLE
                 return Host(name, state, f"{step}, {sum(good)} usable")
@@ -214,6 +264,10 @@ class _HostLookups:
 
     def _note_query(self) -> None:
         self.asked_at = asyncio.get_running_loop().time()
+
+
+def _ignore() -> None:
+    pass
 
 
 def _signed(step: str, lookups: _HostLookups) -> DaneOutcome:

@@ -51,6 +51,8 @@ class TxtAnswer:
     """One item for each record, its character-strings joined (RFC 8461 §3.1)."""
     ttl: int
     """Seconds: the lowest of the answer, including CNAMEs."""
+    aliases: tuple[str, ...] = ()
+    """The CNAME chain from the name on, without the name itself."""
 
 
 _Addresses: TypeAlias = list[str] | DiscoveryError
@@ -86,20 +88,31 @@ class DnsClient:
         return self._failures >= FAILURES_LIMIT
 
     async def look_up_txt(self, domain: Domain) -> TxtAnswer:
-        """Query the TXT records at `_mta-sts.<domain>` (RFC 8461 §3.1), following CNAMEs.
+        """Query the TXT records at `_mta-sts.<domain>` (RFC 8461 §3.1); see `look_up_texts`."""
+        return await self.look_up_texts(record_name(domain))
+
+    async def look_up_texts(self, name: str) -> TxtAnswer:
+        """Query the TXT records at a name in ASCII, following CNAMEs.
 
         Raises `NoRecordError` (NXDOMAIN, NODATA), `DnsFailureError`, or `OwnFaultError`.
         """
         self._nameservers.read_if_due()
-        name = record_name(domain)
         response = await self._counted(name)
         texts = tuple(record for record in response.records if isinstance(record, bytes))
         if texts:
-            return TxtAnswer(texts, response.ttl)
+            return TxtAnswer(texts, response.ttl, response.aliases)
         reason = _absent(response)
-        if reason == _NODATA and response.name != name:
+        if reason == _NODATA and response.aliases:
             reason = "a CNAME that leads to no TXT record"
-        raise NoRecordError(reason)
+        raise NoRecordError(reason, response.aliases)
+
+    async def query(self, name: str, kind: RecordType) -> DnsResponse:
+        """Query one RRset of a name in ASCII; the response may have no records.
+
+        Raises `NoRecordError` for a name that cannot exist, `DnsFailureError`, or `OwnFaultError`.
+        """
+        self._nameservers.read_if_due()
+        return await self._nameservers.ask(_question(name, kind))
 
     async def discover(self, domain: Domain) -> Discovered:
         """Find the policy id that a Policy Domain announces; raises `DiscoveryError`."""

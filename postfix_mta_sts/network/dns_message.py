@@ -111,6 +111,8 @@ class DnsResponse:
     """The records at that name."""
     ttl: int = 0
     """Seconds: the lowest TTL of the chain, or that of a negative answer (RFC 2308 §5)."""
+    aliases: tuple[str, ...] = ()
+    """The CNAME chain, from the first target to `name`; empty without a CNAME."""
 
 
 class Question:
@@ -192,16 +194,20 @@ class Question:
         extended = rcode | sections.rcode << 4  # RFC 6891 §6.1.3
         if extended not in {NOERROR, NXDOMAIN}:
             return DnsResponse(extended)
-        name, found, ttl = self._end_of_chain(sections.answer)
+        aliases, found, ttl = self._follow(sections.answer)
+        name = aliases[-1] if aliases else self._name
         if found and rcode == NXDOMAIN:
             raise MalformedError("NXDOMAIN with records")
         if not found:
             ttl = min(ttl, _absence_ttl(name, sections.authority))
         records = tuple(each.value for each in found)
-        return DnsResponse(rcode, authentic=authentic, name=name, records=records, ttl=ttl)
+        return DnsResponse(
+            rcode, authentic=authentic, name=name, records=records, ttl=ttl, aliases=aliases
+        )
 
-    def _end_of_chain(self, answer: "Sequence[_Parsed]") -> "tuple[str, list[_Parsed], int]":
-        """Follow the CNAMEs; return the last name, its records, and the lowest TTL on the way."""
+    def _follow(self, answer: "Sequence[_Parsed]") -> "tuple[tuple[str, ...], list[_Parsed], int]":
+        """Follow the CNAMEs; return them, the records at their end, and the lowest TTL."""
+        chain: tuple[str, ...] = ()
         name, ttl = self._name, MAX_TTL
         for _ in range(_MAX_CHAIN):
             here = [each for each in answer if each.owner == name]
@@ -209,8 +215,9 @@ class Question:
             aliases = found or [each for each in here if each.kind == RecordType.CNAME]
             ttl = min([ttl, *(each.ttl for each in aliases)])
             if found or not aliases:
-                return name, found, ttl
+                return chain, found, ttl
             name = str(aliases[0].value)
+            chain = (*chain, name)
         raise MalformedError("an endless chain of CNAMEs")
 
 

@@ -221,14 +221,26 @@ class _Parsed:
             self.error = _malformed(f"a head of more than {MAX_HEAD} bytes")
 
 
-_FIELDS: Final = (b"content-type", b"content-encoding", b"transfer-encoding", b"content-length")
+_FIELDS: Final = (
+    b"content-type",
+    b"content-encoding",
+    b"transfer-encoding",
+    b"content-length",
+    b"location",
+)
 
 
 def _head(
-    status: int, types: list[str], content: list[str], transfer: list[str], length: list[str]
+    status: int,
+    types: list[str],
+    content: list[str],
+    transfer: list[str],
+    length: list[str],
+    location: list[str],
 ) -> Head:
     # llhttp has refused lengths that are repeated or have other characters than digits.
-    return Head(status, types, content, transfer, int(length[0]) if length else None)
+    size = int(length[0]) if length else None
+    return Head(status, types, content, transfer, size, location[0] if location else None)
 
 
 def _malformed(reason: str) -> IncompleteError:

@@ -276,6 +276,7 @@ class PolicyFetcher:
             head = await reader.head()
             get.trace.status = head.status
             get.trace.media_type = printable(", ".join(head.media_type)) or None
+            get.trace.location = printable(head.location) if head.location else None
             check_head(head)
             return decoded(head, await reader.body())
 

@@ -32,6 +32,8 @@ class FetchTrace:
     """Recorded only if the caller of `PolicyFetcher.fetch_body` passes a trace."""
     status: int | None = None
     media_type: str | None = None
+    location: str | None = None
+    """Where a redirect leads; cut if it is long."""
     size: int | None = None
     """Bytes of the body received so far."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from postfix_mta_sts.config.settings import ListenerSettings, Settings
+from postfix_mta_sts.postfix.answers import Answering, AnswerRules, ServedMap
 from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
@@ -51,7 +52,7 @@ class Maps:
         """The reply cache for a listener, created on first use."""
         key = (listener.wire, bool(listener.tlsrpt))
         if key not in self._caches:
-            own = ReplyFormat(tlsrpt=bool(listener.tlsrpt))
+            own = _own_format(listener)
             by_name = listener.wire == "socketmap"
             self._caches[key] = ReplyCache(
                 _WIRES[listener.wire],
@@ -69,6 +70,11 @@ class Maps:
     def reply_format(self, name: str) -> ReplyFormat:
         """The format of replies to look-ups in the map with this name."""
         return self._formats.get(name, PLAIN)
+
+    @property
+    def answering(self) -> Answering:
+        """The settings on which answers depend, and all maps that Postfix may ask."""
+        return answering_by(self._settings, self._rule)
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply new settings; cached replies stay if no setting that affects them changed."""
@@ -105,6 +111,23 @@ class Maps:
         memory = self._settings.cache.reply_memory // max(1, len(self._caches))
         for cache in self._caches.values():
             cache.limits = Limits(self._settings.cache.memory_entries, memory)
+
+
+def answering_by(settings: Settings, rule: DaneRule | None) -> Answering:
+    """The settings on which answers depend, and all maps; `rule` is None if DANE is off."""
+    named = [ServedMap(name, reply_format=form) for name, form in _formats(settings).items()]
+    unnamed = [
+        ServedMap(f"{each.wire} {each.address}", tcp_table, _own_format(each))
+        for each in settings.listen
+        if each.wire == "tcp_table"
+    ]
+    defers = settings.dns.on_failure == "defer"
+    return Answering(AnswerRules(rule, defers), (*named, *unnamed))
+
+
+def _own_format(listener: ListenerSettings) -> ReplyFormat:
+    """The format of a listener whose protocol has no map names."""
+    return ReplyFormat(tlsrpt=bool(listener.tlsrpt))
 
 
 def _formats(settings: Settings) -> dict[str, ReplyFormat]:

@@ -3,16 +3,12 @@
 `postconf` reports the values of main.cf; it does not see `-o` options in master.cf.
 """
 
-import asyncio
-import contextlib
 import re
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-TIMEOUT: Final = 5.0
-"""Seconds for an answer from postconf."""
+from postfix_mta_sts.postfix.programs import TIMEOUT, ProgramError, run
 
 _DNS_SUPPORT: Final = "smtp_dns_support_level"
 _TLS_LEVEL: Final = "smtp_tls_security_level"
@@ -35,22 +31,10 @@ class Postfix:
 async def ask(command: Sequence[str] = ("postconf",), timeout: float = TIMEOUT) -> Postfix | None:  # noqa: ASYNC109 (the program's time, not the caller's)
     """The settings of the local Postfix; None if there is none, or it does not answer."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, "-x", _DNS_SUPPORT, _TLS_LEVEL, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL
-        )
-    except OSError:
+        output = await run([*command, "-x", _DNS_SUPPORT, _TLS_LEVEL], timeout=timeout)
+    except ProgramError:
         return None
-    try:
-        async with asyncio.timeout(timeout):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        return None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    return _parse(output.decode("utf-8", "replace")) if process.returncode == 0 else None
+    return _parse(output.text) if output.code == 0 else None
 
 
 def _parse(output: str) -> Postfix | None:

@@ -5,7 +5,7 @@ connections. A request that was answered before is found by its own bytes, frame
 the same reply while the state from which the reply was made is still current and fresh:
 `reply_cache` has these replies.
 
-`mtasts.decision.decide` decides what a request is answered, and `protocol.reply.compose` makes the
+`answers.AnswerRules` decides what a request is answered, and `protocol.reply.compose` makes the
 text. This module asks both with what the resolver knows, for the key and the map of the request.
 """
 
@@ -17,23 +17,18 @@ from functools import partial
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.decision import (
-    NOT_APPLICABLE,
     Decision,
     Knowledge,
     PolicyStep,
-    decide,
     from_memory,
-    known_policy,
-    known_verdict,
-    outcome,
 )
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.lifecycle import Standing, State, fresh_until, standing
+from postfix_mta_sts.postfix.answers import AnswerRules, unmapped
 from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, dane_applies, policy_domain
 from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
-    STRICT,
     TOO_LONG,
     DaneRule,
     Found,
@@ -95,7 +90,7 @@ class ReplyCache:
         self._resolver = resolver
         self._clock = clock
         self._monotonic = monotonic
-        self._set_rules(defer=defer, rule=rule)
+        self._rules = AnswerRules(rule, defer)
         self._requests = RequestCache(resolver, self._counters, clock, limits)
         self.cached: Callable[[bytes], bytes | None] = self._requests.get
         """The cached reply to a request, if it is still valid: no call more on the hot path."""
@@ -111,7 +106,7 @@ class ReplyCache:
         try:
             domain = policy_domain(parsed.key)
         except UnmappedKeyError as error:
-            return self._unmapped(parsed, str(error))
+            return self._unmapped(parsed, error)
         if domain is None:
             self._counters.answers[Answer.NOT_FOUND, Source.NONE] += 1
             return self._not_found
@@ -124,7 +119,7 @@ class ReplyCache:
             return PendingReply(result, partial(self._looked_up, request, parsed, domain, started))
         return self._reply(request, parsed, domain, from_memory(entry.state), Source.MEMORY)
 
-    def _unmapped(self, parsed: Request, reason: str) -> bytes:
+    def _unmapped(self, parsed: Request, error: UnmappedKeyError) -> bytes:
         """Try again: the domain may have a policy, but its A-labels are not known."""
         self._counters.answers[Answer.TRY_AGAIN, Source.NONE] += 1
         if count := self._unmapped_keys.take(self._monotonic()):
@@ -133,10 +128,10 @@ class ReplyCache:
                 logging.WARNING,
                 "domain without known A-labels, mail is deferred",
                 key=printable(parsed.key.decode("utf-8", "replace")),
-                reason=reason,
+                reason=str(error),
                 count=count,
             )
-        return self.wire.encode_reply(TryAgain(f"MTA-STS: {reason}"))
+        return self.wire.encode_reply(unmapped(error))
 
     def leave(self, client: Client) -> None:
         """Note that a connection is closed; what it asked for is still looked up."""
@@ -167,18 +162,12 @@ class ReplyCache:
 
     def reconfigure(self, *, defer: bool, rule: DaneRule | None) -> None:
         """Apply new settings; clears the cache, because replies may differ now."""
-        self._set_rules(defer=defer, rule=rule)
+        self._rules = AnswerRules(rule, defer)
         self.clear()
 
     def clear(self) -> None:
         """Remove all cached replies: the clock was set, or settings changed."""
         self._requests.clear()
-
-    def _set_rules(self, *, defer: bool, rule: DaneRule | None) -> None:
-        self._rule = rule
-        rules = partial((rule or STRICT).rules, dns_defers=defer)
-        self._rules = rules(enforce_testing=False)
-        self._rules_if_testing = rules(enforce_testing=True)
 
     def _is_decided(self, parsed: Request, domain: Domain, knowledge: Knowledge) -> bool:
         """Whether this look-up can be answered before its time is up."""
@@ -216,7 +205,7 @@ class ReplyCache:
         self, request: bytes, parsed: Request, domain: Domain, knowledge: Knowledge, source: Source
     ) -> bytes:
         now, state, entry = self._clock(), knowledge.state, self._resolver.entry(domain)
-        is_fresh = standing(state, now, dane=self._rule is not None) is Standing.FRESH
+        is_fresh = standing(state, now, dane=self._rules.dane is not None) is Standing.FRESH
         if state is None or entry is None or entry.state is not state or not is_fresh:
             encoded, kind = self._encode(parsed, domain, knowledge, now)
             self._counters.answers[kind, source] += 1
@@ -230,7 +219,7 @@ class ReplyCache:
     def _made(self, parsed: Request, entry: CacheEntry, state: State, now: float) -> MadeReply:
         """The reply in the state of an entry: the one that was made before, or a new one."""
         domain, outcome = entry.domain, state.dane.outcome if state.dane else None
-        applies = self._rule is not None and dane_applies(parsed.key, domain, outcome)
+        applies = self._rules.dane is not None and dane_applies(parsed.key, domain, outcome)
         form = self._requests.form(self._reply_format(parsed.map_name), applies)
         if made := self._requests.find(entry, form):
             event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=made.kind)
@@ -258,12 +247,8 @@ class ReplyCache:
     def _decide(
         self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float, *, time_is_up: bool
     ) -> Decision:
-        verdict = NOT_APPLICABLE
-        if self._rule and dane_applies(parsed.key, domain, outcome(knowledge, now)):
-            verdict = known_verdict(knowledge, now)
-        is_testing_enforced = self._reply_format(parsed.map_name).enforce_testing
-        rules = self._rules_if_testing if is_testing_enforced else self._rules
-        return decide(known_policy(knowledge, now), verdict, rules, time_is_up=time_is_up)
+        form = self._reply_format(parsed.map_name)
+        return self._rules.decide(parsed.key, domain, knowledge, form, now, time_is_up=time_is_up)
 
 
 def _describe(reply: Reply) -> str:

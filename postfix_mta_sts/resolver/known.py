@@ -45,6 +45,13 @@ class Known:
         """The last verdict, expired or not."""
         return self.state.dane if self.state else None
 
+    @property
+    def knowledge(self) -> Knowledge:
+        """What a look-up can be answered by."""
+        is_unread = not self.row_is_known and self.step in PENDING
+        step = PolicyStep.UNREAD if is_unread else self.step
+        return Knowledge(self.state, step, self.is_asking_dane, self.so_far, self.verdict_was_live)
+
     def live(self, now: float) -> State | None:
         """The state, if it holds a policy that has not expired."""
         return lifecycle.live(self.state, now)
@@ -102,9 +109,4 @@ class Known:
             elif self.flight.wanted or (state.policy and state.failure):
                 self.cache.put(self.domain, state, now)
         self.verdict_was_live = self.verdict_was_live or is_live(self.verdict, now)
-        is_unread = not self.row_is_known and self.step in PENDING
-        step = PolicyStep.UNREAD if is_unread else self.step
-        knowledge = Knowledge(
-            self.state, step, self.is_asking_dane, self.so_far, self.verdict_was_live
-        )
-        self.flight.know(knowledge, source if self.state else Source.NONE)
+        self.flight.know(self.knowledge, source if self.state else Source.NONE)

@@ -18,6 +18,7 @@ from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, Limits, Made, StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.fairness import DAEMON, Client
+from postfix_mta_sts.resolver.preview import preview
 from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, RecheckQueue
 from postfix_mta_sts.resolver.row_reader import RowReader
 from postfix_mta_sts.resolver.single_flight import (
@@ -209,6 +210,13 @@ class Resolver:
     def flight(self, domain: Domain) -> Flight | None:
         """The attempt under way for a domain; None: there is none."""
         return self._flights.get(domain)
+
+    def preview(self, domain: Domain, row: State | None) -> LookupResult:
+        """What a look-up would be answered by now, if it does not wait; `row`: from the store.
+
+        It does not count as a look-up. A reply that must wait for more is not decided by it.
+        """
+        return preview(domain, row, self._flights.get(domain), self._context)
 
     def note_uses(self, domain: Domain, times: int, at: float) -> None:
         """Note that replies made from the state of a domain were given again, last at `at`."""

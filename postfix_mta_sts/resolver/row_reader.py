@@ -53,18 +53,27 @@ class RowReader:
 
     def _servable(self, domain: Domain, row: State | None) -> State | None:
         """The state that can be served after the read; a stored policy goes to the cache."""
-        entry = self._cache.get(domain)  # an attempt may have ended during the read
-        if entry and self._context.standing(entry.state) is not Standing.UNKNOWN:
-            return entry.state
-        now = self._sources.clock()
-        policy = lifecycle.live(row, now)
-        if policy and entry and (known := self._context.usable(entry.state)):
-            policy = with_later_verdict(policy, known.dane, now)
-        if policy is None or self._context.standing(policy) is Standing.UNKNOWN:
-            return None
-        self._cache.put(domain, policy, now)
-        self._recheck_soon(domain)
-        return policy
+        entry, state = self._cache.get(domain), servable(domain, row, self._context)
+        if state and (entry is None or entry.state is not state):
+            self._cache.put(domain, state, self._sources.clock())
+            self._recheck_soon(domain)
+        return state
+
+
+def servable(domain: Domain, row: State | None, context: AttemptContext) -> State | None:
+    """The state that can be served once the row was read: that of the cache, or a stored policy.
+
+    An attempt may have ended during the read. The row is without a verdict of other name servers.
+    """
+    entry, now = context.cache.get(domain), context.sources.clock()
+    if entry and context.standing(entry.state) is not Standing.UNKNOWN:
+        return entry.state
+    policy = lifecycle.live(row, now)
+    if policy and entry and (known := context.usable(entry.state)):
+        policy = with_later_verdict(policy, known.dane, now)
+    if policy is None or context.standing(policy) is Standing.UNKNOWN:
+        return None
+    return policy
 
 
 def _row(

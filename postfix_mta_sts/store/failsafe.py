@@ -107,6 +107,7 @@ class FailsafeStore(GuardedBackend):
             if row and stored:  # only the backend counts what was asked before this fetch
                 return replace(
                     row,
+                    state=keep_verdict(stored.state, row.state),
                     asked_at=max(row.asked_at, stored.asked_at),
                     asked_count=max(row.asked_count, stored.asked_count),
                 )

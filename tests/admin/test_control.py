@@ -231,6 +231,7 @@ class TestShow:
             "known": False,
             "answer": None,
             "reply": None,
+            "replies": [{"map": "postfix", "wire": "socketmap", "reply": None}],
             "attempt": None,
             "in_force": False,
             "asked_at": None,
@@ -246,6 +247,35 @@ class TestShow:
         around.now += 8 * DAY
         answer = await daemon.control.show(GOOD)
         assert (answer["known"], answer["in_force"]) == (True, False)
+
+
+class TestAnswers:
+    """What Postfix is told for a key."""
+
+    async def test_known(self, around: Surroundings) -> None:
+        """The reply of a domain that is known, which is not used by that."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon, GOOD)
+        told = await daemon.control.answers("[Good.test]:587")
+        reply = "OK secure match=mx1.good.test servername=hostname"
+        assert told == {
+            "key": "[Good.test]:587",
+            "domain": GOOD,
+            "replies": [{"map": "postfix", "wire": "socketmap", "reply": reply}],
+        }
+        assert (await daemon.control.show(GOOD))["replies"] == told["replies"]
+        assert daemon.resolver.usage.get(GOOD) is None
+
+    async def test_unknown(self, around: Surroundings) -> None:
+        """The network is not asked for a domain that is not known."""
+        told = await ControlledDaemon(around).control.answers("good.test")
+        assert [each["reply"] for each in told["replies"]] == [None]
+        assert around.queries.total == 0
+
+    async def test_no_domain(self, around: Surroundings) -> None:
+        """A key that names no Policy Domain has its reply at once."""
+        told = await ControlledDaemon(around).control.answers(".good.test")
+        assert (told["domain"], told["replies"][0]["reply"]) == (None, "NOTFOUND")
 
 
 class TestRefresh:

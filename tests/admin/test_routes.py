@@ -76,6 +76,27 @@ async def test_invalid_filter(around: Surroundings, tmp_path: Path, query: str) 
     assert (status, json.loads(body)) == (400, {"error": "mode or expiring is not valid"})
 
 
+async def test_answers(around: Surroundings, tmp_path: Path) -> None:
+    """The key is a parameter, in any spelling that Postfix may use."""
+    async with ControlledDaemon(around).controlled(tmp_path) as path:
+        for key, domain in (("%5Bgood.test%5D:25", "good.test"), ("ai", None)):
+            status, _, body = await exchange(path, f"GET /answers?key={key}")
+            assert (status, json.loads(body)["domain"]) == (200, domain)
+        client = ControlClient(path)
+        asked = await asyncio.to_thread(
+            lambda: client.ask("GET", "answers", key="[b\u00fccher.test]")
+        )
+        assert (asked["key"], asked["domain"]) == ("[b\u00fccher.test]", "xn--bcher-kva.test")
+
+
+@pytest.mark.parametrize("length", [0, 1_001, 10_000])
+async def test_a_key_without_end(around: Surroundings, tmp_path: Path, length: int) -> None:
+    """A key that is empty, or longer than any that Postfix has a use for, is refused."""
+    async with ControlledDaemon(around).controlled(tmp_path) as path:
+        status, _, _ = await exchange(path, f"GET /answers?key={'a' * length}")
+    assert status == 400
+
+
 async def test_filter(around: Surroundings, tmp_path: Path) -> None:
     """The parameters of the list are those of the filter."""
     daemon = ControlledDaemon(around)

@@ -7,7 +7,6 @@ from typing import Final
 
 import pytest
 
-from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.daemon.watchdog import status_line
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
@@ -59,8 +58,7 @@ async def daemon() -> ControlledDaemon:
         hosts = (host,) if domain == COM else ()
         return DaneOutcome(MxState.SECURE, "MX: 1 found, signed", hosts, 3600)
 
-    daemon.resolver.use_dane(dane)
-    daemon.answering = Answering(dane_is_on=True)
+    daemon.use_dane(dane)
     for domain in (COM, NET, ORG, parse_domain("none.test")):
         await find_state(daemon.resolver, domain)
     await around.store.touch(daemon.resolver.usage.take())

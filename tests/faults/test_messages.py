@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.serialize import PolicyFilter
 from postfix_mta_sts.cli import terminal
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
@@ -46,8 +45,7 @@ def around() -> Surroundings:
 def daemon(around: Surroundings) -> ControlledDaemon:
     """A daemon that looks for TLSA records."""
     made = ControlledDaemon(around)
-    made.answering = Answering(dane_is_on=True)
-    made.resolver.use_dane(around.look_up_dane)
+    made.use_dane(around.look_up_dane)
     return made
 
 
@@ -73,8 +71,7 @@ class TestAnswer:
 
     async def test_nothing_is_known_yet(self, daemon: ControlledDaemon, operator: Operator) -> None:
         """During the first attempt a look-up waits; what it gets then is no answer of now."""
-        daemon.answering = Answering()
-        daemon.resolver.use_dane(None)
+        daemon.use_dane(None)
         daemon.around.dns.hold()
         waiting = daemon.resolver.find(BAD)
         await until(lambda: daemon.resolver.flight(BAD) is not None)
@@ -137,9 +134,9 @@ class TestAnswer:
         daemon = ControlledDaemon(around)
         await find_state(daemon.resolver, GOOD)
         assert (await daemon.control.show(GOOD))["reply"].startswith("secure match=mx1.good.test")
-        daemon.answering = Answering(dane_is_on=True)  # there is no verdict
+        daemon.use_dane(around.look_up_dane)  # there is no verdict
         assert (await daemon.control.show(GOOD))["answer"] is None
-        daemon.answering = Answering()
+        daemon.use_dane(None)
         around.now += 8 * 86_400
         assert (await daemon.control.show(GOOD))["answer"] is None
 

@@ -61,11 +61,18 @@ class TestTxt:
         assert (await dns.look_up_txt(GOOD)).texts == (b"\x00\xff\n",)
 
     async def test_cname_chain_has_the_lowest_ttl(self, dns: DnsClient, server: DnsServer) -> None:
-        """The TTL of a record behind two CNAMEs is the lowest of the three."""
+        """The TTL of a record behind two CNAMEs is the lowest of the three; the chain is told."""
         server.zone["_mta-sts.far.test CNAME"] = Records(["_mta-sts.near.test."], ttl=900)
         server.zone["_mta-sts.near.test CNAME"] = Records([f"{NAME}."], ttl=7)
         answer = await dns.look_up_txt(Domain("far.test"))
-        assert answer == TxtAnswer((b"v=STSv1; id=20260101;",), 7)
+        chain = ("_mta-sts.near.test", NAME)
+        assert answer == TxtAnswer((b"v=STSv1; id=20260101;",), 7, chain)
+
+    async def test_any_name(self, dns: DnsClient, server: DnsServer) -> None:
+        """The TXT records of any name can be queried."""
+        server.zone["_smtp._tls.good.test TXT"] = ['"v=TLSRPTv1; rua=mailto:a@good.test"']
+        answer = await dns.look_up_texts("_smtp._tls.good.test")
+        assert answer == TxtAnswer((b"v=TLSRPTv1; rua=mailto:a@good.test",), 300)
 
     async def test_truncated_answer_is_fetched_by_tcp(
         self, dns: DnsClient, server: DnsServer
@@ -105,10 +112,11 @@ class TestTxt:
             await dns.look_up_txt(Domain("far.test"))
 
     async def test_cname_that_leads_nowhere(self, dns: DnsClient, server: DnsServer) -> None:
-        """A chain that ends at a name that does not exist raises `NoRecordError`."""
+        """A chain that ends at a name that does not exist raises `NoRecordError` with the chain."""
         server.zone["_mta-sts.far.test CNAME"] = ["nowhere.test."]
-        with pytest.raises(NoRecordError, match="NXDOMAIN"):
+        with pytest.raises(NoRecordError, match="NXDOMAIN") as caught:
             await dns.look_up_txt(Domain("far.test"))
+        assert caught.value.aliases == ("nowhere.test",)
 
     async def test_name_too_long_for_the_prefix(self, dns: DnsClient, server: DnsServer) -> None:
         """A domain of 253 characters leaves no room for _mta-sts, so it cannot have a record."""

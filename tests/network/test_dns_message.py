@@ -201,7 +201,7 @@ class TestResponse:
         assert asked.read(answered(asked, rrset).to_wire()).records == (text,)
 
     def test_chain(self) -> None:
-        """CNAMEs are followed in any order; the TTL is the lowest."""
+        """CNAMEs are followed in any order, and told; the TTL is the lowest."""
         chain = [
             dns.rrset.from_text("c.test.", 50, "IN", "MX", "10 mx.test."),
             dns.rrset.from_text("good.test.", 70, "IN", "CNAME", "B.test."),
@@ -210,6 +210,7 @@ class TestResponse:
         ]
         read = MX.read(answered(MX, *chain).to_wire())
         assert (read.name, read.records, read.ttl) == ("c.test", (Mx(10, "mx.test"),), 50)
+        assert read.aliases == ("b.test", "c.test")
 
     def test_signatures_are_skipped(self) -> None:
         """RRSIG records are skipped."""

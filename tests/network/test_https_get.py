@@ -126,6 +126,25 @@ class TestGet:
             await fetcher.fetch_body(GOOD, seen)
         assert (seen.status, seen.media_type, seen.size) == (404, "text/html", None)
 
+    @pytest.mark.parametrize(
+        ("location", "seen"),
+        [
+            ("https://www.good.test/", "https://www.good.test/"),
+            ("/\x1b[31m\xe9", r"/\x1b[31m\xe9"),
+            ("/" + "x" * 5000, "/" + "x" * 196 + "..."),
+            ("", None),
+        ],
+    )
+    async def test_trace_of_a_redirect(
+        self, fetcher: PolicyFetcher, host: PolicyHost, location: str, seen: str | None
+    ) -> None:
+        """The trace has where a redirect leads, printable and cut."""
+        host.answers[HOST] = reply(301, location=location)
+        trace = FetchTrace()
+        with pytest.raises(StatusError):
+            await fetcher.fetch_body(GOOD, trace)
+        assert trace.location == seen
+
     async def test_many_in_parallel(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """Each of many parallel GETs gets its own response."""
         domains = [Domain(f"d{n}.test") for n in range(30)]

@@ -14,16 +14,19 @@ from typing import Any
 
 import pytest
 
-from postfix_mta_sts.admin.answer import Answering
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import routes
 from postfix_mta_sts.cli import main as cli
+from postfix_mta_sts.postfix.answers import Answering, AnswerRules
 from postfix_mta_sts.postfix.dane import DaneStatus
+from postfix_mta_sts.postfix.protocol.reply import STRICT
 from postfix_mta_sts.resolver.cache import Limits
+from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
 from postfix_mta_sts.stats import Counters, Part, Snapshot
+from postfix_mta_sts.values import replace
 from tests.support.surroundings import Surroundings
 
 IDLE_AFTER = 30 * 86_400.0
@@ -60,6 +63,11 @@ class ControlledDaemon:
             self._info,
             self._self_check,
         )
+
+    def use_dane(self, lookup: DaneLookup | None) -> None:
+        """Turn DANE on, or off with None."""
+        self.resolver.use_dane(lookup)
+        self.answering = replace(self.answering, rules=AnswerRules(STRICT if lookup else None))
 
     async def _self_check(self) -> str:
         return self.problem

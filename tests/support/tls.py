@@ -24,9 +24,6 @@ VALID: Final[Days] = (-1, 90)
 EXPIRED: Final[Days] = (-90, -1)
 NOT_YET_VALID: Final[Days] = (1, 90)
 
-SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
-CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
-
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -40,18 +37,21 @@ class Credential:
         *,
         minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
         maximum: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+        ciphers: str = "",
     ) -> ssl.SSLContext:
-        """A TLS context for a server with this certificate."""
+        """A TLS context for a server with this certificate, also a weak one at `@SECLEVEL=0`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if ciphers:
+            context.set_ciphers(ciphers)
         context.minimum_version = minimum
         context.maximum_version = maximum
-        return self.into(context)
-
-    def into(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        """Add it to a context, and return that."""
         with tempfile.TemporaryDirectory() as folder:
             context.load_cert_chain(*self.write(Path(folder)))
         return context
+
+    def followed_by(self, *certificates: bytes) -> "Credential":
+        """The same credential, sent with more certificates (PEM) in this order."""
+        return Credential(b"".join([self.certificate, *certificates]), self.key)
 
     def write(self, folder: Path, stem: str = "server") -> tuple[Path, Path]:
         """Write the files `STEM.crt` and `STEM.key` into a folder."""
@@ -67,7 +67,9 @@ _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 class Authority:
     """A CA that only clients with its `certificate` (PEM) trust; with an issuer, not even those."""
 
-    def __init__(self, name: str = "Test CA", issuer: Self | None = None) -> None:
+    def __init__(
+        self, name: str = "Test CA", issuer: Self | None = None, *, valid: Days = VALID
+    ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         signer = issuer or self
@@ -83,7 +85,7 @@ class Authority:
             decipher_only=False,
         )
         certificate = (
-            _builder(self._name, signer._name, self._key.public_key(), VALID)
+            _builder(self._name, signer._name, self._key.public_key(), valid)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(usage, critical=True)
             .sign(signer._key, hashes.SHA256())
@@ -103,13 +105,13 @@ class Authority:
         common_name: str = "",
         valid: Days = VALID,
         key: _Key | None = None,
-        usage: x509.ObjectIdentifier = SERVER,
+        purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
     ) -> Credential:
         """Issue a certificate for DNS names (also wildcards) and IP addresses, all as SAN.
 
         Without names and addresses it has no SAN, only a common name; without a key, one of P-256.
         """
-        leaf = _Leaf.make(names, addresses, common_name, valid, self._name, key, usage)
+        leaf = _Leaf.make(names, addresses, common_name, valid, self._name, key, purpose)
         aki = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return leaf.signed(leaf.builder.add_extension(aki, critical=False), self._key)
 
@@ -134,14 +136,15 @@ class _Leaf:
         valid: Days,
         issuer: x509.Name | None,
         key: _Key | None = None,
-        usage: x509.ObjectIdentifier = SERVER,
+        purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH,
     ) -> Self:
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = _name(common_name or "nobody")
         sans: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         sans += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        usage = x509.ExtendedKeyUsage([purpose])
         builder = _builder(subject, issuer or subject, key.public_key(), valid).add_extension(
-            x509.ExtendedKeyUsage([usage]), critical=False
+            usage, critical=False
         )
         if sans:
             builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)

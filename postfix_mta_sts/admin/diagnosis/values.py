@@ -9,8 +9,10 @@ import enum
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.network.mail_hosts_values import MailHosts
+from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
-from postfix_mta_sts.postfix.smtp_client.values import Delivery, MailHosts
+from postfix_mta_sts.postfix.smtp_client.values import Delivery
 from postfix_mta_sts.values import Value
 
 
@@ -85,6 +87,10 @@ class DaemonAnswer(Value, frozen=True):
     failure: str | None = None
     """Why its last attempt failed."""
     dane: DaneKind | None = None
+    """The verdict in force."""
+    asked_at: int | None = None
+    """When Postfix last asked for the domain."""
+    asked_count: int | None = None
 
 
 class Record(Value, frozen=True):
@@ -110,21 +116,15 @@ class PolicyHostCertificate(Value, frozen=True):
 class Fetch(Value, frozen=True):
     """One GET of the policy file."""
 
-    url: str
+    url: str | None
     address: str | None
     tls: str | None
     certificate: PolicyHostCertificate | None
     status: int | None
+    location: str | None
+    """Where a redirect leads, which RFC 8461 §3.3 forbids to follow."""
     media_type: str | None
     size: int | None
-
-
-class FamilyDiffers(Value, frozen=True):
-    """An address family of the Policy Host that gives something else than the other one."""
-
-    family: str
-    """`IPv4` or `IPv6`."""
-    finding: str
 
 
 class PolicyNow(Value, frozen=True):
@@ -144,7 +144,10 @@ class PolicyNow(Value, frozen=True):
     reason: str = ""
     line: int | None = None
     """The line of the policy file that is wrong."""
-    families: tuple[FamilyDiffers, ...] = ()
+    families: tuple[FamilyResult, ...] = ()
+    """The GET over each address family, if the Policy Host has both."""
+    families_differ: str = ""
+    """Where the two families differ; empty: they agree, or were not compared."""
 
 
 class DaneHost(Value, frozen=True):
@@ -173,6 +176,7 @@ class TlsReports(Value, frozen=True):
     rua: tuple[str, ...] = ()
     """Where reports go."""
     error: str = ""
+    """Why the record is not valid."""
 
 
 class Table(Value, frozen=True):
@@ -242,6 +246,19 @@ class Host(Value, frozen=True):
     """The mx pattern that it fits; None: none, or there is no policy."""
 
 
+class Source(enum.StrEnum):
+    """Where the entry comes from that Postfix follows."""
+
+    DAEMON = "daemon"
+    """The running daemon knows the domain."""
+    NETWORK = "network"
+    """The daemon knows nothing yet, or does not run: what it would find."""
+    TABLE = "table"
+    """Another table of smtp_tls_policy_maps."""
+    MAIN_CF = "main.cf"
+    """No table: this Postfix does not ask the daemon."""
+
+
 class Diagnosis(Value, frozen=True):
     """All that was found for a domain."""
 
@@ -253,11 +270,10 @@ class Diagnosis(Value, frozen=True):
     verdict: Verdict
     delivery: Delivery | None
     """What this Postfix does with a message; None: the MX hosts were not probed."""
-    source: str
-    """What is in force: `daemon`, `network` (the daemon knows nothing yet, or does not run) or
-    `table`, another table of smtp_tls_policy_maps."""
-    reply: str
-    """What Postfix is told, in its map."""
+    source: Source
+    """What is in force."""
+    reply: str | None
+    """What Postfix is told, in its map; None: not known yet."""
     replies: tuple[tuple[str, str], ...]
     """Each map of the settings, and what Postfix would be told in it."""
     daemon: DaemonAnswer
@@ -271,5 +287,5 @@ class Diagnosis(Value, frozen=True):
     words: PostfixWords | None
     tlsrpt: TlsReports | None
     mistakes: tuple[Mistake, ...]
-    interrupted: str | None = None
-    """What was waited for when the command was interrupted."""
+    waited_for: tuple[str, ...] = ()
+    """What was not known yet when the command was interrupted; empty: it ran to its end."""

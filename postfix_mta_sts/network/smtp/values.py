@@ -74,14 +74,25 @@ class Certificate(Value, frozen=True):
     subject: str
     issuer: str
     common_name: str | None
-    """The last common name of the subject, which counts only if there are no `dns_names`."""
+    """The last common name of the subject; None: none, or the certificate has DNS names, even ones
+    that are not valid, so that OpenSSL does not look at it."""
     dns_names: tuple[str, ...]
-    """The DNS names among the subject alternative names, in lower case."""
+    """The DNS names among the subject alternative names, in lower case; only those that may fit:
+    printable ASCII."""
     not_before: int
     """Epoch seconds."""
     not_after: int
     sha256: str
     """The digest of the whole certificate, as hexadecimal digits."""
+
+
+class Identity(enum.StrEnum):
+    """How a certificate fits the names that it must have."""
+
+    FITS = "fits"
+    COMMON_NAME = "common-name"
+    """Only its common name fits: Postfix accepts that, RFC 8461 §4.2 does not."""
+    DIFFERS = "differs"
 
 
 class VerifyError(Value, frozen=True):

@@ -2,8 +2,7 @@
 
 import enum
 
-from postfix_mta_sts.mtasts.dane import HostState
-from postfix_mta_sts.network.smtp.values import TlsaRecord
+from postfix_mta_sts.network.smtp.values import Identity
 from postfix_mta_sts.values import Value
 
 
@@ -83,75 +82,12 @@ class NextHop(Value, frozen=True):
     """Whether MX records are looked up: the name has no brackets."""
 
 
-class HostDane(Value, frozen=True):
-    """What the signed DNS says of one MX host."""
-
-    state: HostState
-    step: str
-    base: str = ""
-    """The name whose TLSA records count, the end of a CNAME chain or the host itself."""
-    records: tuple[TlsaRecord, ...] = ()
-
-
-class DnsProblem(enum.StrEnum):
-    """Why a name led to no address."""
-
-    NO_SUCH_NAME = "no-such-name"
-    """NXDOMAIN."""
-    NO_RECORDS = "no-records"
-    NULL_MX = "null-mx"
-    """The domain says that it takes no mail (RFC 7505)."""
-    FAILURE = "failure"
-    """The DNS did not answer, or SERVFAIL."""
-    INVALID = "invalid"
-    """Not a host name, or an IP address in place of one."""
-
-
-class MxHost(Value, frozen=True):
-    """One MX host and its addresses."""
-
-    name: str
-    preference: int
-    addresses: tuple[str, ...] = ()
-    """IPv4 and IPv6, each family in the order of the DNS's answer."""
-    aliases: tuple[str, ...] = ()
-    """The CNAME chain from the name on, without the name itself."""
-    problem: DnsProblem | None = None
-    reason: str = ""
-    dane: HostDane | None = None
-    """None: DANE was not looked up."""
-
-
-class MailHosts(Value, frozen=True):
-    """The hosts that take mail for a next-hop, the most preferred first."""
-
-    hosts: tuple[MxHost, ...]
-    implicit: bool = False
-    """The domain has no MX records, and is its own host (RFC 5321 §5.1), or it is in brackets."""
-    mx_is_secure: bool = False
-    """Whether DNSSEC proves the MX RRset, or that there is none."""
-    aliases: tuple[str, ...] = ()
-    """The CNAME chain of the MX query."""
-    problem: DnsProblem | None = None
-    """Why there are no hosts."""
-    reason: str = ""
-
-
 class Outcome(enum.StrEnum):
     """What smtp(8) does with a message at its first attempt."""
 
     SENT = "sent"
     DEFERRED = "deferred"
     BOUNCED = "bounced"
-
-
-class Identity(enum.StrEnum):
-    """How a certificate fits the names that it must have."""
-
-    FITS = "fits"
-    COMMON_NAME = "common-name"
-    """Only its common name fits: Postfix accepts that, RFC 8461 §4.2 does not."""
-    DIFFERS = "differs"
 
 
 class HostOutcome(Value, frozen=True):

@@ -99,14 +99,13 @@ class Hosts:
 
 
 def _context(kind: Kind, credential: Credential) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if kind.is_weak:
-        context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    context.minimum_version, context.maximum_version = kind.versions
+    minimum, maximum = kind.versions
+    ciphers = "DEFAULT:@SECLEVEL=0" if kind.is_weak else ""
+    context = credential.server_context(minimum=minimum, maximum=maximum, ciphers=ciphers)
     if kind.wants_certificate:
         context.load_verify_locations(cadata=Authority("Nobody").certificate.decode())
         context.verify_mode = ssl.CERT_REQUIRED
-    return credential.into(context)
+    return context
 
 
 class _Session:

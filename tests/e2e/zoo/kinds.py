@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.support.tls import CLIENT, EXPIRED, NOT_YET_VALID, Authority, Credential, self_signed
+from tests.support.tls import EXPIRED, NOT_YET_VALID, Authority, Credential, self_signed
 
 ALTERNATIVE_PORT: Final = 2525
 """Where hosts listen as well, for a next-hop with a port."""
@@ -105,7 +106,7 @@ KINDS: Final[dict[str, Kind]] = {
     "unknown CA, expired": Kind(
         lambda ca, name: _with(ca.stranger.issue(name, valid=EXPIRED), ca.stranger)
     ),
-    "client only": Kind(lambda ca, name: ca.root.issue(name, usage=CLIENT)),
+    "client only": Kind(lambda ca, name: ca.root.issue(name, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)),
     "1024-bit key": Kind(lambda ca, name: ca.root.issue(name, key=ca.weak_key), is_weak=True),
     "parent too": Kind(_named(_same, lambda name: f"mx.{_parent(name)}")),
     "one of several names": Kind(_named(lambda _: "a.wrong.test", _same, lambda _: "b.wrong.test")),

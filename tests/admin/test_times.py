@@ -2,7 +2,7 @@
 
 import pytest
 
-from postfix_mta_sts.cli.times import ago, ahead, dated, span
+from postfix_mta_sts.admin.times import ago, ahead, dated, span
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,15 @@ def span(seconds: float) -> str:
     return f"{left}s"
 
 
+def in_words(seconds: float) -> str:
+    """Write a duration in its largest unit, for a sentence: `3 days`, `1 hour`."""
+    for (_, size), unit in zip(_UNITS, ("day", "hour", "minute"), strict=False):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    return "less than a minute"
+
+
 def ago(at: float | None, now: float) -> str:
     """Write a past time: `12m ago`."""
     return NO_VALUE if at is None else f"{span(now - at)} ago"
@@ -36,6 +45,11 @@ def ahead(at: float | None, now: float) -> str:
 def moment(at: float) -> str:
     """Write the date and the time in UTC."""
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def day(at: float) -> str:
+    """Write the date in UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
 
 def dated(at: float, relative: str) -> str:

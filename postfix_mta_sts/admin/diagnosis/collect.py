@@ -1,0 +1,225 @@
+"""Collect the evidence: ask the daemon, the network, the MX hosts and the Postfix of this machine.
+
+All of it runs at once, as far as one thing does not need another. It stores and changes nothing,
+and looks the policy up with the functions that the daemon uses. What a part finds is in the
+evidence at once, so that it can be shown before the end.
+"""
+
+import asyncio
+from asyncio import Task
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
+from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.here import look_here
+from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
+from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
+from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
+from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.network.clients import open_clients
+from postfix_mta_sts.network.dns import DnsClient
+from postfix_mta_sts.network.https import PolicyFetcher
+from postfix_mta_sts.network.mail_hosts import look_up_mail_hosts
+from postfix_mta_sts.network.mail_hosts_values import MailHosts
+from postfix_mta_sts.network.policy_families import compare_families
+from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.network.smtp.probe import probe_all
+from postfix_mta_sts.network.smtp.tls import Trust
+from postfix_mta_sts.network.smtp.values import ProbeResult
+from postfix_mta_sts.postfix.answers import Answering
+from postfix_mta_sts.postfix.authorities import Authorities
+from postfix_mta_sts.postfix.maps import answering_by
+from postfix_mta_sts.postfix.queue import waiting_for
+from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets
+from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy
+from postfix_mta_sts.postfix.verify import ask_postfix
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command is to do."""
+
+    smtp: bool = False
+    """Probe the MX hosts."""
+    through_postfix: bool = False
+    """Have the running Postfix probe them."""
+    seconds: float = 10.0
+    """For the look-ups, and again for the probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What this machine says."""
+
+    authorities: Authorities
+    replies: Mapping[str, str | None]
+    """See `daemon_answer.Said`."""
+
+
+class Collector:
+    """Fills in the evidence for one next-hop; call `run` once.
+
+    `client` reaches the running daemon; `https_port`, the port of the Policy Hosts, is for tests.
+    """
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        settings: Settings,
+        client: ControlClient,
+        wanted: Wanted,
+        *,
+        https_port: int = 443,
+    ) -> None:
+        self._evidence = evidence
+        self._settings = settings
+        self._network_settings = NetworkSettings.of(settings, https_port)
+        self._client = client
+        self._wanted = wanted
+        self._dane = DaneEvidence(evidence, settings, self._network_settings)
+
+    async def run(self) -> None:
+        """Ask all. Raises `UserError` if the CA certificates of Postfix cannot be read."""
+        async with open_clients(self._network_settings) as clients, asyncio.TaskGroup() as group:
+            self._start(group, *clients)
+
+    def _start(self, group: asyncio.TaskGroup, dns: DnsClient, fetcher: PolicyFetcher) -> None:
+        """Start all parts; each awaits those that it needs."""
+        here = group.create_task(self._look_here())
+        policy = group.create_task(self._policy(dns, fetcher))
+        hosts = group.create_task(self._mail_hosts(dns))
+        dane = group.create_task(self._look_up_dane(here, hosts))
+        reports = group.create_task(self._reports(dns))
+        group.create_task(self._queue())
+        group.create_task(self._through_postfix(here))
+        group.create_task(self._mistakes(dns, policy, hosts, reports))
+        group.create_task(self._deliver(here, policy, hosts, dane))
+
+    async def _look_here(self) -> Here:
+        """The Postfix of this machine, and what the daemon says, which answers at once."""
+        evidence = self._evidence
+        with evidence.waiting_on("the daemon and Postfix on this machine"):
+            said, authorities = await asyncio.gather(
+                asyncio.to_thread(
+                    daemon_answer.ask, self._client, evidence.next_hop.text, evidence.domain
+                ),
+                look_here(evidence, self._settings),
+            )
+        evidence.daemon, evidence.cached = said.answer, said.policy
+        return Here(authorities, said.replies)
+
+    async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:
+        evidence = self._evidence
+        if evidence.domain is None:
+            return
+        with evidence.waiting_on("the policy"):
+            await look_up_policy(
+                evidence.network, evidence.domain, dns, fetcher, self._wanted.seconds
+            )
+        if evidence.network.trace and self._wanted.smtp:
+            with evidence.waiting_on("the addresses of the Policy Host"):
+                evidence.network.families = await compare_families(
+                    evidence.domain, dns, self._network_settings
+                )
+
+    async def _mail_hosts(self, dns: DnsClient) -> MailHosts:
+        evidence, next_hop = self._evidence, self._evidence.next_hop
+
+        def on_progress(found: MailHosts) -> None:
+            evidence.mail_hosts = found
+
+        with evidence.waiting_on("the MX hosts"):
+            return await look_up_mail_hosts(
+                next_hop.host,
+                dns,
+                self._wanted.seconds,
+                has_mx=next_hop.has_mx,
+                on_progress=on_progress,
+            )
+
+    async def _look_up_dane(self, here: Task[Here], hosts: Task[MailHosts]) -> None:
+        await here
+        with self._evidence.waiting_on("the DANE records"):
+            self._evidence.mail_hosts = await self._dane.look_up(hosts, self._wanted.seconds)
+
+    async def _reports(self, dns: DnsClient) -> None:
+        evidence = self._evidence
+        if evidence.domain:
+            with evidence.waiting_on("the TLSRPT record"):
+                await look_up_reports(evidence, evidence.domain, dns, self._wanted.seconds)
+
+    async def _queue(self) -> None:
+        if self._evidence.domain:
+            with self._evidence.waiting_on("the mail queue"):
+                self._evidence.waiting = await waiting_for(self._evidence.domain)
+
+    async def _through_postfix(self, here: Task[Here]) -> None:
+        await here
+        evidence = self._evidence
+        if self._wanted.through_postfix and evidence.domain:
+            with evidence.waiting_on("the probe of Postfix"):
+                evidence.words = await ask_postfix(evidence.domain, evidence.main_cf)
+
+    async def _mistakes(self, dns: DnsClient, *needed: Task[Any]) -> None:
+        await asyncio.wait(needed)
+        with self._evidence.waiting_on("records at other names"):
+            self._evidence.mistakes = await look_for_mistakes(self._evidence, dns)
+
+    async def _deliver(self, here: Task[Here], *needed: Task[Any]) -> None:
+        """Decide what Postfix is told, probe the MX hosts, and predict what it does."""
+        policy, hosts, dane = needed
+        found = await here
+        if not in_force.by_what_is_here(self._evidence, found.replies):
+            await asyncio.gather(policy, dane)
+            in_force.by_network(self._evidence, self._answering())
+        await hosts
+        await dane
+        if self._wanted.smtp and not isinstance(self._evidence.tls_policy, InvalidTlsPolicy):
+            await self._probe(found.authorities)
+        self._predict()
+
+    def _answering(self) -> Answering:
+        return answering_by(self._settings, self._dane.rule)
+
+    async def _probe(self, authorities: Authorities) -> None:
+        evidence = self._evidence
+        hosts = evidence.mail_hosts
+        if hosts is None:
+            return
+        trust = await asyncio.to_thread(
+            Trust,
+            str(authorities.ca_file or ""),
+            str(authorities.ca_path or ""),
+            authorities.append_default,
+        )
+        wanted = targets(evidence.next_hop, hosts, evidence.tls_policy, evidence.main_cf)
+
+        def on_result(result: ProbeResult) -> None:
+            evidence.probes += (result,)
+
+        with evidence.waiting_on(f"the mail servers ({len(wanted)} addresses)"):
+            evidence.probes = await probe_all(
+                wanted,
+                trust,
+                ehlo=evidence.main_cf.smtp_helo_name,
+                deadline=self._wanted.seconds,
+                on_result=on_result,
+            )
+
+    def _predict(self) -> None:
+        """Predict, if the MX hosts were probed or need not be."""
+        evidence, hosts = self._evidence, self._evidence.mail_hosts
+        is_held = isinstance(evidence.tls_policy, InvalidTlsPolicy)
+        if hosts and (self._wanted.smtp or is_held or hosts.problem):
+            evidence.delivery = predict(
+                evidence.next_hop,
+                hosts,
+                evidence.tls_policy,
+                evidence.probes,
+                evidence.main_cf,
+                evidence.in_force,
+            )

@@ -1,0 +1,167 @@
+"""Draw the verdict from the evidence: what happens to mail, because of what, and what to do.
+
+Pure. The exit codes follow what happens to mail, and not how the look-ups ended.
+"""
+
+from typing import Final
+
+from postfix_mta_sts.admin.diagnosis import held
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.values import Fault, Flow, Source, Verdict
+from postfix_mta_sts.admin.diagnosis.words import and_later, subject
+from postfix_mta_sts.admin.times import day
+from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind
+from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
+from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.postfix.smtp_client.values import (
+    InvalidTlsPolicy,
+    Level,
+    Outcome,
+    TlsPolicy,
+)
+
+FLOWS, UNPROTECTED, HELD, CANNOT_TELL = 0, 1, 2, 3
+"""Exit codes of `query`."""
+
+_BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
+_BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
+_ASK_MX: Final = "query --smtp asks the mail servers whether they do"
+_MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
+
+
+def conclude(evidence: Evidence) -> Verdict:
+    """Return the verdict, also of evidence that is not complete."""
+    if evidence.mail_hosts and evidence.mail_hosts.problem:
+        return held.without_hosts(evidence, evidence.mail_hosts)
+    if isinstance(evidence.tls_policy, InvalidTlsPolicy):
+        return held.by_the_map(evidence, evidence.tls_policy)
+    if evidence.delivery is None:
+        return _by_reply(evidence)
+    if evidence.delivery.outcome is Outcome.SENT:
+        return _sent(evidence, evidence.delivery.level)
+    if evidence.delivery.plain_later:
+        return _plain_later(evidence)
+    return held.by_the_hosts(evidence, evidence.delivery)
+
+
+def _by_reply(evidence: Evidence) -> Verdict:
+    """The verdict if no MX host was probed."""
+    policy = evidence.tls_policy
+    if isinstance(policy, TlsPolicy) and policy.level in _BY_POLICY:
+        if held.no_host_fits(evidence):
+            return held.by_the_patterns(evidence)
+        what = "is delivered only to servers that are verified by its policy"
+        return _flows(evidence, Flow.POLICY, what, "policy", _ASK_MX)
+    level = policy.level if isinstance(policy, TlsPolicy) else _own_level(evidence)
+    if level in _BY_DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
+        what = "is delivered only to servers that are verified by DANE"
+        if evidence.outcome.kind is DaneKind.UNUSABLE:
+            what = "is delivered with TLS: its TLSA records cannot verify a server"
+        return _flows(evidence, Flow.DANE, what, "dane", _ASK_MX)
+    return _unprotected(evidence)
+
+
+def _sent(evidence: Evidence, level: Level) -> Verdict:
+    if level in _BY_POLICY:
+        what = f"is delivered, verified by {_whose_policy(evidence)}"
+        return _flows(evidence, Flow.POLICY, what, "policy")
+    if level in _BY_DANE:
+        return _flows(evidence, Flow.DANE, "is delivered, verified by DANE", "dane")
+    return _unprotected(evidence)
+
+
+def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) -> Verdict:
+    """Mail flows as it should, perhaps only as long as a cached policy lasts."""
+    sentence, fault = f"{subject(evidence)} {what}", Fault.NOBODY
+    error = evidence.network.error
+    if flow is Flow.POLICY and evidence.cached and error:
+        expires = evidence.daemon and evidence.daemon.expires_at
+        until = f" until {day(expires)}" if expires else ""
+        sentence += f", which is cached{until}; it cannot be fetched now: {error}"
+        fault = Fault.NETWORK if isinstance(error, DnsFailureError) else Fault.THEIRS
+        advice = ("tell its owner before it expires (--letter)", *advice)
+    return Verdict(flow, sentence, fault, cause, advice, FLOWS)
+
+
+def _unprotected(evidence: Evidence) -> Verdict:
+    """Mail is delivered, and neither a policy nor DANE says how."""
+    policy = evidence.in_force
+    if policy and policy.mode is Mode.TESTING:
+        return _testing(evidence)
+    if policy and policy.mode is Mode.ENFORCE:
+        return _ignored(evidence)
+    if evidence.domain is None:
+        reason, cause = "no policy can apply to this next-hop", "not-applicable"
+    elif policy:
+        reason, cause = "its policy has mode none", "mode-none"
+    elif evidence.network.error is None:
+        reason, cause = "its policy is not known yet", "not-known"
+    elif isinstance(evidence.network.error, NoRecordError):
+        reason, cause = f"it publishes no policy{_no_dane(evidence)}", "no-policy"
+    else:
+        return _policy_missing(evidence)
+    sentence = f"{subject(evidence)} is delivered without protection: {reason}"
+    return Verdict(Flow.UNPROTECTED, sentence, Fault.NOBODY, cause, (), UNPROTECTED)
+
+
+def _testing(evidence: Evidence) -> Verdict:
+    sentence = f"{subject(evidence)} is delivered in any case: its policy is in mode testing"
+    breach = held.breach(evidence)
+    if breach:
+        advice = (f"tell its owner that mode enforce would hold all mail: {breach}",)
+        return Verdict(Flow.TESTING, sentence, Fault.THEIRS, "testing-breach", advice, FLOWS)
+    return Verdict(Flow.TESTING, sentence, Fault.NOBODY, "testing", (), FLOWS)
+
+
+def _ignored(evidence: Evidence) -> Verdict:
+    """The domain has a policy, and this Postfix does not follow it."""
+    start = f"{subject(evidence)} is delivered without protection: "
+    if evidence.source is Source.TABLE:
+        table = next(
+            (t.name for t in evidence.postfix.tables if t.found) if evidence.postfix else iter(()),
+            "another table",
+        )
+        sentence = f"{start}{table} has an entry that comes before its policy"
+        advice = (f"remove the entry if it is not needed any more: postmap -q … {table}",)
+        return Verdict(Flow.UNPROTECTED, sentence, Fault.YOURS, "table", advice, UNPROTECTED)
+    if evidence.postfix and evidence.postfix.version and evidence.postfix.map_name is None:
+        sentence = f"{start}it has a policy, but this Postfix does not ask for policies"
+        return Verdict(
+            Flow.UNPROTECTED, sentence, Fault.YOURS, "map-not-used", (_MAP_LINE,), UNPROTECTED
+        )
+    sentence = f"{start}Postfix is told nothing of its policy"
+    return Verdict(Flow.UNPROTECTED, sentence, Fault.YOURS, "not-told", (), UNPROTECTED)
+
+
+def _policy_missing(evidence: Evidence) -> Verdict:
+    """A policy is published, it cannot be fetched, and none is cached."""
+    error, mistakes = evidence.network.error, evidence.mistakes
+    if isinstance(error, DnsFailureError):
+        return held.dns_is_silent(evidence, str(error))
+    advice = tuple(f"write {each.write} in place of {each.found}" for each in mistakes[:2])
+    sentence = f"{subject(evidence)} is delivered without protection: "
+    sentence += f"its policy cannot be fetched: {error}"
+    advice += ("send its owner the text of --letter",)
+    code = error.code if error else "unknown"
+    return Verdict(Flow.UNPROTECTED, sentence, Fault.THEIRS, code, advice, HELD)
+
+
+def _plain_later(evidence: Evidence) -> Verdict:
+    reason = held.reason(evidence)
+    sentence = f"{subject(evidence)} is delivered late and without TLS: {reason.words}"
+    advice = (and_later(reason.advice),)
+    return Verdict(Flow.UNPROTECTED, sentence, reason.fault, reason.code, advice, UNPROTECTED)
+
+
+def _whose_policy(evidence: Evidence) -> str:
+    return "an entry of smtp_tls_policy_maps" if evidence.source is Source.TABLE else "its policy"
+
+
+def _no_dane(evidence: Evidence) -> str:
+    return " and no DANE" if evidence.outcome else ""
+
+
+def _own_level(evidence: Evidence) -> Level:
+    """The level of main.cf, which holds while the map has no entry."""
+    text = evidence.main_cf.smtp_tls_security_level
+    return Level(text) if text in set(Level) else Level.NONE

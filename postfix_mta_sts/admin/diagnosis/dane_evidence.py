@@ -1,0 +1,90 @@
+"""Look up DANE for `query`, whether the daemon uses it or only Postfix itself does."""
+
+import asyncio
+from asyncio import Task
+from typing import TYPE_CHECKING, Final
+
+from postfix_mta_sts.admin.diagnosis.build import dane_now
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.values import DaneNow
+from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, MxState
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import OwnFaultError
+from postfix_mta_sts.network.clients import LazyDaneClient
+from postfix_mta_sts.network.mail_hosts import with_dane
+from postfix_mta_sts.network.mail_hosts_values import MailHosts
+from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.postfix import postconf
+from postfix_mta_sts.postfix.dane import check_status, dane_rule
+from postfix_mta_sts.postfix.smtp_client.values import Level
+
+if TYPE_CHECKING:
+    from postfix_mta_sts.network.dane import HostTlsa
+    from postfix_mta_sts.postfix.protocol.reply import DaneRule
+
+_DANE_LEVELS: Final = frozenset({Level.DANE.value, Level.DANE_ONLY.value})
+
+
+class DaneEvidence:
+    """The DANE look-up for one next-hop.
+
+    `rule` is how the daemon answers verdicts; None: it does not use DANE.
+    """
+
+    def __init__(
+        self, evidence: Evidence, settings: Settings, network_settings: NetworkSettings
+    ) -> None:
+        self.rule: DaneRule | None = None
+        self._evidence = evidence
+        self._settings = settings
+        self._client = LazyDaneClient(network_settings)
+        self._tlsa: list[HostTlsa] = []
+
+    async def look_up(self, hosts: Task[MailHosts], seconds: float) -> MailHosts:
+        """Fill in what the signed DNS says, and return the MX hosts with their TLSA records."""
+        evidence = self._evidence
+        reason = await self._reason()
+        if reason:
+            evidence.dane = DaneNow(None, reason)
+        else:
+            self.rule = dane_rule(self._settings)
+        if reason and not self._postfix_asks():
+            return await hosts
+        more: tuple[Host, ...] = ()
+        try:
+            async with asyncio.timeout(seconds):
+                if evidence.domain and evidence.next_hop.has_mx:
+                    await self._look_up_domain(evidence.domain)
+                more = await self._look_up_hosts(await hosts)
+        except (TimeoutError, OwnFaultError) as error:
+            late = f"not finished within {seconds:g} s"
+            evidence.dane = DaneNow(None, str(error) or late)
+        return with_dane(await hosts, evidence.outcome, self._tlsa, more)
+
+    async def _reason(self) -> str:
+        """Why the daemon does not use DANE; empty if it does."""
+        postfix = await postconf.ask() if self._settings.dane.mode == "auto" else None
+        dane = await check_status(self._settings, self._client, postfix)
+        return "" if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
+
+    def _postfix_asks(self) -> bool:
+        """Whether Postfix itself looks up TLSA records (postconf(5), smtp_tls_security_level)."""
+        main_cf = self._evidence.main_cf
+        asks = main_cf.smtp_dns_support_level == "dnssec"
+        return asks and main_cf.smtp_tls_security_level in _DANE_LEVELS
+
+    async def _look_up_domain(self, domain: Domain) -> None:
+        def on_progress(outcome: DaneOutcome) -> None:
+            self._evidence.dane = dane_now(outcome)
+
+        outcome = await self._client.look_up_dane(domain, on_progress, self._tlsa.append)
+        self._evidence.outcome, self._evidence.dane = outcome, dane_now(outcome)
+
+    async def _look_up_hosts(self, hosts: MailHosts) -> tuple[Host, ...]:
+        """Hosts of which the daemon learns nothing: in brackets, or behind an unsigned MX RRset."""
+        outcome = self._evidence.outcome
+        if not self._postfix_asks() or (outcome and outcome.mx is MxState.SECURE):
+            return ()
+        names = [host.name for host in hosts.hosts if host.addresses]
+        return tuple(await self._client.look_up_hosts(names, self._tlsa.append))

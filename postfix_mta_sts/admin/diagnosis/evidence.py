@@ -1,0 +1,112 @@
+"""What was found so far for one domain: `collect` fills it in, `conclude` and `build` read it.
+
+It is mutable, so that it can be shown while the look-ups run, and after Ctrl-C.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from postfix_mta_sts.admin.diagnosis.values import (
+    DaemonAnswer,
+    DaneNow,
+    PostfixHere,
+    Record,
+    Source,
+    TlsReports,
+)
+from postfix_mta_sts.mtasts.dane import DaneOutcome
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import MtaStsError
+from postfix_mta_sts.mtasts.mistakes import Mistake
+from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.network.mail_hosts_values import MailHosts
+from postfix_mta_sts.network.policy_families import FamilyResult
+from postfix_mta_sts.network.smtp.values import ProbeResult
+from postfix_mta_sts.network.trace import FetchTrace
+from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, policy_domain
+from postfix_mta_sts.postfix.queue import Waiting
+from postfix_mta_sts.postfix.smtp_client.values import (
+    Delivery,
+    InvalidTlsPolicy,
+    MainCf,
+    NextHop,
+    TlsPolicy,
+)
+from postfix_mta_sts.postfix.verify import PostfixWords
+
+_NO_DANE = DaneNow(None, "not looked up")
+
+
+@dataclass(slots=True)
+class PolicyFindings:
+    """The steps of the look-up of a policy; None for those that were not reached."""
+
+    record: Record | None = None
+    texts: tuple[bytes, ...] = ()
+    """The TXT records as they were sent."""
+    policy_id: PolicyId | None = None
+    trace: FetchTrace | None = None
+    body: bytes | None = None
+    policy: Policy | None = None
+    error: MtaStsError | None = None
+    families: tuple[FamilyResult, ...] = ()
+
+
+@dataclass(slots=True)
+class Evidence:
+    """The findings; None for what was not reached, or not asked for."""
+
+    next_hop: NextHop
+    domain: Domain | None
+    """The Policy Domain; None: there can be no policy for this next-hop."""
+    asked_at: float
+    postfix: PostfixHere | None = None
+    main_cf: MainCf = field(default_factory=MainCf)
+    daemon: DaemonAnswer | None = None
+    network: PolicyFindings = field(default_factory=PolicyFindings)
+    cached: Policy | None = None
+    """The policy that the daemon has, if it has not expired."""
+    dane: DaneNow = _NO_DANE
+    outcome: DaneOutcome | None = None
+    mail_hosts: MailHosts | None = None
+    source: Source = Source.NETWORK
+    reply: str | None = None
+    """What Postfix is told in its map; None: not known yet, or Postfix does not ask."""
+    replies: tuple[tuple[str, str], ...] = ()
+    tls_policy: TlsPolicy | InvalidTlsPolicy | None = None
+    """The reply as this Postfix reads it; None: not found, or not known yet."""
+    probes: tuple[ProbeResult, ...] = ()
+    delivery: Delivery | None = None
+    waiting: Waiting | None = None
+    words: PostfixWords | None = None
+    tlsrpt: TlsReports | None = None
+    tlsrpt_texts: tuple[bytes, ...] = ()
+    """The TLSRPT records as they were sent."""
+    mistakes: tuple[Mistake, ...] = ()
+    pending: list[str] = field(default_factory=list)
+    """What is being waited for, in words."""
+    is_interrupted: bool = False
+
+    @classmethod
+    def of(cls, next_hop: NextHop, now: float) -> Self:
+        """Evidence without findings; `now` is in epoch seconds."""
+        try:
+            domain = policy_domain(next_hop.text.encode())
+        except UnmappedKeyError:  # the daemon answers "try again"
+            domain = None
+        return cls(next_hop, domain, now)
+
+    @property
+    def in_force(self) -> Policy | None:
+        """The policy that decides now: the one that the daemon has, else that of the network."""
+        return self.cached or self.network.policy
+
+    @contextmanager
+    def waiting_on(self, what: str) -> Iterator[None]:
+        """Note what is being waited for; the note stays if the wait is cancelled."""
+        self.pending.append(what)
+        yield
+        self.pending.remove(what)

@@ -1,0 +1,187 @@
+"""Why mail for a domain is held or returned, whose fault that is, and what to do.
+
+Pure. `causes` says what is wrong with one MX host; this module sums it up for the domain.
+"""
+
+from collections import Counter
+from typing import Final
+
+from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.values import DaemonState, Fault, Flow, Verdict
+from postfix_mta_sts.admin.diagnosis.words import enumerated, subject
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
+from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult
+from postfix_mta_sts.postfix.smtp_client.values import (
+    Delivery,
+    InvalidTlsPolicy,
+    Outcome,
+)
+
+_HELD, _CANNOT_TELL = 2, 3
+_MANY: Final = 3
+"""Messages for other domains that wait for the same reason: then it is not the domain's fault."""
+_LETTER: Final = "send its owner the text of --letter"
+_NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
+_NO_HOSTS: Final = {
+    DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
+    DnsProblem.NO_SUCH_NAME: ("no-such-domain", "the domain does not exist"),
+    DnsProblem.NO_RECORDS: ("no-mail-host", "the domain has no mail server"),
+    DnsProblem.INVALID: ("no-mail-host", "the domain has no valid mail server"),
+}
+
+
+def without_hosts(evidence: Evidence, hosts: MailHosts) -> Verdict:
+    """The verdict if the DNS names no mail server."""
+    if hosts.problem is None or hosts.problem is DnsProblem.FAILURE:
+        return dns_is_silent(evidence, hosts.reason)
+    code, words = _NO_HOSTS[hosts.problem]
+    bounced = evidence.delivery is None or evidence.delivery.outcome is Outcome.BOUNCED
+    verb, flow = ("returned", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
+    sentence = f"{subject(evidence)} is {verb} to the sender: {words}"
+    fault = Fault.NOBODY if hosts.problem is DnsProblem.NULL_MX else Fault.THEIRS
+    advice = ("look whether the address is spelt right",)
+    return Verdict(
+        flow,
+        sentence if bounced else sentence.replace(" to the sender", ""),
+        fault,
+        code,
+        advice,
+        _HELD,
+    )
+
+
+def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
+    """The verdict if the DNS does not say where mail goes, or whether there is a policy."""
+    sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
+    sentence += f"the DNS does not answer: {reason}"
+    advice = (
+        "look whether other domains resolve; if they do, the name servers of this one fail",
+        "see `status` for the name servers that the daemon asks",
+    )
+    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, _CANNOT_TELL)
+
+
+def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
+    """The verdict if the table gives Postfix no usable answer."""
+    held = f"{subject(evidence)} is held: "
+    daemon = evidence.daemon
+    asks = evidence.postfix is not None and evidence.postfix.map_name is not None
+    if asks and daemon and daemon.state is DaemonState.NOT_RUNNING:
+        advice = ("start the daemon: systemctl start postfix-mta-sts", "see its log")
+        sentence = f"{held}Postfix asks the daemon first, and the daemon does not run"
+        return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, _HELD)
+    if evidence.reply and evidence.reply.startswith("TEMP"):
+        reason = evidence.reply.removeprefix("TEMP ")
+        advice = ("look whether its name servers answer", "docs/answers.md says when this is so")
+        sentence = f'{held}the daemon answers "try again": {reason}'
+        return Verdict(Flow.HELD, sentence, Fault.NETWORK, "try-again", advice, _HELD)
+    sentence = f"{held}this Postfix does not accept the answer of its table: {entry.reason}"
+    advice = ("correct smtp_tls_policy_maps in main.cf", "see docs/troubleshooting.md")
+    return Verdict(Flow.HELD, sentence, Fault.YOURS, "map", advice, _HELD)
+
+
+def by_the_patterns(evidence: Evidence) -> Verdict:
+    """The verdict, without a probe, if no MX host fits the policy."""
+    policy = evidence.in_force
+    hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
+    names = ", ".join(host.name for host in hosts[:3])
+    allowed = ", ".join(policy.mx[:3]) if policy else ""
+    sentence = f"{subject(evidence)} is held: {_NOT_IN_POLICY} ({names}), only {allowed}"
+    advice = (f"its owner adds the line `mx: {hosts[0].name}` to the policy, then changes the id",
+              _LETTER)  # fmt: skip
+    return Verdict(Flow.HELD, sentence, Fault.THEIRS, "mx-not-in-policy", advice, _HELD)
+
+
+def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
+    """The verdict if no MX host can be sent mail as it must be."""
+    causes = _causes(evidence, delivery)
+    if _is_here(evidence, delivery):
+        first = next(iter(causes.values()))
+        sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
+        sentence += f"no mail server can be reached on port {evidence.next_hop.port}"
+        return Verdict(
+            Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", (first.advice,), _CANNOT_TELL
+        )
+    bounced = delivery.outcome is Outcome.BOUNCED
+    verb, flow = ("returned", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
+    said = [(name, each.words) for name, each in causes.items()]
+    sentence = f"{subject(evidence)} is {verb}: {enumerated(said)}" if said else (
+        f"{subject(evidence)} is {verb}: {delivery.text}")  # fmt: skip
+    worst = _worst(causes)
+    fault = worst.fault if worst else Fault.NETWORK
+    advice = tuple(dict.fromkeys(each.advice for each in causes.values()))[:3]
+    if fault is Fault.THEIRS:
+        advice += (_LETTER,)
+    return Verdict(flow, sentence, fault, worst.code if worst else "postfix", advice, _HELD)
+
+
+def reason(evidence: Evidence) -> Cause:
+    """Why the first MX host is not sent mail with TLS."""
+    unknown = Cause("postfix", "see the log of Postfix", Fault.NETWORK, "see the log of Postfix")
+    causes = _causes(evidence, evidence.delivery) if evidence.delivery else {}
+    return next(iter(causes.values()), unknown)
+
+
+def no_host_fits(evidence: Evidence) -> bool:
+    """Whether an enforced policy names none of the MX hosts (RFC 8461 §4.1)."""
+    policy = evidence.in_force
+    hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
+    return bool(policy and hosts) and not any(
+        policy and policy.allows(Domain(host.name)) for host in hosts
+    )
+
+
+def breach(evidence: Evidence) -> str:
+    """Why mode enforce would hold all mail of a policy in mode testing; empty if it would not."""
+    if no_host_fits(evidence):
+        return _NOT_IN_POLICY
+    seen = evidence.delivery.hosts if evidence.delivery else ()
+    known = [host for host in seen if host.conforms is not None]
+    if not known or any(host.conforms for host in known):
+        return ""
+    return known[0].breach
+
+
+def _causes(evidence: Evidence, delivery: Delivery) -> dict[str, Cause]:
+    """The cause of each host that does not take the message, by its name."""
+    probes = {(probe.target.host, probe.target.address): probe for probe in evidence.probes}
+    has_ca = not evidence.postfix or not evidence.postfix.ca.startswith("none")
+    found: dict[str, Cause] = {}
+    for host in delivery.hosts:
+        if host.accepts or not (host.is_tried or host.skipped) or host.host in found:
+            continue
+        probe = probes.get((host.host, host.address))
+        found[host.host] = cause(host, probe, evidence.asked_at, has_ca=has_ca)
+    return found
+
+
+def _worst(causes: dict[str, Cause]) -> Cause | None:
+    """The cause that counts for the domain: the most frequent one, theirs before the others."""
+    if not causes:
+        return None
+    counted = Counter(causes.values())
+    return max(counted, key=lambda each: (each.fault is Fault.THEIRS, counted[each]))
+
+
+def _is_here(evidence: Evidence, delivery: Delivery) -> bool:
+    """Whether it is this machine that reaches no mail server."""
+    probes = {(probe.target.host, probe.target.address): probe for probe in evidence.probes}
+    tried = [probes.get((host.host, host.address)) for host in delivery.hosts if host.is_tried]
+    if not tried or any(probe is None or not _is_unconnected(probe) for probe in tried):
+        return False
+    if all(_has(probe, FailureKind.UNREACHABLE) for probe in tried):
+        return True
+    silent = all(_has(probe, FailureKind.TIMEOUT, FailureKind.UNREACHABLE) for probe in tried)
+    return (
+        silent and evidence.waiting is not None and (evidence.waiting.others_with_reason >= _MANY)
+    )
+
+
+def _is_unconnected(probe: ProbeResult) -> bool:
+    return probe.failure is not None and probe.failure.phase is Phase.CONNECT
+
+
+def _has(probe: ProbeResult | None, *kinds: FailureKind) -> bool:
+    return probe is not None and probe.failure is not None and probe.failure.kind in kinds

@@ -1,0 +1,67 @@
+"""Read what the Postfix of this machine would do: main.cf, and the tables for TLS policies."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.values import PostfixHere
+from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.network.authorities import system_paths
+from postfix_mta_sts.postfix.authorities import Authorities, read_authorities
+from postfix_mta_sts.postfix.main_cf import read_main_cf
+from postfix_mta_sts.postfix.policy_maps import look_up_tables
+from postfix_mta_sts.postfix.programs import ProgramError
+from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
+from postfix_mta_sts.postfix.smtp_client.values import MainCf
+
+RECOMMENDED: Final = MainCf(smtp_tls_security_level="may")
+"""Without a Postfix on this machine: the settings that the README has."""
+_NO_CAS: Final = "none"
+
+
+async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
+    """Fill in what this machine's Postfix is set up for; return the CAs that it trusts."""
+    try:
+        main_cf = await read_main_cf()
+    except ProgramError as error:
+        main_cf = None
+        evidence.postfix = PostfixHere(None, "may", None, notes=(str(error),))
+    if main_cf is None:
+        evidence.main_cf = RECOMMENDED
+        evidence.postfix = evidence.postfix or PostfixHere(None, "may", None)
+        return _of_the_system()
+    evidence.main_cf = main_cf
+    authorities = await asyncio.to_thread(read_authorities, main_cf)
+    tables = await look_up_tables(main_cf, policy_keys(evidence.next_hop), settings.listen)
+    ours = next((table for table in tables if table.is_ours), None)
+    evidence.postfix = PostfixHere(
+        version=".".join(map(str, main_cf.version)),
+        level=main_cf.smtp_tls_security_level,
+        map_name=ours.map_name if ours else None,
+        tables=tables,
+        ca=_describe(authorities),
+        notes=(*filter(None, [authorities.problem]), *_notes(main_cf)),
+    )
+    return authorities
+
+
+def _of_the_system() -> Authorities:
+    file, folder = system_paths()
+    return Authorities(file if file.is_file() else None, folder, append_default=True)
+
+
+def _describe(authorities: Authorities) -> str:
+    default = "those of the system" if authorities.append_default else ""
+    places = map(str, filter(None, (authorities.ca_file, authorities.ca_path, default)))
+    return ", ".join(places) or _NO_CAS
+
+
+def _notes(main_cf: MainCf) -> Iterator[str]:
+    """Why the policies of recipients' domains may not apply to all mail (postconf(5))."""
+    for name in ("relayhost", "transport_maps", "sender_dependent_relayhost_maps"):
+        value = getattr(main_cf, name)
+        if value:
+            yield f"{name} = {value}: mail that takes this way follows the policy of that host"
+    if main_cf.default_transport.partition(":")[0] != "smtp":
+        yield f"default_transport = {main_cf.default_transport}: mail does not leave by smtp"

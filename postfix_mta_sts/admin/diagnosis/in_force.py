@@ -1,0 +1,132 @@
+"""Decide which entry Postfix follows: of another table, of the daemon, or of the network's policy.
+
+Pure. The order is that of smtp_tls_policy_maps: the first table with an entry for one of the keys
+counts. While the daemon knows nothing of the domain, the next look-up of Postfix makes it ask the
+network, so that what the network says now is what Postfix will be told.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.values import DaemonState, Source
+from postfix_mta_sts.mtasts import lifecycle
+from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep
+from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.verdict import after_verdict
+from postfix_mta_sts.postfix.answers import Answering, reply_text, told, told_without_look_up
+from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
+from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy, MainCf, TlsPolicy
+from postfix_mta_sts.resolver.single_flight import LookupResult
+from postfix_mta_sts.stats import Source as AnswerSource
+from postfix_mta_sts.values import replace
+
+_FOUND: Final = "OK "
+_NOT_FOUND: Final = "NOTFOUND"
+DEFAULT_MAP: Final = "postfix"
+"""The map name of the README."""
+
+
+def by_what_is_here(evidence: Evidence, replies: Mapping[str, str | None]) -> bool:
+    """Let a table, main.cf or the daemon decide; return False if it takes the network's answer.
+
+    `replies` are those of the running daemon, by map name.
+    """
+    if by_tables(evidence) or by_main_cf(evidence):
+        return True
+    if not by_daemon(evidence, replies):
+        return False
+    if evidence.tls_policy is None:
+        by_tables(evidence, after_ours=True)
+    return True
+
+
+def by_tables(evidence: Evidence, *, after_ours: bool = False) -> bool:
+    """Let a table decide that comes before the daemon's; return whether one does.
+
+    With `after_ours` one that comes after it, which Postfix asks if the daemon's has no entry.
+    """
+    tables = evidence.postfix.tables if evidence.postfix else ()
+    ours = next((i for i, table in enumerate(tables) if table.is_ours), len(tables))
+    for table in tables[ours + 1 :] if after_ours else tables[:ours]:
+        if table.error:
+            evidence.source = Source.TABLE
+            evidence.tls_policy = InvalidTlsPolicy(f"{table.name}: {table.error}")
+            return True
+        if table.found is not None:
+            evidence.source, evidence.reply = Source.TABLE, f"{_FOUND}{table.found}"
+            evidence.tls_policy = parse_tls_policy(table.found, evidence.main_cf)
+            return True
+    return False
+
+
+def by_main_cf(evidence: Evidence) -> bool:
+    """Let main.cf decide if Postfix does not ask the daemon; return whether that is so."""
+    here = evidence.postfix
+    if here is None or here.version is None or here.map_name is not None:
+        return False
+    evidence.source, evidence.tls_policy = Source.MAIN_CF, None
+    return True
+
+
+def by_daemon(evidence: Evidence, replies: Mapping[str, str | None]) -> bool:
+    """Let the running daemon decide, if it knows an answer; return whether it does."""
+    reply = replies.get(map_name(evidence))
+    if reply is None:
+        return False
+    evidence.replies = tuple((name, said) for name, said in replies.items() if said is not None)
+    evidence.source, evidence.reply = Source.DAEMON, reply
+    evidence.tls_policy = read_reply(reply, evidence.main_cf)
+    return True
+
+
+def by_network(evidence: Evidence, answering: Answering) -> None:
+    """Let what the network says decide, as the daemon would answer by it."""
+    evidence.replies = tuple(_told(evidence, answering).items())
+    evidence.source = Source.NETWORK
+    evidence.reply = dict(evidence.replies).get(map_name(evidence))
+    if _has_no_daemon(evidence):
+        evidence.tls_policy = InvalidTlsPolicy("no answer from the daemon")
+    elif evidence.reply:
+        evidence.tls_policy = read_reply(evidence.reply, evidence.main_cf)
+
+
+def map_name(evidence: Evidence) -> str:
+    """The map name with which Postfix asks the daemon, or would."""
+    return (evidence.postfix and evidence.postfix.map_name) or DEFAULT_MAP
+
+
+def read_reply(reply: str, main_cf: MainCf) -> TlsPolicy | InvalidTlsPolicy | None:
+    """Read a reply of a socketmap as Postfix does (socketmap_table(5)); None: not found."""
+    if reply.startswith(_FOUND):
+        return parse_tls_policy(reply.removeprefix(_FOUND), main_cf)
+    return None if reply.startswith(_NOT_FOUND) else InvalidTlsPolicy(reply)
+
+
+def _has_no_daemon(evidence: Evidence) -> bool:
+    """Whether Postfix asks a daemon that does not run, so that all mail is deferred."""
+    asks = evidence.postfix is not None and evidence.postfix.map_name is not None
+    return (
+        asks and evidence.daemon is not None and (evidence.daemon.state is DaemonState.NOT_RUNNING)
+    )
+
+
+def _told(evidence: Evidence, answering: Answering) -> Mapping[str, str]:
+    key = evidence.next_hop.text.encode()
+    domain = told_without_look_up(key, answering)
+    if isinstance(domain, str):
+        result = LookupResult(_knowledge(evidence), AnswerSource.NETWORK, time_is_up=True)
+        domain = told(key, domain, result, answering, evidence.asked_at)
+    return {each.served.name: reply_text(each.reply) for each in domain if each.reply}
+
+
+def _knowledge(evidence: Evidence) -> Knowledge:
+    """What a look-up of the daemon would know now."""
+    now, found = evidence.asked_at, evidence.network
+    verdict = after_verdict(None, evidence.outcome, now) if evidence.outcome else None
+    if found.policy and found.policy_id:
+        state = lifecycle.restored(found.policy, found.policy_id, now, now, verdict)
+        return Knowledge(state, PolicyStep.ANSWERED)
+    unanswered = isinstance(found.error, DnsFailureError)
+    step = PolicyStep.DNS_FAILED if unanswered else PolicyStep.ANSWERED
+    return Knowledge(replace(lifecycle.unknown(now), dane=verdict), step)

@@ -1,0 +1,130 @@
+"""Write the text that an administrator forwards to the postmaster of the other side.
+
+Pure. It says what was seen, when and where, and what to write instead; nothing of this machine's
+own settings, and nothing that is only ours to mend.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Final
+
+from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Fault, Fetch, Flow
+from postfix_mta_sts.admin.times import day, moment
+from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.network.smtp.values import ProbeResult
+from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
+
+_WIDTH: Final = 72
+_EFFECT: Final = {
+    Flow.HELD: "Until this is corrected, we hold mail for you; after some days it goes back to "
+    "its senders.",
+    Flow.TESTING: "Your policy is in mode testing, so mail is delivered in spite of this; in mode "
+    "enforce it would be held.",
+    Flow.UNPROTECTED: "Mail is delivered, but without the protection that you intend.",
+    Flow.POLICY: "Mail is delivered by the policy that we have kept, until that expires.",
+}
+
+
+def has_letter(diagnosis: Diagnosis) -> bool:
+    """Whether there is something that the other side can correct."""
+    return diagnosis.verdict.fault is Fault.THEIRS or bool(diagnosis.mistakes)
+
+
+def letter(diagnosis: Diagnosis) -> str:
+    """Return the text, with a subject; lines have at most 72 characters, except what is quoted."""
+    domain = printable(diagnosis.domain or diagnosis.key)
+    parts = [
+        f"To: postmaster@{domain}",
+        f"Subject: Mail to {domain}: {_subject(diagnosis)}",
+        "",
+        *_wrapped(
+            f"Hello, our mail server finds a problem with mail to {domain}. This is what it saw on "
+            f"{moment(diagnosis.asked_at)}:"
+        ),
+        "",
+        *_wrapped(f"{diagnosis.verdict.sentence}."),
+        *_section(_EFFECT.get(diagnosis.verdict.flow, "")),
+        *_list("What we found", list(_findings(diagnosis))),
+        *_list("What to write instead", [_mistake(*each) for each in _mistakes(diagnosis)]),
+        *_section(
+            "RFC 8461 (SMTP MTA Strict Transport Security) describes how it should be: the TXT "
+            "record in section 3.1, the policy file in 3.2, the web server that has it in 3.3, the "
+            "certificates of mail servers in 4.2."
+        ),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _subject(diagnosis: Diagnosis) -> str:
+    if diagnosis.verdict.flow is Flow.HELD:
+        return "it cannot be delivered"
+    return "a problem with your MTA-STS policy"
+
+
+def _findings(diagnosis: Diagnosis) -> Iterator[str]:
+    network = diagnosis.network
+    if network and network.error:
+        yield f"policy: {network.reason}"
+        yield from (f"TXT record of {network.record.name}: {t}" for t in network.record.texts or ())
+        if network.fetch:
+            yield from _fetch(network.fetch)
+    hosts = diagnosis.delivery.hosts if diagnosis.delivery else ()
+    probes = {(p.target.host, p.target.address): p for p in diagnosis.probes}
+    for host in hosts:
+        if not host.accepts or host.conforms is False:
+            yield from _host(host, probes.get((host.host, host.address)))
+
+
+def _fetch(fetch: Fetch) -> Iterator[str]:
+    yield f"{fetch.url} at {fetch.address or 'no address'}"
+    if fetch.status is not None:
+        yield f"HTTP status {fetch.status}, {fetch.media_type or 'no media type'}"
+    if fetch.location:
+        yield f"redirect to {fetch.location}, which RFC 8461 section 3.3 forbids to follow"
+
+
+def _host(host: HostOutcome, probe: ProbeResult | None) -> Iterator[str]:
+    yield f"MX host {host.host} [{host.address}]: {host.breach or host.text or 'not in the policy'}"
+    if probe and probe.failure:
+        yield f"{host.host}: {probe.failure.reason}"
+    if probe and probe.tls and probe.tls.chain:
+        leaf = probe.tls.chain[0]
+        names = ", ".join(leaf.dns_names) or leaf.common_name or "no name"
+        dates = f"{day(leaf.not_before)} to {day(leaf.not_after)}"
+        yield f"its certificate: {names}; issued by {leaf.issuer}; valid {dates}"
+
+
+def _mistakes(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    for mistake in diagnosis.mistakes:
+        yield mistake.found, mistake.write
+
+
+def _mistake(found: str, write: str) -> str:
+    return f"in place of {found}: {write}"
+
+
+def _section(text: str) -> list[str]:
+    return ["", *_wrapped(text)] if text else []
+
+
+def _list(title: str, items: list[str]) -> list[str]:
+    if not items:
+        return []
+    lines = [line for item in dict.fromkeys(items) for line in _item(item)]
+    return ["", f"{title}:", *lines]
+
+
+def _item(text: str) -> list[str]:
+    """One item; what is quoted has no space to break at, and may be longer than a line."""
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent="  - ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)

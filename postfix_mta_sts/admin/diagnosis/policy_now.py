@@ -1,0 +1,121 @@
+"""Look up the policy of a domain now, as the daemon does, and keep each step."""
+
+import asyncio
+
+from postfix_mta_sts.admin.diagnosis.evidence import PolicyFindings
+from postfix_mta_sts.admin.diagnosis.values import (
+    Fetch,
+    PolicyHostCertificate,
+    PolicyNow,
+    Record,
+)
+from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.errors import (
+    DeadlineError,
+    DnsFailureError,
+    InvalidPolicyError,
+    MtaStsError,
+    printable,
+)
+from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.mtasts.record import parse_records, record_name
+from postfix_mta_sts.network.dns import DnsClient, TxtAnswer
+from postfix_mta_sts.network.https import PolicyFetcher
+from postfix_mta_sts.network.policy_families import difference
+from postfix_mta_sts.network.trace import FetchTrace
+
+_TEXTS_LIMIT = 20
+"""TXT records of a name that are shown."""
+
+
+async def look_up_policy(
+    findings: PolicyFindings, domain: Domain, dns: DnsClient, fetcher: PolicyFetcher, seconds: float
+) -> None:
+    """Fill in the findings: the TXT record, the GET and the policy, or the error that ended it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await _look_up(findings, domain, dns, fetcher)
+    except TimeoutError:
+        findings.error = _late(findings.trace, seconds)
+    except MtaStsError as error:
+        findings.error = error
+
+
+async def look_up_record(name: str, dns: DnsClient) -> tuple[Record, TxtAnswer | None]:
+    """Query TXT records, as a value that also tells why there are none."""
+    try:
+        answer = await dns.look_up_texts(name)
+    except MtaStsError as error:
+        return Record(name, None, reason=str(error)), None
+    return _record(name, answer), answer
+
+
+def as_value(findings: PolicyFindings) -> PolicyNow | None:
+    """Convert the findings; None if the look-up has found nothing yet."""
+    error, policy = findings.error, findings.policy
+    if findings.record is None:
+        return None
+    return PolicyNow(
+        record=findings.record,
+        policy_id=findings.policy_id,
+        fetch=_fetch(findings.trace) if findings.trace else None,
+        body=None if findings.body is None else findings.body.decode("utf-8", "backslashreplace"),
+        mode=policy.mode if policy else None,
+        mx=policy.mx if policy else (),
+        max_age=policy.max_age if policy else None,
+        error=error.code if error else None,
+        result=_result(error),
+        reason=str(error or ""),
+        line=error.line if isinstance(error, InvalidPolicyError) and error.line else None,
+        families=findings.families,
+        families_differ=difference(findings.families),
+    )
+
+
+async def _look_up(
+    findings: PolicyFindings, domain: Domain, dns: DnsClient, fetcher: PolicyFetcher
+) -> None:
+    name = record_name(domain)
+    try:
+        answer = await dns.look_up_txt(domain)
+    except MtaStsError as error:
+        findings.record = Record(name, None, reason=str(error))
+        raise
+    findings.record, findings.texts = _record(name, answer), answer.texts
+    findings.policy_id = parse_records(answer.texts)
+    findings.trace = FetchTrace()
+    findings.body = await fetcher.fetch_body(domain, findings.trace)
+    findings.policy = parse_policy(findings.body)
+
+
+def _record(name: str, answer: TxtAnswer) -> Record:
+    texts = tuple(map(printable, answer.texts[:_TEXTS_LIMIT]))
+    return Record(name, texts, answer.ttl, answer.aliases)
+
+
+def _result(error: MtaStsError | None) -> str | None:
+    """The result type of RFC 8460 §4.3, which some errors have."""
+    result = getattr(error, "result", None)
+    return None if result is None else str(result)
+
+
+def _late(trace: FetchTrace | None, seconds: float) -> MtaStsError:
+    if trace is None:
+        return DnsFailureError(f"no answer within {seconds:g} s")
+    return DeadlineError(f"not finished within {seconds:g} s ({trace.phase}); the daemon waits on")
+
+
+def _fetch(trace: FetchTrace) -> Fetch:
+    shown = trace.certificate
+    return Fetch(
+        url=trace.url,
+        address=trace.address,
+        tls=trace.tls_version,
+        certificate=PolicyHostCertificate(shown.names, shown.issuer, shown.not_after)
+        if shown
+        else None,
+        status=trace.status,
+        location=trace.location,
+        media_type=trace.media_type,
+        size=trace.size,
+    )

@@ -1,0 +1,33 @@
+"""Phrases that several parts of a diagnosis share."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.mtasts.errors import printable
+
+_SHOWN: Final = 3
+"""Hosts that a sentence names."""
+
+
+def subject(evidence: Evidence) -> str:
+    """The subject of a verdict."""
+    return f"Mail to {printable(evidence.next_hop.text)}"
+
+
+def and_later(advice: str) -> str:
+    """Advice for a domain whose mail is sent without TLS once a message is older."""
+    return f"{advice}; Postfix sends without TLS once a message is older than minimal_backoff_time"
+
+
+def enumerated(hosts: Sequence[tuple[str, str]]) -> str:
+    """Say how hosts fail, each a name and a clause; the same clause is said once."""
+    clauses = list(dict.fromkeys(words for _, words in hosts))
+    number = len(hosts)
+    if len(clauses) == 1:
+        name = hosts[0][0]
+        who = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
+        return f"{who}: {clauses[0]}"
+    listed = "; ".join(f"{name} {words}" for name, words in hosts[:_SHOWN])
+    more = f"; and {number - _SHOWN} more" if number > _SHOWN else ""
+    return f"all {number} MX hosts fail: {listed}{more}"

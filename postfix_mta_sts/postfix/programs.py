@@ -1,0 +1,140 @@
+"""Runs the programs of Postfix, and others that read its log, with limits in bytes and seconds.
+
+`run` returns all that a program prints; `start` gives the process to code that reads it as it goes.
+A program that still runs at the end is killed.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from postfix_mta_sts.errors import UserError
+
+TIMEOUT: Final = 5.0
+"""Seconds for one run."""
+OUTPUT_LIMIT: Final = 256 * 1024
+"""Bytes of its output, and of its errors; `postconf` without arguments prints 40 KB."""
+
+_CHUNK: Final = 64 * 1024
+_SYSTEM_FOLDERS: Final = ("/usr/sbin", "/usr/local/sbin")
+"""Where Debian and FreeBSD have `postconf`; the PATH of an ordinary user may lack them."""
+
+
+class ProgramError(UserError):
+    """The program could not be started, took too long, or printed too much."""
+
+
+class MissingProgramError(ProgramError):
+    """The program is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a program printed, and its exit code; negative: the signal that ended it."""
+
+    code: int
+    text: str
+    errors: str
+
+
+async def run(
+    command: Sequence[str],
+    *,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 (the program's time, not the caller's)
+    limit: int = OUTPUT_LIMIT,
+    folder: Path | None = None,
+) -> Output:
+    """Run a program without input; raises `ProgramError`."""
+    try:
+        async with asyncio.timeout(timeout), start(command, folder=folder) as process:
+            text, errors = await _read_both(process, limit)
+            code = await process.wait()
+    except TimeoutError as error:
+        raise ProgramError(f"{Path(command[0]).name} did not end within {timeout:g} s") from error
+    if max(len(text), len(errors)) > limit:
+        raise ProgramError(f"{Path(command[0]).name} printed more than {limit} bytes")
+    return Output(code, text.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
+
+
+@contextlib.asynccontextmanager
+async def start(command: Sequence[str], *, folder: Path | None = None) -> AsyncIterator[Process]:
+    """Start a program without input, in a folder; raises `ProgramError`."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            _find(command[0]),
+            *command[1:],
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=folder,
+            start_new_session=True,  # so that `_kill` reaches the programs that it starts
+        )
+    except OSError as error:
+        raise ProgramError(f"cannot run {command[0]}: {error}") from error
+    try:
+        yield process
+    finally:
+        _kill(process)
+        await process.wait()
+
+
+async def chunks(stream: asyncio.StreamReader | None) -> AsyncIterator[bytes]:
+    """The output of a process that `start` started, piece by piece."""
+    while stream is not None and (chunk := await stream.read(_CHUNK)):
+        yield chunk
+
+
+async def lines(
+    stream: asyncio.StreamReader | None, *, longest: int = OUTPUT_LIMIT
+) -> AsyncIterator[Sequence[bytes]]:
+    """The lines of its output, as many at a time as have arrived, without their ends.
+
+    A line of more than `longest` bytes is cut: what follows arrives as a line of its own.
+    """
+    rest = b""
+    async for chunk in chunks(stream):
+        *whole, rest = (rest + chunk).split(b"\n")
+        if len(rest) > longest:
+            whole, rest = [*whole, rest], b""
+        if whole:
+            yield whole
+    if rest:
+        yield [rest]
+
+
+async def _read_both(process: Process, limit: int) -> tuple[bytes, bytes]:
+    """Its output and its errors; it is killed if one of them is longer than `limit`."""
+
+    async def read(stream: asyncio.StreamReader | None) -> bytes:
+        read = bytearray()
+        async for chunk in chunks(stream):
+            read += chunk
+            if len(read) > limit:
+                _kill(process)
+                break
+        return bytes(read)
+
+    return await asyncio.gather(read(process.stdout), read(process.stderr))
+
+
+def _kill(process: Process) -> None:
+    """End a program and what it has started, which may hold its output open."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _find(program: str) -> str:
+    """Its path, looked for where Postfix is too; raises `MissingProgramError`."""
+    folders = (os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS)
+    path = shutil.which(program, path=os.pathsep.join(folders))
+    if path is None:
+        raise MissingProgramError(f"{program} was not found")
+    return path
