@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from postfix_mta_sts.admin.serialize import best
-from postfix_mta_sts.mtasts.decision import Decision, Knowledge
+from postfix_mta_sts.mtasts.decision import Decision, Knowledge, known_policy
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
+from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.postfix.answers import Answering, Told, reply_text
 from postfix_mta_sts.postfix.protocol.reply import Found, TryAgain, compose
 from postfix_mta_sts.resolver.dane import with_later_verdict
@@ -61,6 +62,30 @@ def text(
     if isinstance(reply, Found):
         return reply.variants[-1]
     return f"try again: {reply.reason}" if isinstance(reply, TryAgain) else "not found"
+
+
+def why(decision: Decision, knowledge: Knowledge, answering: Answering, now: float) -> str | None:
+    """Return why Postfix is answered this, as one word for programs; None: it is not answered yet.
+
+    `enforce`, `testing`, `none`: the mode of the policy; `no-policy`: there is none in force;
+    `dane`: the verdict, or, if the answer is "not found", the level dane of main.cf; `dane-unknown`
+    and `policy-unknown`: the DNS did not say.
+    """
+    mode = known_policy(knowledge, now).mode
+    match decision:
+        case Decision.DANE_ONLY | Decision.DANE:
+            return "dane"
+        case Decision.TRY_AGAIN_DANE:
+            return "dane-unknown"
+        case Decision.TRY_AGAIN_POLICY:
+            return "policy-unknown"
+        case Decision.NOT_FOUND if mode is Mode.ENFORCE or (
+            mode is Mode.TESTING and answering.documented.reply_format.enforce_testing
+        ):
+            return "dane"
+        case Decision.SECURE | Decision.NOT_FOUND:
+            return str(mode) if mode else "no-policy"
+    return None
 
 
 def replies_to_json(replies: Sequence[Told]) -> list[dict[str, Any]]:

@@ -113,6 +113,9 @@ class Control:
 
         If the store cannot be read, the last object is `{"error": …}`.
         """
+        if wanted.asked_within is not None:
+            await self._snapshot()  # counts the look-ups that memory answered
+            await self._resolver.write_usage()
         now, info = self._clock(), self._info()
         async with aclosing(self._known(wanted, now)) as known:
             async for domain, row, failing in known:
@@ -120,7 +123,8 @@ class Control:
                 if serialize.fits(entry, wanted, now):
                     result = self._resolver.preview(domain, row.state if row else None)
                     decision = answer.answer(domain, result, info.answering, now)
-                    yield {**entry, "answer": answer.word(decision)}
+                    why = answer.why(decision, result.knowledge, info.answering, now)
+                    yield {**entry, "answer": answer.word(decision), "why": why}
         if Part.STORE_READING in (await self._snapshot()).failing:
             yield {"error": "the store cannot be read: the list is not complete"}
 
@@ -138,6 +142,7 @@ class Control:
             "domain": domain,
             "known": best is not None,
             "answer": answer.word(decision),
+            "why": answer.why(decision, result.knowledge, answering, now),
             "reply": answer.text(domain, decision, result.knowledge, answering, now),
             "replies": answer.replies_to_json(replies),
             "attempt": flight
@@ -229,7 +234,8 @@ class Control:
 
     async def _rows(self, wanted: PolicyFilter, now: float) -> AsyncGenerator[Row]:
         before = None if wanted.expiring_in is None else now + wanted.expiring_in
-        query = RowFilter(now, wanted.mode, before)
+        since = None if wanted.asked_within is None else now - wanted.asked_within
+        query = RowFilter(now, wanted.mode, before, since)
         last: Domain | None = None
         while rows := await self._store.page(query, last, PAGE):
             last = rows[-1].domain

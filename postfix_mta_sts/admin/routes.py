@@ -37,7 +37,7 @@ def routes(control: Control) -> Sequence[Route]:
         try:
             wanted = _policy_filter(request)
         except ValueError:
-            return _bad_request("mode or expiring is not valid")
+            return _bad_request("mode, expiring or asked_within is not valid")
         return HttpResponse(200, _JSON_LINES, _lines(control.policies(wanted)))
 
     async def answers(request: HttpRequest) -> HttpResponse:
@@ -71,10 +71,12 @@ def _for_domain(
 
 def _policy_filter(request: HttpRequest) -> PolicyFilter:
     mode, expiring = request.query.get("mode"), request.query.get("expiring")
+    asked = request.query.get("asked_within")
     return PolicyFilter(
         mode=Mode(mode) if mode else None,
         failing="failing" in request.query,
         expiring_in=_seconds(expiring) if expiring else None,
+        asked_within=_seconds(asked) if asked else None,
     )
 
 

@@ -7,6 +7,7 @@ entered the program.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 from postfix_mta_sts.mtasts.backoff import MAX_BACKOFF
@@ -18,6 +19,7 @@ from postfix_mta_sts.mtasts.verdict import Verdict
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Answer, Snapshot, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
+from postfix_mta_sts.store.days import DayCounts, start_of
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
@@ -31,6 +33,8 @@ class PolicyFilter:
     """Only domains whose last attempt failed, including those without a policy for that reason."""
     expiring_in: int | None = None
     """Only policies that expire within this many seconds."""
+    asked_within: int | None = None
+    """Only domains that were asked for within this many seconds."""
 
 
 def state_to_json(state: State) -> dict[str, Any]:
@@ -66,6 +70,11 @@ def usage_to_json(row: Row | None, asked: LastAsked | None) -> dict[str, Any]:
     stored_at, stored_count = (row.asked_at, row.asked_count) if row else (0.0, 0)
     at, count = (asked.at, asked.times) if asked else (0.0, 0)
     return {"asked_at": round(max(stored_at, at)) or None, "asked_count": stored_count + count}
+
+
+def _days_to_json(counts: DayCounts) -> dict[str, int]:
+    """Convert look-ups of days to an object with dates (UTC)."""
+    return {f"{datetime.fromtimestamp(start_of(day), UTC):%Y-%m-%d}": n for day, n in counts}
 
 
 def history_to_json(history: Iterable[HistoryEntry]) -> list[dict[str, Any]]:
@@ -184,6 +193,7 @@ def entry_to_json(
         "refetch_at": round(newest.refetch_at),
         "asked_at": (round(row.asked_at) or None) if row else None,
         "asked_count": row.asked_count if row else None,
+        "asked_days": _days_to_json(row.asked_days if row else ()),
         "failure": _failure_to_json(last.failure if last else None),
         "overdue": in_use and newest.refetch_at + MAX_BACKOFF < now,
     }
@@ -193,6 +203,8 @@ def fits(entry: JsonObject, wanted: PolicyFilter, now: float) -> bool:
     """Whether an entry of the policy list matches the filter."""
     left = entry["expires_at"] - now
     if left <= 0 or (wanted.expiring_in is not None and left >= wanted.expiring_in):
+        return False
+    if wanted.asked_within is not None and (entry["asked_at"] or 0) < now - wanted.asked_within:
         return False
     if wanted.failing and not (entry["failure"] or entry["overdue"]):
         return False

@@ -1,10 +1,9 @@
-"""Print lines as they become known, and on a terminal show what the command waits for."""
+"""Show on a terminal what was found so far and what the command waits for; nothing in a pipe."""
 
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from itertools import cycle
 from typing import Any, Final, TextIO
@@ -17,7 +16,7 @@ _CLEAR: Final = "\r\x1b[K"
 
 
 class Live:
-    """Prints each line once, to `stream`; below them a spinner if it is a terminal."""
+    """A preview and a spinner on `stream`, if it is a terminal that can erase them."""
 
     def __init__(
         self, stream: TextIO, terminal: str, monotonic: Callable[[], float] = time.monotonic
@@ -28,31 +27,35 @@ class Live:
         self._frames = cycle(_FRAMES)
         self._monotonic = monotonic
         self._start = monotonic()
-        self._printed: Counter[str] = Counter()
+        self._previewed = 0
 
     def clear(self) -> None:
-        """Erase the spinner, before the caller prints."""
-        self.show(())
-
-    def show(self, lines: Iterable[str]) -> None:
-        """Print those of the lines that were not printed yet, and erase the spinner."""
-        known = self._printed.copy()
-        text = _CLEAR if self._spins else ""
-        for line in lines:
-            if known[line]:
-                known[line] -= 1
-            else:
-                self._printed[line] += 1
-                text += f"{line}\n"
-        self._write(text)
+        """Erase the preview and the spinner, before the caller prints."""
+        if self._spins:
+            self._write(self._erase())
+        self._previewed = 0
 
     def spin(self, what: str) -> None:
-        """Show that the command waits for something, and since when; nothing in a pipe."""
+        """Show that the command waits for something, and since when."""
         if self._spins:
             seconds = round(self._monotonic() - self._start)
             text = f"{next(self._frames)} waiting for {what} ({seconds} s)"
             width = shutil.get_terminal_size().columns - 1  # a full line may wrap
             self._write(_CLEAR + text[:width])
+
+    def preview(self, lines: Sequence[str], what: str) -> None:
+        """On a terminal, show the last of the lines, and the spinner below them, until `clear`."""
+        if not self._spins:
+            return
+        size = shutil.get_terminal_size()
+        shown = [line[: size.columns - 1] for line in lines[-max(1, size.lines - 2) :]]
+        self._write(self._erase() + "".join(f"{line}\n" for line in shown))
+        self._previewed = len(shown)
+        self.spin(what)
+
+    def _erase(self) -> str:
+        """What erases the preview and the spinner (ECMA-48); the cursor is behind the spinner."""
+        return f"\r\x1b[{self._previewed}A\x1b[J" if self._previewed else _CLEAR
 
     def _write(self, text: str) -> None:
         if text:

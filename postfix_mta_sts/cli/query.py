@@ -30,7 +30,7 @@ from postfix_mta_sts.cli.parser import (
 )
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.config.settings import ConfigError, Settings
-from postfix_mta_sts.values import json_schema, to_json
+from postfix_mta_sts.values import json_schema, to_plain
 
 CANNOT_TELL: Final = 3
 USAGE: Final = 64
@@ -110,7 +110,7 @@ def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) 
             _show(args, diagnosis)
             return _exit_code(diagnosis)
         if args.json:
-            print(to_json(diagnosis), flush=True)
+            print(json.dumps(to_plain(diagnosis)), flush=True)
         else:
             print(f"{moment(diagnosis.asked_at)} {diagnosis.verdict.sentence}", flush=True)
         time.sleep(args.watch)
@@ -121,25 +121,26 @@ def _diagnose(args: argparse.Namespace, settings: Settings, client: ControlClien
     next_hop = next_hop_of(args.domain, USAGE)
     evidence = Evidence.of(next_hop, time.time())
     wanted = Wanted(args.smtp, args.through_postfix, args.timeout)
-    # Only on a terminal: a spinner that says what is waited for.
     output = live(sys.stderr if args.json or args.letter else sys.stdout)
     collector = Collector(evidence, settings, client, wanted)
     try:
-        asyncio.run(run_with(collector.run(), lambda: _spin(output, evidence)))
+        asyncio.run(run_with(collector.run(), lambda: _show_progress(output, evidence)))
     except KeyboardInterrupt:  # asyncio.run has cancelled the look-ups
         evidence.is_interrupted = True
     output.clear()
     return build(evidence)
 
 
-def _spin(output: Live, evidence: Evidence) -> None:
+def _show_progress(output: Live, evidence: Evidence) -> None:
+    """On a terminal, show what was found so far; the verdict takes its place in the end."""
     if evidence.pending:
-        output.spin(" and ".join(evidence.pending))
+        lines = terminal.unwrapped(text.details(build(evidence)))
+        output.preview(lines, ", ".join(evidence.waits()))
 
 
 def _show(args: argparse.Namespace, diagnosis: Diagnosis) -> None:
     if args.json:
-        print(to_json(diagnosis, indent=2))
+        print(json.dumps(to_plain(diagnosis), indent=2))
     elif args.letter:
         _show_letter(diagnosis)
     else:

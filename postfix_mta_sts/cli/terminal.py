@@ -102,13 +102,22 @@ def labelled(lines: Iterable[tuple[str, str]], console: Console | None = None) -
     A terminal gets long texts in several lines, indented; a pipe or a file one line for each text.
     """
     console = console or Console()
+    if not console.is_terminal:
+        return "\n".join(unwrapped(lines))
     return "\n".join(_labelled(label, _cell(text), console) for label, text in lines)
 
 
+def unwrapped(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Return lines with a label each, as a pipe gets them."""
+    return [f"{_start(label)}{_cell(text)}".rstrip() for label, text in lines]
+
+
+def _start(label: str) -> str:
+    return f"  {label:{_LABEL}} "
+
+
 def _labelled(label: str, text: str, console: Console) -> str:
-    start = f"  {label:{_LABEL}} "
-    if not console.is_terminal:
-        return f"{start}{text}".rstrip()
+    start = _start(label)
     room = max(_NARROWEST, console.width - len(start))
     first, *more = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
     rest = [" " * len(start) + line for line in more]

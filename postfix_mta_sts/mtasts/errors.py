@@ -46,6 +46,8 @@ def printable(data: bytes | str, limit: int = 200) -> str:
     """Return text from the network as one line of printable ASCII, cut to `limit` characters."""
     text = data.decode("ascii", "backslashreplace") if isinstance(data, bytes) else data
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    if cut.isascii() and cut.isprintable():
+        return cut
     return "".join(
         c if " " <= c <= "~" else c.encode("unicode_escape", "backslashreplace").decode()
         for c in cut

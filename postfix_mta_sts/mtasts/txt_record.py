@@ -22,13 +22,12 @@ EXTENSION: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})=([\x21-\x3a\x
 def fields_of(texts: Sequence[bytes], version: bytes) -> list[bytes]:
     """Return the fields after the version of the one record that begins with it.
 
-    `version` is such as `v=STSv1`. Raises `NoRecordError` if no text begins with it, and
-    `InvalidRecordError` if several do, or if something else than a delimiter follows it.
+    `version` is such as `v=STSv1`. Raises `NoRecordError` if no text begins with it and a
+    delimiter, and `InvalidRecordError` if several do.
     """
     found, *fields = _split(_only_record(texts, version))
-    if found != version:
-        wanted = version.decode("ascii")
-        raise InvalidRecordError(f"the version is not {wanted}: '{printable(found)}'")
+    if found != version:  # such as v=STSv12: the RFC discards it, and it may be a later version
+        raise _no_record(texts, version)
     return fields
 
 
@@ -36,14 +35,19 @@ def _only_record(texts: Sequence[bytes], version: bytes) -> bytes:
     # "If multiple TXT records are returned, records that do not begin with 'v=STSv1;' are
     # discarded": taken literally, so that "v=STSv1 ;" is accepted only if it is the only record.
     ours = texts if len(texts) == 1 else [t for t in texts if t.startswith(version + b";")]
-    wanted = version.decode("ascii")
     if not ours or (len(texts) == 1 and not ours[0].startswith(version)):
-        raise NoRecordError(f"no TXT record that begins with {wanted};{_near_miss(texts, version)}")
+        raise _no_record(texts, version)
     if len(ours) > 1:
+        wanted = version.decode("ascii")
         raise InvalidRecordError(
             f"{len(ours)} TXT records begin with {wanted} (only one is allowed)"
         )
     return ours[0]
+
+
+def _no_record(texts: Sequence[bytes], version: bytes) -> NoRecordError:
+    wanted = version.decode("ascii")
+    return NoRecordError(f"no TXT record that begins with {wanted};{_near_miss(texts, version)}")
 
 
 def _near_miss(texts: Sequence[bytes], version: bytes) -> str:

@@ -54,7 +54,7 @@ async def read_main_cf(
     except MissingProgramError:
         return None
     if main.code != 0:
-        raise ProgramError(f"postconf failed: {_reason(main)}")
+        raise ProgramError(f"postconf failed: {main.reason}")
     # Without a service smtp/unix, or in a Postfix before 3.0, the other two say nothing.
     values = parse_parameters(main.text) | parse_parameters(service.text)
     chrooted = parse_parameters(chroot.text.replace(f"{_SERVICE}/chroot", "chroot")).get("chroot")
@@ -129,9 +129,3 @@ def _is_yes(values: Mapping[str, str], name: str) -> bool:
 
 async def _ask(command: Sequence[str], *arguments: str) -> Output:
     return await run([*command, *arguments])
-
-
-def _reason(output: Output) -> str:
-    """The last line of its errors, which is the one that ended it."""
-    lines = output.errors.strip().split("\n")
-    return lines[-1] or f"exit code {output.code}"

@@ -117,12 +117,17 @@ def answering_by(settings: Settings, rule: DaneRule | None) -> Answering:
     """The settings on which answers depend, and all maps; `rule` is None if DANE is off."""
     named = [ServedMap(name, reply_format=form) for name, form in _formats(settings).items()]
     unnamed = [
-        ServedMap(f"{each.wire} {each.address}", tcp_table, _own_format(each))
+        ServedMap(served_name(each), tcp_table, _own_format(each))
         for each in settings.listen
         if each.wire == "tcp_table"
     ]
     defers = settings.dns.on_failure == "defer"
     return Answering(AnswerRules(rule, defers), (*named, *unnamed))
+
+
+def served_name(listener: ListenerSettings, map_name: str = "") -> str:
+    """The name by which `ServedMap` has a map; tcp_table has no map names."""
+    return map_name if listener.wire == "socketmap" else f"{listener.wire} {listener.address}"
 
 
 def _own_format(listener: ListenerSettings) -> ReplyFormat:

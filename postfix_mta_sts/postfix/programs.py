@@ -43,6 +43,20 @@ class Output:
     text: str
     errors: str
 
+    @property
+    def reason(self) -> str:
+        """Why it failed: the last line of its errors, without its own name, or the exit code."""
+        last = self.errors.strip().split("\n")[-1]
+        return last.partition(": ")[2] or last or f"exit code {self.code}"
+
+
+def is_installed(program: str) -> bool:
+    """Whether there is such a program, given by its name or path."""
+    try:
+        return bool(_find(program))
+    except MissingProgramError:
+        return False
+
 
 async def run(
     command: Sequence[str],
@@ -107,6 +121,14 @@ async def lines(
             yield whole
     if rest:
         yield [rest]
+
+
+async def ending(process: Process) -> Output:
+    """What is left when the output has been read to its end: the code and the last errors."""
+    errors = b""
+    async for chunk in chunks(process.stderr):
+        errors = (errors + chunk)[-_CHUNK:]
+    return Output(await process.wait(), "", errors.decode("utf-8", "replace"))
 
 
 async def _read_both(process: Process, limit: int) -> tuple[bytes, bytes]:

@@ -105,8 +105,7 @@ class Refresher:
     async def write_usage(self) -> None:
         """Write to the store when domains were last asked for, and how often."""
         await self._replies.count()
-        if asked := self._resolver.usage.take():
-            await self._store.touch(asked)
+        await self._resolver.write_usage()
 
     async def renew_due(self) -> None:
         """Renew what is due, spread over a tick, each at a random moment of its share."""

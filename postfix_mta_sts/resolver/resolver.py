@@ -225,6 +225,11 @@ class Resolver:
             if entry.state and entry.state.policy:
                 self.usage.note(domain, times, at)
 
+    async def write_usage(self) -> None:
+        """Write to the store when domains were asked for, and how often, since the last time."""
+        if asked := self.usage.take():
+            await self._sources.store.touch(asked)
+
     def attach(self, entry: CacheEntry, made: Made) -> None:
         """Keep what was made from the state of an entry, as long as that is current."""
         self._cache.attach(entry, made, self._sources.clock())

@@ -13,6 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.store.days import DayCounts
 from postfix_mta_sts.values import Value, replace
 
 MAX_HISTORY: Final = 20
@@ -45,6 +46,8 @@ class Row(Value, frozen=True):
     """Time of the last look-up, accurate to a minute."""
     asked_count: int = 0
     """Number of look-ups since the domain has had a row."""
+    asked_days: DayCounts = ()
+    """Of these, those on each of the last days."""
 
 
 class HistoryEntry(Value, frozen=True):
@@ -65,6 +68,8 @@ class RowFilter:
     """Only rows that have not expired at this time."""
     mode: Mode | None = None
     expiring_before: float | None = None
+    asked_since: float | None = None
+    """Only rows that were last asked for at this time or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,10 @@ class Store(Protocol):
         """
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
-        """Save when and how often domains were asked for; ignore domains without a row."""
+        """Save when and how often domains were asked for; ignore domains without a row.
+
+        All look-ups of a domain count as made on the day of the last one.
+        """
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
         """Return at most `limit` domains to fetch again, the longest overdue first.

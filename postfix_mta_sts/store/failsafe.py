@@ -26,6 +26,7 @@ from postfix_mta_sts.store import (
     StoreError,
     keep_verdict,
 )
+from postfix_mta_sts.store.days import merge
 from postfix_mta_sts.store.guard import GuardedBackend
 from postfix_mta_sts.store.history import merge_history
 from postfix_mta_sts.store.write_buffer import write_row
@@ -110,6 +111,7 @@ class FailsafeStore(GuardedBackend):
                     state=keep_verdict(stored.state, row.state),
                     asked_at=max(row.asked_at, stored.asked_at),
                     asked_count=max(row.asked_count, stored.asked_count),
+                    asked_days=merge(row.asked_days, stored.asked_days),
                 )
             row = row or stored
         return row

@@ -14,6 +14,7 @@ from postfix_mta_sts.store import (
     Overview,
     Row,
     RowFilter,
+    days,
     keep_verdict,
     policy_and_id,
 )
@@ -46,13 +47,14 @@ class MemoryStore:
         """See `Store`."""
         history = self._histories.get(domain, ())
         self._histories[domain] = merge_history(history, history_entry(state))
-        before = self.rows.get(domain)
-        if before:
+        row = Row(domain, state, asked_at)
+        if before := self.rows.get(domain):
             if state.fetched_at < before.state.fetched_at <= state.checked_at:
                 return
             asked_at, state = max(before.asked_at, asked_at), keep_verdict(before.state, state)
+            row = replace(before, state=state, asked_at=asked_at)
             del self.rows[domain]
-        self.rows[domain] = Row(domain, state, asked_at, before.asked_count if before else 0)
+        self.rows[domain] = row
 
     async def note(self, domain: Domain, state: State) -> None:
         """See `Store`."""
@@ -68,6 +70,7 @@ class MemoryStore:
                     row,
                     asked_at=max(row.asked_at, last.at),
                     asked_count=row.asked_count + last.times,
+                    asked_days=days.add(row.asked_days, days.day_of(last.at), last.times),
                 )
 
     async def due(self, now: float, asked_since: float, limit: int) -> Sequence[Domain]:
@@ -86,7 +89,7 @@ class MemoryStore:
 
     async def page(self, query: RowFilter, after: Domain | None, limit: int) -> Sequence[Row]:
         """See `Store`."""
-        rows = (r for d, r in self.rows.items() if _matches(r.state, query) and d > (after or ""))
+        rows = (r for d, r in self.rows.items() if _matches(r, query) and d > (after or ""))
         return [_restored(row) for row in nsmallest(limit, rows, key=attrgetter("domain"))]
 
     async def overview(self, now: float, asked_since: float) -> Overview:
@@ -132,12 +135,14 @@ class MemoryStore:
         return (r for r in rows if now < r.state.expires_at and r.asked_at >= asked_since)
 
 
-def _matches(state: State, query: RowFilter) -> bool:
+def _matches(row: Row, query: RowFilter) -> bool:
+    state = row.state
     return (
         state.policy is not None
         and query.now < state.expires_at
         and query.mode in {None, state.policy.mode}
         and (query.expiring_before is None or state.expires_at < query.expiring_before)
+        and (query.asked_since is None or row.asked_at >= query.asked_since)
     )
 
 

@@ -1,4 +1,4 @@
-"""Lines that are printed as they become known, and the spinner."""
+"""The preview and the spinner of commands that wait."""
 
 import asyncio
 import io
@@ -16,41 +16,48 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_each_line_once() -> None:
-    """A line is printed when it is first shown; equal lines count."""
-    pipe = io.StringIO()
-    output = Live(pipe, "xterm")
-    output.show(["a", "b"])
-    output.show(["a", "b", "b", "c"])
-    assert pipe.getvalue() == "a\nb\nb\nc\n"
-
-
 @pytest.mark.parametrize(
     ("stream", "terminal"), [(io.StringIO(), "xterm"), (Terminal(), "dumb"), (Terminal(), "")]
 )
 def test_no_spinner(stream: io.StringIO, terminal: str) -> None:
-    """A pipe, and a terminal that cannot erase, get lines only."""
+    """A pipe, and a terminal that cannot erase, get nothing."""
     output = Live(stream, terminal)
     output.spin("the TXT record")
-    output.show(["a"])
-    assert stream.getvalue() == "a\n"
+    output.preview(["a"], "DANE")
+    output.clear()
+    assert stream.getvalue() == ""
 
 
 def test_spinner() -> None:
-    """The spinner turns, says what is waited for and for how long, and is erased before a line."""
+    """The spinner turns, says what is waited for and for how long, and is erased in the end."""
     terminal = Terminal()
     now = [5.0]
     output = Live(terminal, "xterm", lambda: now[0])
     output.spin("the TXT record")
     now[0] = 17.4
     output.spin("DANE")
-    output.show(["a"])
+    output.clear()
     assert terminal.getvalue().split("\r\x1b[K") == [
         "",
         "| waiting for the TXT record (0 s)",
         "/ waiting for DANE (12 s)",
-        "a\n",
+        "",
     ]
+
+
+def test_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found so far is drawn again in its place, cut to the terminal, and then erased."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", "4")
+    terminal = Terminal()
+    output = Live(terminal, "xterm")
+    output.preview(["a" * 50], "b")
+    output.preview(["a", "b", "c"], "b")
+    output.clear()
+    spins = [f"\r\x1b[K{frame} waiting for b (0 s)" for frame in "|/"]
+    assert terminal.getvalue() == (
+        f"\r\x1b[K{'a' * 39}\n{spins[0]}\r\x1b[1A\x1b[Jb\nc\n{spins[1]}\r\x1b[2A\x1b[J"
+    )
 
 
 def test_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

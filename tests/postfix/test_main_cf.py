@@ -88,7 +88,7 @@ async def test_no_postfix(tmp_path: Path) -> None:
 async def test_a_postconf_that_fails(tmp_path: Path) -> None:
     """The reason is what postconf said last."""
     body = "echo 'postconf: warning: x' >&2; echo 'postconf: fatal: bad main.cf' >&2; exit 1"
-    with pytest.raises(ProgramError, match=r"^postconf failed: postconf: fatal: bad main\.cf$"):
+    with pytest.raises(ProgramError, match=r"^postconf failed: fatal: bad main\.cf$"):
         await read_main_cf([script(tmp_path / "postconf", body)])
 
 

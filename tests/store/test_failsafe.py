@@ -245,7 +245,7 @@ async def test_row_and_history_merge_memory_and_backend(backends: Backends) -> N
         later = a_state(1500.0, policy_id="id2")
         await store.save(GOOD, later, 7.0)
         backends.last.error = None
-        assert await store.row(GOOD) == Row(GOOD, later, 8.0, 5)
+        assert await store.row(GOOD) == Row(GOOD, later, 8.0, 5, ((0, 5),))
         assert [seen.policy_id for seen in await store.history(GOOD)] == ["id2", "id1"]
         backends.last.error = FULL
         assert await store.row(GOOD) == Row(GOOD, later, 7.0, 0)

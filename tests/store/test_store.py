@@ -15,8 +15,10 @@ from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.store import (
     LastAsked,
     Row,
+    RowFilter,
     Store,
 )
+from postfix_mta_sts.store.days import DayCounts, start_of
 from postfix_mta_sts.values import replace
 from tests.support.states import STATES, TIMES, a_policy, a_state
 from tests.support.stores import MAKERS, Maker, found, loaded, opened
@@ -155,8 +157,40 @@ async def test_times_asked(store: Store) -> None:
     await store.touch({GOOD: LastAsked(3000.0, 2)})
     await store.save(GOOD, a_state(1500.0), 1500.0)
     await store.touch({GOOD: LastAsked(2000.0, 3)})
-    assert await store.row(GOOD) == Row(GOOD, a_state(1500.0), 3000.0, 5)
+    assert await store.row(GOOD) == Row(GOOD, a_state(1500.0), 3000.0, 5, ((0, 5),))
     assert await store.row(OTHER) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "counts"),
+    [
+        ([(0, 1), (0, 2), (1, 4)], ((0, 3), (1, 4))),
+        ([(n, n + 1) for n in range(10)], tuple((n, n + 1) for n in range(2, 10))),
+        ([(3, 1), (11, 2)], ((11, 2),)),
+        ([(3, 1), (40, 2)], ((40, 2),)),
+        ([(5, 1), (3, 2), (5, 1)], ((3, 2), (5, 2))),
+    ],
+)
+async def test_times_asked_by_day(
+    store: Store, asked: list[tuple[int, int]], counts: DayCounts
+) -> None:
+    """The look-ups of each of the last eight days, also if the clock is set back in between."""
+    await store.save(GOOD, a_state(), 1000.0)
+    for day, times in asked:
+        await store.touch({GOOD: LastAsked(start_of(day) + 7.0, times)})
+    row = await store.row(GOOD)
+    assert row
+    assert (row.asked_days, row.asked_count) == (counts, sum(times for _, times in asked))
+
+
+async def test_one_touch_of_two_days(store: Store) -> None:
+    """Look-ups around midnight are written together, and counted on the day of each."""
+    for domain in (GOOD, OTHER):
+        await store.save(domain, a_state(), 1000.0)
+    midnight = float(start_of(3))
+    await store.touch({GOOD: LastAsked(midnight - 1, 2), OTHER: LastAsked(midnight, 3)})
+    rows = await store.page(RowFilter(0.0), None, 9)
+    assert {row.domain: row.asked_days for row in rows} == {GOOD: ((2, 2),), OTHER: ((3, 3),)}
 
 
 async def test_forget(store: Store) -> None:

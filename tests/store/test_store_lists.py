@@ -128,6 +128,9 @@ async def filled(store: Store) -> None:
         (RowFilter(1100.0, expiring_before=2000.0), "89"),
         (RowFilter(1100.0, Mode.ENFORCE, 2000.0), "8"),
         (RowFilter(1600.0), "1234567"),
+        (RowFilter(1100.0, asked_since=1006.0), "6789"),
+        (RowFilter(1100.0, Mode.TESTING, 2000.0, 1006.0), "9"),
+        (RowFilter(1100.0, asked_since=1010.0), ""),
     ],
 )
 async def test_pages(store: Store, query: RowFilter, found: str) -> None:
@@ -146,7 +149,7 @@ async def test_a_page_has_whole_rows(store: Store) -> None:
     """A row has the state that `load` returns, and when and how often it was asked for."""
     await store.save(GOOD, a_state(), 1000.0)
     await store.touch({GOOD: LastAsked(2000.0, 4)})
-    assert await store.page(RowFilter(0.0), None, 9) == [Row(GOOD, a_state(), 2000.0, 4)]
+    assert await store.page(RowFilter(0.0), None, 9) == [Row(GOOD, a_state(), 2000.0, 4, ((0, 4),))]
 
 
 async def test_overview(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Ask OpenSSL itself, the library of the system, which names a certificate fits."""
+"""Ask OpenSSL itself, the library of the system."""
 
 import ctypes
 import ctypes.util
@@ -21,6 +21,7 @@ class LibCrypto:
             pytest.skip("no libcrypto")
         self._library = ctypes.CDLL(path)
         self._library.d2i_X509.restype = ctypes.c_void_p
+        self._library.X509_verify_cert_error_string.restype = ctypes.c_char_p
 
     def fits(self, certificate: x509.Certificate, name: str) -> bool:
         """X509_check_host(3)."""
@@ -41,3 +42,8 @@ class LibCrypto:
             )
         finally:
             self._library.X509_free(parsed)
+
+    def verify_error(self, code: int) -> str:
+        """X509_verify_cert_error_string(3)."""
+        words: bytes = self._library.X509_verify_cert_error_string(code)
+        return words.decode()

@@ -4,11 +4,12 @@
         result = await probe(host.target(), trust, ehlo="client.test", timeout=30)
     assert host.commands == ["EHLO client.test", "STARTTLS", "EHLO client.test", "QUIT"]
 
-A script maps a command to the reply; `SILENCE`, `CLOSE` and `RESET` are replies too.
+A script maps a command to the reply; `SILENCE`, `CLOSE`, `RESET` and `BROKEN` are replies too.
 """
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -23,6 +24,8 @@ from tests.support.tls import Credential
 SILENCE: Final = b"silence"
 CLOSE: Final = b"close"
 RESET: Final = b"reset"
+BROKEN: Final = b"broken"
+"""Bytes past TLS, where TLS is expected."""
 
 PLAIN: Final[Mapping[str, bytes]] = MappingProxyType(
     {
@@ -76,7 +79,12 @@ class SmtpHost:
         self.reached = asyncio.Event()
         """A reply is `SILENCE`, and it is its turn."""
         self.left = asyncio.Event()
-        """A client has closed its connection."""
+        """A connection has ended."""
+        self.empty = asyncio.Event()
+        """No connection is open."""
+        self.most_at_once = 0
+        self._open = 0
+        self._released = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._connected, self._host, 0)
@@ -107,22 +115,45 @@ class SmtpHost:
             tlsa_names=tlsa_names,
         )
 
+    def release(self) -> None:
+        """Close the connections on which it is silent."""
+        self._released.set()
+
+    async def _until_released(self, reader: asyncio.StreamReader) -> None:
+        """Also until the client closes the connection."""
+        waiting = {
+            asyncio.create_task(self._released.wait()),
+            asyncio.create_task(reader.read()),
+        }
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
     def _note_sni(self, _: ssl.SSLObject, name: str | None, __: ssl.SSLContext) -> None:
         self.names.append(name)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._open += 1
+        self.most_at_once = max(self.most_at_once, self._open)
+        self.empty.clear()
         self._tasks.start(self._serve(reader, writer), "test SMTP host")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with contextlib.suppress(OSError, _EndOfTalkError):
-                await self._reply(writer, self._plain[""])
+                await self._reply(reader, writer, self._plain[""])
                 if await self._talk(reader, writer, self._plain):
                     await self._start_tls(reader, writer)
         finally:
-            self.left.set()
             writer.close()
+            self.left.set()
+            self._open -= 1
+            if not self._open:
+                self.empty.set()
 
     async def _talk(
         self,
@@ -135,7 +166,7 @@ class SmtpHost:
             command = line.decode().rstrip()
             self.commands.append(command)
             verb = command.split(" ")[0]
-            await self._reply(writer, script.get(verb, b"502 5.5.2 unknown command\r\n"))
+            await self._reply(reader, writer, script.get(verb, b"502 5.5.2 unknown command\r\n"))
             if verb == "QUIT":
                 return False
             if verb == "STARTTLS" and script[verb][:1] == b"2":
@@ -145,22 +176,27 @@ class SmtpHost:
     async def _start_tls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._instead_of_tls is not None:
             await reader.read(1)  # the ClientHello is on its way
-            await self._reply(writer, self._instead_of_tls)
+            await self._reply(reader, writer, self._instead_of_tls)
             await reader.read()
             return
         assert self._context
         await writer.start_tls(self._context)
         await self._talk(reader, writer, self._secure)
 
-    async def _reply(self, writer: asyncio.StreamWriter, reply: bytes) -> None:
+    async def _reply(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reply: bytes
+    ) -> None:
         if reply == SILENCE:
             self.reached.set()
-            await asyncio.Event().wait()
-        elif reply == CLOSE:
+            await self._until_released(reader)
             raise _EndOfTalkError
-        elif reply == RESET:
+        if reply == CLOSE:
+            raise _EndOfTalkError
+        if reply == RESET:
             reset(writer.get_extra_info("socket"))
             raise _EndOfTalkError
+        if reply == BROKEN:
+            os.write(writer.get_extra_info("socket").fileno(), b"not a TLS record")
         else:
             writer.write(reply)
             await writer.drain()

@@ -49,7 +49,7 @@ def build(evidence: Evidence) -> Diagnosis:
         words=evidence.words,
         tlsrpt=evidence.tlsrpt,
         mistakes=evidence.mistakes,
-        waited_for=tuple(evidence.pending) if evidence.is_interrupted else (),
+        waited_for=evidence.waits() if evidence.is_interrupted else (),
     )
 
 

@@ -50,7 +50,7 @@ class Cause(Value, frozen=True):
 
     code: str
     words: str
-    """A clause without a subject, such as `certificate expired 3 days ago`."""
+    """What is wrong, such as `certificate expired 3 days ago`."""
     fault: Fault
     advice: str
     """What its owner, or this machine's administrator, does about it."""
@@ -64,7 +64,7 @@ def cause(outcome: HostOutcome, probe: ProbeResult | None, now: float, *, has_ca
     if outcome.skipped:
         return Cause(
             "mx-not-in-policy",
-            "its name fits no mx pattern of the policy",
+            "name fits no mx pattern of the policy",
             Fault.THEIRS,
             "its owner adds the name of the MX host to the policy file, then changes the id",
         )
@@ -73,7 +73,7 @@ def cause(outcome: HostOutcome, probe: ProbeResult | None, now: float, *, has_ca
     if probe and probe.offers_starttls is False and outcome.tls is None:
         return Cause(
             "no-starttls",
-            "does not offer STARTTLS",
+            "no STARTTLS",
             Fault.THEIRS,
             "its owner enables STARTTLS; if other domains have the same trouble, a firewall on the "
             "way removes it",
@@ -89,28 +89,28 @@ def _of_failure(failure: SmtpFailure) -> Cause:
     if failure.phase is Phase.HANDSHAKE:
         return Cause(
             "tls-handshake",
-            f"the TLS handshake fails: {failure.reason}",
+            f"TLS handshake failed: {failure.reason}",
             Fault.THEIRS,
             "its owner looks at the TLS settings and the log of the mail server",
         )
     if failure.kind is FailureKind.REPLY and failure.phase is Phase.STARTTLS:
         return Cause(
             "starttls-refused",
-            f"refuses STARTTLS: {failure.reason}",
+            f"STARTTLS refused: {failure.reason}",
             Fault.THEIRS,
             "its owner looks why the mail server cannot start TLS; its certificate may be missing",
         )
     if failure.kind is FailureKind.REPLY:
         return Cause(
             "refused-to-talk",
-            f"refuses to talk to this machine: {failure.reason}",
+            f"does not talk to this machine: {failure.reason}",
             Fault.THEIRS,
             "read its reply; it may have this machine's address on a block list",
         )
-    verb = "stops answering" if failure.kind is FailureKind.TIMEOUT else "breaks off"
+    verb = "no answer" if failure.kind is FailureKind.TIMEOUT else "connection closed"
     return Cause(
         "conversation",
-        f"{verb} in the SMTP conversation ({failure.phase}): {failure.reason}",
+        f"{verb} in the conversation ({failure.phase}): {failure.reason}",
         Fault.THEIRS,
         "its owner looks at the log of the mail server",
     )
@@ -120,16 +120,16 @@ def _of_connection(failure: SmtpFailure) -> Cause:
     match failure.kind:
         case FailureKind.REFUSED:
             advice = "its owner starts the mail server, or opens port 25"
-            return Cause("connection-refused", "refuses the connection", Fault.THEIRS, advice)
+            return Cause("connection-refused", "connection refused", Fault.THEIRS, advice)
         case FailureKind.UNREACHABLE:
             advice = "look at the routes and the firewall of this machine"
-            words = f"cannot be reached from this machine: {failure.reason}"
+            words = f"not reachable from this machine: {failure.reason}"
             return Cause("unreachable", words, Fault.NETWORK, advice)
     advice = (
         "if the mail servers of other domains do not answer either, port 25 is closed on the way "
         "out of this machine; else it is theirs"
     )
-    return Cause("connection-timeout", "does not answer", Fault.NETWORK, advice)
+    return Cause("connection-timeout", "no answer", Fault.NETWORK, advice)
 
 
 def _of_session(
@@ -139,7 +139,7 @@ def _of_session(
     if tls.tlsa and tls.tlsa.record is None:
         return Cause(
             "dane-mismatch",
-            f"its certificate fits no TLSA record: {tls.tlsa.reason}",
+            f"certificate fits no TLSA record: {tls.tlsa.reason}",
             Fault.THEIRS,
             "its owner publishes TLSA records of the certificate that the mail server sends",
         )
@@ -157,7 +157,7 @@ def _of_session(
 
 def _of_chain(error: VerifyError, leaf: Certificate | None, now: float, *, has_ca: bool) -> Cause:
     if not has_ca:
-        words = "cannot be verified: Postfix has no CA certificates"
+        words = "not verified: Postfix has no CA certificates"
         advice = "set smtp_tls_CAfile in main.cf, such as /etc/ssl/certs/ca-certificates.crt"
         return Cause("no-ca", words, Fault.YOURS, advice)
     other = ("certificate", f"certificate is not valid: {error.reason}", _RENEW)

@@ -8,18 +8,20 @@ evidence at once, so that it can be shown before the end.
 import asyncio
 from asyncio import Task
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
-from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence
 from postfix_mta_sts.admin.diagnosis.here import look_here
 from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
@@ -116,14 +118,19 @@ class Collector:
         evidence = self._evidence
         if evidence.domain is None:
             return
-        with evidence.waiting_on("the policy"):
+        with evidence.waiting_on(POLICY):
             await look_up_policy(
                 evidence.network, evidence.domain, dns, fetcher, self._wanted.seconds
             )
         if evidence.network.trace and self._wanted.smtp:
             with evidence.waiting_on("the addresses of the Policy Host"):
-                evidence.network.families = await compare_families(
-                    evidence.domain, dns, self._network_settings
+                await self._families(evidence.domain, dns)
+
+    async def _families(self, domain: Domain, dns: DnsClient) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._wanted.seconds):
+                self._evidence.network.families = await compare_families(
+                    domain, dns, self._network_settings
                 )
 
     async def _mail_hosts(self, dns: DnsClient) -> MailHosts:

@@ -31,8 +31,8 @@ _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
-    if evidence.mail_hosts and evidence.mail_hosts.problem:
-        return held.without_hosts(evidence, evidence.mail_hosts)
+    if evidence.mail_hosts and (problem := held.problem_of(evidence.mail_hosts)):
+        return held.without_hosts(evidence, problem)
     if isinstance(evidence.tls_policy, InvalidTlsPolicy):
         return held.by_the_map(evidence, evidence.tls_policy)
     if evidence.delivery is None:
@@ -117,10 +117,8 @@ def _ignored(evidence: Evidence) -> Verdict:
     """The domain has a policy, and this Postfix does not follow it."""
     start = f"{subject(evidence)} is delivered without protection: "
     if evidence.source is Source.TABLE:
-        table = next(
-            (t.name for t in evidence.postfix.tables if t.found) if evidence.postfix else iter(()),
-            "another table",
-        )
+        tables = evidence.postfix.tables if evidence.postfix else ()
+        table = next((each.name for each in tables if each.found), "another table")
         sentence = f"{start}{table} has an entry that comes before its policy"
         advice = (f"remove the entry if it is not needed any more: postmap -q … {table}",)
         return Verdict(Flow.UNPROTECTED, sentence, Fault.YOURS, "table", advice, UNPROTECTED)

@@ -37,6 +37,8 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 )
 from postfix_mta_sts.postfix.verify import PostfixWords
 
+POLICY = "the policy"
+"""What `Evidence.pending` has while the policy is looked up."""
 _NO_DANE = DaneNow(None, "not looked up")
 
 
@@ -53,6 +55,19 @@ class PolicyFindings:
     policy: Policy | None = None
     error: MtaStsError | None = None
     families: tuple[FamilyResult, ...] = ()
+
+    def waits_for(self, domain: str) -> str:
+        """What the look-up is waiting for, in words."""
+        trace = self.trace
+        if trace is None:
+            return "the TXT record"
+        if not trace.address:
+            return f"the addresses of mta-sts.{domain}"
+        if not trace.tls_version:
+            return f"a TLS connection to {trace.address}"
+        if trace.status is None:
+            return f"the response of {trace.address}"
+        return f"the rest of the policy, after {trace.size or 0} bytes"
 
 
 @dataclass(slots=True)
@@ -87,7 +102,7 @@ class Evidence:
     """The TLSRPT records as they were sent."""
     mistakes: tuple[Mistake, ...] = ()
     pending: list[str] = field(default_factory=list)
-    """What is being waited for, in words."""
+    """What is being waited for: `POLICY`, or words."""
     is_interrupted: bool = False
 
     @classmethod
@@ -103,6 +118,11 @@ class Evidence:
     def in_force(self) -> Policy | None:
         """The policy that decides now: the one that the daemon has, else that of the network."""
         return self.cached or self.network.policy
+
+    def waits(self) -> tuple[str, ...]:
+        """What is being waited for now, in words."""
+        policy = self.network.waits_for(self.domain or "")
+        return tuple(policy if each == POLICY else each for each in self.pending)
 
     @contextmanager
     def waiting_on(self, what: str) -> Iterator[None]:

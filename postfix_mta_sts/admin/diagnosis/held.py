@@ -32,24 +32,25 @@ _NO_HOSTS: Final = {
 }
 
 
-def without_hosts(evidence: Evidence, hosts: MailHosts) -> Verdict:
-    """The verdict if the DNS names no mail server."""
-    if hosts.problem is None or hosts.problem is DnsProblem.FAILURE:
-        return dns_is_silent(evidence, hosts.reason)
-    code, words = _NO_HOSTS[hosts.problem]
-    bounced = evidence.delivery is None or evidence.delivery.outcome is Outcome.BOUNCED
-    verb, flow = ("returned", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
-    sentence = f"{subject(evidence)} is {verb} to the sender: {words}"
-    fault = Fault.NOBODY if hosts.problem is DnsProblem.NULL_MX else Fault.THEIRS
+def problem_of(hosts: MailHosts) -> DnsProblem | None:
+    """Why there is no address to send mail to; None if there is one."""
+    if hosts.problem or any(host.addresses for host in hosts.hosts):
+        return hosts.problem
+    return next((host.problem for host in hosts.hosts), None)
+
+
+def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
+    """The verdict if the DNS names no mail server that has an address."""
+    if problem is DnsProblem.FAILURE:
+        hosts = evidence.mail_hosts
+        reasons = (hosts.reason, *(host.reason for host in hosts.hosts)) if hosts else ()
+        return dns_is_silent(evidence, next(filter(None, reasons), "no answer"))
+    code, words = _NO_HOSTS[problem]
+    is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
+    verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
     advice = ("look whether the address is spelt right",)
-    return Verdict(
-        flow,
-        sentence if bounced else sentence.replace(" to the sender", ""),
-        fault,
-        code,
-        advice,
-        _HELD,
-    )
+    sentence = f"{subject(evidence)} is {verb}: {words}"
+    return Verdict(flow, sentence, Fault.NOBODY, code, advice, _HELD)
 
 
 def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
@@ -105,7 +106,7 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
             Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", (first.advice,), _CANNOT_TELL
         )
     bounced = delivery.outcome is Outcome.BOUNCED
-    verb, flow = ("returned", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
+    verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
     said = [(name, each.words) for name, each in causes.items()]
     sentence = f"{subject(evidence)} is {verb}: {enumerated(said)}" if said else (
         f"{subject(evidence)} is {verb}: {delivery.text}")  # fmt: skip

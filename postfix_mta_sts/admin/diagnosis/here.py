@@ -10,7 +10,8 @@ from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.network.authorities import system_paths
 from postfix_mta_sts.postfix.authorities import Authorities, read_authorities
 from postfix_mta_sts.postfix.main_cf import read_main_cf
-from postfix_mta_sts.postfix.policy_maps import look_up_tables
+from postfix_mta_sts.postfix.maps import served_name
+from postfix_mta_sts.postfix.policy_maps import read_tables
 from postfix_mta_sts.postfix.programs import ProgramError
 from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
@@ -33,13 +34,13 @@ async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
         return _of_the_system()
     evidence.main_cf = main_cf
     authorities = await asyncio.to_thread(read_authorities, main_cf)
-    tables = await look_up_tables(main_cf, policy_keys(evidence.next_hop), settings.listen)
-    ours = next((table for table in tables if table.is_ours), None)
+    checked = await read_tables(main_cf, settings.listen, policy_keys(evidence.next_hop))
+    own = next((own for _, own in checked if own), None)
     evidence.postfix = PostfixHere(
         version=".".join(map(str, main_cf.version)),
         level=main_cf.smtp_tls_security_level,
-        map_name=ours.map_name if ours else None,
-        tables=tables,
+        map_name=served_name(own.listener, own.map_name) if own else None,
+        tables=tuple(table for table, _ in checked),
         ca=_describe(authorities),
         notes=(*filter(None, [authorities.problem]), *_notes(main_cf)),
     )

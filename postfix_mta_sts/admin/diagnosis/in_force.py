@@ -15,6 +15,8 @@ from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.postfix.answers import Answering, reply_text, told, told_without_look_up
+from postfix_mta_sts.postfix.policy_maps import first_answer
+from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
 from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
 from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy, MainCf, TlsPolicy
 from postfix_mta_sts.resolver.single_flight import LookupResult
@@ -28,67 +30,50 @@ DEFAULT_MAP: Final = "postfix"
 
 
 def by_what_is_here(evidence: Evidence, replies: Mapping[str, str | None]) -> bool:
-    """Let a table, main.cf or the daemon decide; return False if it takes the network's answer.
+    """Let the tables, main.cf or the daemon decide; return False if it takes the network's answer.
 
     `replies` are those of the running daemon, by map name.
     """
-    if by_tables(evidence) or by_main_cf(evidence):
-        return True
-    if not by_daemon(evidence, replies):
-        return False
-    if evidence.tls_policy is None:
-        by_tables(evidence, after_ours=True)
-    return True
-
-
-def by_tables(evidence: Evidence, *, after_ours: bool = False) -> bool:
-    """Let a table decide that comes before the daemon's; return whether one does.
-
-    With `after_ours` one that comes after it, which Postfix asks if the daemon's has no entry.
-    """
-    tables = evidence.postfix.tables if evidence.postfix else ()
-    ours = next((i for i, table in enumerate(tables) if table.is_ours), len(tables))
-    for table in tables[ours + 1 :] if after_ours else tables[:ours]:
-        if table.error:
-            evidence.source = Source.TABLE
-            evidence.tls_policy = InvalidTlsPolicy(f"{table.name}: {table.error}")
-            return True
-        if table.found is not None:
-            evidence.source, evidence.reply = Source.TABLE, f"{_FOUND}{table.found}"
-            evidence.tls_policy = parse_tls_policy(table.found, evidence.main_cf)
-            return True
-    return False
-
-
-def by_main_cf(evidence: Evidence) -> bool:
-    """Let main.cf decide if Postfix does not ask the daemon; return whether that is so."""
     here = evidence.postfix
-    if here is None or here.version is None or here.map_name is not None:
-        return False
-    evidence.source, evidence.tls_policy = Source.MAIN_CF, None
-    return True
-
-
-def by_daemon(evidence: Evidence, replies: Mapping[str, str | None]) -> bool:
-    """Let the running daemon decide, if it knows an answer; return whether it does."""
+    if here and here.version and here.map_name is None:  # it does not ask the daemon
+        _decide(evidence, Source.MAIN_CF, None)
+        return True
     reply = replies.get(map_name(evidence))
     if reply is None:
         return False
     evidence.replies = tuple((name, said) for name, said in replies.items() if said is not None)
-    evidence.source, evidence.reply = Source.DAEMON, reply
-    evidence.tls_policy = read_reply(reply, evidence.main_cf)
+    _decide(evidence, Source.DAEMON, reply)
     return True
 
 
 def by_network(evidence: Evidence, answering: Answering) -> None:
     """Let what the network says decide, as the daemon would answer by it."""
     evidence.replies = tuple(_told(evidence, answering).items())
-    evidence.source = Source.NETWORK
-    evidence.reply = dict(evidence.replies).get(map_name(evidence))
-    if _has_no_daemon(evidence):
+    _decide(evidence, Source.NETWORK, dict(evidence.replies).get(map_name(evidence)))
+    if _has_no_daemon(evidence) and evidence.source is not Source.TABLE:
         evidence.tls_policy = InvalidTlsPolicy("no answer from the daemon")
-    elif evidence.reply:
-        evidence.tls_policy = read_reply(evidence.reply, evidence.main_cf)
+
+
+def _decide(evidence: Evidence, source: Source, reply: str | None) -> None:
+    """Find the table whose entry counts, with the daemon's reply in the place of its own table."""
+    evidence.source, evidence.reply = source, reply
+    evidence.tls_policy = read_reply(reply, evidence.main_cf) if reply else None
+    keys = policy_keys(evidence.next_hop)
+    found = reply.removeprefix(_FOUND) if reply and reply.startswith(_FOUND) else None
+    failed = reply if reply and found is None and not reply.startswith(_NOT_FOUND) else ""
+    tables = [
+        replace(each, found=found, key=keys[0], error=failed) if each.is_ours else each
+        for each in (evidence.postfix.tables if evidence.postfix else ())
+    ]
+    first = first_answer(tables, keys)
+    if first is None or first.is_ours:
+        return
+    evidence.source = Source.TABLE
+    if first.found is None:
+        evidence.tls_policy = InvalidTlsPolicy(f"{first.name}: {first.error}")
+    else:
+        evidence.reply = f"{_FOUND}{first.found}"
+        evidence.tls_policy = parse_tls_policy(first.found, evidence.main_cf)
 
 
 def map_name(evidence: Evidence) -> str:

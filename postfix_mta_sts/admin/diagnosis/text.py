@@ -5,6 +5,7 @@ that came from the network is printable already, except the lines of the policy 
 printable here.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -22,12 +23,13 @@ from postfix_mta_sts.admin.diagnosis.values import (
     Record,
     Source,
     TlsReports,
-    Waiting,
 )
 from postfix_mta_sts.admin.times import span
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.network.dane import PENDING
+from postfix_mta_sts.postfix.queue import Waiting
 
+_POLICY_STRING: Final = " { policy_string ="
 _LINES_LIMIT: Final = 200
 """Lines of a policy file that are shown: 64 KiB could all be line ends."""
 _FAULTS: Final = {
@@ -98,9 +100,14 @@ def _waiting_lines(waiting: Waiting, now: int) -> Iterator[Line]:
 
 
 def _reply_lines(diagnosis: Diagnosis) -> Iterator[Line]:
+    if diagnosis.reply is not None:
+        yield Line("answer", _shortened(diagnosis.reply))
+    names: defaultdict[str, list[str]] = defaultdict(list)
     for name, reply in diagnosis.replies:
-        # It contains the text of the policy, which may be in any script.
-        yield Line(f"map {name}", printable(reply, len(reply)))
+        if reply != diagnosis.reply:
+            names[reply].append(name)
+    for reply, others in names.items():
+        yield Line("", f"{_shortened(reply)} (in {', '.join(others)})")
     for table in diagnosis.postfix.tables:
         if table.found is not None and not table.is_ours:
             yield Line("table", f"{table.name} has {table.key}: {table.found}")
@@ -109,8 +116,16 @@ def _reply_lines(diagnosis: Diagnosis) -> Iterator[Line]:
     yield Line("in force", _source(diagnosis))
 
 
+def _shortened(reply: str) -> str:
+    """A reply without the lines of the policy, which may be in any script; JSON has all of it."""
+    text, found, _ = reply.partition(_POLICY_STRING)
+    return printable(text, len(text)) + (f"{_POLICY_STRING} ... }}" if found else "")
+
+
 def _source(diagnosis: Diagnosis) -> str:
     match diagnosis.source:
+        case Source.MAIN_CF:
+            return "the level of main.cf: this Postfix does not ask the daemon"
         case Source.DAEMON:
             return "what the running daemon answers"
         case Source.TABLE:

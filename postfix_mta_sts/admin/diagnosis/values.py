@@ -12,7 +12,10 @@ from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
+from postfix_mta_sts.postfix.policy_maps import Table
+from postfix_mta_sts.postfix.queue import Waiting
 from postfix_mta_sts.postfix.smtp_client.values import Delivery
+from postfix_mta_sts.postfix.verify import PostfixWords
 from postfix_mta_sts.values import Value
 
 
@@ -179,20 +182,6 @@ class TlsReports(Value, frozen=True):
     """Why the record is not valid."""
 
 
-class Table(Value, frozen=True):
-    """One table of smtp_tls_policy_maps, and what it has for the keys of the domain."""
-
-    name: str
-    """As main.cf has it, such as `socketmap:inet:127.0.0.1:8461:postfix`."""
-    is_ours: bool
-    """Whether it is a listener of this daemon."""
-    found: str | None = None
-    """The entry; None: it has none, or was not asked."""
-    key: str | None = None
-    """The key that was found: the domain, or a parent domain with a dot before it."""
-    error: str = ""
-
-
 class PostfixHere(Value, frozen=True):
     """The Postfix of this machine."""
 
@@ -207,30 +196,6 @@ class PostfixHere(Value, frozen=True):
     """Where its CA certificates come from."""
     notes: tuple[str, ...] = ()
     """Why a policy may not apply to all mail: relayhost, transport_maps."""
-
-
-class Waiting(Value, frozen=True):
-    """The mail for the domain in the queue."""
-
-    messages: int
-    oldest: int | None
-    """When the oldest message arrived."""
-    reasons: tuple[str, ...] = ()
-    """The different reasons for the delay, the most frequent first."""
-    others_with_reason: int = 0
-    """Messages for other domains that wait for a reason of the same kind."""
-    error: str = ""
-
-
-class PostfixWords(Value, frozen=True):
-    """What the running Postfix says after it has probed the domain itself."""
-
-    status: str | None
-    """`deliverable`, `undeliverable` …; None: no answer in the log."""
-    dsn: str = ""
-    relay: str = ""
-    text: str = ""
-    error: str = ""
 
 
 class Host(Value, frozen=True):

@@ -21,13 +21,13 @@ def and_later(advice: str) -> str:
 
 
 def enumerated(hosts: Sequence[tuple[str, str]]) -> str:
-    """Say how hosts fail, each a name and a clause; the same clause is said once."""
+    """Say how hosts fail, each a name and what is wrong; the same reason is said once."""
     clauses = list(dict.fromkeys(words for _, words in hosts))
     number = len(hosts)
     if len(clauses) == 1:
         name = hosts[0][0]
         who = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
         return f"{who}: {clauses[0]}"
-    listed = "; ".join(f"{name} {words}" for name, words in hosts[:_SHOWN])
+    listed = "; ".join(f"{name}: {words}" for name, words in hosts[:_SHOWN])
     more = f"; and {number - _SHOWN} more" if number > _SHOWN else ""
     return f"all {number} MX hosts fail: {listed}{more}"

@@ -28,6 +28,16 @@ _SERVER_PURPOSES: Final = {
 }
 """Extended key usages of which one is enough for OpenSSL's purpose `sslserver`."""
 
+_NOT_READABLE: Final = (
+    TypeError,
+    UnsupportedAlgorithm,
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What cryptography raises for bytes that it does not understand."""
+
 
 @dataclass(frozen=True, slots=True)
 class SentCertificate:
@@ -56,7 +66,7 @@ class SentCertificate:
                 _is_for_servers(certificate.extensions),
                 _may_do_tls(certificate.extensions),
             )
-        except (ValueError, x509.DuplicateExtension, x509.InvalidVersion) as error:
+        except _NOT_READABLE as error:
             return cls(der, _unreadable(der, error), None, False, False, False)  # noqa: FBT003
 
 
@@ -64,7 +74,7 @@ def is_certificate(der: bytes) -> bool:
     """Whether these bytes are a certificate."""
     try:
         x509.load_der_x509_certificate(der)
-    except (ValueError, x509.InvalidVersion):
+    except _NOT_READABLE:
         return False
     return True
 
@@ -73,7 +83,7 @@ def is_public_key(spki: bytes) -> bool:
     """Whether these bytes are a SubjectPublicKeyInfo."""
     try:
         load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm):
+    except _NOT_READABLE:
         return False
     return True
 
@@ -83,7 +93,7 @@ def is_signed_by(der: bytes, spki: bytes) -> bool:
     try:
         certificate = x509.load_der_x509_certificate(der)
         _verify(certificate, spki)
-    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
+    except (InvalidSignature, *_NOT_READABLE):
         return False
     return True
 
@@ -158,7 +168,7 @@ def _is_comparable(name: str) -> bool:
 def _spki(certificate: x509.Certificate) -> bytes | None:
     try:
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except _NOT_READABLE:
         return None
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 

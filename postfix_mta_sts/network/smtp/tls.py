@@ -42,10 +42,17 @@ class Trust:
 
     Without file and folder it trusts none, whatever `append_default_ca` says. A chrooted smtp(8)
     opens the folder, but not the file, in its root directory; pass the path as it is outside.
-    Raises `UserError` if the file cannot be used.
+    `default_ca` is the file and the folder of OpenSSL; None: those of the system's. Raises
+    `UserError` if `ca_file` cannot be used.
     """
 
-    def __init__(self, ca_file: str, ca_path: str, append_default_ca: bool) -> None:  # noqa: FBT001
+    def __init__(
+        self,
+        ca_file: str,
+        ca_path: str,
+        append_default_ca: bool,  # noqa: FBT001 (the parameters of main.cf, in their order)
+        default_ca: tuple[str, str] | None = None,
+    ) -> None:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_cipher_list(_CIPHERS)
@@ -57,7 +64,7 @@ class Trust:
         if ca_path:
             context.load_verify_locations(None, ca_path)
         if append_default_ca and (ca_file or ca_path):
-            _load_default(context)
+            _load_default(context, *(default_ca or _system_ca()))
         self._context = context
 
     def connection(self, sni: str | None) -> SSL.Connection:
@@ -212,13 +219,20 @@ def _load_file(context: SSL.Context, path: str) -> None:
         raise UserError(f"{path}: no CA certificates: {_reason(error)}") from None
 
 
-def _load_default(context: SSL.Context) -> None:
-    """Add the CAs of the system's OpenSSL, which `ssl` knows; pyOpenSSL brings its own library."""
+def _load_default(context: SSL.Context, file: str, folder: str) -> None:
+    """OpenSSL needs neither of them (SSL_CTX_set_default_verify_paths(3))."""
+    with suppress(SSL.Error):
+        context.load_verify_locations(file)
+    context.load_verify_locations(None, folder)
+
+
+def _system_ca() -> tuple[str, str]:
+    """What `ssl` knows of the system's OpenSSL; pyOpenSSL brings its own library.
+
+    Postfix ignores the environment variables for them.
+    """
     paths = ssl.get_default_verify_paths()
-    if Path(paths.openssl_cafile).is_file():
-        with suppress(SSL.Error):
-            context.load_verify_locations(paths.openssl_cafile)
-    context.load_verify_locations(None, paths.openssl_capath)
+    return paths.openssl_cafile, paths.openssl_capath
 
 
 def _raise(error: SSL.Error) -> NoReturn:
@@ -228,9 +242,9 @@ def _raise(error: SSL.Error) -> NoReturn:
 
 
 def _reason(error: SSL.Error) -> str:
-    """OpenSSL's words: the reason is the third part of the last error in its queue."""
+    """OpenSSL's words: the third part of the first error in its queue, which caused the others."""
     queue = error.args[0] if error.args else ()
-    return printable(queue[-1][2]) if queue and queue[-1][2] else "unknown error"
+    return printable(queue[0][2]) if queue and queue[0][2] else "unknown error"
 
 
 def _der(certificate: crypto.X509) -> bytes:

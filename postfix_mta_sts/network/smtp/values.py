@@ -151,6 +151,8 @@ class ProbeTarget(Value, frozen=True):
     tlsa: tuple[TlsaRecord, ...] = ()
     tlsa_names: tuple[str, ...] = ()
     """The names one of which a certificate must have that DANE-TA(2) records vouch for."""
+    is_verified: bool = True
+    """Whether Postfix checks the certificate; if not, it takes weak keys and TLS 1.0, too."""
 
 
 class ProbeResult(Value, frozen=True):

@@ -41,17 +41,7 @@ _ERRNO: Final[Mapping[FailureKind, str]] = {
     FailureKind.TIMEOUT: "Connection timed out",
     FailureKind.CLOSED: "Connection reset by peer",
 }
-_UNREACHABLE: Final = (
-    "Network is unreachable",
-    "No route to host",
-    "Host is down",
-    "Permission denied",
-    "Operation not permitted",
-    "Cannot assign requested address",
-    "Address family not supported by protocol",
-    "Invalid argument",
-)
-"""strerror(3) for what the system refuses, the most frequent first."""
+_UNREACHABLE: Final = "Network is unreachable"
 
 _OLD_TLS: Final = frozenset({"SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1"})
 """OpenSSL 3 refuses them at its security level 1, which Postfix sets to check a certificate."""
@@ -115,7 +105,7 @@ def _is_me(name: str | None, main_cf: MainCf) -> bool:
 
 def _before_tls(failure: SmtpFailure) -> Judgement:
     if failure.phase is Phase.CONNECT:
-        text = _ERRNO.get(failure.kind) or _unreachable(failure.reason)
+        text = _ERRNO.get(failure.kind) or failure.reason or _UNREACHABLE
         return Judgement(say("4.4.1", f"connect to {_PEER}:25: {text}"))
     if failure.reply:
         words = _refuses_to_talk(failure.reply)
@@ -125,14 +115,10 @@ def _before_tls(failure: SmtpFailure) -> Judgement:
     return _interrupted(failure)
 
 
-def _unreachable(reason: str) -> str:
-    return next((text for text in _UNREACHABLE if text in reason), _UNREACHABLE[0])
-
-
 def _interrupted(failure: SmtpFailure) -> Judgement:
     """smtp_stream_except(). To what is not SMTP, it listens until time is up."""
     doing = _WHILE.get(failure.phase, _WHILE[Phase.EHLO])
-    is_known = failure.kind in {FailureKind.CLOSED, FailureKind.TIMEOUT}
+    is_known = failure.kind in {FailureKind.CLOSED, FailureKind.TIMEOUT, FailureKind.NO_SMTP}
     if failure.kind is FailureKind.CLOSED:
         words = say("4.4.2", f"lost connection with {_PEER} while {doing}")
     else:

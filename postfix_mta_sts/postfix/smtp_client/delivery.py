@@ -12,7 +12,12 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.smtp.values import ProbeResult, ProbeTarget
-from postfix_mta_sts.postfix.smtp_client.authentication import Demand, demand, nominal_level
+from postfix_mta_sts.postfix.smtp_client.authentication import (
+    MATCHED,
+    Demand,
+    demand,
+    nominal_level,
+)
 from postfix_mta_sts.postfix.smtp_client.conformance import conformance
 from postfix_mta_sts.postfix.smtp_client.conversation import Judgement, judge
 from postfix_mta_sts.postfix.smtp_client.route import Address, Route, find_route, within_limit
@@ -152,6 +157,7 @@ def _target(step: _Step, next_hop: NextHop) -> ProbeTarget:
         port=next_hop.port,
         sni=wanted.sni,
         starttls=wanted.level is not Level.NONE,
+        is_verified=wanted.level in MATCHED,
         tlsa=wanted.tlsa,
         tlsa_names=wanted.tlsa_names,
     )

@@ -93,8 +93,8 @@ def _host(name: str, *, is_ipv6: bool) -> str:
         address = ipaddress.ip_address(name)
         if not is_ipv6 or address.version == 6:
             return str(address)
-    host = to_a_labels(name).removesuffix(".").lower()
-    if is_ipv6 or not is_host_name(host):
+    host = to_a_labels(name).removesuffix(".").lower()  # another dot, such as U+3002
+    if is_ipv6 or name.endswith(".") or not is_host_name(host):
         what = "an IPv6 address" if is_ipv6 else "a host name or an IP address"
         raise InvalidDomainError(f"not {what}: '{printable(name)}'")
     return host

@@ -25,7 +25,7 @@ _RULES: Final = tuple(
         # Which address family fails last says nothing about the host.
         (r"Name service error for name=\S+ type=A(?:AAA)?(?=:)", "Name service error"),
         (r"Name service error for name=\S+", "Name service error for"),
-        (r"Name service error for (?!type=)\S+(?=: )", "Name service error"),
+        (r"Name service error for (?!type=).+?(?=: invalid)", "Name service error"),
         (r"\bDomain \S+ does not accept", "Domain does not accept"),
         (r"\bmail for \S+ loops back", "mail loops back"),
         (r"\bprimary relay for \S+", "primary relay"),

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from typing import Final
 
+from postfix_mta_sts.store.days import DAYS
+
 # The policy with LF line ends and without blanks, and a LF before its first line. The name of a
 # field contains no blanks, so that the mode is what follows the first line start with "mode:".
 _FLAT = r"""
     char(10) || replace(replace(replace(policy, char(13), char(10)), ' ', ''), char(9), '')
 """
+
+DAY_COLUMNS: Final = tuple(f"asked_{n}" for n in range(DAYS))
+"""Of a day with the number n, the column n % DAYS has the count."""
 
 SCHEMA: Final[Sequence[Sequence[str]]] = (
     (
@@ -69,13 +74,16 @@ SCHEMA: Final[Sequence[Sequence[str]]] = (
         "CREATE TABLE compatible (since INTEGER NOT NULL)",
         "INSERT INTO compatible VALUES (3)",
     ),
+    # Quick, too. Each has the look-ups of one day (`statements.TOUCH`); schema 3 counts
+    # none.
+    tuple(f"ALTER TABLE policies ADD COLUMN {name} INTEGER" for name in DAY_COLUMNS),
 )
 """The migrations, starting from an empty file; user_version counts those that were applied."""
 
-PROBE: Final = """
+PROBE: Final = f"""
     SELECT p.domain, p.policy_id, policy, fetched_at, refetch_at, expires_at, asked_at,
         asked_count, dane, failures, claimed_at, digest, p.mode,
-        h.domain, h.policy_id, h.mode, mx, seen_from, seen_to, path
+        h.domain, h.policy_id, h.mode, mx, seen_from, seen_to, path, {", ".join(DAY_COLUMNS)}
     FROM policies AS p, history AS h, takeover LIMIT 0
-"""
+"""  # noqa: S608 (constant columns)
 """Fails if a column that we use is missing."""

@@ -67,7 +67,7 @@ def page(
     """Return the rows of a page; one that is damaged is left out."""
     last: str = after or ""
     while True:
-        given = last, query.now, query.mode, query.expiring_before, limit
+        given = last, query.now, query.mode, query.expiring_before, query.asked_since, limit
         raw = db.execute(statements.PAGE, given).fetchall()
         if not raw or (rows := list(valid_rows(raw, now))):
             return rows if raw else []

@@ -20,6 +20,8 @@ from postfix_mta_sts.mtasts.policy import Mode, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_id
 from postfix_mta_sts.mtasts.verdict import from_text, to_text
 from postfix_mta_sts.store import HistoryEntry, Row, policy_and_id
+from postfix_mta_sts.store.days import DAYS, DayCounts, day_of, lately
+from postfix_mta_sts.store.sqlite import statements
 from postfix_mta_sts.values import Value, json_decoder, to_json
 
 Columns: TypeAlias = Sequence[Any]
@@ -129,11 +131,28 @@ def domain_of(column: bytes) -> Domain:
 
 def valid_rows(rows: Iterable[Sequence[Any]], now: float) -> Iterator[Row]:
     """Yield the rows that are not damaged."""
-    for domain, asked_at, asked_count, *columns in rows:
+    for domain, asked_at, asked_count, *others in rows:
+        days, columns = others[:DAYS], others[DAYS:]
         # `load` removes such a row. The other errors: a column has an impossible type.
         with suppress(MtaStsError, ValueError, TypeError, AttributeError):
             state = state_of(domain.decode(), [decoded(each) for each in columns], now)
-            yield Row(domain_of(domain), state, min(float(asked_at), now), int(asked_count))
+            asked = min(float(asked_at), now), int(asked_count), _day_counts(days, now)
+            yield Row(domain_of(domain), state, *asked)
+
+
+def day_columns(counts: DayCounts) -> list[int | None]:
+    """Return the day columns of a row."""
+    columns: list[int | None] = [None] * DAYS
+    for day, number in counts:
+        columns[day % DAYS] = day + (number << statements.DAY_BITS)
+    return columns
+
+
+def _day_counts(columns: Iterable[Any], now: float) -> DayCounts:
+    """Return the look-ups of the last days; one of the future was noted by a clock ahead."""
+    numbers = [each for each in columns if isinstance(each, int)]
+    counts = ((each & statements.DAY_MASK, each >> statements.DAY_BITS) for each in numbers)
+    return lately(each for each in counts if each[0] <= day_of(now))
 
 
 def history_entry_of(row: Sequence[Any], now: float) -> HistoryEntry | None:

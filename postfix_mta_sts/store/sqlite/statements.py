@@ -5,6 +5,7 @@
 
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.store import MAX_HISTORY
+from postfix_mta_sts.store.sqlite.layout import DAY_COLUMNS
 
 # The columns of `rows.Columns`. quote() writes a number so that it reads back unchanged.
 _RAW = """
@@ -40,13 +41,13 @@ SAVE = """
         END
         WHERE excluded.fetched_at >= policies.fetched_at OR policies.fetched_at > ?13
 """
-# The parameters are those of `rows.columns_of`, then asked_at and asked_count.
-TAKE_OVER = """
+# The parameters are those of `rows.columns_of`, then asked_at, asked_count, and the day columns.
+TAKE_OVER = f"""
     INSERT OR IGNORE INTO policies
         (domain, policy_id, policy, fetched_at, refetch_at, expires_at, claimed_at, dane, failures,
-         digest, asked_at, asked_count)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-"""
+         digest, asked_at, asked_count, {", ".join(DAY_COLUMNS)})
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?{", ?" * len(DAY_COLUMNS)})
+"""  # noqa: S608 (constant columns)
 TAKE_OVER_HISTORY = "INSERT OR IGNORE INTO history VALUES (?, ?, ?, ?, ?, ?)"
 TIMES = "SELECT fetched_at, claimed_at FROM policies WHERE domain = ?"
 # The parameters are those of `rows.columns_of`.
@@ -72,16 +73,21 @@ TRIM_HISTORY = f"""
         ORDER BY 1 DESC, 2 DESC, 3 DESC, 4 DESC LIMIT 1 OFFSET {MAX_HISTORY}
     )
 """  # noqa: S608 (a constant number)
-# The parameters are a JSON object of domains and their `LastAsked`, and now. One statement for all,
-# as in LOAD: each of thousands of statements would wait for that lock. json_extract instead of ->>,
-# which needs SQLite 3.38 (RHEL 9 has 3.34).
-TOUCH = """
+DAY_BITS = 20
+"""The lowest bits of a day column are the day, which has 15 bits in 2026; the others the count."""
+# One statement for each day column. The parameters are a JSON object of domains and their
+# `LastAsked`, now, and the day. One statement for all domains, as in LOAD: each of thousands of
+# statements would wait for that lock. json_extract instead of ->>, which needs SQLite 3.38 (RHEL 9
+# has 3.34).
+_TOUCH = """
     UPDATE policies SET
         asked_at = CASE
             WHEN policies.asked_at > ?2 THEN asked.at -- from the future
             ELSE max(policies.asked_at, asked.at)
         END,
-        asked_count = asked_count + asked.times
+        asked_count = asked_count + asked.times,
+        {column} = CASE WHEN {column} & {mask} = ?3 THEN {column} ELSE ?3 END
+            + (asked.times << {bits})
     FROM (
         SELECT
             key AS domain,
@@ -91,21 +97,24 @@ TOUCH = """
     ) AS asked
     WHERE policies.domain = asked.domain
 """
+DAY_MASK = (1 << DAY_BITS) - 1
+TOUCH = [_TOUCH.format(column=name, mask=DAY_MASK, bits=DAY_BITS) for name in DAY_COLUMNS]
 DUE = """
     SELECT domain FROM policies
     WHERE refetch_at <= ? AND asked_at >= ? AND expires_at > ?
     ORDER BY refetch_at LIMIT ?
 """
+_DAYS = ", ".join(DAY_COLUMNS)
 ROWS = f"""
-    SELECT CAST(domain AS TEXT), asked_at, ifnull(asked_count, 0), {_RAW}
+    SELECT CAST(domain AS TEXT), asked_at, ifnull(asked_count, 0), {_DAYS}, {_RAW}
     FROM policies
 """  # noqa: S608 (constant columns)
 ROW = f"{ROWS} WHERE domain = ?"
 PAGE = f"""
     {ROWS} INDEXED BY policies_listed
     WHERE domain > ?1 AND expires_at > ?2 AND (?3 IS NULL OR mode = ?3)
-        AND (?4 IS NULL OR expires_at < ?4)
-    ORDER BY domain LIMIT ?5
+        AND (?4 IS NULL OR expires_at < ?4) AND (?5 IS NULL OR asked_at >= ?5)
+    ORDER BY domain LIMIT ?6
 """
 _NUMBERED_ROWS = ROWS.replace("SELECT", "SELECT rowid,")
 SCAN = f"{_NUMBERED_ROWS} WHERE rowid >= ? ORDER BY rowid"

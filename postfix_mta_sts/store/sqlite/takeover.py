@@ -21,7 +21,8 @@ from postfix_mta_sts.store import HistoryEntry, Row, StoreError
 from postfix_mta_sts.store.sqlite import reads, statements
 from postfix_mta_sts.store.sqlite.connection import SqliteConnection
 from postfix_mta_sts.store.sqlite.file import SqliteFile
-from postfix_mta_sts.store.sqlite.rows import columns_of, valid_rows
+from postfix_mta_sts.store.sqlite.layout import DAY_COLUMNS
+from postfix_mta_sts.store.sqlite.rows import columns_of, day_columns, valid_rows
 from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID
 from postfix_mta_sts.store.sqlite.thread import call_in_thread
 
@@ -34,7 +35,9 @@ _STEPS: Final = 100
 """Rows that are read one by one after a scan has found one that cannot be read."""
 _ERRORS: Final = 100_000
 """Rowids that cannot be read, after which the rest of the file is given up."""
-_ADDED_LATER: Final = frozenset({"asked_count", "dane", "failures", "claimed_at", "digest"})
+_ADDED_LATER: Final = frozenset(
+    {"asked_count", "dane", "failures", "claimed_at", "digest", *DAY_COLUMNS}
+)
 """Columns that an older file does not have."""
 
 _log = logging.getLogger(__name__)
@@ -192,7 +195,7 @@ def _insert_all(rows: Sequence[OldRow], db: sqlite3.Connection) -> int:
 def _insert(row: Row, history: Sequence[HistoryEntry], db: sqlite3.Connection) -> int:
     """Add a row to the new file, unless it has one; return how many were added."""
     columns = columns_of(row.domain, row.state, None)
-    given = (*columns, row.asked_at, row.asked_count)
+    given = (*columns, row.asked_at, row.asked_count, *day_columns(row.asked_days))
     if db.execute(statements.TAKE_OVER, given).rowcount < 1:
         return 0
     for entry in history:

@@ -5,6 +5,7 @@ clock, in seconds since the epoch: a time on file that is later was noted by a c
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,6 +13,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import LastAsked, keep_verdict
+from postfix_mta_sts.store.days import DAYS, day_of
 from postfix_mta_sts.store.history import history_entry
 from postfix_mta_sts.store.sqlite import statements
 from postfix_mta_sts.store.sqlite.rows import Columns, columns_of, decoded, read_state
@@ -66,7 +68,15 @@ def remove_damaged(domain: Domain, now: float, db: sqlite3.Connection) -> int:
 
 def touch(asked: Mapping[Domain, LastAsked], now: float, db: sqlite3.Connection) -> int:
     """Save when and how often domains were asked for."""
-    return db.execute(statements.TOUCH, (to_json(asked), now)).rowcount
+    by_day: defaultdict[int, dict[Domain, LastAsked]] = defaultdict(dict)  # rarely more than one
+    for domain, last in asked.items():
+        by_day[day_of(last.at)][domain] = last
+    return sum(_touch(day, each, now, db) for day, each in by_day.items())
+
+
+def _touch(day: int, asked: Mapping[Domain, LastAsked], now: float, db: sqlite3.Connection) -> int:
+    statement = statements.TOUCH[day % DAYS]
+    return db.execute(statement, (to_json(asked), now, day)).rowcount
 
 
 def forget(domain: Domain, db: sqlite3.Connection) -> int:

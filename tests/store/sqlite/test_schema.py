@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
-from postfix_mta_sts.store import DamagedStoreError, Overview, Row, StoreError
+from postfix_mta_sts.store import DamagedStoreError, LastAsked, Overview, Row, StoreError
 from postfix_mta_sts.store.sqlite.layout import SCHEMA
 from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID, file_identity, set_aside
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -120,6 +120,8 @@ async def test_first_schema(path: Path) -> None:
         db.execute("INSERT INTO policies VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     store = await SqliteStore.open(path)
     assert await store.row(GOOD) == Row(GOOD, a_state(1.0, 2.0), asked_at=3.0, asked_count=0)
+    await store.touch({GOOD: LastAsked(4.0, 2)})
+    assert await store.row(GOOD) == Row(GOOD, a_state(1.0, 2.0), 4.0, 2, ((0, 2),))
     modes = {Mode.ENFORCE: 1, Mode.TESTING: 0, Mode.NONE: 0}
     assert await store.overview(5.0, 3.0) == Overview(modes, 1.0)
     assert await store.history(GOOD) == []
@@ -143,7 +145,7 @@ async def test_an_additive_newer_schema_is_used(path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE compatible SET since = since + 1",
+        "UPDATE compatible SET since = 99",
         "DROP TABLE compatible",
         "DELETE FROM compatible",
         "ALTER TABLE policies RENAME COLUMN dane TO verdict",

@@ -124,7 +124,7 @@ async def test_queries_use_their_indices(store: SqliteStore, path: Path) -> None
         "due": statements.DUE,
         "remove": statements.REMOVE_EXPIRED,
         "load": statements.LOAD,
-        "touch": statements.TOUCH,
+        "touch": statements.TOUCH[0],
         "page": statements.PAGE,
         "oldest": statements.OLDEST,
         "modes": statements.BY_MODE,

@@ -58,6 +58,7 @@ async def test_readable_rows_are_taken_over(path: Path, caplog: pytest.LogCaptur
     row = await store.row(GOOD)
     assert row
     assert (row.state, row.asked_at, row.asked_count) == (FAILED, 7000.0, 3)
+    assert row.asked_days == ((0, 3),)
     assert [entry.policy_id for entry in await store.history(GOOD)] == ["id1", "id0"]
     assert (await store.load_all(MANY)).keys() == set(MANY)
     assert await store.load(Domain("last.test")) is None

@@ -1,0 +1,387 @@
+"""A probe of one address: the steps of the conversation, and each way in which it can end early."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Iterator, Mapping
+
+import pytest
+from aiosmtpd.smtp import SMTP
+
+from postfix_mta_sts.network.smtp.failures import from_system
+from postfix_mta_sts.network.smtp.probe import probe
+from postfix_mta_sts.network.smtp.tls import MAX_OVERHEAD, Trust
+from postfix_mta_sts.network.smtp.values import (
+    FailureKind,
+    Phase,
+    ProbeResult,
+    ProbeTarget,
+    SmtpFailure,
+    SmtpReply,
+    SmtpStep,
+)
+from tests.support.hostile_host import HELLO_REQUEST
+from tests.support.longer import with_longer_time
+from tests.support.smtp_host import BROKEN, CLOSE, RESET, SILENCE, SmtpHost
+from tests.support.tls import Credential
+from tests.support.tlsa import tlsa_record
+
+PATIENCE = 60.0
+"""Seconds that nothing needs, on a busy machine either."""
+ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
+"""A fatal alert: handshake_failure (RFC 8446 §6.2)."""
+
+
+async def ask(host: SmtpHost, trust: Trust, steps: list[SmtpStep] | None = None) -> ProbeResult:
+    """Probe a host."""
+    on_step = None if steps is None else steps.append
+    return await probe(host.target(), trust, ehlo="client.test", timeout=PATIENCE, on_step=on_step)
+
+
+async def fail(host: SmtpHost, trust: Trust) -> SmtpFailure:
+    """The failure of a probe, which is not one of its steps."""
+    async with host:
+        result = await ask(host, trust)
+    assert result.failure
+    assert result.failure.phase not in {step.phase for step in result.steps}
+    assert host.connections == 1
+    return result.failure
+
+
+@pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+async def test_a_whole_conversation(credential: Credential, trust: Trust) -> None:
+    """A probe goes as far as a mail client before a message, and reports each step at once."""
+    steps: list[SmtpStep] = []
+    async with SmtpHost(credential) as host:
+        result = await ask(host, trust, steps)
+        await host.left.wait()
+    assert host.commands == ["EHLO client.test", "STARTTLS", "EHLO client.test", "QUIT"]
+    assert result.failure is None
+    assert result.greeted_as == "mx.test"
+    assert result.offers_starttls is True
+    assert result.tls
+    assert [(step.phase, step.text) for step in steps] == [
+        (Phase.CONNECT, f"connected to 127.0.0.1, port {host.port}"),
+        (Phase.GREETING, "220 mx.test ESMTP"),
+        (Phase.EHLO, "250-mx.test 250-PIPELINING 250 STARTTLS"),
+        (Phase.STARTTLS, "220 2.0.0 go ahead"),
+        (Phase.HANDSHAKE, f"{result.tls.version}, {result.tls.cipher}"),
+        (Phase.EHLO_IN_TLS, "250-mx.test 250 PIPELINING"),
+    ]
+    assert result.steps == tuple(steps)
+    assert all(step.seconds >= 0 for step in steps)
+
+
+async def test_another_server(credential: Credential, trust: Trust) -> None:
+    """A probe gets on with a server that was not written for it."""
+    loop = asyncio.get_running_loop()
+    context = credential.server_context()
+    server = await loop.create_server(
+        lambda: SMTP(object(), hostname="mx.test", tls_context=context, loop=loop),
+        "127.0.0.1",
+        0,
+    )
+    async with server:
+        address, port = server.sockets[0].getsockname()
+        target = ProbeTarget(host="mx.test", address=address, port=port, sni="mx.test")
+        result = await probe(target, trust, ehlo="client.test", timeout=PATIENCE)
+    assert result.failure is None
+    assert result.greeted_as == "mx.test"
+    assert result.tls
+    assert result.tls.error is None
+
+
+async def test_tlsa(credential: Credential, trust: Trust) -> None:
+    """TLSA records are matched if there are some."""
+    good = tlsa_record(3, 1, 1, credential.certificate)
+    async with SmtpHost(credential) as host:
+        for records in ((), (good,)):
+            target = host.target(tlsa=records, tlsa_names=("mx.test",))
+            result = await probe(target, trust, ehlo="client.test", timeout=PATIENCE)
+            assert result.tls
+            assert (result.tls.tlsa and result.tls.tlsa.record) == (good if records else None)
+
+
+async def test_starttls_is_not_offered(trust: Trust) -> None:
+    """That is a finding, not a failure."""
+    async with SmtpHost(plain={"EHLO": b"250 mx.test\r\n"}) as host:
+        result = await ask(host, trust)
+    assert host.commands == ["EHLO client.test", "QUIT"]
+    assert (result.failure, result.offers_starttls, result.tls) == (None, False, None)
+
+
+async def test_starttls_is_not_wanted(trust: Trust) -> None:
+    """A probe without TLS leaves after EHLO."""
+    async with SmtpHost() as host:
+        target = host.target(starttls=False)
+        result = await probe(target, trust, ehlo="client.test", timeout=PATIENCE)
+    assert host.commands == ["EHLO client.test", "QUIT"]
+    assert (result.failure, result.offers_starttls, result.tls) == (None, True, None)
+
+
+async def test_helo(trust: Trust) -> None:
+    """A server that refuses EHLO is greeted by HELO, and offers nothing."""
+    async with SmtpHost(plain={"EHLO": b"502 what?\r\n"}) as host:
+        result = await ask(host, trust)
+    assert host.commands == ["EHLO client.test", "HELO client.test", "QUIT"]
+    assert (result.failure, result.offers_starttls) == (None, False)
+    assert result.steps[-1].text == "250 mx.test"
+
+
+async def test_helo_in_tls(credential: Credential, trust: Trust) -> None:
+    """The same in TLS; what was offered before stays on record."""
+    async with SmtpHost(credential, secure={"EHLO": b"502 what?\r\n"}) as host:
+        result = await ask(host, trust)
+    assert host.commands[2:] == ["EHLO client.test", "HELO client.test", "QUIT"]
+    assert (result.failure, result.offers_starttls) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("phase", "plain"),
+    [
+        (Phase.GREETING, {"": b"554 5.7.1 go away\r\n"}),
+        (Phase.EHLO, {"EHLO": b"421 5.7.1 go away\r\n"}),
+        (Phase.EHLO, {"EHLO": b"500 no\r\n", "HELO": b"550 5.7.1 go away\r\n"}),
+        (Phase.STARTTLS, {"STARTTLS": b"454 5.7.1 go away\r\n"}),
+    ],
+)
+async def test_refusals(trust: Trust, phase: Phase, plain: Mapping[str, bytes]) -> None:
+    """A reply that ends the conversation is reported, and the probe takes its leave."""
+    host = SmtpHost(plain=plain)
+    failure = await fail(host, trust)
+    assert (failure.phase, failure.kind) == (phase, FailureKind.REPLY)
+    assert failure.reply
+    assert failure.reason == failure.reply.text
+    assert failure.reply.text.endswith(" 5.7.1 go away")
+    assert host.commands[-1] == "QUIT"
+
+
+async def test_refusal_in_tls(credential: Credential, trust: Trust) -> None:
+    """The same in TLS."""
+    host = SmtpHost(credential, secure={"EHLO": b"421-4.3.2 a\r\n421 4.3.2 b\r\n"})
+    failure = await fail(host, trust)
+    assert failure.phase is Phase.EHLO_IN_TLS
+    expected = SmtpReply(code=421, text="421-4.3.2 a 421 4.3.2 b", status="4.3.2")
+    assert failure.reply == expected
+
+
+@pytest.mark.parametrize(
+    ("phase", "command"),
+    [(Phase.GREETING, ""), (Phase.EHLO, "EHLO"), (Phase.STARTTLS, "STARTTLS")],
+)
+@pytest.mark.parametrize(
+    ("ending", "reason"), [(CLOSE, "lost connection"), (RESET, "Connection reset by peer")]
+)
+async def test_closed(trust: Trust, phase: Phase, command: str, ending: bytes, reason: str) -> None:
+    """A connection may be closed or reset in each phase."""
+    failure = await fail(SmtpHost(plain={command: ending}), trust)
+    assert failure == SmtpFailure(phase=phase, kind=FailureKind.CLOSED, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (CLOSE, FailureKind.CLOSED, "lost connection"),
+        (RESET, FailureKind.CLOSED, "Connection reset by peer"),
+        (b"500 what?\r\n", FailureKind.TLS, "wrong version number"),
+        (b"\x16\x03\x03\x40\x00" + bytes(20_000), FailureKind.TLS, ""),
+        (HELLO_REQUEST * 20_000, FailureKind.TLS, f"more than {MAX_OVERHEAD} bytes of TLS"),
+        (ALERT, FailureKind.TLS, "alert handshake failure"),
+    ],
+)
+async def test_no_tls(trust: Trust, answer: bytes, kind: FailureKind, reason: str) -> None:
+    """A handshake may be answered by anything; no QUIT follows it."""
+    host = SmtpHost(instead_of_tls=answer)
+    failure = await fail(host, trust)
+    assert (failure.phase, failure.kind) == (Phase.HANDSHAKE, kind)
+    assert reason in failure.reason
+    assert "QUIT" not in host.commands
+
+
+@pytest.mark.parametrize(("ending", "reason"), [(CLOSE, ""), (RESET, ""), (BROKEN, ": ")])
+async def test_lost_in_tls(
+    credential: Credential, trust: Trust, ending: bytes, reason: str
+) -> None:
+    """A connection that ends within TLS, in whatever way, is lost, as for Postfix."""
+    failure = await fail(SmtpHost(credential, secure={"EHLO": ending}), trust)
+    assert (failure.phase, failure.kind) == (Phase.EHLO_IN_TLS, FailureKind.CLOSED)
+    assert failure.reason.startswith((f"lost connection{reason}", "Connection reset by peer"))
+
+
+@pytest.mark.parametrize(
+    ("phase", "plain"),
+    [
+        (Phase.GREETING, {"": b"220 " + b"x" * 5_000}),
+        (Phase.GREETING, {"": b"220-x\r\n" * 5_000}),
+        (Phase.EHLO, {"EHLO": b"no SMTP\r\n" * 5_000}),
+    ],
+)
+async def test_endless_replies(trust: Trust, phase: Phase, plain: Mapping[str, bytes]) -> None:
+    """Lines and replies without end are not read to their end."""
+    failure = await fail(SmtpHost(plain=plain), trust)
+    assert (failure.phase, failure.kind) == (phase, FailureKind.NO_SMTP)
+
+
+async def test_injection_before_tls(credential: Credential, trust: Trust) -> None:
+    """Text that follows the reply to STARTTLS is not taken for a reply in TLS."""
+    injected = b"220 go ahead\r\n250-injected\r\n250 STARTTLS\r\n"
+    async with SmtpHost(credential, plain={"STARTTLS": injected}) as host:
+        result = await ask(host, trust)
+    assert result.failure is None
+    assert result.steps[-1].text == "250-mx.test 250 PIPELINING"
+
+
+async def run_out_of_time(host: SmtpHost, trust: Trust, phase: Phase) -> SmtpFailure:
+    """The failure of a probe whose time is up in a phase; it has more time on a busy machine."""
+
+    async def attempt(seconds: float) -> SmtpFailure:
+        result = await probe(host.target(), trust, ehlo="client.test", timeout=seconds)
+        assert result.failure
+        return result.failure
+
+    failure = await with_longer_time(attempt, lambda failure: failure.phase is phase)
+    await host.left.wait()
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("phase", "command"),
+    [(Phase.GREETING, ""), (Phase.EHLO, "EHLO"), (Phase.STARTTLS, "STARTTLS")],
+)
+async def test_silence(trust: Trust, phase: Phase, command: str) -> None:
+    """A host that does not answer is left when the time is up."""
+    async with SmtpHost(plain={command: SILENCE}) as host:
+        failure = await run_out_of_time(host, trust, phase)
+    assert failure == SmtpFailure(
+        phase=phase, kind=FailureKind.TIMEOUT, reason="conversation timed out"
+    )
+
+
+async def test_silence_in_the_handshake(trust: Trust) -> None:
+    """The same in the handshake."""
+    async with SmtpHost(instead_of_tls=SILENCE) as host:
+        failure = await run_out_of_time(host, trust, Phase.HANDSHAKE)
+    assert (failure.phase, failure.kind) == (Phase.HANDSHAKE, FailureKind.TIMEOUT)
+
+
+async def test_silence_in_tls(credential: Credential, trust: Trust) -> None:
+    """The same in TLS."""
+    async with SmtpHost(credential, secure={"EHLO": SILENCE}) as host:
+        failure = await run_out_of_time(host, trust, Phase.EHLO_IN_TLS)
+    assert (failure.phase, failure.kind) == (Phase.EHLO_IN_TLS, FailureKind.TIMEOUT)
+
+
+async def test_another_protocol(trust: Trust) -> None:
+    """A server that speaks first, but not SMTP, is told from a silent one."""
+    async with SmtpHost(plain={"": b"SSH-2.0-OpenSSH_9.2\r\n"}) as host:
+        failure = await run_out_of_time(host, trust, Phase.GREETING)
+    assert (failure.phase, failure.kind) == (Phase.GREETING, FailureKind.NO_SMTP)
+    assert failure.reason == "no reply after 'SSH-2.0-OpenSSH_9.2'"
+
+
+async def test_silence_after_quit(trust: Trust) -> None:
+    """The reply to QUIT is not worth a failure."""
+    plain = {"EHLO": b"250 mx.test\r\n", "QUIT": SILENCE}
+    async with SmtpHost(plain=plain) as host:
+
+        async def attempt(seconds: float) -> ProbeResult:
+            return await probe(host.target(), trust, ehlo="client.test", timeout=seconds)
+
+        result = await with_longer_time(attempt, lambda _: host.reached.is_set())
+    assert result.failure is None
+
+
+async def test_refused(trust: Trust) -> None:
+    """A port where nobody listens refuses the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    target = ProbeTarget(host="mx.test", address="127.0.0.1", port=port)
+    result = await probe(target, trust, ehlo="client.test", timeout=PATIENCE)
+    assert result == ProbeResult(
+        target=target,
+        steps=(),
+        failure=SmtpFailure(
+            phase=Phase.CONNECT, kind=FailureKind.REFUSED, reason="Connection refused"
+        ),
+    )
+
+
+async def test_no_way_there(trust: Trust) -> None:
+    """An address to which the system does not connect is not the host's fault."""
+    target = ProbeTarget(host="mx.test", address="255.255.255.255")
+    result = await probe(target, trust, ehlo="client.test", timeout=PATIENCE)
+    assert result.failure
+    assert (result.failure.phase, result.failure.kind) == (Phase.CONNECT, FailureKind.UNREACHABLE)
+    assert result.failure.reason in {"Network is unreachable", "Permission denied"}
+
+
+async def test_a_black_hole(trust: Trust, full_port: int) -> None:
+    """A host that does not even refuse the connection takes the whole time."""
+    target = ProbeTarget(host="mx.test", address="127.0.0.1", port=full_port)
+    result = await probe(target, trust, ehlo="client.test", timeout=0.1)
+    assert result.failure == SmtpFailure(
+        phase=Phase.CONNECT, kind=FailureKind.TIMEOUT, reason="Connection timed out"
+    )
+
+
+async def test_no_time(credential: Credential, trust: Trust) -> None:
+    """Without time there is no connection."""
+    async with SmtpHost(credential) as host:
+        result = await probe(host.target(), trust, ehlo="client.test", timeout=0)
+    assert host.connections == 0
+    assert result.failure
+    assert (result.failure.phase, result.failure.kind) == (Phase.CONNECT, FailureKind.TIMEOUT)
+
+
+async def test_cancellation(trust: Trust) -> None:
+    """A probe that is cancelled closes its connection."""
+    async with SmtpHost(plain={"EHLO": SILENCE}) as host:
+        probing = asyncio.create_task(ask(host, trust))
+        await host.reached.wait()
+        probing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await probing
+        await host.left.wait()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ECONNREFUSED, FailureKind.REFUSED),
+        (errno.ETIMEDOUT, FailureKind.TIMEOUT),
+        (errno.ECONNRESET, FailureKind.CLOSED),
+        (errno.EPIPE, FailureKind.CLOSED),
+        (errno.ENETUNREACH, FailureKind.UNREACHABLE),
+        (errno.EHOSTUNREACH, FailureKind.UNREACHABLE),
+        (errno.EACCES, FailureKind.UNREACHABLE),
+        (errno.EPERM, FailureKind.UNREACHABLE),
+        (errno.EAFNOSUPPORT, FailureKind.UNREACHABLE),
+        (errno.EADDRNOTAVAIL, FailureKind.UNREACHABLE),
+        (errno.EMFILE, FailureKind.UNREACHABLE),
+    ],
+)
+def test_errors_of_the_system(number: int, kind: FailureKind) -> None:
+    """Faults of the other side are told from those of this machine, in the system's words."""
+    error = from_system(OSError(number, "Connect call failed ('192.0.2.1', 25)"))
+    assert (error.kind, error.reason) == (kind, os.strerror(number))
+
+
+def test_an_error_without_number() -> None:
+    """An error that says nothing is a lost connection."""
+    assert from_system(OSError()).kind is FailureKind.CLOSED
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """A port that answers no further connection: its queue is full, and nobody accepts."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
