@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from postfix_mta_sts.admin.serialize import best
-from postfix_mta_sts.mtasts.decision import Decision, Knowledge, known_policy
+from postfix_mta_sts.mtasts.decision import Decision, Knowledge, known_policy, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode
@@ -16,6 +16,7 @@ from postfix_mta_sts.postfix.answers import Answering, Told, reply_text
 from postfix_mta_sts.postfix.protocol.reply import Found, TryAgain, compose
 from postfix_mta_sts.resolver.dane import with_later_verdict
 from postfix_mta_sts.resolver.single_flight import LookupResult
+from postfix_mta_sts.values import replace
 
 _WORDS: Final = {
     Decision.SECURE: "secure",
@@ -33,6 +34,20 @@ def together(states: Sequence[State], now: float) -> State | None:
     for other in states:
         state = state and with_later_verdict(state, other.dane, now)
     return state
+
+
+def likely(result: LookupResult, now: float) -> LookupResult:
+    """Return what a look-up will know if the network says what it said last.
+
+    The next look-up asks it again if a verdict has expired, and most verdicts stay. Where nothing
+    is known of DANE, or no policy or absence is in force, there is nothing to expect.
+    """
+    known = result.knowledge
+    if known.state is None or known.state.dane is None:
+        return result
+    step = last_step(known.state) if now < known.state.expires_at else known.step
+    known = replace(known, step=step, is_asking_dane=False, verdict_was_live=True)
+    return replace(result, knowledge=known)
 
 
 def answer(

@@ -120,8 +120,9 @@ class Control:
         async with aclosing(self._known(wanted, now)) as known:
             async for domain, row, failing in known:
                 entry = serialize.entry_to_json(domain, row, failing, now, info.idle_after)
-                if serialize.fits(entry, wanted, now):
+                if serialize.fits(entry, wanted, now) and self._was_asked(domain, row, wanted, now):
                     result = self._resolver.preview(domain, row.state if row else None)
+                    result = answer.likely(result, now)
                     decision = answer.answer(domain, result, info.answering, now)
                     why = answer.why(decision, result.knowledge, info.answering, now)
                     yield {**entry, "answer": answer.word(decision), "why": why}
@@ -135,9 +136,10 @@ class Control:
         now, answering = self._clock(), self._info().answering
         flight, best = self._resolver.flight(domain), self._best(domain, row, now)
         result = self._resolver.preview(domain, row.state if row else None)
+        replies = told(domain.encode(), domain, result, answering, now)
+        result = answer.likely(result, now)
         decision = answer.answer(domain, result, answering, now)
         at_the_end = answer.answer(domain, result, answering, now, is_last=True)
-        replies = told(domain.encode(), domain, result, answering, now)
         return {
             "domain": domain,
             "known": best is not None,
@@ -196,6 +198,13 @@ class Control:
         kept = Part.STORE_WRITING in (await self._snapshot()).failing
         event(_log, logging.INFO, "policy forgotten", domain, uid=uid, known=known, kept=kept)
         return {"domain": domain, "known": known, "kept_on_file": kept}
+
+    def _was_asked(self, domain: Domain, row: Row | None, wanted: PolicyFilter, now: float) -> bool:
+        """Whether a domain was asked for lately, if that matters; rows are filtered already."""
+        if wanted.asked_within is None or row:
+            return True
+        cached = self._resolver.entry(domain)
+        return cached is not None and cached.asked_at >= now - wanted.asked_within
 
     def _best(self, domain: Domain, row: Row | None, now: float) -> State | None:
         """All that is known of a domain, as one state."""

@@ -204,8 +204,6 @@ def fits(entry: JsonObject, wanted: PolicyFilter, now: float) -> bool:
     left = entry["expires_at"] - now
     if left <= 0 or (wanted.expiring_in is not None and left >= wanted.expiring_in):
         return False
-    if wanted.asked_within is not None and (entry["asked_at"] or 0) < now - wanted.asked_within:
-        return False
     if wanted.failing and not (entry["failure"] or entry["overdue"]):
         return False
     if wanted.mode is None:

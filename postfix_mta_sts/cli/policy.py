@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from postfix_mta_sts.admin.times import NO_VALUE, ago, ahead, dated, moment, span
+from postfix_mta_sts.cli import answers
+from postfix_mta_sts.cli.asked import Tally, asked_since
 from postfix_mta_sts.cli.domain_argument import domain_of
 from postfix_mta_sts.cli.live import live
 from postfix_mta_sts.cli.locate import control_client
@@ -74,6 +76,8 @@ def _add_list(policies: Commands) -> None:
     command.add_argument("--failing", action="store_true", help=text)
     text = "only policies that expire within this time, such as 12h or 2d"
     command.add_argument("--expiring", metavar="TIME", type=_expiring, help=text)
+    text = "only domains that were asked for within this time, with their look-ups; 7d at most"
+    command.add_argument("--asked-since", metavar="TIME", type=asked_since, help=text)
     command.add_argument("--json", action="store_true", help="print one JSON object per line")
     add_config(command)
 
@@ -90,13 +94,29 @@ def _expiring(text: str) -> int:
 def _list(args: argparse.Namespace) -> int:
     filters = {"mode": args.mode, "expiring": args.expiring, "failing": args.failing and "yes"}
     query = {name: str(value) for name, value in filters.items() if value}
+    if args.asked_since is not None:
+        query["asked_within"] = str(args.asked_since)
     entries = control_client(args).lines("policies", **query)
     if args.json:
         for entry in entries:
             print(json.dumps(entry))
     else:
-        _print_list(entries, "no policy matches" if query else "no policy is known yet")
+        nothing = "no policy matches" if query else "no policy is known yet"
+        if args.asked_since is None:
+            _print_list(entries, nothing)
+        else:
+            _print_asked(entries, nothing, Tally(time.time(), args.asked_since))
     return OK
+
+
+def _print_asked(entries: Iterator[Mapping[str, Any]], nothing: str, tally: Tally) -> None:
+    """Print a list whose look-ups are those of the time that was asked for, and their sums."""
+    from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
+
+    _print_list(({**entry, "asked_count": tally.add(entry)} for entry in entries), nothing)
+    if lines := list(tally.lines()):
+        print(f"\nlook-ups since {tally.first_day} 00:00Z, by what Postfix is told now:")
+        print(terminal.pairs(lines))
 
 
 def _print_list(entries: Iterator[Mapping[str, Any]], nothing: str) -> None:
@@ -123,7 +143,7 @@ def _row(entry: Mapping[str, Any], now: float) -> tuple[object, ...]:
     failure = entry["failure"]["code"] if entry["failure"] else None
     return (
         entry["domain"],
-        entry["answer"] or NO_VALUE,
+        answers.answer(entry) or NO_VALUE,
         entry["mode"] or NO_VALUE,
         entry["id"] or NO_VALUE,
         ago(entry["fetched_at"], now) if entry["mode"] else NO_VALUE,
@@ -231,8 +251,12 @@ def _print_domain(known: Mapping[str, Any]) -> None:
 def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
     policy, expires = known["policy"], known["expires_at"]
     waits = _attempt(known) if known.get("attempt") else "the next look-up asks the network first"
-    yield "answer", known["reply"] or waits
-    if known["reply"] and known.get("attempt"):
+    if known["answer"] is None:
+        yield "answer", waits
+    else:
+        yield "answer", answers.explained(known)
+        yield from answers.replies(known, shortened=sys.stdout.isatty())
+    if known["answer"] and known.get("attempt"):
         yield "attempt", f"under way for {span(known['attempt']['seconds'])}"
     if policy:
         yield "mode", policy["mode"] if known["in_force"] else f"{policy['mode']}, expired"

@@ -74,9 +74,13 @@ def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Cha
         yield Change("policy fetched", Severity.NOTE, fields)
     elif old.text == policy.text and before.policy_id == after.policy_id:
         yield Change("policy renewed", Severity.DETAIL, fields)
+        return  # nothing of it is new
     else:
         yield Change("policy changed", Severity.NOTE, {**fields, "old_id": before.policy_id})
         yield from _weakened(old, policy)
+    if policy.mode is Mode.ENFORCE and policy.allows_no_host:
+        what = {"id": after.policy_id, "mx": policy.mx}
+        yield Change("no certificate can match the policy, mail is held", Severity.WARNING, what)
 
 
 def _weakened(old: Policy, new: Policy) -> Iterator[Change]:

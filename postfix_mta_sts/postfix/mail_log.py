@@ -55,7 +55,16 @@ def find_mail_log(
         if path.exists():
             found += _file(path)
     if is_installed(journal[0]):
-        follow = ("-q", "-f", "-o", "cat", "--since", f"@{clock():.6f}", _MAIL_FACILITY)
+        follow = (
+            "-q",
+            "-f",
+            "--no-tail",
+            "-o",
+            "cat",
+            "--since",
+            f"@{clock():.6f}",
+            _MAIL_FACILITY,
+        )
         found += MailLog(((*journal, *follow),), ("the journal",))
     if not found.commands and not found.problems:
         names = " and ".join(map(str, files))

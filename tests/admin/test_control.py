@@ -137,6 +137,39 @@ class TestList:
         around.now += 1
         assert len(await domains(daemon, PolicyFilter(expiring_in=604_800))) == 2
 
+    async def test_asked_within(self, around: Surroundings) -> None:
+        """Domains that were asked for lately, with look-ups that are not written yet."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        around.now += 2 * DAY
+        lately = PolicyFilter(asked_within=2 * 86_400 - 60)
+        assert await domains(daemon, lately) == []
+        daemon.resolver.usage.note(GOOD, 4, around.now)
+        assert await domains(daemon, lately) == ["good.test"]
+        assert await domains(daemon, PolicyFilter(asked_within=3 * 86_400)) == [GOOD, OTHER]
+        [good] = await listed(daemon, lately)
+        assert good["asked_days"] == {"2026-09-21": 1, "2026-09-23": 4}
+
+    async def test_failing_and_asked_within(self, around: Surroundings) -> None:
+        """A domain without a policy, of which the store knows nothing, counts by memory."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        failing = PolicyFilter(failing=True, asked_within=60)
+        assert await domains(daemon, failing) == ["bad.test", "dark.test"]
+        around.now += 120
+        assert await domains(daemon, failing) == []
+
+    async def test_why(self, around: Surroundings) -> None:
+        """An answer has its reason, so that "not found" can be told apart."""
+        daemon = ControlledDaemon(around)
+        await look_up(daemon)
+        assert [(e["answer"], e["why"]) for e in await listed(daemon)] == [
+            ("secure", "enforce"),
+            ("not-found", "testing"),
+        ]
+        [bad, *_] = await listed(daemon, PolicyFilter(failing=True))
+        assert (bad["answer"], bad["why"]) == ("not-found", "no-policy")
+
     async def test_failing_policy(self, around: Surroundings) -> None:
         """A policy in force whose renewal fails is listed with the failure."""
         daemon = ControlledDaemon(around)
@@ -230,6 +263,7 @@ class TestShow:
             "domain": GOOD,
             "known": False,
             "answer": None,
+            "why": None,
             "reply": None,
             "replies": [{"map": "postfix", "wire": "socketmap", "reply": None}],
             "attempt": None,

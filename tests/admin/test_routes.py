@@ -61,6 +61,7 @@ async def test_invalid_domain(around: Surroundings, tmp_path: Path, domain: str)
     "query",
     [
         "mode=strict",
+        "asked_within=7d",
         "expiring=soon",
         "expiring=1.5",
         "expiring=-1",
@@ -73,7 +74,10 @@ async def test_invalid_filter(around: Surroundings, tmp_path: Path, query: str) 
     """A filter that is not valid is answered 400, not ignored."""
     async with ControlledDaemon(around).controlled(tmp_path) as path:
         status, _, body = await exchange(path, f"GET /policies?{query}")
-    assert (status, json.loads(body)) == (400, {"error": "mode or expiring is not valid"})
+    assert (status, json.loads(body)) == (
+        400,
+        {"error": "mode, expiring or asked_within is not valid"},
+    )
 
 
 async def test_answers(around: Surroundings, tmp_path: Path) -> None:
@@ -108,6 +112,8 @@ async def test_filter(around: Surroundings, tmp_path: Path) -> None:
             "failing=yes": ["bad.test"],
             "expiring=604800": [],
             "expiring=9999999999": ["good.test"],
+            "asked_within=3600": ["good.test"],
+            "asked_within=3600&failing=yes": ["bad.test"],
         }.items():
             _, kind, body = await exchange(path, f"GET /policies?{query}")
             assert kind == "application/jsonl"

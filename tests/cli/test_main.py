@@ -151,7 +151,7 @@ class TestImports:
         [
             ("healthcheck", {"aiohttp", "aiosqlite", "http", "rich", "uvloop"}),
             ("status", {"aiohttp", "aiosqlite", "asyncio", "rich", "uvloop"}),
-            ("serve", {"aiohttp", "dns", "rich"}),
+            ("serve", {"OpenSSL", "aiohttp", "cryptography", "dns", "rich"}),
         ],
     )
     def test_unneeded_libraries(self, word: str, unneeded: set[str]) -> None:

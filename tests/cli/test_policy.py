@@ -11,6 +11,7 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.stats import Part
+from postfix_mta_sts.store import LastAsked
 from tests.support.control import ControlledDaemon, Operator
 from tests.support.resolvers import find_state
 from tests.support.surroundings import GOOD, Surroundings, policy
@@ -48,7 +49,7 @@ class TestList:
         assert header == [
             "DOMAIN", "ANSWER", "MODE", "ID", "FETCHED", "EXPIRES", "ASKED", "TIMES", "FAILURE",
         ]  # fmt: skip
-        assert evil[:4] == ["evil.test", "not-found", "testing", "a"]
+        assert evil[:4] == ["evil.test", "testing", "testing", "a"]
         assert good[:4] == ["good.test", "secure", "enforce", "a"]
         assert good[-1] == "1"
 
@@ -105,6 +106,47 @@ class TestList:
             main(["policy", "list", f"--expiring={word}"])
         assert end.value.code == 2
         assert "not a number of seconds" in capsys.readouterr().err
+
+
+class TestAskedSince:
+    """`policy list --asked-since TIME`."""
+
+    async def test_sums(self, daemon: ControlledDaemon, operator: Operator) -> None:
+        """Look-ups of the last days have their column, and are added up by answer."""
+        now = daemon.around.now
+        await daemon.around.store.touch({GOOD: LastAsked(now - 5 * 86_400, 1_233)})
+        daemon.resolver.usage.note(GOOD, 1, now)
+        done = await operator.run("policy", "list", "--asked-since", "7d")
+        header, evil, good, blank, title, *sums = done.rows
+        assert (header[7], evil[-1], good[-1], blank) == ("TIMES", "1", "1235", [])
+        day = time.strftime("%Y-%m-%d", time.gmtime(now - 7 * 86_400))
+        assert title[:4] == ["look-ups", "since", day, "00:00Z,"]
+        assert sums == [
+            ["testing", "1", "domain,", "1", "look-up"],
+            ["secure", "1", "domain,", "1,235", "look-ups"],
+        ]
+        done = await operator.run("policy", "list", "--asked-since", "1h", "--mode", "enforce")
+        assert done.rows[1][-1] in {"1", "2"}  # an hour ago may have been yesterday
+
+    async def test_nothing(self, daemon: ControlledDaemon, operator: Operator) -> None:
+        """A list without a domain has no sums."""
+        daemon.around.now += 60
+        done = await operator.run("policy", "list", "--asked-since", "30s")
+        assert done.out == "no policy matches\n"
+
+    async def test_for_programs(self, operator: Operator) -> None:
+        """`--json` prints one object per line, and no sums."""
+        done = await operator.run("policy", "list", "--asked-since", "1d", "--json")
+        entries = [json.loads(line) for line in done.out.splitlines()]
+        assert [sum(entry["asked_days"].values()) for entry in entries] == [1, 1]
+
+    @pytest.mark.parametrize("word", ["8d", "soon", "-1", ""])
+    async def test_invalid_time(self, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """More than what is counted is refused, with the limit."""
+        with pytest.raises(SystemExit) as end:
+            main(["policy", "list", f"--asked-since={word}"])
+        assert end.value.code == 2
+        assert "longer than 7d" in capsys.readouterr().err
 
 
 class TestShow:

@@ -120,7 +120,9 @@ async def test_policy_show(
     assert labels(lines[at : at + 3]) == labels(of_dane)
     rest = [*lines[:at], *lines[at + 3 :]]
     shown = example(CONTROL, "example.com\n    answer ")
-    assert list(dict.fromkeys(labels(rest)))[:-2] == list(dict.fromkeys(labels(shown)))[:-2]
+    maps = ""  # the label of a line with maps, which are more in the example
+    expected = [label for label in dict.fromkeys(labels(shown)) if label != maps]
+    assert [label for label in dict.fromkeys(labels(rest)) if label != maps][:-2] == expected[:-2]
     assert rest[-2].split() == shown[-2].split()
 
 

@@ -122,6 +122,21 @@ class TestAnswer:
         daemon.around.dns.release()
         await renewal
 
+    async def test_a_verdict_that_has_expired(
+        self, daemon: ControlledDaemon, operator: Operator
+    ) -> None:
+        """The last verdict is what is to be expected, but the next look-up waits for a new one."""
+        await find_state(daemon.resolver, GOOD)
+        await wait_for_all(daemon.resolver)
+        daemon.around.now += 2 * 3600
+        [entry] = [entry async for entry in daemon.control.policies(PolicyFilter())]
+        assert (entry["answer"], entry["why"]) == ("dane-only", "dane")
+        shown = await daemon.control.show(GOOD)
+        assert (shown["answer"], shown["replies"][0]["reply"]) == ("dane-only", None)
+        done = await operator.run("policy", "show", "good.test")
+        assert ["answer", "dane-only"] in done.rows
+        assert "reply".ljust(12) + "the next look-up asks the network first" in done.out
+
     async def test_policy_and_verdict(self, daemon: ControlledDaemon) -> None:
         """The policy on file and the verdict in memory are shown together."""
         await find_state(daemon.resolver, GOOD)

@@ -50,9 +50,14 @@ async def shown(config: Path, *words: str, **environ: str) -> Terminal:
     return terminal
 
 
-async def test_policy_list(config: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--asked-since", "7d"]])
+async def test_policy_list(config: Path, options: list[str]) -> None:
     """Each domain has one line, as wide as the terminal at most; a long name is cut."""
-    header, *rows = (await shown(config, "policy", "list")).screen
+    header, *rows = (await shown(config, "policy", "list", *options)).screen
+    if options:
+        *rows, _, title, _ = rows
+        assert title.startswith("look-ups since ")
+        assert len(title) <= COLUMNS
     assert header.startswith("DOMAIN ")
     assert [row.split()[0][:10] for row in rows] == ["aaaaaaaaaa", "many.test", "xn--bcher-"]
     assert rows[0].split()[0].endswith("a~")
@@ -69,8 +74,8 @@ async def test_failing_list(config: Path) -> None:
 async def test_policy_show(config: Path) -> None:
     """Each fact is one line: the terminal itself wraps it, and a copy of it is complete."""
     lines = (await shown(config, "policy", "show", MANY)).screen
-    (answer,) = (line for line in lines if line.startswith("answer"))
-    assert answer.endswith(f" secure match={':'.join(MX)} servername=hostname")
+    (reply,) = (line for line in lines if line.startswith("reply"))
+    assert reply.endswith(f" OK secure match={':'.join(MX)} servername=hostname")
     assert [line.split()[1] for line in lines if line.startswith("mx ")] == MX
     *_, header, row = lines
     assert header.startswith("ACCEPTED ")

@@ -20,7 +20,7 @@ from postfix_mta_sts.mtasts.lifecycle import (
     after_discovery,
     after_fetch,
 )
-from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.policy import Policy, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from tests.support.surroundings import START, policy
 
@@ -75,6 +75,27 @@ def test_fetched_again(newer: Policy, policy_id: PolicyId, whats: list[str]) -> 
     found = changed(ENFORCED, after_get(ENFORCED, newer, policy_id))
     assert [change.what for change in found] == whats
     assert all(change.severity is not Severity.WARNING for change in found)
+
+
+@pytest.mark.parametrize("mx", ["127.0.0.1", "*.1.2.3.4"])
+def test_a_policy_that_no_certificate_can_match(mx: str) -> None:
+    """It holds all mail: a warning, once for each policy, and only if it is enforced (E4)."""
+    first = after_get(None, policy(mx=mx))
+    warning = changed(None, first)[1]
+    assert warning.what == "no certificate can match the policy, mail is held"
+    assert warning.severity is Severity.WARNING
+    assert warning.fields == {"id": "a", "mx": (mx,)}
+    assert len(changed(first, after_get(first, policy(mx=mx)))) == 1
+    assert changed(ENFORCED, after_get(ENFORCED, policy(mx=mx), B))[-1].what == warning.what
+    assert len(changed(None, after_get(None, policy("testing", mx=mx)))) == 1
+
+
+def test_one_pattern_that_can_match_is_enough() -> None:
+    """An address beside a host name holds no mail."""
+    mixed = parse_policy(
+        b"version: STSv1\nmode: enforce\nmx: 127.0.0.1\nmx: mx1.good.test\nmax_age: 60\n"
+    )
+    assert len(changed(None, after_get(None, mixed))) == 1
 
 
 def test_a_policy_no_longer_enforced_is_logged_with_both_modes() -> None:

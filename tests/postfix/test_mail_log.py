@@ -49,7 +49,7 @@ def test_the_journal(tmp_path: Path) -> None:
     journal = script(tmp_path / "journalctl", "true")
     log = find("", path, journal=[journal])
     since = ("--since", "@1700000000.250000", "SYSLOG_FACILITY=2")
-    assert log.commands[1] == (journal, "-q", "-f", "-o", "cat", *since)
+    assert log.commands[1] == (journal, "-q", "-f", "--no-tail", "-o", "cat", *since)
     assert log.names == (str(path), "the journal")
 
 

@@ -138,8 +138,8 @@ async def test_no_sendmail() -> None:
         (RESULT.replace("delay=0.1", "conn_use=2, delay=0.1"), WORDS),
         (
             (
-                f"{PREFIX}: to=<postmaster@a.test>, relay=none, delay=1, delays=1/0/0/0, dsn=2.1.5, "
-                "status=deliverable (250 2.1.5 Ok (a, b) \x1b[31m)"
+                f"{PREFIX}: to=<postmaster@a.test>, relay=none, delay=1, delays=1/0/0/0, "
+                "dsn=2.1.5, status=deliverable (250 2.1.5 Ok (a, b) \x1b[31m)"
             ),
             PostfixWords("deliverable", "2.1.5", "none", r"250 2.1.5 Ok (a, b) \x1b[31m"),
         ),

@@ -103,6 +103,7 @@ class SmtpHost:
         starttls: bool = True,
         tlsa: tuple[TlsaRecord, ...] = (),
         tlsa_names: tuple[str, ...] = (),
+        is_verified: bool = True,
     ) -> ProbeTarget:
         """What a probe of this host is told."""
         return ProbeTarget(
@@ -113,6 +114,7 @@ class SmtpHost:
             starttls=starttls,
             tlsa=tlsa,
             tlsa_names=tlsa_names,
+            is_verified=is_verified,
         )
 
     def release(self) -> None:

@@ -11,7 +11,12 @@ from postfix_mta_sts.admin.diagnosis.values import Fault, Flow, Source, Verdict
 from postfix_mta_sts.admin.diagnosis.words import and_later, subject
 from postfix_mta_sts.admin.times import day
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind
-from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
+from postfix_mta_sts.mtasts.errors import (
+    DnsFailureError,
+    InvalidPolicyError,
+    InvalidRecordError,
+    NoRecordError,
+)
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.postfix.smtp_client.values import (
     InvalidTlsPolicy,
@@ -133,13 +138,18 @@ def _ignored(evidence: Evidence) -> Verdict:
 
 def _policy_missing(evidence: Evidence) -> Verdict:
     """A policy is published, it cannot be fetched, and none is cached."""
-    error, mistakes = evidence.network.error, evidence.mistakes
+    error = evidence.network.error
     if isinstance(error, DnsFailureError):
         return held.dns_is_silent(evidence, str(error))
-    advice = tuple(f"write {each.write} in place of {each.found}" for each in mistakes[:2])
-    sentence = f"{subject(evidence)} is delivered without protection: "
-    sentence += f"its policy cannot be fetched: {error}"
-    advice += ("send its owner the text of --letter",)
+    match error:
+        case InvalidRecordError():
+            what = "its TXT record is not valid"
+        case InvalidPolicyError():
+            what = "its policy is not valid"
+        case _:
+            what = "its policy cannot be fetched"
+    sentence = f"{subject(evidence)} is delivered without protection: {what}: {error}"
+    advice = ("send its owner the text of --letter",)
     code = error.code if error else "unknown"
     return Verdict(Flow.UNPROTECTED, sentence, Fault.THEIRS, code, advice, HELD)
 

@@ -23,6 +23,7 @@ from postfix_mta_sts.mtasts.mistakes.values import (
 )
 
 __all__ = [
+    "MOST",
     "NEXT_LINE",
     "MailName",
     "Mistake",

@@ -23,6 +23,10 @@ from postfix_mta_sts.values import Value
 
 _LINES: Final = 300
 """Lines that are looked at; the largest real policies have about 40."""
+_LONGEST: Final = 512
+"""Characters of a line that are looked at: some patterns take quadratic time."""
+_BEGINNING: Final = 2048
+"""Characters of a file by which its form is known; for the same reason."""
 _BOM: Final = "\ufeff"
 _NAMES = "|".join(FIELDS)
 _START = re.compile(rf"\b(?:{_NAMES})\s*[:=]", re.IGNORECASE)
@@ -70,14 +74,15 @@ def _in_file(seen: Seen, body: bytes) -> Iterator[Mistake]:
     coding, text = _decoded(body)
     if coding:
         yield Mistake(coding.code, Place.POLICY, coding.found, "save the file as plain ASCII")
-    other = next((form for form in _OTHER if form.pattern.match(text)), None)
+    beginning = text[:_BEGINNING]
+    other = next((form for form in _OTHER if form.pattern.match(beginning)), None)
     if other:
         found = f"{other.found}: '{printable(text.strip(), 60)}'" if text.strip() else other.found
         yield Mistake(other.code, Place.POLICY, found, policy_lines(seen))
         return
-    form = _form_of_lines(text)
-    if form:
-        pieces = [piece for piece in _SPLIT.split(_LITERAL.sub(" ", text)) if piece.strip()]
+    if form := _form_of_lines(beginning):
+        pieces = _SPLIT.split(_LITERAL.sub(" ", beginning))
+        pieces = [piece[:_LONGEST] for piece in pieces if piece.strip()]
         found = f"{form.found}: '{printable(text.strip(), 80)}'"
         lines = [line for _, _, right in _readings(seen, pieces) for line in right]
         yield Mistake(form.code, Place.POLICY, found, NEXT_LINE.join(lines))
@@ -112,7 +117,7 @@ def _form_of_lines(text: str) -> Wrong | None:
 
 
 def _in_lines(seen: Seen, text: str) -> Iterator[Mistake]:
-    lines = [line.removesuffix("\r") for line in text.split("\n")[:_LINES]]
+    lines = [line.removesuffix("\r")[:_LONGEST] for line in text.split("\n")[:_LINES]]
     names = set()
     for number, reading, right in _readings(seen, lines):
         names.add(reading.name)

@@ -29,12 +29,13 @@ _NO_FIELDS: Final = (
         Wrong("policy-foreign-line", "a line of another format"),
     ),
 )
+_QUOTED: Final = Wrong("policy-quotes", "quotation marks")
 _VALUE_REPAIRS: Final = (
     Repair.of("policy-comment", "a comment", r"(?:^|\s+)(?:#|//).*$", ""),
     Repair.of("policy-final-semicolon", "a semicolon or comma at the end", r"\s*[;,]+\s*$", ""),
     Repair.of("policy-quotes", "quotation marks", rf"[{QUOTES}]", ""),
     Repair.of("policy-final-semicolon", "a semicolon or comma at the end", r"\s*[;,]+\s*$", ""),
-    Repair.of("policy-control", "a control character", r"[\x00-\x1f\x7f]+", " "),
+    Repair.of("policy-control", "a control character", r"[\x00-\x1f\x7f]+", ""),
 )
 _MODES: Final[Mapping[str, Mode]] = {
     **{mode.value: mode for mode in Mode},
@@ -110,6 +111,8 @@ def _read_field(line: str, field: re.Match[str], present: Collection[str]) -> Re
         wrong.append(Wrong(f"misspelt-{name.replace('_', '-')}", f"'{given}' in place of {name}"))
     if before := line[: field.start(1)]:
         wrong.append(_wrong_before(before))
+    if set(line[field.end(1) : field.start(3)]) & set(QUOTES):
+        wrong.append(_QUOTED)
     if blank and colon == ":":
         wrong.append(Wrong("policy-blank-before-colon", "a blank before the colon"))
     if colon != ":":
@@ -123,7 +126,7 @@ def _no_field() -> Reading:
 
 def _wrong_before(before: str) -> Wrong:
     if set(before) & set(QUOTES):
-        return Wrong("policy-quotes", "quotation marks")
+        return _QUOTED
     if before.isspace():
         return Wrong("policy-indented", "a blank before the name")
     return Wrong("policy-list-mark", f"'{before.strip()}' before the name")

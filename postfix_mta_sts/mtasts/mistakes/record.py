@@ -17,7 +17,7 @@ _VERSION: Final = "v=STSv1"
 # A version, near enough; an id in first place; a policy file, which has no version with =.
 _HAS_VERSION = re.compile(r"\bv\s*[=:]\W*(?:mta[-_]?)?sts", re.IGNORECASE)
 _IS_MEANT = re.compile(
-    rf"{_HAS_VERSION.pattern}|^\W*(?:mta[-_]?)?sts[-_]?v?[0-9]|^\W*id\s*[=:]"
+    rf"{_HAS_VERSION.pattern}|^\W*(?:mta[-_]?)?sts[-_]?v?[0-9]|^\W*id\s*[=:]|^\W*v\W.*\bid\s*="
     r"|version\s*:\s*STS|\bmode\s*:\s*(?:enforce|testing|none)\b",
     re.IGNORECASE,
 )

@@ -20,6 +20,8 @@ _MOST: Final = 4
 """Texts of a name that are looked at."""
 QUOTES: Final = "\"'`\u00ab\u00bb\u2018\u2019\u201c\u201d\u201e"
 
+_CLUTTER = re.compile(r"[^!#-&(-\[\]-~]")
+"""Blanks, quotation marks, backslashes, and all that is not ASCII."""
 
 # The order matters: each takes what those before it leave.
 COMMON: Final = (
@@ -122,7 +124,9 @@ def _find_in_text(text: str, kind: Kind) -> Iterator[Mistake]:
 def _meant(there: Texts, pattern: re.Pattern[str]) -> list[str]:
     """The texts at a name that are meant as such a record."""
     decoded = [text[:_LONGEST].decode("utf-8", "replace") for text in there.texts]
-    return [text for text in decoded if pattern.search(text)][:_MOST]
+    return [
+        text for text in decoded if pattern.search(text) or pattern.search(_CLUTTER.sub("", text))
+    ][:_MOST]
 
 
 def _without_blank(text: str, kind: Kind) -> str:

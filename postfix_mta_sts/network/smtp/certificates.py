@@ -29,6 +29,7 @@ _SERVER_PURPOSES: Final = {
 """Extended key usages of which one is enough for OpenSSL's purpose `sslserver`."""
 
 _NOT_READABLE: Final = (
+    KeyError,  # an unknown type of string, in cryptography 44
     TypeError,
     UnsupportedAlgorithm,
     ValueError,

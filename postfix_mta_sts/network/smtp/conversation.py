@@ -151,9 +151,12 @@ class Conversation:
         self._is_in_step = False
         # Postfix forgets what came with the reply; what comes later is garbage to TLS.
         self._replies.discard()
-        secure = tls.TlsStream(self._stream, self._trust, self._record.target.sni)
+        target = self._record.target
+        secure = tls.TlsStream(
+            self._stream, self._trust, target.sni, is_verified=target.is_verified
+        )
         await secure.handshake()
-        self._record.tls = _session(secure, self._record.target)
+        self._record.tls = _session(secure, target)
         self._record.finish(f"{secure.version}, {secure.cipher}")
         self._link = self._secure = secure
         self._replies = ReplyReader(secure.read)

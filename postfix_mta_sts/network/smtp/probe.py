@@ -13,7 +13,7 @@ from typing import Final
 from postfix_mta_sts.network.smtp.conversation import Conversation, OnStep, Record
 from postfix_mta_sts.network.smtp.failures import ConversationError, from_system
 from postfix_mta_sts.network.smtp.tls import Trust
-from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, ProbeTarget
+from postfix_mta_sts.network.smtp.values import FailureKind, ProbeResult, ProbeTarget
 from postfix_mta_sts.network.stream import Stream, open_stream
 
 MAX_AT_ONCE: Final = 20
@@ -97,7 +97,7 @@ async def _talk(conversation: Conversation, record: Record, end: float) -> None:
     except ConversationError as error:
         record.fail(error)
     except TimeoutError:
-        record.fail(_timeout(conversation.unexpected, record.phase))
+        record.fail(_timeout(conversation.unexpected))
     except OSError as error:
         record.fail(from_system(error))
 
@@ -127,7 +127,7 @@ def _connect_error(error: OSError) -> ConversationError:
     return from_system(error)
 
 
-def _timeout(unexpected: str | None, phase: Phase) -> ConversationError:
-    if phase is not Phase.HANDSHAKE and unexpected:
+def _timeout(unexpected: str | None) -> ConversationError:
+    if unexpected:
         return ConversationError(FailureKind.NO_SMTP, f"no reply after {unexpected!r}")
     return ConversationError(FailureKind.TIMEOUT, "conversation timed out")

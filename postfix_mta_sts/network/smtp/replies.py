@@ -95,6 +95,7 @@ class ReplyReader:
     def discard(self) -> None:
         """Forget what the server sent ahead of the next command."""
         self._buffer.clear()
+        self.unexpected = None
 
     async def _line(self) -> tuple[bytes, int]:
         """The next line, cut and without its end; and how many bytes it had."""

@@ -26,12 +26,14 @@ MAX_OVERHEAD: Final = 131_072
 _VERIFY_DEPTH: Final = 10
 """smtp_tls_scert_verifydepth, and one more, as Postfix sets it."""
 
-_CIPHERS: Final = (
-    b"HIGH:MEDIUM:!aNULL:!aDSS:!kDH:!kECDH:!3DES:!IDEA:!MD5:!PSK:!RC2:!RC4:!RC5:!SEED:!SRP"
-    b":@STRENGTH:@SECLEVEL=1"
+_MEDIUM: Final = (
+    b"HIGH:MEDIUM:!aDSS:!kDH:!kECDH:!3DES:!IDEA:!MD5:!PSK:!RC2:!RC4:!RC5:!SEED:!SRP:@STRENGTH"
 )
+_STRICT: Final = _MEDIUM + b":!aNULL:@SECLEVEL=1"
 """smtp_tls_mandatory_ciphers = medium, and the security level that Postfix sets where it verifies
-certificates, whatever the system's is (tls_client.c)."""
+certificates, whatever the system's is (tls_client.c). OpenSSL 3 has TLS 1.2 and later there."""
+_LENIENT: Final = b"aNULL:-aNULL:" + _MEDIUM + b":@SECLEVEL=0"
+"""Where Postfix does not verify them: from TLS 1.0 on, even without a certificate."""
 
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (X509_VERIFY_PARAM_set_flags(3)), for which pyOpenSSL has no name."""
@@ -53,25 +55,21 @@ class Trust:
         append_default_ca: bool,  # noqa: FBT001 (the parameters of main.cf, in their order)
         default_ca: tuple[str, str] | None = None,
     ) -> None:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        context.set_cipher_list(_CIPHERS)
-        context.set_options(SSL.OP_NO_RENEGOTIATION)
-        context.set_verify(SSL.VERIFY_NONE, _note_error)  # the callback runs in any case
-        context.set_verify_depth(_VERIFY_DEPTH)
-        if ca_file:
-            _load_file(context, ca_file)
-        if ca_path:
-            context.load_verify_locations(None, ca_path)
-        if append_default_ca and (ca_file or ca_path):
-            _load_default(context, *(default_ca or _system_ca()))
-        self._context = context
+        self._strict = _context(_STRICT, SSL.TLS1_2_VERSION)
+        self._lenient = _context(_LENIENT, SSL.TLS1_VERSION)
+        for context in (self._strict, self._lenient):
+            if ca_file:
+                _load_file(context, ca_file)
+            if ca_path:
+                context.load_verify_locations(None, ca_path)
+            if append_default_ca and (ca_file or ca_path):
+                _load_default(context, *(default_ca or _system_ca()))
 
-    def connection(self, sni: str | None) -> SSL.Connection:
-        """A TLS client without a socket."""
-        connection = SSL.Connection(self._context, None)
+    def connection(self, sni: str | None, *, is_verified: bool) -> SSL.Connection:
+        """A TLS client without a socket, as strict as Postfix (`ProbeTarget.is_verified`)."""
+        connection = SSL.Connection(self._strict if is_verified else self._lenient, None)
         connection.set_connect_state()
-        if sni is not None:
+        if sni:
             connection.set_tlsext_host_name(sni.encode())
         return connection
 
@@ -79,9 +77,9 @@ class Trust:
 class TlsStream:
     """TLS over an open stream; call `handshake` first, then `write` and `read`."""
 
-    def __init__(self, stream: Stream, trust: Trust, sni: str | None) -> None:
+    def __init__(self, stream: Stream, trust: Trust, sni: str | None, *, is_verified: bool) -> None:
         self._stream = stream
-        self._session = trust.connection(sni)
+        self._session = trust.connection(sni, is_verified=is_verified)
         self._errors = _Errors()
         self._session.set_app_data(self._errors)
         self._overhead = 0
@@ -206,6 +204,16 @@ def _note_error(
     if not is_good:
         connection.get_app_data().note(code, depth)
     return True
+
+
+def _context(ciphers: bytes, oldest: int) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(oldest)
+    context.set_cipher_list(ciphers)
+    context.set_options(SSL.OP_NO_RENEGOTIATION)
+    context.set_verify(SSL.VERIFY_NONE, _note_error)  # the callback runs in any case
+    context.set_verify_depth(_VERIFY_DEPTH)
+    return context
 
 
 def _load_file(context: SSL.Context, path: str) -> None:

@@ -27,14 +27,14 @@ def conformance(policy: Policy | None, name: str, found: ProbeResult | None) -> 
     if policy is None:
         return UNKNOWN
     if not _is_allowed(policy, name):
-        return _breach("its name fits no mx pattern of the policy (RFC 8461 §4.1)")
+        return _breach("its name fits no mx pattern of the policy (RFC 8461, section 4.1)")
     if found is None or (found.failure and found.failure.phase in _NO_CONNECTION):
         return UNKNOWN
     if found.offers_starttls is False:
-        return _breach("it does not offer STARTTLS (RFC 8461 §4.2)")
+        return _breach("it does not offer STARTTLS (RFC 8461, section 4.2)")
     if found.tls:
         return _certificate(name, found.tls)
-    return _breach("it starts no TLS session (RFC 8461 §4.2)") if found.failure else UNKNOWN
+    return _breach("it starts no TLS session (RFC 8461, section 4.2)") if found.failure else UNKNOWN
 
 
 def _is_allowed(policy: Policy, name: str) -> bool:
@@ -47,16 +47,18 @@ def _is_allowed(policy: Policy, name: str) -> bool:
 def _certificate(name: str, session: TlsSession) -> Conformance:
     """The certificate must be valid, and have a DNS-ID that fits the host's name."""
     if session.error:
-        return _breach(f"its certificate is not valid: {session.error.reason} (RFC 8461 §4.2)")
+        return _breach(
+            f"its certificate is not valid: {session.error.reason} (RFC 8461, section 4.2)"
+        )
     match identity_of((name,), session.chain[0]) if session.chain else None:
         case Identity.FITS:
             return Conformance(conforms=True)
         case Identity.COMMON_NAME:
-            return _breach("only the common name of its certificate fits (RFC 8461 §4.2)")
+            return _breach("only the common name of its certificate fits (RFC 8461, section 4.2)")
         case Identity.DIFFERS:
-            return _breach("its certificate is for another name (RFC 8461 §4.2)")
+            return _breach("its certificate is for another name (RFC 8461, section 4.2)")
         case None:
-            return _breach("it has no certificate (RFC 8461 §4.2)")
+            return _breach("it has no certificate (RFC 8461, section 4.2)")
 
 
 def _breach(reason: str) -> Conformance:

@@ -134,7 +134,7 @@ def _status(reply: SmtpReply) -> str:
     """smtp_chat_resp(): a status that does not fit the reply code does not count."""
     first = str(reply.code)[:1]
     status = _STATUS.fullmatch(reply.status)
-    if first not in {"2", "4", "5"}:
+    if first not in {"4", "5"}:
         return "5.5.0"
     return reply.status if status and status[1] == first else f"{first}.0.0"
 

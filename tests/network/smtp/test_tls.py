@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.network.smtp.probe import probe
 from postfix_mta_sts.network.smtp.tls import Trust, path_to
-from postfix_mta_sts.network.smtp.values import TlsSession, VerifyError
+from postfix_mta_sts.network.smtp.values import Phase, TlsSession, VerifyError
 from tests.support.programs import program
 from tests.support.smtp_host import SmtpHost
 from tests.support.tls import EXPIRED, NOT_YET_VALID, Authority, Credential, self_signed
@@ -119,6 +119,38 @@ async def test_versions(credential: Credential, trust: Trust) -> None:
         found = await session(context, trust)
         assert found.version == version.name.replace("_", ".")
         assert "AES_256_GCM" in found.cipher.replace("-", "_").replace("AES256", "AES_256")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
+async def test_old_version(credential: Credential, trust: Trust) -> None:
+    """TLS 1.1 is used only where Postfix does not check the certificate."""
+    old = ssl.TLSVersion.TLSv1_1
+    context = credential.server_context(minimum=old, maximum=old, ciphers="ALL:@SECLEVEL=0")
+    async with SmtpHost(context) as host:
+        strict, lenient = [
+            await probe(host.target(is_verified=each), trust, ehlo="client.test", timeout=60)
+            for each in (True, False)
+        ]
+    assert strict.failure
+    assert (strict.failure.phase, strict.tls) == (Phase.HANDSHAKE, None)
+    assert lenient.failure is None
+    assert lenient.tls
+    assert (lenient.tls.version, lenient.tls.error) == ("TLSv1.1", None)
+
+
+async def test_no_certificate(trust: Trust) -> None:
+    """A session without certificates is possible only where Postfix does not check them."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("aNULL:@SECLEVEL=0")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with SmtpHost(context) as host:
+        strict, lenient = [
+            await probe(host.target(is_verified=each), trust, ehlo="client.test", timeout=60)
+            for each in (True, False)
+        ]
+    assert strict.tls is None
+    assert lenient.tls
+    assert lenient.tls.chain == ()
 
 
 @pytest.mark.parametrize("name", ["mx.test", None])

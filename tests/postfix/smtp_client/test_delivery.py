@@ -132,7 +132,10 @@ def test_hosts_that_are_not_tried() -> None:
     )
     assert (second.is_tried, second.accepts, second.conforms) == (False, False, False)
     assert second.text == "Server certificate not verified"
-    assert second.breach == "its certificate is not valid: certificate has expired (RFC 8461 §4.2)"
+    assert (
+        second.breach
+        == "its certificate is not valid: certificate has expired (RFC 8461, section 4.2)"
+    )
 
 
 REPLY = "secure match=mx2.x.test servername=hostname"
