@@ -12,7 +12,7 @@ import re
 import select
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -111,11 +111,14 @@ class Mta:
             for client in clients:
                 assert select.select([client], [], [], TIMEOUT)[0]
 
-    def resolve(self, resolver: str) -> None:
-        """Have every program that starts from now on ask the name server at `resolver`."""
+    def resolve(self, resolver: str, options: str = "") -> None:
+        """Have every program that starts from now on ask the name server at `resolver`.
+
+        `options` are those of resolv.conf(5).
+        """
         # Without `options trust-ad` (resolv.conf(5)): Postfix itself has libc show it the AD bit.
         for etc in (self.root / "etc", self.root / QUEUE / "etc"):
-            (etc / "resolv.conf").write_text(f"nameserver {resolver}\n")
+            (etc / "resolv.conf").write_text(f"nameserver {resolver}\noptions {options}\n")
 
     def _clients(self) -> Iterator[IO[bytes]]:
         """The smtp(8) that run, each a file that is readable once it has ended."""
@@ -174,13 +177,24 @@ class Mta:
 
 @contextlib.contextmanager
 def mta(
-    inside: Namespace, tree: Path, root: Path, version: str, world: World, resolver: str, log: Path
+    inside: Namespace,
+    tree: Path,
+    root: Path,
+    version: str,
+    world: World,
+    resolver: str,
+    log: Path,
+    *,
+    settings: Sequence[str] = (),
 ) -> Iterator[Mta]:
-    """Run a Postfix in `root`, a copy of `tree`, while the context is open."""
+    """Run a Postfix in `root`, a copy of `tree`, while the context is open.
+
+    `settings` are more lines for main.cf.
+    """
     # Not shutil.copytree, which cannot copy devices.
     subprocess.run(["cp", "-a", "--reflink=auto", tree, root], check=True)
     made = Mta(inside, root, version, world)
-    _configure(made, world, resolver)
+    _configure(made, world, resolver, settings)
     with subprocess.Popen(
         made.command("postfix", "start-fg"),
         stdout=subprocess.PIPE,
@@ -201,9 +215,9 @@ def mta(
             made.log.end()
 
 
-def _configure(made: Mta, world: World, resolver: str) -> None:
+def _configure(made: Mta, world: World, resolver: str, settings: Sequence[str]) -> None:
     etc = made.root / "etc"
-    (etc / "postfix/main.cf").write_text(_MAIN_CF)
+    (etc / "postfix/main.cf").write_text(_MAIN_CF + "".join(f"{each}\n" for each in settings))
     shutil.copy(world.ca_file, etc / "postfix/ca.pem")
     jail = made.root / QUEUE / "etc"
     jail.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,10 @@ class Namespace:
         """Return the command line that runs `words` inside."""
         return ["ip", "netns", "exec", self.name, *map(str, words)]
 
+    def add_address(self, address: str) -> None:
+        """Add an address to its loopback interface."""
+        _ip("-n", self.name, "address", "add", address, "dev", "lo", "nodad")
+
     def listen(self, host: str, port: int) -> socket.socket:
         """Return a TCP socket that listens inside."""
         return self._inside(lambda: socket.create_server((host, port), backlog=256))

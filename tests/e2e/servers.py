@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from tests.e2e.forger import Forger
 from tests.e2e.sinks import Sinks
-from tests.support.dns import DnsServer, Records
-from tests.support.policy_host import PolicyHost, ok
+from tests.e2e.zoo.hosts import Hosts
+from tests.support.dns import DnsServer, Fault, Records
+from tests.support.policy_host import PolicyHost, ok, reply
 from tests.support.tls import Authority
 
 POSTFIX_DNS: Final = "127.0.0.53"
@@ -39,7 +40,10 @@ class Servers:
         self._policy_host = PolicyHost(authority, host=POLICY_HOST, port=443)
         self._postfix_dns = DnsServer(host=POSTFIX_DNS, port=53)
         self._postfix_dns.zone = self._dns.zone
+        self._postfix_dns.signed = self._dns.signed
+        self._postfix_dns.unsigned = self._dns.unsigned
         self._sinks = Sinks(authority)
+        self._zoo = Hosts(authority)
         self._open: dict[str, contextlib.AsyncExitStack] = {}
 
     @contextlib.asynccontextmanager
@@ -55,11 +59,14 @@ class Servers:
                     await stack.aclose()
 
     async def start(self, server: str) -> None:
-        """Start `dns` (the daemon's) or `policy host` again, unless it runs."""
+        """Start `dns` (the daemon's), `policy host` or `zoo`, unless it runs."""
         if server not in self._open:
             stack = contextlib.AsyncExitStack()
-            mortal = self._dns if server == "dns" else self._policy_host
-            await stack.enter_async_context(mortal)
+            if server == "zoo":
+                await stack.enter_async_context(self._zoo.open())
+            else:
+                mortal = self._dns if server == "dns" else self._policy_host
+                await stack.enter_async_context(mortal)
             self._open[server] = stack
 
     async def stop(self, server: str) -> None:
@@ -74,9 +81,29 @@ class Servers:
             if data:
                 self._dns.zone[key] = Records(data, ttl)
 
+    async def faults(self, faults: dict[str, str]) -> None:
+        """Answer queries, `"name TYPE"`, with faults from now on."""
+        self._dns.zone.update({key: Fault[name] for key, name in faults.items()})
+
+    async def sign(self, signed: Sequence[str], unsigned: Sequence[str]) -> None:
+        """Set the AD bit for names at or below `signed`, unless one of `unsigned` is closer."""
+        self._dns.signed.update(signed)
+        self._dns.unsigned.update(unsigned)
+
     async def policy(self, host: str, text: str) -> None:
         """Serve a policy."""
         self._policy_host.answers[host] = ok(text.encode())
+
+    async def answer(
+        self, host: str, status: int, body: str, fields: dict[str, str], certificate: str
+    ) -> None:
+        """Answer with anything, and with the certificate of that kind of MX host of the zoo."""
+        self._policy_host.answers[host] = reply(status, body.encode(), **fields)
+        self._policy_host.credentials[host] = self._zoo.credential(certificate, host)
+
+    async def zoo_tlsa(self, kind: str, host: str, parameters: Sequence[int]) -> str:
+        """Return TLSA data of a certificate that an MX host of the zoo has for a name."""
+        return self._zoo.tlsa(kind, host, *parameters)
 
     async def forge(self, forged: dict[str, Sequence[str]]) -> None:
         """Forge answers from now on: `"name TYPE"` to data; empty data removes the answer."""

@@ -32,10 +32,50 @@ class World:
         """Return an unused domain name, so that a deferral in one test does not affect another."""
         return f"{label}-{next(self._names)}.test"
 
+    def records(self, zone: Mapping[str, Sequence[str]]) -> None:
+        """Publish records, `"name TYPE"` to data; empty data removes them."""
+        self._send("records", zone=zone, ttl=TTL)
+
+    def faults(self, faults: Mapping[str, str]) -> None:
+        """Answer queries, `"name TYPE"`, with a fault: the name of a `dns.Fault`."""
+        self._send("faults", faults=faults)
+
+    def sign(self, signed: Sequence[str], unsigned: Sequence[str] = ()) -> None:
+        """Have the name servers claim that DNSSEC proves all below these names, or does not."""
+        self._send("sign", signed=signed, unsigned=unsigned)
+
+    def open_zoo(self) -> None:
+        """Start the MX hosts of the zoo."""
+        self._send("start", server="zoo")
+
+    def zoo_tlsa(self, kind: str, host: str, parameters: Sequence[int]) -> str:
+        """Return TLSA data: usage, selector and matching type are the parameters."""
+        data: str = self._send("zoo_tlsa", kind=kind, host=host, parameters=parameters)
+        return data
+
+    def serve(
+        self,
+        domain: str,
+        body: str,
+        *,
+        status: int,
+        fields: Mapping[str, str],
+        certificate: str,
+    ) -> None:
+        """Set the Policy Host's answer, and with whose certificate (a host of the zoo) it comes."""
+        self._send(
+            "answer",
+            host=f"mta-sts.{domain}",
+            status=status,
+            body=body,
+            fields=fields,
+            certificate=certificate,
+        )
+
     def mail_host(self, domain: str, sink: str, *, label: str = "mx") -> None:
         """Set the domain's only MX host, `LABEL.DOMAIN`, to the sink of that name."""
         host = f"{label}.{domain}"
-        self._records({f"{domain} MX": [f"10 {host}."], f"{host} A": [SINKS[sink][0]]})
+        self.records({f"{domain} MX": [f"10 {host}."], f"{host} A": [SINKS[sink][0]]})
 
     def policy(
         self, domain: str, mode: str, *, mx: Sequence[str] = (), policy_id: str = "1"
@@ -45,7 +85,7 @@ class World:
         lines += [f"mx: {pattern}" for pattern in mx or [f"mx.{domain}"]]
         text = "\r\n".join([*lines, "max_age: 604800", ""])
         self._send("policy", host=f"mta-sts.{domain}", text=text)
-        self._records({
+        self.records({
             f"_mta-sts.{domain} TXT": [f'"v=STSv1; id={policy_id};"'],
             f"mta-sts.{domain} A": [POLICY_HOST],
         })  # fmt: skip
@@ -53,7 +93,7 @@ class World:
     def wants_reports(self, domain: str) -> None:
         """Publish a record for TLS reports (RFC 8460 §3), without which Postfix creates none."""
         record = f'"v=TLSRPTv1; rua=mailto:reports@{domain}"'
-        self._records({f"_smtp._tls.{domain} TXT": [record]})
+        self.records({f"_smtp._tls.{domain} TXT": [record]})
 
     def tlsa(self, sink: str, host: str) -> str:
         """Return the TLSA data of a sink's certificate for a host."""
@@ -78,9 +118,6 @@ class World:
     def receipts(self, suffix: str) -> list[Receipt]:
         """Return what the sinks received for a recipient, or for all at `@DOMAIN`."""
         return [Receipt(**each) for each in self._send("receipts", suffix=suffix)]
-
-    def _records(self, zone: dict[str, list[str]]) -> None:
-        self._send("records", zone=zone, ttl=TTL)
 
     def _send(self, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON has any shape
         assert self._process.stdin

@@ -47,9 +47,10 @@ def by_what_is_here(evidence: Evidence, replies: Mapping[str, str | None]) -> bo
 
 
 def by_network(evidence: Evidence, answering: Answering) -> None:
-    """Let what the network says decide, as the daemon would answer by it."""
+    """Let what the network says decide, as the daemon would answer by it and by what it has."""
     evidence.replies = tuple(_told(evidence, answering).items())
-    _decide(evidence, Source.NETWORK, dict(evidence.replies).get(map_name(evidence)))
+    source = Source.DAEMON if evidence.cached else Source.NETWORK
+    _decide(evidence, source, dict(evidence.replies).get(map_name(evidence)))
     if _has_no_daemon(evidence) and evidence.source is not Source.TABLE:
         evidence.tls_policy = InvalidTlsPolicy("no answer from the daemon")
 
@@ -109,8 +110,11 @@ def _knowledge(evidence: Evidence) -> Knowledge:
     """What a look-up of the daemon would know now."""
     now, found = evidence.asked_at, evidence.network
     verdict = after_verdict(None, evidence.outcome, now) if evidence.outcome else None
-    if found.policy and found.policy_id:
-        state = lifecycle.restored(found.policy, found.policy_id, now, now, verdict)
+    # The daemon keeps the policy that it has, even if it must look up DANE again first.
+    cached = evidence.daemon if evidence.cached else None
+    policy_id = cached.policy_id if cached else found.policy_id
+    if evidence.in_force and policy_id:
+        state = lifecycle.restored(evidence.in_force, policy_id, now, now, verdict)
         return Knowledge(state, PolicyStep.ANSWERED)
     unanswered = isinstance(found.error, DnsFailureError)
     step = PolicyStep.DNS_FAILED if unanswered else PolicyStep.ANSWERED
