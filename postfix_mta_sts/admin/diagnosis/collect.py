@@ -39,6 +39,7 @@ from postfix_mta_sts.postfix.queue import waiting_for
 from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets
 from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy
 from postfix_mta_sts.postfix.verify import ask_postfix
+from postfix_mta_sts.values import replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ class Collector:
                 ),
                 look_here(evidence, self._settings),
             )
-        evidence.daemon, evidence.cached = said.answer, said.policy
+        evidence.cached = said.policy
+        evidence.daemon = replace(said.answer, reply=said.replies.get(in_force.map_name(evidence)))
         return Here(authorities, said.replies)
 
     async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:
