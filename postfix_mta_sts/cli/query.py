@@ -12,6 +12,7 @@ from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import text
 from postfix_mta_sts.admin.diagnosis.build import build
 from postfix_mta_sts.admin.diagnosis.collect import Collector, Wanted
+from postfix_mta_sts.admin.diagnosis.conclude import FLOWS, UNPROTECTED
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.letter import has_letter, letter
 from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Flow
@@ -65,9 +66,9 @@ def add(commands: Commands) -> None:
     command.add_argument("domain", metavar="DOMAIN", nargs="?", help=meaning)
     for option, meaning in _OPTIONS:
         command.add_argument(option, action="store_true", help=meaning)
-    meaning = f"for the look-ups, and again for the MX hosts (default: {_SECONDS:g}s)"
+    meaning = f"time for the look-ups, and again for the MX hosts (default: {_SECONDS:g}s)"
     command.add_argument("--timeout", metavar="TIME", type=_time, default=_SECONDS, help=meaning)
-    meaning = f"ask again each TIME until mail flows (default: {_WATCH:g}s)"
+    meaning = f"ask again each TIME until nothing is wrong (default: {_WATCH:g}s)"
     command.add_argument(
         "--watch", metavar="TIME", nargs="?", type=_time, const=_WATCH, help=meaning
     )
@@ -103,10 +104,10 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) -> int:
-    """Ask again and again; print one line for each time, and all of the last."""
+    """Ask until nothing is wrong; print one line for each time, and all of the last."""
     while True:
         diagnosis = _diagnose(args, settings, client)
-        if diagnosis.waited_for or not diagnosis.verdict.exit_code:
+        if diagnosis.waited_for or diagnosis.verdict.exit_code in {FLOWS, UNPROTECTED}:
             _show(args, diagnosis)
             return _exit_code(diagnosis)
         if args.json:

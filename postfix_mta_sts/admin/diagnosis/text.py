@@ -133,9 +133,12 @@ def _source(diagnosis: Diagnosis) -> str:
             return "what the running daemon answers"
         case Source.TABLE:
             return "the entry of another table, which comes before the daemon's"
-    if diagnosis.daemon.state is DaemonState.ANSWERED:
+    state, asks = diagnosis.daemon.state, diagnosis.postfix.map_name is not None
+    if state is DaemonState.NOT_RUNNING and asks:
+        return "nothing: Postfix asks the daemon, which does not run; it would answer as above"
+    if state is DaemonState.ANSWERED:
         return "what the network says: the daemon asks it at the next look-up"
-    return f"what the network says: the daemon {_STATES[diagnosis.daemon.state]}"
+    return f"what the network says: the daemon {_STATES[state]}"
 
 
 def _daemon_lines(daemon: DaemonAnswer, now: int) -> Iterator[Line]:
