@@ -106,7 +106,9 @@ KINDS: Final[dict[str, Kind]] = {
     "unknown CA, expired": Kind(
         lambda ca, name: _with(ca.stranger.issue(name, valid=EXPIRED), ca.stranger)
     ),
-    "client only": Kind(lambda ca, name: ca.root.issue(name, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)),
+    "client only": Kind(
+        lambda ca, name: ca.root.issue(name, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
+    ),
     "1024-bit key": Kind(lambda ca, name: ca.root.issue(name, key=ca.weak_key), is_weak=True),
     "parent too": Kind(_named(_same, lambda name: f"mx.{_parent(name)}")),
     "one of several names": Kind(_named(lambda _: "a.wrong.test", _same, lambda _: "b.wrong.test")),
