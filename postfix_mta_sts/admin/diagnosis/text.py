@@ -105,18 +105,23 @@ def _waiting_lines(waiting: Waiting, now: int) -> Iterator[Line]:
 def _reply_lines(diagnosis: Diagnosis) -> Iterator[Line]:
     if diagnosis.reply is not None:
         yield Line("answer", _shortened(diagnosis.reply))
-    names: defaultdict[str, list[str]] = defaultdict(list)
-    for name, reply in diagnosis.replies:
-        if reply != diagnosis.reply:
-            names[reply].append(name)
-    for reply, others in names.items():
-        yield Line("", f"in {', '.join(others)}: {_shortened(reply)}")
+    if diagnosis.postfix.map_name is None:  # it is not known which map counts
+        yield from _other_replies(diagnosis)
     for table in diagnosis.postfix.tables:
         if table.found is not None and not table.is_ours:
             yield Line("table", f"{table.name} has {table.key}: {table.found}")
         if table.error:
             yield Line("table", f"{table.name}: {table.error}")
     yield Line("in force", _source(diagnosis))
+
+
+def _other_replies(diagnosis: Diagnosis) -> Iterator[Line]:
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name, reply in diagnosis.replies:
+        if reply != diagnosis.reply:
+            names[reply].append(name)
+    for reply, others in names.items():
+        yield Line("", f"in {', '.join(others)}: {_shortened(reply)}")
 
 
 def _shortened(reply: str) -> str:

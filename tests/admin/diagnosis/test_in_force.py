@@ -14,7 +14,7 @@ def test_a_cached_policy_counts_although_dane_must_be_looked_up_again() -> None:
     """The daemon waits for DANE only: it answers the policy that it has."""
     evidence = Evidence.of(NextHop("good.test", "good.test"), 1_800_000_000.0)
     evidence.cached = parse_policy(policy_text())
-    evidence.daemon = DaemonAnswer(DaemonState.ANSWERED, in_force=True, policy_id="1")
+    evidence.daemon = DaemonAnswer(DaemonState.ANSWERED, in_force=True, policy_id=PolicyId("1"))
     evidence.network.error = UnreachableError("connection refused")
 
     in_force.by_network(evidence, Answering())
