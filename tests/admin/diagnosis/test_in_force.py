@@ -5,6 +5,7 @@ from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState, Source
 from postfix_mta_sts.mtasts.errors import UnreachableError
 from postfix_mta_sts.mtasts.policy import parse_policy
+from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.postfix.answers import Answering
 from postfix_mta_sts.postfix.smtp_client.values import Level, NextHop, TlsPolicy
 from tests.support.policy_host import policy_text
