@@ -225,7 +225,7 @@ def _host_outcome(step: _Step, walk: _Walk, published: Policy | None) -> HostOut
         is_tried=step in walk.steps,
         accepts=step.accepts,
         level=step.demand.level,
-        tls=judgement.tls,
+        tls=judgement.tls if step.is_connected else None,
         dsn=words.dsn if words else "",
         text=words.text if words else "",
         skipped=step.demand.is_skipped,

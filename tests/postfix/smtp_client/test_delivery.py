@@ -182,7 +182,7 @@ def test_skipped_hosts() -> None:
     assert delivery.host is None
     (only,) = delivery.hosts
     assert (only.skipped, only.is_tried, only.accepts, only.text) == (True, True, False, "")
-    assert only.conforms
+    assert (only.conforms, only.tls) == (True, None)
     missing = MxHost("mx0.x.test", 0, problem=DnsProblem.NO_SUCH_NAME)
     hosts = MailHosts((missing, *hosts_for([GOOD]).hosts))
     # Words of a look-up remain if no connection follows.
