@@ -274,6 +274,17 @@ def test_equal_preferences(found: list[ProbeResult], *, is_certain: bool) -> Non
     assert delivered(found, hosts=MailHosts(hosts)).is_certain is is_certain
 
 
+def test_equal_preferences_without_addresses() -> None:
+    """Which look-up fails last is chance, too."""
+    problems = (DnsProblem.NO_SUCH_NAME, DnsProblem.FAILURE)
+    for preferences, is_certain in (((10, 10), False), ((10, 20), True)):
+        hosts = tuple(
+            MxHost(f"mx{p}.x.test", preference, problem=p)
+            for p, preference in zip(problems, preferences, strict=True)
+        )
+        assert delivered([], hosts=MailHosts(hosts)).is_certain is is_certain
+
+
 def test_more_equal_hosts_than_the_limit() -> None:
     """Which five of eight hosts are tried is chance."""
     found = [*(7 * [BAD]), GOOD]
