@@ -45,7 +45,7 @@ _UNREACHABLE: Final = "Network is unreachable"
 
 _OLD_TLS: Final = frozenset({"SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1"})
 """OpenSSL 3 refuses them at its security level 1, which Postfix sets to check a certificate."""
-_STATUS: Final = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}")
+_STATUS: Final = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}")
 _TRUSTED_SINCE: Final = (3, 10, 4)
 """Versions that call a session trusted if nothing but the name is wrong with the certificate."""
 

@@ -72,6 +72,7 @@ def judged(found: ProbeResult, wanted: Demand = SECURE, main_cf: MainCf = NEW) -
             "host refused to talk to me: 450 5.7.1 no",
         ),
         (failed(Phase.GREETING, reply="354 go"), "5.5.0", "host refused to talk to me: 354 go"),
+        (failed(Phase.EHLO, reply="250 ok"), "5.5.0", "host refused to talk to me: 250 ok"),
         (
             failed(Phase.GREETING, TIMEOUT),
             "4.4.2",
