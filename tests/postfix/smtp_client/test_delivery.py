@@ -185,7 +185,7 @@ def test_skipped_hosts() -> None:
     assert delivery.host is None
     (only,) = delivery.hosts
     assert (only.skipped, only.is_tried, only.accepts, only.text) == (True, True, False, "")
-    assert only.conforms
+    assert (only.conforms, only.tls) == (True, None)
     missing = MxHost("mx0.x.test", 0, problem=DnsProblem.NO_SUCH_NAME)
     hosts = MailHosts((missing, *hosts_for([GOOD]).hosts))
     # Words of a look-up remain if no connection follows.
@@ -275,6 +275,17 @@ def test_equal_preferences(found: list[ProbeResult], *, is_certain: bool) -> Non
     """Where the end depends on which of two hosts comes first, the prediction is not certain."""
     hosts = tuple(replace(each, preference=10) for each in hosts_for(found).hosts)
     assert delivered(found, hosts=MailHosts(hosts)).is_certain is is_certain
+
+
+def test_equal_preferences_without_addresses() -> None:
+    """Which look-up fails last is chance, too."""
+    problems = (DnsProblem.NO_SUCH_NAME, DnsProblem.FAILURE)
+    for preferences, is_certain in (((10, 10), False), ((10, 20), True)):
+        hosts = tuple(
+            MxHost(f"mx{p}.x.test", preference, problem=p)
+            for p, preference in zip(problems, preferences, strict=True)
+        )
+        assert delivered([], hosts=MailHosts(hosts)).is_certain is is_certain
 
 
 def test_more_equal_hosts_than_the_limit() -> None:
