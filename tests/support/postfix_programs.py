@@ -69,8 +69,8 @@ class PostfixPrograms:
 
     @property
     def path(self) -> str:
-        """A value of PATH with these programs first."""
-        return os.pathsep.join([str(self.folder), os.environ.get("PATH", os.defpath)])
+        """A value of PATH with these programs first, then those of a shell."""
+        return os.pathsep.join([str(self.folder), os.defpath])
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let this process find them."""

@@ -20,7 +20,7 @@ from postfix_mta_sts.network.smtp.values import (
     TlsSession,
     VerifyError,
 )
-from postfix_mta_sts.postfix.smtp_client.conversation import identity_of
+from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE, identity_of
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 from postfix_mta_sts.values import Value
 
@@ -86,14 +86,16 @@ def cause(outcome: HostOutcome, probe: ProbeResult | None, now: float, *, has_ca
     `has_ca`: whether Postfix trusts any CA certificates.
     """
     if outcome.skipped:
-        return Cause(
-            "mx-not-in-policy",
-            _NOT_NAMED,
-            Fault.THEIRS,
-            _ADD_HOST,
-        )
+        return Cause("mx-not-in-policy", _NOT_NAMED, Fault.THEIRS, _ADD_HOST)
     if probe and probe.failure:
         return _of_failure(probe.failure)
+    if outcome.text == NO_ENGINE.text:
+        return Cause(
+            "no-tls-engine",
+            "Postfix cannot load its CA certificates, and does without TLS",
+            Fault.YOURS,
+            "correct smtp_tls_CAfile in main.cf: the file must exist and have certificates",
+        )
     if probe and probe.offers_starttls is False and outcome.tls is None:
         return Cause(
             "no-starttls",

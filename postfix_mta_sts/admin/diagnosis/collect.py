@@ -205,7 +205,7 @@ class Collector:
 
         trust = await asyncio.to_thread(
             Trust,
-            str(authorities.ca_file or ""),
+            str(authorities.ca_file or "") if authorities.is_loadable else "",
             str(authorities.ca_path or ""),
             authorities.append_default,
         )

@@ -26,6 +26,7 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     Outcome,
     TlsPolicy,
 )
+from postfix_mta_sts.values import replace
 
 FLOWS, UNPROTECTED, HELD, CANNOT_TELL = 0, 1, 2, 3
 """Exit codes of `query`."""
@@ -119,7 +120,8 @@ def _unprotected(evidence: Evidence) -> Verdict:
         reason, cause = "its policy is not known yet", "not-known"
     elif isinstance(evidence.network.error, NoRecordError):
         if mistyped := next((m for m in evidence.mistakes if m.place is Place.RECORD), None):
-            return _missing(evidence, "its TXT record is not valid", mistyped.found)
+            verdict = _missing(evidence, "its TXT record is not valid", mistyped.found)
+            return replace(verdict, exit_code=UNPROTECTED)  # it is no policy (RFC 8461 §3.1)
         reason, cause = f"it publishes no policy{_no_dane(evidence)}", "no-policy"
     else:
         return _policy_missing(evidence)

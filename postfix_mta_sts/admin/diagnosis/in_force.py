@@ -13,6 +13,7 @@ from postfix_mta_sts.admin.diagnosis.values import DaemonState, Source
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep
 from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.postfix.answers import Answering, reply_text, told, told_without_look_up
 from postfix_mta_sts.postfix.policy_maps import first_answer
@@ -114,7 +115,7 @@ def _knowledge(evidence: Evidence) -> Knowledge:
     cached = evidence.daemon if evidence.cached else None
     policy_id = cached.policy_id if cached else found.policy_id
     if evidence.in_force and policy_id:
-        state = lifecycle.restored(evidence.in_force, policy_id, now, now, verdict)
+        state = lifecycle.restored(evidence.in_force, PolicyId(policy_id), now, now, verdict)
         return Knowledge(state, PolicyStep.ANSWERED)
     unanswered = isinstance(found.error, DnsFailureError)
     step = PolicyStep.DNS_FAILED if unanswered else PolicyStep.ANSWERED

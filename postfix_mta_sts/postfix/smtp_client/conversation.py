@@ -51,6 +51,7 @@ _TRUSTED_SINCE: Final = (3, 10, 4)
 
 _HANDSHAKE: Final = say("4.7.5", "Cannot start TLS: handshake failure")
 _NOT_VERIFIED: Final = say("4.7.5", "Server certificate not verified")
+NO_ENGINE: Final = say("4.7.5", "TLS is required, but our TLS engine is unavailable")
 _NOT_OFFERED: Final = say("4.7.4", f"TLS is required, but was not offered by host {_PEER}")
 
 
@@ -88,6 +89,8 @@ def _with_tls(found: ProbeResult, wanted: Demand, main_cf: MainCf) -> Judgement:
         is_known = found.offers_starttls is not None
         words = _NOT_OFFERED if wanted.level is not Level.MAY else None
         return Judgement(words, is_known=is_known)
+    if not main_cf.tls_is_available:
+        return Judgement(NO_ENGINE if wanted.level is not Level.MAY else None)
     if failure and not _is_past(failure, Phase.HANDSHAKE):
         return _no_tls(failure, wanted.level)
     if found.tls is None:

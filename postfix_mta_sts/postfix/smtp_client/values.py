@@ -50,6 +50,8 @@ class MainCf(Value, frozen=True):
     maillog_file: str = ""
     smtp_is_chrooted: bool = False
     """Column `chroot` of smtp/unix in master.cf."""
+    tls_is_available: bool = True
+    """False: smtp(8) cannot load its CA file, and goes on without TLS."""
     own_addresses: tuple[str, ...] = ()
     """The addresses on which this Postfix receives mail: mail for them loops back."""
 

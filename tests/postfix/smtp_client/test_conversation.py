@@ -176,6 +176,14 @@ def test_secure(
     assert judged(talked(tls), SECURE, OLD) == replace(found, tls=before)
 
 
+def test_no_tls_engine() -> None:
+    """Without its CA file smtp(8) does without TLS: a policy holds mail, level may does not."""
+    broken = replace(NEW, tls_is_available=False)
+    engine = Words("4.7.5", "TLS is required, but our TLS engine is unavailable")
+    assert judged(talked(tls=session()), main_cf=broken).words == engine
+    assert judged(talked(tls=session()), MAY, broken) == Judgement()
+
+
 def test_secure_without_a_name() -> None:
     """No certificate fits a policy without a name."""
     assert judged(talked(session()), replace(SECURE, names=())).words == NOT_VERIFIED
