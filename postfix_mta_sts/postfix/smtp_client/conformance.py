@@ -5,8 +5,8 @@ from typing import Final
 from postfix_mta_sts.mtasts.domain import parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.network.smtp.names import identity
 from postfix_mta_sts.network.smtp.values import Identity, ProbeResult, TlsSession
-from postfix_mta_sts.postfix.smtp_client.conversation import identity_of
 from postfix_mta_sts.values import Value
 
 
@@ -48,7 +48,7 @@ def _certificate(name: str, session: TlsSession) -> Conformance:
         return _breach(
             f"its certificate is not valid: {session.error.reason} (RFC 8461, section 4.2)"
         )
-    match identity_of((name,), session.chain[0]) if session.chain else None:
+    match identity((name,), session.chain[0]) if session.chain else None:
         case Identity.FITS:
             return Conformance(conforms=True)
         case Identity.COMMON_NAME:
