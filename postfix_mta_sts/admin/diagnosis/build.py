@@ -3,7 +3,7 @@
 Pure.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from postfix_mta_sts.admin.diagnosis.conclude import conclude
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
@@ -18,8 +18,7 @@ from postfix_mta_sts.admin.diagnosis.values import (
     PostfixHere,
 )
 from postfix_mta_sts.mtasts.dane import DaneOutcome
-from postfix_mta_sts.mtasts.domain import Domain
-from postfix_mta_sts.mtasts.policy import MxPattern, Policy, matches
+from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 
 _NOT_ASKED = DaemonAnswer(DaemonState.FAILED, "not asked yet")
@@ -61,10 +60,5 @@ def dane_now(outcome: DaneOutcome) -> DaneNow:
 
 def _hosts(found: MailHosts, policy: Policy | None) -> Iterator[Host]:
     for host in found.hosts:
-        pattern = _pattern(policy.mx, host.name) if policy else None
+        pattern = policy.pattern_of(host.name) if policy else None
         yield Host(host.name, host.preference, host.addresses, host.aliases, host.reason, pattern)
-
-
-def _pattern(patterns: Sequence[MxPattern], name: str) -> str | None:
-    """The first pattern that an MX host fits (RFC 8461 §4.1)."""
-    return next((each for each in patterns if matches(each, Domain(name))), None)

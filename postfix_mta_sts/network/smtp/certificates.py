@@ -43,7 +43,7 @@ _NOT_READABLE: Final = (
 
 
 _in_silence: Final = partial(warnings.catch_warnings, action="ignore")
-"""cryptography warns of some certificates that it reads, which Python would print to the terminal."""
+"""cryptography warns of some certificates that it reads, and Python prints that to the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
