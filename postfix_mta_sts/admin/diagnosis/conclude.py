@@ -30,6 +30,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.mistakes import Place
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.postfix.smtp_client.authentication import DANE, nominal_level
 from postfix_mta_sts.postfix.smtp_client.values import (
     InvalidTlsPolicy,
     Level,
@@ -39,7 +40,6 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 from postfix_mta_sts.values import replace
 
 _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
-_BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
 _ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
@@ -67,8 +67,8 @@ def _by_reply(evidence: Evidence) -> Verdict:
             return held.by_the_patterns(evidence)
         what = "is delivered only to servers that are verified by its policy"
         return _flows(evidence, Flow.POLICY, what, "policy", _ASK_MX)
-    level = policy.level if isinstance(policy, TlsPolicy) else _own_level(evidence)
-    if level in _BY_DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
+    level = nominal_level(policy, evidence.main_cf)
+    if level in DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
         what = "is delivered only to servers that are verified by DANE"
         if evidence.outcome.kind is DaneKind.UNUSABLE:
             what = "is delivered with TLS: its TLSA records cannot verify a server"
@@ -80,7 +80,7 @@ def _sent(evidence: Evidence, level: Level) -> Verdict:
     if level in _BY_POLICY:
         what = f"is delivered, verified by {_whose_policy(evidence)}"
         return _flows(evidence, Flow.POLICY, what, "policy")
-    if level in _BY_DANE:
+    if level in DANE:
         return _flows(evidence, Flow.DANE, "is delivered, verified by DANE", "dane")
     return _unprotected(evidence)
 
@@ -204,9 +204,3 @@ def _whose_policy(evidence: Evidence) -> str:
 
 def _no_dane(evidence: Evidence) -> str:
     return " and no DANE" if evidence.outcome else ""
-
-
-def _own_level(evidence: Evidence) -> Level:
-    """The level of main.cf, which holds while the map has no entry."""
-    text = evidence.main_cf.smtp_tls_security_level
-    return Level(text) if text in set(Level) else Level.NONE
