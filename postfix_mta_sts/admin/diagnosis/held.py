@@ -175,7 +175,7 @@ def weaknesses(evidence: Evidence) -> Iterator[str]:
         yield f"not through {said}"
     taker = next((host for host in delivery.hosts if host.is_tried and host.accepts), None)
     if taker and taker.conforms is False:
-        yield f"RFC 8461 forbids to use {taker.host}: {taker.breach}"
+        yield f"RFC 8461 does not allow {taker.host}: {taker.breach}"
 
 
 def _is_by_policy(evidence: Evidence) -> bool:
