@@ -17,6 +17,7 @@ from postfix_mta_sts.mtasts.errors import (
     InvalidPolicyError,
     InvalidRecordError,
     NoRecordError,
+    printable,
 )
 from postfix_mta_sts.mtasts.mistakes import Place
 from postfix_mta_sts.mtasts.policy import Mode
@@ -117,7 +118,7 @@ def _unprotected(evidence: Evidence) -> Verdict:
     elif policy:
         reason, cause = "its policy has mode none", "mode-none"
     elif evidence.network.error is None:
-        reason, cause = "its policy is not known yet", "not-known"
+        return _not_known(evidence)
     elif isinstance(evidence.network.error, NoRecordError):
         if mistyped := next((m for m in evidence.mistakes if m.place is Place.RECORD), None):
             verdict = _missing(evidence, "its TXT record is not valid", mistyped.found)
@@ -127,6 +128,12 @@ def _unprotected(evidence: Evidence) -> Verdict:
         return _policy_missing(evidence)
     sentence = f"{subject(evidence)} is delivered without protection: {reason}"
     return Verdict(Flow.UNPROTECTED, sentence, Fault.NOBODY, cause, (), UNPROTECTED)
+
+
+def _not_known(evidence: Evidence) -> Verdict:
+    """The command was interrupted before the policy was known."""
+    sentence = f"What happens to mail to {printable(evidence.next_hop.text)} is not known yet"
+    return Verdict(Flow.UNKNOWN, sentence, Fault.NOBODY, "not-known", (), CANNOT_TELL)
 
 
 def _testing(evidence: Evidence) -> Verdict:
