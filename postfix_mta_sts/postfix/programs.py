@@ -91,7 +91,8 @@ async def start(command: Sequence[str], *, folder: Path | None = None) -> AsyncI
             start_new_session=True,  # so that `_kill` reaches the programs that it starts
         )
     except OSError as error:
-        raise ProgramError(f"cannot run {command[0]}: {error}") from error
+        what = error.filename or command[0]  # the folder, if that is what is missing
+        raise ProgramError(f"cannot run {command[0]}: {what}: {error.strerror or error}") from error
     try:
         yield process
     finally:
