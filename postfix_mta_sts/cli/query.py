@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts.admin.client import ControlClient
@@ -92,6 +93,8 @@ def _query(args: argparse.Namespace) -> int:
     if not args.domain:
         raise CommandError("query: which DOMAIN?", USAGE)
     next_hop_of(args.domain, USAGE)  # before anything else is read
+    if args.smtp:
+        _import_probe()
     try:
         settings, client = load_settings(args), control_client(args)
     except ConfigError as error:
@@ -101,6 +104,15 @@ def _query(args: argparse.Namespace) -> int:
     diagnosis = _diagnose(args, settings, client)
     _show(args, diagnosis)
     return _exit_code(diagnosis)
+
+
+def _import_probe() -> None:
+    """Import what talks to MX hosts; a machine may lack the libraries for it."""
+    try:
+        import_module("postfix_mta_sts.network.smtp.probe")
+    except ModuleNotFoundError as error:
+        reason = f"--smtp needs pyOpenSSL and cryptography; there is no module {error.name}"
+        raise CommandError(reason, CANNOT_TELL) from error
 
 
 def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) -> int:

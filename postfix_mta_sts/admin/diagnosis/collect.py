@@ -29,8 +29,6 @@ from postfix_mta_sts.network.mail_hosts import look_up_mail_hosts
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import compare_families
 from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.network.smtp.probe import probe_all
-from postfix_mta_sts.network.smtp.tls import Trust
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.answers import Answering
 from postfix_mta_sts.postfix.authorities import Authorities
@@ -201,6 +199,10 @@ class Collector:
         hosts = evidence.mail_hosts
         if hosts is None:
             return
+        # Here, because a machine may lack the libraries that they need (pyproject.toml).
+        from postfix_mta_sts.network.smtp.probe import probe_all  # noqa: PLC0415
+        from postfix_mta_sts.network.smtp.tls import Trust  # noqa: PLC0415
+
         trust = await asyncio.to_thread(
             Trust,
             str(authorities.ca_file or "") if authorities.is_loadable else "",
