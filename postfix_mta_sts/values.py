@@ -51,8 +51,24 @@ def to_plain(value: object) -> Any:  # noqa: ANN401 (what JSON can be)
 
 
 def json_schema(form: type[Value]) -> dict[str, Any]:
-    """Return the JSON schema (2020-12) of what `to_json` makes of the class."""
-    return json.schema(form)
+    """Return the JSON schema (2020-12) of what `to_json` makes of the class.
+
+    It is the same with every version of msgspec, which write alternatives in different orders.
+    """
+    schema: dict[str, Any] = _in_order(json.schema(form))
+    return schema
+
+
+def _in_order(schema: Any) -> Any:  # noqa: ANN401 (what JSON can be)
+    """A part of a schema with its alternatives sorted."""
+    if isinstance(schema, list):
+        return [_in_order(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    sorted_ = {key: _in_order(value) for key, value in schema.items()}
+    if "anyOf" in sorted_:
+        sorted_["anyOf"].sort(key=str)
+    return sorted_
 
 
 def json_decoder(form: type[T]) -> Callable[[str], T]:

@@ -6,12 +6,14 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import text
 from postfix_mta_sts.admin.diagnosis.build import build
 from postfix_mta_sts.admin.diagnosis.collect import Collector, Wanted
+from postfix_mta_sts.admin.diagnosis.conclude import FLOWS, UNPROTECTED
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.letter import has_letter, letter
 from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Flow
@@ -65,9 +67,9 @@ def add(commands: Commands) -> None:
     command.add_argument("domain", metavar="DOMAIN", nargs="?", help=meaning)
     for option, meaning in _OPTIONS:
         command.add_argument(option, action="store_true", help=meaning)
-    meaning = f"for the look-ups, and again for the MX hosts (default: {_SECONDS:g}s)"
+    meaning = f"time for the look-ups, and again for the MX hosts (default: {_SECONDS:g}s)"
     command.add_argument("--timeout", metavar="TIME", type=_time, default=_SECONDS, help=meaning)
-    meaning = f"ask again each TIME until mail flows (default: {_WATCH:g}s)"
+    meaning = f"ask again each TIME until nothing is wrong (default: {_WATCH:g}s)"
     command.add_argument(
         "--watch", metavar="TIME", nargs="?", type=_time, const=_WATCH, help=meaning
     )
@@ -91,6 +93,8 @@ def _query(args: argparse.Namespace) -> int:
     if not args.domain:
         raise CommandError("query: which DOMAIN?", USAGE)
     next_hop_of(args.domain, USAGE)  # before anything else is read
+    if args.smtp:
+        _import_probe()
     try:
         settings, client = load_settings(args), control_client(args)
     except ConfigError as error:
@@ -102,11 +106,20 @@ def _query(args: argparse.Namespace) -> int:
     return _exit_code(diagnosis)
 
 
+def _import_probe() -> None:
+    """Import what talks to MX hosts; a machine may lack the libraries for it."""
+    try:
+        import_module("postfix_mta_sts.network.smtp.probe")
+    except ModuleNotFoundError as error:
+        reason = f"--smtp needs pyOpenSSL and cryptography; there is no module {error.name}"
+        raise CommandError(reason, CANNOT_TELL) from error
+
+
 def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) -> int:
-    """Ask again and again; print one line for each time, and all of the last."""
+    """Ask until nothing is wrong; print one line for each time, and all of the last."""
     while True:
         diagnosis = _diagnose(args, settings, client)
-        if diagnosis.waited_for or not diagnosis.verdict.exit_code:
+        if diagnosis.waited_for or diagnosis.verdict.exit_code in {FLOWS, UNPROTECTED}:
             _show(args, diagnosis)
             return _exit_code(diagnosis)
         if args.json:
@@ -152,12 +165,14 @@ def _show_letter(diagnosis: Diagnosis) -> None:
     if has_letter(diagnosis):
         print(letter(diagnosis), end="")
     else:
-        print(f"nothing to tell its owner: {diagnosis.verdict.sentence}", file=sys.stderr)
+        reason = "there is nothing that its postmaster could correct"
+        print(f"{reason}: {diagnosis.verdict.sentence}", file=sys.stderr)
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield terminal.headline(diagnosis.verdict.sentence, _TONES[diagnosis.verdict.flow])
-    yield terminal.labelled(text.summary(diagnosis))
+    if summary := list(text.summary(diagnosis)):
+        yield terminal.labelled(summary)
     yield ""
     yield terminal.labelled(text.details(diagnosis))
 

@@ -69,7 +69,8 @@ NEXT_ADDRESS_TIME: Final = 4.0
 A first look-up waits for 10 seconds (`lookup.timeout`), so one address that stalls may not use them
 up."""
 
-_PATH = "/.well-known/mta-sts.txt"
+PATH: Final = "/.well-known/mta-sts.txt"
+"""RFC 8461 §3.3."""
 _FIELDS = (
     f"User-Agent: postfix-mta-sts/{__version__}\r\n"
     "Accept: text/plain\r\n"
@@ -81,7 +82,7 @@ _FIELDS = (
 
 def policy_url(domain: Domain, port: int = 443) -> str:
     """The URL of a Policy Domain's policy (RFC 8461 §3.3)."""
-    return f"https://{_authority(f'mta-sts.{domain}', port)}{_PATH}"
+    return f"https://{_authority(f'mta-sts.{domain}', port)}{PATH}"
 
 
 class AddressLookup(Protocol):
@@ -107,6 +108,7 @@ class _Get:
     with_certificate: bool
     """Whether to record the certificate in the trace, which only `query` shows."""
     on_addresses: OnAddresses
+    path: str
 
 
 class PolicyFetcher:
@@ -163,10 +165,12 @@ class PolicyFetcher:
         domain: Domain,
         trace: FetchTrace | None = None,
         on_addresses: OnAddresses | None = None,
+        path: str = PATH,
     ) -> bytes:
         """Fetch the policy file as bytes; for `on_addresses` and errors see `fetch`.
 
-        `trace` is filled in step by step, so that it is useful also when the fetch fails.
+        `trace` is filled in step by step, so that it is useful also when the fetch fails. Another
+        `path` than that of the RFC is for `query`, which looks for a misplaced file.
         """
         seen = trace or FetchTrace()
         seen.url = policy_url(domain, self._port)
@@ -181,6 +185,7 @@ class PolicyFetcher:
                     deadline,
                     with_certificate=trace is not None,
                     on_addresses=on_addresses or _ignore,
+                    path=path,
                 )
                 if self._proxy:
                     return await self._get_by_proxy(get, self._proxy)
@@ -271,7 +276,7 @@ class PolicyFetcher:
     async def _exchange(self, get: _Get, tls: TlsStream) -> bytes:
         """Send the GET and read the response."""
         host = _authority(get.host, get.port)
-        tls.write(f"GET {_PATH} HTTP/1.1\r\nHost: {host}\r\n{_FIELDS}".encode("ascii"))
+        tls.write(f"GET {get.path} HTTP/1.1\r\nHost: {host}\r\n{_FIELDS}".encode("ascii"))
         with closing(ResponseReader(tls.read, get.trace)) as reader:
             head = await reader.head()
             get.trace.status = head.status

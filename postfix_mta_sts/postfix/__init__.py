@@ -1,1 +1,1 @@
-"""The conversation with Postfix: protocols, server, replies, maps, listeners, probe, postconf."""
+"""The conversation with Postfix (protocols, server, replies, maps, listeners) and its programs."""

@@ -23,6 +23,8 @@ class Authorities(Value, frozen=True):
     """The same for the folder of hashed certificates (openssl-rehash(1))."""
     append_default: bool = False
     """Whether OpenSSL's default CAs count too."""
+    is_loadable: bool = True
+    """False: smtp(8) cannot load the file, and goes on without TLS."""
     problem: str = ""
     """Why Postfix cannot verify certificates, or this process cannot tell; empty: nothing found."""
 
@@ -34,10 +36,11 @@ def read_authorities(main_cf: MainCf) -> Authorities:
     ca_path = _in_chroot(main_cf, queue) if main_cf.smtp_tls_CApath else None
     if ca_file is None and ca_path is None:
         return Authorities(problem=EMPTY)
-    problem = _file_problem(ca_file) if ca_file else ""
+    problem = file_problem = _file_problem(ca_file) if ca_file else ""
     if ca_path and not ca_file and not main_cf.tls_append_default_CA:
         problem = _folder_problem(ca_path)
-    return Authorities(ca_file, ca_path, main_cf.tls_append_default_CA, problem)
+    append_default, is_loadable = main_cf.tls_append_default_CA, not file_problem
+    return Authorities(ca_file, ca_path, append_default, is_loadable, problem)
 
 
 def _in_chroot(main_cf: MainCf, queue: Path) -> Path:

@@ -17,7 +17,9 @@ from postfix_mta_sts.values import replace
 FindOwn: TypeAlias = Callable[[str, str, str], Awaitable[tuple[str, ...]]]
 
 _SERVICE: Final = "smtp/unix"
-_NOT_PARAMETERS: Final = frozenset({"version", "smtp_is_chrooted", "own_addresses"})
+_NOT_PARAMETERS: Final = frozenset(
+    {"version", "smtp_is_chrooted", "tls_is_available", "own_addresses"}
+)
 _FIELDS: Final = tuple(each for each in MainCf.__struct_fields__ if each not in _NOT_PARAMETERS)
 _NAMES: Final = {"smtp_tls_insecure_mx_policy": "smtp_tls_dane_insecure_mx_policy"}
 """Field → parameter, where they differ."""

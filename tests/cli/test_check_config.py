@@ -98,11 +98,13 @@ def test_show(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "command", [["check-config"], ["serve", "--config"], ["query", "a.test", "--config"]]
+    ("command", "code"),
+    [(["check-config"], 2), (["serve", "--config"], 2), (["query", "a.test", "--config"], 3)],
+    ids=["check-config", "serve", "query"],
 )
-def test_missing_file(commands: Commands, tmp_path: Path, command: list[str]) -> None:
+def test_missing_file(commands: Commands, tmp_path: Path, command: list[str], code: int) -> None:
     """Every command that reads a configuration names a missing file."""
     path = tmp_path / "none.yml"
     done = commands.run(*command, path)
     expected = f"postfix-mta-sts: {path}: cannot be read: No such file or directory\n"
-    assert done == Done(2, "", expected)
+    assert done == Done(code, "", expected)

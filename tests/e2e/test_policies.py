@@ -14,6 +14,7 @@ FAULTS = {
     "no STARTTLS": ("4.7.4", "TLS is required, but was not offered", "TLS is required"),
 }
 """Sink → status code, reason, and another text in Postfix's log."""
+NO_ENGINE = ("4.7.5", "TLS is required, but our TLS engine is unavailable")
 
 
 def test_enforced_mail_goes_out_verified(wired: Mta, world: World) -> None:
@@ -111,3 +112,19 @@ def test_an_international_domain_has_a_policy(
     assert (seen.tls(f"mx.{domain}") == "Verified") == (status == "sent"), seen.log
     assert (seen.delay_reason is None) == (status == "sent")
     assert len(seen.receipts) == (status == "sent")
+
+
+def test_a_ca_file_that_is_missing(wired: Mta, world: World) -> None:
+    """Postfix turns TLS off: a policy holds mail, other mail goes out in plain text."""
+    held, free = world.fresh("held"), world.fresh("free")
+    for domain in (held, free):
+        world.mail_host(domain, "good")
+    world.policy(held, "enforce")
+    wired.set("smtp_tls_CAfile = /etc/postfix/missing.pem")
+    try:
+        seen, plain = wired.send(held), wired.send(free)
+    finally:
+        wired.set("smtp_tls_CAfile = /etc/postfix/ca.pem")
+
+    assert (seen.status, seen.dsn, seen.why) == ("deferred", *NO_ENGINE), seen
+    assert (plain.status, plain.tls(f"mx.{free}")) == ("sent", None), plain

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ import pytest
 from postfix_mta_sts.admin.client import ControlClient
 from tests.support.commands import Commands
 from tests.support.internet import Internet, internet
+from tests.support.postfix_programs import PostfixPrograms
 from tests.support.terminals import Terminal, on_terminal
 
 INTERRUPTED: Final = 130
@@ -167,11 +169,27 @@ async def nothing_comes(_: StreamWriter) -> None:
 
 
 async def test_query(net: Internet, tmp_path: Path) -> None:
-    """The last line says what is waited for; it is erased at the end."""
-    with on_terminal("query", "slow.test", "--config", net.config(tmp_path)) as terminal:
-        shown = await interrupted(terminal, "waiting for the response of 127.0.0.1 (")
-    assert shown[1].startswith("  record    _mta-sts.slow.test 300 TXT ")
-    assert shown[-1] == "  interrupted while waiting for the response of 127.0.0.1"
+    """Steps appear as they happen, above the spinner; the verdict takes their place at the end."""
+    path = PostfixPrograms(tmp_path / "bin").path
+    words = ("query", "slow.test", "--config", net.config(tmp_path))
+    with on_terminal(*words, PATH=path) as terminal:
+        async with asyncio.timeout(TIMEOUT):
+            await asyncio.to_thread(terminal.until, "waiting for the response of 127.0.0.1 (")
+        preview = terminal.screen
+        await interrupted(terminal)
+    assert any(line.startswith("  record    _mta-sts.slow.test 300 TXT ") for line in preview)
+    assert any(line.startswith("  cert      DNS:mta-sts.slow.test") for line in preview)
+    assert not any("stopped" in line for line in preview)
+    last = drawn(terminal.written)
+    assert last[0] == "What happens to mail to slow.test is not known yet"
+    assert "  stopped   while waiting for the response of 127.0.0.1" in last[: last.index("")]
+    assert any(line.startswith("  record    _mta-sts.slow.test 300 TXT ") for line in last)
+
+
+def drawn(written: str) -> list[str]:
+    """The lines that stay on the terminal: those after the last preview was erased (ECMA-48)."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", written.rpartition("\x1b[J")[2])
+    return text.removeprefix("\r\x1b[K").replace("\r\n", "\n").splitlines()
 
 
 async def test_seed(net: Internet, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from postfix_mta_sts.mtasts.mistakes import (
     Seen,
     find_mistakes,
 )
-from postfix_mta_sts.mtasts.policy import Mode, parse_policy
+from postfix_mta_sts.mtasts.policy import MX_LIMIT, Mode, parse_policy
 from tests.support import generated
 from tests.support.mistakes import DOMAIN, MX, codes, in_policy
 
@@ -61,6 +61,7 @@ def corrected(line: str, mistake: Mistake, instead_of: str) -> str:
         ("mx: mail", ["mx-single-label"], HOSTS),
         ("mx: a_b.x.test", ["mx-value"], HOSTS),
         ("mx: *.b\u00fccher.test", ["mx-u-label"], "mx: *.xn--bcher-kva.test"),
+        ("mx: ; a.x.test", ["mx-value"], "mx: a.x.test"),
         ("mx: \u00fc_.test", ["mx-value"], HOSTS),
         ("mx:", ["mx-empty"], HOSTS),
         ('mx: "a.x.test"', ["policy-quotes"], "mx: a.x.test"),
@@ -174,6 +175,14 @@ def test_whole_files(body: str | bytes, code: str, write: str) -> None:
     assert (mistake.code, mistake.write) == (code, write)
     if NEXT_LINE in write:
         parse_policy(write.replace(NEXT_LINE, "\n").encode())
+
+
+def test_what_is_not_recognised() -> None:
+    """A file without any of these mistakes that the parser refuses is told with its reason."""
+    many = "".join(f"mx: mx{n}.x.test\n" for n in range(MX_LIMIT + 1))
+    (mistake,) = in_policy(GOOD.replace(MX_LINE, many.strip()))
+    assert (mistake.code, mistake.write) == ("policy-other", SAMPLE)
+    assert mistake.found.startswith("201 different mx fields")
 
 
 def test_many_mistakes() -> None:

@@ -66,7 +66,6 @@ def test_valid(text: bytes, policy_id: str) -> None:
         b"v=STSv1; id=a; -x=1",
         b"v=STSv1; id=a; " + b"n" * 33 + b"=v",
         b"v=STSv1; id=a; x=\xc3\xbc",
-        b"v=STSv1 id=a",
     ],
 )
 def test_malformed(text: bytes) -> None:
@@ -90,6 +89,9 @@ def test_malformed(text: bytes) -> None:
             b"v=STSv1 ; id=a",
         ],  # of several, only those with the literal "v=STSv1;" count (D10, D21)
         [SPF, b"id=a; v=STSv1;"],
+        [b"id=a; v=STSv1;"],
+        [b"v=STSv12; id=a"],  # and that of a later version is none (E3)
+        [b"v=STSv1 id=a"],
     ],
 )
 def test_none(texts: list[bytes]) -> None:

@@ -62,7 +62,6 @@ def test_valid(text: bytes, rua: tuple[str, ...]) -> None:
         (b"v=TLSRPTv1; rua=mailto:\xfc@b.test", "rua is not ASCII"),
         (b"v=TLSRPTv1; rua:mailto:a@b.test", "malformed field"),
         (b"v=TLSRPTv1; rua=mailto:a@b.test;mailto:c@b.test", "malformed field"),
-        (b"v=TLSRPTv1.; rua=mailto:a@b.test", r"the version is not v=TLSRPTv1: 'v=TLSRPTv1\.'"),
     ],
 )
 def test_malformed(text: bytes, reason: str) -> None:
@@ -73,7 +72,14 @@ def test_malformed(text: bytes, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "texts", [[], [b"v=spf1 -all"], [b"v=tlsrptv1; rua=mailto:a@b.test"], [b"v=TLSRPv1;rua=x"]]
+    "texts",
+    [
+        [],
+        [b"v=spf1 -all"],
+        [b"v=tlsrptv1; rua=mailto:a@b.test"],
+        [b"v=TLSRPv1;rua=x"],
+        [b"v=TLSRPTv1.; rua=mailto:a@b.test"],
+    ],
 )
 def test_none(texts: list[bytes]) -> None:
     """A text that does not begin with v=TLSRPTv1 is not a TLSRPT record."""

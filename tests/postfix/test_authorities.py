@@ -40,7 +40,9 @@ def test_a_missing_file(ca_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "missing"
     main_cf = MainCf(smtp_tls_CAfile=str(path), smtp_tls_CApath=str(tmp_path))
     problem = f"smtp_tls_CAfile {path}: No such file or directory"
-    assert read_authorities(main_cf) == Authorities(path, tmp_path, problem=problem)
+    assert read_authorities(main_cf) == Authorities(
+        path, tmp_path, is_loadable=False, problem=problem
+    )
 
 
 def test_an_empty_file(tmp_path: Path) -> None:

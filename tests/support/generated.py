@@ -39,8 +39,11 @@ tlsrpt_records = st.lists(uris, min_size=1, max_size=4).flatmap(
 )
 """TLSRPT records."""
 
-_LABELS = st.from_regex(r"[a-zA-Z](?:[a-zA-Z0-9-]{0,10}[a-zA-Z0-9])?", fullmatch=True)
-hosts = st.lists(_LABELS, min_size=2, max_size=4).map(".".join)
+_LABELS = st.sampled_from(["a", "B", "mx1", "mail-2", "x--y", "1", "0a", "m" * 63, "test", "Mx"])
+_TOP_LEVEL = st.sampled_from(["test", "Example", "xn--p1ai", "a1"])
+hosts = st.builds(
+    "{}.{}".format, st.lists(_LABELS, min_size=1, max_size=3).map(".".join), _TOP_LEVEL
+)
 """Names that an MX host may have."""
 
 

@@ -56,14 +56,24 @@ class Internet:
         policy_id: str = "id1",
         ttl: int = 300,
     ) -> None:
-        """Give a domain a TXT record, a Policy Host and its response.
+        """Give a domain a TXT record, a Policy Host and its response, and the MX host mx1.<domain>.
 
-        The default response is a policy with mode enforce and mx1.<domain>.
+        The default response is a policy with mode enforce and that MX host.
         """
+        self.deliver_to(domain)
         self.record(domain, f"v=STSv1; id={policy_id};", ttl)
         self.dns.zone[f"mta-sts.{domain} A"] = ["127.0.0.1"]
         policy = ok(policy_text(mx=[f"mx1.{domain}"]))
         self.hosts.answers[f"mta-sts.{domain}"] = policy if answer is None else answer
+
+    def deliver_to(self, domain: str, *names: str) -> None:
+        """Give a domain MX hosts on this machine, by default mx1.<domain>, if it has none yet."""
+        names = names or (f"mx1.{domain}",)
+        ranks = range(10, 10 + 10 * len(names), 10)
+        records = [f"{rank} {name}." for rank, name in zip(ranks, names, strict=True)]
+        self.dns.zone.setdefault(f"{domain} MX", records)
+        for name in names:
+            self.dns.zone.setdefault(f"{name} A", ["127.0.0.1"])
 
     def record(self, domain: str, text: str, ttl: int = 300) -> None:
         """Give a domain a TXT record with this text, in zone file notation."""

@@ -20,15 +20,26 @@ from postfix_mta_sts.network.smtp.values import (
     TlsSession,
     VerifyError,
 )
+from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE, identity_of
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 from postfix_mta_sts.values import Value
 
 _NAMES_SHOWN: Final = 3
 
-_RENEW: Final = "its owner renews the certificate"
-_PUBLIC: Final = "its owner installs a certificate of a public CA"
-_CHAIN: Final = "its owner sends the intermediate certificates too, or installs one of a public CA"
-_CLOCK: Final = "its owner installs a valid one; if the clock of this machine is wrong, set it"
+_NOT_NAMED: Final = "name fits no mx pattern of the policy"
+_ADD_HOST: Final = (
+    "its postmaster has to add the name of the MX host to the policy file, then change the id"
+)
+_RENEW: Final = "its postmaster has to renew the certificate"
+_PUBLIC: Final = "its postmaster has to install a certificate of a public CA"
+_CHAIN: Final = (
+    "its postmaster has to let the server send the intermediate certificates too, or to install a "
+    "certificate of a public CA"
+)
+_CLOCK: Final = (
+    "check the clock of this machine; if it is right, its postmaster has to install a certificate "
+    "that is valid now"
+)
 _CHAIN_ERRORS: Final[Mapping[int, tuple[str, str, str]]] = {
     2: ("certificate-unknown-issuer", "certificate is of an unknown issuer{issuer}", _CHAIN),
     9: ("certificate-not-yet-valid", "certificate is valid only {begin}", _CLOCK),
@@ -43,6 +54,19 @@ _CHAIN_ERRORS: Final[Mapping[int, tuple[str, str, str]]] = {
     68: ("certificate-weak", "certificate has a weak signature", _RENEW),
 }
 """X509_V_ERR_… (openssl-verification-options(1)): code, words, and what helps."""
+
+_ENDS: Final = {
+    FailureKind.TIMEOUT: "no answer",
+    FailureKind.CLOSED: "connection closed",
+}
+_WHEN: Final = {
+    Phase.CONNECT: "at the connection",
+    Phase.GREETING: "before its greeting",
+    Phase.EHLO: "after EHLO",
+    Phase.STARTTLS: "after STARTTLS",
+    Phase.HANDSHAKE: "in the TLS handshake",
+    Phase.EHLO_IN_TLS: "after EHLO in TLS",
+}
 
 
 class Cause(Value, frozen=True):
@@ -62,21 +86,23 @@ def cause(outcome: HostOutcome, probe: ProbeResult | None, now: float, *, has_ca
     `has_ca`: whether Postfix trusts any CA certificates.
     """
     if outcome.skipped:
-        return Cause(
-            "mx-not-in-policy",
-            "name fits no mx pattern of the policy",
-            Fault.THEIRS,
-            "its owner adds the name of the MX host to the policy file, then changes the id",
-        )
+        return Cause("mx-not-in-policy", _NOT_NAMED, Fault.THEIRS, _ADD_HOST)
     if probe and probe.failure:
         return _of_failure(probe.failure)
+    if outcome.text == NO_ENGINE.text:
+        return Cause(
+            "no-tls-engine",
+            "Postfix cannot load its CA certificates, and does without TLS",
+            Fault.YOURS,
+            "correct smtp_tls_CAfile in main.cf: the file must exist and have certificates",
+        )
     if probe and probe.offers_starttls is False and outcome.tls is None:
         return Cause(
             "no-starttls",
             "no STARTTLS",
             Fault.THEIRS,
-            "its owner enables STARTTLS; if other domains have the same trouble, a firewall on the "
-            "way removes it",
+            "its postmaster has to enable STARTTLS; if other domains lack it too, a firewall "
+            "on the way removes it",
         )
     if probe and probe.tls:
         return _of_session(outcome, probe, probe.tls, now, has_ca=has_ca)
@@ -91,43 +117,44 @@ def _of_failure(failure: SmtpFailure) -> Cause:
             "tls-handshake",
             f"TLS handshake failed: {failure.reason}",
             Fault.THEIRS,
-            "its owner looks at the TLS settings and the log of the mail server",
+            "its postmaster has to check the TLS settings and the log of the server",
         )
     if failure.kind is FailureKind.REPLY and failure.phase is Phase.STARTTLS:
         return Cause(
             "starttls-refused",
             f"STARTTLS refused: {failure.reason}",
             Fault.THEIRS,
-            "its owner looks why the mail server cannot start TLS; its certificate may be missing",
+            "its postmaster has to find out why the mail server cannot start TLS; perhaps it has "
+            "no certificate",
         )
     if failure.kind is FailureKind.REPLY:
         return Cause(
             "refused-to-talk",
-            f"does not talk to this machine: {failure.reason}",
+            f"refuses to talk to this machine: {failure.reason}",
             Fault.THEIRS,
-            "read its reply; it may have this machine's address on a block list",
+            "read its reply: the address of this machine may be on a block list",
         )
-    verb = "no answer" if failure.kind is FailureKind.TIMEOUT else "connection closed"
+    what, when = _ENDS.get(failure.kind), _WHEN[failure.phase]
     return Cause(
         "conversation",
-        f"{verb} in the conversation ({failure.phase}): {failure.reason}",
+        f"{what} {when}" if what else f"conversation failed {when}: {failure.reason}",
         Fault.THEIRS,
-        "its owner looks at the log of the mail server",
+        "its postmaster has to look into the log of the mail server",
     )
 
 
 def _of_connection(failure: SmtpFailure) -> Cause:
     match failure.kind:
         case FailureKind.REFUSED:
-            advice = "its owner starts the mail server, or opens port 25"
+            advice = "its postmaster has to start the server, or to open port 25"
             return Cause("connection-refused", "connection refused", Fault.THEIRS, advice)
         case FailureKind.UNREACHABLE:
-            advice = "look at the routes and the firewall of this machine"
+            advice = "check the routes and the firewall of this machine"
             words = f"not reachable from this machine: {failure.reason}"
             return Cause("unreachable", words, Fault.NETWORK, advice)
     advice = (
-        "if the mail servers of other domains do not answer either, port 25 is closed on the way "
-        "out of this machine; else it is theirs"
+        "check whether the mail servers of other domains answer: if none does, port 25 is closed "
+        "on the way out of this machine; if they do, this one is down or blocks this machine"
     )
     return Cause("connection-timeout", "no answer", Fault.NETWORK, advice)
 
@@ -141,18 +168,32 @@ def _of_session(
             "dane-mismatch",
             f"certificate fits no TLSA record: {tls.tlsa.reason}",
             Fault.THEIRS,
-            "its owner publishes TLSA records of the certificate that the mail server sends",
+            "its postmaster has to publish TLSA records for the certificate of the server",
         )
     if tls.error:
         return _of_chain(tls.error, leaf, now, has_ca=has_ca)
     if outcome.identity is Identity.DIFFERS and leaf:
+        if identity_of((probe.target.host,), leaf) is not Identity.DIFFERS:
+            return _of_other_names(outcome, leaf)
         return Cause(
             "certificate-wrong-name",
             f"certificate is for {_names(leaf)}, not for {probe.target.host}",
             Fault.THEIRS,
-            f"its owner installs a certificate for {probe.target.host}",
+            f"its postmaster has to install a certificate for {probe.target.host}",
         )
     return Cause("postfix", outcome.text or "not verified", Fault.THEIRS, "see the log of Postfix")
+
+
+def _of_other_names(outcome: HostOutcome, leaf: Certificate) -> Cause:
+    """The certificate is for the MX host, and the policy or this Postfix wants another name."""
+    if outcome.conforms is False:
+        return Cause("mx-not-in-policy", _NOT_NAMED, Fault.THEIRS, _ADD_HOST)
+    return Cause(
+        "certificate-other-match",
+        f"certificate is for {_names(leaf)}, and this Postfix is set to accept other names",
+        Fault.YOURS,
+        "compare `match=` in smtp_tls_policy_maps, or smtp_tls_secure_cert_match, with them",
+    )
 
 
 def _of_chain(error: VerifyError, leaf: Certificate | None, now: float, *, has_ca: bool) -> Cause:

@@ -29,8 +29,6 @@ from postfix_mta_sts.network.mail_hosts import look_up_mail_hosts
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import compare_families
 from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.network.smtp.probe import probe_all
-from postfix_mta_sts.network.smtp.tls import Trust
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.answers import Answering
 from postfix_mta_sts.postfix.authorities import Authorities
@@ -39,6 +37,7 @@ from postfix_mta_sts.postfix.queue import waiting_for
 from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets
 from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy
 from postfix_mta_sts.postfix.verify import ask_postfix
+from postfix_mta_sts.values import replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Collector:
         reports = group.create_task(self._reports(dns))
         group.create_task(self._queue())
         group.create_task(self._through_postfix(here))
-        group.create_task(self._mistakes(dns, policy, hosts, reports))
+        group.create_task(self._mistakes(dns, fetcher, policy, hosts, reports))
         group.create_task(self._deliver(here, policy, hosts, dane))
 
     async def _look_here(self) -> Here:
@@ -111,7 +110,8 @@ class Collector:
                 ),
                 look_here(evidence, self._settings),
             )
-        evidence.daemon, evidence.cached = said.answer, said.policy
+        evidence.cached = said.policy
+        evidence.daemon = replace(said.answer, reply=said.replies.get(in_force.map_name(evidence)))
         return Here(authorities, said.replies)
 
     async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:
@@ -122,7 +122,7 @@ class Collector:
             await look_up_policy(
                 evidence.network, evidence.domain, dns, fetcher, self._wanted.seconds
             )
-        if evidence.network.trace and self._wanted.smtp:
+        if evidence.network.trace:
             with evidence.waiting_on("the addresses of the Policy Host"):
                 await self._families(evidence.domain, dns)
 
@@ -171,10 +171,12 @@ class Collector:
             with evidence.waiting_on("the probe of Postfix"):
                 evidence.words = await ask_postfix(evidence.domain, evidence.main_cf)
 
-    async def _mistakes(self, dns: DnsClient, *needed: Task[Any]) -> None:
+    async def _mistakes(self, dns: DnsClient, fetcher: PolicyFetcher, *needed: Task[Any]) -> None:
         await asyncio.wait(needed)
-        with self._evidence.waiting_on("records at other names"):
-            self._evidence.mistakes = await look_for_mistakes(self._evidence, dns)
+        with self._evidence.waiting_on("records and files at other places"):
+            self._evidence.mistakes = await look_for_mistakes(
+                self._evidence, dns, fetcher, self._wanted.seconds
+            )
 
     async def _deliver(self, here: Task[Here], *needed: Task[Any]) -> None:
         """Decide what Postfix is told, probe the MX hosts, and predict what it does."""
@@ -197,9 +199,13 @@ class Collector:
         hosts = evidence.mail_hosts
         if hosts is None:
             return
+        # Here, because a machine may lack the libraries that they need (pyproject.toml).
+        from postfix_mta_sts.network.smtp.probe import probe_all  # noqa: PLC0415
+        from postfix_mta_sts.network.smtp.tls import Trust  # noqa: PLC0415
+
         trust = await asyncio.to_thread(
             Trust,
-            str(authorities.ca_file or ""),
+            str(authorities.ca_file or "") if authorities.is_loadable else "",
             str(authorities.ca_path or ""),
             authorities.append_default,
         )

@@ -3,6 +3,7 @@
 Pure. The exit codes follow what happens to mail, and not how the look-ups ended.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis import held
@@ -16,7 +17,9 @@ from postfix_mta_sts.mtasts.errors import (
     InvalidPolicyError,
     InvalidRecordError,
     NoRecordError,
+    printable,
 )
+from postfix_mta_sts.mtasts.mistakes import Place
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.postfix.smtp_client.values import (
     InvalidTlsPolicy,
@@ -24,13 +27,14 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     Outcome,
     TlsPolicy,
 )
+from postfix_mta_sts.values import replace
 
 FLOWS, UNPROTECTED, HELD, CANNOT_TELL = 0, 1, 2, 3
 """Exit codes of `query`."""
 
 _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
 _BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
-_ASK_MX: Final = "query --smtp asks the mail servers whether they do"
+_ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
 
@@ -76,16 +80,30 @@ def _sent(evidence: Evidence, level: Level) -> Verdict:
 
 
 def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) -> Verdict:
-    """Mail flows as it should, perhaps only as long as a cached policy lasts."""
-    sentence, fault = f"{subject(evidence)} {what}", Fault.NOBODY
-    error = evidence.network.error
-    if flow is Flow.POLICY and evidence.cached and error:
-        expires = evidence.daemon and evidence.daemon.expires_at
-        until = f" until {day(expires)}" if expires else ""
-        sentence += f", which is cached{until}; it cannot be fetched now: {error}"
-        fault = Fault.NETWORK if isinstance(error, DnsFailureError) else Fault.THEIRS
-        advice = ("tell its owner before it expires (--letter)", *advice)
+    """Mail flows as it should, perhaps not through each host, or not for ever."""
+    notes = [*_cannot_be_fetched(evidence, flow), *held.weaknesses(evidence)]
+    sentence = "; ".join((f"{subject(evidence)} {what}", *notes))
+    fault = Fault.NOBODY
+    if notes:
+        fault = Fault.NETWORK if _is_silent(evidence) else Fault.THEIRS
+        advice = ("send its postmaster the text that --letter prints", *advice)
     return Verdict(flow, sentence, fault, cause, advice, FLOWS)
+
+
+def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[str]:
+    """Say if the policy in force is one that the domain does not give any more."""
+    error = evidence.network.error
+    if flow is not Flow.POLICY or not evidence.cached or not error:
+        return
+    expires = evidence.daemon and evidence.daemon.expires_at
+    until = f" until {day(expires)}" if expires else ""
+    gone = isinstance(error, NoRecordError)
+    now = f"its TXT record is gone: {error}" if gone else f"it cannot be fetched now: {error}"
+    yield f"that is cached{until}, and {now}"
+
+
+def _is_silent(evidence: Evidence) -> bool:
+    return isinstance(evidence.network.error, DnsFailureError)
 
 
 def _unprotected(evidence: Evidence) -> Verdict:
@@ -100,8 +118,11 @@ def _unprotected(evidence: Evidence) -> Verdict:
     elif policy:
         reason, cause = "its policy has mode none", "mode-none"
     elif evidence.network.error is None:
-        reason, cause = "its policy is not known yet", "not-known"
+        return _not_known(evidence)
     elif isinstance(evidence.network.error, NoRecordError):
+        if mistyped := next((m for m in evidence.mistakes if m.place is Place.RECORD), None):
+            verdict = _missing(evidence, "its TXT record is not valid", mistyped.found)
+            return replace(verdict, exit_code=UNPROTECTED)  # it is no policy (RFC 8461 §3.1)
         reason, cause = f"it publishes no policy{_no_dane(evidence)}", "no-policy"
     else:
         return _policy_missing(evidence)
@@ -109,11 +130,17 @@ def _unprotected(evidence: Evidence) -> Verdict:
     return Verdict(Flow.UNPROTECTED, sentence, Fault.NOBODY, cause, (), UNPROTECTED)
 
 
+def _not_known(evidence: Evidence) -> Verdict:
+    """The command was interrupted before the policy was known."""
+    sentence = f"What happens to mail to {printable(evidence.next_hop.text)} is not known yet"
+    return Verdict(Flow.UNKNOWN, sentence, Fault.NOBODY, "not-known", (), CANNOT_TELL)
+
+
 def _testing(evidence: Evidence) -> Verdict:
     sentence = f"{subject(evidence)} is delivered in any case: its policy is in mode testing"
     breach = held.breach(evidence)
     if breach:
-        advice = (f"tell its owner that mode enforce would hold all mail: {breach}",)
+        advice = (f"tell its postmaster that mode enforce would hold all mail: {breach}",)
         return Verdict(Flow.TESTING, sentence, Fault.THEIRS, "testing-breach", advice, FLOWS)
     return Verdict(Flow.TESTING, sentence, Fault.NOBODY, "testing", (), FLOWS)
 
@@ -125,7 +152,7 @@ def _ignored(evidence: Evidence) -> Verdict:
         tables = evidence.postfix.tables if evidence.postfix else ()
         table = next((each.name for each in tables if each.found), "another table")
         sentence = f"{start}{table} has an entry that comes before its policy"
-        advice = (f"remove the entry if it is not needed any more: postmap -q … {table}",)
+        advice = (f"remove the entry from {table}, if it is not needed any more",)
         return Verdict(Flow.UNPROTECTED, sentence, Fault.YOURS, "table", advice, UNPROTECTED)
     if evidence.postfix and evidence.postfix.version and evidence.postfix.map_name is None:
         sentence = f"{start}it has a policy, but this Postfix does not ask for policies"
@@ -148,9 +175,14 @@ def _policy_missing(evidence: Evidence) -> Verdict:
             what = "its policy is not valid"
         case _:
             what = "its policy cannot be fetched"
-    sentence = f"{subject(evidence)} is delivered without protection: {what}: {error}"
-    advice = ("send its owner the text of --letter",)
-    code = error.code if error else "unknown"
+    return _missing(evidence, what, str(error), error.code if error else "unknown")
+
+
+def _missing(
+    evidence: Evidence, what: str, why: str, code: str = InvalidRecordError.code
+) -> Verdict:
+    sentence = f"{subject(evidence)} is delivered without protection: {what}: {why}"
+    advice = ("send its postmaster the text that --letter prints",)
     return Verdict(Flow.UNPROTECTED, sentence, Fault.THEIRS, code, advice, HELD)
 
 

@@ -19,6 +19,7 @@ from postfix_mta_sts.mtasts.dane import DaneKind
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
 from postfix_mta_sts.mtasts.policy import Policy, parse_stored_policy
+from postfix_mta_sts.mtasts.record import PolicyId
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def _answer(known: Mapping[str, Any], policy: Policy | None) -> DaemonAnswer:
         DaemonState.ANSWERED,
         in_force=policy is not None,
         mode=policy.mode if policy else None,
-        policy_id=known["policy"]["id"] if policy else None,
+        policy_id=PolicyId(known["policy"]["id"]) if policy else None,
         mx=policy.mx if policy else (),
         fetched_at=known["fetched_at"] if policy else None,
         expires_at=known["expires_at"] if policy else None,

@@ -4,11 +4,12 @@ Pure. `causes` says what is wrong with one MX host; this module sums it up for t
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
-from postfix_mta_sts.admin.diagnosis.values import DaemonState, Fault, Flow, Verdict
+from postfix_mta_sts.admin.diagnosis.values import DaemonState, Fault, Flow, Source, Verdict
 from postfix_mta_sts.admin.diagnosis.words import enumerated, subject
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
@@ -16,13 +17,15 @@ from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     InvalidTlsPolicy,
+    Level,
     Outcome,
+    TlsPolicy,
 )
 
 _HELD, _CANNOT_TELL = 2, 3
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
-_LETTER: Final = "send its owner the text of --letter"
+_LETTER: Final = "send its postmaster the text that --letter prints"
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
 _NO_HOSTS: Final = {
     DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
@@ -48,7 +51,7 @@ def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
     code, words = _NO_HOSTS[problem]
     is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
     verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
-    advice = ("look whether the address is spelt right",)
+    advice = ("check the spelling of the address",)
     sentence = f"{subject(evidence)} is {verb}: {words}"
     return Verdict(flow, sentence, Fault.NOBODY, code, advice, _HELD)
 
@@ -58,8 +61,8 @@ def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
     sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
     sentence += f"the DNS does not answer: {reason}"
     advice = (
-        "look whether other domains resolve; if they do, the name servers of this one fail",
-        "see `status` for the name servers that the daemon asks",
+        "check whether other domains resolve: if they do, the name servers of this one fail",
+        "if none does, see docs/dns.md for the name servers that are asked",
     )
     return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, _CANNOT_TELL)
 
@@ -70,12 +73,18 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     daemon = evidence.daemon
     asks = evidence.postfix is not None and evidence.postfix.map_name is not None
     if asks and daemon and daemon.state is DaemonState.NOT_RUNNING:
-        advice = ("start the daemon: systemctl start postfix-mta-sts", "see its log")
+        advice = (
+            "start the daemon: systemctl start postfix-mta-sts",
+            "if it does not start, read its log",
+        )
         sentence = f"{held}Postfix asks the daemon first, and the daemon does not run"
         return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, _HELD)
     if evidence.reply and evidence.reply.startswith("TEMP"):
         reason = evidence.reply.removeprefix("TEMP ")
-        advice = ("look whether its name servers answer", "docs/answers.md says when this is so")
+        advice = (
+            "check whether the name servers of the domain answer",
+            "see docs/answers.md for when this is so",
+        )
         sentence = f'{held}the daemon answers "try again": {reason}'
         return Verdict(Flow.HELD, sentence, Fault.NETWORK, "try-again", advice, _HELD)
     sentence = f"{held}this Postfix does not accept the answer of its table: {entry.reason}"
@@ -84,13 +93,15 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
 
 
 def by_the_patterns(evidence: Evidence) -> Verdict:
-    """The verdict, without a probe, if no MX host fits the policy."""
+    """The verdict if no MX host fits the policy, which explains whatever else fails."""
     policy = evidence.in_force
     hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
     names = ", ".join(host.name for host in hosts[:3])
     allowed = ", ".join(policy.mx[:3]) if policy else ""
-    sentence = f"{subject(evidence)} is held: {_NOT_IN_POLICY} ({names}), only {allowed}"
-    advice = (f"its owner adds the line `mx: {hosts[0].name}` to the policy, then changes the id",
+    is_certain = evidence.delivery or _compares_names(evidence)
+    unless = "" if is_certain else ", unless a certificate has such a name"
+    sentence = f"{subject(evidence)} is held: {_NOT_IN_POLICY} ({names}), only {allowed}{unless}"
+    advice = (f"its postmaster has to add `mx: {hosts[0].name}` to the policy, then change the id",
               _LETTER)  # fmt: skip
     return Verdict(Flow.HELD, sentence, Fault.THEIRS, "mx-not-in-policy", advice, _HELD)
 
@@ -105,6 +116,8 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
         return Verdict(
             Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", (first.advice,), _CANNOT_TELL
         )
+    if _is_by_policy(evidence) and no_host_fits(evidence):
+        return by_the_patterns(evidence)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
     said = [(name, each.words) for name, each in causes.items()]
@@ -145,13 +158,42 @@ def breach(evidence: Evidence) -> str:
     return known[0].breach
 
 
-def _causes(evidence: Evidence, delivery: Delivery) -> dict[str, Cause]:
+def _compares_names(evidence: Evidence) -> bool:
+    """Whether this Postfix compares MX host names with the patterns (3.10.5 and later)."""
+    policy = evidence.tls_policy
+    return isinstance(policy, TlsPolicy) and bool(policy.patterns)
+
+
+def weaknesses(evidence: Evidence) -> Iterator[str]:
+    """What is wrong although mail flows: hosts that fail, and what only Postfix accepts."""
+    delivery = evidence.delivery
+    if delivery is None:
+        return
+    causes = _causes(evidence, delivery, tried_only=False)
+    if causes:
+        said = "; ".join(f"{name}: {each.words}" for name, each in list(causes.items())[:3])
+        yield f"not through {said}"
+    taker = next((host for host in delivery.hosts if host.is_tried and host.accepts), None)
+    if taker and taker.conforms is False:
+        yield f"RFC 8461 forbids to use {taker.host}: {taker.breach}"
+
+
+def _is_by_policy(evidence: Evidence) -> bool:
+    """Whether Postfix is told to follow the domain's policy."""
+    policy = evidence.tls_policy
+    is_secure = isinstance(policy, TlsPolicy) and policy.level is Level.SECURE
+    return is_secure and evidence.source is not Source.TABLE
+
+
+def _causes(evidence: Evidence, delivery: Delivery, *, tried_only: bool = True) -> dict[str, Cause]:
     """The cause of each host that does not take the message, by its name."""
     probes = {(probe.target.host, probe.target.address): probe for probe in evidence.probes}
     has_ca = not evidence.postfix or not evidence.postfix.ca.startswith("none")
     found: dict[str, Cause] = {}
     for host in delivery.hosts:
-        if host.accepts or not (host.is_tried or host.skipped) or host.host in found:
+        if host.accepts or host.host in found:
+            continue
+        if tried_only and not (host.is_tried or host.skipped):
             continue
         probe = probes.get((host.host, host.address))
         found[host.host] = cause(host, probe, evidence.asked_at, has_ca=has_ca)

@@ -15,6 +15,7 @@ from postfix_mta_sts.postfix.policy_maps import read_tables
 from postfix_mta_sts.postfix.programs import ProgramError
 from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
+from postfix_mta_sts.values import replace
 
 RECOMMENDED: Final = MainCf(smtp_tls_security_level="may")
 """Without a Postfix on this machine: the settings that the README has."""
@@ -32,8 +33,9 @@ async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
         evidence.main_cf = RECOMMENDED
         evidence.postfix = evidence.postfix or PostfixHere(None, "may", None)
         return _of_the_system()
-    evidence.main_cf = main_cf
     authorities = await asyncio.to_thread(read_authorities, main_cf)
+    main_cf = replace(main_cf, tls_is_available=authorities.is_loadable)
+    evidence.main_cf = main_cf
     checked = await read_tables(main_cf, settings.listen, policy_keys(evidence.next_hop))
     own = next((own for _, own in checked if own), None)
     evidence.postfix = PostfixHere(

@@ -5,29 +5,38 @@ own settings, and nothing that is only ours to mend.
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Fault, Fetch, Flow
+from postfix_mta_sts.admin.diagnosis.words import mistake_found
 from postfix_mta_sts.admin.times import day, moment
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.mtasts.mistakes import NEXT_LINE, Mistake, Place
 from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 
 _WIDTH: Final = 72
 _EFFECT: Final = {
-    Flow.HELD: "Until this is corrected, we hold mail for you; after some days it goes back to "
-    "its senders.",
+    Flow.HELD: "Until this is corrected, we keep mail for you and try again; after some days it "
+    "goes back to its senders.",
     Flow.TESTING: "Your policy is in mode testing, so mail is delivered in spite of this; in mode "
     "enforce it would be held.",
     Flow.UNPROTECTED: "Mail is delivered, but without the protection that you intend.",
     Flow.POLICY: "Mail is delivered by the policy that we have kept, until that expires.",
 }
+_RFC_8461: Final = (
+    "RFC 8461 (SMTP MTA Strict Transport Security) describes how it should be: the TXT record in "
+    "section 3.1, the policy file in 3.2, the web server that has it in 3.3, the certificates of "
+    "mail servers in 4.2."
+)
+_RFC_8460: Final = "RFC 8460 (SMTP TLS Reporting) describes this record in section 3."
 
 
 def has_letter(diagnosis: Diagnosis) -> bool:
     """Whether there is something that the other side can correct."""
-    return diagnosis.verdict.fault is Fault.THEIRS or bool(diagnosis.mistakes)
+    return _is_theirs(diagnosis) or bool(diagnosis.mistakes)
 
 
 def letter(diagnosis: Diagnosis) -> str:
@@ -36,29 +45,39 @@ def letter(diagnosis: Diagnosis) -> str:
     parts = [
         f"To: postmaster@{domain}",
         f"Subject: Mail to {domain}: {_subject(diagnosis)}",
-        "",
-        *_wrapped(
+        *_section(
             f"Hello, our mail server finds a problem with mail to {domain}. This is what it saw on "
             f"{moment(diagnosis.asked_at)}:"
         ),
-        "",
-        *_wrapped(f"{diagnosis.verdict.sentence}."),
-        *_section(_EFFECT.get(diagnosis.verdict.flow, "")),
-        *_list("What we found", list(_findings(diagnosis))),
-        *_list("What to write instead", [_mistake(*each) for each in _mistakes(diagnosis)]),
-        *_section(
-            "RFC 8461 (SMTP MTA Strict Transport Security) describes how it should be: the TXT "
-            "record in section 3.1, the policy file in 3.2, the web server that has it in 3.3, the "
-            "certificates of mail servers in 4.2."
-        ),
+        *(_verdict(diagnosis) if _is_theirs(diagnosis) else ()),
+        *_list("What we found", [_wrapped(each, "  - ") for each in _findings(diagnosis)]),
+        *_list("What to correct", list(_corrections(diagnosis.mistakes))),
+        *_section(_RFC_8460 if _is_about_reports(diagnosis) else _RFC_8461),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
 
+def _is_theirs(diagnosis: Diagnosis) -> bool:
+    return diagnosis.verdict.fault is Fault.THEIRS
+
+
+def _is_about_reports(diagnosis: Diagnosis) -> bool:
+    places = {mistake.place for mistake in diagnosis.mistakes}
+    return not _is_theirs(diagnosis) and places == {Place.TLSRPT}
+
+
 def _subject(diagnosis: Diagnosis) -> str:
-    if diagnosis.verdict.flow is Flow.HELD:
+    if _is_about_reports(diagnosis):
+        return "a problem with your TLSRPT record"
+    if _is_theirs(diagnosis) and diagnosis.verdict.flow is Flow.HELD:
         return "it cannot be delivered"
     return "a problem with your MTA-STS policy"
+
+
+def _verdict(diagnosis: Diagnosis) -> list[str]:
+    """What happens to mail, and what follows; not what is only this machine's fault."""
+    verdict = diagnosis.verdict
+    return [*_section(f"{verdict.sentence}."), *_section(_EFFECT.get(verdict.flow, ""))]
 
 
 def _findings(diagnosis: Diagnosis) -> Iterator[str]:
@@ -94,37 +113,32 @@ def _host(host: HostOutcome, probe: ProbeResult | None) -> Iterator[str]:
         yield f"its certificate: {names}; issued by {leaf.issuer}; valid {dates}"
 
 
-def _mistakes(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
-    for mistake in diagnosis.mistakes:
-        yield mistake.found, mistake.write
-
-
-def _mistake(found: str, write: str) -> str:
-    return f"in place of {found}: {write}"
+def _corrections(mistakes: Iterable[Mistake]) -> Iterator[list[str]]:
+    """What is there, and the lines to write, or what to do, instead."""
+    for instead, some in groupby(mistakes, lambda mistake: mistake.write):
+        found = [line for each in some for line in _wrapped(mistake_found(each), "  - ")]
+        lines = [f"{' ' * 6}{line}" for line in instead.split(NEXT_LINE)]
+        yield [*found, "    instead:", *lines]
 
 
 def _section(text: str) -> list[str]:
     return ["", *_wrapped(text)] if text else []
 
 
-def _list(title: str, items: list[str]) -> list[str]:
+def _list(title: str, items: list[list[str]]) -> list[str]:
     if not items:
         return []
-    lines = [line for item in dict.fromkeys(items) for line in _item(item)]
-    return ["", f"{title}:", *lines]
+    once = dict.fromkeys(map(tuple, items))
+    return ["", f"{title}:", *(line for item in once for line in item)]
 
 
-def _item(text: str) -> list[str]:
-    """One item; what is quoted has no space to break at, and may be longer than a line."""
+def _wrapped(text: str, start: str = "") -> list[str]:
+    """Lines; what is quoted has no space to break at, and may be longer than a line."""
     return textwrap.wrap(
         text,
         _WIDTH,
-        initial_indent="  - ",
-        subsequent_indent="    ",
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)

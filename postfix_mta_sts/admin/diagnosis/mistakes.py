@@ -1,18 +1,25 @@
 """Gather what `mtasts.mistakes` looks at, and look at near names if a record is not there."""
 
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.policy_now import find_misplaced
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import CertificateError, HostNotFoundError
 from postfix_mta_sts.mtasts.mistakes import MailName, Mistake, Seen, Texts, find_mistakes
 from postfix_mta_sts.mtasts.record import record_name
 from postfix_mta_sts.mtasts.tlsrpt_record import tlsrpt_name
 from postfix_mta_sts.network.dns import DnsClient
+from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.near_names import look_up_near_names
 from postfix_mta_sts.network.trace import FetchTrace
 
 
-async def look_for_mistakes(evidence: Evidence, dns: DnsClient) -> tuple[Mistake, ...]:
-    """Return what the other side has mistyped; asks the DNS if a record is missing."""
+async def look_for_mistakes(
+    evidence: Evidence, dns: DnsClient, fetcher: PolicyFetcher, seconds: float
+) -> tuple[Mistake, ...]:
+    """Return what the other side has mistyped; looks at near names and paths for what is missing.
+
+    Each of the two takes `seconds` at most.
+    """
     domain, found = evidence.domain, evidence.network
     if domain is None or found.record is None:
         return ()
@@ -27,12 +34,13 @@ async def look_for_mistakes(evidence: Evidence, dns: DnsClient) -> tuple[Mistake
             domain,
             record=record,
             tlsrpt=tlsrpt,
-            near=await look_up_near_names(dns, domain) if is_missing else (),
+            near=tuple(await look_up_near_names(dns, domain, seconds)) if is_missing else (),
             mx=_mail_names(evidence),
             body=found.body,
             status=trace.status,
             media_type=trace.media_type,
             location=trace.location,
+            near_path=await find_misplaced(domain, found, fetcher, seconds),
             certificate_error=str(found.error) if is_certificate else None,
             certificate_names=shown.names if shown else (),
             host_exists=not isinstance(found.error, HostNotFoundError) if found.trace else None,

@@ -1,6 +1,8 @@
 """Look up the policy of a domain now, as the daemon does, and keep each step."""
 
 import asyncio
+from contextlib import suppress
+from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.evidence import PolicyFindings
 from postfix_mta_sts.admin.diagnosis.values import (
@@ -15,6 +17,7 @@ from postfix_mta_sts.mtasts.errors import (
     DnsFailureError,
     InvalidPolicyError,
     MtaStsError,
+    StatusError,
     printable,
 )
 from postfix_mta_sts.mtasts.policy import parse_policy
@@ -24,7 +27,10 @@ from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.policy_families import difference
 from postfix_mta_sts.network.trace import FetchTrace
 
-_TEXTS_LIMIT = 20
+NEAR_PATHS: Final = ("/mta-sts.txt", "/well-known/mta-sts.txt", "/.well-known/mta-sts")
+"""Where a policy file is put by mistake."""
+_NOT_THERE: Final = frozenset({404, 410})
+_TEXTS_LIMIT: Final = 20
 """TXT records of a name that are shown."""
 
 
@@ -39,6 +45,22 @@ async def look_up_policy(
         findings.error = _late(findings.trace, seconds)
     except MtaStsError as error:
         findings.error = error
+
+
+async def find_misplaced(
+    domain: Domain, findings: PolicyFindings, fetcher: PolicyFetcher, seconds: float
+) -> str | None:
+    """Return the path of `NEAR_PATHS` at which there is a policy, if the right one has none."""
+    status = findings.trace.status if findings.trace else None
+    if not isinstance(findings.error, StatusError) or status not in _NOT_THERE:
+        return None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            for path in NEAR_PATHS:
+                with suppress(MtaStsError):
+                    parse_policy(await fetcher.fetch_body(domain, path=path))
+                    return path
+    return None
 
 
 async def look_up_record(name: str, dns: DnsClient) -> tuple[Record, TxtAnswer | None]:

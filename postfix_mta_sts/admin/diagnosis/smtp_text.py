@@ -58,20 +58,22 @@ def _certificate(certificate: Certificate) -> str:
 def _delivery_lines(delivery: Delivery) -> Iterator[tuple[str, str]]:
     for host in delivery.hosts:
         yield "smtp(8)", f"{host.host} {host.address}: {_host(host)}"
-        if host.conforms is False:
-            yield "RFC 8461", f"{host.host}: {host.breach}"
+        if host.conforms is not None and host.conforms is not host.accepts:
+            differs = host.breach or "would use it all the same"
+            yield "RFC 8461", f"{host.host}: {differs}"
     if delivery.outcome is Outcome.SENT:
-        yield "message", f"sent through {delivery.host}, TLS session {delivery.tls or 'none'}"
+        how = f"TLS {delivery.tls}" if delivery.tls else "without TLS"
+        yield "message", f"sent through {delivery.host}, {how}"
     else:
         yield "message", f"{delivery.outcome} {delivery.dsn}: {delivery.text}"
     if not delivery.is_certain:
-        yield "", "may differ: hosts with the same preference, or not all were asked"
+        yield "", "may be another: hosts have the same preference, or not all were probed"
 
 
 def _host(host: HostOutcome) -> str:
     if host.skipped:
-        return "skipped, its name fits no mx pattern"
+        return "skipped: its name fits no mx pattern"
     if host.accepts:
-        how = f"{host.tls} TLS" if host.tls else "without TLS"
-        return f"could be sent mail, {how}" + ("" if host.is_tried else "; not needed")
+        how = f"TLS {host.tls}" if host.tls else "without TLS"
+        return f"takes mail, {how}" + ("" if host.is_tried else "; not tried, another one takes it")
     return f"{host.dsn} {host.text}" + ("" if host.is_tried else "; not tried")

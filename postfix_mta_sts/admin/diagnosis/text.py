@@ -7,6 +7,7 @@ printable here.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from postfix_mta_sts.admin.diagnosis import smtp_text
@@ -24,6 +25,7 @@ from postfix_mta_sts.admin.diagnosis.values import (
     Source,
     TlsReports,
 )
+from postfix_mta_sts.admin.diagnosis.words import mistake_found
 from postfix_mta_sts.admin.times import span
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.network.dane import PENDING
@@ -40,7 +42,7 @@ _FAULTS: Final = {
 }
 _STATES: Final = {
     DaemonState.NOT_RUNNING: "does not run",
-    DaemonState.DENIED: "could not be asked",
+    DaemonState.DENIED: "may not be asked by this user",
     DaemonState.FAILED: "did not answer",
 }
 
@@ -59,8 +61,9 @@ def summary(diagnosis: Diagnosis) -> Iterator[Line]:
         yield Line("fault", _FAULTS[verdict.fault])
     for advice in verdict.advice:
         yield Line("do", advice)
-    for mistake in diagnosis.mistakes:
-        yield Line("mistake", f"{mistake.found}; write: {mistake.write}")
+    for instead, mistakes in groupby(diagnosis.mistakes, lambda mistake: mistake.write):
+        yield from (Line("mistake", mistake_found(each)) for each in mistakes)
+        yield Line("instead", instead)
     if diagnosis.waiting:
         yield from _waiting_lines(diagnosis.waiting, diagnosis.asked_at)
     if diagnosis.waited_for:
@@ -88,7 +91,7 @@ def details(diagnosis: Diagnosis) -> Iterator[Line]:
 
 def _waiting_lines(waiting: Waiting, now: int) -> Iterator[Line]:
     if waiting.error:
-        yield Line("waiting", waiting.error)
+        yield Line("waiting", f"not known: {waiting.error}")
     if waiting.messages:
         number = f"{waiting.messages} message{'' if waiting.messages == 1 else 's'}"
         oldest = f", the oldest for {span(now - waiting.oldest)}" if waiting.oldest else ""
@@ -102,18 +105,23 @@ def _waiting_lines(waiting: Waiting, now: int) -> Iterator[Line]:
 def _reply_lines(diagnosis: Diagnosis) -> Iterator[Line]:
     if diagnosis.reply is not None:
         yield Line("answer", _shortened(diagnosis.reply))
-    names: defaultdict[str, list[str]] = defaultdict(list)
-    for name, reply in diagnosis.replies:
-        if reply != diagnosis.reply:
-            names[reply].append(name)
-    for reply, others in names.items():
-        yield Line("", f"{_shortened(reply)} (in {', '.join(others)})")
+    if diagnosis.postfix.map_name is None:  # it is not known which map counts
+        yield from _other_replies(diagnosis)
     for table in diagnosis.postfix.tables:
         if table.found is not None and not table.is_ours:
             yield Line("table", f"{table.name} has {table.key}: {table.found}")
         if table.error:
             yield Line("table", f"{table.name}: {table.error}")
     yield Line("in force", _source(diagnosis))
+
+
+def _other_replies(diagnosis: Diagnosis) -> Iterator[Line]:
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name, reply in diagnosis.replies:
+        if reply != diagnosis.reply:
+            names[reply].append(name)
+    for reply, others in names.items():
+        yield Line("", f"in {', '.join(others)}: {_shortened(reply)}")
 
 
 def _shortened(reply: str) -> str:
@@ -130,14 +138,17 @@ def _source(diagnosis: Diagnosis) -> str:
             return "what the running daemon answers"
         case Source.TABLE:
             return "the entry of another table, which comes before the daemon's"
-    if diagnosis.daemon.state is DaemonState.ANSWERED:
+    state, asks = diagnosis.daemon.state, diagnosis.postfix.map_name is not None
+    if state is DaemonState.NOT_RUNNING and asks:
+        return "nothing: Postfix asks the daemon, which does not run; it would answer as above"
+    if state is DaemonState.ANSWERED:
         return "what the network says: the daemon asks it at the next look-up"
-    return f"what the network says: the daemon {_STATES[diagnosis.daemon.state]}"
+    return f"what the network says: the daemon {_STATES[state]}"
 
 
 def _daemon_lines(daemon: DaemonAnswer, now: int) -> Iterator[Line]:
     if daemon.state is not DaemonState.ANSWERED:
-        yield Line("daemon", f"{_STATES[daemon.state]}: {daemon.reason}")
+        yield Line("daemon", daemon.reason)
         return
     if daemon.mode is None or daemon.fetched_at is None or daemon.expires_at is None:
         yield Line("daemon", "knows no policy")
@@ -163,9 +174,9 @@ def _policy_lines(policy: PolicyNow) -> Iterator[Line]:
     if policy.families_differ:
         yield Line("differs", policy.families_differ)
     if policy.error:
-        label = "none" if policy.error == "no-record" else "failure"
-        result = "" if policy.error == "no-record" else f" ({policy.result})"
-        yield Line(label, f"{policy.reason}{result}")
+        is_none = policy.error == "no-record"
+        text = f"none: {policy.reason}" if is_none else f"{policy.reason} ({policy.result})"
+        yield Line("record" if is_none else "failure", text)
 
 
 def _record_lines(label: str, record: Record) -> Iterator[Line]:
@@ -222,7 +233,7 @@ def _has_policy(diagnosis: Diagnosis) -> bool:
 
 def _postfix_lines(postfix: PostfixHere) -> Iterator[Line]:
     if postfix.version is None:
-        yield Line("Postfix", "not on this machine; taken to be set up as the README says")
+        yield Line("Postfix", "none on this machine; assumed to be set up as the README says")
         return
     asks = f"asks map {postfix.map_name}" if postfix.map_name else "does not ask the daemon"
     level = postfix.level or "none"
@@ -236,7 +247,7 @@ def _postfix_lines(postfix: PostfixHere) -> Iterator[Line]:
 def _tlsrpt_lines(tlsrpt: TlsReports) -> Iterator[Line]:
     yield from _record_lines("TLSRPT", tlsrpt.record)
     if tlsrpt.record.texts is None:
-        yield Line("TLSRPT", f"no record: {tlsrpt.record.reason}")
+        yield Line("TLSRPT", f"none: {tlsrpt.record.reason}")
     elif tlsrpt.error:
         yield Line("", tlsrpt.error)
 

@@ -9,6 +9,7 @@ import enum
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import ProbeResult
@@ -83,7 +84,7 @@ class DaemonAnswer(Value, frozen=True):
     in_force: bool = False
     """Whether a policy is cached and has not expired."""
     mode: Mode | None = None
-    policy_id: str | None = None
+    policy_id: PolicyId | None = None
     mx: tuple[str, ...] = ()
     fetched_at: int | None = None
     expires_at: int | None = None
@@ -134,7 +135,7 @@ class PolicyNow(Value, frozen=True):
     """What the network says of the policy now."""
 
     record: Record
-    policy_id: str | None = None
+    policy_id: PolicyId | None = None
     fetch: Fetch | None = None
     body: str | None = None
     mode: Mode | None = None

@@ -5,14 +5,27 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.mtasts.mistakes import Mistake, Place
 
 _SHOWN: Final = 3
 """Hosts that a sentence names."""
+_PLACES: Final = {
+    Place.RECORD: "TXT record",
+    Place.POLICY: "policy file",
+    Place.POLICY_HOST: "web server of the policy",
+    Place.TLSRPT: "TLSRPT record (for reports only)",
+    Place.MX: "MX record",
+}
 
 
 def subject(evidence: Evidence) -> str:
     """The subject of a verdict."""
     return f"Mail to {printable(evidence.next_hop.text)}"
+
+
+def mistake_found(mistake: Mistake) -> str:
+    """Where a mistake is, and what is there."""
+    return f"{_PLACES[mistake.place]}: {mistake.found}"
 
 
 def and_later(advice: str) -> str:

@@ -25,7 +25,7 @@ _OF_ALL: Final = (
 _OF_EACH: Final = (
     Repair.of("mx-port", "a port after a host", r"(?<=[a-z]):[0-9]+$", ""),
     Repair.of("mx-final-dot", "a dot at the end", r"(?<=[^.*])\.+$", ""),
-    Repair.of("mx-leading-dot", "a dot in place of *.", r"^\.+(?=[^.])", "*."),
+    Repair.of("mx-leading-dot", "a dot in place of the star", r"^\.+(?=[^.])", "*."),
     Repair.of("mx-two-stars", "two stars; one stands for one label", r"^(?:\*\.){2,}", "*."),
     Repair.of("mx-part-star", "a star for a part of a label", r"^(?!\*\.)[^.]*\*[^.]*\.", "*."),
 )
@@ -38,10 +38,10 @@ def patterns_meant(value: str) -> tuple[list[Wrong], Meant]:
 
     A good value is the pattern that is meant.
     """
-    wrong, value = repair(value, _OF_ALL)
+    wrong, better = repair(value, _OF_ALL)
     if any(code == "mx-mail-address" for code, _ in wrong):
         return wrong, None
-    parts = [part for part in re.split(r"[,;|\s]+", value) if part][:_MOST]
+    parts = [part for part in re.split(r"[,;|\s]+", better) if part][:_MOST]
     if len(parts) > 1:
         wrong.append(Wrong("mx-list", "several hosts in one line"))
     meant: list[str] = []
@@ -51,6 +51,8 @@ def patterns_meant(value: str) -> tuple[list[Wrong], Meant]:
         if pattern is None:
             return wrong, None
         meant.append(pattern)
+    if not wrong and meant != [value]:
+        wrong.append(Wrong("mx-value", "no host name"))
     return wrong, tuple(dict.fromkeys(meant))
 
 
@@ -59,7 +61,7 @@ def _pattern_meant(part: str) -> tuple[list[Wrong], str | None]:
     if host in {"*", "*."}:
         return [*wrong, Wrong("mx-star", "a star names no host")], None
     if ends_in_number(host) or ":" in host:
-        return [*wrong, Wrong("mx-address", "an IP address, which no certificate fits")], None
+        return [*wrong, Wrong("mx-address", "an IP address, which no certificate can match")], None
     if not host.isascii():
         star = "*." if host.startswith("*.") else ""
         try:

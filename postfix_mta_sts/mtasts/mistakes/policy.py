@@ -30,7 +30,7 @@ _BEGINNING: Final = 2048
 _BOM: Final = "\ufeff"
 _NAMES = "|".join(FIELDS)
 _START = re.compile(rf"\b(?:{_NAMES})\s*[:=]", re.IGNORECASE)
-_SPLIT = re.compile(rf"[\s,;]*(?={_START.pattern})", re.IGNORECASE)
+_SPLIT = re.compile(rf"(?={_START.pattern})", re.IGNORECASE)
 _LITERAL = re.compile(r"(?:\\[nr])+")
 
 
@@ -66,8 +66,9 @@ def find_policy_mistakes(seen: Seen) -> Iterator[Mistake]:
         return
     try:
         parse_policy(seen.body)
-    except InvalidPolicyError:
-        yield from _in_file(seen, seen.body)
+    except InvalidPolicyError as error:
+        other = Mistake("policy-other", Place.POLICY, str(error), policy_lines(seen))
+        yield from list(_in_file(seen, seen.body)) or [other]
 
 
 def _in_file(seen: Seen, body: bytes) -> Iterator[Mistake]:
@@ -81,8 +82,8 @@ def _in_file(seen: Seen, body: bytes) -> Iterator[Mistake]:
         yield Mistake(other.code, Place.POLICY, found, policy_lines(seen))
         return
     if form := _form_of_lines(beginning):
-        pieces = _SPLIT.split(_LITERAL.sub(" ", beginning))
-        pieces = [piece[:_LONGEST] for piece in pieces if piece.strip()]
+        parts = _SPLIT.split(_LITERAL.sub(" ", beginning))
+        pieces = [part.strip(" ,;\t\r\n")[:_LONGEST] for part in parts]
         found = f"{form.found}: '{printable(text.strip(), 80)}'"
         lines = [line for _, _, right in _readings(seen, pieces) for line in right]
         yield Mistake(form.code, Place.POLICY, found, NEXT_LINE.join(lines))

@@ -42,14 +42,16 @@ _REPAIRS: Final = (
         re.compile(r"^(?!v=STSv1(?![^;,\s]))(?:[vV]=)?(?:(?!id=)[^;,\s=])*"),
         _VERSION,
     ),
-    Repair("comma", "a comma in place of ;", re.compile(rf"^({_VERSION})\s*,\s*"), r"\1; "),
+    Repair(
+        "comma", "a comma in place of a semicolon", re.compile(rf"^({_VERSION})\s*,\s*"), r"\1; "
+    ),
     Repair(
         "no-semicolon",
-        "no ; between two fields",
+        "no semicolon between two fields",
         re.compile(rf"^({_VERSION})[ \t]*(?=[A-Za-z0-9]+=)"),
         r"\1; ",
     ),
-    Repair("empty-field", "two ; in a row", re.compile(r";(?:\s*;)+"), ";"),
+    Repair("empty-field", "two semicolons in a row", re.compile(r";(?:\s*;)+"), ";"),
     Repair("field-case", "a name in capitals", re.compile(r";\s*(?:ID|Id|iD)="), "; id="),
 )
 _ID = re.compile(r";\s*id=([^;]*)")

@@ -31,14 +31,16 @@ _REPAIRS: Final = (
         re.compile(r"^(?!v=TLSRPTv1(?![^;,\s]))(?:[vV]=)?(?:(?!ru[af]=)[^;,\s=])*"),
         _VERSION,
     ),
-    Repair("comma", "a comma in place of ;", re.compile(rf"^({_VERSION})\s*,\s*"), r"\1; "),
+    Repair(
+        "comma", "a comma in place of a semicolon", re.compile(rf"^({_VERSION})\s*,\s*"), r"\1; "
+    ),
     Repair(
         "no-semicolon",
-        "no ; between two fields",
+        "no semicolon between two fields",
         re.compile(rf"^({_VERSION})[ \t]*(?=[A-Za-z0-9]+=)"),
         r"\1; ",
     ),
-    Repair("empty-field", "two ; in a row", re.compile(r";(?:\s*;)+"), ";"),
+    Repair("empty-field", "two semicolons in a row", re.compile(r";(?:\s*;)+"), ";"),
     Repair("field-case", "a name in capitals", re.compile(r";\s*(?!rua)[Rr][Uu][Aa]="), "; rua="),
     Repair("ruf", "ruf in place of rua", re.compile(r";\s*ruf="), "; rua="),
     Repair("brackets", "angle brackets around an address", re.compile(r"[<>]"), ""),
@@ -51,25 +53,25 @@ _REPAIRS: Final = (
     Repair("rua-size", "a size after an address", re.compile(r"![0-9]+[kmgt]?", re.IGNORECASE), ""),
     Repair(
         "rua-slashes",
-        "mailto: with slashes or blanks",
+        "slashes or blanks after mailto",
         re.compile(r"\bmailto:(?://+\s*|\s+)", re.IGNORECASE),
         "mailto:",
     ),
     Repair(
         "rua-no-mailto",
-        "an address without mailto:",
+        "a mail address without the scheme mailto",
         re.compile(rf"((?:;\s*rua=|,)\s*)(?={_ADDRESS}(?:\s*[,;]|\s*$))"),
         r"\1mailto:",
     ),
     Repair(
         "rua-http",
-        "http: in place of https:",
+        "http in place of https",
         re.compile(r"\bhttp:(?=//)", re.IGNORECASE),
         "https:",
     ),
     Repair(
         "rua-no-https",
-        "a URL without https://",
+        "a URL without the scheme https",
         re.compile(
             r"((?:;\s*rua=|,)\s*)(?:https?:/*)?(?=[a-z0-9-]+(?:\.[a-z0-9-]+)+(?:[/,;\s]|$))"
         ),

@@ -34,7 +34,9 @@ COMMON: Final = (
     Repair.of("quotes", "quotation marks in the text", rf"\\?[{QUOTES}]", ""),
     Repair.of("backslash", "a backslash in the text", r"\\", ""),
     Repair.of("not-ascii", "a character that is not ASCII", r"[^\x00-\x7f]+", " "),
-    Repair.of("blank-around", "a blank or line break at the begin or end", r"^\s+|(?<!;)\s+$", ""),
+    Repair.of(
+        "blank-around", "a blank or line break at the beginning or end", r"^\s+|(?<!;)\s+$", ""
+    ),
     Repair.of("control", "a line break or control character", r"[\x00-\x08\x0a-\x1f\x7f]+", " "),
     Repair.of("colon", "a colon in place of =", r"(^|[;,\s])(v|id|rua)\s*:\s*", r"\1\2="),
     Repair.of("blanks-at-equals", "blanks around =", r"\b(v|id|rua)(?:\s+=\s*|=\s+)", r"\1="),
@@ -109,7 +111,7 @@ def _find_here(here: Texts, kind: Kind) -> Iterator[Mistake]:
         return
     for text in meant:
         if len(here.texts) > 1 and (better := _without_blank(text, kind)) != text:
-            found = "a blank before the ; after the version, beside other TXT records"
+            found = "a blank before the first semicolon, beside other TXT records"
             yield kind.mistake("blank-before-semicolon", found, _repaired(better, kind)[1])
         else:
             yield from _find_in_text(text, kind)

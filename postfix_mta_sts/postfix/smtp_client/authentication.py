@@ -45,6 +45,7 @@ class Demand(Value, frozen=True):
     names: tuple[str, ...] = ()
     """At levels verify and secure: references as in `names.identity`."""
     sni: str | None = None
+    """With a refusal, the name that RFC 8461 §7.1 wants."""
     tlsa: tuple[TlsaRecord, ...] = ()
     tlsa_names: tuple[str, ...] = ()
     is_half_dane: bool = False
@@ -84,16 +85,18 @@ def demand(
     if main_level(main_cf) is None:
         return Demand(level, refusal=_NO_LEVEL, is_known=False)
     if isinstance(policy, InvalidTlsPolicy):
-        return Demand(level, refusal=_CONFIGURATION)
+        return Demand(level, sni=host.name, refusal=_CONFIGURATION)
     if level in _DANE:
-        found_demand = _by_dane(level, host, next_hop, found, main_cf)
+        wanted = _by_dane(level, host, next_hop, found, main_cf)
     else:
         names = _names(level, host, next_hop, policy, main_cf) if level in NAMED else ()
-        found_demand = Demand(level, names=names)
-    if found_demand.level is not Level.NONE and found_demand.sni is None:
-        found_demand = replace(found_demand, sni=_sni(host, next_hop, policy, main_cf))
+        wanted = Demand(level, names=names)
+    if wanted.refusal:
+        wanted = replace(wanted, sni=host.name)
+    elif wanted.level is not Level.NONE and wanted.sni is None:
+        wanted = replace(wanted, sni=_sni(host, next_hop, policy, main_cf))
     patterns = policy.patterns if policy else ()
-    return replace(found_demand, is_skipped=bool(patterns) and not _fits(host.name, patterns))
+    return replace(wanted, is_skipped=bool(patterns) and not _fits(host.name, patterns))
 
 
 def _fits(name: str, patterns: Sequence[str]) -> bool:

@@ -5,15 +5,13 @@ from typing import Final
 from postfix_mta_sts.mtasts.domain import parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 from postfix_mta_sts.mtasts.policy import Policy
-from postfix_mta_sts.network.smtp.values import Identity, Phase, ProbeResult, TlsSession
+from postfix_mta_sts.network.smtp.values import Identity, ProbeResult, TlsSession
 from postfix_mta_sts.postfix.smtp_client.conversation import identity_of
 from postfix_mta_sts.values import Value
 
-_NO_CONNECTION: Final = {Phase.CONNECT, Phase.GREETING, Phase.EHLO}
-
 
 class Conformance(Value, frozen=True):
-    """None: it cannot be told, or there is no policy. `breach` says why it does not conform."""
+    """None: there is no policy, or no probe. `breach` says why the host does not conform."""
 
     conforms: bool | None
     breach: str = ""
@@ -28,7 +26,7 @@ def conformance(policy: Policy | None, name: str, found: ProbeResult | None) -> 
         return UNKNOWN
     if not _is_allowed(policy, name):
         return _breach("its name fits no mx pattern of the policy (RFC 8461, section 4.1)")
-    if found is None or (found.failure and found.failure.phase in _NO_CONNECTION):
+    if found is None:
         return UNKNOWN
     if found.offers_starttls is False:
         return _breach("it does not offer STARTTLS (RFC 8461, section 4.2)")

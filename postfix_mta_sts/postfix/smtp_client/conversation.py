@@ -47,13 +47,14 @@ _CLOSES: Final = 421
 """The reply after which a host closes the connection."""
 _OLD_TLS: Final = frozenset({"SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1"})
 """OpenSSL 3 refuses them at its security level 1, which Postfix sets to check a certificate."""
-_STATUS: Final = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}")
+_STATUS: Final = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}")
 _TRUSTED_SINCE: Final = (3, 10, 4)
 """Versions that call a session trusted if nothing but the name is wrong with the certificate."""
 
 _HANDSHAKE: Final = say("4.7.5", "Cannot start TLS: handshake failure")
 _NOT_VERIFIED: Final = say("4.7.5", "Server certificate not verified")
 _HUNG_UP: Final = say("4.4.2", f"lost connection with {_PEER} while sending MAIL FROM")
+NO_ENGINE: Final = say("4.7.5", "TLS is required, but our TLS engine is unavailable")
 _NOT_OFFERED: Final = say("4.7.4", f"TLS is required, but was not offered by host {_PEER}")
 
 
@@ -91,6 +92,8 @@ def _with_tls(found: ProbeResult, wanted: Demand, main_cf: MainCf) -> Judgement:
         is_known = found.offers_starttls is not None
         words = _NOT_OFFERED if wanted.level is not Level.MAY else None
         return Judgement(words, is_known=is_known)
+    if not main_cf.tls_is_available:
+        return Judgement(NO_ENGINE if wanted.level is not Level.MAY else None)
     if failure and not _is_past(failure, Phase.HANDSHAKE):
         return _no_tls(failure, wanted.level)
     if found.tls is None:

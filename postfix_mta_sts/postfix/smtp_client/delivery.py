@@ -4,9 +4,7 @@ Follows smtp_connect_inet() in Postfix's sources. What comes after EHLO in TLS (
 recipient, the message) is taken to be accepted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from operator import is_, is_not
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.mtasts.policy import Policy
@@ -20,7 +18,13 @@ from postfix_mta_sts.postfix.smtp_client.authentication import (
 )
 from postfix_mta_sts.postfix.smtp_client.conformance import conformance
 from postfix_mta_sts.postfix.smtp_client.conversation import Judgement, judge
-from postfix_mta_sts.postfix.smtp_client.route import Address, Route, find_route, within_limit
+from postfix_mta_sts.postfix.smtp_client.route import (
+    Address,
+    Route,
+    find_route,
+    shuffled,
+    within_limit,
+)
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     HostOutcome,
@@ -90,7 +94,8 @@ def targets(
     """The addresses that are worth a probe, as smtp(8) would talk to them, at most `MAX_TARGETS`.
 
     First those that smtp(8) tries, then one of each other host, then those that it may try in
-    their place, because Postfix shuffles addresses of the same rank.
+    their place, because Postfix shuffles addresses of the same rank. A host that smtp(8) refuses
+    unseen is talked to as RFC 8461 wants it.
     """
     steps = _steps(next_hop, hosts, policy, main_cf)
     tried = _within_limit(steps, main_cf)
@@ -156,8 +161,8 @@ def _target(step: _Step, next_hop: NextHop) -> ProbeTarget:
         address=step.address.text,
         port=next_hop.port,
         sni=wanted.sni,
-        starttls=wanted.level is not Level.NONE,
-        is_verified=wanted.level in MATCHED,
+        starttls=wanted.level is not Level.NONE or wanted.refusal is not None,
+        is_verified=wanted.level in MATCHED or wanted.refusal is not None,
         tlsa=wanted.tlsa,
         tlsa_names=wanted.tlsa_names,
     )
@@ -224,7 +229,7 @@ def _host_outcome(step: _Step, walk: _Walk, published: Policy | None) -> HostOut
         is_tried=step in walk.steps,
         accepts=step.accepts,
         level=step.demand.level,
-        tls=judgement.tls,
+        tls=judgement.tls if step.is_connected else None,
         dsn=words.dsn if words else "",
         text=words.text if words else "",
         skipped=step.demand.is_skipped,
@@ -240,6 +245,8 @@ def _is_certain(
     """Whether all addresses on the way are known, and their order does not matter."""
     if not all(step.is_known for step in walk.steps):
         return False
+    if not route.are_words_certain and all(step.demand.is_skipped for step in walk.steps):
+        return False
     others = (_walk(order, route, next_hop, main_cf) for order in _orders(steps))
     return all(
         (other.words, other.tls) == (walk.words, walk.tls)
@@ -249,24 +256,11 @@ def _is_certain(
 
 
 def _orders(steps: Sequence[_Step]) -> Iterator[Sequence[_Step]]:
-    """Orders in which Postfix may shuffle the addresses: the best and the worst, and each first."""
-    ranks = [step.address.rank for step in steps]
-    shuffled = [step for step in steps if ranks.count(step.address.rank) > 1]
-    if not shuffled:
-        return
-    keys: list[Callable[[_Step], bool]] = [_accepts, _rejects]
-    keys += [partial(test, each) for each in shuffled for test in (is_, is_not)]
-    for key in keys:
-        yield sorted(steps, key=partial(_rank, key))
+    """Orders in which Postfix may shuffle the addresses, among them the best and the worst."""
+    yield from shuffled(steps, _rank)
+    yield sorted(steps, key=lambda step: (_rank(step), step.accepts))
+    yield sorted(steps, key=lambda step: (_rank(step), not step.accepts))
 
 
-def _accepts(step: _Step) -> bool:
-    return step.accepts
-
-
-def _rejects(step: _Step) -> bool:
-    return not step.accepts
-
-
-def _rank(key: Callable[[_Step], bool], step: _Step) -> tuple[tuple[int, int], bool]:
-    return step.address.rank, key(step)
+def _rank(step: _Step) -> tuple[int, int]:
+    return step.address.rank

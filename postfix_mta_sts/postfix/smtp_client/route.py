@@ -5,7 +5,8 @@ Follows smtp_addr.c in Postfix's sources, with smtp_host_lookup = dns, and the a
 """
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts, MxHost
@@ -47,6 +48,8 @@ class Route(Value, frozen=True):
     addresses: tuple[Address, ...]
     words: Words | None = None
     """What Postfix says if it connects to no address: a look-up that failed leaves its words."""
+    are_words_certain: bool = True
+    """False: they depend on the order of hosts with the same preference."""
 
 
 A = TypeVar("A")
@@ -67,10 +70,29 @@ def find_route(next_hop: NextHop, found: MailHosts, main_cf: MainCf) -> Route:
         for text in _addresses(host, families)
     ][:LIST_LIMIT]
     words = _leftover(hosts, families)
+    others = (_leftover(order, families) for order in shuffled(hosts, _preference))
+    is_certain = all(other == words for other in others)
     if next_hop.port == SMTP_PORT and (own := _own(addresses, main_cf)):
         addresses = _before(own, addresses, found)
-        words = words if addresses else _loops(next_hop, own, hosts)
-    return Route(tuple(sorted(_ranked(addresses, main_cf), key=lambda each: each.rank)), words)
+        if not addresses:
+            return Route((), _loops(next_hop, own, hosts))
+    ordered = sorted(_ranked(addresses, main_cf), key=lambda each: each.rank)
+    return Route(tuple(ordered), words, is_certain)
+
+
+def shuffled(items: Sequence[A], rank: Callable[[A], object]) -> Iterator[Sequence[A]]:
+    """Orders in which Postfix may shuffle items that are sorted by rank.
+
+    Of those of the same rank, each is once the first, and once the last.
+    """
+    ranks = [rank(item) for item in items]
+    count = Counter(ranks)
+    for index, own in enumerate(ranks):
+        if count[own] > 1:
+            first = ranks.index(own)
+            for place in (first, first + count[own] - 1):
+                rest = [*items[:index], *items[index + 1 :]]
+                yield [*rest[:place], items[index], *rest[place:]]
 
 
 def within_limit(
@@ -126,10 +148,14 @@ def _no_hosts(next_hop: NextHop, found: MailHosts) -> Words | None:
 
 def _mail_hosts(found: MailHosts) -> Sequence[MxHost]:
     """The hosts in the order of their look-up, without MX records that name no host."""
-    if found.implicit:
-        return found.hosts
-    usable = (host for host in found.hosts if host.problem is not DnsProblem.INVALID)
-    return sorted(usable, key=lambda host: host.preference)
+    usable = (
+        host for host in found.hosts if found.implicit or host.problem is not DnsProblem.INVALID
+    )
+    return sorted(usable, key=_preference)
+
+
+def _preference(host: MxHost) -> int:
+    return host.preference
 
 
 def _families(main_cf: MainCf) -> frozenset[bool]:

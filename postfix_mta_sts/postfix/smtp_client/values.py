@@ -50,6 +50,8 @@ class MainCf(Value, frozen=True):
     maillog_file: str = ""
     smtp_is_chrooted: bool = False
     """Column `chroot` of smtp/unix in master.cf."""
+    tls_is_available: bool = True
+    """False: smtp(8) cannot load its CA file, and goes on without TLS."""
     own_addresses: tuple[str, ...] = ()
     """The addresses on which this Postfix receives mail: mail for them loops back."""
 
@@ -111,7 +113,7 @@ class HostOutcome(Value, frozen=True):
     identity: Identity | None = None
     """Whether the certificate fits; None: no certificate, or none is required."""
     conforms: bool | None = None
-    """Whether RFC 8461 §4.1 and §4.2 allow this host; None: no policy."""
+    """Whether RFC 8461 §4.1 and §4.2 allow this host; None: no policy, or it was not probed."""
     breach: str = ""
     """Why it does not conform."""
 

@@ -10,7 +10,7 @@ from tests.e2e.zoo.animal import Animal, Wish
 from tests.e2e.zoo.keeping import Seen
 
 PAGE: Final = Path(__file__).parents[3] / "docs/diagnosis.md"
-BEGIN: Final = "<!-- zoo: `make zoo` writes what follows -->"
+BEGIN: Final = "<!-- zoo: begin -->"
 END: Final = "<!-- zoo: end -->"
 
 PLAIN: Final = "postfix"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.e2e.zoo.animal import Animal, Mx, Policy, Wish, mx_hosts
+from tests.e2e.zoo.animal import Animal, Mx, Wish, mx_hosts
 from tests.e2e.zoo.kinds import ALTERNATIVE_PORT, IPV4
 
 

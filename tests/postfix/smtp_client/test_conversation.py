@@ -72,6 +72,7 @@ def judged(found: ProbeResult, wanted: Demand = SECURE, main_cf: MainCf = NEW) -
             "host refused to talk to me: 450 5.7.1 no",
         ),
         (failed(Phase.GREETING, reply="354 go"), "5.5.0", "host refused to talk to me: 354 go"),
+        (failed(Phase.EHLO, reply="250 ok"), "5.5.0", "host refused to talk to me: 250 ok"),
         (
             failed(Phase.GREETING, TIMEOUT),
             "4.4.2",
@@ -179,6 +180,14 @@ def test_secure(
     assert (found.words, found.tls, found.identity) == (words, label, identity)
     before = {"Trusted": "Untrusted"}.get(label or "", label)
     assert judged(talked(tls), SECURE, OLD) == replace(found, tls=before)
+
+
+def test_no_tls_engine() -> None:
+    """Without its CA file smtp(8) does without TLS: a policy holds mail, level may does not."""
+    broken = replace(NEW, tls_is_available=False)
+    engine = Words("4.7.5", "TLS is required, but our TLS engine is unavailable")
+    assert judged(talked(tls=session()), main_cf=broken).words == engine
+    assert judged(talked(tls=session()), MAY, broken) == Judgement()
 
 
 def test_secure_without_a_name() -> None:

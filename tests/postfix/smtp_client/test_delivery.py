@@ -185,7 +185,7 @@ def test_skipped_hosts() -> None:
     assert delivery.host is None
     (only,) = delivery.hosts
     assert (only.skipped, only.is_tried, only.accepts, only.text) == (True, True, False, "")
-    assert only.conforms
+    assert (only.conforms, only.tls) == (True, None)
     missing = MxHost("mx0.x.test", 0, problem=DnsProblem.NO_SUCH_NAME)
     hosts = MailHosts((missing, *hosts_for([GOOD]).hosts))
     # Words of a look-up remain if no connection follows.
@@ -277,6 +277,17 @@ def test_equal_preferences(found: list[ProbeResult], *, is_certain: bool) -> Non
     assert delivered(found, hosts=MailHosts(hosts)).is_certain is is_certain
 
 
+def test_equal_preferences_without_addresses() -> None:
+    """Which look-up fails last is chance, too."""
+    problems = (DnsProblem.NO_SUCH_NAME, DnsProblem.FAILURE)
+    for preferences, is_certain in (((10, 10), False), ((10, 20), True)):
+        hosts = tuple(
+            MxHost(f"mx{p}.x.test", preference, problem=p)
+            for p, preference in zip(problems, preferences, strict=True)
+        )
+        assert delivered([], hosts=MailHosts(hosts)).is_certain is is_certain
+
+
 def test_more_equal_hosts_than_the_limit() -> None:
     """Which five of eight hosts are tried is chance."""
     found = [*(7 * [BAD]), GOOD]
@@ -309,6 +320,8 @@ def test_targets() -> None:
     )
     (plain,) = targets(NEXT_HOP, numbered("127.0.1.1"), None, MainCf())
     assert (plain.starttls, plain.is_verified, plain.sni) == (False, False, None)
+    (unseen,) = targets(NEXT_HOP, numbered("127.0.1.1"), InvalidTlsPolicy("no"), MainCf())
+    assert (unseen.starttls, unseen.is_verified, unseen.sni) == (True, True, "mx1.x.test")
     signed = MailHosts((replace(host(), dane=dane(HostState.USABLE, RECORD)),), mx_is_secure=True)
     main_cf = replace(NEW, smtp_dns_support_level="dnssec")
     (by_dane,) = targets(NEXT_HOP, signed, TlsPolicy(Level.DANE), main_cf)
