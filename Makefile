@@ -20,7 +20,7 @@ endif
 # The tests start the daemon a thousand times: each would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test check check-lowest check-newest check-3.13 e2e torture bench man completion build format lock clean
+.PHONY: serve test check check-lowest check-newest check-3.13 e2e zoo torture bench man completion build format lock clean
 
 # pip reads dependency groups from release 25.1 on.
 $(BIN)/pip:
@@ -75,6 +75,10 @@ e2e: $(READY_DEV)
 	$(BIN)/pytest -m e2e tests/e2e --ignore $(ALONE) \
 		-n $(E2E_JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m e2e $(ALONE) tests/torture
+
+# All domains of the zoo, and their table in docs/diagnosis.md: some minutes.
+zoo: $(READY_DEV)
+	ZOO=all $(BIN)/pytest -m e2e tests/e2e/test_zoo.py
 
 # Ten minutes of faults under load, with a random seed that is printed, or with SEED=; see
 # tests/torture/README.md

@@ -104,6 +104,8 @@ def _name(action: argparse.Action, *, last: bool = False) -> str:
     """Write an argument with all its names, or with the last one only."""
     value = action.metavar or ("|".join(action.choices) if action.choices else action.dest.upper())
     written = rf"\fI{roff(str(value))}\fR"
+    if action.option_strings and action.nargs == "?":
+        written = f"[{written}]"
     if not action.option_strings:
         return written
     names = action.option_strings[-1:] if last else action.option_strings

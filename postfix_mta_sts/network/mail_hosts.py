@@ -28,7 +28,7 @@ HOSTS_AT_ONCE: Final = 20
 OnProgress: TypeAlias = Callable[[MailHosts], None]
 
 _NULL: Final = "."  # RFC 7505 §3
-_IS_ADDRESS: Final = "an IP address in place of a host name (RFC 5321 §5.1); Postfix uses it"
+_IS_ADDRESS: Final = "an IP address, not a host name (RFC 5321, section 5.1); Postfix uses it"
 
 # What valid_hostname() in Postfix accepts: letters, digits, `_`, and `-` inside of a label; `*` may
 # be the first label; not digits alone. The lengths are those of the DNS (RFC 1035 §2.3.4).

@@ -10,10 +10,10 @@ import os
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from postfix_mta_sts.errors import UserError
 
@@ -80,23 +80,39 @@ async def run(
 @contextlib.asynccontextmanager
 async def start(command: Sequence[str], *, folder: Path | None = None) -> AsyncIterator[Process]:
     """Start a program without input, in a folder; raises `ProgramError`."""
+    starting = asyncio.create_subprocess_exec(
+        _find(command[0]),
+        *command[1:],
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        cwd=folder,
+        start_new_session=True,  # so that `_kill` reaches the programs that it starts
+    )
     try:
-        process = await asyncio.create_subprocess_exec(
-            _find(command[0]),
-            *command[1:],
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            cwd=folder,
-            start_new_session=True,  # so that `_kill` reaches the programs that it starts
-        )
+        process = await _started(starting)
     except OSError as error:
-        raise ProgramError(f"cannot run {command[0]}: {error}") from error
+        what = error.filename or command[0]  # the folder, if that is what is missing
+        raise ProgramError(f"cannot run {command[0]}: {what}: {error.strerror or error}") from error
     try:
         yield process
     finally:
-        _kill(process)
-        await process.wait()
+        await _end(process)
+
+
+async def _started(starting: Coroutine[Any, Any, Process]) -> Process:
+    """The process, which is also ended if this is cancelled while it starts.
+
+    If its start were cancelled, asyncio could reap the process itself, and then log a warning that
+    it is unknown.
+    """
+    task = asyncio.create_task(starting, name="start of a program")
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _end(await task)
+        raise
 
 
 async def chunks(stream: asyncio.StreamReader | None) -> AsyncIterator[bytes]:
@@ -137,13 +153,23 @@ async def _read_both(process: Process, limit: int) -> tuple[bytes, bytes]:
     async def read(stream: asyncio.StreamReader | None) -> bytes:
         read = bytearray()
         async for chunk in chunks(stream):
-            read += chunk
+            if len(read) <= limit:
+                read += chunk
             if len(read) > limit:
                 _kill(process)
-                break
         return bytes(read)
 
     return await asyncio.gather(read(process.stdout), read(process.stderr))
+
+
+async def _end(process: Process) -> None:
+    """End a program. Asyncio reports its exit only after its output was read to the end."""
+    _kill(process)
+    for stream in (process.stdout, process.stderr):
+        with contextlib.suppress(RuntimeError):  # another task waits for what comes
+            async for _ in chunks(stream):
+                pass
+    await process.wait()
 
 
 def _kill(process: Process) -> None:

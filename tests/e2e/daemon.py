@@ -39,7 +39,7 @@ class Daemon:
         self._sockets = sockets
         self._path = path
         self._process: subprocess.Popen[str] | None = None
-        self._config = folder / "config.yml"
+        self.config: Final = folder / "config.yml"
         self._notify = folder / "notify"
         self.store: Final = folder / "policies.db"
         self.log: Transcript
@@ -48,7 +48,7 @@ class Daemon:
             "cache": {"path": str(self.store)},
             "control": {"path": str(folder / "control.sock")},
         }
-        self._config.write_text(json.dumps(files | dict(settings)))  # JSON is YAML
+        self.config.write_text(json.dumps(files | dict(settings)))  # JSON is YAML
 
     def start(self) -> None:
         """Start it, and wait until it notifies that it is ready (sd_notify(3))."""
@@ -87,7 +87,7 @@ class Daemon:
         environment = os.environ | {"NOTIFY_SOCKET": str(self._notify)}
         if self._path:
             environment |= {"PATH": f"{self._path}:{environment['PATH']}"}
-        words: list[str | Path] = [PROGRAM, "serve", "--config", self._config]
+        words: list[str | Path] = [PROGRAM, "serve", "--config", self.config]
         fds = [each.fileno() for each in self._sockets]
         if fds:
             environment |= {"LISTEN_FDNAMES": ":".join("mta-sts" for _ in fds)}

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import select
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -165,6 +166,15 @@ class Mta:
         """
         script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
         return self._inside.command("sh", "-c", script, self.root, *words)
+
+    def programs(self, folder: Path) -> Path:
+        """Write scripts to a new folder for PATH, each of which runs a program of this Postfix."""
+        folder.mkdir()
+        for name in ("postconf", "postqueue", "postmap", "sendmail"):
+            script = folder / name
+            script.write_text(f'#!/bin/sh\nexec {shlex.join(self.command(name))} "$@"\n')
+            script.chmod(0o755)
+        return folder
 
     def run(self, *words: str, text: str = "") -> str:
         """Run one of Postfix's programs in the tree, and return its output."""

@@ -265,7 +265,7 @@ class TestAddresses:
         server.zone["good.test MX"] = [f"10 {target}"]
         (host,) = (await look_up_mail_hosts("good.test", dns, SECONDS)).hosts
         assert (host.name, host.addresses, host.problem) == (name, (address,), None)
-        assert "in place of a host name" in host.reason
+        assert "not a host name" in host.reason
         assert server.queries.total == 1
 
     @pytest.mark.parametrize(

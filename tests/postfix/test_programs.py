@@ -66,6 +66,21 @@ async def test_hangs(tmp_path: Path) -> None:
 
 
 @on_both_loops
+@pytest.mark.parametrize("turns", range(8))
+async def test_cancelled_at_its_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, turns: int
+) -> None:
+    """A program whose start is cancelled is ended, and nothing is logged of it."""
+    program = script(tmp_path / "say", "true")
+    task = asyncio.create_task(run([program]))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not caplog.records
+
+
+@on_both_loops
 async def test_another_part_of_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PATH is searched first."""
     script(tmp_path / "postconf", "echo found")

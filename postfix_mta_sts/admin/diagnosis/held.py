@@ -32,6 +32,8 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
+_NOT_READ: Final = ("ermission denied", "cannot run ", "did not end within", "no answer within")
+"""Errors that Postfix, which runs as root where it opens a table, need not have."""
 _NO_HOSTS: Final = {
     DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
     DnsProblem.NO_SUCH_NAME: ("no-such-domain", "the domain does not exist"),
@@ -75,11 +77,14 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     """The verdict if the table gives Postfix no usable answer."""
     held = f"{subject(evidence)} is held: "
     daemon = evidence.daemon
-    asks = evidence.postfix is not None and evidence.postfix.map_name is not None
-    if asks and daemon and daemon.state is DaemonState.NOT_RUNNING:
+    map_name = evidence.postfix.map_name if evidence.postfix else None
+    if evidence.source is Source.TABLE:
+        if any(words in entry.reason for words in _NOT_READ):
+            return _not_read(evidence, entry)
+    elif map_name is not None and daemon and daemon.state is DaemonState.NOT_RUNNING:
         advice = (
             "start the daemon: systemctl start postfix-mta-sts",
-            "if it does not start, read its log",
+            "if it runs with another configuration file, name that with --config",
         )
         sentence = f"{held}Postfix asks the daemon first, and the daemon does not run"
         return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, HELD)
@@ -92,8 +97,19 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
         sentence = f'{held}the daemon answers "try again": {reason}'
         return Verdict(Flow.HELD, sentence, Fault.NETWORK, "try-again", advice, HELD)
     sentence = f"{held}this Postfix does not accept the answer of its table: {entry.reason}"
-    advice = ("correct smtp_tls_policy_maps in main.cf", "see docs/troubleshooting.md")
+    first = "correct smtp_tls_policy_maps in main.cf"
+    if "policy_type" in entry.reason and evidence.source is not Source.TABLE:
+        first = f"write postfix in place of {map_name} in smtp_tls_policy_maps of main.cf"
+    advice = (first, "see docs/troubleshooting.md")
     return Verdict(Flow.HELD, sentence, Fault.YOURS, "map", advice, HELD)
+
+
+def _not_read(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
+    """The verdict if it is this command that cannot read a table, and not Postfix."""
+    sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
+    sentence += f"a table that counts first cannot be read: {entry.reason}"
+    advice = ("run this command as root",)
+    return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "table-not-read", advice, CANNOT_TELL)
 
 
 def by_the_patterns(evidence: Evidence) -> Verdict:
@@ -179,7 +195,7 @@ def weaknesses(evidence: Evidence) -> Iterator[str]:
         yield f"not through {said}"
     taker = next((host for host in delivery.hosts if host.is_tried and host.accepts), None)
     if taker and taker.conforms is False:
-        yield f"RFC 8461 forbids to use {taker.host}: {taker.breach}"
+        yield f"RFC 8461 does not allow {taker.host}: {taker.breach}"
 
 
 def _is_by_policy(evidence: Evidence) -> bool:

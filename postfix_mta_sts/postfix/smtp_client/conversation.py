@@ -43,6 +43,8 @@ _ERRNO: Final[Mapping[FailureKind, str]] = {
 }
 _UNREACHABLE: Final = "Network is unreachable"
 
+_CLOSES: Final = 421
+"""The reply after which a host closes the connection."""
 _OLD_TLS: Final = frozenset({"SSLv3", "TLSv1", "TLSv1.0", "TLSv1.1"})
 """OpenSSL 3 refuses them at its security level 1, which Postfix sets to check a certificate."""
 _STATUS: Final = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}")
@@ -51,6 +53,7 @@ _TRUSTED_SINCE: Final = (3, 10, 4)
 
 _HANDSHAKE: Final = say("4.7.5", "Cannot start TLS: handshake failure")
 _NOT_VERIFIED: Final = say("4.7.5", "Server certificate not verified")
+_HUNG_UP: Final = say("4.4.2", f"lost connection with {_PEER} while sending MAIL FROM")
 NO_ENGINE: Final = say("4.7.5", "TLS is required, but our TLS engine is unavailable")
 _NOT_OFFERED: Final = say("4.7.4", f"TLS is required, but was not offered by host {_PEER}")
 
@@ -148,8 +151,8 @@ def _no_tls(failure: SmtpFailure, level: Level) -> Judgement:
         return Judgement(_HANDSHAKE, tries_plain=level is Level.MAY)
     if not failure.reply:
         return _interrupted(failure)
-    if level is Level.MAY:  # it continues in plain text
-        return Judgement()
+    if level is Level.MAY:  # it continues in plain text, if the host does (RFC 5321 §3.8)
+        return Judgement(_HUNG_UP if failure.reply.code == _CLOSES else None)
     text = f"TLS is required, but host {_PEER} refused to start TLS: {failure.reply.text}"
     return Judgement(say(_status(failure.reply), text))
 

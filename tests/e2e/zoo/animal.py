@@ -12,13 +12,18 @@ Data = Sequence[str] | str
 """Data of a record, empty: none; or the name of a `tests.support.dns.Fault`."""
 
 
+Tlsa = tuple[int, int, int] | tuple[int, int, int, str] | str
+"""A right TLSA record: usage, selector, matching type, and the kind of another host whose
+certificate it fits; or data as it is."""
+
+
 class Wish(enum.StrEnum):
     """What RFC 8461 wants a sender to do with mail for a domain."""
 
     DELIVER = "deliver"
     HOLD = "not deliver"
     NOTHING = "no rule"
-    """There is no policy to follow, or no mail host."""
+    """There is no policy to follow, or no host gets as far as TLS."""
     DANE = "leave it to DANE"
     """§2: a policy must not override DANE."""
 
@@ -31,8 +36,7 @@ class Mx:
     """A key of `hosts.IPV4`, or empty: it has no address."""
     name: str = "mx.{d}"
     families: str = "4"
-    tlsa: tuple[tuple[int, int, int] | str, ...] = ()
-    """Right TLSA records: usage, selector, matching type; or data as it is."""
+    tlsa: tuple[Tlsa, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,8 @@ class Animal:
     """Records beside those of `mx` and `policy`, or in their place."""
     signed: bool = False
     """Whether DNSSEC proves its records; Postfix then has level `dane`."""
+    main_cf: tuple[tuple[str, str], ...] = ()
+    """Other parameters of Postfix than those of the rest, all of them keys of keeping.MAIN_CF."""
     secure: tuple[str, ...] = ("{d}",)
     """The names at and below which it does, if it is signed."""
     insecure: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.e2e.zoo.kinds import ALTERNATIVE_PORT, BLACK_HOLE, IPV4, IPV6, KINDS, Authorities, Kind
 from tests.support.tasks import Tasks
-from tests.support.tls import Authority, Credential
+from tests.support.tls import EXPIRED, Authority, Credential
 
 
 class Hosts:
@@ -25,7 +25,8 @@ class Hosts:
 
     def __init__(self, authority: Authority) -> None:
         intermediate = Authority("Test intermediate", issuer=authority)
-        self._authorities = Authorities(authority, intermediate)
+        expired = Authority("Test intermediate, expired", issuer=authority, valid=EXPIRED)
+        self._authorities = Authorities(authority, intermediate, expired)
         self._shown: dict[tuple[str, str], Credential] = {}
         self._contexts: dict[tuple[str, str], ssl.SSLContext] = {}
         self._tasks = Tasks()
@@ -147,7 +148,7 @@ class _Session:
             word = line.strip().upper().partition(b" ")[0]
             if not await self._send(replies.get(word, b"250 2.0.0 ok")) or word == b"QUIT":
                 return False
-            if word == b"STARTTLS" and self._kind.starttls.startswith(b"220"):
+            if word == b"STARTTLS" and self._kind.starttls.startswith(b"2"):
                 return True
             if word == b"DATA":
                 await self._reader.readuntil(b"\r\n.\r\n")

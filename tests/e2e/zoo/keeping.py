@@ -1,18 +1,19 @@
 """Publish domains of the zoo under fresh names, and see what Postfix does with their mail."""
 
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tests.e2e.mta import Mta
 from tests.e2e.namespace import Namespace
-from tests.e2e.servers import POLICY_HOST
+from tests.e2e.servers import POLICY_HOST, POSTFIX_DNS
 from tests.e2e.world import World
 from tests.e2e.zoo.animal import Animal, Mx, Policy
 from tests.e2e.zoo.kinds import IPV4, IPV6, REFUSES
 
-MAIN_CF: Final = (
+ALWAYS: Final = (
     "inet_protocols = all",
     # A host that does not answer holds the zoo up for so long.
     "smtp_connect_timeout = 3s",
@@ -20,6 +21,18 @@ MAIN_CF: Final = (
     "smtp_starttls_timeout = 3s",
     "smtp_quit_timeout = 3s",
 )
+"""Lines of main.cf."""
+MAIN_CF: Final[Mapping[str, str]] = {
+    "smtp_tls_security_level": "may",
+    "smtp_dns_support_level": "",
+    "smtp_tls_servername": "",
+    "smtp_tls_secure_cert_match": "nexthop, dot-nexthop",
+    "smtp_mx_address_limit": "5",
+    "smtp_address_preference": "any",
+}
+"""Parameters of most domains."""
+SIGNED: Final = {"smtp_tls_security_level": "dane", "smtp_dns_support_level": "dnssec"}
+"""What is different in signed zones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,15 @@ def open_zoo(inside: Namespace, world: World) -> None:
     world.open_zoo()
 
 
+def prepare(mta: Mta, world: World) -> None:
+    """Let Postfix ask the DNS for seconds only, and read the CA file where others find it, too."""
+    mta.resolve(POSTFIX_DNS, "timeout:1 attempts:1")
+    inside = mta.root / world.ca_file.relative_to("/")
+    inside.parent.mkdir(parents=True)
+    shutil.copy(world.ca_file, inside)
+    mta.set(f"smtp_tls_CAfile = {world.ca_file}")
+
+
 def settle(world: World, animal: Animal) -> Place:
     """Publish a domain under a fresh name."""
     fresh = world.fresh(animal.label or animal.name.replace(".", "-"))
@@ -81,12 +103,24 @@ def break_down(world: World, place: Place, fetch: Callable[[str], object]) -> No
         _policy_host(world, place.domain, place.animal.policy)
 
 
-def configure(mta: Mta, policy_maps: str, places: Sequence[Place], *, is_signed: bool) -> None:
-    """Set main.cf for a round; all domains of a round are signed, or none is."""
+def parameters(animal: Animal) -> Mapping[str, str]:
+    """Return the parameters of Postfix for a domain."""
+    return {**MAIN_CF, **(SIGNED if animal.signed else {}), **dict(animal.main_cf)}
+
+
+def by_parameters(animals: Sequence[Animal]) -> Sequence[Sequence[Animal]]:
+    """Group domains by what they need in main.cf."""
+    groups: dict[tuple[tuple[str, str], ...], list[Animal]] = {}
+    for animal in animals:
+        groups.setdefault(tuple(parameters(animal).items()), []).append(animal)
+    return list(groups.values())
+
+
+def configure(mta: Mta, policy_maps: str, places: Sequence[Place]) -> None:
+    """Set main.cf for domains that have the same parameters."""
     mta.set(
         f"smtp_tls_policy_maps = {policy_maps}",
-        f"smtp_tls_security_level = {'dane' if is_signed else 'may'}",
-        f"smtp_dns_support_level = {'dnssec' if is_signed else ''}",
+        *(f"{name} = {value}" for name, value in parameters(places[0].animal).items()),
         f"transport_maps = inline:{{{{other.test = smtp:}}{''.join(p.route for p in places)}}}",
     )
 
@@ -150,7 +184,10 @@ def _addresses(host: str, mx: Mx) -> dict[str, Sequence[str]]:
 
 def _tlsa(world: World, host: str, mx: Mx) -> list[str]:
     return [
-        each if isinstance(each, str) else world.zoo_tlsa(mx.kind, host, each) for each in mx.tlsa
+        each
+        if isinstance(each, str)
+        else world.zoo_tlsa(each[3] if len(each) > 3 else mx.kind, host, each[:3])
+        for each in mx.tlsa
     ]
 
 

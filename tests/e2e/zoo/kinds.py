@@ -18,6 +18,7 @@ ALTERNATIVE_PORT: Final = 2525
 """Where hosts listen as well, for a next-hop with a port."""
 
 _V = ssl.TLSVersion
+_CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Authorities:
 
     root: Authority
     intermediate: Authority
+    expired: Authority
     stranger: Authority = field(default_factory=lambda: Authority("Another CA"))
     weak_key: rsa.RSAPrivateKey = field(
         default_factory=lambda: rsa.generate_private_key(65537, 1024)  # noqa: S505 (its purpose)
@@ -43,6 +45,12 @@ def _with(leaf: Credential, *above: Authority) -> Credential:
 
 def _parent(name: str) -> str:
     return name.partition(".")[2]
+
+
+def _inserted(name: str, label: str) -> str:
+    """The name with this label in the place of its second one."""
+    first, _, rest = name.split(".", 2)
+    return f"{first}.{label}.{rest}"
 
 
 def _good(ca: Authorities, name: str) -> Credential:
@@ -106,9 +114,7 @@ KINDS: Final[dict[str, Kind]] = {
     "unknown CA, expired": Kind(
         lambda ca, name: _with(ca.stranger.issue(name, valid=EXPIRED), ca.stranger)
     ),
-    "client only": Kind(
-        lambda ca, name: ca.root.issue(name, purpose=ExtendedKeyUsageOID.CLIENT_AUTH)
-    ),
+    "client only": Kind(lambda ca, name: ca.root.issue(name, purpose=_CLIENT)),
     "1024-bit key": Kind(lambda ca, name: ca.root.issue(name, key=ca.weak_key), is_weak=True),
     "parent too": Kind(_named(_same, lambda name: f"mx.{_parent(name)}")),
     "one of several names": Kind(_named(lambda _: "a.wrong.test", _same, lambda _: "b.wrong.test")),
@@ -116,6 +122,23 @@ KINDS: Final[dict[str, Kind]] = {
     "wildcard": Kind(_named(lambda name: f"*.{_parent(name)}")),
     "wildcard above": Kind(_named(lambda name: f"*.{_parent(_parent(name))}")),
     "partial wildcard": Kind(_named(lambda name: f"m*.{_parent(name)}")),
+    "wildcard in the middle": Kind(_named(lambda name: _inserted(name, "*"))),
+    "two wildcards": Kind(_named(lambda name: f"*.*.{_parent(_parent(name))}")),
+    "top-level wildcard": Kind(_named(lambda name: f"*.{name.rpartition('.')[2]}")),
+    "final dot": Kind(_named(lambda name: f"{name}.")),
+    "wildcard common name": Kind(
+        lambda ca, name: ca.root.issue(common_name=f"*.{_parent(name)}")
+    ),
+    "common name, address": Kind(
+        lambda ca, name: ca.root.issue(common_name=name, addresses=("127.0.0.1",))
+    ),
+    "expired intermediate": Kind(
+        lambda ca, name: _with(ca.expired.issue(name), ca.expired)
+    ),
+    "root is sent": Kind(lambda ca, name: _with(ca.root.issue(name), ca.root)),
+    "wrong order": Kind(
+        lambda ca, name: _with(ca.intermediate.issue(name), ca.root, ca.intermediate)
+    ),
     # TLS.
     "TLS 1.1": Kind(versions=(_V.TLSv1_1, _V.TLSv1_1), is_weak=True),
     "TLS 1.2": Kind(versions=(_V.TLSv1_2, _V.TLSv1_2)),
@@ -126,6 +149,9 @@ KINDS: Final[dict[str, Kind]] = {
     "plain text": Kind(handshake="plain text"),
     "client certificate": Kind(versions=(_V.TLSv1_2, _V.TLSv1_2), wants_certificate=True),
     "refuses SNI": Kind(refuses_name=True),
+    "TLS 1.3, client certificate": Kind(
+        versions=(_V.TLSv1_3, _V.TLSv1_3), wants_certificate=True
+    ),
     # SMTP.
     "no STARTTLS": Kind(None),
     "STARTTLS 454": Kind(starttls=b"454 4.7.0 TLS not available due to local problem"),
@@ -141,6 +167,25 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "EHLO 421": Kind(ehlo=b"421 4.7.0 try again later", helo=b"421 4.7.0 try again later"),
     "EHLO close": Kind(ehlo=b""),
+    "EHLO in TLS 550": Kind(ehlo_in_tls=b"550 5.7.1 no", helo=b"550 5.7.1 no HELO"),
+    "lower-case STARTTLS": Kind(ehlo=b"250-sink.test\r\n250-8bitmime\r\n250 starttls"),
+    "STARTTLS with a word": Kind(ehlo=b"250-sink.test\r\n250-STARTTLS now\r\n250 SMTPUTF8"),
+    "no STARTTLS, similar": Kind(ehlo=b"250-sink.test\r\n250-XSTARTTLS\r\n250 START TLS"),
+    "several lines": Kind(greeting=b"220-sink.test ESMTP\r\n220-hello\r\n220 go on"),
+    "several lines 554": Kind(greeting=b"554-sink.test\r\n554-5.7.1 go away\r\n554 5.7.0 now"),
+    "greeting 450": Kind(greeting=b"450 busy"),
+    "greeting 550, no status": Kind(greeting=b"550 no"),
+    "greeting 550, wrong status": Kind(greeting=b"550 4.7.1 no"),
+    "greeting 354": Kind(greeting=b"354 go on"),
+    "greeting 250": Kind(greeting=b"250 hello"),
+    "greeting UTF-8": Kind(greeting="554 5.7.1 Zugang gesperrt für Müller".encode()),
+    "greeting control": Kind(greeting=b"554 5.7.1 go\taway\x1b[31m\x01now"),
+    "greeting long": Kind(greeting=b"554 5.7.1 " + b" ".join([b"go away"] * 40)),
+    "says our name": Kind(ehlo=b"250-relay.test\r\n250 STARTTLS"),
+    "STARTTLS 421": Kind(starttls=b"421 4.3.0 later"),
+    "STARTTLS close": Kind(starttls=b""),
+    "STARTTLS 250": Kind(starttls=b"250 2.0.0 ok"),
+    "STARTTLS 501": Kind(starttls=b"501 5.5.4 no parameters allowed"),
     "EHLO in TLS 421": Kind(ehlo_in_tls=b"421 4.7.0 not now"),
     "EHLO in TLS close": Kind(ehlo_in_tls=b""),
 }  # fmt: skip

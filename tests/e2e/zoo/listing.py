@@ -17,11 +17,13 @@ ANIMALS: Final = tuple(
         mail_hosts.names(),
         mail_hosts.several(),
         zones.dns(),
+        zones.odd_names(),
         policies.policies(),
         signed_zones.dane(),
         signed_zones.dns_of_dane(),
         signed_zones.no_dane(),
         zones.next_hops(),
+        zones.other_parameters(),
     )
 )
 """All domains, in the order of the table in docs/diagnosis.md."""

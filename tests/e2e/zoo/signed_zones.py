@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from tests.e2e.zoo.animal import Animal, Data, Mx, Policy, Wish
-
-Tlsa = tuple[int, int, int] | str
+from tests.e2e.zoo.animal import Animal, Data, Mx, Policy, Tlsa, Wish
 
 _EE: Final = (3, 1, 1)
 _TA: Final = (2, 1, 1)
 _WRONG: Final = f"3 1 1 {'ab' * 32}"
+_WRONG_512: Final = f"3 1 2 {'ab' * 64}"
+_WRONG_TA: Final = f"2 1 1 {'ab' * 32}"
+_UNKNOWN: Final = f"3 1 9 {'ab' * 32}"
 _SHORT: Final = rf"\# 34 030101{'ab' * 31}"
 """31 octets where SHA-256 has 32: such a record is unusable (RFC 7672 §3.1)."""
 _POLICY: Final = Policy()
@@ -34,9 +35,22 @@ def dane() -> Iterator[Animal]:
         ("ta-expired", "right TLSA record 2 1 1, expired", "unknown CA, expired", (_TA,)),
         ("no-starttls", "TLSA record, no STARTTLS", "no STARTTLS", (_WRONG,)),
         ("reset", "TLSA record, reset after STARTTLS", "reset", (_WRONG,)),
+        ("agility", "wrong SHA-512, right SHA-256", "self-signed", (_WRONG_512, _EE)),
+        ("agility-good", "right SHA-512, wrong SHA-256", "self-signed", (_WRONG, (3, 1, 2))),
+        ("two-usages", "wrong 2 1 1, right 3 1 1", "self-signed", (_WRONG_TA, _EE)),
+        ("ta-full", "right TLSA record 2 0 0, CA is sent", "unknown CA, sent too", ((2, 0, 0),)),
+        ("ta-itself", "TLSA record 2 1 1 of the host's own certificate", "self-signed", (_TA,)),
+        ("unknown-type", "TLSA record with matching type 9", "good", (_UNKNOWN,)),
+        ("tls-1.1", "TLSA record, TLS 1.1 only", "TLS 1.1", (_EE,)),
+        ("short-key", "right TLSA record, RSA key of 1024 bits", "1024-bit key", (_EE,)),
     )
     for name, what, kind, tlsa in rows:
         yield _dane(name, what, Mx(kind, tlsa=tlsa))
+    # Of these two the TLSA record fits a certificate that is not sent.
+    ca = Mx("unknown CA", tlsa=((2, 1, 1, "unknown CA, sent too"),))
+    yield _dane("ta-missing", "right TLSA record 2 1 1, CA is not sent", ca)
+    ca = Mx("unknown CA", tlsa=((2, 0, 0, "unknown CA, sent too"),))
+    yield _dane("ta-full-missing", "right TLSA record 2 0 0, CA is not sent", ca)
     wrong = Mx("good", "mx1.{d}", tlsa=(_WRONG,))
     right = Mx("self-signed", "mx2.{d}", tlsa=(_EE,))
     plain = Mx("good", "mx2.{d}")

@@ -42,7 +42,7 @@ def dns() -> Iterator[Animal]:
     yield Animal(
         "null-mx-and-host",
         "null MX beside another MX record",
-        Wish.DELIVER,
+        none,
         records={"{d} MX": ("0 .", "10 mx.{d}.")},
     )
     yield Animal("mx-servfail", "SERVFAIL for the MX records", none, records={"{d} MX": "SERVFAIL"})
@@ -78,6 +78,47 @@ def dns() -> Iterator[Animal]:
     yield Animal(
         "no-such-domain", "the domain does not exist", none, (), None, records={"{d} MX": ()}
     )
+
+
+def odd_names() -> Iterator[Animal]:
+    """MX records with names that are not quite right, and addresses that are not all there."""
+    good = Wish.DELIVER
+    yield Animal("upper-mx", "MX record in upper case", good, records={"{d} MX": ("10 MX.{d}.",)})
+    yield Animal("underscore-mx", "`_` in the host name", Wish.NOTHING, (Mx("good", "m_x.{d}"),))
+    for name, host in (("hyphen-mx", "-mx.{d}"), ("star-mx", "*.{d}"), ("space-mx", r"m\032x.{d}")):
+        what = f"`{host}` in the MX record"
+        odd = {"{d} MX": (f"10 {host}.",)}
+        yield Animal(name, what, Wish.NOTHING, (Mx(""),), records=odd)
+        both = {"{d} MX": (f"10 {host}.", "20 mx.{d}.")}
+        yield Animal(f"{name}-too", f"{what}, and a good one", good, records=both)
+    fault = {"mx.{d} AAAA": "SERVFAIL"}
+    yield Animal("aaaa-servfail", "SERVFAIL for AAAA, address good", good, records=fault)
+    dangling = {"mx.{d} A": (), "mx.{d} CNAME": ("nowhere.{d}.",)}
+    yield Animal("dangling-cname", "alias of nothing", Wish.NOTHING, records=dangling)
+    loop = {"mx.{d} A": (), "mx.{d} CNAME": ("b.{d}.",), "b.{d} CNAME": ("mx.{d}.",)}
+    yield Animal("cname-loop", "aliases of each other", Wish.NOTHING, records=loop)
+    alias = {"{d} MX": (), "{d} CNAME": ("host.{d}.",), "host.{d} A": ("good",)}
+    yield Animal(
+        "no-mx-cname",
+        "no MX records, alias of a host",
+        good,
+        (Mx("good", "{d}"),),
+        records=alias | {"{d} A": ()},
+    )
+
+
+def other_parameters() -> Iterator[Animal]:
+    """Other levels in main.cf; the domain has a policy, or not."""
+    for level in ("", "none", "encrypt", "verify", "secure", "dane-only"):
+        dns = "dnssec" if level == "dane-only" else ""
+        main_cf = (("smtp_tls_security_level", level), ("smtp_dns_support_level", dns))
+        name, what = f"level-{level or 'empty'}", f"level `{level}` in main.cf"
+        yield Animal(name, f"{what}, good", Wish.DELIVER, main_cf=main_cf)
+        for kind in ("good", "expired", "no STARTTLS", "1024-bit key", "TLS 1.1"):
+            own = f"{name}-no-policy-{kind.lower().replace(' ', '-')}"
+            host = (Mx(kind),)
+            text = f"{what}, no policy, {kind}"
+            yield Animal(own, text, Wish.NOTHING, host, None, main_cf=main_cf)
 
 
 def next_hops() -> Iterator[Animal]:

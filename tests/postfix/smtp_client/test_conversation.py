@@ -130,6 +130,12 @@ def test_before_tls(found: ProbeResult, dsn: str, text: str) -> None:
             False,
         ),
         (
+            failed(Phase.STARTTLS, reply="421 4.3.0 bye"),
+            Words("4.3.0", "TLS is required, but host refused to start TLS: 421 4.3.0 bye"),
+            Words("4.4.2", "lost connection with while sending MAIL FROM"),
+            False,
+        ),
+        (
             failed(Phase.STARTTLS, CLOSED),
             Words("4.4.2", "lost connection with while receiving the STARTTLS response"),
             Words("4.4.2", "lost connection with while receiving the STARTTLS response"),

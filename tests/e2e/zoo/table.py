@@ -1,0 +1,64 @@
+"""The table in docs/diagnosis.md: each domain of the zoo, and what becomes of its mail."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.zoo.animal import Animal, Wish
+from tests.e2e.zoo.keeping import Seen
+
+PAGE: Final = Path(__file__).parents[3] / "docs/diagnosis.md"
+BEGIN: Final = "<!-- zoo: begin -->"
+END: Final = "<!-- zoo: end -->"
+
+PLAIN: Final = "postfix"
+TLSRPT: Final = "QUERYwithTLSRPT"
+ROUNDS: Final = (("3.7", PLAIN), ("3.7", TLSRPT), ("3.10", PLAIN), ("3.10", TLSRPT))
+"""Version of Postfix and map name."""
+
+_HEAD: Final = (
+    "| domain | what is special | 3.7 | 3.7, TLSRPT | 3.10 | 3.10, TLSRPT | RFC 8461 | `query` |",
+    "|---|---|---|---|---|---|---|---|",
+)
+_DATE: Final = re.compile(r"\b20\d\d-\d\d-\d\d\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One domain: what Postfix does in each round, and what the command says of the last one."""
+
+    animal: Animal
+    domain: str
+    seen: Mapping[tuple[str, str], Seen]
+    sentence: str
+
+
+def lines(rows: list[Row]) -> Iterator[str]:
+    """The table in Markdown."""
+    yield from _HEAD
+    for row in rows:
+        outcomes = (_outcome(row.seen[each]) for each in ROUNDS)
+        what = row.animal.what.replace("{d}", "DOMAIN")
+        wish = "" if row.animal.rfc is Wish.NOTHING else row.animal.rfc
+        cells = (f"`{row.animal.name}`", what, *outcomes, wish, _sentence(row))
+        yield f"| {' | '.join(cells)} |"
+
+
+def replace(text: str, table: list[str]) -> str:
+    """Return the page with this table in the place of the one that it has."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    assert before != text, f"no line {BEGIN}"
+    return "\n".join([before + BEGIN, "", *table, "", END + after])
+
+
+def _outcome(seen: Seen) -> str:
+    return "sent" if seen.status == "sent" else f"{seen.status} {seen.dsn}"
+
+
+def _sentence(row: Row) -> str:
+    """What the command says, without what differs from run to run."""
+    text = row.sentence.replace(row.domain, "DOMAIN")
+    return _DATE.sub("DATE", text).replace("|", r"\|")
