@@ -4,7 +4,6 @@ import asyncio
 from asyncio import Task
 from typing import TYPE_CHECKING
 
-from postfix_mta_sts.admin.diagnosis.build import dane_now
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import DaneNow
 from postfix_mta_sts.config.settings import Settings
@@ -73,10 +72,10 @@ class DaneEvidence:
 
     async def _look_up_domain(self, domain: Domain) -> None:
         def on_progress(outcome: DaneOutcome) -> None:
-            self._evidence.dane = dane_now(outcome)
+            self._evidence.dane = DaneNow.of(outcome)
 
         outcome = await self._client.look_up_dane(domain, on_progress, self._tlsa.append)
-        self._evidence.outcome, self._evidence.dane = outcome, dane_now(outcome)
+        self._evidence.outcome, self._evidence.dane = outcome, DaneNow.of(outcome)
 
     async def _look_up_hosts(self, hosts: MailHosts) -> tuple[Host, ...]:
         """Hosts of which the daemon learns nothing: in brackets, or behind an unsigned MX RRset."""
