@@ -107,8 +107,8 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
 
 def _not_read(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     """The verdict if it is this command that cannot read a table, and not Postfix."""
-    sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
-    sentence += f"a table that counts first cannot be read: {entry.reason}"
+    why = f"a table that counts first cannot be read: {entry.reason}"
+    sentence = cannot_tell(evidence, why)
     advice = ("run this command as root",)
     return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "table-not-read", advice, CANNOT_TELL)
 
