@@ -13,10 +13,15 @@ from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import text
 from postfix_mta_sts.admin.diagnosis.build import build
 from postfix_mta_sts.admin.diagnosis.collect import Collector, Wanted
-from postfix_mta_sts.admin.diagnosis.conclude import FLOWS, UNPROTECTED
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.letter import has_letter, letter
-from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Flow
+from postfix_mta_sts.admin.diagnosis.values import (
+    CANNOT_TELL,
+    FLOWS,
+    UNPROTECTED,
+    Diagnosis,
+    Flow,
+)
 from postfix_mta_sts.admin.times import moment
 from postfix_mta_sts.cli import terminal
 from postfix_mta_sts.cli.domain_argument import next_hop_of
@@ -34,9 +39,8 @@ from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.values import json_schema, to_plain
 
-CANNOT_TELL: Final = 3
 USAGE: Final = 64
-"""Exit codes; 64 is EX_USAGE (sysexits.h). The others are in `Verdict.exit_code`."""
+"""The exit code EX_USAGE (sysexits.h); the others are in `Verdict.exit_code`."""
 _SECONDS: Final = 10.0
 _WATCH: Final = 60.0
 _LONGEST: Final = 3600.0

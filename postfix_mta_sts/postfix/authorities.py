@@ -6,6 +6,7 @@ never stand alone (postconf(5), tls_append_default_CA).
 """
 
 import os
+import ssl
 from pathlib import Path
 
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
@@ -52,11 +53,12 @@ def _in_chroot(main_cf: MainCf, queue: Path) -> Path:
 def _file_problem(path: Path) -> str:
     """Without this file smtp(8) turns TLS off, so that mail with a policy is deferred."""
     try:
-        with path.open("rb") as file:
-            found = any(line.startswith(b"-----BEGIN ") for line in file)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return f"smtp_tls_CAfile {path} has no certificates that OpenSSL can read"
     except OSError as error:
         return f"smtp_tls_CAfile {path}: {error.strerror}"
-    return "" if found else f"smtp_tls_CAfile {path} has no certificates"
+    return ""
 
 
 def _folder_problem(path: Path) -> str:

@@ -241,3 +241,22 @@ async def test_no_ca(
     assert "not verified: Postfix has no CA certificates" in done.lines[0]
     assert done.steps("fault") == ["yours"]
     assert any("set smtp_tls_CAfile" in each for each in done.steps("do"))
+
+
+async def test_damaged_ca(
+    commands: Commands, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CA file that smtp(8) cannot load holds all mail with a policy, and that is your fault."""
+    ca_file = tmp_path / "damaged.pem"
+    ca_file.write_text(net.ca_file.read_text()[:-40])
+    maps = OURS.format(folder=tmp_path)
+    PostfixPrograms(tmp_path / "bin", smtp_tls_policy_maps=maps, smtp_tls_CAfile=str(ca_file)).use(
+        monkeypatch
+    )
+    net.publish("good.test")
+    credential = net.hosts.authority.issue("mx1.good.test")
+    async with SmtpHost(credential) as host, daemon(net, tmp_path):
+        done = await commands.query(net, tmp_path, f"good.test:{host.port}", "--smtp")
+    assert done.code == 2
+    assert "Postfix cannot load its CA certificates" in done.lines[0]
+    assert done.steps("fault") == ["yours"]

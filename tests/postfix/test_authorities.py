@@ -6,14 +6,13 @@ import pytest
 
 from postfix_mta_sts.postfix.authorities import EMPTY, Authorities, read_authorities
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
+from tests.support.tls import Authority
 
 
 @pytest.fixture
 def ca_file(tmp_path: Path) -> Path:
-    """A file that looks like a certificate."""
-    path = tmp_path / "ca.pem"
-    path.write_text("# a CA\n-----BEGIN CERTIFICATE-----\n")
-    return path
+    """A file with the certificate of a CA."""
+    return Authority().write(tmp_path)
 
 
 def test_none() -> None:
@@ -31,7 +30,7 @@ def test_a_file(ca_file: Path) -> None:
 
 def test_a_relative_file(ca_file: Path) -> None:
     """A relative path begins at the queue directory."""
-    main_cf = MainCf(smtp_tls_CAfile="ca.pem", queue_directory=str(ca_file.parent))
+    main_cf = MainCf(smtp_tls_CAfile=ca_file.name, queue_directory=str(ca_file.parent))
     assert read_authorities(main_cf) == Authorities(ca_file)
 
 
@@ -45,12 +44,13 @@ def test_a_missing_file(ca_file: Path, tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_file(tmp_path: Path) -> None:
-    """A file without certificates is a problem."""
-    path = tmp_path / "empty"
-    path.touch()
-    found = read_authorities(MainCf(smtp_tls_CAfile=str(path)))
-    assert found.problem == f"smtp_tls_CAfile {path} has no certificates"
+@pytest.mark.parametrize("damage", [0, -40], ids=["empty", "cut"])
+def test_a_damaged_file(ca_file: Path, damage: int) -> None:
+    """A file in which OpenSSL finds no certificate is a problem: smtp(8) goes on without TLS."""
+    ca_file.write_text(ca_file.read_text()[:damage])
+    found = read_authorities(MainCf(smtp_tls_CAfile=str(ca_file)))
+    assert found.problem == f"smtp_tls_CAfile {ca_file} has no certificates that OpenSSL can read"
+    assert not found.is_loadable
 
 
 @pytest.mark.parametrize("chrooted", [True, False])

@@ -84,7 +84,7 @@ class Collector:
         self._dane = DaneEvidence(evidence, settings, self._network_settings)
 
     async def run(self) -> None:
-        """Ask all. Raises `UserError` if the CA certificates of Postfix cannot be read."""
+        """Ask all; what fails is part of the evidence."""
         async with open_clients(self._network_settings) as clients, asyncio.TaskGroup() as group:
             self._start(group, *clients)
 

@@ -8,8 +8,17 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis import held
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
-from postfix_mta_sts.admin.diagnosis.values import Fault, Flow, Source, Verdict
-from postfix_mta_sts.admin.diagnosis.words import and_later, subject
+from postfix_mta_sts.admin.diagnosis.values import (
+    CANNOT_TELL,
+    FLOWS,
+    HELD,
+    UNPROTECTED,
+    Fault,
+    Flow,
+    Source,
+    Verdict,
+)
+from postfix_mta_sts.admin.diagnosis.words import LETTER, and_later, subject
 from postfix_mta_sts.admin.times import day
 from postfix_mta_sts.mtasts.dane import DANE_KINDS, DaneKind
 from postfix_mta_sts.mtasts.errors import (
@@ -29,9 +38,6 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     TlsPolicy,
 )
 from postfix_mta_sts.values import replace
-
-FLOWS, UNPROTECTED, HELD, CANNOT_TELL = 0, 1, 2, 3
-"""Exit codes of `query`."""
 
 _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
 _BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
@@ -95,7 +101,7 @@ def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) 
     fault = Fault.NOBODY
     if notes:
         fault = Fault.NETWORK if _is_silent(evidence) else Fault.THEIRS
-        advice = ("send its postmaster the text that --letter prints", *advice)
+        advice = (LETTER, *advice)
     return Verdict(flow, sentence, fault, cause, advice, FLOWS)
 
 
@@ -191,8 +197,7 @@ def _missing(
     evidence: Evidence, what: str, why: str, code: str = InvalidRecordError.code
 ) -> Verdict:
     sentence = f"{subject(evidence)} is delivered without protection: {what}: {why}"
-    advice = ("send its postmaster the text that --letter prints",)
-    return Verdict(Flow.UNPROTECTED, sentence, Fault.THEIRS, code, advice, HELD)
+    return Verdict(Flow.UNPROTECTED, sentence, Fault.THEIRS, code, (LETTER,), HELD)
 
 
 def _plain_later(evidence: Evidence) -> Verdict:

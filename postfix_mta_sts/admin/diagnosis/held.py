@@ -9,11 +9,19 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
-from postfix_mta_sts.admin.diagnosis.values import DaemonState, Fault, Flow, Source, Verdict
-from postfix_mta_sts.admin.diagnosis.words import enumerated, subject
+from postfix_mta_sts.admin.diagnosis.values import (
+    CANNOT_TELL,
+    HELD,
+    DaemonState,
+    Fault,
+    Flow,
+    Source,
+    Verdict,
+)
+from postfix_mta_sts.admin.diagnosis.words import LETTER, cannot_tell, enumerated, subject
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
-from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult
+from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     HostOutcome,
@@ -23,10 +31,8 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     TlsPolicy,
 )
 
-_HELD, _CANNOT_TELL = 2, 3
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
-_LETTER: Final = "send its postmaster the text that --letter prints"
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
 _NOT_READ: Final = ("ermission denied", "cannot run ", "did not end within", "no answer within")
 """Errors that Postfix, which runs as root where it opens a table, need not have."""
@@ -56,18 +62,17 @@ def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
     verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
     advice = ("check the spelling of the address",)
     sentence = f"{subject(evidence)} is {verb}: {words}"
-    return Verdict(flow, sentence, Fault.NOBODY, code, advice, _HELD)
+    return Verdict(flow, sentence, Fault.NOBODY, code, advice, HELD)
 
 
 def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
     """The verdict if the DNS does not say where mail goes, or whether there is a policy."""
-    sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
-    sentence += f"the DNS does not answer: {reason}"
+    sentence = cannot_tell(evidence, f"the DNS does not answer: {reason}")
     advice = (
         "check whether other domains resolve: if they do, the name servers of this one fail",
         "if none does, see docs/dns.md for the name servers that are asked",
     )
-    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, _CANNOT_TELL)
+    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, CANNOT_TELL)
 
 
 def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
@@ -84,7 +89,7 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
             "if it runs with another configuration file, name that with --config",
         )
         sentence = f"{held}Postfix asks the daemon first, and the daemon does not run"
-        return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, _HELD)
+        return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, HELD)
     if evidence.reply and evidence.reply.startswith("TEMP"):
         reason = evidence.reply.removeprefix("TEMP ")
         advice = (
@@ -92,13 +97,13 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
             "see docs/answers.md for when this is so",
         )
         sentence = f'{held}the daemon answers "try again": {reason}'
-        return Verdict(Flow.HELD, sentence, Fault.NETWORK, "try-again", advice, _HELD)
+        return Verdict(Flow.HELD, sentence, Fault.NETWORK, "try-again", advice, HELD)
     sentence = f"{held}this Postfix does not accept the answer of its table: {entry.reason}"
     first = "correct smtp_tls_policy_maps in main.cf"
     if "policy_type" in entry.reason and evidence.source is not Source.TABLE:
         first = f"write postfix in place of {map_name} in smtp_tls_policy_maps of main.cf"
     advice = (first, "see docs/troubleshooting.md")
-    return Verdict(Flow.HELD, sentence, Fault.YOURS, "map", advice, _HELD)
+    return Verdict(Flow.HELD, sentence, Fault.YOURS, "map", advice, HELD)
 
 
 def _not_read(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
@@ -106,7 +111,7 @@ def _not_read(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
     sentence += f"a table that counts first cannot be read: {entry.reason}"
     advice = ("run this command as root",)
-    return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "table-not-read", advice, _CANNOT_TELL)
+    return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "table-not-read", advice, CANNOT_TELL)
 
 
 def by_the_patterns(evidence: Evidence) -> Verdict:
@@ -118,34 +123,34 @@ def by_the_patterns(evidence: Evidence) -> Verdict:
     is_certain = evidence.delivery or _compares_names(evidence)
     unless = "" if is_certain else ", unless a certificate has such a name"
     sentence = f"{subject(evidence)} is held: {_NOT_IN_POLICY} ({names}), only {allowed}{unless}"
-    advice = (f"its postmaster has to add `mx: {hosts[0].name}` to the policy, then change the id",
-              _LETTER)  # fmt: skip
-    return Verdict(Flow.HELD, sentence, Fault.THEIRS, "mx-not-in-policy", advice, _HELD)
+    add = f"its postmaster has to add `mx: {hosts[0].name}` to the policy, then change the id"
+    return Verdict(Flow.HELD, sentence, Fault.THEIRS, "mx-not-in-policy", (add, LETTER), HELD)
 
 
 def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
     """The verdict if no MX host can be sent mail as it must be."""
     causes = _causes(evidence, delivery)
     if _is_here(evidence, delivery):
-        first = next(iter(causes.values()))
-        sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
-        sentence += f"no mail server can be reached on port {evidence.next_hop.port}"
-        return Verdict(
-            Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", (first.advice,), _CANNOT_TELL
-        )
+        return _port_is_closed(evidence, next(iter(causes.values())))
     if _is_by_policy(evidence) and no_host_fits(evidence):
         return by_the_patterns(evidence)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
     said = [(name, each.words) for name, each in causes.items()]
-    sentence = f"{subject(evidence)} is {verb}: {enumerated(said)}" if said else (
-        f"{subject(evidence)} is {verb}: {delivery.text}")  # fmt: skip
+    why = enumerated(said) if said else delivery.text
+    sentence = f"{subject(evidence)} is {verb}: {why}"
     worst = _worst(causes)
     fault = worst.fault if worst else Fault.NETWORK
     advice = tuple(dict.fromkeys(each.advice for each in causes.values()))[:3]
     if fault is Fault.THEIRS:
-        advice += (_LETTER,)
-    return Verdict(flow, sentence, fault, worst.code if worst else "postfix", advice, _HELD)
+        advice += (LETTER,)
+    return Verdict(flow, sentence, fault, worst.code if worst else "postfix", advice, HELD)
+
+
+def _port_is_closed(evidence: Evidence, first: Cause) -> Verdict:
+    why = f"no mail server can be reached on port {evidence.next_hop.port}"
+    sentence, advice = cannot_tell(evidence, why), (first.advice,)
+    return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", advice, CANNOT_TELL)
 
 
 def reason(evidence: Evidence) -> Cause:
@@ -209,7 +214,7 @@ def _is_by_policy(evidence: Evidence) -> bool:
 
 def _causes(evidence: Evidence, delivery: Delivery, *, tried_only: bool = True) -> dict[str, Cause]:
     """The cause of each host that does not take the message, by its name."""
-    probes = {(probe.target.host, probe.target.address): probe for probe in evidence.probes}
+    probes = by_address(evidence.probes)
     has_ca = not evidence.postfix or not evidence.postfix.ca.startswith("none")
     found: dict[str, Cause] = {}
     for host in delivery.hosts:
@@ -232,7 +237,7 @@ def _worst(causes: dict[str, Cause]) -> Cause | None:
 
 def _is_here(evidence: Evidence, delivery: Delivery) -> bool:
     """Whether it is this machine that reaches no mail server."""
-    probes = {(probe.target.host, probe.target.address): probe for probe in evidence.probes}
+    probes = by_address(evidence.probes)
     tried = [probes.get((host.host, host.address)) for host in delivery.hosts if host.is_tried]
     if not tried or any(probe is None or not _is_unconnected(probe) for probe in tried):
         return False

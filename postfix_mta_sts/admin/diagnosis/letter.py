@@ -14,7 +14,7 @@ from postfix_mta_sts.admin.diagnosis.words import mistake_found
 from postfix_mta_sts.admin.times import day, moment
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.mistakes import NEXT_LINE, Mistake, Place
-from postfix_mta_sts.network.smtp.values import ProbeResult
+from postfix_mta_sts.network.smtp.values import ProbeResult, by_address
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 
 _WIDTH: Final = 72
@@ -105,7 +105,7 @@ def _findings(diagnosis: Diagnosis) -> Iterator[str]:
         if network.fetch:
             yield from _fetch(network.fetch)
     hosts = diagnosis.delivery.hosts if diagnosis.delivery else ()
-    probes = {(p.target.host, p.target.address): p for p in diagnosis.probes}
+    probes = by_address(diagnosis.probes)
     for host in hosts:
         if not host.accepts or host.conforms is False:
             yield from _host(host, probes.get((host.host, host.address)))

@@ -47,6 +47,10 @@ class Fault(enum.StrEnum):
     NETWORK = "network"
 
 
+FLOWS, UNPROTECTED, HELD, CANNOT_TELL = 0, 1, 2, 3
+"""Exit codes; see `Verdict.exit_code`."""
+
+
 class Verdict(Value, frozen=True):
     """The answer in words."""
 

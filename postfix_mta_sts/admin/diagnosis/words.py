@@ -7,6 +7,8 @@ from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.mistakes import Mistake, Place
 
+LETTER: Final = "send its postmaster the text that --letter prints"
+"""Advice for what the other side has to correct."""
 _SHOWN: Final = 3
 """Hosts that a sentence names."""
 _PLACES: Final = {
@@ -21,6 +23,12 @@ _PLACES: Final = {
 def subject(evidence: Evidence) -> str:
     """The subject of a verdict."""
     return f"Mail to {printable(evidence.next_hop.text)}"
+
+
+def cannot_tell(evidence: Evidence, why: str) -> str:
+    """The sentence of a verdict that cannot be drawn from this machine."""
+    key = printable(evidence.next_hop.text)
+    return f"Nobody can tell from here what happens to mail to {key}: {why}"
 
 
 def mistake_found(mistake: Mistake) -> str:

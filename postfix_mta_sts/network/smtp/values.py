@@ -5,6 +5,7 @@ the probe passes what a server sends through `printable`.
 """
 
 import enum
+from collections.abc import Iterable
 
 from postfix_mta_sts.values import Value
 
@@ -167,3 +168,8 @@ class ProbeResult(Value, frozen=True):
     offers_starttls: bool | None = None
     """None: the conversation did not come so far."""
     tls: TlsSession | None = None
+
+
+def by_address(results: Iterable[ProbeResult]) -> dict[tuple[str, str], ProbeResult]:
+    """Host and address → what the probe of it found."""
+    return {(each.target.host, each.target.address): each for each in results}

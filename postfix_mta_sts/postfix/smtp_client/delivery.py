@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.network.mail_hosts_values import MailHosts
-from postfix_mta_sts.network.smtp.values import ProbeResult, ProbeTarget
+from postfix_mta_sts.network.smtp.values import ProbeResult, ProbeTarget, by_address
 from postfix_mta_sts.postfix.smtp_client.authentication import (
     MATCHED,
     Demand,
@@ -121,7 +121,7 @@ def predict(
     publishes, in any mode: each host is compared with it by RFC 8461 as well.
     """
     route = find_route(next_hop, hosts, main_cf)
-    found = {(each.target.host.lower(), each.target.address): each for each in probes}
+    found = by_address(probes)
     steps = _judged(_steps(next_hop, hosts, policy, main_cf), found, main_cf)
     walk = _walk(steps, route, next_hop, main_cf)
     words = walk.words
@@ -147,7 +147,7 @@ def _steps(
 
 
 def _key(address: Address) -> tuple[str, str]:
-    return address.host.name.lower(), address.text
+    return address.host.name, address.text
 
 
 def _within_limit(steps: Sequence[_Step], main_cf: MainCf) -> tuple[_Step, ...]:
