@@ -31,6 +31,7 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.mistakes import Place
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.postfix.smtp_client.values import (
+    Delivery,
     InvalidTlsPolicy,
     Level,
     Outcome,
@@ -40,6 +41,9 @@ from postfix_mta_sts.values import replace
 
 _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
 _BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
+_VERIFIED: Final = "Verified"
+"""What Postfix calls a session with a host that it has authenticated."""
+_TLSA_UNUSABLE: Final = "is delivered with TLS: its TLSA records cannot verify a server"
 _ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
@@ -53,7 +57,7 @@ def conclude(evidence: Evidence) -> Verdict:
     if evidence.delivery is None:
         return _by_reply(evidence)
     if evidence.delivery.outcome is Outcome.SENT:
-        return _sent(evidence, evidence.delivery.level)
+        return _sent(evidence, evidence.delivery)
     if evidence.delivery.plain_later:
         return _plain_later(evidence)
     return held.by_the_hosts(evidence, evidence.delivery)
@@ -71,17 +75,22 @@ def _by_reply(evidence: Evidence) -> Verdict:
     if level in _BY_DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
         what = "is delivered only to servers that are verified by DANE"
         if evidence.outcome.kind is DaneKind.UNUSABLE:
-            what = "is delivered with TLS: its TLSA records cannot verify a server"
+            what = _TLSA_UNUSABLE
         return _flows(evidence, Flow.DANE, what, "dane", _ASK_MX)
     return _unprotected(evidence)
 
 
-def _sent(evidence: Evidence, level: Level) -> Verdict:
+def _sent(evidence: Evidence, delivery: Delivery) -> Verdict:
+    """The verdict if a host takes the message; level dane is lowered for a host without TLSA."""
+    taker = held.taker(delivery)
+    level = taker.level if taker else delivery.level
     if level in _BY_POLICY:
         what = f"is delivered, verified by {_whose_policy(evidence)}"
         return _flows(evidence, Flow.POLICY, what, "policy")
-    if level in _BY_DANE:
+    if level in _BY_DANE and delivery.tls == _VERIFIED:
         return _flows(evidence, Flow.DANE, "is delivered, verified by DANE", "dane")
+    if delivery.level in _BY_DANE and level is Level.ENCRYPT:
+        return _flows(evidence, Flow.DANE, _TLSA_UNUSABLE, "dane")
     return _unprotected(evidence)
 
 
@@ -203,7 +212,11 @@ def _whose_policy(evidence: Evidence) -> str:
 
 
 def _no_dane(evidence: Evidence) -> str:
-    return " and no DANE" if evidence.outcome else ""
+    if evidence.outcome is None:
+        return ""
+    if evidence.outcome.kind in DANE_KINDS:
+        return ", and the server that takes it has no TLSA records"
+    return " and no DANE"
 
 
 def _own_level(evidence: Evidence) -> Level:
