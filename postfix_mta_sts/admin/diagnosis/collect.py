@@ -16,9 +16,9 @@ from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
 from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence
-from postfix_mta_sts.admin.diagnosis.here import look_here
 from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
+from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain
