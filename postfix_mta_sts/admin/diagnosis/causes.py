@@ -10,6 +10,7 @@ from typing import Final
 from postfix_mta_sts.admin.diagnosis.values import Fault
 from postfix_mta_sts.admin.times import day, in_words
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.network.smtp.names import identity
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
     FailureKind,
@@ -20,7 +21,7 @@ from postfix_mta_sts.network.smtp.values import (
     TlsSession,
     VerifyError,
 )
-from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE, identity_of
+from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 from postfix_mta_sts.values import Value
 
@@ -173,7 +174,7 @@ def _of_session(
     if tls.error:
         return _of_chain(tls.error, leaf, now, has_ca=has_ca)
     if outcome.identity is Identity.DIFFERS and leaf:
-        if identity_of((probe.target.host,), leaf) is not Identity.DIFFERS:
+        if identity((probe.target.host,), leaf) is not Identity.DIFFERS:
             return _of_other_names(outcome, leaf)
         return Cause(
             "certificate-wrong-name",
