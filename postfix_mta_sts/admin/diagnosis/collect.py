@@ -214,7 +214,8 @@ class Collector:
         def on_result(result: ProbeResult) -> None:
             evidence.probes += (result,)
 
-        with evidence.waiting_on(f"the mail servers ({len(wanted)} addresses)"):
+        number = f"{len(wanted)} address{'' if len(wanted) == 1 else 'es'}"
+        with evidence.waiting_on(f"the mail servers ({number})"):
             evidence.probes = await probe_all(
                 wanted,
                 trust,

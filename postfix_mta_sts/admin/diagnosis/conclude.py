@@ -64,19 +64,20 @@ def conclude(evidence: Evidence) -> Verdict:
 
 
 def _by_reply(evidence: Evidence) -> Verdict:
-    """The verdict if no MX host was probed."""
+    """The verdict if no MX host was probed, or not all of them before Ctrl-C."""
     policy = evidence.tls_policy
+    ask = () if evidence.is_interrupted else (_ASK_MX,)
     if isinstance(policy, TlsPolicy) and policy.level in _BY_POLICY:
         if held.no_host_fits(evidence):
             return held.by_the_patterns(evidence)
         what = "is delivered only to servers that are verified by its policy"
-        return _flows(evidence, Flow.POLICY, what, "policy", _ASK_MX)
+        return _flows(evidence, Flow.POLICY, what, "policy", *ask)
     level = nominal_level(policy, evidence.main_cf)
     if level in DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
         what = "is delivered only to servers that are verified by DANE"
         if evidence.outcome.kind is DaneKind.UNUSABLE:
             what = _TLSA_UNUSABLE
-        return _flows(evidence, Flow.DANE, what, "dane", _ASK_MX)
+        return _flows(evidence, Flow.DANE, what, "dane", *ask)
     return _unprotected(evidence)
 
 
