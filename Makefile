@@ -20,7 +20,7 @@ endif
 # The tests start the daemon a thousand times: each would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test check check-lowest check-newest check-3.13 e2e zoo torture bench man completion build format lock clean
+.PHONY: serve test check check-lowest check-newest check-3.13 e2e zoo torture bench man completion snapshots build format lock clean
 
 # pip reads dependency groups from release 25.1 on.
 $(BIN)/pip:
@@ -99,6 +99,11 @@ completion: $(READY_DEV)
 # Wheel and sdist, into dist/. The build backend comes from the virtual environment, not from PyPI.
 build: $(READY_DEV)
 	$(BIN)/python -m build --no-isolation
+
+# What a test compares with what the program prints now: look at the difference before the commit.
+snapshots: $(READY_DEV)
+	$(BIN)/postfix-mta-sts query --schema > docs/diagnosis.schema.json
+	WRITE_SNAPSHOTS=1 $(BIN)/pytest -q tests/admin/diagnosis/test_snapshots.py
 
 format: $(READY_DEV)
 	$(BIN)/ruff format .

@@ -188,8 +188,10 @@ def test_checks(machine: Machine) -> None:
     policy = shown["postfix-mta-sts policy show example.com"]
     assert "secure match=mx.example.com servername=hostname\n" in policy
     assert re.search(r"^mode +enforce$", policy, re.MULTILINE)
-    query = shown["postfix-mta-sts query example.com"]
-    assert "  Postfix   OK secure match=mx.example.com servername=hostname\n" in query
+    query = shown["postfix-mta-sts query example.com --smtp"]
+    assert query.startswith("Mail to example.com is delivered, verified by its policy\n")
+    assert "  answer    OK secure match=mx.example.com servername=hostname\n" in query
+    assert "  message   sent through mx.example.com, TLS Verified\n" in query
 
 
 def test_docs(machine: Machine) -> None:

@@ -37,7 +37,7 @@ def policy(*patterns: str, mode: str = "enforce", max_age: int = 604_800) -> str
         (
             replace(NOTHING, certificate_error="certificate is not yet valid"),
             "certificate-not-yet-valid",
-            "correct the clock",
+            "get a valid certificate",
         ),
         (
             replace(NOTHING, certificate_error="self-signed certificate"),

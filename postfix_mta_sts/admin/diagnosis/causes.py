@@ -206,8 +206,10 @@ def _of_chain(error: VerifyError, leaf: Certificate | None, now: float, *, has_c
         words = "not verified: Postfix has no CA certificates"
         advice = "set smtp_tls_CAfile in main.cf, such as /etc/ssl/certs/ca-certificates.crt"
         return Cause("no-ca", words, Fault.YOURS, advice)
-    other = ("certificate", f"certificate is not valid: {error.reason}", _RENEW)
-    code, words, advice = _CHAIN_ERRORS.get(error.code, other)
+    if error.code not in _CHAIN_ERRORS:
+        words = f"certificate is not valid: {error.reason}"
+        return Cause("certificate", words, Fault.THEIRS, _RENEW)
+    code, words, advice = _CHAIN_ERRORS[error.code]
     is_leaf = leaf is not None and error.depth == 0
     said = words.format(
         issuer=f": {leaf.issuer}" if leaf else "",

@@ -32,6 +32,7 @@ from postfix_mta_sts.mtasts.mistakes import Place
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.postfix.smtp_client.authentication import DANE, nominal_level
 from postfix_mta_sts.postfix.smtp_client.values import (
+    Delivery,
     InvalidTlsPolicy,
     Level,
     Outcome,
@@ -40,6 +41,9 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 from postfix_mta_sts.values import replace
 
 _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
+_VERIFIED: Final = "Verified"
+"""What Postfix calls a session with a host that it has authenticated."""
+_TLSA_UNUSABLE: Final = "is delivered with TLS: its TLSA records cannot verify a server"
 _ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
@@ -53,35 +57,41 @@ def conclude(evidence: Evidence) -> Verdict:
     if evidence.delivery is None:
         return _by_reply(evidence)
     if evidence.delivery.outcome is Outcome.SENT:
-        return _sent(evidence, evidence.delivery.level)
+        return _sent(evidence, evidence.delivery)
     if evidence.delivery.plain_later:
         return _plain_later(evidence)
     return held.by_the_hosts(evidence, evidence.delivery)
 
 
 def _by_reply(evidence: Evidence) -> Verdict:
-    """The verdict if no MX host was probed."""
+    """The verdict if no MX host was probed, or not all of them before Ctrl-C."""
     policy = evidence.tls_policy
+    ask = () if evidence.is_interrupted else (_ASK_MX,)
     if isinstance(policy, TlsPolicy) and policy.level in _BY_POLICY:
         if held.no_host_fits(evidence):
             return held.by_the_patterns(evidence)
         what = "is delivered only to servers that are verified by its policy"
-        return _flows(evidence, Flow.POLICY, what, "policy", _ASK_MX)
+        return _flows(evidence, Flow.POLICY, what, "policy", *ask)
     level = nominal_level(policy, evidence.main_cf)
     if level in DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
         what = "is delivered only to servers that are verified by DANE"
         if evidence.outcome.kind is DaneKind.UNUSABLE:
-            what = "is delivered with TLS: its TLSA records cannot verify a server"
-        return _flows(evidence, Flow.DANE, what, "dane", _ASK_MX)
+            what = _TLSA_UNUSABLE
+        return _flows(evidence, Flow.DANE, what, "dane", *ask)
     return _unprotected(evidence)
 
 
-def _sent(evidence: Evidence, level: Level) -> Verdict:
+def _sent(evidence: Evidence, delivery: Delivery) -> Verdict:
+    """The verdict if a host takes the message; level dane is lowered for a host without TLSA."""
+    taker = held.taker(delivery)
+    level = taker.level if taker else delivery.level
     if level in _BY_POLICY:
         what = f"is delivered, verified by {_whose_policy(evidence)}"
         return _flows(evidence, Flow.POLICY, what, "policy")
-    if level in DANE:
+    if level in DANE and delivery.tls == _VERIFIED:
         return _flows(evidence, Flow.DANE, "is delivered, verified by DANE", "dane")
+    if delivery.level in DANE and level is Level.ENCRYPT:
+        return _flows(evidence, Flow.DANE, _TLSA_UNUSABLE, "dane")
     return _unprotected(evidence)
 
 
@@ -203,4 +213,8 @@ def _whose_policy(evidence: Evidence) -> str:
 
 
 def _no_dane(evidence: Evidence) -> str:
-    return " and no DANE" if evidence.outcome else ""
+    if evidence.outcome is None:
+        return ""
+    if evidence.outcome.kind in DANE_KINDS:
+        return ", and the server that takes it has no TLSA records"
+    return " and no DANE"

@@ -23,6 +23,7 @@ from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
+    HostOutcome,
     InvalidTlsPolicy,
     Level,
     Outcome,
@@ -106,8 +107,8 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
 
 def _not_read(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     """The verdict if it is this command that cannot read a table, and not Postfix."""
-    sentence = f"Nobody can tell from here what happens to mail to {evidence.next_hop.text}: "
-    sentence += f"a table that counts first cannot be read: {entry.reason}"
+    why = f"a table that counts first cannot be read: {entry.reason}"
+    sentence = cannot_tell(evidence, why)
     advice = ("run this command as root",)
     return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "table-not-read", advice, CANNOT_TELL)
 
@@ -193,9 +194,14 @@ def weaknesses(evidence: Evidence) -> Iterator[str]:
     if causes:
         said = "; ".join(f"{name}: {each.words}" for name, each in list(causes.items())[:3])
         yield f"not through {said}"
-    taker = next((host for host in delivery.hosts if host.is_tried and host.accepts), None)
-    if taker and taker.conforms is False:
-        yield f"RFC 8461 does not allow {taker.host}: {taker.breach}"
+    host = taker(delivery)
+    if host and host.conforms is False:
+        yield f"RFC 8461 does not allow {host.host}: {host.breach}"
+
+
+def taker(delivery: Delivery) -> HostOutcome | None:
+    """The host that takes the message."""
+    return next((host for host in delivery.hosts if host.is_tried and host.accepts), None)
 
 
 def _is_by_policy(evidence: Evidence) -> bool:

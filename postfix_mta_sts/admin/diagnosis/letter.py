@@ -31,6 +31,10 @@ _RFC_8461: Final = (
     "section 3.1, the policy file in 3.2, the web server that has it in 3.3, the certificates of "
     "mail servers in 4.2."
 )
+_RFC_7672: Final = (
+    "RFC 7672 (DANE for SMTP) describes how certificates and TLSA records belong together, in "
+    "section 3."
+)
 _RFC_8460: Final = "RFC 8460 (SMTP TLS Reporting) describes this record in section 3."
 
 
@@ -52,7 +56,7 @@ def letter(diagnosis: Diagnosis) -> str:
         *(_verdict(diagnosis) if _is_theirs(diagnosis) else ()),
         *_list("What we found", [_wrapped(each, "  - ") for each in _findings(diagnosis)]),
         *_list("What to correct", list(_corrections(diagnosis.mistakes))),
-        *_section(_RFC_8460 if _is_about_reports(diagnosis) else _RFC_8461),
+        *_section(_standard(diagnosis)),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -66,11 +70,24 @@ def _is_about_reports(diagnosis: Diagnosis) -> bool:
     return not _is_theirs(diagnosis) and places == {Place.TLSRPT}
 
 
+def _is_about_dane(diagnosis: Diagnosis) -> bool:
+    return _is_theirs(diagnosis) and diagnosis.verdict.cause in {"dane", "dane-mismatch"}
+
+
+def _standard(diagnosis: Diagnosis) -> str:
+    """The document that says how it should be."""
+    if _is_about_dane(diagnosis):
+        return _RFC_7672
+    return _RFC_8460 if _is_about_reports(diagnosis) else _RFC_8461
+
+
 def _subject(diagnosis: Diagnosis) -> str:
     if _is_about_reports(diagnosis):
         return "a problem with your TLSRPT record"
     if _is_theirs(diagnosis) and diagnosis.verdict.flow is Flow.HELD:
         return "it cannot be delivered"
+    if _is_about_dane(diagnosis):
+        return "a problem with your TLSA records"
     return "a problem with your MTA-STS policy"
 
 
@@ -82,7 +99,7 @@ def _verdict(diagnosis: Diagnosis) -> list[str]:
 
 def _findings(diagnosis: Diagnosis) -> Iterator[str]:
     network = diagnosis.network
-    if network and network.error:
+    if network and network.error and (network.record.texts or network.error != "no-record"):
         yield f"policy: {network.reason}"
         yield from (f"TXT record of {network.record.name}: {t}" for t in network.record.texts or ())
         if network.fetch:
@@ -106,6 +123,8 @@ def _host(host: HostOutcome, probe: ProbeResult | None) -> Iterator[str]:
     yield f"MX host {host.host} [{host.address}]: {host.breach or host.text or 'not in the policy'}"
     if probe and probe.failure:
         yield f"{host.host}: {probe.failure.reason}"
+    if probe and probe.tls and probe.tls.tlsa and not probe.tls.tlsa.record:
+        yield f"TLSA records of {host.host}: {probe.tls.tlsa.reason}"
     if probe and probe.tls and probe.tls.chain:
         leaf = probe.tls.chain[0]
         names = ", ".join(leaf.dns_names) or leaf.common_name or "no name"

@@ -4,12 +4,16 @@ Pure; a part of `text`.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.values import Diagnosis
 from postfix_mta_sts.admin.times import day
 from postfix_mta_sts.network.smtp.values import Certificate, ProbeResult, TlsSession
-from postfix_mta_sts.postfix.smtp_client.values import Delivery, HostOutcome, Outcome
+from postfix_mta_sts.postfix.smtp_client.values import Delivery, HostOutcome, Level, Outcome
 from postfix_mta_sts.postfix.verify import PostfixWords
+
+_BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
+"""Levels with which RFC 8461 does not interfere (§2)."""
 
 
 def lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
@@ -58,9 +62,10 @@ def _certificate(certificate: Certificate) -> str:
 def _delivery_lines(delivery: Delivery) -> Iterator[tuple[str, str]]:
     for host in delivery.hosts:
         yield "smtp(8)", f"{host.host} {host.address}: {_host(host)}"
-        if host.conforms is not None and host.conforms is not host.accepts:
-            differs = host.breach or "would use it all the same"
-            yield "RFC 8461", f"{host.host}: {differs}"
+        if host.conforms is False and host.accepts:
+            yield "RFC 8461", f"{host.host}: {host.breach}"
+        if host.conforms and not host.accepts and host.level not in _BY_DANE:
+            yield "RFC 8461", f"{host.host}: has nothing against this host"
     if delivery.outcome is Outcome.SENT:
         how = f"TLS {delivery.tls}" if delivery.tls else "without TLS"
         yield "message", f"sent through {delivery.host}, {how}"

@@ -13,7 +13,7 @@ _CERTIFICATE: Final[Mapping[str, tuple[str, str]]] = {
         "certificate-expired",
         "renew the certificate of {host}, and let the web server load it",
     ),
-    "not yet valid": ("certificate-not-yet-valid", "correct the clock, or the certificate's dates"),
+    "not yet valid": ("certificate-not-yet-valid", "get a valid certificate for {host}"),
     "self-signed": ("certificate-self-signed", "get a certificate of a public CA for {host}"),
     "self signed": ("certificate-self-signed", "get a certificate of a public CA for {host}"),
     "unable to get local issuer": (
