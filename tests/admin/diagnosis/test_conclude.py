@@ -133,6 +133,14 @@ class TestHosts:
         verdict = conclude(evidence(probe))
         assert (verdict.flow, verdict.cause) == (Flow.UNKNOWN, "port-25-closed")
 
+    def test_plain_text_later(self) -> None:
+        """Without a policy, mail goes without TLS in the end where TLS cannot be started."""
+        probe = failed(Phase.HANDSHAKE, FailureKind.TLS, reason="no shared cipher")
+        verdict = conclude(evidence(probe, error=NO_RECORD))
+        assert (verdict.flow, verdict.exit_code) == (Flow.UNPROTECTED, 1)
+        assert "is delivered late and without TLS: TLS handshake failed" in verdict.sentence
+        assert "minimal_backoff_time" in verdict.advice[0]
+
     @pytest.mark.parametrize(
         ("problem", "cause", "code"),
         [
