@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import Final, NewType, cast
 
-from postfix_mta_sts.mtasts.domain import MAX_LENGTH, Domain, ends_in_number, parse_host
+from postfix_mta_sts.mtasts.domain import MAX_LENGTH, ends_in_number, parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
 from postfix_mta_sts.values import Value
 
@@ -68,11 +68,6 @@ MxPattern = NewType("MxPattern", str)
 """The value of one `mx` field: a host name, or `*.` and a domain, in lower case (§3.2)."""
 
 
-def matches(pattern: MxPattern, host: Domain) -> bool:
-    """Whether an MX host matches: `*` stands for exactly the left-most label (§4.1)."""
-    return pattern in {host, f"*.{host.partition('.')[2]}"}
-
-
 def can_match(pattern: MxPattern) -> bool:
     """Whether some MX host can match: `127.0.0.1` and `*.1.2.3.4` are patterns by the ABNF, too."""
     return not ends_in_number(pattern)
@@ -99,9 +94,17 @@ class Policy(Value, frozen=True):
     max_age: int
     """Seconds from the fetch, 0 to `MAX_AGE_LIMIT`."""
 
-    def allows(self, host: Domain) -> bool:
-        """Whether at least one pattern matches the MX host (§4.1)."""
-        return any(matches(pattern, host) for pattern in self.mx)
+    def pattern_of(self, host: str) -> MxPattern | None:
+        """The first pattern that an MX host matches (§4.1): `*` stands for its left-most label.
+
+        The name is in lower case. It may be none that `parse_host` accepts, such as `mx_1.x.test`.
+        """
+        matching = {host, f"*.{host.partition('.')[2]}"}
+        return next((pattern for pattern in self.mx if pattern in matching), None)
+
+    def allows(self, host: str) -> bool:
+        """Whether at least one pattern matches the MX host; see `pattern_of`."""
+        return self.pattern_of(host) is not None
 
     @property
     def allows_no_host(self) -> bool:

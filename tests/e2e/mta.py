@@ -22,6 +22,7 @@ from tests.e2e.namespace import Namespace
 from tests.e2e.sinks import Receipt
 from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.world import World
+from tests.support.scripts import script
 
 QUEUE: Final = "var/spool/postfix"
 """The queue directory, relative to the root of the tree."""
@@ -168,12 +169,14 @@ class Mta:
         return self._inside.command("sh", "-c", script, self.root, *words)
 
     def programs(self, folder: Path) -> Path:
-        """Write scripts to a new folder for PATH, each of which runs a program of this Postfix."""
+        """Write scripts to a new folder for PATH, each of which runs a program of this Postfix.
+
+        It runs in the same working directory, if that is in the tree.
+        """
         folder.mkdir()
-        for name in ("postconf", "postqueue", "postmap", "sendmail"):
-            script = folder / name
-            script.write_text(f'#!/bin/sh\nexec {shlex.join(self.command(name))} "$@"\n')
-            script.chmod(0o755)
+        inside = shlex.join(self.command("sh", "-c", 'cd "$0" 2>&-; exec "$@"'))
+        for name in ("postconf", "postmap", "postqueue", "sendmail"):
+            script(folder / name, f'exec {inside} "${{PWD#{self.root}}}" {name} "$@"')
         return folder
 
     def run(self, *words: str, text: str = "") -> str:

@@ -1,6 +1,5 @@
 """What the commands read from the programs of a real Postfix, of both versions."""
 
-import shlex
 import time
 from functools import partial
 from pathlib import Path
@@ -22,11 +21,9 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.mta import PUBLIC, QUEUE, Mta
 from tests.e2e.wires import PORT, unix_path
 from tests.e2e.world import World
-from tests.support.scripts import script
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PROGRAMS = ("postconf", "postmap", "postqueue", "sendmail")
 NOT_OFFERED = "TLS is required, but was not offered by host ..."
 NOT_VERIFIED = "Server certificate not verified"
 
@@ -34,11 +31,7 @@ NOT_VERIFIED = "Server certificate not verified"
 @pytest.fixture
 def programs(mta: Mta, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts the programs of this Postfix first on PATH, each in the same working directory."""
-    for name in PROGRAMS:
-        inside = mta.command("sh", "-c", 'cd "$0"; exec "$@"')
-        working = f'"${{PWD#{mta.root}}}"'
-        script(tmp_path / name, f'exec {shlex.join(inside)} {working} {name} "$@"')
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("PATH", str(mta.programs(tmp_path / "bin")), prepend=":")
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ conclude(evidence(error=StatusError("HTTP 404")))     # no probe, and no policy 
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis import in_force
-from postfix_mta_sts.admin.diagnosis.build import dane_now
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import (
     DaemonAnswer,
     DaemonState,
+    DaneNow,
     PostfixHere,
     Record,
     TlsReports,
@@ -81,7 +81,7 @@ def evidence(
     made.cached, made.daemon = cached, daemon
     made.mail_hosts, made.outcome = hosts, outcome
     if outcome:
-        made.dane = dane_now(outcome)
+        made.dane = DaneNow.of(outcome)
     _publish(made, policy if error is None else None, error)
     if not in_force.by_what_is_here(made, {} if reply is None else {"postfix": reply}):
         rules = AnswerRules(STRICT if outcome else None, dns_defers=defers)

@@ -10,6 +10,7 @@ from typing import Final
 from postfix_mta_sts.admin.diagnosis.values import Fault
 from postfix_mta_sts.admin.times import day, in_words
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.network.smtp.names import identity
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
     FailureKind,
@@ -20,7 +21,7 @@ from postfix_mta_sts.network.smtp.values import (
     TlsSession,
     VerifyError,
 )
-from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE, identity_of
+from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 from postfix_mta_sts.values import Value
 
@@ -119,7 +120,19 @@ def _of_failure(failure: SmtpFailure) -> Cause:
             Fault.THEIRS,
             "its postmaster has to check the TLS settings and the log of the server",
         )
-    if failure.kind is FailureKind.REPLY and failure.phase is Phase.STARTTLS:
+    if failure.kind is FailureKind.REPLY:
+        return _of_reply(failure)
+    what, when = _ENDS.get(failure.kind), _WHEN[failure.phase]
+    return Cause(
+        "conversation",
+        f"{what} {when}" if what else f"conversation failed {when}: {failure.reason}",
+        Fault.THEIRS,
+        "its postmaster has to look into the log of the mail server",
+    )
+
+
+def _of_reply(failure: SmtpFailure) -> Cause:
+    if failure.phase is Phase.STARTTLS:
         return Cause(
             "starttls-refused",
             f"STARTTLS refused: {failure.reason}",
@@ -127,19 +140,11 @@ def _of_failure(failure: SmtpFailure) -> Cause:
             "its postmaster has to find out why the mail server cannot start TLS; perhaps it has "
             "no certificate",
         )
-    if failure.kind is FailureKind.REPLY:
-        return Cause(
-            "refused-to-talk",
-            f"refuses to talk to this machine: {failure.reason}",
-            Fault.THEIRS,
-            "read its reply: the address of this machine may be on a block list",
-        )
-    what, when = _ENDS.get(failure.kind), _WHEN[failure.phase]
     return Cause(
-        "conversation",
-        f"{what} {when}" if what else f"conversation failed {when}: {failure.reason}",
+        "refused-to-talk",
+        f"refuses to talk to this machine: {failure.reason}",
         Fault.THEIRS,
-        "its postmaster has to look into the log of the mail server",
+        "read its reply: the address of this machine may be on a block list",
     )
 
 
@@ -173,7 +178,7 @@ def _of_session(
     if tls.error:
         return _of_chain(tls.error, leaf, now, has_ca=has_ca)
     if outcome.identity is Identity.DIFFERS and leaf:
-        if identity_of((probe.target.host,), leaf) is not Identity.DIFFERS:
+        if identity((probe.target.host,), leaf) is not Identity.DIFFERS:
             return _of_other_names(outcome, leaf)
         return Cause(
             "certificate-wrong-name",

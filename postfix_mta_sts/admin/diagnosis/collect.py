@@ -16,9 +16,9 @@ from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
 from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence
-from postfix_mta_sts.admin.diagnosis.here import look_here
 from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
+from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import Domain
@@ -187,7 +187,7 @@ class Collector:
             in_force.by_network(self._evidence, self._answering())
         await hosts
         await dane
-        if self._wanted.smtp and not isinstance(self._evidence.tls_policy, InvalidTlsPolicy):
+        if self._wanted.smtp:  # also if Postfix refuses each host unseen: RFC 8461 may allow it
             await self._probe(found.authorities)
         self._predict()
 
@@ -214,7 +214,8 @@ class Collector:
         def on_result(result: ProbeResult) -> None:
             evidence.probes += (result,)
 
-        with evidence.waiting_on(f"the mail servers ({len(wanted)} addresses)"):
+        number = f"{len(wanted)} address{'' if len(wanted) == 1 else 'es'}"
+        with evidence.waiting_on(f"the mail servers ({number})"):
             evidence.probes = await probe_all(
                 wanted,
                 trust,

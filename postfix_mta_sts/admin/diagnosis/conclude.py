@@ -30,6 +30,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.mistakes import Place
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.postfix.smtp_client.authentication import DANE, nominal_level
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     InvalidTlsPolicy,
@@ -40,7 +41,6 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 from postfix_mta_sts.values import replace
 
 _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
-_BY_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
 _VERIFIED: Final = "Verified"
 """What Postfix calls a session with a host that it has authenticated."""
 _TLSA_UNUSABLE: Final = "is delivered with TLS: its TLSA records cannot verify a server"
@@ -64,19 +64,20 @@ def conclude(evidence: Evidence) -> Verdict:
 
 
 def _by_reply(evidence: Evidence) -> Verdict:
-    """The verdict if no MX host was probed."""
+    """The verdict if no MX host was probed, or not all of them before Ctrl-C."""
     policy = evidence.tls_policy
+    ask = () if evidence.is_interrupted else (_ASK_MX,)
     if isinstance(policy, TlsPolicy) and policy.level in _BY_POLICY:
         if held.no_host_fits(evidence):
             return held.by_the_patterns(evidence)
         what = "is delivered only to servers that are verified by its policy"
-        return _flows(evidence, Flow.POLICY, what, "policy", _ASK_MX)
-    level = policy.level if isinstance(policy, TlsPolicy) else _own_level(evidence)
-    if level in _BY_DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
+        return _flows(evidence, Flow.POLICY, what, "policy", *ask)
+    level = nominal_level(policy, evidence.main_cf)
+    if level in DANE and evidence.outcome and evidence.outcome.kind in DANE_KINDS:
         what = "is delivered only to servers that are verified by DANE"
         if evidence.outcome.kind is DaneKind.UNUSABLE:
             what = _TLSA_UNUSABLE
-        return _flows(evidence, Flow.DANE, what, "dane", _ASK_MX)
+        return _flows(evidence, Flow.DANE, what, "dane", *ask)
     return _unprotected(evidence)
 
 
@@ -87,9 +88,9 @@ def _sent(evidence: Evidence, delivery: Delivery) -> Verdict:
     if level in _BY_POLICY:
         what = f"is delivered, verified by {_whose_policy(evidence)}"
         return _flows(evidence, Flow.POLICY, what, "policy")
-    if level in _BY_DANE and delivery.tls == _VERIFIED:
+    if level in DANE and delivery.tls == _VERIFIED:
         return _flows(evidence, Flow.DANE, "is delivered, verified by DANE", "dane")
-    if delivery.level in _BY_DANE and level is Level.ENCRYPT:
+    if delivery.level in DANE and level is Level.ENCRYPT:
         return _flows(evidence, Flow.DANE, _TLSA_UNUSABLE, "dane")
     return _unprotected(evidence)
 
@@ -217,9 +218,3 @@ def _no_dane(evidence: Evidence) -> str:
     if evidence.outcome.kind in DANE_KINDS:
         return ", and the server that takes it has no TLSA records"
     return " and no DANE"
-
-
-def _own_level(evidence: Evidence) -> Level:
-    """The level of main.cf, which holds while the map has no entry."""
-    text = evidence.main_cf.smtp_tls_security_level
-    return Level(text) if text in set(Level) else Level.NONE

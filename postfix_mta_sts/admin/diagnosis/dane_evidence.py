@@ -2,9 +2,8 @@
 
 import asyncio
 from asyncio import Task
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from postfix_mta_sts.admin.diagnosis.build import dane_now
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import DaneNow
 from postfix_mta_sts.config.settings import Settings
@@ -17,13 +16,11 @@ from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix import postconf
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
-from postfix_mta_sts.postfix.smtp_client.values import Level
+from postfix_mta_sts.postfix.smtp_client.authentication import DANE, main_level, uses_dnssec
 
 if TYPE_CHECKING:
     from postfix_mta_sts.network.dane import HostTlsa
     from postfix_mta_sts.postfix.protocol.reply import DaneRule
-
-_DANE_LEVELS: Final = frozenset({Level.DANE.value, Level.DANE_ONLY.value})
 
 
 class DaneEvidence:
@@ -71,15 +68,14 @@ class DaneEvidence:
     def _postfix_asks(self) -> bool:
         """Whether Postfix itself looks up TLSA records (postconf(5), smtp_tls_security_level)."""
         main_cf = self._evidence.main_cf
-        asks = main_cf.smtp_dns_support_level == "dnssec"
-        return asks and main_cf.smtp_tls_security_level in _DANE_LEVELS
+        return uses_dnssec(main_cf) and main_level(main_cf) in DANE
 
     async def _look_up_domain(self, domain: Domain) -> None:
         def on_progress(outcome: DaneOutcome) -> None:
-            self._evidence.dane = dane_now(outcome)
+            self._evidence.dane = DaneNow.of(outcome)
 
         outcome = await self._client.look_up_dane(domain, on_progress, self._tlsa.append)
-        self._evidence.outcome, self._evidence.dane = outcome, dane_now(outcome)
+        self._evidence.outcome, self._evidence.dane = outcome, DaneNow.of(outcome)
 
     async def _look_up_hosts(self, hosts: MailHosts) -> tuple[Host, ...]:
         """Hosts of which the daemon learns nothing: in brackets, or behind an unsigned MX RRset."""

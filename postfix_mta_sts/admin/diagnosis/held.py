@@ -19,7 +19,6 @@ from postfix_mta_sts.admin.diagnosis.values import (
     Verdict,
 )
 from postfix_mta_sts.admin.diagnosis.words import LETTER, cannot_tell, enumerated, subject
-from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
 from postfix_mta_sts.postfix.smtp_client.values import (
@@ -164,9 +163,9 @@ def no_host_fits(evidence: Evidence) -> bool:
     """Whether an enforced policy names none of the MX hosts (RFC 8461 §4.1)."""
     policy = evidence.in_force
     hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
-    return bool(policy and hosts) and not any(
-        policy and policy.allows(Domain(host.name)) for host in hosts
-    )
+    if policy is None or not hosts:
+        return False
+    return not any(policy.allows(host.name) for host in hosts)
 
 
 def breach(evidence: Evidence) -> str:

@@ -5,17 +5,11 @@ from contextlib import suppress
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.evidence import PolicyFindings
-from postfix_mta_sts.admin.diagnosis.values import (
-    Fetch,
-    PolicyHostCertificate,
-    PolicyNow,
-    Record,
-)
+from postfix_mta_sts.admin.diagnosis.values import Record
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import (
     DeadlineError,
     DnsFailureError,
-    InvalidPolicyError,
     MtaStsError,
     StatusError,
     printable,
@@ -24,7 +18,6 @@ from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import parse_records, record_name
 from postfix_mta_sts.network.dns import DnsClient, TxtAnswer
 from postfix_mta_sts.network.https import PolicyFetcher
-from postfix_mta_sts.network.policy_families import difference
 from postfix_mta_sts.network.trace import FetchTrace
 
 NEAR_PATHS: Final = ("/mta-sts.txt", "/well-known/mta-sts.txt", "/.well-known/mta-sts")
@@ -72,28 +65,6 @@ async def look_up_record(name: str, dns: DnsClient) -> tuple[Record, TxtAnswer |
     return _record(name, answer), answer
 
 
-def as_value(findings: PolicyFindings) -> PolicyNow | None:
-    """Convert the findings; None if the look-up has found nothing yet."""
-    error, policy = findings.error, findings.policy
-    if findings.record is None:
-        return None
-    return PolicyNow(
-        record=findings.record,
-        policy_id=findings.policy_id,
-        fetch=_fetch(findings.trace) if findings.trace else None,
-        body=None if findings.body is None else findings.body.decode("utf-8", "backslashreplace"),
-        mode=policy.mode if policy else None,
-        mx=policy.mx if policy else (),
-        max_age=policy.max_age if policy else None,
-        error=error.code if error else None,
-        result=_result(error),
-        reason=str(error or ""),
-        line=error.line if isinstance(error, InvalidPolicyError) and error.line else None,
-        families=findings.families,
-        families_differ=difference(findings.families),
-    )
-
-
 async def _look_up(
     findings: PolicyFindings, domain: Domain, dns: DnsClient, fetcher: PolicyFetcher
 ) -> None:
@@ -115,29 +86,7 @@ def _record(name: str, answer: TxtAnswer) -> Record:
     return Record(name, texts, answer.ttl, answer.aliases)
 
 
-def _result(error: MtaStsError | None) -> str | None:
-    """The result type of RFC 8460 §4.3, which some errors have."""
-    result = getattr(error, "result", None)
-    return None if result is None else str(result)
-
-
 def _late(trace: FetchTrace | None, seconds: float) -> MtaStsError:
     if trace is None:
         return DnsFailureError(f"no answer within {seconds:g} s")
     return DeadlineError(f"not finished within {seconds:g} s ({trace.phase}); the daemon waits on")
-
-
-def _fetch(trace: FetchTrace) -> Fetch:
-    shown = trace.certificate
-    return Fetch(
-        url=trace.url,
-        address=trace.address,
-        tls=trace.tls_version,
-        certificate=PolicyHostCertificate(shown.names, shown.issuer, shown.not_after)
-        if shown
-        else None,
-        status=trace.status,
-        location=trace.location,
-        media_type=trace.media_type,
-        size=trace.size,
-    )

@@ -5,8 +5,9 @@ epoch seconds. Text from the network has been made printable where it entered th
 """
 
 import enum
+from typing import Self
 
-from postfix_mta_sts.mtasts.dane import DaneKind, HostState
+from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, HostState
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
@@ -175,6 +176,12 @@ class DaneNow(Value, frozen=True):
     mx_step: str = ""
     hosts: tuple[DaneHost, ...] = ()
     ttl: int | None = None
+
+    @classmethod
+    def of(cls, outcome: DaneOutcome) -> Self:
+        """What a look-up found."""
+        hosts = tuple(DaneHost(host.name, host.state, host.step) for host in outcome.hosts)
+        return cls(outcome.kind, outcome.reason, outcome.step, hosts, outcome.ttl)
 
 
 class TlsReports(Value, frozen=True):

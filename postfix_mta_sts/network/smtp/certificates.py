@@ -5,7 +5,9 @@ accepts some that cryptography refuses: nothing is known of those but their dige
 """
 
 import hashlib
+import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self
 
 from cryptography import x509
@@ -40,6 +42,10 @@ _NOT_READABLE: Final = (
 """What cryptography raises for bytes that it does not understand."""
 
 
+_in_silence: Final = partial(warnings.catch_warnings, action="ignore")
+"""cryptography warns of some certificates that it reads, and Python prints that to the terminal."""
+
+
 @dataclass(frozen=True, slots=True)
 class SentCertificate:
     """A certificate of a chain, or of a TLSA record."""
@@ -58,23 +64,36 @@ class SentCertificate:
     def read(cls, der: bytes) -> Self:
         """Read a certificate; never raises."""
         try:
-            certificate = x509.load_der_x509_certificate(der)
+            with _in_silence():
+                return cls._read(der)
+        except _NOT_READABLE as error:
             return cls(
                 der,
-                _value(certificate, der),
-                _spki(certificate),
-                certificate.subject == certificate.issuer,
-                _is_for_servers(certificate.extensions),
-                _may_do_tls(certificate.extensions),
+                _unreadable(der, error),
+                spki=None,
+                is_self_issued=False,
+                is_for_servers=False,
+                may_do_tls=False,
             )
-        except _NOT_READABLE as error:
-            return cls(der, _unreadable(der, error), None, False, False, False)  # noqa: FBT003
+
+    @classmethod
+    def _read(cls, der: bytes) -> Self:
+        certificate = x509.load_der_x509_certificate(der)
+        return cls(
+            der,
+            _value(certificate, der),
+            spki=_spki(certificate),
+            is_self_issued=certificate.subject == certificate.issuer,
+            is_for_servers=_is_for_servers(certificate.extensions),
+            may_do_tls=_may_do_tls(certificate.extensions),
+        )
 
 
 def is_certificate(der: bytes) -> bool:
     """Whether these bytes are a certificate."""
     try:
-        x509.load_der_x509_certificate(der)
+        with _in_silence():
+            x509.load_der_x509_certificate(der)
     except _NOT_READABLE:
         return False
     return True
@@ -83,7 +102,8 @@ def is_certificate(der: bytes) -> bool:
 def is_public_key(spki: bytes) -> bool:
     """Whether these bytes are a SubjectPublicKeyInfo."""
     try:
-        load_der_public_key(spki)
+        with _in_silence():
+            load_der_public_key(spki)
     except _NOT_READABLE:
         return False
     return True
@@ -92,8 +112,8 @@ def is_public_key(spki: bytes) -> bool:
 def is_signed_by(der: bytes, spki: bytes) -> bool:
     """Whether a certificate was signed with the private key of a public one."""
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        _verify(certificate, spki)
+        with _in_silence():
+            _verify(x509.load_der_x509_certificate(der), spki)
     except (InvalidSignature, *_NOT_READABLE):
         return False
     return True

@@ -4,7 +4,6 @@ It does what smtp(8) does (smtp_proto.c), in its order. What is found goes into 
 that which was found before an error ended the conversation.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
@@ -44,10 +43,10 @@ class Link(Protocol):
 
 
 class Record:
-    """What a conversation has shown so far; `clock` counts seconds."""
+    """What a conversation has shown so far."""
 
     def __init__(
-        self, target: ProbeTarget, clock: Callable[[], float], on_step: OnStep | None
+        self, target: ProbeTarget, monotonic: Callable[[], float], on_step: OnStep | None
     ) -> None:
         self.target = target
         self.phase = Phase.CONNECT
@@ -55,18 +54,18 @@ class Record:
         self.greeted_as: str | None = None
         self.offers_starttls: bool | None = None
         self.tls: TlsSession | None = None
-        self._clock = clock
+        self._monotonic = monotonic
         self._on_step = on_step
         self._steps: list[SmtpStep] = []
-        self._since = clock()
+        self._since = monotonic()
 
     def enter(self, phase: Phase) -> None:
         """A phase begins."""
-        self.phase, self._since = phase, self._clock()
+        self.phase, self._since = phase, self._monotonic()
 
     def finish(self, text: str) -> None:
         """The phase is over."""
-        step = SmtpStep(phase=self.phase, seconds=self._clock() - self._since, text=text)
+        step = SmtpStep(phase=self.phase, seconds=self._monotonic() - self._since, text=text)
         self._steps.append(step)
         if self._on_step:
             self._on_step(step)
@@ -90,13 +89,24 @@ class Record:
 
 
 class Conversation:
-    """A conversation over an open connection; first `talk`, then `say_goodbye`."""
+    """A conversation over an open connection; first `talk`, then `say_goodbye`.
 
-    def __init__(self, stream: Stream, trust: tls.Trust, ehlo: str, record: Record) -> None:
+    `clock` tells the time (epoch seconds) by which a trust anchor of DANE is valid.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        trust: tls.Trust,
+        ehlo: str,
+        record: Record,
+        clock: Callable[[], float],
+    ) -> None:
         self._stream = stream
         self._trust = trust
         self._ehlo = ehlo
         self._record = record
+        self._clock = clock
         self._link: Link = stream
         self._secure: tls.TlsStream | None = None
         self._replies = ReplyReader(stream.read)
@@ -156,7 +166,7 @@ class Conversation:
             self._stream, self._trust, target.sni, is_verified=target.is_verified
         )
         await secure.handshake()
-        self._record.tls = _session(secure, target)
+        self._record.tls = _session(secure, target, self._clock())
         self._record.finish(f"{secure.version}, {secure.cipher}")
         self._link = self._secure = secure
         self._replies = ReplyReader(secure.read)
@@ -185,12 +195,10 @@ def _refused(reply: Reply) -> ConversationError:
     return ConversationError(FailureKind.REPLY, reply.value.text, reply.value)
 
 
-def _session(secure: tls.TlsStream, target: ProbeTarget) -> TlsSession:
+def _session(secure: tls.TlsStream, target: ProbeTarget, now: float) -> TlsSession:
     chain = [SentCertificate.read(der) for der in secure.chain]
     match = (
-        match_tlsa(target.tlsa, target.tlsa_names, chain, time.time(), tls.path_to)
-        if target.tlsa
-        else None
+        match_tlsa(target.tlsa, target.tlsa_names, chain, now, tls.path_to) if target.tlsa else None
     )
     return TlsSession(
         version=secure.version,

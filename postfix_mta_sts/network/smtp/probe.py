@@ -6,6 +6,7 @@ One connection for each address, no second try, and nothing raised for what the 
 import asyncio
 import math
 import socket
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -29,15 +30,16 @@ async def probe(
     ehlo: str,
     timeout: float,  # noqa: ASYNC109 (it becomes a failure, not an exception)
     on_step: OnStep | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> ProbeResult:
     """Talk to one address for at most `timeout` seconds.
 
     `ehlo` is the name of this client; `on_step` is called with each step that is finished.
     """
-    clock = asyncio.get_running_loop().time
-    record = Record(target, clock, on_step)
+    monotonic = asyncio.get_running_loop().time
+    record = Record(target, monotonic, on_step)
     if timeout > 0:
-        await _probe(record, trust, ehlo, clock() + timeout)
+        await _probe(record, trust, ehlo, monotonic() + timeout, clock)
     else:
         record.fail(ConversationError(FailureKind.TIMEOUT, "no time was left to connect"))
     return record.result()
@@ -56,14 +58,14 @@ async def probe_all(
     `MAX_AT_ONCE` are probed at a time. If there are more, each has its share of the time, so that
     silent hosts do not take that of others. Cancellation closes all connections at once.
     """
-    clock = asyncio.get_running_loop().time
-    end = clock() + deadline
+    monotonic = asyncio.get_running_loop().time
+    end = monotonic() + deadline
     share = deadline / max(1, math.ceil(len(targets) / MAX_AT_ONCE))
     places = asyncio.Semaphore(MAX_AT_ONCE)
 
     async def probe_in_turn(target: ProbeTarget) -> ProbeResult:
         async with places:
-            timeout = min(share, end - clock())
+            timeout = min(share, end - monotonic())
             result = await probe(target, trust, ehlo=ehlo, timeout=timeout)
         if on_result:
             on_result(result)
@@ -74,7 +76,9 @@ async def probe_all(
     return tuple(task.result() for task in tasks)
 
 
-async def _probe(record: Record, trust: Trust, ehlo: str, end: float) -> None:
+async def _probe(
+    record: Record, trust: Trust, ehlo: str, end: float, clock: Callable[[], float]
+) -> None:
     try:
         async with asyncio.timeout_at(end):
             stream = await _connect(record.target)
@@ -83,7 +87,7 @@ async def _probe(record: Record, trust: Trust, ehlo: str, end: float) -> None:
         return
     try:
         record.finish(f"connected to {record.target.address}, port {record.target.port}")
-        conversation = Conversation(stream, trust, ehlo, record)
+        conversation = Conversation(stream, trust, ehlo, record, clock)
         await _talk(conversation, record, end)
         await _say_goodbye(conversation, end)
     finally:

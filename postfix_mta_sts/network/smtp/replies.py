@@ -52,14 +52,13 @@ def parse_reply(lines: Sequence[bytes], last: bytes) -> Reply:
 
 def greeted_as(reply: Reply) -> str | None:
     """The name by which the server knows itself: the first word of its reply to EHLO."""
-    words = [word for line in reply.lines if (word := _keyword(line))]
+    words = _keywords(reply)
     return printable(words[0]) if words else None
 
 
 def offers_starttls(reply: Reply) -> bool:
     """Whether a reply to EHLO has the keyword STARTTLS (RFC 3207 §2), in any case."""
-    words = [word for line in reply.lines if (word := _keyword(line))]
-    return any(word.upper() == b"STARTTLS" for word in words[1:])
+    return any(word.upper() == b"STARTTLS" for word in _keywords(reply)[1:])
 
 
 class ReplyReader:
@@ -120,7 +119,7 @@ class ReplyReader:
         return ConversationError(FailureKind.CLOSED, f"{LOST} after {self.unexpected!r}")
 
 
-def _keyword(line: bytes) -> bytes:
-    """The word after the code; Postfix lets it end with `=` too, for an old draft of AUTH."""
-    found = _AFTER_CODE.match(line)
-    return found[1] if found else b""
+def _keywords(reply: Reply) -> list[bytes]:
+    """The word after each code; Postfix lets it end with `=` too, for an old draft of AUTH."""
+    found = map(_AFTER_CODE.match, reply.lines)
+    return [match[1] for match in found if match and match[1]]

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from postfix_mta_sts.mtasts import dane
 from postfix_mta_sts.network.smtp.certificates import (
     SentCertificate,
     is_certificate,
@@ -20,7 +21,6 @@ from postfix_mta_sts.network.smtp.values import Identity, TlsaMatch, TlsaRecord
 Paths = Callable[[bytes, bytes, Sequence[bytes]], list[bytes] | str]
 """`tls.path_to`."""
 
-_DANE_TA: Final = 2
 _DANE_EE: Final = 3
 _CERTIFICATE: Final = 0
 _SPKI: Final = 1
@@ -59,17 +59,20 @@ def match_tlsa(
 
 
 def is_usable(record: TlsaRecord) -> bool:
-    """Whether Postfix uses a record: its numbers are known, and its data has their form."""
+    """Whether Postfix uses a record.
+
+    `dane.is_usable` decides for the daemon without a library for certificates; OpenSSL also reads
+    the certificate or key that a record has in full.
+    """
     try:
         data = bytes.fromhex(record.data)
     except ValueError:
         return False
-    if record.usage not in {_DANE_TA, _DANE_EE} or record.selector not in {_CERTIFICATE, _SPKI}:
+    if not dane.is_usable(record.usage, record.selector, record.matching, data):
         return False
-    if record.matching == _FULL:
-        return is_certificate(data) if record.selector == _CERTIFICATE else is_public_key(data)
-    digest = _DIGESTS.get(record.matching)
-    return digest is not None and len(data) == digest().digest_size
+    if record.matching != _FULL:
+        return True
+    return is_certificate(data) if record.selector == _CERTIFICATE else is_public_key(data)
 
 
 def _strongest(records: Sequence[TlsaRecord]) -> list[TlsaRecord]:

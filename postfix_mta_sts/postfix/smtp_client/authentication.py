@@ -27,7 +27,8 @@ MATCHED: Final = frozenset(
 """Levels at which a certificate must fit."""
 NAMED: Final = frozenset({Level.VERIFY, Level.SECURE})
 """Levels at which its names are compared with those of the policy."""
-_DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
+DANE: Final = frozenset({Level.DANE, Level.DANE_ONLY})
+"""Levels at which TLSA records are looked up."""
 
 _VERIFY_MATCH: Final = "hostname"
 """The default of smtp_tls_verify_cert_match (postconf(5))."""
@@ -66,6 +67,11 @@ def main_level(main_cf: MainCf) -> Level | None:
         return None
 
 
+def uses_dnssec(main_cf: MainCf) -> bool:
+    """Whether smtp(8) looks at DNSSEC, without which there is no DANE."""
+    return main_cf.smtp_dns_support_level.lower() == "dnssec"
+
+
 def nominal_level(policy: TlsPolicy | InvalidTlsPolicy | None, main_cf: MainCf) -> Level:
     """The level of the policy, or that of main.cf."""
     if isinstance(policy, TlsPolicy):
@@ -86,7 +92,7 @@ def demand(
         return Demand(level, refusal=_NO_LEVEL, is_known=False)
     if isinstance(policy, InvalidTlsPolicy):
         return Demand(level, sni=host.name, refusal=_CONFIGURATION)
-    if level in _DANE:
+    if level in DANE:
         wanted = _by_dane(level, host, next_hop, found, main_cf)
     else:
         names = _names(level, host, next_hop, policy, main_cf) if level in NAMED else ()
@@ -130,7 +136,7 @@ def _by_dane(
     level: Level, host: MxHost, next_hop: NextHop, found: MailHosts, main_cf: MainCf
 ) -> Demand:
     """dane_init(), and what OpenSSL makes of the TLSA records."""
-    if main_cf.smtp_dns_support_level.lower() != "dnssec":
+    if not uses_dnssec(main_cf):
         return _without_dane(level, _CONFIGURATION)
     is_insecure = not found.implicit and not found.mx_is_secure
     insecure_level = _insecure_mx_level(main_cf)

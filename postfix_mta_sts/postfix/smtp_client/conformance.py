@@ -2,11 +2,9 @@
 
 from typing import Final
 
-from postfix_mta_sts.mtasts.domain import parse_host
-from postfix_mta_sts.mtasts.errors import InvalidDomainError
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.network.smtp.names import identity
 from postfix_mta_sts.network.smtp.values import Identity, ProbeResult, TlsSession
-from postfix_mta_sts.postfix.smtp_client.conversation import identity_of
 from postfix_mta_sts.values import Value
 
 
@@ -24,7 +22,7 @@ def conformance(policy: Policy | None, name: str, found: ProbeResult | None) -> 
     """Compare an MX host with a policy of any mode, by what a probe of one address found."""
     if policy is None:
         return UNKNOWN
-    if not _is_allowed(policy, name):
+    if not policy.allows(name.lower()):
         return _breach("its name fits no mx pattern of the policy (RFC 8461, section 4.1)")
     if found is None:
         return UNKNOWN
@@ -35,20 +33,13 @@ def conformance(policy: Policy | None, name: str, found: ProbeResult | None) -> 
     return _breach("it starts no TLS session (RFC 8461, section 4.2)") if found.failure else UNKNOWN
 
 
-def _is_allowed(policy: Policy, name: str) -> bool:
-    try:
-        return policy.allows(parse_host(name))
-    except InvalidDomainError:
-        return False
-
-
 def _certificate(name: str, session: TlsSession) -> Conformance:
     """The certificate must be valid, and have a DNS-ID that fits the host's name."""
     if session.error:
         return _breach(
             f"its certificate is not valid: {session.error.reason} (RFC 8461, section 4.2)"
         )
-    match identity_of((name,), session.chain[0]) if session.chain else None:
+    match identity((name,), session.chain[0]) if session.chain else None:
         case Identity.FITS:
             return Conformance(conforms=True)
         case Identity.COMMON_NAME:

@@ -192,17 +192,9 @@ def _authenticated(session: TlsSession, wanted: Demand, main_cf: MainCf) -> Judg
 
 
 def _named(wanted: Demand, leaf: Certificate, main_cf: MainCf, *, trusted: bool) -> Judgement:
-    found = identity_of(wanted.names, leaf)
+    found = identity(wanted.names, leaf)
     if trusted and found is not Identity.DIFFERS:
         return Judgement(tls="Verified", identity=found)
     is_called_trusted = trusted and is_since(main_cf.version, _TRUSTED_SINCE)
     tls = "Trusted" if is_called_trusted else "Untrusted"
     return Judgement(_NOT_VERIFIED, tls=tls, identity=found)
-
-
-def identity_of(references: tuple[str, ...], leaf: Certificate) -> Identity:
-    """How a certificate fits; beside DNS names the common name does not count."""
-    found = identity(references, leaf)
-    if found is Identity.COMMON_NAME and leaf.dns_names:
-        return Identity.DIFFERS
-    return found

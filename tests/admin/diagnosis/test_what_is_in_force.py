@@ -20,6 +20,7 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     Level,
     NextHop,
     Outcome,
+    TlsPolicy,
 )
 
 TABLE = "texthash:/etc/postfix/tls_policy"
@@ -87,3 +88,13 @@ def test_level_dane_is_that_of_the_host(level: Level, tls: str, flow: Flow, exit
     )
     verdict = conclude(made)
     assert (verdict.flow, verdict.exit_code) == (flow, exit_code)
+
+
+@pytest.mark.parametrize(("is_interrupted", "number"), [(False, 1), (True, 0)])
+def test_option_that_was_interrupted(*, is_interrupted: bool, number: int) -> None:
+    """After Ctrl-C, the advice is not to use --smtp, which may have been used."""
+    made = evidence(Source.DAEMON)
+    made.tls_policy = TlsPolicy(Level.SECURE, match=("mx.x.test",))
+    made.is_interrupted = is_interrupted
+    advice = [each for each in conclude(made).advice if "--smtp" in each]
+    assert len(advice) == number

@@ -144,6 +144,19 @@ def test_any_bytes(der: bytes) -> None:
     assert not is_signed_by(der, der)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [(b"\x02\x01\x01", b"\x02\x01\x00"), (b"\x55\x04\x03", b"\x55\x04\x06")],
+    ids=["serial number 0", "a country of three letters"],
+)
+def test_warnings_of_the_library(right: bytes, wrong: bytes) -> None:
+    """What the library warns of is read all the same, and in silence."""
+    der = make(["abc"]).replace(right, wrong)
+    assert SentCertificate.read(der).value.subject in {"CN=abc", "C=abc"}
+    assert is_certificate(der)
+    assert not is_signed_by(der, b"")
+
+
 @given(st.data())
 def test_a_damaged_certificate(data: st.DataObject) -> None:
     """A certificate with any byte changed is readable or not, and raises nothing."""

@@ -4,7 +4,9 @@ import asyncio
 import errno
 import os
 import socket
+import time
 from collections.abc import Mapping
+from functools import partial
 
 import pytest
 from aiosmtpd.smtp import SMTP
@@ -23,7 +25,7 @@ from postfix_mta_sts.network.smtp.values import (
 )
 from tests.support.hostile_host import HELLO_REQUEST
 from tests.support.smtp_host import BROKEN, CLOSE, RESET, SmtpHost
-from tests.support.tls import Credential
+from tests.support.tls import Authority, Credential
 from tests.support.tlsa import tlsa_record
 
 PATIENCE = 60.0
@@ -108,6 +110,23 @@ async def test_tlsa(credential: Credential, trust: Trust) -> None:
             result = await probe(target, trust, ehlo="client.test", timeout=PATIENCE)
             assert result.tls
             assert (result.tls.tlsa and result.tls.tlsa.record) == (good if records else None)
+
+
+async def test_a_trust_anchor_at_another_time(trust: Trust) -> None:
+    """Whether the path to a trust anchor is valid depends on the clock that the probe is given."""
+    authority = Authority()
+    sent = authority.issue("mx.test").followed_by(authority.certificate)
+    anchor = tlsa_record(2, 0, 1, authority.certificate)
+    async with SmtpHost(sent) as host:
+        target = host.target(tlsa=(anchor,), tlsa_names=("mx.test",))
+        later = time.time() + 10 * 365 * 86_400
+        for now, record in ((time.time(), anchor), (later, None)):
+            result = await probe(
+                target, trust, ehlo="client.test", timeout=PATIENCE, clock=partial(float, now)
+            )
+            assert result.tls
+            assert result.tls.tlsa
+            assert result.tls.tlsa.record == record
 
 
 async def test_starttls_is_not_offered(trust: Trust) -> None:

@@ -40,6 +40,7 @@ def test_sessions(found: ProbeResult, breach: str) -> None:
     [
         ("mx.y.test", True),
         ("MX.Y.test", True),
+        ("mx_1.y.test", True),
         ("a.mx.y.test", False),
         ("y.test", False),
         ("", False),

@@ -164,7 +164,6 @@ def test_no_tls(
         (session(), None, "Verified", Identity.FITS),
         (session("a.test", "*.x.test"), None, "Verified", Identity.FITS),
         (session(common_name=NAME), None, "Verified", Identity.COMMON_NAME),
-        (session("a.test", common_name=NAME), NOT_VERIFIED, "Trusted", Identity.DIFFERS),
         (session("a.test"), NOT_VERIFIED, "Trusted", Identity.DIFFERS),
         (session(error=EXPIRED), NOT_VERIFIED, "Untrusted", Identity.FITS),
         (session("a.test", error=EXPIRED), NOT_VERIFIED, "Untrusted", Identity.DIFFERS),
