@@ -6,7 +6,6 @@ place of a host name is used. The daemon does not need this; `dane` follows RFC 
 """
 
 import asyncio
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
@@ -17,6 +16,7 @@ from postfix_mta_sts.network.dane import PENDING, HostTlsa
 from postfix_mta_sts.network.dns import MAX_ADDRESSES, DnsClient
 from postfix_mta_sts.network.dns_message import NXDOMAIN, DnsResponse, Mx, RecordType
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, HostDane, MailHosts, MxHost
+from postfix_mta_sts.network.smtp.host_names import as_address, is_host_name
 from postfix_mta_sts.network.smtp.values import TlsaRecord
 from postfix_mta_sts.values import replace
 
@@ -30,10 +30,6 @@ OnProgress: TypeAlias = Callable[[MailHosts], None]
 _NULL: Final = "."  # RFC 7505 §3
 _IS_ADDRESS: Final = "an IP address, not a host name (RFC 5321, section 5.1); Postfix uses it"
 
-# What valid_hostname() in Postfix accepts: letters, digits, `_`, and `-` inside of a label; `*` may
-# be the first label; not digits alone. The lengths are those of the DNS (RFC 1035 §2.3.4).
-_LABEL: Final = r"(?:(?!-)[a-z0-9_-]{1,63}(?<!-))"
-_HOST_NAME: Final = re.compile(rf"(?![0-9.]+\Z)(?=.{{1,253}}\Z)(?:\*|{_LABEL})(?:\.{_LABEL})*")
 _ESCAPE: Final = re.compile(r"\\([0-9]{3})")
 
 _Answer: TypeAlias = DnsResponse | DiscoveryError
@@ -114,14 +110,6 @@ def readable_name(name: str) -> str:
     return _ESCAPE.sub(_unescaped, name)
 
 
-def as_address(text: str) -> str | None:
-    """The address that the text is; None if it is none."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return None
-
-
 def _unescaped(escape: re.Match[str]) -> str:
     char = chr(int(escape[1]))
     return char if " " <= char <= "~" and char not in ".\\" else escape[0]
@@ -146,7 +134,7 @@ def _limited(records: Sequence[Mx]) -> tuple[MxHost, ...]:
 def _mx_host(name: str, preference: int) -> MxHost:
     if address := as_address(name):
         return MxHost(name, preference, (address,), reason=_IS_ADDRESS)
-    if not _HOST_NAME.fullmatch(name):
+    if not is_host_name(name, wildcard=True):
         reason = "not a host name"
         return MxHost(printable(name), preference, problem=DnsProblem.INVALID, reason=reason)
     return MxHost(name, preference, problem=DnsProblem.FAILURE, reason=PENDING)
@@ -171,7 +159,7 @@ class _Search:
 
     async def run(self, *, has_mx: bool) -> None:
         """Find the hosts, then their addresses."""
-        is_name = _HOST_NAME.fullmatch(self._host)
+        is_name = is_host_name(self._host, wildcard=True)
         self._set(await self._mail_hosts() if has_mx and is_name else _own_host(self._host))
         pending = [each.name for each in self.result.hosts if _is_pending(each)]
         async with asyncio.TaskGroup() as group:

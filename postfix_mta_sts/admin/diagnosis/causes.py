@@ -120,7 +120,19 @@ def _of_failure(failure: SmtpFailure) -> Cause:
             Fault.THEIRS,
             "its postmaster has to check the TLS settings and the log of the server",
         )
-    if failure.kind is FailureKind.REPLY and failure.phase is Phase.STARTTLS:
+    if failure.kind is FailureKind.REPLY:
+        return _of_reply(failure)
+    what, when = _ENDS.get(failure.kind), _WHEN[failure.phase]
+    return Cause(
+        "conversation",
+        f"{what} {when}" if what else f"conversation failed {when}: {failure.reason}",
+        Fault.THEIRS,
+        "its postmaster has to look into the log of the mail server",
+    )
+
+
+def _of_reply(failure: SmtpFailure) -> Cause:
+    if failure.phase is Phase.STARTTLS:
         return Cause(
             "starttls-refused",
             f"STARTTLS refused: {failure.reason}",
@@ -128,19 +140,11 @@ def _of_failure(failure: SmtpFailure) -> Cause:
             "its postmaster has to find out why the mail server cannot start TLS; perhaps it has "
             "no certificate",
         )
-    if failure.kind is FailureKind.REPLY:
-        return Cause(
-            "refused-to-talk",
-            f"refuses to talk to this machine: {failure.reason}",
-            Fault.THEIRS,
-            "read its reply: the address of this machine may be on a block list",
-        )
-    what, when = _ENDS.get(failure.kind), _WHEN[failure.phase]
     return Cause(
-        "conversation",
-        f"{what} {when}" if what else f"conversation failed {when}: {failure.reason}",
+        "refused-to-talk",
+        f"refuses to talk to this machine: {failure.reason}",
         Fault.THEIRS,
-        "its postmaster has to look into the log of the mail server",
+        "read its reply: the address of this machine may be on a block list",
     )
 
 

@@ -1,6 +1,6 @@
 """Gather what `mtasts.mistakes` looks at, and look at near names if a record is not there."""
 
-from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence, PolicyFindings
 from postfix_mta_sts.admin.diagnosis.policy_now import find_misplaced
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import CertificateError, HostNotFoundError
@@ -11,6 +11,7 @@ from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
 from postfix_mta_sts.network.near_names import look_up_near_names
 from postfix_mta_sts.network.trace import FetchTrace
+from postfix_mta_sts.values import replace
 
 
 async def look_for_mistakes(
@@ -25,26 +26,32 @@ async def look_for_mistakes(
         return ()
     record = Texts(record_name(domain), found.texts, found.record.aliases)
     tlsrpt = _tlsrpt(evidence, domain)
-    is_missing = not found.texts or (tlsrpt is not None and not tlsrpt.texts)
+    is_missing = not record.texts or (tlsrpt is not None and not tlsrpt.texts)
+    seen = Seen(
+        domain,
+        record=record,
+        tlsrpt=tlsrpt,
+        near=await look_up_near_names(dns, domain, seconds) if is_missing else (),
+        mx=_mail_names(evidence),
+    )
+    near_path = await find_misplaced(domain, found, fetcher, seconds)
+    return find_mistakes(replace(_with_policy_host(seen, found), near_path=near_path))
+
+
+def _with_policy_host(seen: Seen, found: PolicyFindings) -> Seen:
+    """Add what the Policy Host sent."""
     trace = found.trace or FetchTrace()
     shown = trace.certificate
     is_certificate = isinstance(found.error, CertificateError)
-    return find_mistakes(
-        Seen(
-            domain,
-            record=record,
-            tlsrpt=tlsrpt,
-            near=tuple(await look_up_near_names(dns, domain, seconds)) if is_missing else (),
-            mx=_mail_names(evidence),
-            body=found.body,
-            status=trace.status,
-            media_type=trace.media_type,
-            location=trace.location,
-            near_path=await find_misplaced(domain, found, fetcher, seconds),
-            certificate_error=str(found.error) if is_certificate else None,
-            certificate_names=shown.names if shown else (),
-            host_exists=not isinstance(found.error, HostNotFoundError) if found.trace else None,
-        )
+    return replace(
+        seen,
+        body=found.body,
+        status=trace.status,
+        media_type=trace.media_type,
+        location=trace.location,
+        certificate_error=str(found.error) if is_certificate else None,
+        certificate_names=shown.names if shown else (),
+        host_exists=not isinstance(found.error, HostNotFoundError) if found.trace else None,
     )
 
 

@@ -6,7 +6,13 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.mistakes.names import NEAR_RECORD
 from postfix_mta_sts.mtasts.mistakes.repair import Repair, Wrong
-from postfix_mta_sts.mtasts.mistakes.txt import COMMON, Kind, find_in_texts, is_good
+from postfix_mta_sts.mtasts.mistakes.txt import (
+    COMMON,
+    Kind,
+    find_in_texts,
+    is_good,
+    version_repairs,
+)
 from postfix_mta_sts.mtasts.mistakes.values import Mistake, Place, Seen
 from postfix_mta_sts.mtasts.record import parse_records, record_name
 
@@ -29,29 +35,7 @@ _REPAIRS: Final = (
         f"{_VERSION}; {FIRST_ID};",
     ),
     *COMMON,
-    Repair(
-        "order",
-        "the version is not the first field",
-        re.compile(r"^(id=[^;]*?)[;,\s]+(v=[^;,\s]*)[;\s]*", re.IGNORECASE),
-        r"\2; \1; ",
-    ),
-    Repair("no-version", "no version", re.compile(r"^(?=id=)"), f"{_VERSION}; "),
-    Repair(
-        "version",
-        "the version is not v=STSv1",
-        re.compile(r"^(?!v=STSv1(?![^;,\s]))(?:[vV]=)?(?:(?!id=)[^;,\s=])*"),
-        _VERSION,
-    ),
-    Repair(
-        "comma", "a comma in place of a semicolon", re.compile(rf"^({_VERSION})\s*,\s*"), r"\1; "
-    ),
-    Repair(
-        "no-semicolon",
-        "no semicolon between two fields",
-        re.compile(rf"^({_VERSION})[ \t]*(?=[A-Za-z0-9]+=)"),
-        r"\1; ",
-    ),
-    Repair("empty-field", "two semicolons in a row", re.compile(r";(?:\s*;)+"), ";"),
+    *version_repairs(_VERSION, "id"),
     Repair("field-case", "a name in capitals", re.compile(r";\s*(?:ID|Id|iD)="), "; id="),
 )
 _ID = re.compile(r";\s*id=([^;]*)")

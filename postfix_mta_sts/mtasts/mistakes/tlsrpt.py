@@ -6,7 +6,13 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.mistakes.names import NEAR_TLSRPT
 from postfix_mta_sts.mtasts.mistakes.repair import Repair, Wrong
-from postfix_mta_sts.mtasts.mistakes.txt import COMMON, Kind, find_in_texts, is_good
+from postfix_mta_sts.mtasts.mistakes.txt import (
+    COMMON,
+    Kind,
+    find_in_texts,
+    is_good,
+    version_repairs,
+)
 from postfix_mta_sts.mtasts.mistakes.values import Mistake, Place, Seen
 from postfix_mta_sts.mtasts.tlsrpt_record import parse_tlsrpt, tlsrpt_name
 
@@ -18,29 +24,7 @@ _IS_MEANT = re.compile(
 _ADDRESS = r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+"
 _REPAIRS: Final = (
     *COMMON,
-    Repair(
-        "order",
-        "the version is not the first field",
-        re.compile(r"^(rua=[^;]*?)[;,\s]+(v=[^;,\s]*)[;\s]*", re.IGNORECASE),
-        r"\2; \1; ",
-    ),
-    Repair("no-version", "no version", re.compile(r"^(?=ru[af]=)"), f"{_VERSION}; "),
-    Repair(
-        "version",
-        "the version is not v=TLSRPTv1",
-        re.compile(r"^(?!v=TLSRPTv1(?![^;,\s]))(?:[vV]=)?(?:(?!ru[af]=)[^;,\s=])*"),
-        _VERSION,
-    ),
-    Repair(
-        "comma", "a comma in place of a semicolon", re.compile(rf"^({_VERSION})\s*,\s*"), r"\1; "
-    ),
-    Repair(
-        "no-semicolon",
-        "no semicolon between two fields",
-        re.compile(rf"^({_VERSION})[ \t]*(?=[A-Za-z0-9]+=)"),
-        r"\1; ",
-    ),
-    Repair("empty-field", "two semicolons in a row", re.compile(r";(?:\s*;)+"), ";"),
+    *version_repairs(_VERSION, "ru[af]"),
     Repair("field-case", "a name in capitals", re.compile(r";\s*(?!rua)[Rr][Uu][Aa]="), "; rua="),
     Repair("ruf", "ruf in place of rua", re.compile(r";\s*ruf="), "; rua="),
     Repair("brackets", "angle brackets around an address", re.compile(r"[<>]"), ""),

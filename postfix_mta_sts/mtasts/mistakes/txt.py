@@ -43,6 +43,41 @@ COMMON: Final = (
 )
 
 
+def version_repairs(version: str, name: str) -> tuple[Repair, ...]:
+    """The repairs of a version such as `v=STSv1`, and of what is around it.
+
+    `name` is a pattern for the names of the fields that follow; these repairs come after `COMMON`.
+    """
+    return (
+        Repair.of(
+            "order",
+            "the version is not the first field",
+            rf"^({name}=[^;]*?)[;,\s]+(v=[^;,\s]*)[;\s]*",
+            r"\2; \1; ",
+        ),
+        Repair("no-version", "no version", re.compile(rf"^(?={name}=)"), f"{version}; "),
+        Repair(
+            "version",
+            f"the version is not {version}",
+            re.compile(rf"^(?!{version}(?![^;,\s]))(?:[vV]=)?(?:(?!{name}=)[^;,\s=])*"),
+            version,
+        ),
+        Repair(
+            "comma",
+            "a comma in place of a semicolon",
+            re.compile(rf"^({version})\s*,\s*"),
+            r"\1; ",
+        ),
+        Repair(
+            "no-semicolon",
+            "no semicolon between two fields",
+            re.compile(rf"^({version})[ \t]*(?=[A-Za-z0-9]+=)"),
+            r"\1; ",
+        ),
+        Repair("empty-field", "two semicolons in a row", re.compile(r";(?:\s*;)+"), ";"),
+    )
+
+
 class Kind(Value, frozen=True):
     """What is particular to one of the two records."""
 

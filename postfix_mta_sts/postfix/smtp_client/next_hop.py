@@ -1,6 +1,6 @@
 """Read a next-hop as Postfix writes it, and name the keys that smtp(8) looks up for it.
 
-Follows host_port() and valid_hostname() in Postfix's sources, and smtp_tls_policy.c. Service names
+Follows host_port() in Postfix's sources, and smtp_tls_policy.c. Service names
 are those of known_tcp_ports; /etc/services is not read.
 """
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, printable
 from postfix_mta_sts.mtasts.idn import to_a_labels
+from postfix_mta_sts.network.smtp.host_names import is_address, is_host_name
 from postfix_mta_sts.network.smtp.values import SMTP_PORT
 from postfix_mta_sts.postfix.smtp_client.values import NextHop
 
@@ -20,10 +21,6 @@ _BRACKETS: Final = re.compile(
 )
 _PLAIN: Final = re.compile(r"(?P<host>[^:\[\]]+)(?::(?P<port>[^:\[\]]*))?")
 
-# Not digits and dots alone; `_` is allowed, a hyphen at the end of a label is not.
-_LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST_NAME: Final = re.compile(rf"(?![0-9.]+\Z)(?=.{{1,255}}\Z){_LABEL}(?:\.{_LABEL})*")
-
 _SERVICES: Final[Mapping[str, int]] = {
     "lmtp": 24,
     "smtp": SMTP_PORT,
@@ -32,19 +29,6 @@ _SERVICES: Final[Mapping[str, int]] = {
     "submission": 587,
 }
 """The default of known_tcp_ports (postconf(5))."""
-
-
-def is_host_name(name: str) -> bool:
-    """Whether smtp(8) takes `name`, with A-labels, for a host name."""
-    return _HOST_NAME.fullmatch(name) is not None
-
-
-def is_address(name: str) -> bool:
-    """Whether `name` is an IP address."""
-    try:
-        return "%" not in name and bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
 
 
 def parse_next_hop(key: str) -> NextHop:

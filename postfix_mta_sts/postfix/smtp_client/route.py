@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts, MxHost
+from postfix_mta_sts.network.smtp.host_names import as_address, is_address, is_host_name
 from postfix_mta_sts.network.smtp.values import SMTP_PORT
-from postfix_mta_sts.postfix.smtp_client.next_hop import is_address, is_host_name
 from postfix_mta_sts.postfix.smtp_client.values import MainCf, NextHop
 from postfix_mta_sts.postfix.smtp_client.words import Words, say
 from postfix_mta_sts.values import Value
@@ -169,7 +169,8 @@ def _families(main_cf: MainCf) -> frozenset[bool]:
 
 def _addresses(host: MxHost, families: frozenset[bool]) -> Sequence[str]:
     """A name that is an address is used as one."""
-    own = (str(ipaddress.ip_address(host.name)),) if is_address(host.name) else host.addresses
+    address = as_address(host.name)
+    own = (address,) if address else host.addresses
     return [text for text in own if is_address(text) and (":" in text) in families]
 
 
@@ -189,7 +190,7 @@ def _leftover(hosts: Sequence[MxHost], families: frozenset[bool]) -> Words | Non
 def _after(before: Words | None, host: MxHost) -> Words:
     """The words after the look-up of a host without an address."""
     problem = host.problem or DnsProblem.NO_RECORDS
-    if is_address(host.name) or not (is_host_name(host.name.removeprefix("*."))):
+    if is_address(host.name) or not is_host_name(host.name, wildcard=True):
         text = f"Name service error for {host.name}: invalid host or domain name"
     else:
         text = _text(host.name, problem if problem in _H_ERRNO else DnsProblem.NO_RECORDS)

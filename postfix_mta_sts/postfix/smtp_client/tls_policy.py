@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from postfix_mta_sts.mtasts.errors import printable
-from postfix_mta_sts.postfix.smtp_client.next_hop import is_host_name
+from postfix_mta_sts.network.smtp.host_names import is_host_name
 from postfix_mta_sts.postfix.smtp_client.values import (
     InvalidTlsPolicy,
     Level,
