@@ -10,6 +10,7 @@ from postfix_mta_sts.mtasts.decision import (
     NOT_APPLICABLE,
     Decision,
     Knowledge,
+    Rules,
     decide,
     known_policy,
     known_verdict,
@@ -57,9 +58,8 @@ class AnswerRules(Value, frozen=True):
         verdict = NOT_APPLICABLE
         if self.dane and dane_applies(key, domain, outcome(knowledge, now)):
             verdict = known_verdict(knowledge, now)
-        rules = (self.dane or STRICT).rules(
-            dns_defers=self.dns_defers, enforce_testing=reply_format.enforce_testing
-        )
+        dane = self.dane or STRICT
+        rules = Rules(dane.answer, dane.defer, self.dns_defers, reply_format.enforce_testing)
         return decide(known_policy(knowledge, now), verdict, rules, time_is_up=time_is_up)
 
 
