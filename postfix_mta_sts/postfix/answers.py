@@ -125,7 +125,7 @@ def told_without_look_up(key: bytes, answering: Answering) -> Domain | Sequence[
 
 
 def reply_text(reply: Reply) -> str:
-    """A reply of `told` as a socketmap has it, without the space after `NOTFOUND`."""
+    """A reply of `told` as a socketmap server sends it, without the space after `NOTFOUND`."""
     frame = socketmap.encode_reply(reply)
     return frame[frame.index(b":") + 1 : -1].decode().rstrip()
 

@@ -38,7 +38,7 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 from postfix_mta_sts.postfix.verify import PostfixWords
 
 POLICY = "the policy"
-"""What `Evidence.pending` has while the policy is looked up."""
+"""The entry of `Evidence.pending` while the policy is looked up."""
 _NO_DANE = DaneNow(None, "not looked up")
 
 

@@ -47,8 +47,8 @@ def enumerated(hosts: Sequence[tuple[str, str]]) -> str:
     number = len(hosts)
     if len(clauses) == 1:
         name = hosts[0][0]
-        who = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
-        return f"{who}: {clauses[0]}"
+        hosts_fail = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
+        return f"{hosts_fail}: {clauses[0]}"
     listed = "; ".join(f"{name}: {words}" for name, words in hosts[:_SHOWN])
     more = f"; and {number - _SHOWN} more" if number > _SHOWN else ""
     return f"all {number} MX hosts fail: {listed}{more}"
