@@ -50,8 +50,8 @@ def letter(diagnosis: Diagnosis) -> str:
         f"To: postmaster@{domain}",
         f"Subject: Mail to {domain}: {_subject(diagnosis)}",
         *_section(
-            f"Hello, our mail server finds a problem with mail to {domain}. This is what it saw on "
-            f"{moment(diagnosis.asked_at)}:"
+            f"Hello, our mail server finds a problem with {_topic(diagnosis, domain)}. This is "
+            f"what it saw on {moment(diagnosis.asked_at)}:"
         ),
         *(_verdict(diagnosis) if _is_theirs(diagnosis) else ()),
         *_list("What we found", [_wrapped(each, "  - ") for each in _findings(diagnosis)]),
@@ -59,6 +59,12 @@ def letter(diagnosis: Diagnosis) -> str:
         *_section(_standard(diagnosis)),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _topic(diagnosis: Diagnosis, domain: str) -> str:
+    if _is_about_reports(diagnosis):
+        return f"the TLSRPT record of {domain}; mail is not affected"
+    return f"mail to {domain}"
 
 
 def _is_theirs(diagnosis: Diagnosis) -> bool:
@@ -120,9 +126,13 @@ def _fetch(fetch: Fetch) -> Iterator[str]:
 
 
 def _host(host: HostOutcome, probe: ProbeResult | None) -> Iterator[str]:
-    yield f"MX host {host.host} [{host.address}]: {host.breach or host.text or 'not in the policy'}"
-    if probe and probe.failure:
-        yield f"{host.host}: {probe.failure.reason}"
+    failure = probe.failure if probe else None
+    wrong = host.breach or host.text or "not in the policy"
+    if failure and probe and probe.tls is None:
+        wrong = f"{failure.reason} (in the step {failure.phase})"
+    yield f"MX host {host.host} [{host.address}]: {wrong}"
+    if failure and probe and probe.tls:
+        yield f"{host.host}: {failure.reason} (in the step {failure.phase})"
     if probe and probe.tls and probe.tls.tlsa and not probe.tls.tlsa.record:
         yield f"TLSA records of {host.host}: {probe.tls.tlsa.reason}"
     if probe and probe.tls and probe.tls.chain:

@@ -64,7 +64,7 @@ def summary(diagnosis: Diagnosis) -> Iterator[Line]:
     for instead, mistakes in groupby(diagnosis.mistakes, lambda mistake: mistake.write):
         yield from (Line("mistake", mistake_found(each)) for each in mistakes)
         yield Line("instead", instead)
-    if diagnosis.waiting:
+    if diagnosis.waiting and diagnosis.postfix.version:
         yield from _waiting_lines(diagnosis.waiting, diagnosis.asked_at)
     if diagnosis.waited_for:
         yield Line("stopped", f"while waiting for {' and '.join(diagnosis.waited_for)}")
@@ -72,8 +72,9 @@ def summary(diagnosis: Diagnosis) -> Iterator[Line]:
 
 def details(diagnosis: Diagnosis) -> Iterator[Line]:
     """Yield what was found, in the order in which mail takes its way."""
-    yield from _reply_lines(diagnosis)
-    yield from _daemon_lines(diagnosis.daemon, diagnosis.asked_at)
+    if diagnosis.daemon.state is not DaemonState.NOT_ASKED:
+        yield from _reply_lines(diagnosis)
+        yield from _daemon_lines(diagnosis.daemon, diagnosis.asked_at)
     if diagnosis.network:
         yield from _policy_lines(diagnosis.network)
     yield from _dane_lines(diagnosis.dane)

@@ -71,6 +71,8 @@ class Verdict(Value, frozen=True):
 class DaemonState(enum.StrEnum):
     """Whether the running daemon was asked."""
 
+    NOT_ASKED = "not-asked"
+    """The command was interrupted before."""
     ANSWERED = "answered"
     NOT_RUNNING = "not-running"
     DENIED = "denied"

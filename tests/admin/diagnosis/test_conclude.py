@@ -48,6 +48,9 @@ EXPECTED: Final = {
     "no-ca": (Flow.HELD, Fault.YOURS, "no-ca", 2),
     "dane": (Flow.DANE, Fault.NOBODY, "dane", 0),
     "dane-verified": (Flow.DANE, Fault.NOBODY, "dane", 0),
+    "dane-mismatch": (Flow.HELD, Fault.THEIRS, "dane-mismatch", 2),
+    "dane-unusable": (Flow.DANE, Fault.NOBODY, "dane", 0),
+    "dane-absent": (Flow.UNPROTECTED, Fault.NOBODY, "no-policy", 1),
     "port-25-closed": (Flow.UNKNOWN, Fault.YOURS, "port-25-closed", 3),
     "silent-host": (Flow.HELD, Fault.NETWORK, "connection-timeout", 2),
     "refused-to-talk": (Flow.HELD, Fault.THEIRS, "refused-to-talk", 2),
@@ -129,6 +132,14 @@ class TestHosts:
         probe = failed(Phase.CONNECT, FailureKind.UNREACHABLE, reason="no route")
         verdict = conclude(evidence(probe))
         assert (verdict.flow, verdict.cause) == (Flow.UNKNOWN, "port-25-closed")
+
+    def test_plain_text_later(self) -> None:
+        """Without a policy, mail goes without TLS in the end where TLS cannot be started."""
+        probe = failed(Phase.HANDSHAKE, FailureKind.TLS, reason="no shared cipher")
+        verdict = conclude(evidence(probe, error=NO_RECORD))
+        assert (verdict.flow, verdict.exit_code) == (Flow.UNPROTECTED, 1)
+        assert "is delivered late and without TLS: TLS handshake failed" in verdict.sentence
+        assert "minimal_backoff_time" in verdict.advice[0]
 
     @pytest.mark.parametrize(
         ("problem", "cause", "code"),
