@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.values import Fault
+from postfix_mta_sts.admin.diagnosis.words import names_of
 from postfix_mta_sts.admin.times import day, in_words
-from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.network.smtp.names import identity
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
@@ -24,8 +24,6 @@ from postfix_mta_sts.network.smtp.values import (
 from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 from postfix_mta_sts.values import Value
-
-_NAMES_SHOWN: Final = 3
 
 _NOT_NAMED: Final = "name fits no mx pattern of the policy"
 _ADD_HOST: Final = (
@@ -182,7 +180,7 @@ def _of_session(
             return _of_other_names(outcome, leaf)
         return Cause(
             "certificate-wrong-name",
-            f"certificate is for {_names(leaf)}, not for {probe.target.host}",
+            f"certificate is for {names_of(leaf)}, not for {probe.target.host}",
             Fault.THEIRS,
             f"its postmaster has to install a certificate for {probe.target.host}",
         )
@@ -195,7 +193,7 @@ def _of_other_names(outcome: HostOutcome, leaf: Certificate) -> Cause:
         return Cause("mx-not-in-policy", _NOT_NAMED, Fault.THEIRS, _ADD_HOST)
     return Cause(
         "certificate-other-match",
-        f"certificate is for {_names(leaf)}, and this Postfix is set to accept other names",
+        f"certificate is for {names_of(leaf)}, and this Postfix is set to accept other names",
         Fault.YOURS,
         "compare `match=` in smtp_tls_policy_maps, or smtp_tls_secure_cert_match, with them",
     )
@@ -217,9 +215,3 @@ def _of_chain(error: VerifyError, leaf: Certificate | None, now: float, *, has_c
         since=f" {in_words(now - leaf.not_after)} ago" if leaf and is_leaf else " at its CA",
     )
     return Cause(code, said, Fault.THEIRS, advice)
-
-
-def _names(leaf: Certificate) -> str:
-    names = leaf.dns_names or ((leaf.common_name,) if leaf.common_name else ())
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return printable(", ".join(names[:_NAMES_SHOWN]) or "no name") + more

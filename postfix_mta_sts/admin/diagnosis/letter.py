@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Fault, Fetch, Flow
-from postfix_mta_sts.admin.diagnosis.words import mistake_found
+from postfix_mta_sts.admin.diagnosis.words import mistake_found, names_of
 from postfix_mta_sts.admin.times import day, moment
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.mistakes import NEXT_LINE, Mistake, Place
@@ -137,9 +137,8 @@ def _host(host: HostOutcome, probe: ProbeResult | None) -> Iterator[str]:
         yield f"TLSA records of {host.host}: {probe.tls.tlsa.reason}"
     if probe and probe.tls and probe.tls.chain:
         leaf = probe.tls.chain[0]
-        names = ", ".join(leaf.dns_names) or leaf.common_name or "no name"
         dates = f"{day(leaf.not_before)} to {day(leaf.not_after)}"
-        yield f"its certificate: {names}; issued by {leaf.issuer}; valid {dates}"
+        yield f"its certificate: {names_of(leaf)}; issued by {leaf.issuer}; valid {dates}"
 
 
 def _corrections(mistakes: Iterable[Mistake]) -> Iterator[list[str]]:
