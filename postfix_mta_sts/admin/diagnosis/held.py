@@ -29,7 +29,11 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     Outcome,
     TlsPolicy,
 )
+from postfix_mta_sts.values import Value
 
+CHECK_DNS: Final = (
+    "check whether other domains resolve: if they do, the name servers of this one fail"
+)
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
@@ -68,7 +72,7 @@ def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
     """The verdict if the DNS does not say where mail goes, or whether there is a policy."""
     sentence = cannot_tell(evidence, f"the DNS does not answer: {reason}")
     advice = (
-        "check whether other domains resolve: if they do, the name servers of this one fail",
+        CHECK_DNS,
         "if none does, see docs/dns.md for the name servers that are asked",
     )
     return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, CANNOT_TELL)
@@ -185,18 +189,35 @@ def _compares_names(evidence: Evidence) -> bool:
     return isinstance(policy, TlsPolicy) and bool(policy.patterns)
 
 
-def weaknesses(evidence: Evidence) -> Iterator[str]:
-    """What is wrong although mail flows: hosts that fail, and what only Postfix accepts."""
+class Note(Value, frozen=True):
+    """Something that is wrong although mail flows."""
+
+    words: str
+    fault: Fault
+    advice: str
+
+
+def weaknesses(evidence: Evidence) -> Iterator[Note]:
+    """What is wrong although mail flows: hosts that fail, and what only Postfix accepts.
+
+    A host that takes mail at one address, and cannot be reached at another, is none: most often
+    this machine has no IPv6.
+    """
     delivery = evidence.delivery
     if delivery is None:
         return
-    causes = _causes(evidence, delivery, tried_only=False)
-    if causes:
-        said = "; ".join(f"{name}: {each.words}" for name, each in list(causes.items())[:3])
-        yield f"not through {said}"
+    accepting = {host.host for host in delivery.hosts if host.accepts}
+    causes = {
+        name: each
+        for name, each in _causes(evidence, delivery, tried_only=False).items()
+        if not (each.fault is Fault.NETWORK and name in accepting)
+    }
+    for name, each in list(causes.items())[:3]:
+        advice = LETTER if each.fault is Fault.THEIRS else each.advice
+        yield Note(f"not through {name}: {each.words}", each.fault, advice)
     host = taker(delivery)
     if host and host.conforms is False:
-        yield f"RFC 8461 does not allow {host.host}: {host.breach}"
+        yield Note(f"RFC 8461 does not allow {host.host}: {host.breach}", Fault.THEIRS, LETTER)
 
 
 def taker(delivery: Delivery) -> HostOutcome | None:
@@ -212,17 +233,25 @@ def _is_by_policy(evidence: Evidence) -> bool:
 
 
 def _causes(evidence: Evidence, delivery: Delivery, *, tried_only: bool = True) -> dict[str, Cause]:
-    """The cause of each host that does not take the message, by its name."""
+    """The cause of each host that does not take the message, by its name.
+
+    Of several addresses the first counts whose failure is not one of the way to it.
+    """
     probes = by_address(evidence.probes)
     has_ca = not evidence.postfix or not evidence.postfix.ca.startswith("none")
     found: dict[str, Cause] = {}
     for host in delivery.hosts:
-        if host.accepts or host.host in found:
+        known = found.get(host.host)
+        if host.accepts or (known and known.fault is not Fault.NETWORK):
             continue
         if tried_only and not (host.is_tried or host.skipped):
             continue
         probe = probes.get((host.host, host.address))
-        found[host.host] = cause(host, probe, evidence.asked_at, has_ca=has_ca)
+        if probe is None and not host.text and not host.skipped:  # it was not asked
+            continue
+        this = cause(host, probe, evidence.asked_at, has_ca=has_ca)
+        if known is None or this.fault is not Fault.NETWORK:
+            found[host.host] = this
     return found
 
 
