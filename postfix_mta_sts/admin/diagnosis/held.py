@@ -9,6 +9,7 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.in_force import silence
 from postfix_mta_sts.admin.diagnosis.values import (
     CANNOT_TELL,
     HELD,
@@ -34,6 +35,7 @@ from postfix_mta_sts.values import Value
 CHECK_DNS: Final = (
     "check whether other domains resolve: if they do, the name servers of this one fail"
 )
+_LOG: Final = "see the log of the daemon"
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
@@ -81,18 +83,12 @@ def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
 def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     """The verdict if the table gives Postfix no usable answer."""
     held = f"{subject(evidence)} is held: "
-    daemon = evidence.daemon
     map_name = evidence.postfix.map_name if evidence.postfix else None
     if evidence.source is Source.TABLE:
         if any(words in entry.reason for words in _NOT_READ):
             return _not_read(evidence, entry)
-    elif map_name is not None and daemon and daemon.state is DaemonState.NOT_RUNNING:
-        advice = (
-            "start the daemon: systemctl start postfix-mta-sts",
-            "if it runs with another configuration file, name that with --config",
-        )
-        sentence = f"{held}Postfix asks the daemon first, and the daemon does not run"
-        return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, HELD)
+    elif silent := silence(evidence):
+        return _without_daemon(evidence, silent)
     if evidence.reply and evidence.reply.startswith("TEMP"):
         reason = evidence.reply.removeprefix("TEMP ")
         advice = (
@@ -107,6 +103,22 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
         first = f"write postfix in place of {map_name} in smtp_tls_policy_maps of main.cf"
     advice = (first, "see docs/troubleshooting.md")
     return Verdict(Flow.HELD, sentence, Fault.YOURS, "map", advice, HELD)
+
+
+def _without_daemon(evidence: Evidence, silent: str) -> Verdict:
+    """The verdict if Postfix asks the daemon and gets no answer."""
+    held = f"{subject(evidence)} is held: Postfix asks the daemon first, and"
+    daemon = evidence.daemon
+    if daemon and daemon.state is DaemonState.ANSWERED:
+        advice = ("compare `listen` of the daemon with smtp_tls_policy_maps in main.cf", _LOG)
+        sentence = f"{held} its listener does not answer: {silent}"
+        return Verdict(Flow.HELD, sentence, Fault.YOURS, "listener-silent", advice, HELD)
+    advice = (
+        "start the daemon: systemctl start postfix-mta-sts",
+        "if it runs with another configuration file, name that with --config",
+    )
+    sentence = f"{held} the daemon does not run"
+    return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, HELD)
 
 
 def _not_read(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
