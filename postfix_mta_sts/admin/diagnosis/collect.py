@@ -111,7 +111,8 @@ class Collector:
                 look_here(evidence, self._settings),
             )
         evidence.cached = said.policy
-        evidence.daemon = replace(said.answer, reply=said.replies.get(in_force.map_name(evidence)))
+        reply = said.replies.get(in_force.map_name(evidence))
+        evidence.daemon = replace(in_force.reached(said.answer, evidence.postfix), reply=reply)
         return Here(authorities, said.replies)
 
     async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:

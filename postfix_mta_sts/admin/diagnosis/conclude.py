@@ -98,15 +98,14 @@ def _sent(evidence: Evidence, delivery: Delivery) -> Verdict:
 def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) -> Verdict:
     """Mail flows as it should, perhaps not through each host, or not for ever."""
     notes = [*_cannot_be_fetched(evidence, flow), *held.weaknesses(evidence)]
-    sentence = "; ".join((f"{subject(evidence)} {what}", *notes))
-    fault = Fault.NOBODY
-    if notes:
-        fault = Fault.NETWORK if _is_silent(evidence) else Fault.THEIRS
-        advice = (LETTER, *advice)
-    return Verdict(flow, sentence, fault, cause, advice, FLOWS)
+    sentence = "; ".join((f"{subject(evidence)} {what}", *(note.words for note in notes)))
+    order = (Fault.THEIRS, Fault.YOURS, Fault.NETWORK)
+    fault = next((each for each in order if any(n.fault is each for n in notes)), Fault.NOBODY)
+    added = dict.fromkeys(note.advice for note in notes if note.fault is fault)
+    return Verdict(flow, sentence, fault, cause, (*added, *advice), FLOWS)
 
 
-def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[str]:
+def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[held.Note]:
     """Say if the policy in force is one that the domain does not give any more."""
     error = evidence.network.error
     if flow is not Flow.POLICY or not evidence.cached or not error:
@@ -115,11 +114,11 @@ def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[str]:
     until = f" until {day(expires)}" if expires else ""
     gone = isinstance(error, NoRecordError)
     now = f"its TXT record is gone: {error}" if gone else f"it cannot be fetched now: {error}"
-    yield f"that is cached{until}, and {now}"
-
-
-def _is_silent(evidence: Evidence) -> bool:
-    return isinstance(evidence.network.error, DnsFailureError)
+    words = f"that is cached{until}, and {now}"
+    if isinstance(error, DnsFailureError):
+        yield held.Note(words, Fault.NETWORK, held.CHECK_DNS)
+    else:
+        yield held.Note(words, Fault.THEIRS, LETTER)
 
 
 def _unprotected(evidence: Evidence) -> Verdict:
