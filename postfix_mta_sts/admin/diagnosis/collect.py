@@ -6,7 +6,7 @@ evidence at once, so that it can be shown before the end.
 """
 
 import asyncio
-from asyncio import Task
+from asyncio import Task, TaskGroup
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.dns import DnsClient
@@ -84,11 +85,18 @@ class Collector:
         self._dane = DaneEvidence(evidence, settings, self._network_settings)
 
     async def run(self) -> None:
-        """Ask all; what fails is part of the evidence."""
-        async with open_clients(self._network_settings) as clients, asyncio.TaskGroup() as group:
-            self._start(group, *clients)
+        """Ask all; what fails is part of the evidence.
 
-    def _start(self, group: asyncio.TaskGroup, dns: DnsClient, fetcher: PolicyFetcher) -> None:
+        Raises `UserError` for what keeps it from asking, such as unreadable CA certificates.
+        """
+        try:
+            async with open_clients(self._network_settings) as clients, TaskGroup() as group:
+                self._start(group, *clients)
+        except ExceptionGroup as errors:
+            for_people = (each for each in errors.exceptions if isinstance(each, UserError))
+            raise next(for_people, errors) from None
+
+    def _start(self, group: TaskGroup, dns: DnsClient, fetcher: PolicyFetcher) -> None:
         """Start all parts; each awaits those that it needs."""
         here = group.create_task(self._look_here())
         policy = group.create_task(self._policy(dns, fetcher))
