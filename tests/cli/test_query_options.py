@@ -223,8 +223,8 @@ class TestSmtp:
         async with SmtpHost(credential, plain={"": SILENCE}) as host, daemon(net, tmp_path):
             words = (f"good.test:{host.port}", "--smtp", "--timeout", "1s")
             done = await commands.query(net, tmp_path, *words)
-        assert done.code == 2
-        assert "mx1.good.test fails: no answer before its greeting" in done.lines[0]
+        assert done.code == 3
+        assert "mx1.good.test fails: no answer before its greeting within 1 s" in done.lines[0]
 
 
 async def test_no_ca(

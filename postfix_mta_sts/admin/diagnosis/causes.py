@@ -54,6 +54,19 @@ _CHAIN_ERRORS: Final[Mapping[int, tuple[str, str, str]]] = {
 }
 """X509_V_ERR_… (openssl-verification-options(1)): code, words, and what helps."""
 
+_PERMANENT: Final = 500
+"""The first reply code that is not temporary (RFC 5321 §4.2.1)."""
+_WAIT: Final = (
+    "wait: Postfix tries again, and a greylist lets it through then; if it stays so, read the reply"
+)
+_BLOCKED: Final = (
+    "read its reply: the address of this machine may be on a block list, or lack a name in the DNS"
+)
+_PATIENCE: Final = (
+    "ask again with --timeout 5m: Postfix waits five minutes for each reply, so mail may get "
+    "through; if nothing comes, its postmaster has to look into the log of the mail server"
+)
+
 _ENDS: Final = {
     FailureKind.TIMEOUT: "no answer",
     FailureKind.CLOSED: "connection closed",
@@ -111,6 +124,9 @@ def cause(outcome: HostOutcome, probe: ProbeResult | None, now: float, *, has_ca
 def _of_failure(failure: SmtpFailure) -> Cause:
     if failure.phase is Phase.CONNECT:
         return _of_connection(failure)
+    if is_impatience(failure):
+        words = f"{_ENDS[failure.kind]} {_WHEN[failure.phase]}"
+        return Cause("conversation", words, Fault.NETWORK, _PATIENCE)
     if failure.phase is Phase.HANDSHAKE:
         return Cause(
             "tls-handshake",
@@ -129,6 +145,11 @@ def _of_failure(failure: SmtpFailure) -> Cause:
     )
 
 
+def is_impatience(failure: SmtpFailure) -> bool:
+    """Whether this command gave up on a host that may only be slow, such as a tarpit."""
+    return failure.kind is FailureKind.TIMEOUT and failure.phase is not Phase.CONNECT
+
+
 def _of_reply(failure: SmtpFailure) -> Cause:
     if failure.phase is Phase.STARTTLS:
         return Cause(
@@ -138,12 +159,11 @@ def _of_reply(failure: SmtpFailure) -> Cause:
             "its postmaster has to find out why the mail server cannot start TLS; perhaps it has "
             "no certificate",
         )
-    return Cause(
-        "refused-to-talk",
-        f"refuses to talk to this machine: {failure.reason}",
-        Fault.THEIRS,
-        "read its reply: the address of this machine may be on a block list",
-    )
+    if failure.reply and failure.reply.code < _PERMANENT:
+        words = f"refuses to talk to this machine for now: {failure.reason}"
+        return Cause("refused-to-talk", words, Fault.NOBODY, _WAIT)
+    words = f"refuses to talk to this machine: {failure.reason}"
+    return Cause("refused-to-talk", words, Fault.YOURS, _BLOCKED)
 
 
 def _of_connection(failure: SmtpFailure) -> Cause:

@@ -78,6 +78,7 @@ class Collector:
         https_port: int = 443,
     ) -> None:
         self._evidence = evidence
+        evidence.seconds = wanted.seconds
         self._settings = settings
         self._network_settings = NetworkSettings.of(settings, https_port)
         self._client = client

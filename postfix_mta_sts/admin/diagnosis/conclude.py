@@ -8,6 +8,7 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis import held
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.outdated import by_what_is_published, names_no_host_now
 from postfix_mta_sts.admin.diagnosis.values import (
     CANNOT_TELL,
     FLOWS,
@@ -44,12 +45,19 @@ _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
 _VERIFIED: Final = "Verified"
 """What Postfix calls a session with a host that it has authenticated."""
 _TLSA_UNUSABLE: Final = "is delivered with TLS: its TLSA records cannot verify a server"
+_WILL_BE_HELD: Final = (
+    "but the policy that it publishes now names none of its MX hosts, and will hold all mail"
+)
 _ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
+    return by_what_is_published(evidence, _conclude(evidence))
+
+
+def _conclude(evidence: Evidence) -> Verdict:
     if evidence.mail_hosts and (problem := held.problem_of(evidence.mail_hosts)):
         return held.without_hosts(evidence, problem)
     if isinstance(evidence.tls_policy, InvalidTlsPolicy):
@@ -108,6 +116,8 @@ def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) 
 def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[held.Note]:
     """Say if the policy in force is one that the domain does not give any more."""
     error = evidence.network.error
+    if flow is Flow.POLICY and names_no_host_now(evidence):
+        yield held.Note(_WILL_BE_HELD, Fault.THEIRS, LETTER)
     if flow is not Flow.POLICY or not evidence.cached or not error:
         return
     expires = evidence.daemon and evidence.daemon.expires_at

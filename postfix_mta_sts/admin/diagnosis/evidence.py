@@ -78,6 +78,8 @@ class Evidence:
     domain: Domain | None
     """The Policy Domain; None: there can be no policy for this next-hop."""
     asked_at: float
+    seconds: float = 10.0
+    """The time for the look-ups, and again for the MX hosts."""
     postfix: PostfixHere | None = None
     main_cf: MainCf = field(default_factory=MainCf)
     daemon: DaemonAnswer | None = None

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
+from postfix_mta_sts.admin.diagnosis.causes import Cause, cause, is_impatience
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.in_force import silence
 from postfix_mta_sts.admin.diagnosis.values import (
@@ -36,6 +36,8 @@ CHECK_DNS: Final = (
     "check whether other domains resolve: if they do, the name servers of this one fail"
 )
 _LOG: Final = "see the log of the daemon"
+_SMTP_TIMEOUT: Final = 300.0
+"""Seconds that smtp(8) waits for a reply (postconf(5), smtp_helo_timeout)."""
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
@@ -149,6 +151,8 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
         return _port_is_closed(evidence, next(iter(causes.values())))
     if _is_by_policy(evidence) and no_host_fits(evidence):
         return by_the_patterns(evidence)
+    if causes and _may_be_slow(evidence, delivery):
+        return _is_too_slow(evidence, causes)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
     said = [(name, each.words) for name, each in causes.items()]
@@ -166,6 +170,22 @@ def _port_is_closed(evidence: Evidence, first: Cause) -> Verdict:
     why = f"no mail server can be reached on port {evidence.next_hop.port}"
     sentence, advice = cannot_tell(evidence, why), (first.advice,)
     return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", advice, CANNOT_TELL)
+
+
+def _may_be_slow(evidence: Evidence, delivery: Delivery) -> bool:
+    """Whether a host that Postfix tries may take mail, if it is given the time that Postfix has."""
+    if evidence.seconds >= _SMTP_TIMEOUT:
+        return False
+    probes = by_address(evidence.probes)
+    tried = (probes.get((host.host, host.address)) for host in delivery.hosts if host.is_tried)
+    return any(each and each.failure and is_impatience(each.failure) for each in tried)
+
+
+def _is_too_slow(evidence: Evidence, causes: dict[str, Cause]) -> Verdict:
+    why = enumerated([(name, each.words) for name, each in causes.items()])
+    sentence = f"{cannot_tell(evidence, why)} within {evidence.seconds:g} s"
+    advice = tuple(dict.fromkeys(each.advice for each in causes.values()))[:3]
+    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "conversation", advice, CANNOT_TELL)
 
 
 def reason(evidence: Evidence) -> Cause:

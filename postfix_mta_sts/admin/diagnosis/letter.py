@@ -101,9 +101,15 @@ def _verdict(diagnosis: Diagnosis) -> list[str]:
     """What happens to mail, and what follows; not what is only this machine's fault."""
     verdict = diagnosis.verdict
     effect = _EFFECT.get(verdict.flow, "")
-    if verdict.flow is Flow.POLICY and not (diagnosis.network and diagnosis.network.error):
+    if verdict.flow is Flow.POLICY and not _is_by_what_is_kept(diagnosis):
         effect = ""  # the policy is there; a host has a problem
     return [*_section(f"{verdict.sentence}."), *_section(effect)]
+
+
+def _is_by_what_is_kept(diagnosis: Diagnosis) -> bool:
+    """Whether the domain does not give the policy any more, or gives another one."""
+    now, kept = diagnosis.network, diagnosis.daemon
+    return bool(now and (now.error or (kept.in_force and now.mx != kept.mx)))
 
 
 def _findings(diagnosis: Diagnosis) -> Iterator[str]:

@@ -63,7 +63,7 @@ EXPECTED: Final = {
     "dane-absent": (Flow.UNPROTECTED, Fault.NOBODY, "no-policy", 1),
     "port-25-closed": (Flow.UNKNOWN, Fault.YOURS, "port-25-closed", 3),
     "silent-host": (Flow.HELD, Fault.NETWORK, "connection-timeout", 2),
-    "refused-to-talk": (Flow.HELD, Fault.THEIRS, "refused-to-talk", 2),
+    "refused-to-talk": (Flow.HELD, Fault.YOURS, "refused-to-talk", 2),
     "in-brackets": (Flow.POLICY, Fault.NOBODY, "policy", 0),
     "interrupted": (Flow.UNKNOWN, Fault.NOBODY, "not-known", 3),
 }
@@ -176,6 +176,20 @@ class TestHosts:
         verdict = conclude(found)
         assert (verdict.flow, verdict.fault, verdict.exit_code) == (Flow.POLICY, Fault.THEIRS, 0)
         assert "RFC 8461 does not allow mx.x.test: only the common name" in verdict.sentence
+
+    def test_a_tarpit(self) -> None:
+        """A host that is slower than this command, but not than Postfix, may take mail."""
+        found = evidence(failed(Phase.GREETING, FailureKind.TIMEOUT, reason="timed out"))
+        verdict = conclude(found)
+        assert (verdict.flow, verdict.fault, verdict.exit_code) == (
+            Flow.UNKNOWN,
+            Fault.NETWORK,
+            3,
+        )
+        assert verdict.sentence.endswith("no answer before its greeting within 10 s")
+        assert any("--timeout 5m" in each for each in verdict.advice)
+        found.seconds = 300.0  # as long as Postfix waits
+        assert conclude(found).flow is Flow.HELD
 
     def test_unreachable(self) -> None:
         """If no address can be reached from here, nobody can tell what others can."""
