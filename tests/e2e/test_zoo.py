@@ -24,7 +24,7 @@ from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
 from tests.e2e.wires import PORT, SOCKETMAP_TCP, policy_maps
 from tests.e2e.world import World
 from tests.e2e.zoo.animal import Animal, Wish, mx_hosts
-from tests.e2e.zoo.asking import Oracle, Said, seen_as
+from tests.e2e.zoo.asking import Oracle, Said, oracle, seen_as
 from tests.e2e.zoo.keeping import (
     ALWAYS,
     Place,
@@ -123,12 +123,15 @@ def zoo_mtas(
 @pytest.fixture(scope="module")
 def oracles(
     own_namespace: Namespace, zoo_daemon: Daemon, zoo_mtas: dict[str, Mta], folder: Path
-) -> dict[str, Oracle]:
+) -> Iterator[dict[str, Oracle]]:
     """Postfix version → the command that says what it will do."""
-    return {
-        version: Oracle(own_namespace, zoo_daemon.config, mta.programs(folder / f"bin-{version}"))
-        for version, mta in zoo_mtas.items()
-    }
+    with ExitStack() as stack:
+        made = {}
+        for version, mta in zoo_mtas.items():
+            programs = mta.programs(folder / f"bin-{version}")
+            ready = oracle(own_namespace, zoo_daemon.config, mta, programs)
+            made[version] = stack.enter_context(ready)
+        yield made
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,8 +140,8 @@ def _source(diagnosis: Diagnosis) -> str:
         case Source.TABLE:
             return "the entry of another table, which comes before the daemon's"
     state, asks = diagnosis.daemon.state, diagnosis.postfix.map_name is not None
-    if state is DaemonState.NOT_RUNNING and asks:
-        return "nothing: Postfix asks the daemon, which does not run; it would answer as above"
+    if asks and (diagnosis.postfix.listener_problem or state is DaemonState.NOT_RUNNING):
+        return "nothing: Postfix asks the daemon, which does not answer it"
     if state is DaemonState.ANSWERED:
         return "what the network says: the daemon asks it at the next look-up"
     return f"what the network says: the daemon {_STATES[state]}"

@@ -205,6 +205,8 @@ class PostfixHere(Value, frozen=True):
     """smtp_tls_security_level."""
     map_name: str | None
     """The map name with which it asks the daemon; None: it does not."""
+    listener_problem: str | None = None
+    """Why the daemon's listener that it asks does not answer; empty: it does; None: not known."""
     tables: tuple[Table, ...] = ()
     ca: str = ""
     """Where its CA certificates come from."""

@@ -23,7 +23,7 @@ class Wish(enum.StrEnum):
     DELIVER = "deliver"
     HOLD = "not deliver"
     NOTHING = "no rule"
-    """There is no policy to follow, or no host gets as far as TLS."""
+    """There is no policy to follow, or no MX host."""
     DANE = "leave it to DANE"
     """§2: a policy must not override DANE."""
 

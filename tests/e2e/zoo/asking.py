@@ -1,9 +1,12 @@
 """Asks `postfix-mta-sts query --smtp` what Postfix will do, and compares that with what it did."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any, Final
 
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.postfix.smtp_client.words import normalise
-from tests.e2e.daemon import PROGRAM
+from tests.e2e.mta import Mta
 from tests.e2e.namespace import Namespace
 from tests.e2e.zoo.animal import Wish
 from tests.e2e.zoo.keeping import Place, Seen
@@ -61,29 +64,51 @@ class Said:
 class Oracle:
     """The command with the configuration of a daemon and the programs of a Postfix."""
 
-    inside: Namespace
     config: Path
-    programs: Path
+    socket: Path
 
     def ask(self, key: str) -> Said:
         """Run the command for one next-hop."""
-        options = ("--smtp", "--json", "--config", self.config)
-        done = subprocess.run(
-            self.inside.command(PROGRAM, "query", key, *options),
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            env=os.environ | {"PATH": f"{self.programs}:{os.environ['PATH']}"},
-        )
-        diagnosis = json.loads(done.stdout) if done.stdout.startswith("{") else {}
-        return Said(done.returncode, done.stderr, diagnosis)
+        arguments = ["query", key, "--smtp", "--json", "--config", str(self.config)]
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(str(self.socket))
+            with connection.makefile("rwb") as stream:
+                stream.write(json.dumps(arguments).encode() + b"\n")
+                stream.flush()
+                done = json.loads(stream.read())
+        output = done["output"]
+        diagnosis = json.loads(output) if output.startswith("{") else {}
+        return Said(done["code"], done["errors"], diagnosis)
 
     def ask_all(self, places: Sequence[Place]) -> Mapping[str, Said]:
         """Run it for each domain: name → what it said."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             said = pool.map(self.ask, (place.next_hop for place in places))
             return {place.animal.name: each for place, each in zip(places, said, strict=True)}
+
+
+@contextlib.contextmanager
+def oracle(inside: Namespace, config: Path, mta: Mta, programs: Path) -> Iterator[Oracle]:
+    """Have the command ready while the context is open.
+
+    It has the queue directory and the programs of a Postfix; these are in a folder for PATH.
+    """
+    path = programs / "oracle"
+    # Each `ip netns exec` has its own mounts, so nothing is unmounted.
+    script = 'mount --bind "$0/var/spool" /var/spool && exec "$@"'
+    command = (sys.executable, "-m", "tests.e2e.zoo.forks", path)
+    with subprocess.Popen(
+        inside.command("sh", "-c", script, mta.root, *command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield Oracle(config, path)
+        process.communicate()  # the end of its input
 
 
 def seen_as(seen: Seen) -> Seen:

@@ -23,6 +23,7 @@ ALWAYS: Final = (
 )
 """Lines of main.cf."""
 MAIN_CF: Final[Mapping[str, str]] = {
+    "smtp_tls_policy_maps": "{maps}",
     "smtp_tls_security_level": "may",
     "smtp_dns_support_level": "",
     "smtp_tls_servername": "",
@@ -30,7 +31,7 @@ MAIN_CF: Final[Mapping[str, str]] = {
     "smtp_mx_address_limit": "5",
     "smtp_address_preference": "any",
 }
-"""Parameters of most domains."""
+"""Parameters of most domains; `{maps}` is the table of the daemon."""
 SIGNED: Final = {"smtp_tls_security_level": "dane", "smtp_dns_support_level": "dnssec"}
 """What is different in signed zones."""
 
@@ -110,17 +111,22 @@ def parameters(animal: Animal) -> Mapping[str, str]:
 
 def by_parameters(animals: Sequence[Animal]) -> Sequence[Sequence[Animal]]:
     """Group domains by what they need in main.cf."""
-    groups: dict[tuple[tuple[str, str], ...], list[Animal]] = {}
+    groups: dict[tuple[object, ...], list[Animal]] = {}
     for animal in animals:
-        groups.setdefault(tuple(parameters(animal).items()), []).append(animal)
+        key = tuple(parameters(animal).items())
+        own = animal.name if any("{d}" in value for _, value in key) else ""
+        groups.setdefault((own, *key), []).append(animal)
     return list(groups.values())
 
 
 def configure(mta: Mta, policy_maps: str, places: Sequence[Place]) -> None:
-    """Set main.cf for domains that have the same parameters."""
+    """Set main.cf for domains that have the same parameters; those with `{d}` are for one."""
+    domain = places[0].domain
     mta.set(
-        f"smtp_tls_policy_maps = {policy_maps}",
-        *(f"{name} = {value}" for name, value in parameters(places[0].animal).items()),
+        *(
+            f"{name} = {value.replace('{maps}', policy_maps).replace('{d}', domain)}"
+            for name, value in parameters(places[0].animal).items()
+        ),
         f"transport_maps = inline:{{{{other.test = smtp:}}{''.join(p.route for p in places)}}}",
     )
 

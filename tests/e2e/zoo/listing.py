@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Final
 
-from tests.e2e.zoo import mail_hosts, policies, signed_zones, zones
+from tests.e2e.zoo import mail_hosts, parameters, policies, signed_zones, zones
 from tests.e2e.zoo.animal import Animal
 
 FEW: Final = 10
@@ -23,7 +23,9 @@ ANIMALS: Final = tuple(
         signed_zones.dns_of_dane(),
         signed_zones.no_dane(),
         zones.next_hops(),
-        zones.other_parameters(),
+        parameters.levels(),
+        parameters.limits(),
+        parameters.tables(),
     )
 )
 """All domains, in the order of the table in docs/diagnosis.md."""

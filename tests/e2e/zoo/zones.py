@@ -107,20 +107,6 @@ def odd_names() -> Iterator[Animal]:
     )
 
 
-def other_parameters() -> Iterator[Animal]:
-    """Other levels in main.cf; the domain has a policy, or not."""
-    for level in ("", "none", "encrypt", "verify", "secure", "dane-only"):
-        dns = "dnssec" if level == "dane-only" else ""
-        main_cf = (("smtp_tls_security_level", level), ("smtp_dns_support_level", dns))
-        name, what = f"level-{level or 'empty'}", f"level `{level}` in main.cf"
-        yield Animal(name, f"{what}, good", Wish.DELIVER, main_cf=main_cf)
-        for kind in ("good", "expired", "no STARTTLS", "1024-bit key", "TLS 1.1"):
-            own = f"{name}-no-policy-{kind.lower().replace(' ', '-')}"
-            host = (Mx(kind),)
-            text = f"{what}, no policy, {kind}"
-            yield Animal(own, text, Wish.NOTHING, host, None, main_cf=main_cf)
-
-
 def next_hops() -> Iterator[Animal]:
     """Other next-hops than a plain domain."""
     yield Animal("idn", "international domain", Wish.DELIVER, label="bücher")
