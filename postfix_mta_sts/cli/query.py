@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Final
 
-from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.client import CLIENT_TIMEOUT, ControlClient
 from postfix_mta_sts.admin.diagnosis import text
 from postfix_mta_sts.admin.diagnosis.build import build
 from postfix_mta_sts.admin.diagnosis.collect import Collector, Wanted
@@ -101,7 +101,10 @@ def _query(args: argparse.Namespace) -> int:
     if args.smtp:
         _import_probe()
     try:
-        settings, client = load_settings(args), control_client(args)
+        settings, client = (
+            load_settings(args),
+            control_client(args, min(CLIENT_TIMEOUT, args.timeout)),
+        )
     except ConfigError as error:
         raise CommandError(str(error), CANNOT_TELL) from error
     if args.watch:

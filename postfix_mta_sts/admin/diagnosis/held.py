@@ -55,21 +55,38 @@ def problem_of(hosts: MailHosts) -> DnsProblem | None:
     """Why there is no address to send mail to; None if there is one."""
     if hosts.problem or any(host.addresses for host in hosts.hosts):
         return hosts.problem
-    return next((host.problem for host in hosts.hosts), None)
+    problems = [host.problem for host in hosts.hosts]
+    # Where one look-up failed, that host may have an address.
+    return DnsProblem.FAILURE if DnsProblem.FAILURE in problems else next(iter(problems), None)
 
 
 def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
     """The verdict if the DNS names no mail server that has an address."""
     if problem is DnsProblem.FAILURE:
         hosts = evidence.mail_hosts
-        reasons = (hosts.reason, *(host.reason for host in hosts.hosts)) if hosts else ()
+        failed = [each for each in hosts.hosts if each.problem is problem] if hosts else []
+        reasons = (hosts.reason, *(host.reason for host in failed)) if hosts else ()
         return dns_is_silent(evidence, next(filter(None, reasons), "no answer"))
     code, words = _NO_HOSTS[problem]
     is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
     verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
+    if evidence.mail_hosts and evidence.mail_hosts.hosts and not evidence.mail_hosts.implicit:
+        return _without_addresses(evidence, verb, flow)
     advice = ("check the spelling of the address",)
     sentence = f"{subject(evidence)} is {verb}: {words}"
     return Verdict(flow, sentence, Fault.NOBODY, code, advice, HELD)
+
+
+def _without_addresses(evidence: Evidence, verb: str, flow: Flow) -> Verdict:
+    """The verdict if the domain has MX records that lead nowhere."""
+    names = [host.name for host in evidence.mail_hosts.hosts] if evidence.mail_hosts else []
+    shown = ", ".join(names[:3]) + (" ..." if names[3:] else "")
+    why = f"none of its {len(names)} MX hosts has an address: {shown}"
+    if len(names) == 1:
+        why = f"its MX host {shown} has no address"
+    sentence = f"{subject(evidence)} is {verb}: {why}"
+    advice = ("its postmaster has to correct the MX records, or the address of the host", LETTER)
+    return Verdict(flow, sentence, Fault.THEIRS, "mx-without-address", advice, HELD)
 
 
 def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:

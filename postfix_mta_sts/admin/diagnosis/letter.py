@@ -90,7 +90,7 @@ def _standard(diagnosis: Diagnosis) -> str:
 def _subject(diagnosis: Diagnosis) -> str:
     if _is_about_reports(diagnosis):
         return "a problem with your TLSRPT record"
-    if _is_theirs(diagnosis) and diagnosis.verdict.flow is Flow.HELD:
+    if _is_theirs(diagnosis) and diagnosis.verdict.flow in {Flow.HELD, Flow.BOUNCED}:
         return "it cannot be delivered"
     if _is_about_dane(diagnosis):
         return "a problem with your TLSA records"
@@ -119,6 +119,8 @@ def _findings(diagnosis: Diagnosis) -> Iterator[str]:
         yield from (f"TXT record of {network.record.name}: {t}" for t in network.record.texts or ())
         if network.fetch:
             yield from _fetch(network.fetch)
+    if diagnosis.verdict.cause == "mx-without-address":
+        yield from (f"MX host {each.name}: {each.reason}" for each in diagnosis.hosts)
     hosts = diagnosis.delivery.hosts if diagnosis.delivery else ()
     probes = by_address(diagnosis.probes)
     for host in hosts:

@@ -208,9 +208,9 @@ class TestHosts:
     @pytest.mark.parametrize(
         ("problem", "cause", "code"),
         [
-            (DnsProblem.NO_RECORDS, "no-mail-host", 2),
-            (DnsProblem.INVALID, "no-mail-host", 2),
-            (DnsProblem.NO_SUCH_NAME, "no-such-domain", 2),
+            (DnsProblem.NO_RECORDS, "mx-without-address", 2),
+            (DnsProblem.INVALID, "mx-without-address", 2),
+            (DnsProblem.NO_SUCH_NAME, "mx-without-address", 2),
             (DnsProblem.FAILURE, "dns-failure", 3),
         ],
     )
@@ -219,6 +219,15 @@ class TestHosts:
         hosts = MailHosts((MxHost(NAME, 10, problem=problem, reason="it has none"),))
         verdict = conclude(evidence(hosts=hosts))
         assert (verdict.cause, verdict.exit_code) == (cause, code)
+
+    @pytest.mark.parametrize(
+        ("problem", "cause"),
+        [(DnsProblem.NO_RECORDS, "no-mail-host"), (DnsProblem.NO_SUCH_NAME, "no-such-domain")],
+    )
+    def test_a_domain_without_mx(self, problem: DnsProblem, cause: str) -> None:
+        """A domain that is its own mail host, and has no address, gets no mail either."""
+        hosts = MailHosts((MxHost(NAME, 0, problem=problem, reason="it has none"),), implicit=True)
+        assert conclude(evidence(hosts=hosts)).cause == cause
 
 
 class TestPolicies:
