@@ -9,6 +9,7 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.causes import Cause, cause, is_impatience
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.nowhere import cause_without_address
 from postfix_mta_sts.admin.diagnosis.values import (
     CANNOT_TELL,
     HELD,
@@ -38,6 +39,9 @@ _SMTP_TIMEOUT: Final = 300.0
 """Seconds that smtp(8) waits for a reply (postconf(5), smtp_helo_timeout)."""
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
+_SPELLING: Final = "check the spelling of the address"
+_NOT_THERE: Final = frozenset({DnsProblem.NO_SUCH_NAME, DnsProblem.NO_RECORDS})
+_ADDRESS: Final = "its postmaster has to correct the MX record, or give the name an address"
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
 _NOT_READ: Final = ("ermission denied", "cannot run ", "did not end within", "no answer within")
 """Errors that Postfix, which runs as root where it opens a table, need not have."""
@@ -63,11 +67,24 @@ def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
         reasons = (hosts.reason, *(host.reason for host in hosts.hosts)) if hosts else ()
         return dns_is_silent(evidence, next(filter(None, reasons), "no answer"))
     code, words = _NO_HOSTS[problem]
+    fault, advice = Fault.NOBODY, [_SPELLING]
+    if without := _named_without_address(evidence.mail_hosts, problem):
+        code, words, fault, advice = "no-mail-host", without, Fault.THEIRS, [_ADDRESS, LETTER]
     is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
     verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
-    advice = ("check the spelling of the address",)
     sentence = f"{subject(evidence)} is {verb}: {words}"
-    return Verdict(flow, sentence, Fault.NOBODY, code, advice, HELD)
+    return Verdict(flow, sentence, fault, code, tuple(advice), HELD)
+
+
+def _named_without_address(found: MailHosts | None, problem: DnsProblem) -> str:
+    """Say which names in MX records have no address; empty: it is not that."""
+    names = [host.name for host in found.hosts if not host.addresses] if found else []
+    if not found or found.implicit or not names or problem not in _NOT_THERE:
+        return ""
+    shown = ", ".join(names[:3])
+    if len(names) == 1:
+        return f"its MX host {shown} has no address"
+    return f"none of its {len(names)} MX hosts has an address: {shown}"
 
 
 def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
@@ -143,6 +160,8 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
         return _is_too_slow(evidence, causes)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
+    if not causes and (nowhere := cause_without_address(evidence, delivery)):
+        return _to_nowhere(f"{subject(evidence)} is {verb}", nowhere, flow)
     said = [(name, each.words) for name, each in causes.items()]
     why = enumerated(said) if said else delivery.text
     sentence = f"{subject(evidence)} is {verb}: {why}"
@@ -152,6 +171,11 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
     if fault is Fault.THEIRS:
         advice += (LETTER,)
     return Verdict(flow, sentence, fault, worst.code if worst else "postfix", advice, HELD)
+
+
+def _to_nowhere(start: str, why: Cause, flow: Flow) -> Verdict:
+    advice = (why.advice, LETTER) if why.fault is Fault.THEIRS else (why.advice,)
+    return Verdict(flow, f"{start}: {why.words}", why.fault, why.code, advice, HELD)
 
 
 def _port_is_closed(evidence: Evidence, first: Cause) -> Verdict:

@@ -210,7 +210,7 @@ class TestHosts:
         [
             (DnsProblem.NO_RECORDS, "no-mail-host", 2),
             (DnsProblem.INVALID, "no-mail-host", 2),
-            (DnsProblem.NO_SUCH_NAME, "no-such-domain", 2),
+            (DnsProblem.NO_SUCH_NAME, "no-mail-host", 2),
             (DnsProblem.FAILURE, "dns-failure", 3),
         ],
     )
