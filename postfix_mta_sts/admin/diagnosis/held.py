@@ -20,7 +20,6 @@ from postfix_mta_sts.admin.diagnosis.values import (
     Verdict,
 )
 from postfix_mta_sts.admin.diagnosis.words import LETTER, cannot_tell, enumerated, subject
-from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
@@ -32,69 +31,13 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 )
 from postfix_mta_sts.values import Value
 
-CHECK_DNS: Final = (
-    "check whether other domains resolve: if they do, the name servers of this one fail"
-)
 _SMTP_TIMEOUT: Final = 300.0
 """Seconds that smtp(8) waits for a reply (postconf(5), smtp_helo_timeout)."""
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
-_SPELLING: Final = "check the spelling of the address"
-_NOT_THERE: Final = frozenset({DnsProblem.NO_SUCH_NAME, DnsProblem.NO_RECORDS})
-_ADDRESS: Final = "its postmaster has to correct the MX record, or give the name an address"
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
 _NOT_READ: Final = ("ermission denied", "cannot run ", "did not end within", "no answer within")
 """Errors that Postfix, which runs as root where it opens a table, need not have."""
-_NO_HOSTS: Final = {
-    DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
-    DnsProblem.NO_SUCH_NAME: ("no-such-domain", "the domain does not exist"),
-    DnsProblem.NO_RECORDS: ("no-mail-host", "the domain has no mail server"),
-    DnsProblem.INVALID: ("no-mail-host", "the domain has no valid mail server"),
-}
-
-
-def problem_of(hosts: MailHosts) -> DnsProblem | None:
-    """Why there is no address to send mail to; None if there is one."""
-    if hosts.problem or any(host.addresses for host in hosts.hosts):
-        return hosts.problem
-    return next((host.problem for host in hosts.hosts), None)
-
-
-def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
-    """The verdict if the DNS names no mail server that has an address."""
-    if problem is DnsProblem.FAILURE:
-        hosts = evidence.mail_hosts
-        reasons = (hosts.reason, *(host.reason for host in hosts.hosts)) if hosts else ()
-        return dns_is_silent(evidence, next(filter(None, reasons), "no answer"))
-    code, words = _NO_HOSTS[problem]
-    fault, advice = Fault.NOBODY, [_SPELLING]
-    if without := _named_without_address(evidence.mail_hosts, problem):
-        code, words, fault, advice = "no-mail-host", without, Fault.THEIRS, [_ADDRESS, LETTER]
-    is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
-    verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
-    sentence = f"{subject(evidence)} is {verb}: {words}"
-    return Verdict(flow, sentence, fault, code, tuple(advice), HELD)
-
-
-def _named_without_address(found: MailHosts | None, problem: DnsProblem) -> str:
-    """Say which names in MX records have no address; empty: it is not that."""
-    names = [host.name for host in found.hosts if not host.addresses] if found else []
-    if not found or found.implicit or not names or problem not in _NOT_THERE:
-        return ""
-    shown = ", ".join(names[:3])
-    if len(names) == 1:
-        return f"its MX host {shown} has no address"
-    return f"none of its {len(names)} MX hosts has an address: {shown}"
-
-
-def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
-    """The verdict if the DNS does not say where mail goes, or whether there is a policy."""
-    sentence = cannot_tell(evidence, f"the DNS does not answer: {reason}")
-    advice = (
-        CHECK_DNS,
-        "if none does, see docs/dns.md for the name servers that are asked",
-    )
-    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, CANNOT_TELL)
 
 
 def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from postfix_mta_sts.admin.diagnosis import nowhere
 from postfix_mta_sts.admin.diagnosis.build import build
 from postfix_mta_sts.admin.diagnosis.conclude import conclude
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
@@ -9,6 +10,7 @@ from postfix_mta_sts.admin.diagnosis.letter import letter
 from postfix_mta_sts.admin.diagnosis.values import Fault, Flow
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts, MxHost
 from postfix_mta_sts.postfix.smtp_client.delivery import predict
+from postfix_mta_sts.postfix.smtp_client.values import NextHop
 from postfix_mta_sts.values import replace
 from tests.support.evidence import NO_RECORD, evidence
 from tests.support.smtp_client import NAME, NEW
@@ -58,3 +60,9 @@ def test_no_address() -> None:
     text = letter(build(found))
     assert "Subject: Mail to x.test: it cannot be delivered" in text
     assert "RFC 8461" not in text
+
+
+def test_all_sentences_are_ascii() -> None:
+    """A next-hop in U-labels is escaped, as in each other sentence."""
+    evidence = Evidence.of(NextHop("bücher.test", "xn--bcher-kva.test"), 1_800_000_000.0)
+    assert nowhere.dns_is_silent(evidence, "SERVFAIL").sentence.isascii()
