@@ -33,6 +33,7 @@ from postfix_mta_sts.cli.parser import (
     CommandError,
     Commands,
     add_config,
+    discard_output,
     load_settings,
 )
 from postfix_mta_sts.config.field_types import seconds
@@ -110,7 +111,11 @@ def _query(args: argparse.Namespace) -> int:
     if args.watch:
         return _watch(args, settings, client)
     diagnosis = _diagnose(args, settings, client)
-    _show(args, diagnosis)
+    try:
+        _show(args, diagnosis)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `| head` or `| grep -q`; the usual code would say: held
+        discard_output()
     return _exit_code(diagnosis)
 
 

@@ -208,9 +208,9 @@ class TestHosts:
     @pytest.mark.parametrize(
         ("problem", "cause", "code"),
         [
-            (DnsProblem.NO_RECORDS, "mx-without-address", 2),
-            (DnsProblem.INVALID, "mx-without-address", 2),
-            (DnsProblem.NO_SUCH_NAME, "mx-without-address", 2),
+            (DnsProblem.NO_RECORDS, "no-mail-host", 2),
+            (DnsProblem.INVALID, "no-mail-host", 2),
+            (DnsProblem.NO_SUCH_NAME, "no-mail-host", 2),
             (DnsProblem.FAILURE, "dns-failure", 3),
         ],
     )
