@@ -37,6 +37,7 @@ from postfix_mta_sts.cli.parser import (
 )
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.config.settings import ConfigError, Settings
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.values import json_schema, to_plain
 
 USAGE: Final = 64
@@ -144,6 +145,9 @@ def _diagnose(args: argparse.Namespace, settings: Settings, client: ControlClien
         asyncio.run(run_with(collector.run(), lambda: _show_progress(output, evidence)))
     except KeyboardInterrupt:  # asyncio.run has cancelled the look-ups
         evidence.is_interrupted = True
+    except UserError as error:
+        output.clear()
+        raise CommandError(str(error), CANNOT_TELL) from error
     output.clear()
     return build(evidence)
 

@@ -103,7 +103,7 @@ def with_dane(
 
 
 def readable_name(name: str) -> str:
-    r"""A name of `dns_message` with its `\\DDD` as characters, if ASCII has them and no name does.
+    r"""A name of `dns_message` with printable ASCII in place of its `\\DDD`.
 
     A `.` or a backslash within a label remains escaped.
     """

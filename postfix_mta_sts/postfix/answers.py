@@ -10,6 +10,7 @@ from postfix_mta_sts.mtasts.decision import (
     NOT_APPLICABLE,
     Decision,
     Knowledge,
+    Rules,
     decide,
     known_policy,
     known_verdict,
@@ -57,9 +58,8 @@ class AnswerRules(Value, frozen=True):
         verdict = NOT_APPLICABLE
         if self.dane and dane_applies(key, domain, outcome(knowledge, now)):
             verdict = known_verdict(knowledge, now)
-        rules = (self.dane or STRICT).rules(
-            dns_defers=self.dns_defers, enforce_testing=reply_format.enforce_testing
-        )
+        dane = self.dane or STRICT
+        rules = Rules(dane.answer, dane.defer, self.dns_defers, reply_format.enforce_testing)
         return decide(known_policy(knowledge, now), verdict, rules, time_is_up=time_is_up)
 
 
@@ -125,7 +125,7 @@ def told_without_look_up(key: bytes, answering: Answering) -> Domain | Sequence[
 
 
 def reply_text(reply: Reply) -> str:
-    """A reply of `told` as a socketmap has it, without the space after `NOTFOUND`."""
+    """A reply of `told` as a socketmap server sends it, without the space after `NOTFOUND`."""
     frame = socketmap.encode_reply(reply)
     return frame[frame.index(b":") + 1 : -1].decode().rstrip()
 

@@ -1,4 +1,4 @@
-"""Reasons for a delay, as Postfix's queue has them, without what differs from host to host.
+"""Take out of the reasons for a delay in Postfix's queue what differs from host to host.
 
 `common` is for people: the same fault of several hosts is one text. `kind` is shorter, and tells
 whether mail for other domains waits for a fault of the same kind.

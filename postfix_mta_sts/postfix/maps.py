@@ -126,7 +126,7 @@ def answering_by(settings: Settings, rule: DaneRule | None) -> Answering:
 
 
 def served_name(listener: ListenerSettings, map_name: str = "") -> str:
-    """The name by which `ServedMap` has a map; tcp_table has no map names."""
+    """The name of a map in `ServedMap`; tcp_table has no map names."""
     return map_name if listener.wire == "socketmap" else f"{listener.wire} {listener.address}"
 
 

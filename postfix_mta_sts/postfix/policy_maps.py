@@ -48,7 +48,7 @@ class Table(Value, frozen=True):
     """One table of smtp_tls_policy_maps, and what it has for the keys of the domain."""
 
     name: str
-    """As main.cf has it, such as `socketmap:inet:127.0.0.1:8461:postfix`."""
+    """As written in main.cf, such as `socketmap:inet:127.0.0.1:8461:postfix`."""
     is_ours: bool
     """Whether it is a listener of this daemon."""
     found: str | None = None

@@ -43,7 +43,7 @@ async def test_enforce(commands: Commands, net: Internet, tmp_path: Path) -> Non
     )
     (advice,) = done.steps("do")
     assert "--smtp" in advice
-    assert [number for number, line in enumerate(done.lines) if not line] == [3]
+    assert [number for number, line in enumerate(done.lines) if not line] == [2]
     assert not done.steps("fault")
     assert done.steps("record") == ['_mta-sts.good.test 77 TXT "v=STSv1; id=20260101;"']
     assert done.steps("id") == ["20260101"]
@@ -417,6 +417,42 @@ async def test_any_script(commands: Commands, net: Internet, tmp_path: Path) -> 
     assert r"         5| note: b\xfccher \u202etset.live" in done.out
     replies = dict(json.loads(printed.out)["replies"])
     assert f"{{ policy_string = note: {words}x }}" in replies[TLSRPT]
+
+
+@pytest.mark.parametrize(
+    ("text", "rua", "error"),
+    [
+        ("v=TLSRPTv1; rua=mailto:a@good.test,https://b.test/c", 2, ""),
+        ("v=TLSRPTv1; rua=ftp://good.test", 0, "rua"),
+    ],
+)
+async def test_tls_reports(
+    commands: Commands, net: Internet, tmp_path: Path, text: str, rua: int, error: str
+) -> None:
+    """The TLSRPT record is shown, with what is wrong with it (RFC 8460 §3)."""
+    net.publish("good.test")
+    net.dns.zone["_smtp._tls.good.test TXT"] = [f'"{text}"']
+    found = (await queried(commands, net, tmp_path))["tlsrpt"]
+    assert found["record"]["texts"] == [text]
+    assert len(found["rua"]) == rua
+    assert error in found["error"]
+    assert bool(error) is bool(found["error"])
+    done = await commands.query(net, tmp_path, "good.test")
+    assert done.code == 0
+    assert done.steps("TLSRPT") == [f'_smtp._tls.good.test 300 TXT "{text}"']
+
+
+async def test_silent_tlsa(commands: Commands, net: Internet, tmp_path: Path) -> None:
+    """A look-up of DANE that does not end in time is said, and the policy decides."""
+    net.publish("good.test")
+    net.vouch("good.test")
+    net.dns.zone["_25._tcp.mx1.good.test TLSA"] = Fault.SILENCE
+    changes = {"dane": {"mode": "on"}, "dns": {"timeout": "30s"}}
+    config = net.config(tmp_path, changes)
+    words = ("query", "good.test", "--timeout", "2s", "--config", config)
+    done = await asyncio.to_thread(commands.run, *words)
+    assert done.steps("DANE") == ["not checked: not finished within 2 s"]
+    assert done.steps("answer") == [SECURE]
 
 
 async def test_reply_limit(commands: Commands, net: Internet, tmp_path: Path) -> None:

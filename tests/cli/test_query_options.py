@@ -223,8 +223,8 @@ class TestSmtp:
         async with SmtpHost(credential, plain={"": SILENCE}) as host, daemon(net, tmp_path):
             words = (f"good.test:{host.port}", "--smtp", "--timeout", "1s")
             done = await commands.query(net, tmp_path, *words)
-        assert done.code == 2
-        assert "mx1.good.test fails: no answer before its greeting" in done.lines[0]
+        assert done.code == 3
+        assert "mx1.good.test fails: no answer before its greeting within 1 s" in done.lines[0]
 
 
 async def test_no_ca(
@@ -260,3 +260,17 @@ async def test_damaged_ca(
     assert done.code == 2
     assert "Postfix cannot load its CA certificates" in done.lines[0]
     assert done.steps("fault") == ["yours"]
+
+
+async def test_damaged_ca_of_the_system(
+    commands: Commands, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without CA certificates to compare with, nothing can be told, and the file is named."""
+    damaged = tmp_path / "damaged.pem"
+    damaged.write_text(net.ca_file.read_text()[:-40])
+    monkeypatch.setenv("SSL_CERT_FILE", str(damaged))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    net.publish("good.test")
+    done = await commands.query(net, tmp_path, "good.test", "--smtp")
+    assert done.code == 3
+    assert done.err.startswith(f"postfix-mta-sts: {damaged}: no CA certificates: ")

@@ -106,6 +106,19 @@ async def test_an_entry_before_ours(
     assert done.steps("in force") == ["the entry of another table, which comes before the daemon's"]
 
 
+async def test_dane_in_another_table(
+    relay: Relay, net: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that demands DANE has the TLSA records looked up, though the daemon does not."""
+    net.vouch("good.test")
+    maps = f"texthash:/etc/policy, {relay.ours}"
+    postfix = relay.postfix(monkeypatch, smtp_tls_policy_maps=maps, smtp_dns_support_level="dnssec")
+    postfix.table({"good.test": "dane-only"})
+    found = json.loads((await relay.query("--json")).out)
+    assert (found["verdict"]["flow"], found["source"]) == ("dane", "table")
+    assert [host["state"] for host in found["dane"]["hosts"]] == ["usable"]
+
+
 async def test_a_parent_in_another_table(
     relay: Relay, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from postfix_mta_sts.cli.terminal import Columns, pairs
+from postfix_mta_sts.cli.terminal import Columns, headline, labelled, pairs, unwrapped
 
 
 def terminal() -> Console:
@@ -92,3 +92,40 @@ class TestTerminal:
         """Markup of rich in a cell is printed as text."""
         assert text in pairs([("a", text)], terminal())
         assert text in Columns("a", console=terminal()).block([(text,)])
+
+
+def test_headline() -> None:
+    """A sentence is bold and in colour, on as many lines as it takes; plain without colours."""
+    text = "Mail to good.test is held: " + "word " * 10
+    lines = headline(text, "red", terminal()).split("\n")
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines] == [
+        "Mail to good.test is held: word word word word word word",
+        "word word word word",
+    ]
+    assert all(line.startswith("\x1b[1;31m") and line.endswith("\x1b[0m") for line in lines)
+    plain = Console(file=io.StringIO(), force_terminal=True, width=60, no_color=True)
+    assert "\x1b" not in headline(text, "red", plain)
+    assert headline(text, "red", Console(file=io.StringIO())) == text
+
+
+LINES = [("MX", "word " * 20), ("", "x"), ("odd", ""), ("text", "a\x1b[2J\u202e")]
+
+
+def test_labelled() -> None:
+    """A long text goes on below its start, under its label; control characters are escaped."""
+    plain = Console(file=io.StringIO(), force_terminal=True, width=60, no_color=True)
+    assert labelled(LINES, plain).split("\n") == [
+        "  MX        word word word word word word word word word",
+        "            word word word word word word word word word",
+        "            word word",
+        "            x",
+        "  odd       ",
+        r"  text      a\x1b[2J\u202e",
+    ]
+
+
+def test_labelled_in_a_pipe() -> None:
+    """In a pipe each text is one line, for `grep`."""
+    lines = unwrapped(LINES)
+    assert labelled(LINES, Console(file=io.StringIO())).split("\n") == lines
+    assert [line[:12] for line in lines] == ["  MX        ", " " * 12, "  odd", "  text      "]

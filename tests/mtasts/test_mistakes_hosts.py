@@ -20,7 +20,6 @@ def policy(*patterns: str, mode: str = "enforce", max_age: int = 604_800) -> str
     ("seen", "code", "write"),
     [
         (replace(NOTHING, host_exists=False), "host-missing", "mta-sts.x.test. IN A"),
-        (replace(NOTHING, http_only=True), "http-only", URL),
         (
             replace(NOTHING, certificate_error="certificate has expired"),
             "certificate-expired",
@@ -90,7 +89,7 @@ def test_what_is_there_is_named() -> None:
     "seen",
     [
         NOTHING,
-        replace(NOTHING, host_exists=True, http_only=False, status=200, media_type="text/plain"),
+        replace(NOTHING, host_exists=True, status=200, media_type="text/plain"),
         replace(NOTHING, status=200, media_type="Text/Plain; charset=iso-8859-1"),
         replace(NOTHING, status=503, media_type="text/html"),
     ],

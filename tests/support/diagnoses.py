@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.errors import (
     InvalidRecordError,
 )
 from postfix_mta_sts.mtasts.mistakes import Mistake, Place
-from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts, MxHost
+from postfix_mta_sts.network.mail_hosts_values import DnsProblem, HostDane, MailHosts, MxHost
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
     FailureKind,
@@ -115,6 +115,14 @@ def whole(names: tuple[str, ...] = (NAME,), error: VerifyError | None = None) ->
 PLACED: Final = MailHosts((MxHost(NAME, 10, ("192.0.2.25",)),))
 
 
+def by_dane(probe: ProbeResult, found: HostDane) -> Evidence:
+    """Mail by DANE for a domain without a policy, whose MX host has this."""
+    hosts = MailHosts((replace(host(), dane=found),), mx_is_secure=True)
+    return evidence(
+        probe, hosts=hosts, outcome=SIGNED, error=NO_RECORD, main_cf=DANE_CF, reply="NOTFOUND "
+    )
+
+
 def mistyped() -> Evidence:
     """A policy that is not valid, with what to write."""
     found = evidence(error=InvalidPolicyError(3, "field nmx is unknown, and mx is missing"))
@@ -186,13 +194,14 @@ CASES: Final[Mapping[str, Make]] = {
         postfix=replace(README, ca="none"),
     ),
     "dane": lambda: evidence(outcome=SIGNED, error=NO_RECORD, main_cf=DANE_CF),
-    "dane-verified": lambda: evidence(
-        talked(session(tlsa=matched(fits=True))),
-        hosts=MailHosts((replace(host(), dane=dane(HostState.USABLE, RECORD)),), mx_is_secure=True),
-        outcome=SIGNED,
-        error=NO_RECORD,
-        main_cf=DANE_CF,
+    "dane-verified": lambda: by_dane(
+        talked(session(tlsa=matched(fits=True))), dane(HostState.USABLE, RECORD)
     ),
+    "dane-mismatch": lambda: by_dane(
+        talked(session(tlsa=matched(fits=False))), dane(HostState.USABLE, RECORD)
+    ),
+    "dane-unusable": lambda: by_dane(talked(session()), dane(HostState.UNUSABLE, RECORD)),
+    "dane-absent": lambda: by_dane(talked(session()), dane(HostState.ABSENT)),
     "port-25-closed": lambda: evidence(
         SILENT, waiting=Waiting(1, round(NOW) - 60, ("Connection timed out",), 9)
     ),

@@ -23,7 +23,7 @@ from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.policy_families import difference
 from postfix_mta_sts.network.trace import FetchTrace
 
-_NOT_ASKED = DaemonAnswer(DaemonState.FAILED, "not asked yet")
+_NOT_ASKED = DaemonAnswer(DaemonState.NOT_ASKED)
 _NO_POSTFIX = PostfixHere(None, "may", None)
 
 

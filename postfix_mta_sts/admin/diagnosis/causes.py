@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.values import Fault
+from postfix_mta_sts.admin.diagnosis.words import names_of
 from postfix_mta_sts.admin.times import day, in_words
-from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.network.smtp.names import identity
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
@@ -24,8 +24,6 @@ from postfix_mta_sts.network.smtp.values import (
 from postfix_mta_sts.postfix.smtp_client.conversation import NO_ENGINE
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 from postfix_mta_sts.values import Value
-
-_NAMES_SHOWN: Final = 3
 
 _NOT_NAMED: Final = "name fits no mx pattern of the policy"
 _ADD_HOST: Final = (
@@ -55,6 +53,19 @@ _CHAIN_ERRORS: Final[Mapping[int, tuple[str, str, str]]] = {
     68: ("certificate-weak", "certificate has a weak signature", _RENEW),
 }
 """X509_V_ERR_… (openssl-verification-options(1)): code, words, and what helps."""
+
+_PERMANENT: Final = 500
+"""The first reply code that is not temporary (RFC 5321 §4.2.1)."""
+_WAIT: Final = (
+    "wait: Postfix tries again, and a greylist lets it through then; if it stays so, read the reply"
+)
+_BLOCKED: Final = (
+    "read its reply: the address of this machine may be on a block list, or lack a name in the DNS"
+)
+_PATIENCE: Final = (
+    "ask again with --timeout 5m: Postfix waits five minutes for each reply, so mail may get "
+    "through; if nothing comes, its postmaster has to look into the log of the mail server"
+)
 
 _ENDS: Final = {
     FailureKind.TIMEOUT: "no answer",
@@ -113,6 +124,9 @@ def cause(outcome: HostOutcome, probe: ProbeResult | None, now: float, *, has_ca
 def _of_failure(failure: SmtpFailure) -> Cause:
     if failure.phase is Phase.CONNECT:
         return _of_connection(failure)
+    if is_impatience(failure):
+        words = f"{_ENDS[failure.kind]} {_WHEN[failure.phase]}"
+        return Cause("conversation", words, Fault.NETWORK, _PATIENCE)
     if failure.phase is Phase.HANDSHAKE:
         return Cause(
             "tls-handshake",
@@ -131,6 +145,11 @@ def _of_failure(failure: SmtpFailure) -> Cause:
     )
 
 
+def is_impatience(failure: SmtpFailure) -> bool:
+    """Whether this command gave up on a host that may only be slow, such as a tarpit."""
+    return failure.kind is FailureKind.TIMEOUT and failure.phase is not Phase.CONNECT
+
+
 def _of_reply(failure: SmtpFailure) -> Cause:
     if failure.phase is Phase.STARTTLS:
         return Cause(
@@ -140,12 +159,11 @@ def _of_reply(failure: SmtpFailure) -> Cause:
             "its postmaster has to find out why the mail server cannot start TLS; perhaps it has "
             "no certificate",
         )
-    return Cause(
-        "refused-to-talk",
-        f"refuses to talk to this machine: {failure.reason}",
-        Fault.THEIRS,
-        "read its reply: the address of this machine may be on a block list",
-    )
+    if failure.reply and failure.reply.code < _PERMANENT:
+        words = f"refuses to talk to this machine for now: {failure.reason}"
+        return Cause("refused-to-talk", words, Fault.NOBODY, _WAIT)
+    words = f"refuses to talk to this machine: {failure.reason}"
+    return Cause("refused-to-talk", words, Fault.YOURS, _BLOCKED)
 
 
 def _of_connection(failure: SmtpFailure) -> Cause:
@@ -182,7 +200,7 @@ def _of_session(
             return _of_other_names(outcome, leaf)
         return Cause(
             "certificate-wrong-name",
-            f"certificate is for {_names(leaf)}, not for {probe.target.host}",
+            f"certificate is for {names_of(leaf)}, not for {probe.target.host}",
             Fault.THEIRS,
             f"its postmaster has to install a certificate for {probe.target.host}",
         )
@@ -195,7 +213,7 @@ def _of_other_names(outcome: HostOutcome, leaf: Certificate) -> Cause:
         return Cause("mx-not-in-policy", _NOT_NAMED, Fault.THEIRS, _ADD_HOST)
     return Cause(
         "certificate-other-match",
-        f"certificate is for {_names(leaf)}, and this Postfix is set to accept other names",
+        f"certificate is for {names_of(leaf)}, and this Postfix is set to accept other names",
         Fault.YOURS,
         "compare `match=` in smtp_tls_policy_maps, or smtp_tls_secure_cert_match, with them",
     )
@@ -217,9 +235,3 @@ def _of_chain(error: VerifyError, leaf: Certificate | None, now: float, *, has_c
         since=f" {in_words(now - leaf.not_after)} ago" if leaf and is_leaf else " at its CA",
     )
     return Cause(code, said, Fault.THEIRS, advice)
-
-
-def _names(leaf: Certificate) -> str:
-    names = leaf.dns_names or ((leaf.common_name,) if leaf.common_name else ())
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return printable(", ".join(names[:_NAMES_SHOWN]) or "no name") + more

@@ -6,7 +6,7 @@ evidence at once, so that it can be shown before the end.
 """
 
 import asyncio
-from asyncio import Task
+from asyncio import Task, TaskGroup
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.dns import DnsClient
@@ -77,6 +78,7 @@ class Collector:
         https_port: int = 443,
     ) -> None:
         self._evidence = evidence
+        evidence.seconds = wanted.seconds
         self._settings = settings
         self._network_settings = NetworkSettings.of(settings, https_port)
         self._client = client
@@ -84,11 +86,18 @@ class Collector:
         self._dane = DaneEvidence(evidence, settings, self._network_settings)
 
     async def run(self) -> None:
-        """Ask all; what fails is part of the evidence."""
-        async with open_clients(self._network_settings) as clients, asyncio.TaskGroup() as group:
-            self._start(group, *clients)
+        """Ask all; what fails is part of the evidence.
 
-    def _start(self, group: asyncio.TaskGroup, dns: DnsClient, fetcher: PolicyFetcher) -> None:
+        Raises `UserError` for what keeps it from asking, such as unreadable CA certificates.
+        """
+        try:
+            async with open_clients(self._network_settings) as clients, TaskGroup() as group:
+                self._start(group, *clients)
+        except ExceptionGroup as errors:
+            for_people = (each for each in errors.exceptions if isinstance(each, UserError))
+            raise next(for_people, errors) from None
+
+    def _start(self, group: TaskGroup, dns: DnsClient, fetcher: PolicyFetcher) -> None:
         """Start all parts; each awaits those that it needs."""
         here = group.create_task(self._look_here())
         policy = group.create_task(self._policy(dns, fetcher))
@@ -111,7 +120,8 @@ class Collector:
                 look_here(evidence, self._settings),
             )
         evidence.cached = said.policy
-        evidence.daemon = replace(said.answer, reply=said.replies.get(in_force.map_name(evidence)))
+        reply = said.replies.get(in_force.map_name(evidence))
+        evidence.daemon = replace(in_force.reached(said.answer, evidence.postfix), reply=reply)
         return Here(authorities, said.replies)
 
     async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:

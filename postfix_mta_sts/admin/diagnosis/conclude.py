@@ -8,6 +8,7 @@ from typing import Final
 
 from postfix_mta_sts.admin.diagnosis import held
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.outdated import by_what_is_published, names_no_host_now
 from postfix_mta_sts.admin.diagnosis.values import (
     CANNOT_TELL,
     FLOWS,
@@ -44,12 +45,19 @@ _BY_POLICY: Final = frozenset({Level.SECURE, Level.VERIFY, Level.FINGERPRINT})
 _VERIFIED: Final = "Verified"
 """What Postfix calls a session with a host that it has authenticated."""
 _TLSA_UNUSABLE: Final = "is delivered with TLS: its TLSA records cannot verify a server"
+_WILL_BE_HELD: Final = (
+    "but the policy that it publishes now names none of its MX hosts, and will hold all mail"
+)
 _ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
+    return by_what_is_published(evidence, _conclude(evidence))
+
+
+def _conclude(evidence: Evidence) -> Verdict:
     if evidence.mail_hosts and (problem := held.problem_of(evidence.mail_hosts)):
         return held.without_hosts(evidence, problem)
     if isinstance(evidence.tls_policy, InvalidTlsPolicy):
@@ -98,28 +106,29 @@ def _sent(evidence: Evidence, delivery: Delivery) -> Verdict:
 def _flows(evidence: Evidence, flow: Flow, what: str, cause: str, *advice: str) -> Verdict:
     """Mail flows as it should, perhaps not through each host, or not for ever."""
     notes = [*_cannot_be_fetched(evidence, flow), *held.weaknesses(evidence)]
-    sentence = "; ".join((f"{subject(evidence)} {what}", *notes))
-    fault = Fault.NOBODY
-    if notes:
-        fault = Fault.NETWORK if _is_silent(evidence) else Fault.THEIRS
-        advice = (LETTER, *advice)
-    return Verdict(flow, sentence, fault, cause, advice, FLOWS)
+    sentence = "; ".join((f"{subject(evidence)} {what}", *(note.words for note in notes)))
+    order = (Fault.THEIRS, Fault.YOURS, Fault.NETWORK)
+    fault = next((each for each in order if any(n.fault is each for n in notes)), Fault.NOBODY)
+    added = dict.fromkeys(note.advice for note in notes if note.fault is fault)
+    return Verdict(flow, sentence, fault, cause, (*added, *advice), FLOWS)
 
 
-def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[str]:
+def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[held.Note]:
     """Say if the policy in force is one that the domain does not give any more."""
     error = evidence.network.error
+    if flow is Flow.POLICY and names_no_host_now(evidence):
+        yield held.Note(_WILL_BE_HELD, Fault.THEIRS, LETTER)
     if flow is not Flow.POLICY or not evidence.cached or not error:
         return
     expires = evidence.daemon and evidence.daemon.expires_at
     until = f" until {day(expires)}" if expires else ""
     gone = isinstance(error, NoRecordError)
     now = f"its TXT record is gone: {error}" if gone else f"it cannot be fetched now: {error}"
-    yield f"that is cached{until}, and {now}"
-
-
-def _is_silent(evidence: Evidence) -> bool:
-    return isinstance(evidence.network.error, DnsFailureError)
+    words = f"that is cached{until}, and {now}"
+    if isinstance(error, DnsFailureError):
+        yield held.Note(words, Fault.NETWORK, held.CHECK_DNS)
+    else:
+        yield held.Note(words, Fault.THEIRS, LETTER)
 
 
 def _unprotected(evidence: Evidence) -> Verdict:

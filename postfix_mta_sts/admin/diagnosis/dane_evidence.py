@@ -17,6 +17,8 @@ from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix import postconf
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
 from postfix_mta_sts.postfix.smtp_client.authentication import DANE, main_level, uses_dnssec
+from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
+from postfix_mta_sts.postfix.smtp_client.values import TlsPolicy
 
 if TYPE_CHECKING:
     from postfix_mta_sts.network.dane import HostTlsa
@@ -66,9 +68,12 @@ class DaneEvidence:
         return "" if dane.on else "; ".join(filter(None, (dane.reason, dane.advice)))
 
     def _postfix_asks(self) -> bool:
-        """Whether Postfix itself looks up TLSA records (postconf(5), smtp_tls_security_level)."""
-        main_cf = self._evidence.main_cf
-        return uses_dnssec(main_cf) and main_level(main_cf) in DANE
+        """Whether Postfix itself looks up TLSA records, by main.cf or by an entry of a table."""
+        main_cf, here = self._evidence.main_cf, self._evidence.postfix
+        entries = (table.found for table in (here.tables if here else ()) if table.found)
+        levels = (parse_tls_policy(entry, main_cf) for entry in entries)
+        is_asked_for = any(isinstance(e, TlsPolicy) and e.level in DANE for e in levels)
+        return uses_dnssec(main_cf) and (is_asked_for or main_level(main_cf) in DANE)
 
     async def _look_up_domain(self, domain: Domain) -> None:
         def on_progress(outcome: DaneOutcome) -> None:

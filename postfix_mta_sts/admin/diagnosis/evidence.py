@@ -38,7 +38,7 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 from postfix_mta_sts.postfix.verify import PostfixWords
 
 POLICY = "the policy"
-"""What `Evidence.pending` has while the policy is looked up."""
+"""The entry of `Evidence.pending` while the policy is looked up."""
 _NO_DANE = DaneNow(None, "not looked up")
 
 
@@ -78,6 +78,8 @@ class Evidence:
     domain: Domain | None
     """The Policy Domain; None: there can be no policy for this next-hop."""
     asked_at: float
+    seconds: float = 10.0
+    """The time for the look-ups, and again for the MX hosts."""
     postfix: PostfixHere | None = None
     main_cf: MainCf = field(default_factory=MainCf)
     daemon: DaemonAnswer | None = None

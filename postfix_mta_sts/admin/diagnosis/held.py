@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from postfix_mta_sts.admin.diagnosis.causes import Cause, cause
+from postfix_mta_sts.admin.diagnosis.causes import Cause, cause, is_impatience
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.in_force import silence
 from postfix_mta_sts.admin.diagnosis.values import (
     CANNOT_TELL,
     HELD,
@@ -29,7 +30,14 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     Outcome,
     TlsPolicy,
 )
+from postfix_mta_sts.values import Value
 
+CHECK_DNS: Final = (
+    "check whether other domains resolve: if they do, the name servers of this one fail"
+)
+_LOG: Final = "see the log of the daemon"
+_SMTP_TIMEOUT: Final = 300.0
+"""Seconds that smtp(8) waits for a reply (postconf(5), smtp_helo_timeout)."""
 _MANY: Final = 3
 """Messages for other domains that wait for the same reason: then it is not the domain's fault."""
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
@@ -68,7 +76,7 @@ def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
     """The verdict if the DNS does not say where mail goes, or whether there is a policy."""
     sentence = cannot_tell(evidence, f"the DNS does not answer: {reason}")
     advice = (
-        "check whether other domains resolve: if they do, the name servers of this one fail",
+        CHECK_DNS,
         "if none does, see docs/dns.md for the name servers that are asked",
     )
     return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, CANNOT_TELL)
@@ -77,18 +85,12 @@ def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
 def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
     """The verdict if the table gives Postfix no usable answer."""
     held = f"{subject(evidence)} is held: "
-    daemon = evidence.daemon
     map_name = evidence.postfix.map_name if evidence.postfix else None
     if evidence.source is Source.TABLE:
         if any(words in entry.reason for words in _NOT_READ):
             return _not_read(evidence, entry)
-    elif map_name is not None and daemon and daemon.state is DaemonState.NOT_RUNNING:
-        advice = (
-            "start the daemon: systemctl start postfix-mta-sts",
-            "if it runs with another configuration file, name that with --config",
-        )
-        sentence = f"{held}Postfix asks the daemon first, and the daemon does not run"
-        return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, HELD)
+    elif silent := silence(evidence):
+        return _without_daemon(evidence, silent)
     if evidence.reply and evidence.reply.startswith("TEMP"):
         reason = evidence.reply.removeprefix("TEMP ")
         advice = (
@@ -103,6 +105,22 @@ def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
         first = f"write postfix in place of {map_name} in smtp_tls_policy_maps of main.cf"
     advice = (first, "see docs/troubleshooting.md")
     return Verdict(Flow.HELD, sentence, Fault.YOURS, "map", advice, HELD)
+
+
+def _without_daemon(evidence: Evidence, silent: str) -> Verdict:
+    """The verdict if Postfix asks the daemon and gets no answer."""
+    held = f"{subject(evidence)} is held: Postfix asks the daemon first, and"
+    daemon = evidence.daemon
+    if daemon and daemon.state is DaemonState.ANSWERED:
+        advice = ("compare `listen` of the daemon with smtp_tls_policy_maps in main.cf", _LOG)
+        sentence = f"{held} its listener does not answer: {silent}"
+        return Verdict(Flow.HELD, sentence, Fault.YOURS, "listener-silent", advice, HELD)
+    advice = (
+        "start the daemon: systemctl start postfix-mta-sts",
+        "if it runs with another configuration file, name that with --config",
+    )
+    sentence = f"{held} the daemon does not run"
+    return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-not-running", advice, HELD)
 
 
 def _not_read(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
@@ -133,6 +151,8 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
         return _port_is_closed(evidence, next(iter(causes.values())))
     if _is_by_policy(evidence) and no_host_fits(evidence):
         return by_the_patterns(evidence)
+    if causes and _may_be_slow(evidence, delivery):
+        return _is_too_slow(evidence, causes)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
     said = [(name, each.words) for name, each in causes.items()]
@@ -150,6 +170,22 @@ def _port_is_closed(evidence: Evidence, first: Cause) -> Verdict:
     why = f"no mail server can be reached on port {evidence.next_hop.port}"
     sentence, advice = cannot_tell(evidence, why), (first.advice,)
     return Verdict(Flow.UNKNOWN, sentence, Fault.YOURS, "port-25-closed", advice, CANNOT_TELL)
+
+
+def _may_be_slow(evidence: Evidence, delivery: Delivery) -> bool:
+    """Whether a host that Postfix tries may take mail, if it is given the time that Postfix has."""
+    if evidence.seconds >= _SMTP_TIMEOUT:
+        return False
+    probes = by_address(evidence.probes)
+    tried = (probes.get((host.host, host.address)) for host in delivery.hosts if host.is_tried)
+    return any(each and each.failure and is_impatience(each.failure) for each in tried)
+
+
+def _is_too_slow(evidence: Evidence, causes: dict[str, Cause]) -> Verdict:
+    why = enumerated([(name, each.words) for name, each in causes.items()])
+    sentence = f"{cannot_tell(evidence, why)} within {evidence.seconds:g} s"
+    advice = tuple(dict.fromkeys(each.advice for each in causes.values()))[:3]
+    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "conversation", advice, CANNOT_TELL)
 
 
 def reason(evidence: Evidence) -> Cause:
@@ -185,18 +221,35 @@ def _compares_names(evidence: Evidence) -> bool:
     return isinstance(policy, TlsPolicy) and bool(policy.patterns)
 
 
-def weaknesses(evidence: Evidence) -> Iterator[str]:
-    """What is wrong although mail flows: hosts that fail, and what only Postfix accepts."""
+class Note(Value, frozen=True):
+    """Something that is wrong although mail flows."""
+
+    words: str
+    fault: Fault
+    advice: str
+
+
+def weaknesses(evidence: Evidence) -> Iterator[Note]:
+    """What is wrong although mail flows: hosts that fail, and what only Postfix accepts.
+
+    A host that takes mail at one address, and cannot be reached at another, is none: most often
+    this machine has no IPv6.
+    """
     delivery = evidence.delivery
     if delivery is None:
         return
-    causes = _causes(evidence, delivery, tried_only=False)
-    if causes:
-        said = "; ".join(f"{name}: {each.words}" for name, each in list(causes.items())[:3])
-        yield f"not through {said}"
+    accepting = {host.host for host in delivery.hosts if host.accepts}
+    causes = {
+        name: each
+        for name, each in _causes(evidence, delivery, tried_only=False).items()
+        if not (each.fault is Fault.NETWORK and name in accepting)
+    }
+    for name, each in list(causes.items())[:3]:
+        advice = LETTER if each.fault is Fault.THEIRS else each.advice
+        yield Note(f"not through {name}: {each.words}", each.fault, advice)
     host = taker(delivery)
     if host and host.conforms is False:
-        yield f"RFC 8461 does not allow {host.host}: {host.breach}"
+        yield Note(f"RFC 8461 does not allow {host.host}: {host.breach}", Fault.THEIRS, LETTER)
 
 
 def taker(delivery: Delivery) -> HostOutcome | None:
@@ -212,17 +265,25 @@ def _is_by_policy(evidence: Evidence) -> bool:
 
 
 def _causes(evidence: Evidence, delivery: Delivery, *, tried_only: bool = True) -> dict[str, Cause]:
-    """The cause of each host that does not take the message, by its name."""
+    """The cause of each host that does not take the message, by its name.
+
+    Of several addresses the first counts whose failure is not one of the way to it.
+    """
     probes = by_address(evidence.probes)
     has_ca = not evidence.postfix or not evidence.postfix.ca.startswith("none")
     found: dict[str, Cause] = {}
     for host in delivery.hosts:
-        if host.accepts or host.host in found:
+        known = found.get(host.host)
+        if host.accepts or (known and known.fault is not Fault.NETWORK):
             continue
         if tried_only and not (host.is_tried or host.skipped):
             continue
         probe = probes.get((host.host, host.address))
-        found[host.host] = cause(host, probe, evidence.asked_at, has_ca=has_ca)
+        if probe is None and not host.text and not host.skipped:  # it was not asked
+            continue
+        this = cause(host, probe, evidence.asked_at, has_ca=has_ca)
+        if known is None or this.fault is not Fault.NETWORK:
+            found[host.host] = this
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
-from postfix_mta_sts.admin.diagnosis.values import DaemonState, Source
+from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState, PostfixHere, Source
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep
 from postfix_mta_sts.mtasts.errors import DnsFailureError
@@ -52,8 +52,6 @@ def by_network(evidence: Evidence, answering: Answering) -> None:
     evidence.replies = tuple(_told(evidence, answering).items())
     source = Source.DAEMON if evidence.cached else Source.NETWORK
     _decide(evidence, source, dict(evidence.replies).get(map_name(evidence)))
-    if _has_no_daemon(evidence) and evidence.source is not Source.TABLE:
-        evidence.tls_policy = InvalidTlsPolicy("no answer from the daemon")
 
 
 def _decide(evidence: Evidence, source: Source, reply: str | None) -> None:
@@ -63,6 +61,8 @@ def _decide(evidence: Evidence, source: Source, reply: str | None) -> None:
     keys = policy_keys(evidence.next_hop)
     found = reply.removeprefix(_FOUND) if reply and reply.startswith(_FOUND) else None
     failed = reply if reply and found is None and not reply.startswith(_NOT_FOUND) else ""
+    if silent := silence(evidence):
+        evidence.tls_policy, found, failed = InvalidTlsPolicy(silent), None, silent
     tables = [
         replace(each, found=found, key=keys[0], error=failed) if each.is_ours else each
         for each in (evidence.postfix.tables if evidence.postfix else ())
@@ -90,12 +90,23 @@ def read_reply(reply: str, main_cf: MainCf) -> TlsPolicy | InvalidTlsPolicy | No
     return None if reply.startswith(_NOT_FOUND) else InvalidTlsPolicy(reply)
 
 
-def _has_no_daemon(evidence: Evidence) -> bool:
-    """Whether Postfix asks a daemon that does not run, so that all mail is deferred."""
-    asks = evidence.postfix is not None and evidence.postfix.map_name is not None
-    return (
-        asks and evidence.daemon is not None and (evidence.daemon.state is DaemonState.NOT_RUNNING)
-    )
+def silence(evidence: Evidence) -> str:
+    """Why Postfix gets no answer from the daemon, so that all mail is deferred; empty: it does."""
+    here, daemon = evidence.postfix, evidence.daemon
+    if here is None or here.map_name is None:
+        return ""
+    if here.listener_problem is None and daemon and daemon.state is DaemonState.NOT_RUNNING:
+        return daemon.reason
+    return here.listener_problem or ""
+
+
+def reached(answer: DaemonAnswer, here: PostfixHere | None) -> DaemonAnswer:
+    """Correct an answer: without its control socket a daemon may run, if its listener answers."""
+    answers = here is not None and here.map_name is not None and here.listener_problem == ""
+    if answer.state is not DaemonState.NOT_RUNNING or not answers:
+        return answer
+    reason = f"{answer.reason}; the daemon runs, for its listener answers"
+    return replace(answer, state=DaemonState.FAILED, reason=reason)
 
 
 def _told(evidence: Evidence, answering: Answering) -> Mapping[str, str]:

@@ -10,11 +10,11 @@ from itertools import groupby
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.values import Diagnosis, Fault, Fetch, Flow
-from postfix_mta_sts.admin.diagnosis.words import mistake_found
+from postfix_mta_sts.admin.diagnosis.words import mistake_found, names_of
 from postfix_mta_sts.admin.times import day, moment
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.mistakes import NEXT_LINE, Mistake, Place
-from postfix_mta_sts.network.smtp.values import ProbeResult, by_address
+from postfix_mta_sts.network.smtp.values import FailureKind, ProbeResult, by_address
 from postfix_mta_sts.postfix.smtp_client.values import HostOutcome
 
 _WIDTH: Final = 72
@@ -50,8 +50,8 @@ def letter(diagnosis: Diagnosis) -> str:
         f"To: postmaster@{domain}",
         f"Subject: Mail to {domain}: {_subject(diagnosis)}",
         *_section(
-            f"Hello, our mail server finds a problem with mail to {domain}. This is what it saw on "
-            f"{moment(diagnosis.asked_at)}:"
+            f"Hello, our mail server finds a problem with {_topic(diagnosis, domain)}. This is "
+            f"what it saw on {moment(diagnosis.asked_at)}:"
         ),
         *(_verdict(diagnosis) if _is_theirs(diagnosis) else ()),
         *_list("What we found", [_wrapped(each, "  - ") for each in _findings(diagnosis)]),
@@ -59,6 +59,12 @@ def letter(diagnosis: Diagnosis) -> str:
         *_section(_standard(diagnosis)),
     ]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _topic(diagnosis: Diagnosis, domain: str) -> str:
+    if _is_about_reports(diagnosis):
+        return f"the TLSRPT record of {domain}; mail is not affected"
+    return f"mail to {domain}"
 
 
 def _is_theirs(diagnosis: Diagnosis) -> bool:
@@ -94,7 +100,16 @@ def _subject(diagnosis: Diagnosis) -> str:
 def _verdict(diagnosis: Diagnosis) -> list[str]:
     """What happens to mail, and what follows; not what is only this machine's fault."""
     verdict = diagnosis.verdict
-    return [*_section(f"{verdict.sentence}."), *_section(_EFFECT.get(verdict.flow, ""))]
+    effect = _EFFECT.get(verdict.flow, "")
+    if verdict.flow is Flow.POLICY and not _is_by_what_is_kept(diagnosis):
+        effect = ""  # the policy is there; a host has a problem
+    return [*_section(f"{verdict.sentence}."), *_section(effect)]
+
+
+def _is_by_what_is_kept(diagnosis: Diagnosis) -> bool:
+    """Whether the domain does not give the policy any more, or gives another one."""
+    now, kept = diagnosis.network, diagnosis.daemon
+    return bool(now and (now.error or (kept.in_force and now.mx != kept.mx)))
 
 
 def _findings(diagnosis: Diagnosis) -> Iterator[str]:
@@ -107,8 +122,9 @@ def _findings(diagnosis: Diagnosis) -> Iterator[str]:
     hosts = diagnosis.delivery.hosts if diagnosis.delivery else ()
     probes = by_address(diagnosis.probes)
     for host in hosts:
-        if not host.accepts or host.conforms is False:
-            yield from _host(host, probes.get((host.host, host.address)))
+        probe = probes.get((host.host, host.address))
+        if (not host.accepts or host.conforms is False) and not _is_out_of_reach(probe):
+            yield from _host(host, probe)
 
 
 def _fetch(fetch: Fetch) -> Iterator[str]:
@@ -120,16 +136,25 @@ def _fetch(fetch: Fetch) -> Iterator[str]:
 
 
 def _host(host: HostOutcome, probe: ProbeResult | None) -> Iterator[str]:
-    yield f"MX host {host.host} [{host.address}]: {host.breach or host.text or 'not in the policy'}"
-    if probe and probe.failure:
-        yield f"{host.host}: {probe.failure.reason}"
+    failure = probe.failure if probe else None
+    wrong = host.breach or host.text or "not in the policy"
+    if failure and probe and probe.tls is None:
+        wrong = f"{failure.reason} (in the step {failure.phase})"
+    yield f"MX host {host.host} [{host.address}]: {wrong}"
+    if failure and probe and probe.tls:
+        yield f"{host.host}: {failure.reason} (in the step {failure.phase})"
     if probe and probe.tls and probe.tls.tlsa and not probe.tls.tlsa.record:
         yield f"TLSA records of {host.host}: {probe.tls.tlsa.reason}"
     if probe and probe.tls and probe.tls.chain:
         leaf = probe.tls.chain[0]
-        names = ", ".join(leaf.dns_names) or leaf.common_name or "no name"
         dates = f"{day(leaf.not_before)} to {day(leaf.not_after)}"
-        yield f"its certificate: {names}; issued by {leaf.issuer}; valid {dates}"
+        yield f"its certificate: {names_of(leaf)}; issued by {leaf.issuer}; valid {dates}"
+
+
+def _is_out_of_reach(probe: ProbeResult | None) -> bool:
+    """Whether this machine has no way to an address, which is nothing that they could correct."""
+    failure = probe.failure if probe else None
+    return failure is not None and failure.kind is FailureKind.UNREACHABLE
 
 
 def _corrections(mistakes: Iterable[Mistake]) -> Iterator[list[str]]:

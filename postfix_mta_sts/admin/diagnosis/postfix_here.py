@@ -1,17 +1,21 @@
 """Read what the Postfix of this machine would do: main.cf, and the tables for TLS policies."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import PostfixHere
-from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.config.settings import ListenerSettings, Settings
 from postfix_mta_sts.network.authorities import system_paths
+from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.authorities import Authorities, read_authorities
 from postfix_mta_sts.postfix.main_cf import read_main_cf
 from postfix_mta_sts.postfix.maps import served_name
 from postfix_mta_sts.postfix.policy_maps import read_tables
+from postfix_mta_sts.postfix.probe import Place, ProbeError
 from postfix_mta_sts.postfix.programs import ProgramError
 from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
@@ -20,6 +24,8 @@ from postfix_mta_sts.values import replace
 RECOMMENDED: Final = MainCf(smtp_tls_security_level="may")
 """Without a Postfix on this machine: the settings that the README has."""
 _NO_CAS: Final = "none"
+_LISTENER_TIMEOUT: Final = 5.0
+"""Seconds for a reply that depends on no network."""
 
 
 async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
@@ -42,11 +48,25 @@ async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
         version=".".join(map(str, main_cf.version)),
         level=main_cf.smtp_tls_security_level,
         map_name=served_name(own.listener, own.map_name) if own else None,
+        listener_problem=await _ask(own.listener) if own else None,
         tables=tuple(table for table, _ in checked),
         ca=_describe(authorities),
         notes=(*filter(None, [authorities.problem]), *_notes(main_cf)),
     )
     return authorities
+
+
+async def _ask(listener: ListenerSettings) -> str | None:
+    """Why a listener does not answer; empty if it does, None if this user may not ask it."""
+    try:
+        place = Place(listener.wire, listener.address)
+        await probe.ask(place, timeout=_LISTENER_TIMEOUT)
+    except ValueError:  # any free port: it is not known which
+        return None
+    except ProbeError as error:
+        reason = str(error)
+        return None if reason == os.strerror(errno.EACCES) else f"{listener.address}: {reason}"
+    return ""
 
 
 def _of_the_system() -> Authorities:

@@ -64,7 +64,7 @@ def summary(diagnosis: Diagnosis) -> Iterator[Line]:
     for instead, mistakes in groupby(diagnosis.mistakes, lambda mistake: mistake.write):
         yield from (Line("mistake", mistake_found(each)) for each in mistakes)
         yield Line("instead", instead)
-    if diagnosis.waiting:
+    if diagnosis.waiting and diagnosis.postfix.version:
         yield from _waiting_lines(diagnosis.waiting, diagnosis.asked_at)
     if diagnosis.waited_for:
         yield Line("stopped", f"while waiting for {' and '.join(diagnosis.waited_for)}")
@@ -72,8 +72,9 @@ def summary(diagnosis: Diagnosis) -> Iterator[Line]:
 
 def details(diagnosis: Diagnosis) -> Iterator[Line]:
     """Yield what was found, in the order in which mail takes its way."""
-    yield from _reply_lines(diagnosis)
-    yield from _daemon_lines(diagnosis.daemon, diagnosis.asked_at)
+    if diagnosis.daemon.state is not DaemonState.NOT_ASKED:
+        yield from _reply_lines(diagnosis)
+        yield from _daemon_lines(diagnosis.daemon, diagnosis.asked_at)
     if diagnosis.network:
         yield from _policy_lines(diagnosis.network)
     yield from _dane_lines(diagnosis.dane)
@@ -139,8 +140,8 @@ def _source(diagnosis: Diagnosis) -> str:
         case Source.TABLE:
             return "the entry of another table, which comes before the daemon's"
     state, asks = diagnosis.daemon.state, diagnosis.postfix.map_name is not None
-    if state is DaemonState.NOT_RUNNING and asks:
-        return "nothing: Postfix asks the daemon, which does not run; it would answer as above"
+    if asks and (diagnosis.postfix.listener_problem or state is DaemonState.NOT_RUNNING):
+        return "nothing: Postfix asks the daemon, which does not answer it"
     if state is DaemonState.ANSWERED:
         return "what the network says: the daemon asks it at the next look-up"
     return f"what the network says: the daemon {_STATES[state]}"

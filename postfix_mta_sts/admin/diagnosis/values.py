@@ -71,6 +71,8 @@ class Verdict(Value, frozen=True):
 class DaemonState(enum.StrEnum):
     """Whether the running daemon was asked."""
 
+    NOT_ASKED = "not-asked"
+    """The command was interrupted before."""
     ANSWERED = "answered"
     NOT_RUNNING = "not-running"
     DENIED = "denied"
@@ -203,6 +205,8 @@ class PostfixHere(Value, frozen=True):
     """smtp_tls_security_level."""
     map_name: str | None
     """The map name with which it asks the daemon; None: it does not."""
+    listener_problem: str | None = None
+    """Why the daemon's listener that it asks does not answer; empty: it does; None: not known."""
     tables: tuple[Table, ...] = ()
     ca: str = ""
     """Where its CA certificates come from."""

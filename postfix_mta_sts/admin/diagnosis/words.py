@@ -6,11 +6,12 @@ from typing import Final
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.mistakes import Mistake, Place
+from postfix_mta_sts.network.smtp.values import Certificate
 
 LETTER: Final = "send its postmaster the text that --letter prints"
 """Advice for what the other side has to correct."""
 _SHOWN: Final = 3
-"""Hosts that a sentence names."""
+"""Hosts, or names of a certificate, that a sentence names."""
 _PLACES: Final = {
     Place.RECORD: "TXT record",
     Place.POLICY: "policy file",
@@ -31,6 +32,13 @@ def cannot_tell(evidence: Evidence, why: str) -> str:
     return f"Nobody can tell from here what happens to mail to {key}: {why}"
 
 
+def names_of(certificate: Certificate) -> str:
+    """The first names that a certificate is for: one can have thousands."""
+    names = certificate.dns_names or tuple(filter(None, [certificate.common_name]))
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return printable(", ".join(names[:_SHOWN]) or "no name") + more
+
+
 def mistake_found(mistake: Mistake) -> str:
     """Where a mistake is, and what is there."""
     return f"{_PLACES[mistake.place]}: {mistake.found}"
@@ -47,8 +55,8 @@ def enumerated(hosts: Sequence[tuple[str, str]]) -> str:
     number = len(hosts)
     if len(clauses) == 1:
         name = hosts[0][0]
-        who = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
-        return f"{who}: {clauses[0]}"
+        hosts_fail = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
+        return f"{hosts_fail}: {clauses[0]}"
     listed = "; ".join(f"{name}: {words}" for name, words in hosts[:_SHOWN])
     more = f"; and {number - _SHOWN} more" if number > _SHOWN else ""
     return f"all {number} MX hosts fail: {listed}{more}"

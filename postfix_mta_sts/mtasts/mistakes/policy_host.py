@@ -30,7 +30,7 @@ _CERTIFICATE: Final[Mapping[str, tuple[str, str]]] = {
 
 def find_policy_host_mistakes(seen: Seen) -> Iterator[Mistake]:
     """Yield why the Policy Host gives no policy (RFC 8461 §3.3), as far as it is a mistake."""
-    for find in (_name, _port, _certificate, _redirect, _path, _media_type):
+    for find in (_name, _certificate, _redirect, _path, _media_type):
         yield from find(seen)
 
 
@@ -46,12 +46,6 @@ def _name(seen: Seen) -> Iterator[Mistake]:
     if seen.host_exists is False:
         write = f"{_host(seen)}. IN A (or AAAA, CNAME) of the web server that has the policy"
         yield _mistake("host-missing", f"{_host(seen)} has no address", write)
-
-
-def _port(seen: Seen) -> Iterator[Mistake]:
-    if seen.http_only:
-        write = f"serve the policy at {_url(seen)}"
-        yield _mistake("http-only", f"{_host(seen)} answers at port 80, but not at 443", write)
 
 
 def _certificate(seen: Seen) -> Iterator[Mistake]:

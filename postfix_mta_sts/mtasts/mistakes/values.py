@@ -87,5 +87,3 @@ class Seen(Value, frozen=True):
     """The names in that certificate."""
     host_exists: bool | None = None
     """Whether the Policy Host's name has an address."""
-    http_only: bool | None = None
-    """Whether the Policy Host answers at port 80 but refuses connections to port 443."""

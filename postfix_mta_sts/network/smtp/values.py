@@ -139,7 +139,7 @@ class TlsSession(Value, frozen=True):
 
 
 class ProbeTarget(Value, frozen=True):
-    """Whom to talk to, and as whom."""
+    """The address to probe, and how."""
 
     host: str
     """The name of the MX host."""

@@ -12,7 +12,6 @@ from postfix_mta_sts.mtasts.decision import (
     Decision,
     Knowledge,
     PolicyStep,
-    Rules,
     outcome,
 )
 from postfix_mta_sts.mtasts.domain import Domain
@@ -42,10 +41,6 @@ class DaneRule(Value, frozen=True):
     """The strictest level in a reply; yield: none, because main.cf has level dane."""
     defer: bool = True
     """Answer "try again" if the MX RRset is signed and later DNS queries fail."""
-
-    def rules(self, *, dns_defers: bool, enforce_testing: bool) -> Rules:
-        """These and the other settings that a decision depends on."""
-        return Rules(self.answer, self.defer, dns_defers, enforce_testing)
 
 
 STRICT = DaneRule()

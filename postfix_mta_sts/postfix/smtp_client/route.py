@@ -1,7 +1,7 @@
 """The addresses that smtp(8) finds for a next-hop, in its order, or why there is none.
 
-Follows smtp_addr.c in Postfix's sources, with smtp_host_lookup = dns, and the answers of the DNS as
-`network.mail_hosts` has them. Addresses with the same rank are shuffled by Postfix.
+Follows smtp_addr.c in Postfix's sources, with smtp_host_lookup = dns. The answers of the DNS come
+from `network.mail_hosts`. Postfix shuffles addresses with the same rank.
 """
 
 import ipaddress

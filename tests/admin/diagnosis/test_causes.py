@@ -35,15 +35,16 @@ FAILURES: Final = [
     (Phase.CONNECT, FailureKind.TIMEOUT, "connection-timeout", Fault.NETWORK, "no answer"),
     (Phase.CONNECT, FailureKind.CLOSED, "connection-timeout", Fault.NETWORK, "no answer"),
     (Phase.CONNECT, FailureKind.UNREACHABLE, "unreachable", Fault.NETWORK, "this machine: it"),
-    (Phase.GREETING, FailureKind.REPLY, "refused-to-talk", Fault.THEIRS, "refuses to talk"),
-    (Phase.EHLO, FailureKind.REPLY, "refused-to-talk", Fault.THEIRS, "refuses to talk"),
-    (Phase.EHLO_IN_TLS, FailureKind.REPLY, "refused-to-talk", Fault.THEIRS, "refuses to talk"),
+    (Phase.GREETING, FailureKind.REPLY, "refused-to-talk", Fault.YOURS, "refuses to talk"),
+    (Phase.EHLO, FailureKind.REPLY, "refused-to-talk", Fault.YOURS, "refuses to talk"),
+    (Phase.EHLO_IN_TLS, FailureKind.REPLY, "refused-to-talk", Fault.YOURS, "refuses to talk"),
     (Phase.STARTTLS, FailureKind.REPLY, "starttls-refused", Fault.THEIRS, "STARTTLS refused: it"),
     (Phase.HANDSHAKE, FailureKind.TLS, "tls-handshake", Fault.THEIRS, "TLS handshake failed: it"),
+    (Phase.HANDSHAKE, FailureKind.TIMEOUT, "conversation", Fault.NETWORK, "no answer in the TLS"),
     (Phase.HANDSHAKE, FailureKind.CLOSED, "tls-handshake", Fault.THEIRS, "handshake failed: it"),
-    (Phase.GREETING, FailureKind.TIMEOUT, "conversation", Fault.THEIRS, "before its greeting"),
+    (Phase.GREETING, FailureKind.TIMEOUT, "conversation", Fault.NETWORK, "before its greeting"),
     (Phase.EHLO, FailureKind.CLOSED, "conversation", Fault.THEIRS, "closed after EHLO"),
-    (Phase.STARTTLS, FailureKind.TIMEOUT, "conversation", Fault.THEIRS, "answer after STARTTLS"),
+    (Phase.STARTTLS, FailureKind.TIMEOUT, "conversation", Fault.NETWORK, "answer after STARTTLS"),
     (Phase.GREETING, FailureKind.NO_SMTP, "conversation", Fault.THEIRS, "its greeting: it"),
     (Phase.EHLO_IN_TLS, FailureKind.CLOSED, "conversation", Fault.THEIRS, "after EHLO in TLS"),
 ]
@@ -55,6 +56,14 @@ def test_failures(phase: Phase, kind: FailureKind, code: str, fault: Fault, word
     found = of(failed(phase, kind, reason="it"))
     assert (found.code, found.fault) == (code, fault)
     assert words in found.words
+
+
+def test_greylisted() -> None:
+    """A temporary refusal is nobody's fault: Postfix tries again."""
+    found = of(failed(Phase.GREETING, reply="421 4.7.0 greylisted", reason="421 4.7.0 greylisted"))
+    assert (found.code, found.fault) == ("refused-to-talk", Fault.NOBODY)
+    assert "for now: 421 4.7.0 greylisted" in found.words
+    assert "tries again" in found.advice
 
 
 @pytest.mark.parametrize(("phase", "kind"), [*itertools.product(Phase, FailureKind)])

@@ -10,11 +10,21 @@ from postfix_mta_sts.admin.diagnosis.values import Fault, Flow, Source
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.mistakes import Mistake, Place
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts, MxHost
-from postfix_mta_sts.network.smtp.values import FailureKind, Phase
+from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeTarget
 from postfix_mta_sts.postfix.policy_maps import Table
 from postfix_mta_sts.postfix.smtp_client.values import Level, NextHop, TlsPolicy
 from postfix_mta_sts.values import replace
-from tests.support.diagnoses import CASES, DANE_CF, REPORTS, SECURE, SIGNED, TABLE, TWO
+from tests.support.diagnoses import (
+    CASES,
+    DANE_CF,
+    REPORTS,
+    SECURE,
+    SIGNED,
+    SILENT,
+    TABLE,
+    TWO,
+    whole,
+)
 from tests.support.evidence import CACHED, ENFORCE, GONE, NO_RECORD, README, STOPPED, evidence
 from tests.support.smtp_client import EXPIRED, NAME, at, failed, session, talked
 
@@ -48,9 +58,12 @@ EXPECTED: Final = {
     "no-ca": (Flow.HELD, Fault.YOURS, "no-ca", 2),
     "dane": (Flow.DANE, Fault.NOBODY, "dane", 0),
     "dane-verified": (Flow.DANE, Fault.NOBODY, "dane", 0),
+    "dane-mismatch": (Flow.HELD, Fault.THEIRS, "dane-mismatch", 2),
+    "dane-unusable": (Flow.DANE, Fault.NOBODY, "dane", 0),
+    "dane-absent": (Flow.UNPROTECTED, Fault.NOBODY, "no-policy", 1),
     "port-25-closed": (Flow.UNKNOWN, Fault.YOURS, "port-25-closed", 3),
     "silent-host": (Flow.HELD, Fault.NETWORK, "connection-timeout", 2),
-    "refused-to-talk": (Flow.HELD, Fault.THEIRS, "refused-to-talk", 2),
+    "refused-to-talk": (Flow.HELD, Fault.YOURS, "refused-to-talk", 2),
     "in-brackets": (Flow.POLICY, Fault.NOBODY, "policy", 0),
     "interrupted": (Flow.UNKNOWN, Fault.NOBODY, "not-known", 3),
 }
@@ -117,6 +130,46 @@ class TestHosts:
         verdict = conclude(evidence(*failures, hosts=TWO, policy=policy))
         assert verdict.sentence.endswith("all 2 MX hosts fail: connection refused")
 
+    def test_one_family(self) -> None:
+        """A host that takes mail over IPv4, and has IPv6, is well on a machine without IPv6."""
+        hosts = MailHosts((MxHost(NAME, 10, ("192.0.2.25", "2001:db8::25")),))
+        unreachable = failed(Phase.CONNECT, FailureKind.UNREACHABLE, reason="no route")
+        verdict = conclude(
+            evidence(
+                whole(),
+                replace(unreachable, target=ProbeTarget(NAME, "2001:db8::25")),
+                hosts=hosts,
+            )
+        )
+        assert (verdict.fault, verdict.advice) == (Fault.NOBODY, ())
+        assert verdict.sentence == "Mail to x.test is delivered, verified by its policy"
+
+    def test_the_family_that_can_be_reached(self) -> None:
+        """On a machine without IPv6, what counts of a host is what it does over IPv4."""
+        hosts = MailHosts((MxHost(NAME, 10, ("2001:db8::25", "192.0.2.25")),))
+        unreachable = failed(Phase.CONNECT, FailureKind.UNREACHABLE, reason="no route")
+        verdict = conclude(
+            evidence(
+                whole(error=EXPIRED),
+                replace(unreachable, target=ProbeTarget(NAME, "2001:db8::25")),
+                hosts=hosts,
+            )
+        )
+        assert (verdict.fault, verdict.cause) == (Fault.THEIRS, "certificate-expired")
+
+    def test_a_silent_second_host(self) -> None:
+        """A host that cannot be reached is not the fault of a domain that takes mail at another."""
+        verdict = conclude(
+            evidence(
+                at(1, talked(session("mx1.x.test"))),
+                at(2, SILENT),
+                hosts=TWO,
+                policy=replace(ENFORCE, mx=("*.x.test",)),
+            )
+        )
+        assert (verdict.flow, verdict.fault, verdict.exit_code) == (Flow.POLICY, Fault.NETWORK, 0)
+        assert not any("--letter" in each for each in verdict.advice)
+
     def test_only_the_common_name(self) -> None:
         """What Postfix accepts and RFC 8461 forbids is said although mail flows."""
         found = evidence(talked(session(common_name=NAME)))
@@ -124,11 +177,33 @@ class TestHosts:
         assert (verdict.flow, verdict.fault, verdict.exit_code) == (Flow.POLICY, Fault.THEIRS, 0)
         assert "RFC 8461 does not allow mx.x.test: only the common name" in verdict.sentence
 
+    def test_a_tarpit(self) -> None:
+        """A host that is slower than this command, but not than Postfix, may take mail."""
+        found = evidence(failed(Phase.GREETING, FailureKind.TIMEOUT, reason="timed out"))
+        verdict = conclude(found)
+        assert (verdict.flow, verdict.fault, verdict.exit_code) == (
+            Flow.UNKNOWN,
+            Fault.NETWORK,
+            3,
+        )
+        assert verdict.sentence.endswith("no answer before its greeting within 10 s")
+        assert any("--timeout 5m" in each for each in verdict.advice)
+        found.seconds = 300.0  # as long as Postfix waits
+        assert conclude(found).flow is Flow.HELD
+
     def test_unreachable(self) -> None:
         """If no address can be reached from here, nobody can tell what others can."""
         probe = failed(Phase.CONNECT, FailureKind.UNREACHABLE, reason="no route")
         verdict = conclude(evidence(probe))
         assert (verdict.flow, verdict.cause) == (Flow.UNKNOWN, "port-25-closed")
+
+    def test_plain_text_later(self) -> None:
+        """Without a policy, mail goes without TLS in the end where TLS cannot be started."""
+        probe = failed(Phase.HANDSHAKE, FailureKind.TLS, reason="no shared cipher")
+        verdict = conclude(evidence(probe, error=NO_RECORD))
+        assert (verdict.flow, verdict.exit_code) == (Flow.UNPROTECTED, 1)
+        assert "is delivered late and without TLS: TLS handshake failed" in verdict.sentence
+        assert "minimal_backoff_time" in verdict.advice[0]
 
     @pytest.mark.parametrize(
         ("problem", "cause", "code"),

@@ -5,6 +5,7 @@ from typing import Final
 import pytest
 
 from postfix_mta_sts.admin.diagnosis import in_force
+from postfix_mta_sts.admin.diagnosis.conclude import conclude
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState, PostfixHere, Source
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
@@ -107,9 +108,28 @@ def test_no_postfix(daemon: DaemonAnswer) -> None:
 def test_a_stopped_daemon() -> None:
     """A Postfix that asks a daemon that does not run gets no answer; another table may have one."""
     found = evidence(daemon=STOPPED)
-    assert found.tls_policy == InvalidTlsPolicy("no answer from the daemon")
+    assert found.tls_policy == InvalidTlsPolicy(STOPPED.reason)
     found = evidence(daemon=STOPPED, postfix=beside(other("may"), OURS))
     assert (found.source, level(found)) == (Source.TABLE, Level.MAY)
+
+
+def test_a_listener_that_does_not_answer() -> None:
+    """What Postfix asks counts: neither the control socket nor a table after ours helps."""
+    silent = replace(README, listener_problem="127.0.0.1:8461: Connection refused")
+    found = evidence(postfix=silent, reply=SECURE)
+    assert found.tls_policy == InvalidTlsPolicy("127.0.0.1:8461: Connection refused")
+    verdict = conclude(found)
+    assert (verdict.cause, verdict.fault, verdict.exit_code) == ("listener-silent", "yours", 2)
+
+
+def test_a_daemon_at_another_control_path() -> None:
+    """It runs if its listener answers, wherever its control socket is."""
+    answering = replace(README, listener_problem="")
+    daemon = in_force.reached(STOPPED, answering)
+    assert (daemon.state, "--config" in daemon.reason) == (DaemonState.FAILED, False)
+    assert isinstance(evidence(postfix=answering, daemon=daemon).tls_policy, TlsPolicy)
+    for other_case in (None, README, replace(README, listener_problem="refused")):
+        assert in_force.reached(STOPPED, other_case) == STOPPED
 
 
 @pytest.mark.parametrize(

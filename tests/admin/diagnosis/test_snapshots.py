@@ -36,6 +36,7 @@ SHOWN: Final = (
     "daemon-stopped",
     "another-table",
     "dane",
+    "dane-mismatch",
     "interrupted",
 )
 COLOURED: Final = ("verified", "expired", "no-policy", "dns-silent")
