@@ -22,6 +22,7 @@ from postfix_mta_sts.admin.diagnosis.values import (
 from postfix_mta_sts.admin.diagnosis.words import LETTER, cannot_tell, enumerated, subject
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
+from postfix_mta_sts.postfix.smtp_client.authentication import DANE
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     HostOutcome,
@@ -49,13 +50,19 @@ _NO_HOSTS: Final = {
     DnsProblem.NO_RECORDS: ("no-mail-host", "the domain has no mail server"),
     DnsProblem.INVALID: ("no-mail-host", "the domain has no valid mail server"),
 }
+_NO_ADDRESS: Final = {
+    DnsProblem.NO_SUCH_NAME: "does not exist",
+    DnsProblem.NO_RECORDS: "has no address",
+    DnsProblem.INVALID: "is not a host name",
+}
 
 
 def problem_of(hosts: MailHosts) -> DnsProblem | None:
     """Why there is no address to send mail to; None if there is one."""
     if hosts.problem or any(host.addresses for host in hosts.hosts):
         return hosts.problem
-    return next((host.problem for host in hosts.hosts), None)
+    problems = [host.problem for host in hosts.hosts]
+    return DnsProblem.FAILURE if DnsProblem.FAILURE in problems else next(iter(problems), None)
 
 
 def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
@@ -64,12 +71,21 @@ def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
         hosts = evidence.mail_hosts
         reasons = (hosts.reason, *(host.reason for host in hosts.hosts)) if hosts else ()
         return dns_is_silent(evidence, next(filter(None, reasons), "no answer"))
-    code, words = _NO_HOSTS[problem]
+    code, words = _no_address(evidence.mail_hosts, problem)
     is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
     verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
     advice = ("check the spelling of the address",)
     sentence = f"{subject(evidence)} is {verb}: {words}"
     return Verdict(flow, sentence, Fault.NOBODY, code, advice, HELD)
+
+
+def _no_address(hosts: MailHosts | None, problem: DnsProblem) -> tuple[str, str]:
+    """Say whether it is the domain that does not exist, or its MX hosts."""
+    if hosts is None or hosts.problem or hosts.implicit or problem not in _NO_ADDRESS:
+        return _NO_HOSTS[problem]
+    if len(hosts.hosts) > 1:
+        return "no-mail-host", f"none of its {len(hosts.hosts)} MX hosts has an address"
+    return "no-mail-host", f"its MX host {hosts.hosts[0].name} {_NO_ADDRESS[problem]}"
 
 
 def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
@@ -248,7 +264,8 @@ def weaknesses(evidence: Evidence) -> Iterator[Note]:
         advice = LETTER if each.fault is Fault.THEIRS else each.advice
         yield Note(f"not through {name}: {each.words}", each.fault, advice)
     host = taker(delivery)
-    if host and host.conforms is False:
+    # DANE goes before a policy (RFC 8461 §2).
+    if host and host.conforms is False and host.level not in DANE:
         yield Note(f"RFC 8461 does not allow {host.host}: {host.breach}", Fault.THEIRS, LETTER)
 
 
