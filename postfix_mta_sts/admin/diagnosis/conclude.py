@@ -96,7 +96,7 @@ def _sent(evidence: Evidence, delivery: Delivery) -> Verdict:
     taker = held.taker(delivery)
     level = taker.level if taker else delivery.level
     if level in _BY_POLICY:
-        what = f"is delivered, verified by {_whose_policy(evidence)}"
+        what = f"is delivered, verified {_whose_policy(evidence)}"
         return _flows(evidence, Flow.POLICY, what, "policy")
     if level in DANE and delivery.tls == _VERIFIED:
         return _flows(evidence, Flow.DANE, "is delivered, verified by DANE", "dane")
@@ -220,7 +220,10 @@ def _plain_later(evidence: Evidence) -> Verdict:
 
 
 def _whose_policy(evidence: Evidence) -> str:
-    return "an entry of smtp_tls_policy_maps" if evidence.source is Source.TABLE else "its policy"
+    if evidence.tls_policy is None:
+        return f"as smtp_tls_security_level = {evidence.main_cf.smtp_tls_security_level} demands"
+    is_table = evidence.source is Source.TABLE
+    return "by an entry of smtp_tls_policy_maps" if is_table else "by its policy"
 
 
 def _no_dane(evidence: Evidence) -> str:

@@ -22,6 +22,7 @@ from postfix_mta_sts.admin.diagnosis.values import (
 )
 from postfix_mta_sts.admin.diagnosis.words import LETTER, cannot_tell, enumerated, subject
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
+from postfix_mta_sts.postfix.smtp_client.authentication import DANE
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     HostOutcome,
@@ -215,7 +216,8 @@ def weaknesses(evidence: Evidence) -> Iterator[Note]:
         advice = LETTER if each.fault is Fault.THEIRS else each.advice
         yield Note(f"not through {name}: {each.words}", each.fault, advice)
     host = taker(delivery)
-    if host and host.conforms is False:
+    # DANE goes before a policy (RFC 8461 §2).
+    if host and host.conforms is False and host.level not in DANE:
         yield Note(f"RFC 8461 does not allow {host.host}: {host.breach}", Fault.THEIRS, LETTER)
 
 

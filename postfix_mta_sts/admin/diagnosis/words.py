@@ -23,13 +23,18 @@ _PLACES: Final = {
 
 def subject(evidence: Evidence) -> str:
     """The subject of a verdict."""
-    return f"Mail to {printable(evidence.next_hop.text)}"
+    return f"Mail to {_key(evidence)}"
 
 
 def cannot_tell(evidence: Evidence, why: str) -> str:
     """The sentence of a verdict that cannot be drawn from this machine."""
-    key = printable(evidence.next_hop.text)
-    return f"Nobody can tell from here what happens to mail to {key}: {why}"
+    return f"Nobody can tell from here what happens to mail to {_key(evidence)}: {why}"
+
+
+def _key(evidence: Evidence) -> str:
+    """The next-hop as it was given; with U-labels its name in A-labels."""
+    text = evidence.next_hop.text
+    return text if text.isascii() and text.isprintable() else printable(evidence.next_hop.host)
 
 
 def names_of(certificate: Certificate) -> str:

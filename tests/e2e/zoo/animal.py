@@ -23,7 +23,7 @@ class Wish(enum.StrEnum):
     DELIVER = "deliver"
     HOLD = "not deliver"
     NOTHING = "no rule"
-    """There is no policy to follow, or no MX host."""
+    """There is no policy to follow, or no MX host; or Postfix uses no TLS, and nobody knows."""
     DANE = "leave it to DANE"
     """§2: a policy must not override DANE."""
 
