@@ -16,7 +16,7 @@ from tests.docs.blocks import ROOT
 PAGE: Final = (ROOT / "docs/diagnosis.md").read_text("utf-8")
 DIAGNOSIS: Final = ROOT / "postfix_mta_sts/admin/diagnosis"
 MISTAKES: Final = ROOT / "postfix_mta_sts/mtasts/mistakes"
-NO_CAUSES: Final = {"held", "later", "none", "unknown"}
+NO_CAUSES: Final = {"all", "held", "later", "none", "unknown"}
 """Words in the code that look like a cause."""
 PREFIXES: Final = {"record.py": ["record-"], "tlsrpt.py": ["tlsrpt-"]}
 """File of a TXT record → prefix of its codes; `txt.py` is for both."""
