@@ -20,6 +20,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
 from postfix_mta_sts.mtasts.policy import Policy, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.postfix.answers import OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Said:
 
     answer: DaemonAnswer
     replies: Mapping[str, str | None]
-    """Map name → what Postfix is told in it; None: the next look-up asks the network."""
+    """Map name → what Postfix is told in it; None: the next look-up asks the network. `OTHER` has
+    what it is told in a map that the settings do not name."""
     policy: Policy | None = None
     """The policy in force."""
 
@@ -41,6 +43,7 @@ def ask(client: ControlClient, key: str, domain: Domain | None) -> Said:
     except ControlError as error:
         return Said(DaemonAnswer(_state(error), str(error)), {})
     replies = {each["map"]: each["reply"] for each in answers["replies"]}
+    replies[OTHER.name] = answers.get("other")  # a daemon of an earlier version does not say it
     policy = _policy(known)
     return Said(_answer(known, policy), replies, policy)
 
