@@ -60,7 +60,7 @@ class Here:
 
     authorities: Authorities
     replies: Mapping[str, str | None]
-    """See `daemon_answer.Said`."""
+    """See `in_force.with_own_map`."""
 
 
 class Collector:
@@ -119,9 +119,10 @@ class Collector:
                 look_here(evidence, self._settings),
             )
         evidence.cached = said.policy
-        reply = said.replies.get(in_force.map_name(evidence))
+        replies = in_force.with_own_map(evidence, said.replies)
+        reply = replies[in_force.map_name(evidence)]
         evidence.daemon = replace(in_force.reached(said.answer, evidence.postfix), reply=reply)
-        return Here(authorities, said.replies)
+        return Here(authorities, replies)
 
     async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:
         evidence = self._evidence

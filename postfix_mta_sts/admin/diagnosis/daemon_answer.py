@@ -22,6 +22,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
 from postfix_mta_sts.mtasts.policy import Policy, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.postfix.answers import OTHER
 from postfix_mta_sts.values import replace
 
 
@@ -31,7 +32,8 @@ class Said:
 
     answer: DaemonAnswer
     replies: Mapping[str, str | None]
-    """Map name → what Postfix is told in it; None: the next look-up asks the network."""
+    """Map name → what Postfix is told in it; None: the next look-up asks the network. `OTHER` has
+    what it is told in a map that the settings do not name."""
     policy: Policy | None = None
     """The policy in force."""
 
@@ -51,7 +53,9 @@ def ask(client: ControlClient, key: str, domain: Domain | None) -> Said:
         answers = client.ask("GET", "answers", key=key)
     except ControlError as error:
         return Said(replace(answer, state=_state(error), reason=str(error)), {}, policy)
-    return Said(answer, {each["map"]: each["reply"] for each in answers["replies"]}, policy)
+    replies = {each["map"]: each["reply"] for each in answers["replies"]}
+    replies[OTHER.name] = answers.get("other")  # a daemon of an earlier version does not say it
+    return Said(answer, replies, policy)
 
 
 async def ask_aside(client: ControlClient, key: str, domain: Domain | None) -> Said:

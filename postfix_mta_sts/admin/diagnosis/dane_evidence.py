@@ -16,6 +16,7 @@ from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix import postconf
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
+from postfix_mta_sts.postfix.protocol.nexthop import dane_applies
 from postfix_mta_sts.postfix.smtp_client.authentication import DANE, main_level, uses_dnssec
 from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
 from postfix_mta_sts.postfix.smtp_client.values import TlsPolicy
@@ -55,6 +56,8 @@ class DaneEvidence:
             async with asyncio.timeout(seconds):
                 if evidence.domain and evidence.next_hop.has_mx:
                     await self._look_up_domain(evidence.domain)
+                elif evidence.domain and self.rule:
+                    await self._look_up_in_brackets(evidence.domain)
                 more = await self._look_up_hosts(await result_of(hosts))
         except (TimeoutError, OwnFaultError) as error:
             late = f"not finished within {seconds:g} s"
@@ -81,6 +84,17 @@ class DaneEvidence:
 
         outcome = await self._client.look_up_dane(domain, on_progress, self._tlsa.append)
         self._evidence.outcome, self._evidence.dane = outcome, DaneNow.of(outcome)
+
+    async def _look_up_in_brackets(self, domain: Domain) -> None:
+        """Ask for the verdict that the daemon has for a name in brackets, if that applies to it."""
+        evidence, key = self._evidence, self._evidence.next_hop.text.encode()
+        if not dane_applies(key, domain, None):
+            return
+        tlsa: list[HostTlsa] = []
+        outcome = await self._client.look_up_dane(domain, lambda _: None, tlsa.append)
+        if dane_applies(key, domain, outcome):
+            evidence.outcome, evidence.dane = outcome, DaneNow.of(outcome)
+            self._tlsa += tlsa
 
     async def _look_up_hosts(self, hosts: MailHosts) -> tuple[Host, ...]:
         """Hosts of which the daemon learns nothing: in brackets, or behind an unsigned MX RRset."""
