@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Final
 
-from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.client import CLIENT_TIMEOUT, ControlClient
 from postfix_mta_sts.admin.diagnosis import text
 from postfix_mta_sts.admin.diagnosis.build import build
 from postfix_mta_sts.admin.diagnosis.collect import Collector, Wanted
@@ -33,6 +33,7 @@ from postfix_mta_sts.cli.parser import (
     CommandError,
     Commands,
     add_config,
+    discard_output,
     load_settings,
 )
 from postfix_mta_sts.config.field_types import seconds
@@ -101,13 +102,20 @@ def _query(args: argparse.Namespace) -> int:
     if args.smtp:
         _import_probe()
     try:
-        settings, client = load_settings(args), control_client(args)
+        settings, client = (
+            load_settings(args),
+            control_client(args, min(CLIENT_TIMEOUT, args.timeout)),
+        )
     except ConfigError as error:
         raise CommandError(str(error), CANNOT_TELL) from error
     if args.watch:
         return _watch(args, settings, client)
     diagnosis = _diagnose(args, settings, client)
-    _show(args, diagnosis)
+    try:
+        _show(args, diagnosis)
+        sys.stdout.flush()
+    except BrokenPipeError:  # of `| head` or `| grep -q`; the usual code would say: held
+        discard_output()
     return _exit_code(diagnosis)
 
 

@@ -1,7 +1,8 @@
 """Runs the programs of Postfix, and others that read its log, with limits in bytes and seconds.
 
 `run` returns all that a program prints; `start` gives the process to code that reads it as it goes.
-A program that still runs at the end is killed.
+A program that still runs at the end is killed. Private part: `Process._transport`, which leads to
+the pipes (asyncio, uvloop).
 """
 
 import asyncio
@@ -69,11 +70,11 @@ async def run(
     try:
         async with asyncio.timeout(timeout), start(command, folder=folder) as process:
             text, errors = await _read_both(process, limit)
+            if max(len(text), len(errors)) > limit:
+                raise ProgramError(f"{Path(command[0]).name} printed more than {limit} bytes")
             code = await process.wait()
     except TimeoutError as error:
         raise ProgramError(f"{Path(command[0]).name} did not end within {timeout:g} s") from error
-    if max(len(text), len(errors)) > limit:
-        raise ProgramError(f"{Path(command[0]).name} printed more than {limit} bytes")
     return Output(code, text.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
 
 
@@ -163,12 +164,13 @@ async def _read_both(process: Process, limit: int) -> tuple[bytes, bytes]:
 
 
 async def _end(process: Process) -> None:
-    """End a program. Asyncio reports its exit only after its output was read to the end."""
+    """End a program, and close its pipes: asyncio reports its exit only when they have ended.
+
+    That may be never, if nobody reads a full one, or if a program of another session holds it open.
+    """
     _kill(process)
-    for stream in (process.stdout, process.stderr):
-        with contextlib.suppress(RuntimeError):  # another task waits for what comes
-            async for _ in chunks(stream):
-                pass
+    for number in (1, 2):  # closing the whole transport would take the exit code from asyncio
+        process._transport.get_pipe_transport(number).close()  # type: ignore[attr-defined]  # noqa: SLF001 (see above)
     await process.wait()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,34 @@ async def test_any_division(pieces: list[bytes], longest: int) -> None:
 async def test_no_stream() -> None:
     """A process without a pipe has no lines."""
     assert [some async for some in lines(None)] == []
+
+
+@on_both_loops
+@pytest.mark.parametrize("stream", [1, 2])
+async def test_output_that_nobody_reads(tmp_path: Path, stream: int) -> None:
+    """A program whose output is not read to its end is ended all the same."""
+    program = script(tmp_path / "say", f"echo start >&2; exec yes >&{stream}")
+    async with asyncio.timeout(30):
+        async with start([program]) as process:
+            assert process.stderr
+            await process.stderr.readexactly(6)
+            unread = process.stdout if stream == 1 else process.stderr
+            while not is_full(unread):  # noqa: ASYNC110 (a stream has no event for it)
+                await asyncio.sleep(0)
+    assert process.returncode == -signal.SIGKILL
+
+
+@on_both_loops
+async def test_what_it_leaves_behind(tmp_path: Path) -> None:
+    """A program that has left its session, and holds the output open, is not waited for."""
+    program = script(tmp_path / "say", "setsid sleep 100 & echo $!")
+    async with asyncio.timeout(30):
+        async with start([program]) as process:
+            assert process.stdout
+            left = int(await process.stdout.readline())
+    os.kill(left, signal.SIGKILL)
+
+
+def is_full(stream: asyncio.StreamReader | None) -> bool:
+    """Whether a stream takes no more until somebody reads from it."""
+    return stream is not None and stream._paused  # type: ignore[attr-defined,no-any-return]

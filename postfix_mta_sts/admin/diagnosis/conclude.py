@@ -6,7 +6,8 @@ Pure. The exit codes follow what happens to mail, and not how the look-ups ended
 from collections.abc import Iterator
 from typing import Final
 
-from postfix_mta_sts.admin.diagnosis import held
+from postfix_mta_sts.admin.diagnosis import held, nowhere
+from postfix_mta_sts.admin.diagnosis.doubts import doubts
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.outdated import by_what_is_published, names_no_host_now
 from postfix_mta_sts.admin.diagnosis.values import (
@@ -54,12 +55,13 @@ _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
-    return by_what_is_published(evidence, _conclude(evidence))
+    verdict = by_what_is_published(evidence, _conclude(evidence))
+    return replace(verdict, advice=(*doubts(evidence), *verdict.advice))
 
 
 def _conclude(evidence: Evidence) -> Verdict:
-    if evidence.mail_hosts and (problem := held.problem_of(evidence.mail_hosts)):
-        return held.without_hosts(evidence, problem)
+    if evidence.mail_hosts and (problem := nowhere.problem_of(evidence.mail_hosts)):
+        return nowhere.without_hosts(evidence, problem)
     if isinstance(evidence.tls_policy, InvalidTlsPolicy):
         return held.by_the_map(evidence, evidence.tls_policy)
     if evidence.delivery is None:
@@ -126,7 +128,7 @@ def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[held.Note]:
     now = f"its TXT record is gone: {error}" if gone else f"it cannot be fetched now: {error}"
     words = f"that is cached{until}, and {now}"
     if isinstance(error, DnsFailureError):
-        yield held.Note(words, Fault.NETWORK, held.CHECK_DNS)
+        yield held.Note(words, Fault.NETWORK, nowhere.CHECK_DNS)
     else:
         yield held.Note(words, Fault.THEIRS, LETTER)
 
@@ -192,7 +194,7 @@ def _policy_missing(evidence: Evidence) -> Verdict:
     """A policy is published, it cannot be fetched, and none is cached."""
     error = evidence.network.error
     if isinstance(error, DnsFailureError):
-        return held.dns_is_silent(evidence, str(error))
+        return nowhere.dns_is_silent(evidence, str(error))
     match error:
         case InvalidRecordError():
             what = "its TXT record is not valid"

@@ -20,6 +20,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
 from postfix_mta_sts.mtasts.policy import Policy, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
+from postfix_mta_sts.values import replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,21 @@ class Said:
 
 
 def ask(client: ControlClient, key: str, domain: Domain | None) -> Said:
-    """Ask for a key, and for the domain that it names."""
+    """Ask for the domain that a key names, and for the key.
+
+    An older daemon knows its policies, and not what it would answer: then its policy counts.
+    """
     try:
-        answers = client.ask("GET", "answers", key=key)
         known = client.ask("GET", "policies", domain) if domain else {}
     except ControlError as error:
         return Said(DaemonAnswer(_state(error), str(error)), {})
-    replies = {each["map"]: each["reply"] for each in answers["replies"]}
     policy = _policy(known)
-    return Said(_answer(known, policy), replies, policy)
+    answer = _answer(known, policy)
+    try:
+        answers = client.ask("GET", "answers", key=key)
+    except ControlError as error:
+        return Said(replace(answer, state=_state(error), reason=str(error)), {}, policy)
+    return Said(answer, {each["map"]: each["reply"] for each in answers["replies"]}, policy)
 
 
 def _state(error: ControlError) -> DaemonState:

@@ -10,6 +10,7 @@ from typing import Final
 from postfix_mta_sts.admin.diagnosis.causes import Cause, cause, is_impatience
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.in_force import silence
+from postfix_mta_sts.admin.diagnosis.nowhere import cause_without_address
 from postfix_mta_sts.admin.diagnosis.values import (
     CANNOT_TELL,
     HELD,
@@ -20,7 +21,6 @@ from postfix_mta_sts.admin.diagnosis.values import (
     Verdict,
 )
 from postfix_mta_sts.admin.diagnosis.words import LETTER, cannot_tell, enumerated, subject
-from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
 from postfix_mta_sts.postfix.smtp_client.authentication import DANE
 from postfix_mta_sts.postfix.smtp_client.values import (
@@ -33,9 +33,6 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 )
 from postfix_mta_sts.values import Value
 
-CHECK_DNS: Final = (
-    "check whether other domains resolve: if they do, the name servers of this one fail"
-)
 _LOG: Final = "see the log of the daemon"
 _SMTP_TIMEOUT: Final = 300.0
 """Seconds that smtp(8) waits for a reply (postconf(5), smtp_helo_timeout)."""
@@ -44,58 +41,6 @@ _MANY: Final = 3
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
 _NOT_READ: Final = ("ermission denied", "cannot run ", "did not end within", "no answer within")
 """Errors that Postfix, which runs as root where it opens a table, need not have."""
-_NO_HOSTS: Final = {
-    DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
-    DnsProblem.NO_SUCH_NAME: ("no-such-domain", "the domain does not exist"),
-    DnsProblem.NO_RECORDS: ("no-mail-host", "the domain has no mail server"),
-    DnsProblem.INVALID: ("no-mail-host", "the domain has no valid mail server"),
-}
-_NO_ADDRESS: Final = {
-    DnsProblem.NO_SUCH_NAME: "does not exist",
-    DnsProblem.NO_RECORDS: "has no address",
-    DnsProblem.INVALID: "is not a host name",
-}
-
-
-def problem_of(hosts: MailHosts) -> DnsProblem | None:
-    """Why there is no address to send mail to; None if there is one."""
-    if hosts.problem or any(host.addresses for host in hosts.hosts):
-        return hosts.problem
-    problems = [host.problem for host in hosts.hosts]
-    return DnsProblem.FAILURE if DnsProblem.FAILURE in problems else next(iter(problems), None)
-
-
-def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
-    """The verdict if the DNS names no mail server that has an address."""
-    if problem is DnsProblem.FAILURE:
-        hosts = evidence.mail_hosts
-        reasons = (hosts.reason, *(host.reason for host in hosts.hosts)) if hosts else ()
-        return dns_is_silent(evidence, next(filter(None, reasons), "no answer"))
-    code, words = _no_address(evidence.mail_hosts, problem)
-    is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
-    verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
-    advice = ("check the spelling of the address",)
-    sentence = f"{subject(evidence)} is {verb}: {words}"
-    return Verdict(flow, sentence, Fault.NOBODY, code, advice, HELD)
-
-
-def _no_address(hosts: MailHosts | None, problem: DnsProblem) -> tuple[str, str]:
-    """Say whether it is the domain that does not exist, or its MX hosts."""
-    if hosts is None or hosts.problem or hosts.implicit or problem not in _NO_ADDRESS:
-        return _NO_HOSTS[problem]
-    if len(hosts.hosts) > 1:
-        return "no-mail-host", f"none of its {len(hosts.hosts)} MX hosts has an address"
-    return "no-mail-host", f"its MX host {hosts.hosts[0].name} {_NO_ADDRESS[problem]}"
-
-
-def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
-    """The verdict if the DNS does not say where mail goes, or whether there is a policy."""
-    sentence = cannot_tell(evidence, f"the DNS does not answer: {reason}")
-    advice = (
-        CHECK_DNS,
-        "if none does, see docs/dns.md for the name servers that are asked",
-    )
-    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, CANNOT_TELL)
 
 
 def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
@@ -171,6 +116,8 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
         return _is_too_slow(evidence, causes)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
+    if not causes and (nowhere := cause_without_address(evidence, delivery)):
+        return _to_nowhere(f"{subject(evidence)} is {verb}", nowhere, flow)
     said = [(name, each.words) for name, each in causes.items()]
     why = enumerated(said) if said else delivery.text
     sentence = f"{subject(evidence)} is {verb}: {why}"
@@ -180,6 +127,11 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
     if fault is Fault.THEIRS:
         advice += (LETTER,)
     return Verdict(flow, sentence, fault, worst.code if worst else "postfix", advice, HELD)
+
+
+def _to_nowhere(start: str, why: Cause, flow: Flow) -> Verdict:
+    advice = (why.advice, LETTER) if why.fault is Fault.THEIRS else (why.advice,)
+    return Verdict(flow, f"{start}: {why.words}", why.fault, why.code, advice, HELD)
 
 
 def _port_is_closed(evidence: Evidence, first: Cause) -> Verdict:
