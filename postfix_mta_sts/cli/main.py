@@ -1,13 +1,13 @@
 """The command line: run the command that the arguments name, and return its exit code."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts import __version__
+from postfix_mta_sts.cli.output import discard_output
 from postfix_mta_sts.cli.parser import FAILURE, INTERRUPTED, OK, CommandError, add_commands
 from postfix_mta_sts.errors import UserError
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of the output, such as `head` or a pager, has ended
-        _discard_output()
+        discard_output()
         return FAILURE
 
 
@@ -51,13 +51,6 @@ def _run(words: Sequence[str]) -> int:
         args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     code: int = args.command(args)
     return code
-
-
-def _discard_output() -> None:
-    """Have the flush at the exit of the interpreter succeed ("Note on SIGPIPE", Python manual)."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def build_parser(word: str = "") -> argparse.ArgumentParser:
