@@ -7,14 +7,8 @@ from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli.parser import (
-    FAILURE,
-    INTERRUPTED,
-    OK,
-    CommandError,
-    add_commands,
-    discard_output,
-)
+from postfix_mta_sts.cli.output import discard_output
+from postfix_mta_sts.cli.parser import FAILURE, INTERRUPTED, OK, CommandError, add_commands
 from postfix_mta_sts.errors import UserError
 
 MODULES: Final = {

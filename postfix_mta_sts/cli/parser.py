@@ -100,10 +100,3 @@ def config_path(args: argparse.Namespace) -> Path | None:
     """Return the configuration file of the argument, else the default one if that exists."""
     path: Path | None = args.config
     return DEFAULT_CONFIG if path is None and DEFAULT_CONFIG.exists() else path
-
-
-def discard_output() -> None:
-    """Have the flush at the exit of the interpreter succeed ("Note on SIGPIPE", Python manual)."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

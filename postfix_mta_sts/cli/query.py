@@ -27,13 +27,13 @@ from postfix_mta_sts.cli import terminal
 from postfix_mta_sts.cli.domain_argument import next_hop_of
 from postfix_mta_sts.cli.live import Live, live, run_with
 from postfix_mta_sts.cli.locate import control_client
+from postfix_mta_sts.cli.output import output_to_reader
 from postfix_mta_sts.cli.parser import (
     INTERRUPTED,
     OK,
     CommandError,
     Commands,
     add_config,
-    discard_output,
     load_settings,
 )
 from postfix_mta_sts.config.field_types import seconds
@@ -94,7 +94,8 @@ def _time(given: str) -> float:
 
 def _query(args: argparse.Namespace) -> int:
     if args.schema:
-        print(json.dumps(json_schema(Diagnosis), indent=2))
+        with output_to_reader(CANNOT_TELL):
+            print(json.dumps(json_schema(Diagnosis), indent=2))
         return OK
     if not args.domain:
         raise CommandError("query: which DOMAIN?", USAGE)
@@ -110,12 +111,13 @@ def _query(args: argparse.Namespace) -> int:
         raise CommandError(str(error), CANNOT_TELL) from error
     if args.watch:
         return _watch(args, settings, client)
-    diagnosis = _diagnose(args, settings, client)
-    try:
+    return _report(args, _diagnose(args, settings, client))
+
+
+def _report(args: argparse.Namespace, diagnosis: Diagnosis) -> int:
+    """Print all; return the exit code of the diagnosis, also if the reader has ended before."""
+    with output_to_reader(CANNOT_TELL):
         _show(args, diagnosis)
-        sys.stdout.flush()
-    except BrokenPipeError:  # of `| head` or `| grep -q`; the usual code would say: held
-        discard_output()
     return _exit_code(diagnosis)
 
 
@@ -133,8 +135,7 @@ def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) 
     while True:
         diagnosis = _diagnose(args, settings, client)
         if diagnosis.waited_for or diagnosis.verdict.exit_code in {FLOWS, UNPROTECTED}:
-            _show(args, diagnosis)
-            return _exit_code(diagnosis)
+            return _report(args, diagnosis)
         if args.json:
             print(json.dumps(to_plain(diagnosis)), flush=True)
         else:

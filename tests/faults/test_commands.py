@@ -170,6 +170,40 @@ class TestQuery:
             _, errors = await process.communicate()
         assert (process.returncode, errors) == (2, b"")
 
+    @pytest.mark.parametrize(("domain", "code"), [("plain.test", 1), ("bad.test", 2)])
+    async def test_the_reader_ends_before_the_answer(
+        self, net: Internet, tmp_path: Path, domain: str, code: int
+    ) -> None:
+        """The exit code says what happens to mail, also through `head -1`."""
+        net.deliver_to("plain.test")
+        net.publish("bad.test", reply(500))
+        ours, theirs = os.pipe()
+        os.close(ours)
+        config = str(net.config(tmp_path))
+        words = ["-m", "postfix_mta_sts", "query", domain, "--config", config]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, stdout=theirs, stderr=PIPE
+        )
+        os.close(theirs)
+        async with asyncio.timeout(TIMEOUT):
+            _, errors = await process.communicate()
+        assert (process.returncode, errors) == (code, b"")
+
+    async def test_output_that_cannot_be_written(self, net: Internet, tmp_path: Path) -> None:
+        """A full disk is no verdict: one line, and the exit code for "cannot tell"."""
+        net.publish("good.test")
+        config = str(net.config(tmp_path))
+        words = ["-m", "postfix_mta_sts", "query", "good.test", "--config", config]
+        full = os.open("/dev/full", os.O_WRONLY)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *words, stdout=full, stderr=PIPE
+        )
+        os.close(full)
+        async with asyncio.timeout(TIMEOUT):
+            _, errors = await process.communicate()
+        reason = b"postfix-mta-sts: standard output: No space left on device\n"
+        assert (process.returncode, errors) == (3, reason)
+
 
 def stopped(out: str) -> str:
     """What a command waited for when it was interrupted."""

@@ -236,7 +236,8 @@ def _has_policy(diagnosis: Diagnosis) -> bool:
 
 def _postfix_lines(postfix: PostfixHere) -> Iterator[Line]:
     if postfix.version is None:
-        yield Line("Postfix", "none on this machine; assumed to be set up as the README says")
+        what = "; ".join(postfix.notes) or "none on this machine"
+        yield Line("Postfix", f"{what}; assumed to be set up as the README says")
         return
     asks = f"asks map {postfix.map_name}" if postfix.map_name else "does not ask the daemon"
     level = postfix.level or "none"
