@@ -10,7 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.postfix.own_addresses import find_own
-from postfix_mta_sts.postfix.programs import MissingProgramError, Output, ProgramError, run
+from postfix_mta_sts.postfix.programs import (
+    MissingProgramError,
+    Output,
+    ProgramError,
+    all_ended,
+    run,
+)
 from postfix_mta_sts.postfix.smtp_client.values import Level, MainCf
 from postfix_mta_sts.values import replace
 
@@ -48,11 +54,10 @@ async def read_main_cf(
     Raises `ProgramError` if `postconf` fails, for example because main.cf has an error.
     """
     try:
-        main, service, chroot = await asyncio.gather(
-            _ask(command, "-x", *PARAMETERS),
-            _ask(command, "-Px", _SERVICE),
-            _ask(command, "-F", f"{_SERVICE}/chroot"),
-        )
+        questions = (("-x", *PARAMETERS), ("-Px", _SERVICE), ("-F", f"{_SERVICE}/chroot"))
+        tasks = [asyncio.create_task(_ask(command, *each)) for each in questions]
+        await all_ended(*tasks)
+        main, service, chroot = (task.result() for task in tasks)
     except MissingProgramError:
         return None
     if main.code != 0:

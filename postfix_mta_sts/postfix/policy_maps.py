@@ -24,7 +24,7 @@ from postfix_mta_sts.postfix.own_addresses import (
     addresses_of,
     interface_addresses,
 )
-from postfix_mta_sts.postfix.programs import TIMEOUT, Output, ProgramError, run
+from postfix_mta_sts.postfix.programs import TIMEOUT, Output, ProgramError, all_ended, run
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
 from postfix_mta_sts.values import Value
 
@@ -96,7 +96,10 @@ async def read_tables(
     names = split_tables(main_cf.smtp_tls_policy_maps)[:TABLES_LIMIT]
     own = await find_own_maps(names, listeners, main_cf, resolve=resolve, interfaces=interfaces)
     asked = (_read_table(each, own, main_cf, keys, command) for each in names)
-    return tuple(await asyncio.gather(*asked))
+    tasks = [asyncio.create_task(each) for each in asked]
+    if tasks:
+        await all_ended(*tasks)
+    return tuple(task.result() for task in tasks)
 
 
 def first_answer(tables: Sequence[Table], keys: Sequence[str]) -> Table | None:

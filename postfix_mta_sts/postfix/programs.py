@@ -116,6 +116,24 @@ async def _started(starting: Coroutine[Any, Any, Process]) -> Process:
         raise
 
 
+async def all_ended(*tasks: asyncio.Task[Any]) -> None:
+    """Wait until all tasks have ended; if this is cancelled they are too, and are waited for.
+
+    `asyncio.gather` ends with the first that is cancelled, while others still end their programs.
+    """
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        raise
+    finally:
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # else asyncio warns that nobody has looked at it
+
+
 async def chunks(stream: asyncio.StreamReader | None) -> AsyncIterator[bytes]:
     """The output of a process that `start` started, piece by piece."""
     while stream is not None and (chunk := await stream.read(_CHUNK)):

@@ -35,6 +35,7 @@ from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.postfix.answers import Answering
 from postfix_mta_sts.postfix.authorities import Authorities
 from postfix_mta_sts.postfix.maps import answering_by
+from postfix_mta_sts.postfix.programs import all_ended
 from postfix_mta_sts.postfix.queue import waiting_for
 from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets
 from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy
@@ -114,10 +115,12 @@ class Collector:
         """The Postfix of this machine, and what the daemon says, which answers at once."""
         evidence = self._evidence
         with evidence.waiting_on("the daemon and Postfix on this machine"):
-            said, authorities = await asyncio.gather(
-                ask_aside(self._client, evidence.next_hop.text, evidence.domain),
-                look_here(evidence, self._settings),
+            asked = asyncio.create_task(
+                ask_aside(self._client, evidence.next_hop.text, evidence.domain)
             )
+            looked = asyncio.create_task(look_here(evidence, self._settings))
+            await all_ended(asked, looked)
+            said, authorities = asked.result(), looked.result()
         evidence.cached = said.policy
         replies = in_force.with_own_map(evidence, said.replies)
         reply = replies[in_force.map_name(evidence)]
