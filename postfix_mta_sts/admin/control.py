@@ -21,12 +21,13 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.postfix.answers import Answering, told, told_without_look_up
+from postfix_mta_sts.postfix.answers import OTHER, Answering, told, told_without_look_up
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.cache import SLICE
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Part, Snapshot
 from postfix_mta_sts.store import Row, RowFilter, Store
+from postfix_mta_sts.values import replace
 
 PAGE: Final = 50
 """Rows read from the store at once. A look-up may have to wait while their policies are parsed."""
@@ -165,13 +166,16 @@ class Control:
         It is no look-up: it is not counted, and keeps no domain in use.
         """
         answering, encoded = self._info().answering, key.encode()
-        domain = told_without_look_up(encoded, answering)
-        if not isinstance(domain, str):
-            return {"key": key, "domain": None, "replies": answer.replies_to_json(domain)}
-        row = await self._store.row(domain)
-        result = self._resolver.preview(domain, row.state if row else None)
-        replies = told(encoded, domain, result, answering, self._clock())
-        return {"key": key, "domain": domain, "replies": answer.replies_to_json(replies)}
+        answering = replace(answering, maps=(*answering.maps, OTHER))
+        domain: Domain | None = None
+        replies = told_without_look_up(encoded, answering)
+        if isinstance(replies, str):
+            domain = replies
+            row = await self._store.row(domain)
+            result = self._resolver.preview(domain, row.state if row else None)
+            replies = told(encoded, domain, result, answering, self._clock())
+        *known, other = answer.replies_to_json(replies)
+        return {"key": key, "domain": domain, "replies": known, "other": other["reply"]}
 
     async def refresh(self, domain: Domain, uid: int | None = None) -> JsonObject:
         """Fetch the policy of a domain now; report what is known after that, and the outcome.

@@ -5,6 +5,7 @@ request would get at this moment.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from postfix_mta_sts.mtasts.decision import (
     NOT_APPLICABLE,
@@ -70,6 +71,10 @@ class ServedMap(Value, frozen=True):
     """The map name; of a listener without names its protocol and address, with a space between."""
     wire: Wire = socketmap
     reply_format: ReplyFormat = PLAIN
+
+
+OTHER: Final = ServedMap("")
+"""Stands for all map names that are not in the settings (`Maps.reply_format`)."""
 
 
 class Answering(Value, frozen=True):

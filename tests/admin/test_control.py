@@ -296,6 +296,7 @@ class TestAnswers:
             "key": "[Good.test]:587",
             "domain": GOOD,
             "replies": [{"map": "postfix", "wire": "socketmap", "reply": reply}],
+            "other": reply,
         }
         assert (await daemon.control.show(GOOD))["replies"] == told["replies"]
         assert daemon.resolver.usage.get(GOOD) is None

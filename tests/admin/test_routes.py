@@ -86,6 +86,7 @@ async def test_answers(around: Surroundings, tmp_path: Path) -> None:
         for key, domain in (("%5Bgood.test%5D:25", "good.test"), ("ai", None)):
             status, _, body = await exchange(path, f"GET /answers?key={key}")
             assert (status, json.loads(body)["domain"]) == (200, domain)
+            assert json.loads(body)["other"] == (None if domain else "NOTFOUND")
         client = ControlClient(path)
         asked = await asyncio.to_thread(
             lambda: client.ask("GET", "answers", key="[b\u00fccher.test]")

@@ -442,6 +442,32 @@ async def test_tls_reports(
     assert done.steps("TLSRPT") == [f'_smtp._tls.good.test 300 TXT "{text}"']
 
 
+@pytest.mark.parametrize(
+    ("key", "flow", "reply"),
+    [
+        ("[mx1.good.test]", "dane", "OK dane-only"),
+        ("[mx1.good.test]:587", "unprotected", "NOTFOUND"),
+        ("[good.test]", "held", SECURE),  # which fits no pattern
+    ],
+)
+async def test_dane_of_a_name_in_brackets(
+    commands: Commands, net: Internet, tmp_path: Path, key: str, flow: str, reply: str
+) -> None:
+    """A name that is its own MX host has the daemon's verdict, whether or not it is known yet."""
+    net.publish("good.test")
+    net.vouch("good.test")
+    net.dns.zone["good.test A"] = ["127.0.0.1"]
+    changes = {"dane": {"mode": "on"}}
+    config = net.config(tmp_path, changes)
+    async with daemon(net, tmp_path, changes=changes) as running:
+        for source in ("network", "daemon"):
+            words = ("query", key, "--json", "--config", config)
+            found = json.loads((await asyncio.to_thread(commands.run, *words)).out)
+            assert (found["source"], found["reply"]) == (source, reply)
+            assert found["verdict"]["flow"] == flow
+            await running.ask(key)
+
+
 async def test_silent_tlsa(commands: Commands, net: Internet, tmp_path: Path) -> None:
     """A look-up of DANE that does not end in time is said, and the policy decides."""
     net.publish("good.test")

@@ -53,6 +53,22 @@ async def test_asks_the_daemon(
     ]
 
 
+async def test_a_map_name_that_the_settings_do_not_have(
+    relay: Relay, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon answers such a name, too, whether it knows the domain already or not."""
+    own = f"{relay.ours.rpartition(':')[0]}:own"
+    relay.postfix(monkeypatch, smtp_tls_policy_maps=own)
+    async with daemon(net, tmp_path) as running:
+        for source in ("network", "daemon"):
+            done = await relay.query("--json")
+            found = json.loads(done.out)
+            assert (done.code, found["source"], found["reply"]) == (0, source, SECURE)
+            assert dict(found["replies"])["own"] == SECURE
+            assert found["daemon"]["reply"] == (SECURE if source == "daemon" else None)
+            await running.ask("good.test")
+
+
 async def test_does_not_ask(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Postfix without the map follows no policy, which is your fault."""
     relay.postfix(monkeypatch, smtp_tls_policy_maps="")

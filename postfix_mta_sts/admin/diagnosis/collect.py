@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from postfix_mta_sts.admin.client import ControlClient
-from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
+from postfix_mta_sts.admin.diagnosis import in_force
+from postfix_mta_sts.admin.diagnosis.daemon_answer import ask_aside
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
-from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence
+from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence, result_of
 from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
@@ -59,7 +60,7 @@ class Here:
 
     authorities: Authorities
     replies: Mapping[str, str | None]
-    """See `daemon_answer.Said`."""
+    """See `in_force.with_own_map`."""
 
 
 class Collector:
@@ -114,15 +115,14 @@ class Collector:
         evidence = self._evidence
         with evidence.waiting_on("the daemon and Postfix on this machine"):
             said, authorities = await asyncio.gather(
-                asyncio.to_thread(
-                    daemon_answer.ask, self._client, evidence.next_hop.text, evidence.domain
-                ),
+                ask_aside(self._client, evidence.next_hop.text, evidence.domain),
                 look_here(evidence, self._settings),
             )
         evidence.cached = said.policy
-        reply = said.replies.get(in_force.map_name(evidence))
+        replies = in_force.with_own_map(evidence, said.replies)
+        reply = replies[in_force.map_name(evidence)]
         evidence.daemon = replace(in_force.reached(said.answer, evidence.postfix), reply=reply)
-        return Here(authorities, said.replies)
+        return Here(authorities, replies)
 
     async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:
         evidence = self._evidence
@@ -159,7 +159,7 @@ class Collector:
             )
 
     async def _look_up_dane(self, here: Task[Here], hosts: Task[MailHosts]) -> None:
-        await here
+        await result_of(here)
         with self._evidence.waiting_on("the DANE records"):
             self._evidence.mail_hosts = await self._dane.look_up(hosts, self._wanted.seconds)
 
@@ -175,7 +175,7 @@ class Collector:
                 self._evidence.waiting = await waiting_for(self._evidence.domain)
 
     async def _through_postfix(self, here: Task[Here]) -> None:
-        await here
+        await result_of(here)
         evidence = self._evidence
         if self._wanted.through_postfix and evidence.domain:
             with evidence.waiting_on("the probe of Postfix"):
@@ -191,12 +191,12 @@ class Collector:
     async def _deliver(self, here: Task[Here], *needed: Task[Any]) -> None:
         """Decide what Postfix is told, probe the MX hosts, and predict what it does."""
         policy, hosts, dane = needed
-        found = await here
+        found = await result_of(here)
         if not in_force.by_what_is_here(self._evidence, found.replies):
-            await asyncio.gather(policy, dane)
+            await asyncio.wait([policy, dane])
             in_force.by_network(self._evidence, self._answering())
-        await hosts
-        await dane
+        await result_of(hosts)
+        await result_of(dane)
         if self._wanted.smtp:  # also if Postfix refuses each host unseen: RFC 8461 may allow it
             await self._probe(found.authorities)
         self._predict()

@@ -55,6 +55,8 @@ _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
+    if evidence.is_interrupted and not evidence.is_decided:
+        return _not_known(evidence)
     verdict = by_what_is_published(evidence, _conclude(evidence))
     return replace(verdict, advice=(*doubts(evidence), *verdict.advice))
 
@@ -158,7 +160,7 @@ def _unprotected(evidence: Evidence) -> Verdict:
 
 
 def _not_known(evidence: Evidence) -> Verdict:
-    """The command was interrupted before the policy was known."""
+    """The command was interrupted before it was known what Postfix is told."""
     sentence = f"What happens to mail to {printable(evidence.next_hop.text)} is not known yet"
     return Verdict(Flow.UNKNOWN, sentence, Fault.NOBODY, "not-known", (), CANNOT_TELL)
 

@@ -4,7 +4,7 @@ import asyncio
 from asyncio import Task
 from typing import TYPE_CHECKING
 
-from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence, result_of
 from postfix_mta_sts.admin.diagnosis.values import DaneNow
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, MxState
@@ -16,6 +16,7 @@ from postfix_mta_sts.network.mail_hosts_values import MailHosts
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.postfix import postconf
 from postfix_mta_sts.postfix.dane import check_status, dane_rule
+from postfix_mta_sts.postfix.protocol.nexthop import dane_applies
 from postfix_mta_sts.postfix.smtp_client.authentication import DANE, main_level, uses_dnssec
 from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
 from postfix_mta_sts.postfix.smtp_client.values import TlsPolicy
@@ -49,17 +50,19 @@ class DaneEvidence:
         else:
             self.rule = dane_rule(self._settings)
         if reason and not self._postfix_asks():
-            return await hosts
+            return await result_of(hosts)
         more: tuple[Host, ...] = ()
         try:
             async with asyncio.timeout(seconds):
                 if evidence.domain and evidence.next_hop.has_mx:
                     await self._look_up_domain(evidence.domain)
-                more = await self._look_up_hosts(await hosts)
+                elif evidence.domain and self.rule:
+                    await self._look_up_in_brackets(evidence.domain)
+                more = await self._look_up_hosts(await result_of(hosts))
         except (TimeoutError, OwnFaultError) as error:
             late = f"not finished within {seconds:g} s"
             evidence.dane = DaneNow(None, str(error) or late)
-        return with_dane(await hosts, evidence.outcome, self._tlsa, more)
+        return with_dane(await result_of(hosts), evidence.outcome, self._tlsa, more)
 
     async def _reason(self) -> str:
         """Why the daemon does not use DANE; empty if it does."""
@@ -81,6 +84,17 @@ class DaneEvidence:
 
         outcome = await self._client.look_up_dane(domain, on_progress, self._tlsa.append)
         self._evidence.outcome, self._evidence.dane = outcome, DaneNow.of(outcome)
+
+    async def _look_up_in_brackets(self, domain: Domain) -> None:
+        """Ask for the verdict that the daemon has for a name in brackets, if that applies to it."""
+        evidence, key = self._evidence, self._evidence.next_hop.text.encode()
+        if not dane_applies(key, domain, None):
+            return
+        tlsa: list[HostTlsa] = []
+        outcome = await self._client.look_up_dane(domain, lambda _: None, tlsa.append)
+        if dane_applies(key, domain, outcome):
+            evidence.outcome, evidence.dane = outcome, DaneNow.of(outcome)
+            self._tlsa += tlsa
 
     async def _look_up_hosts(self, hosts: MailHosts) -> tuple[Host, ...]:
         """Hosts of which the daemon learns nothing: in brackets, or behind an unsigned MX RRset."""

@@ -76,6 +76,10 @@ def _without_daemon(evidence: Evidence, silent: str) -> Verdict:
         advice = ("compare `listen` of the daemon with smtp_tls_policy_maps in main.cf", _LOG)
         sentence = f"{held} its listener does not answer: {silent}"
         return Verdict(Flow.HELD, sentence, Fault.YOURS, "listener-silent", advice, HELD)
+    if daemon and daemon.state is DaemonState.FAILED:
+        advice = ("restart the daemon: systemctl restart postfix-mta-sts", _LOG)
+        sentence = f"{held} the daemon does not answer: {silent}"
+        return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-silent", advice, HELD)
     advice = (
         "start the daemon: systemctl start postfix-mta-sts",
         "if it runs with another configuration file, name that with --config",
@@ -119,7 +123,7 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
     if not causes and (nowhere := cause_without_address(evidence, delivery)):
         return _to_nowhere(f"{subject(evidence)} is {verb}", nowhere, flow)
     said = [(name, each.words) for name, each in causes.items()]
-    why = enumerated(said) if said else delivery.text
+    why = enumerated(said, _number(evidence)) if said else delivery.text
     sentence = f"{subject(evidence)} is {verb}: {why}"
     worst = _worst(causes)
     fault = worst.fault if worst else Fault.NETWORK
@@ -150,10 +154,16 @@ def _may_be_slow(evidence: Evidence, delivery: Delivery) -> bool:
 
 
 def _is_too_slow(evidence: Evidence, causes: dict[str, Cause]) -> Verdict:
-    why = enumerated([(name, each.words) for name, each in causes.items()])
+    why = enumerated([(name, each.words) for name, each in causes.items()], _number(evidence))
     sentence = f"{cannot_tell(evidence, why)} within {evidence.seconds:g} s"
     advice = tuple(dict.fromkeys(each.advice for each in causes.values()))[:3]
     return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "conversation", advice, CANNOT_TELL)
+
+
+def _number(evidence: Evidence) -> int:
+    """How many MX hosts the domain has."""
+    hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
+    return len({host.name for host in hosts})
 
 
 def reason(evidence: Evidence) -> Cause:

@@ -15,7 +15,13 @@ from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.verdict import after_verdict
-from postfix_mta_sts.postfix.answers import Answering, reply_text, told, told_without_look_up
+from postfix_mta_sts.postfix.answers import (
+    OTHER,
+    Answering,
+    reply_text,
+    told,
+    told_without_look_up,
+)
 from postfix_mta_sts.postfix.policy_maps import first_answer
 from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
 from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
@@ -28,6 +34,15 @@ _FOUND: Final = "OK "
 _NOT_FOUND: Final = "NOTFOUND"
 DEFAULT_MAP: Final = "postfix"
 """The map name of the README."""
+
+
+def with_own_map(evidence: Evidence, replies: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    """Return the replies of the daemon (`daemon_answer.Said`) by map name, with Postfix's own map.
+
+    Postfix may ask with a name that the settings do not have.
+    """
+    named = {name: reply for name, reply in replies.items() if name != OTHER.name}
+    return {**named, map_name(evidence): named.get(map_name(evidence), replies.get(OTHER.name))}
 
 
 def by_what_is_here(evidence: Evidence, replies: Mapping[str, str | None]) -> bool:
@@ -56,7 +71,7 @@ def by_network(evidence: Evidence, answering: Answering) -> None:
 
 def _decide(evidence: Evidence, source: Source, reply: str | None) -> None:
     """Find the table whose entry counts, with the daemon's reply in the place of its own table."""
-    evidence.source, evidence.reply = source, reply
+    evidence.source, evidence.reply, evidence.is_decided = source, reply, True
     evidence.tls_policy = read_reply(reply, evidence.main_cf) if reply else None
     keys = policy_keys(evidence.next_hop)
     found = reply.removeprefix(_FOUND) if reply and reply.startswith(_FOUND) else None
@@ -110,7 +125,9 @@ def reached(answer: DaemonAnswer, here: PostfixHere | None) -> DaemonAnswer:
 
 
 def _told(evidence: Evidence, answering: Answering) -> Mapping[str, str]:
-    key = evidence.next_hop.text.encode()
+    key, own = evidence.next_hop.text.encode(), map_name(evidence)
+    if own not in {each.name for each in answering.maps}:
+        answering = replace(answering, maps=(*answering.maps, replace(OTHER, name=own)))
     domain = told_without_look_up(key, answering)
     if isinstance(domain, str):
         result = LookupResult(_knowledge(evidence), AnswerSource.NETWORK, time_is_up=True)

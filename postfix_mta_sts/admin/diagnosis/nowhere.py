@@ -25,7 +25,11 @@ CHECK_DNS: Final = (
     "check whether other domains resolve: if they do, the name servers of this one fail"
 )
 _SPELLING: Final = "check the spelling of the address"
-_NOT_THERE: Final = frozenset({DnsProblem.NO_SUCH_NAME, DnsProblem.NO_RECORDS})
+_NOT_THERE: Final = {
+    DnsProblem.NO_SUCH_NAME: "does not exist",
+    DnsProblem.NO_RECORDS: "has no address",
+    DnsProblem.INVALID: "is not a host name",
+}
 _ADDRESS: Final = "its postmaster has to correct the MX record, or give the name an address"
 _NO_HOSTS: Final = {
     DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
@@ -68,7 +72,7 @@ def _named_without_address(found: MailHosts | None, problem: DnsProblem) -> str:
         return ""
     shown = ", ".join(names[:3])
     if len(names) == 1:
-        return f"its MX host {shown} has no address"
+        return f"its MX host {shown} {_NOT_THERE[problem]}"
     return f"none of its {len(names)} MX hosts has an address: {shown}"
 
 

@@ -37,6 +37,8 @@ async def look_up_policy(
             await _look_up(findings, domain, dns, fetcher)
     except TimeoutError:
         findings.error = _late(findings.trace, seconds)
+        name = record_name(domain)
+        findings.record = findings.record or Record(name, None, reason=str(findings.error))
     except MtaStsError as error:
         findings.error = error
 

@@ -54,14 +54,20 @@ def and_later(advice: str) -> str:
     return f"{advice}; Postfix sends without TLS once a message is older than minimal_backoff_time"
 
 
-def enumerated(hosts: Sequence[tuple[str, str]]) -> str:
-    """Say how hosts fail, each a name and what is wrong; the same reason is said once."""
+def enumerated(hosts: Sequence[tuple[str, str]], total: int) -> str:
+    """Say how hosts fail, each a name and what is wrong; the same reason is said once.
+
+    `total` is how many MX hosts the domain has: Postfix may not try all of them.
+    """
     clauses = list(dict.fromkeys(words for _, words in hosts))
     number = len(hosts)
+    fail = f"all {number} MX hosts fail"
+    if total > number:
+        fail = f"the {number} of its {total} MX hosts that Postfix tries fail"
+    elif number == 1:
+        fail = f"its MX host {hosts[0][0]} fails"
     if len(clauses) == 1:
-        name = hosts[0][0]
-        hosts_fail = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
-        return f"{hosts_fail}: {clauses[0]}"
+        return f"{fail}: {clauses[0]}"
     listed = "; ".join(f"{name}: {words}" for name, words in hosts[:_SHOWN])
     more = f"; and {number - _SHOWN} more" if number > _SHOWN else ""
-    return f"all {number} MX hosts fail: {listed}{more}"
+    return f"{fail}: {listed}{more}"

@@ -229,6 +229,24 @@ class TestHosts:
         hosts = MailHosts((MxHost(NAME, 0, problem=problem, reason="it has none"),), implicit=True)
         assert conclude(evidence(hosts=hosts)).cause == cause
 
+    def test_it_is_the_host_that_does_not_exist(self) -> None:
+        """A host without an address is named; the domain itself may well exist."""
+        gone = MxHost(NAME, 10, problem=DnsProblem.NO_SUCH_NAME)
+        assert (
+            f"its MX host {NAME} does not exist"
+            in conclude(evidence(hosts=MailHosts((gone,)))).sentence
+        )
+        assert (
+            "none of its 2 MX hosts has an address"
+            in conclude(evidence(hosts=MailHosts((gone, gone)))).sentence
+        )
+
+    def test_a_failure_of_the_dns_counts_first(self) -> None:
+        """If the look-up of one host failed, that host may take mail."""
+        gone = MxHost(NAME, 10, problem=DnsProblem.NO_SUCH_NAME)
+        silent = MxHost(f"b.{NAME}", 20, problem=DnsProblem.FAILURE, reason="SERVFAIL")
+        assert conclude(evidence(hosts=MailHosts((gone, silent)))).cause == "dns-failure"
+
 
 class TestPolicies:
     """Which policy counts, and who hinders it."""

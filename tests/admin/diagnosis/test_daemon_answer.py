@@ -15,6 +15,7 @@ from postfix_mta_sts.admin.client import (
 from postfix_mta_sts.admin.diagnosis.daemon_answer import ask
 from postfix_mta_sts.admin.diagnosis.values import DaemonState
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.postfix.answers import OTHER
 from tests.support.policy_host import policy_text
 
 GOOD = Domain("good.test")
@@ -34,7 +35,7 @@ class Client(ControlClient):
         assert method == "GET"
         if parts == ("answers",):
             assert query == {"key": "good.test"}
-            return {"replies": [{"map": "postfix", "reply": "NOTFOUND "}]}
+            return {"replies": [{"map": "postfix", "reply": "NOTFOUND "}], "other": "NOTFOUND "}
         assert parts == ("policies", GOOD)
         return self._known
 
@@ -107,4 +108,4 @@ def test_what_else_is_known() -> None:
         7,
         3,
     )
-    assert said.replies == {"postfix": "NOTFOUND "}
+    assert said.replies == {"postfix": "NOTFOUND ", OTHER.name: "NOTFOUND "}

@@ -56,7 +56,7 @@ def test_no_address() -> None:
         Fault.THEIRS,
         "no-mail-host",
     )
-    assert verdict.sentence.endswith(f"its MX host {NAME} has no address")
+    assert verdict.sentence.endswith(f"its MX host {NAME} does not exist")
     text = letter(build(found))
     assert "Subject: Mail to x.test: it cannot be delivered" in text
     assert "RFC 8461" not in text
