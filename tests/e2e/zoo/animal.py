@@ -23,7 +23,7 @@ class Wish(enum.StrEnum):
     DELIVER = "deliver"
     HOLD = "not deliver"
     NOTHING = "no rule"
-    """There is no policy to follow, or no MX host gets as far as TLS with this Postfix."""
+    """There is no policy to follow, or no MX host to talk TLS with."""
     DANE = "leave it to DANE"
     """§2: a policy must not override DANE."""
 
