@@ -73,6 +73,8 @@ def _conclude(evidence: Evidence) -> Verdict:
 
 def _by_reply(evidence: Evidence) -> Verdict:
     """The verdict if no MX host was probed, or not all of them before Ctrl-C."""
+    if evidence.is_interrupted and not evidence.is_decided:
+        return _not_known(evidence)
     policy = evidence.tls_policy
     ask = () if evidence.is_interrupted else (_ASK_MX,)
     if isinstance(policy, TlsPolicy) and policy.level in _BY_POLICY:
@@ -156,7 +158,7 @@ def _unprotected(evidence: Evidence) -> Verdict:
 
 
 def _not_known(evidence: Evidence) -> Verdict:
-    """The command was interrupted before the policy was known."""
+    """The command was interrupted before it was known what Postfix is told."""
     sentence = f"What happens to mail to {printable(evidence.next_hop.text)} is not known yet"
     return Verdict(Flow.UNKNOWN, sentence, Fault.NOBODY, "not-known", (), CANNOT_TELL)
 

@@ -89,6 +89,8 @@ class Evidence:
     dane: DaneNow = _NO_DANE
     outcome: DaneOutcome | None = None
     mail_hosts: MailHosts | None = None
+    is_decided: bool = False
+    """Whether it is known which entry Postfix follows, so that the next four count."""
     source: Source = Source.NETWORK
     reply: str | None = None
     """What Postfix is told in its map; None: not known yet, or Postfix does not ask."""
