@@ -145,6 +145,17 @@ FRESH_ABSENCE: Final = dataclasses.replace(
 """The verdict has expired, but DANE has no say at another port."""
 
 
+UNANSWERED_AND_THE_CLOCK_SET_BACK: Final = dataclasses.replace(
+    NOTHING,
+    verdict=UNANSWERED,
+    rule=STRICT,
+    is_asked=True,
+    more_seconds=-20.0,
+    keys=(b"[good.test]",),
+)
+"""The next look-up asks for DANE again, as if nothing was known."""
+
+
 class Daemon:
     """The parts that answer Postfix, in one moment."""
 
@@ -216,6 +227,7 @@ async def prepared(moment: Moment) -> Daemon:
         daemon.resolver.find(GOOD)
         await _settled()
     around.now += moment.more_seconds
+    around.progress.clear()  # or a look-up that starts now would hear of it from a silent network
     for name in GATES:
         getattr(around, name).hold()
     return daemon
@@ -224,6 +236,7 @@ async def prepared(moment: Moment) -> Daemon:
 @settings(max_examples=300)
 @given(MOMENTS)
 @example(FRESH_ABSENCE)
+@example(UNANSWERED_AND_THE_CLOCK_SET_BACK)
 def test_what_is_told_is_what_a_request_gets(moment: Moment) -> None:
     """In every map, for every key and state, without the network; and nothing is changed by it."""
 

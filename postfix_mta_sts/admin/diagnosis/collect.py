@@ -10,17 +10,18 @@ from asyncio import Task, TaskGroup
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from postfix_mta_sts.admin.client import ControlClient
-from postfix_mta_sts.admin.diagnosis import in_force
-from postfix_mta_sts.admin.diagnosis.daemon_answer import ask_aside
+from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
 from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence, result_of
 from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
+from postfix_mta_sts.admin.diagnosis.unjoined import in_thread
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain
@@ -113,10 +114,10 @@ class Collector:
 
     async def _look_here(self) -> Here:
         """The Postfix of this machine, and what the daemon says, which answers at once."""
-        evidence = self._evidence
+        evidence, key = self._evidence, self._evidence.next_hop.text
         with evidence.waiting_on("the daemon and Postfix on this machine"):
             asked = asyncio.create_task(
-                ask_aside(self._client, evidence.next_hop.text, evidence.domain)
+                in_thread(partial(daemon_answer.ask, self._client, key, evidence.domain))
             )
             looked = asyncio.create_task(look_here(evidence, self._settings))
             await all_ended(asked, looked)

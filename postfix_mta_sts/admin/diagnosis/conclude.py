@@ -55,8 +55,6 @@ _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
-    if evidence.is_interrupted and not evidence.is_decided:
-        return _not_known(evidence)
     verdict = by_what_is_published(evidence, _conclude(evidence))
     return replace(verdict, advice=(*doubts(evidence), *verdict.advice))
 
@@ -77,6 +75,8 @@ def _conclude(evidence: Evidence) -> Verdict:
 
 def _by_reply(evidence: Evidence) -> Verdict:
     """The verdict if no MX host was probed, or not all of them before Ctrl-C."""
+    if evidence.is_interrupted and not evidence.is_decided:
+        return _not_known(evidence)
     policy = evidence.tls_policy
     ask = () if evidence.is_interrupted else (_ASK_MX,)
     if isinstance(policy, TlsPolicy) and policy.level in _BY_POLICY:

@@ -1,13 +1,11 @@
 """Ask the running daemon what Postfix is told for a key, and what it knows of the domain.
 
-The daemon answers from what it has: it asks neither the network nor the domain.
+The daemon answers from what it has: it asks neither the network nor the domain. The client blocks,
+so call it in a thread.
 """
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Thread
 from typing import Any
 
 from postfix_mta_sts.admin.client import (
@@ -56,32 +54,6 @@ def ask(client: ControlClient, key: str, domain: Domain | None) -> Said:
     replies = {each["map"]: each["reply"] for each in answers["replies"]}
     replies[OTHER.name] = answers.get("other")  # a daemon of an earlier version does not say it
     return Said(answer, replies, policy)
-
-
-async def ask_aside(client: ControlClient, key: str, domain: Domain | None) -> Said:
-    """Ask in a thread that nobody waits for after Ctrl-C, unlike one of `asyncio.to_thread`."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Said] = loop.create_future()
-
-    def tell(said: Said | Exception) -> None:
-        if answer.done():
-            return
-        if isinstance(said, Exception):
-            answer.set_exception(said)
-        else:
-            answer.set_result(said)
-
-    def run() -> None:
-        said: Said | Exception
-        try:
-            said = ask(client, key, domain)
-        except Exception as error:  # noqa: BLE001 (the top of a thread)
-            said = error
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(tell, said)
-
-    Thread(target=run, name="control", daemon=True).start()
-    return await answer
 
 
 def _state(error: ControlError) -> DaemonState:

@@ -91,6 +91,8 @@ class Evidence:
     dane: DaneNow = _NO_DANE
     outcome: DaneOutcome | None = None
     mail_hosts: MailHosts | None = None
+    is_decided: bool = False
+    """Whether it is known which entry Postfix follows, so that the next four count."""
     source: Source = Source.NETWORK
     reply: str | None = None
     """What Postfix is told in its map; None: not known yet, or Postfix does not ask."""
@@ -108,8 +110,6 @@ class Evidence:
     pending: list[str] = field(default_factory=list)
     """What is being waited for: `POLICY`, or words."""
     is_interrupted: bool = False
-    is_decided: bool = False
-    """Whether it is known what Postfix is told."""
 
     @classmethod
     def of(cls, next_hop: NextHop, now: float) -> Self:

@@ -13,6 +13,7 @@ from postfix_mta_sts.admin.diagnosis.values import (
     Source,
 )
 from postfix_mta_sts.mtasts.errors import NoRecordError
+from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     HostOutcome,
@@ -22,6 +23,7 @@ from postfix_mta_sts.postfix.smtp_client.values import (
     Outcome,
     TlsPolicy,
 )
+from tests.support.policy_host import policy_text
 
 TABLE = "texthash:/etc/postfix/tls_policy"
 
@@ -94,7 +96,18 @@ def test_level_dane_is_that_of_the_host(level: Level, tls: str, flow: Flow, exit
 def test_option_that_was_interrupted(*, is_interrupted: bool, number: int) -> None:
     """After Ctrl-C, the advice is not to use --smtp, which may have been used."""
     made = evidence(Source.DAEMON)
-    made.tls_policy = TlsPolicy(Level.SECURE, match=("mx.x.test",))
+    made.tls_policy, made.is_decided = TlsPolicy(Level.SECURE, match=("mx.x.test",)), True
     made.is_interrupted = is_interrupted
     advice = [each for each in conclude(made).advice if "--smtp" in each]
     assert len(advice) == number
+
+
+@pytest.mark.parametrize("mode", ["enforce", "testing", "none"])
+def test_interrupted_before_the_daemon_answered(mode: str) -> None:
+    """A policy that was found says nothing before it is known what Postfix is told."""
+    made = Evidence.of(NextHop("x.test", "x.test"), 1.0)
+    made.network.policy = parse_policy(policy_text(mode))
+    made.is_interrupted = True
+    verdict = conclude(made)
+    assert (verdict.flow, verdict.exit_code) == (Flow.UNKNOWN, 3)
+    assert verdict.fault is Fault.NOBODY
