@@ -131,6 +131,25 @@ class TestArguments:
             errors = process.stderr.read()
         assert (process.wait(30), errors) == (2, b"")
 
+    def test_broken_pipe_of_query(self, tmp_path: Path) -> None:
+        """The code of `query` says what happens to mail, although nobody reads the output."""
+        path = tmp_path / "c.yml"
+        path.write_text(
+            f"control: {{path: '{tmp_path}/none.sock'}}\ndns: {{nameservers: ['127.0.0.1:9']}}"
+        )
+        words = ["query", "x.test", "--config", str(path), "--timeout", "1s"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "postfix_mta_sts", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout
+        process.stdout.close()
+        assert process.stderr
+        with process.stderr:
+            errors = process.stderr.read()
+        assert (process.wait(30), errors) == (3, b"")  # the DNS does not answer
+
 
 class TestImports:
     """Only the modules of the command that runs are imported."""

@@ -16,13 +16,13 @@ from tests.docs.blocks import ROOT
 PAGE: Final = (ROOT / "docs/diagnosis.md").read_text("utf-8")
 DIAGNOSIS: Final = ROOT / "postfix_mta_sts/admin/diagnosis"
 MISTAKES: Final = ROOT / "postfix_mta_sts/mtasts/mistakes"
-NO_CAUSES: Final = {"held", "later", "none", "unknown"}
+NO_CAUSES: Final = {"all", "held", "later", "none", "unknown"}
 """Words in the code that look like a cause."""
 PREFIXES: Final = {"record.py": ["record-"], "tlsrpt.py": ["tlsrpt-"]}
 """File of a TXT record → prefix of its codes; `txt.py` is for both."""
 MAKERS: Final = {"Wrong", "Repair", "of", "Mistake", "_mistake", "_mx", "_form", "mistake"}
 """Calls whose first argument is a code."""
-WORD: Final = re.compile(r"[a-z]+(?:-[a-z0-9]+)*")
+WORD: Final = re.compile(r"[a-z][a-z]+(?:-[a-z0-9]+)*")
 
 
 def chapter(title: str) -> str:
@@ -49,7 +49,7 @@ def is_word(node: ast.AST) -> bool:
 
 def causes() -> set[str]:
     """The values of `verdict.cause`."""
-    paths = [DIAGNOSIS / f"{name}.py" for name in ("causes", "conclude", "held")]
+    paths = [DIAGNOSIS / f"{name}.py" for name in ("causes", "conclude", "held", "nowhere")]
     words = {ast.literal_eval(node) for path in paths for node in parsed(path) if is_word(node)}
     errors = {kind.code for base in (DiscoveryError, FetchError) for kind in base.__subclasses__()}
     return (words | errors) - NO_CAUSES - {"no-record"}

@@ -189,7 +189,8 @@ def test_misspelt_parameter(old: Mta) -> None:
 def test_parameters(trees: dict[str, Path]) -> None:
     """Postfix has each parameter that the pages name."""
     pages = [page.read_text("utf-8") for page in (*PAGES, EXAMPLE)]
-    named = {name for page in pages for name in re.findall(r"\b(?:smtp|lmtp|maximal)_\w+", page)}
+    parameter = re.compile(r"(?<!/)\b(?:smtp|lmtp|maximal)_\w+\b(?!/)")  # no folder of the package
+    named = {name for page in pages for name in parameter.findall(page)}
     named.remove(MISSPELT)
     command = ["chroot", trees["3.10"], "postconf", "-d", *sorted(named)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -128,7 +128,7 @@ def oracles(
     with ExitStack() as stack:
         made = {}
         for version, mta in zoo_mtas.items():
-            programs = mta.programs(folder / f"bin-{version}")
+            programs = mta.programs(folder / f"zoo-bin-{version}")
             ready = oracle(own_namespace, zoo_daemon.config, mta, programs)
             made[version] = stack.enter_context(ready)
         yield made

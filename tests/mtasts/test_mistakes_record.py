@@ -126,6 +126,12 @@ def test_alias_to_nothing() -> None:
     assert "gone.host.test" in mistake.found
 
 
+def test_alias_for_all_names() -> None:
+    """A CNAME that stands for all names of a domain, such as that of a web host, is no mistake."""
+    here = Texts(RECORD, (), ("sites.host.test", "edge7.cdn.test"))
+    assert find_mistakes(Seen(DOMAIN, record=here)) == ()
+
+
 @pytest.mark.parametrize("texts", [[], [SPF], [b"google-site-verification=id"], [b"MS=ms1", SPF]])
 def test_no_record_is_no_mistake(texts: list[bytes]) -> None:
     """A domain without a record, or with records of other kinds, has made no mistake."""

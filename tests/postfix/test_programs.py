@@ -145,4 +145,4 @@ async def test_what_it_leaves_behind(tmp_path: Path) -> None:
 
 def is_full(stream: asyncio.StreamReader | None) -> bool:
     """Whether a stream takes no more until somebody reads from it."""
-    return stream is not None and stream._paused  # type: ignore[attr-defined,no-any-return]
+    return stream is not None and bool(stream._paused)  # type: ignore[attr-defined]

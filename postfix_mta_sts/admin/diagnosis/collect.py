@@ -10,18 +10,17 @@ from asyncio import Task, TaskGroup
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from postfix_mta_sts.admin.client import ControlClient
-from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
+from postfix_mta_sts.admin.diagnosis import in_force
+from postfix_mta_sts.admin.diagnosis.daemon_answer import ask_aside
 from postfix_mta_sts.admin.diagnosis.dane_evidence import DaneEvidence
-from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence
+from postfix_mta_sts.admin.diagnosis.evidence import POLICY, Evidence, result_of
 from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
-from postfix_mta_sts.admin.diagnosis.unjoined import in_thread
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain
@@ -113,10 +112,10 @@ class Collector:
 
     async def _look_here(self) -> Here:
         """The Postfix of this machine, and what the daemon says, which answers at once."""
-        evidence, key = self._evidence, self._evidence.next_hop.text
+        evidence = self._evidence
         with evidence.waiting_on("the daemon and Postfix on this machine"):
             said, authorities = await asyncio.gather(
-                in_thread(partial(daemon_answer.ask, self._client, key, evidence.domain)),
+                ask_aside(self._client, evidence.next_hop.text, evidence.domain),
                 look_here(evidence, self._settings),
             )
         evidence.cached = said.policy
@@ -160,7 +159,7 @@ class Collector:
             )
 
     async def _look_up_dane(self, here: Task[Here], hosts: Task[MailHosts]) -> None:
-        await here
+        await result_of(here)
         with self._evidence.waiting_on("the DANE records"):
             self._evidence.mail_hosts = await self._dane.look_up(hosts, self._wanted.seconds)
 
@@ -176,7 +175,7 @@ class Collector:
                 self._evidence.waiting = await waiting_for(self._evidence.domain)
 
     async def _through_postfix(self, here: Task[Here]) -> None:
-        await here
+        await result_of(here)
         evidence = self._evidence
         if self._wanted.through_postfix and evidence.domain:
             with evidence.waiting_on("the probe of Postfix"):
@@ -192,12 +191,12 @@ class Collector:
     async def _deliver(self, here: Task[Here], *needed: Task[Any]) -> None:
         """Decide what Postfix is told, probe the MX hosts, and predict what it does."""
         policy, hosts, dane = needed
-        found = await here
+        found = await result_of(here)
         if not in_force.by_what_is_here(self._evidence, found.replies):
-            await asyncio.gather(policy, dane)
+            await asyncio.wait([policy, dane])
             in_force.by_network(self._evidence, self._answering())
-        await hosts
-        await dane
+        await result_of(hosts)
+        await result_of(dane)
         if self._wanted.smtp:  # also if Postfix refuses each host unseen: RFC 8461 may allow it
             await self._probe(found.authorities)
         self._predict()

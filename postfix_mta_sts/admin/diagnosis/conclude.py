@@ -6,7 +6,8 @@ Pure. The exit codes follow what happens to mail, and not how the look-ups ended
 from collections.abc import Iterator
 from typing import Final
 
-from postfix_mta_sts.admin.diagnosis import held
+from postfix_mta_sts.admin.diagnosis import held, nowhere
+from postfix_mta_sts.admin.diagnosis.doubts import doubts
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.outdated import by_what_is_published, names_no_host_now
 from postfix_mta_sts.admin.diagnosis.values import (
@@ -54,12 +55,15 @@ _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
-    return by_what_is_published(evidence, _conclude(evidence))
+    if evidence.is_interrupted and not evidence.is_decided:
+        return _not_known(evidence)
+    verdict = by_what_is_published(evidence, _conclude(evidence))
+    return replace(verdict, advice=(*doubts(evidence), *verdict.advice))
 
 
 def _conclude(evidence: Evidence) -> Verdict:
-    if evidence.mail_hosts and (problem := held.problem_of(evidence.mail_hosts)):
-        return held.without_hosts(evidence, problem)
+    if evidence.mail_hosts and (problem := nowhere.problem_of(evidence.mail_hosts)):
+        return nowhere.without_hosts(evidence, problem)
     if isinstance(evidence.tls_policy, InvalidTlsPolicy):
         return held.by_the_map(evidence, evidence.tls_policy)
     if evidence.delivery is None:
@@ -73,8 +77,6 @@ def _conclude(evidence: Evidence) -> Verdict:
 
 def _by_reply(evidence: Evidence) -> Verdict:
     """The verdict if no MX host was probed, or not all of them before Ctrl-C."""
-    if evidence.is_interrupted and not evidence.is_decided:
-        return _not_known(evidence)
     policy = evidence.tls_policy
     ask = () if evidence.is_interrupted else (_ASK_MX,)
     if isinstance(policy, TlsPolicy) and policy.level in _BY_POLICY:
@@ -96,7 +98,7 @@ def _sent(evidence: Evidence, delivery: Delivery) -> Verdict:
     taker = held.taker(delivery)
     level = taker.level if taker else delivery.level
     if level in _BY_POLICY:
-        what = f"is delivered, verified by {_whose_policy(evidence)}"
+        what = f"is delivered, verified {_whose_policy(evidence)}"
         return _flows(evidence, Flow.POLICY, what, "policy")
     if level in DANE and delivery.tls == _VERIFIED:
         return _flows(evidence, Flow.DANE, "is delivered, verified by DANE", "dane")
@@ -128,7 +130,7 @@ def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[held.Note]:
     now = f"its TXT record is gone: {error}" if gone else f"it cannot be fetched now: {error}"
     words = f"that is cached{until}, and {now}"
     if isinstance(error, DnsFailureError):
-        yield held.Note(words, Fault.NETWORK, held.CHECK_DNS)
+        yield held.Note(words, Fault.NETWORK, nowhere.CHECK_DNS)
     else:
         yield held.Note(words, Fault.THEIRS, LETTER)
 
@@ -194,7 +196,7 @@ def _policy_missing(evidence: Evidence) -> Verdict:
     """A policy is published, it cannot be fetched, and none is cached."""
     error = evidence.network.error
     if isinstance(error, DnsFailureError):
-        return held.dns_is_silent(evidence, str(error))
+        return nowhere.dns_is_silent(evidence, str(error))
     match error:
         case InvalidRecordError():
             what = "its TXT record is not valid"
@@ -220,7 +222,10 @@ def _plain_later(evidence: Evidence) -> Verdict:
 
 
 def _whose_policy(evidence: Evidence) -> str:
-    return "an entry of smtp_tls_policy_maps" if evidence.source is Source.TABLE else "its policy"
+    if evidence.tls_policy is None:
+        return f"as smtp_tls_security_level = {evidence.main_cf.smtp_tls_security_level} demands"
+    is_table = evidence.source is Source.TABLE
+    return "by an entry of smtp_tls_policy_maps" if is_table else "by its policy"
 
 
 def _no_dane(evidence: Evidence) -> str:

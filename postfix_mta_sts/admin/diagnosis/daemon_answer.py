@@ -1,11 +1,13 @@
 """Ask the running daemon what Postfix is told for a key, and what it knows of the domain.
 
-The daemon answers from what it has: it asks neither the network nor the domain. The client blocks,
-so call it in a thread.
+The daemon answers from what it has: it asks neither the network nor the domain.
 """
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 from postfix_mta_sts.admin.client import (
@@ -21,6 +23,7 @@ from postfix_mta_sts.mtasts.errors import InvalidPolicyError
 from postfix_mta_sts.mtasts.policy import Policy, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.postfix.answers import OTHER
+from postfix_mta_sts.values import replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,49 @@ class Said:
 
 
 def ask(client: ControlClient, key: str, domain: Domain | None) -> Said:
-    """Ask for a key, and for the domain that it names."""
+    """Ask for the domain that a key names, and for the key.
+
+    An older daemon knows its policies, and not what it would answer: then its policy counts.
+    """
     try:
-        answers = client.ask("GET", "answers", key=key)
         known = client.ask("GET", "policies", domain) if domain else {}
     except ControlError as error:
         return Said(DaemonAnswer(_state(error), str(error)), {})
+    policy = _policy(known)
+    answer = _answer(known, policy)
+    try:
+        answers = client.ask("GET", "answers", key=key)
+    except ControlError as error:
+        return Said(replace(answer, state=_state(error), reason=str(error)), {}, policy)
     replies = {each["map"]: each["reply"] for each in answers["replies"]}
     replies[OTHER.name] = answers.get("other")  # a daemon of an earlier version does not say it
-    policy = _policy(known)
-    return Said(_answer(known, policy), replies, policy)
+    return Said(answer, replies, policy)
+
+
+async def ask_aside(client: ControlClient, key: str, domain: Domain | None) -> Said:
+    """Ask in a thread that nobody waits for after Ctrl-C, unlike one of `asyncio.to_thread`."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Said] = loop.create_future()
+
+    def tell(said: Said | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(said, Exception):
+            answer.set_exception(said)
+        else:
+            answer.set_result(said)
+
+    def run() -> None:
+        said: Said | Exception
+        try:
+            said = ask(client, key, domain)
+        except Exception as error:  # noqa: BLE001 (the top of a thread)
+            said = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, said)
+
+    Thread(target=run, name="control", daemon=True).start()
+    return await answer
 
 
 def _state(error: ControlError) -> DaemonState:

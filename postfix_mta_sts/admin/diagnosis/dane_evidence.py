@@ -4,7 +4,7 @@ import asyncio
 from asyncio import Task
 from typing import TYPE_CHECKING
 
-from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.evidence import Evidence, result_of
 from postfix_mta_sts.admin.diagnosis.values import DaneNow
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, MxState
@@ -50,7 +50,7 @@ class DaneEvidence:
         else:
             self.rule = dane_rule(self._settings)
         if reason and not self._postfix_asks():
-            return await hosts
+            return await result_of(hosts)
         more: tuple[Host, ...] = ()
         try:
             async with asyncio.timeout(seconds):
@@ -58,11 +58,11 @@ class DaneEvidence:
                     await self._look_up_domain(evidence.domain)
                 elif evidence.domain and self.rule:
                     await self._look_up_in_brackets(evidence.domain)
-                more = await self._look_up_hosts(await hosts)
+                more = await self._look_up_hosts(await result_of(hosts))
         except (TimeoutError, OwnFaultError) as error:
             late = f"not finished within {seconds:g} s"
             evidence.dane = DaneNow(None, str(error) or late)
-        return with_dane(await hosts, evidence.outcome, self._tlsa, more)
+        return with_dane(await result_of(hosts), evidence.outcome, self._tlsa, more)
 
     async def _reason(self) -> str:
         """Why the daemon does not use DANE; empty if it does."""

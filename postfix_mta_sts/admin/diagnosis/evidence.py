@@ -3,10 +3,11 @@
 It is mutable, so that it can be shown while the look-ups run, and after Ctrl-C.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
 from postfix_mta_sts.admin.diagnosis.values import (
     DaemonAnswer,
@@ -37,6 +38,7 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 )
 from postfix_mta_sts.postfix.verify import PostfixWords
 
+T = TypeVar("T")
 POLICY = "the policy"
 """The entry of `Evidence.pending` while the policy is looked up."""
 _NO_DANE = DaneNow(None, "not looked up")
@@ -89,8 +91,6 @@ class Evidence:
     dane: DaneNow = _NO_DANE
     outcome: DaneOutcome | None = None
     mail_hosts: MailHosts | None = None
-    is_decided: bool = False
-    """Whether it is known which entry Postfix follows, so that the next four count."""
     source: Source = Source.NETWORK
     reply: str | None = None
     """What Postfix is told in its map; None: not known yet, or Postfix does not ask."""
@@ -108,6 +108,8 @@ class Evidence:
     pending: list[str] = field(default_factory=list)
     """What is being waited for: `POLICY`, or words."""
     is_interrupted: bool = False
+    is_decided: bool = False
+    """Whether it is known what Postfix is told."""
 
     @classmethod
     def of(cls, next_hop: NextHop, now: float) -> Self:
@@ -134,3 +136,13 @@ class Evidence:
         self.pending.append(what)
         yield
         self.pending.remove(what)
+
+
+async def result_of(task: asyncio.Task[T]) -> T:
+    """Wait for a task that others wait for too.
+
+    `await task` would cancel the task each time that one of those is cancelled, and so break off
+    its cleaning up.
+    """
+    await asyncio.wait([task])
+    return task.result()

@@ -10,6 +10,7 @@ from typing import Final
 from postfix_mta_sts.admin.diagnosis.causes import Cause, cause, is_impatience
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.in_force import silence
+from postfix_mta_sts.admin.diagnosis.nowhere import cause_without_address
 from postfix_mta_sts.admin.diagnosis.values import (
     CANNOT_TELL,
     HELD,
@@ -20,8 +21,8 @@ from postfix_mta_sts.admin.diagnosis.values import (
     Verdict,
 )
 from postfix_mta_sts.admin.diagnosis.words import LETTER, cannot_tell, enumerated, subject
-from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, by_address
+from postfix_mta_sts.postfix.smtp_client.authentication import DANE
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     HostOutcome,
@@ -32,9 +33,6 @@ from postfix_mta_sts.postfix.smtp_client.values import (
 )
 from postfix_mta_sts.values import Value
 
-CHECK_DNS: Final = (
-    "check whether other domains resolve: if they do, the name servers of this one fail"
-)
 _LOG: Final = "see the log of the daemon"
 _SMTP_TIMEOUT: Final = 300.0
 """Seconds that smtp(8) waits for a reply (postconf(5), smtp_helo_timeout)."""
@@ -43,60 +41,6 @@ _MANY: Final = 3
 _NOT_IN_POLICY: Final = "its policy names none of its MX hosts"
 _NOT_READ: Final = ("ermission denied", "cannot run ", "did not end within", "no answer within")
 """Errors that Postfix, which runs as root where it opens a table, need not have."""
-_NO_HOSTS: Final = {
-    DnsProblem.NULL_MX: ("null-mx", "the domain says that it takes no mail (null MX)"),
-    DnsProblem.NO_SUCH_NAME: ("no-such-domain", "the domain does not exist"),
-    DnsProblem.NO_RECORDS: ("no-mail-host", "the domain has no mail server"),
-    DnsProblem.INVALID: ("no-mail-host", "the domain has no valid mail server"),
-}
-
-
-def problem_of(hosts: MailHosts) -> DnsProblem | None:
-    """Why there is no address to send mail to; None if there is one."""
-    if hosts.problem or any(host.addresses for host in hosts.hosts):
-        return hosts.problem
-    problems = [host.problem for host in hosts.hosts]
-    # Where one look-up failed, that host may have an address.
-    return DnsProblem.FAILURE if DnsProblem.FAILURE in problems else next(iter(problems), None)
-
-
-def without_hosts(evidence: Evidence, problem: DnsProblem) -> Verdict:
-    """The verdict if the DNS names no mail server that has an address."""
-    if problem is DnsProblem.FAILURE:
-        hosts = evidence.mail_hosts
-        failed = [each for each in hosts.hosts if each.problem is problem] if hosts else []
-        reasons = (hosts.reason, *(host.reason for host in failed)) if hosts else ()
-        return dns_is_silent(evidence, next(filter(None, reasons), "no answer"))
-    code, words = _NO_HOSTS[problem]
-    is_deferred = evidence.delivery and evidence.delivery.outcome is Outcome.DEFERRED
-    verb, flow = ("held", Flow.HELD) if is_deferred else ("returned to its sender", Flow.BOUNCED)
-    if evidence.mail_hosts and evidence.mail_hosts.hosts and not evidence.mail_hosts.implicit:
-        return _without_addresses(evidence, verb, flow)
-    advice = ("check the spelling of the address",)
-    sentence = f"{subject(evidence)} is {verb}: {words}"
-    return Verdict(flow, sentence, Fault.NOBODY, code, advice, HELD)
-
-
-def _without_addresses(evidence: Evidence, verb: str, flow: Flow) -> Verdict:
-    """The verdict if the domain has MX records that lead nowhere."""
-    names = [host.name for host in evidence.mail_hosts.hosts] if evidence.mail_hosts else []
-    shown = ", ".join(names[:3]) + (" ..." if names[3:] else "")
-    why = f"none of its {len(names)} MX hosts has an address: {shown}"
-    if len(names) == 1:
-        why = f"its MX host {shown} has no address"
-    sentence = f"{subject(evidence)} is {verb}: {why}"
-    advice = ("its postmaster has to correct the MX records, or the address of the host", LETTER)
-    return Verdict(flow, sentence, Fault.THEIRS, "mx-without-address", advice, HELD)
-
-
-def dns_is_silent(evidence: Evidence, reason: str) -> Verdict:
-    """The verdict if the DNS does not say where mail goes, or whether there is a policy."""
-    sentence = cannot_tell(evidence, f"the DNS does not answer: {reason}")
-    advice = (
-        CHECK_DNS,
-        "if none does, see docs/dns.md for the name servers that are asked",
-    )
-    return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "dns-failure", advice, CANNOT_TELL)
 
 
 def by_the_map(evidence: Evidence, entry: InvalidTlsPolicy) -> Verdict:
@@ -132,6 +76,10 @@ def _without_daemon(evidence: Evidence, silent: str) -> Verdict:
         advice = ("compare `listen` of the daemon with smtp_tls_policy_maps in main.cf", _LOG)
         sentence = f"{held} its listener does not answer: {silent}"
         return Verdict(Flow.HELD, sentence, Fault.YOURS, "listener-silent", advice, HELD)
+    if daemon and daemon.state is DaemonState.FAILED:
+        advice = ("restart the daemon: systemctl restart postfix-mta-sts", _LOG)
+        sentence = f"{held} the daemon does not answer: {silent}"
+        return Verdict(Flow.HELD, sentence, Fault.YOURS, "daemon-silent", advice, HELD)
     advice = (
         "start the daemon: systemctl start postfix-mta-sts",
         "if it runs with another configuration file, name that with --config",
@@ -172,8 +120,10 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
         return _is_too_slow(evidence, causes)
     bounced = delivery.outcome is Outcome.BOUNCED
     verb, flow = ("returned to its sender", Flow.BOUNCED) if bounced else ("held", Flow.HELD)
+    if not causes and (nowhere := cause_without_address(evidence, delivery)):
+        return _to_nowhere(f"{subject(evidence)} is {verb}", nowhere, flow)
     said = [(name, each.words) for name, each in causes.items()]
-    why = enumerated(said) if said else delivery.text
+    why = enumerated(said, _number(evidence)) if said else delivery.text
     sentence = f"{subject(evidence)} is {verb}: {why}"
     worst = _worst(causes)
     fault = worst.fault if worst else Fault.NETWORK
@@ -181,6 +131,11 @@ def by_the_hosts(evidence: Evidence, delivery: Delivery) -> Verdict:
     if fault is Fault.THEIRS:
         advice += (LETTER,)
     return Verdict(flow, sentence, fault, worst.code if worst else "postfix", advice, HELD)
+
+
+def _to_nowhere(start: str, why: Cause, flow: Flow) -> Verdict:
+    advice = (why.advice, LETTER) if why.fault is Fault.THEIRS else (why.advice,)
+    return Verdict(flow, f"{start}: {why.words}", why.fault, why.code, advice, HELD)
 
 
 def _port_is_closed(evidence: Evidence, first: Cause) -> Verdict:
@@ -199,10 +154,16 @@ def _may_be_slow(evidence: Evidence, delivery: Delivery) -> bool:
 
 
 def _is_too_slow(evidence: Evidence, causes: dict[str, Cause]) -> Verdict:
-    why = enumerated([(name, each.words) for name, each in causes.items()])
+    why = enumerated([(name, each.words) for name, each in causes.items()], _number(evidence))
     sentence = f"{cannot_tell(evidence, why)} within {evidence.seconds:g} s"
     advice = tuple(dict.fromkeys(each.advice for each in causes.values()))[:3]
     return Verdict(Flow.UNKNOWN, sentence, Fault.NETWORK, "conversation", advice, CANNOT_TELL)
+
+
+def _number(evidence: Evidence) -> int:
+    """How many MX hosts the domain has."""
+    hosts = evidence.mail_hosts.hosts if evidence.mail_hosts else ()
+    return len({host.name for host in hosts})
 
 
 def reason(evidence: Evidence) -> Cause:
@@ -265,7 +226,8 @@ def weaknesses(evidence: Evidence) -> Iterator[Note]:
         advice = LETTER if each.fault is Fault.THEIRS else each.advice
         yield Note(f"not through {name}: {each.words}", each.fault, advice)
     host = taker(delivery)
-    if host and host.conforms is False:
+    # DANE goes before a policy (RFC 8461 §2).
+    if host and host.conforms is False and host.level not in DANE:
         yield Note(f"RFC 8461 does not allow {host.host}: {host.breach}", Fault.THEIRS, LETTER)
 
 

@@ -71,7 +71,7 @@ def by_network(evidence: Evidence, answering: Answering) -> None:
 
 def _decide(evidence: Evidence, source: Source, reply: str | None) -> None:
     """Find the table whose entry counts, with the daemon's reply in the place of its own table."""
-    evidence.is_decided, evidence.source, evidence.reply = True, source, reply
+    evidence.source, evidence.reply, evidence.is_decided = source, reply, True
     evidence.tls_policy = read_reply(reply, evidence.main_cf) if reply else None
     keys = policy_keys(evidence.next_hop)
     found = reply.removeprefix(_FOUND) if reply and reply.startswith(_FOUND) else None

@@ -31,6 +31,12 @@ _RFC_8461: Final = (
     "section 3.1, the policy file in 3.2, the web server that has it in 3.3, the certificates of "
     "mail servers in 4.2."
 )
+_RFC_5321: Final = (
+    "RFC 5321 (SMTP) describes how mail servers are found, in section 5, and how they answer, in "
+    "section 4."
+)
+_NOT_OF_TLS: Final = frozenset({"no-mail-host", "loop", "connection-refused", "conversation"})
+"""Causes that have nothing to do with the policy."""
 _RFC_7672: Final = (
     "RFC 7672 (DANE for SMTP) describes how certificates and TLSA records belong together, in "
     "section 3."
@@ -84,6 +90,8 @@ def _standard(diagnosis: Diagnosis) -> str:
     """The document that says how it should be."""
     if _is_about_dane(diagnosis):
         return _RFC_7672
+    if diagnosis.verdict.cause in _NOT_OF_TLS and not diagnosis.mistakes:
+        return _RFC_5321
     return _RFC_8460 if _is_about_reports(diagnosis) else _RFC_8461
 
 

@@ -11,6 +11,7 @@ from postfix_mta_sts.mtasts.errors import (
     DeadlineError,
     DnsFailureError,
     MtaStsError,
+    NoRecordError,
     StatusError,
     printable,
 )
@@ -36,6 +37,8 @@ async def look_up_policy(
             await _look_up(findings, domain, dns, fetcher)
     except TimeoutError:
         findings.error = _late(findings.trace, seconds)
+        name = record_name(domain)
+        findings.record = findings.record or Record(name, None, reason=str(findings.error))
     except MtaStsError as error:
         findings.error = error
 
@@ -61,7 +64,7 @@ async def look_up_record(name: str, dns: DnsClient) -> tuple[Record, TxtAnswer |
     try:
         answer = await dns.look_up_texts(name)
     except MtaStsError as error:
-        return Record(name, None, reason=str(error)), None
+        return _missing(name, error), None
     return _record(name, answer), answer
 
 
@@ -72,7 +75,7 @@ async def _look_up(
     try:
         answer = await dns.look_up_txt(domain)
     except MtaStsError as error:
-        findings.record = Record(name, None, reason=str(error))
+        findings.record = _missing(name, error)
         raise
     findings.record, findings.texts = _record(name, answer), answer.texts
     findings.policy_id = parse_records(answer.texts)
@@ -84,6 +87,11 @@ async def _look_up(
 def _record(name: str, answer: TxtAnswer) -> Record:
     texts = tuple(map(printable, answer.texts[:_TEXTS_LIMIT]))
     return Record(name, texts, answer.ttl, answer.aliases)
+
+
+def _missing(name: str, error: MtaStsError) -> Record:
+    aliases = error.aliases if isinstance(error, NoRecordError) else ()
+    return Record(name, None, aliases=aliases, reason=str(error))
 
 
 def _late(trace: FetchTrace | None, seconds: float) -> MtaStsError:

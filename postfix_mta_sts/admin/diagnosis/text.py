@@ -136,7 +136,8 @@ def _source(diagnosis: Diagnosis) -> str:
         case Source.MAIN_CF:
             return "the level of main.cf: this Postfix does not ask the daemon"
         case Source.DAEMON:
-            return "what the running daemon answers"
+            answered = diagnosis.daemon.state is DaemonState.ANSWERED
+            return f"what the running daemon {'answers' if answered else 'has'}"
         case Source.TABLE:
             return "the entry of another table, which comes before the daemon's"
     state, asks = diagnosis.daemon.state, diagnosis.postfix.map_name is not None
@@ -150,7 +151,8 @@ def _source(diagnosis: Diagnosis) -> str:
 def _daemon_lines(daemon: DaemonAnswer, now: int) -> Iterator[Line]:
     if daemon.state is not DaemonState.ANSWERED:
         yield Line("daemon", daemon.reason)
-        return
+        if not daemon.in_force:
+            return
     if daemon.mode is None or daemon.fetched_at is None or daemon.expires_at is None:
         yield Line("daemon", "knows no policy")
     else:

@@ -23,13 +23,18 @@ _PLACES: Final = {
 
 def subject(evidence: Evidence) -> str:
     """The subject of a verdict."""
-    return f"Mail to {printable(evidence.next_hop.text)}"
+    return f"Mail to {_key(evidence)}"
 
 
 def cannot_tell(evidence: Evidence, why: str) -> str:
     """The sentence of a verdict that cannot be drawn from this machine."""
-    key = printable(evidence.next_hop.text)
-    return f"Nobody can tell from here what happens to mail to {key}: {why}"
+    return f"Nobody can tell from here what happens to mail to {_key(evidence)}: {why}"
+
+
+def _key(evidence: Evidence) -> str:
+    """The next-hop as it was given; with U-labels its name in A-labels."""
+    text = evidence.next_hop.text
+    return text if text.isascii() and text.isprintable() else printable(evidence.next_hop.host)
 
 
 def names_of(certificate: Certificate) -> str:
@@ -49,14 +54,20 @@ def and_later(advice: str) -> str:
     return f"{advice}; Postfix sends without TLS once a message is older than minimal_backoff_time"
 
 
-def enumerated(hosts: Sequence[tuple[str, str]]) -> str:
-    """Say how hosts fail, each a name and what is wrong; the same reason is said once."""
+def enumerated(hosts: Sequence[tuple[str, str]], total: int) -> str:
+    """Say how hosts fail, each a name and what is wrong; the same reason is said once.
+
+    `total` is how many MX hosts the domain has: Postfix may not try all of them.
+    """
     clauses = list(dict.fromkeys(words for _, words in hosts))
     number = len(hosts)
+    fail = f"all {number} MX hosts fail"
+    if total > number:
+        fail = f"the {number} of its {total} MX hosts that Postfix tries fail"
+    elif number == 1:
+        fail = f"its MX host {hosts[0][0]} fails"
     if len(clauses) == 1:
-        name = hosts[0][0]
-        hosts_fail = f"its MX host {name} fails" if number == 1 else f"all {number} MX hosts fail"
-        return f"{hosts_fail}: {clauses[0]}"
+        return f"{fail}: {clauses[0]}"
     listed = "; ".join(f"{name}: {words}" for name, words in hosts[:_SHOWN])
     more = f"; and {number - _SHOWN} more" if number > _SHOWN else ""
-    return f"all {number} MX hosts fail: {listed}{more}"
+    return f"{fail}: {listed}{more}"

@@ -125,7 +125,7 @@ def find_in_texts(seen: Seen, here: Texts | None, kind: Kind) -> Iterator[Mistak
     """Yield the mistakes in the records at the right name, and those of wrong names."""
     if here is None or is_good(here.texts, kind.parse):
         return
-    if not here.texts and here.aliases:
+    if not here.texts and _is_meant(here.aliases):
         yield _alias_to_nothing(here, kind)
     yield from _find_here(here, kind)
     for code, template in kind.near.items():
@@ -180,6 +180,14 @@ def _several(meant: Sequence[str], kind: Kind) -> Mistake:
         return kind.mistake("split", f"one record in {len(meant)} TXT records: {shown}", text)
     text = _repaired(whole[0], kind)[1]
     return kind.mistake("several", f"{len(meant)} records, only one is allowed: {shown}", text)
+
+
+def _is_meant(aliases: Sequence[str]) -> bool:
+    """Whether a CNAME was written for this record: it leads to a name with an underscore.
+
+    One that stands for all names, such as `*.example.com`, leads to the name of a host.
+    """
+    return any("._" in f".{alias}" for alias in aliases)
 
 
 def _alias_to_nothing(here: Texts, kind: Kind) -> Mistake:

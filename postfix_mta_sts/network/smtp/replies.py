@@ -15,7 +15,7 @@ from postfix_mta_sts.values import Value
 
 MAX_LINE: Final = 2048
 """Bytes of a line that are used (postconf(5), line_length_limit); as many again are skipped."""
-MAX_REPLY: Final = 16_384
+MAX_REPLY: Final = 1_048_576
 """Bytes of a reply, of which the lines after `MAX_LINE` bytes are not used.
 
 Postfix reads on without end.

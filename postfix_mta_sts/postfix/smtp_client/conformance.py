@@ -4,20 +4,18 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.network.smtp.names import identity
-from postfix_mta_sts.network.smtp.values import Identity, Phase, ProbeResult, TlsSession
+from postfix_mta_sts.network.smtp.values import Identity, ProbeResult, TlsSession
 from postfix_mta_sts.values import Value
 
 
 class Conformance(Value, frozen=True):
-    """None: there is no policy, no probe, or no host that talks. `breach` says what it breaks."""
+    """None: there is no policy, or no probe. `breach` says why the host does not conform."""
 
     conforms: bool | None
     breach: str = ""
 
 
 UNKNOWN: Final = Conformance(None)
-_BEFORE_TLS: Final = (Phase.CONNECT, Phase.GREETING, Phase.EHLO)
-"""A host that fails there takes mail of nobody: MTA-STS has no rule for it."""
 
 
 def conformance(policy: Policy | None, name: str, found: ProbeResult | None) -> Conformance:
@@ -26,7 +24,7 @@ def conformance(policy: Policy | None, name: str, found: ProbeResult | None) -> 
         return UNKNOWN
     if not policy.allows(name.lower()):
         return _breach("its name fits no mx pattern of the policy (RFC 8461, section 4.1)")
-    if found is None or (found.failure and found.failure.phase in _BEFORE_TLS):
+    if found is None:
         return UNKNOWN
     if found.offers_starttls is False:
         return _breach("it does not offer STARTTLS (RFC 8461, section 4.2)")

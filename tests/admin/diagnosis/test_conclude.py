@@ -208,9 +208,9 @@ class TestHosts:
     @pytest.mark.parametrize(
         ("problem", "cause", "code"),
         [
-            (DnsProblem.NO_RECORDS, "mx-without-address", 2),
-            (DnsProblem.INVALID, "mx-without-address", 2),
-            (DnsProblem.NO_SUCH_NAME, "mx-without-address", 2),
+            (DnsProblem.NO_RECORDS, "no-mail-host", 2),
+            (DnsProblem.INVALID, "no-mail-host", 2),
+            (DnsProblem.NO_SUCH_NAME, "no-mail-host", 2),
             (DnsProblem.FAILURE, "dns-failure", 3),
         ],
     )
@@ -228,6 +228,24 @@ class TestHosts:
         """A domain that is its own mail host, and has no address, gets no mail either."""
         hosts = MailHosts((MxHost(NAME, 0, problem=problem, reason="it has none"),), implicit=True)
         assert conclude(evidence(hosts=hosts)).cause == cause
+
+    def test_it_is_the_host_that_does_not_exist(self) -> None:
+        """A host without an address is named; the domain itself may well exist."""
+        gone = MxHost(NAME, 10, problem=DnsProblem.NO_SUCH_NAME)
+        assert (
+            f"its MX host {NAME} does not exist"
+            in conclude(evidence(hosts=MailHosts((gone,)))).sentence
+        )
+        assert (
+            "none of its 2 MX hosts has an address"
+            in conclude(evidence(hosts=MailHosts((gone, gone)))).sentence
+        )
+
+    def test_a_failure_of_the_dns_counts_first(self) -> None:
+        """If the look-up of one host failed, that host may take mail."""
+        gone = MxHost(NAME, 10, problem=DnsProblem.NO_SUCH_NAME)
+        silent = MxHost(f"b.{NAME}", 20, problem=DnsProblem.FAILURE, reason="SERVFAIL")
+        assert conclude(evidence(hosts=MailHosts((gone, silent)))).cause == "dns-failure"
 
 
 class TestPolicies:

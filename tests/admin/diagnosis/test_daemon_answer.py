@@ -61,6 +61,21 @@ def known(text: str, *, in_force: bool = True) -> dict[str, Any]:
     return {"in_force": in_force, "policy": policy, "fetched_at": 1, "expires_at": 2}
 
 
+def test_an_older_daemon() -> None:
+    """A daemon that does not know what it would answer still has its policy."""
+
+    class Older(Client):
+        def ask(self, method: str, *parts: str, **query: str) -> Any:  # noqa: ANN401 (JSON)
+            if parts == ("answers",):
+                raise ControlError("of another version")
+            return super().ask(method, *parts, **query)
+
+    said = ask(Older(known(policy_text().decode())), "good.test", GOOD)
+    assert (said.answer.state, said.answer.in_force) == (DaemonState.FAILED, True)
+    assert said.policy
+    assert not said.replies
+
+
 @pytest.mark.parametrize(
     ("text", "in_force", "expected"),
     [

@@ -23,7 +23,7 @@ class Wish(enum.StrEnum):
     DELIVER = "deliver"
     HOLD = "not deliver"
     NOTHING = "no rule"
-    """There is no policy to follow, or no MX host."""
+    """There is no policy to follow, or no MX host gets as far as TLS with this Postfix."""
     DANE = "leave it to DANE"
     """§2: a policy must not override DANE."""
 

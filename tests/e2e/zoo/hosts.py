@@ -172,6 +172,7 @@ class _Session:
             case "silence":
                 await self._reader.read()
             case "plain text":
+                await self._reader.read(1)  # what came with the reply would be ignored
                 await self._send(b"500 what did you say?")
                 await self._reader.read()
         return self._kind.handshake == "right"

@@ -49,8 +49,8 @@ def _parent(name: str) -> str:
 
 def _inserted(name: str, label: str) -> str:
     """The name with this label in the place of its second one."""
-    first, _, rest = name.split(".", 2)
-    return f"{first}.{label}.{rest}"
+    first, *_, last = name.split(".")
+    return f"{first}.{label}.{last}"
 
 
 def _good(ca: Authorities, name: str) -> Credential:

@@ -102,11 +102,10 @@ def sessions() -> Iterator[Animal]:
         ("refused", REFUSES, "connection refused"),
         ("black-hole", BLACK_HOLE, "packets vanish"),
         ("unreachable", UNREACHABLE, "no route to the host"),
+        ("loop", "this machine", "the MX host is the relay itself"),
     )
     for name, kind, what in before_tls:
-        yield Animal(name, what, mx=(Mx(kind),))
-    what = "the MX host is the relay itself"
-    yield Animal("loop", what, Wish.NOTHING, (Mx("this machine"),))
+        yield Animal(name, what, Wish.NOTHING, (Mx(kind),))
     after_tls = (
         ("tls-ehlo-421", "EHLO in TLS 421", "EHLO in TLS is refused for now (421)"),
         ("tls-ehlo-close", "EHLO in TLS close", "closes the connection after EHLO in TLS"),

@@ -239,8 +239,8 @@ async def test_lost_in_tls(
     ("phase", "plain"),
     [
         (Phase.GREETING, {"": b"220 " + b"x" * 5_000}),
-        (Phase.GREETING, {"": b"220-x\r\n" * 5_000}),
-        (Phase.EHLO, {"EHLO": b"no SMTP\r\n" * 5_000}),
+        (Phase.GREETING, {"": b"220-x\r\n" * 200_000}),
+        (Phase.EHLO, {"EHLO": b"no SMTP\r\n" * 200_000}),
     ],
 )
 async def test_endless_replies(trust: Trust, phase: Phase, plain: Mapping[str, bytes]) -> None:

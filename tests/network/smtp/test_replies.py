@@ -90,8 +90,8 @@ async def test_replies_in_one_packet() -> None:
         (b"SSH-2.0-x\r\n", FailureKind.CLOSED, "lost connection after 'SSH-2.0-x'"),
         (b"2" * 4_200, FailureKind.NO_SMTP, "a line of more than 4096 bytes"),
         (b"250-" + b"x" * 4_200, FailureKind.NO_SMTP, "a line of more than 4096 bytes"),
-        (b"250-x\r\n" * 2_400, FailureKind.NO_SMTP, "a reply of more than 16384 bytes"),
-        (b"x\r\n" * 6_000, FailureKind.NO_SMTP, "a reply of more than 16384 bytes"),
+        (b"250-x\r\n" * 160_000, FailureKind.NO_SMTP, "a reply of more than 1048576 bytes"),
+        (b"x\r\n" * 360_000, FailureKind.NO_SMTP, "a reply of more than 1048576 bytes"),
     ],
 )
 async def test_no_reply(data: bytes, kind: FailureKind, reason: str) -> None:

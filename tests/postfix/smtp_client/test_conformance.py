@@ -23,6 +23,7 @@ POLICY = parse_policy(b"version: STSv1\nmode: testing\nmx: mx.x.test\nmx: *.y.te
         (talked(session(error=EXPIRED)), "not valid: certificate has expired"),
         (talked(replace(session(), chain=())), "no certificate"),
         (talked(), "does not offer STARTTLS"),
+        (failed(Phase.CONNECT, FailureKind.REFUSED), "starts no TLS session"),
         (failed(Phase.STARTTLS, reply="454 no"), "starts no TLS session"),
         (failed(Phase.HANDSHAKE, FailureKind.TLS), "starts no TLS session"),
     ],
@@ -56,7 +57,5 @@ def test_unknown() -> None:
     """Without a policy, and without a probe that tried TLS, nothing can be said."""
     assert conformance(None, NAME, talked(session("a.test"))) == UNKNOWN
     assert conformance(POLICY, NAME, None) == UNKNOWN
-    for phase in (Phase.CONNECT, Phase.GREETING, Phase.EHLO):
-        assert conformance(POLICY, NAME, failed(phase, FailureKind.CLOSED)) == UNKNOWN
     assert conformance(POLICY, NAME, replace(talked(), offers_starttls=True)) == UNKNOWN
     assert conformance(POLICY, "a.test", None).conforms is False
