@@ -170,7 +170,8 @@ def _show_progress(output: Live, evidence: Evidence) -> None:
 
 def _show(args: argparse.Namespace, diagnosis: Diagnosis) -> None:
     if args.json:
-        print(json.dumps(to_plain(diagnosis), indent=2))
+        # One line for each time, for programs that read lines.
+        print(json.dumps(to_plain(diagnosis), indent=None if args.watch else 2))
     elif args.letter:
         _show_letter(diagnosis)
     else:

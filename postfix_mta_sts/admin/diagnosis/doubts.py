@@ -25,6 +25,8 @@ def doubts(evidence: Evidence) -> Iterator[str]:
             yield f"run this command as root: {_KEPT}"
         elif daemon.state is DaemonState.FAILED:
             yield f"{_KEPT}: {daemon.reason}"
+    if here and here.version is None and here.notes:
+        yield f"{here.notes[0]}: correct that first, for its settings are not known"
     relayhost = evidence.main_cf.relayhost
     if relayhost and relayhost != evidence.next_hop.text:
         yield _RELAYHOST.format(printable(relayhost))

@@ -3,7 +3,7 @@
 import pytest
 
 from postfix_mta_sts.admin.diagnosis.conclude import conclude
-from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState
+from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState, PostfixHere
 from postfix_mta_sts.postfix.smtp_client.values import NextHop
 from postfix_mta_sts.values import replace
 from tests.support.evidence import ENFORCE, evidence
@@ -36,3 +36,10 @@ def test_an_old_daemon_that_says_its_policy() -> None:
     unknown = DaemonAnswer(DaemonState.FAILED, "it is of another version; restart it")
     advice = conclude(evidence(daemon=unknown, cached=ENFORCE)).advice
     assert not any("another policy" in each for each in advice)
+
+
+def test_postconf_that_fails() -> None:
+    """A Postfix whose settings cannot be read is to be mended before the verdict counts."""
+    broken = PostfixHere(None, "may", None, notes=("postconf failed: bad main.cf",))
+    (advice, *_) = conclude(evidence(postfix=broken)).advice
+    assert advice.startswith("postconf failed: bad main.cf: correct that first")
