@@ -18,6 +18,8 @@ from postfix_mta_sts.mtasts.errors import printable
 
 LINKS_LIMIT: Final = 5_000
 """Descriptors of other processes that are read at most, in some 50 ms: a reload must not wait."""
+_LINKS_OF_ONE: Final = 250
+"""The same of one process: a server opens its listeners first, and may hold 10,000 connections."""
 
 _PROC: Final = Path("/proc")
 _LISTENING: Final = "0A"
@@ -102,7 +104,7 @@ def _descriptors(proc: Path) -> Iterator[Path]:
     for folder in proc.iterdir():
         if folder.name.isdigit():
             with suppress(OSError):
-                yield from (folder / "fd").iterdir()
+                yield from islice((folder / "fd").iterdir(), _LINKS_OF_ONE)
 
 
 def _user(uid: int) -> str:

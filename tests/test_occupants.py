@@ -2,7 +2,10 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from postfix_mta_sts import occupants
 
@@ -31,6 +34,27 @@ def test_process_of_another_user(tmp_path: Path) -> None:
     (tmp_path / "net/tcp").write_text("header\n" + row.format(4_000_000) + "\n")
     assert occupants.on_port(0x210D, tmp_path) == ": a process of user 4000000"
     assert occupants.on_port(0x210E, tmp_path) == ""
+
+
+def test_behind_a_process_with_many_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server with thousands of connections does not hide the others."""
+    monkeypatch.setattr(Path, "iterdir", _in_order)  # as in /proc
+    for process, inodes in (("1", range(6000)), ("2", range(6000, 6001))):
+        (tmp_path / process / "fd").mkdir(parents=True)
+        (tmp_path / process / "comm").write_text(f"server{process}\n")
+        for number, inode in enumerate(inodes):
+            (tmp_path / process / "fd" / str(number)).symlink_to(f"socket:[{inode}]")
+    (tmp_path / "net").mkdir()
+    row = "ffff: 00000002 00000000 00010000 0001 01 6000 /run/s"
+    (tmp_path / "net/unix").write_text(f"header\n{row}\n")
+    assert occupants.on_path(Path("/run/s"), tmp_path) == ": process 2 (server2)"
+
+
+def _in_order(folder: Path) -> Iterator[Path]:
+    paths = sorted(folder.glob("*"), key=lambda path: (len(path.name), path.name))
+    return iter(paths)
 
 
 def test_without_proc(tmp_path: Path) -> None:
