@@ -10,8 +10,10 @@ WORKDIR /src
 RUN python3 -m venv /opt/postfix-mta-sts
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY postfix_mta_sts ./postfix_mta_sts
-# pip is removed afterwards: nothing is installed in a running container.
-RUN /opt/postfix-mta-sts/bin/pip install --no-cache-dir --constraint constraints.txt . \
+# pip is removed afterwards: nothing is installed in a running container. So the libraries for a store
+# that relays share (docs/fleet.md) are in the image.
+RUN /opt/postfix-mta-sts/bin/pip install --no-cache-dir --constraint constraints.txt \
+        '.[valkey,postgresql]' \
     && /opt/postfix-mta-sts/bin/pip uninstall --yes pip
 
 FROM debian:trixie-slim

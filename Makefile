@@ -20,7 +20,7 @@ endif
 # The tests start the daemon a thousand times: each would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test check check-lowest check-newest check-3.13 e2e zoo torture bench man completion snapshots build format lock clean
+.PHONY: serve test check check-lowest check-newest check-3.13 e2e fleet fleet-alone fleet-beside zoo torture bench man completion snapshots build format lock clean
 
 # pip reads dependency groups from release 25.1 on.
 $(BIN)/pip:
@@ -52,7 +52,7 @@ check: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m 'not e2e' -n $(JOBS) $(if $(CI),--cov --cov-report=term)
+	$(BIN)/pytest -m 'not e2e' -n $(JOBS) --dist worksteal $(if $(CI),--cov --cov-report=term)
 	$(MAKE) e2e
 
 # The unit tests with the lowest, or the newest, versions that pyproject.toml admits, in a virtual
@@ -64,18 +64,32 @@ check-lowest check-newest: check-%: $(READY_DEV)
 	$(BIN)/uv pip install --quiet --python .venv-$*/bin/python --resolution $(RESOLUTION) \
 		--group test --editable .
 	$(BIN)/uv pip list --python .venv-$*/bin/python
-	.venv-$*/bin/pytest -m 'not e2e' -n $(JOBS)
+	.venv-$*/bin/pytest -m 'not e2e' -n $(JOBS) --dist worksteal --hypothesis-profile few
 
 # The unit tests with Debian 13's Python, in a tree of that release; see tests/e2e/README.md
 check-3.13: $(READY_DEV)
-	$(BIN)/python -m tests.e2e.unit_tests -n $(JOBS)
+	$(BIN)/python -m tests.e2e.unit_tests -n $(JOBS) --dist worksteal --hypothesis-profile few
 
 # Soak and torture run alone: what they expect of the daemon depends on how busy the machine is.
 ALONE := tests/e2e/test_soak.py
 e2e: $(READY_DEV)
-	$(BIN)/pytest -m e2e tests/e2e --ignore $(ALONE) \
+	$(BIN)/pytest -m e2e tests/e2e tests/fleet --ignore $(ALONE) \
 		-n $(E2E_JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -m e2e $(ALONE) tests/torture
+
+# Three relays and every shared store, with each fault under load, and twenty relays: half an hour.
+# Figures go to build/fleet; see tests/fleet/README.md. OPTIONS, for example: -k valkey
+fleet: $(READY_DEV)
+	$(MAKE) --keep-going --jobs=1 fleet-alone fleet-beside
+
+# Where look-ups are timed, or a store has to answer within the default budget, the tests run alone,
+# the rest in two processes. With OPTIONS one of the two may have no tests: pytest ends with 5.
+TIMED := $(addprefix tests/fleet/test_,faults.py sharing.py hostile_rows.py rollbacks.py)
+fleet-alone: $(READY_DEV)
+	FLEET=all $(BIN)/pytest -m e2e $(TIMED) $(OPTIONS) || [ $$? = 5 ]
+fleet-beside: $(READY_DEV)
+	FLEET=all $(BIN)/pytest -m e2e tests/fleet $(addprefix --ignore=,$(TIMED)) \
+		-n 2 --dist loadfile --no-loadscope-reorder $(OPTIONS) || [ $$? = 5 ]
 
 # All domains of the zoo, and their table in docs/diagnosis.md: some minutes.
 zoo: $(READY_DEV)

@@ -22,7 +22,8 @@ _KEYS: Final = 200
 def _cost(bench: Bench) -> None:
     with contextlib.ExitStack() as stack:
         servers = {
-            switch: stack.enter_context(bench.servers.daemon(dane=switch)) for switch in (_OFF, _ON)
+            switch: stack.enter_context(bench.servers.daemon(sections={"dane": {"mode": switch}}))
+            for switch in (_OFF, _ON)
         }
         for server in servers.values():
             warm(server, POLICY, _KEYS)

@@ -1,7 +1,7 @@
 /* Load generator: N connections, one request in flight on each, as Postfix does it.
  *
  * One thread, epoll, socketmap or tcp_table over TCP or UNIX. It counts and times the replies and
- * prints one JSON object; it does not judge them. Latencies are stored in a histogram whose steps
+ * prints one JSON object; it judges them only by -a. Latencies are stored in a histogram whose steps
  * are below 1 %.
  *
  *     load [OPTION VALUE]... ADDRESS     ADDRESS: tcp:PORT of 127.0.0.1, or unix:PATH
@@ -17,6 +17,8 @@
  *                    are awaited for 5 more seconds
  *     -r rate        requests per second in total, evenly spaced, each timed from when it was
  *                    due (0: the next request follows the reply)
+ *     -a answer      what each reply must be, byte for byte; each '%' in it is the number of the
+ *                    key; another reply is counted as wrong, too
  *
  * Without -r a client sends its next request as soon as it receives a reply.
  */
@@ -37,6 +39,7 @@
 #include <unistd.h>
 
 enum { MAX_KEY = 256, MAX_REQUEST = MAX_KEY + 32, MAX_IN = 65536, EVENTS = 256 };
+enum { DIGITS = 20, MAX_ANSWER = 1024 };
 enum { TIMEOUT = 5 };
 enum { STEPS_BITS = 8, STEPS = 1 << STEPS_BITS, OCTAVES = 40 };
 
@@ -46,6 +49,7 @@ struct client {
     int fd;
     bool waiting;  /* for a reply */
     uint64_t sent; /* when its request was sent or due */
+    uint64_t number; /* in its key */
     char out[MAX_REQUEST];
     size_t out_size;
     size_t got;
@@ -54,12 +58,12 @@ struct client {
 
 static bool tcp_table;
 static unsigned clients_count = 50;
-static const char *key = "example.test";
+static const char *key = "example.test", *answer;
 static uint64_t first, numbers, count_limit = UINT64_MAX, rate;
 static double seconds = 10;
 static uint64_t last; /* no request is sent from this time on */
 
-static uint64_t sent_count, found, absent, errors, lost;
+static uint64_t sent_count, found, absent, errors, lost, wrong;
 static uint64_t histogram[OCTAVES * STEPS], longest;
 static struct client *clients;
 
@@ -121,24 +125,29 @@ static uint64_t next_number(void)
     return first + seed % numbers;
 }
 
-static size_t put_key(char *to)
+/* Write a text with a number in place of each '%'. */
+static size_t put_text(char *to, const char *text, uint64_t number)
 {
-    const char *hole = strchr(key, '%');
-    if (!hole)
-        return (size_t)(stpcpy(to, key) - to);
-    char digits[24], *digit = digits + sizeof digits, *at = mempcpy(to, key, (size_t)(hole - key));
-    uint64_t number = next_number();
-    do
-        *--digit = (char)('0' + number % 10);
-    while (number /= 10);
-    at = mempcpy(at, digit, (size_t)(digits + sizeof digits - digit));
-    return (size_t)(stpcpy(at, hole + 1) - to);
+    char digits[DIGITS + 1], *at = to;
+    size_t size = (size_t)sprintf(digits, "%lu", number);
+    for (const char *hole; (hole = strchr(text, '%')); text = hole + 1)
+        at = mempcpy(mempcpy(at, text, (size_t)(hole - text)), digits, size);
+    return (size_t)(stpcpy(at, text) - to);
 }
 
-static size_t put_request(char *to)
+/* Whether there is room for a text with any number. */
+static bool fits(const char *text, size_t room)
+{
+    size_t size = strlen(text) + 1;
+    for (const char *hole = text; (hole = strchr(hole, '%')); hole++)
+        size += DIGITS;
+    return size <= room;
+}
+
+static size_t put_request(char *to, uint64_t number)
 {
     char name[MAX_KEY];
-    size_t size = put_key(name);
+    size_t size = put_text(name, key, number);
     char *at = to;
     if (tcp_table) {
         at = mempcpy(mempcpy(at, "get ", 4), name, size);
@@ -192,7 +201,8 @@ static bool send_request(struct client *client, uint64_t at)
         return false;
     client->waiting = true;
     client->sent = at;
-    client->out_size += put_request(client->out + client->out_size);
+    client->number = next_number();
+    client->out_size += put_request(client->out + client->out_size, client->number);
     sent_count++;
     return true;
 }
@@ -217,6 +227,12 @@ static ssize_t reply_size(const char *in, size_t got, const char **text)
     return all <= got ? (ssize_t)all : 0;
 }
 
+static bool is_wrong(const char *text, size_t size, uint64_t number)
+{
+    char right[MAX_ANSWER];
+    return answer && (put_text(right, answer, number) != size || memcmp(text, right, size));
+}
+
 static void count_reply(const char *text)
 {
     if (!strncmp(text, tcp_table ? "200 " : "OK ", tcp_table ? 4 : 3))
@@ -239,6 +255,8 @@ static void take_replies(struct client *client)
             return;
         }
         count_reply(text);
+        const char *end = client->in + at + size - 1; /* where the frame goes on */
+        wrong += is_wrong(text, (size_t)(end - text), client->number);
         note(came - client->sent);
         client->waiting = false;
         at += (size_t)size;
@@ -365,9 +383,9 @@ static void run(int epoll, uint64_t start)
 static void report(double took)
 {
     printf("{\"count\": %lu, \"found\": %lu, \"absent\": %lu, \"errors\": %lu, "
-           "\"unanswered\": %lu, \"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}\n",
+           "\"unanswered\": %lu, \"wrong\": %lu, \"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}\n",
            found + absent + errors, found, absent, errors,
-           sent_count - found - absent - errors, took,
+           sent_count - found - absent - errors, wrong, took,
            microseconds_at(0.5), microseconds_at(0.99), (double)longest / 1000);
 }
 
@@ -377,6 +395,7 @@ static void set(char option, const char *value)
     case 'w': tcp_table = !strcmp(value, "tcp_table"); break;
     case 'c': clients_count = (unsigned)atoi(value); break;
     case 'k': key = value; break;
+    case 'a': answer = value; break;
     case 'f': first = strtoull(value, NULL, 10); break;
     case 'm': numbers = strtoull(value, NULL, 10); break;
     case 'n': count_limit = strtoull(value, NULL, 10); break;
@@ -388,9 +407,10 @@ static void set(char option, const char *value)
 
 int main(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "w:c:k:f:m:n:t:r:")) >= 0;)
+    for (int option; (option = getopt(argc, argv, "w:c:k:f:m:n:t:r:a:")) >= 0;)
         set((char)option, optarg);
-    if (optind + 1 != argc || !clients_count || strlen(key) > MAX_KEY - 24) {
+    bool fit = fits(key, MAX_KEY) && (!answer || fits(answer, MAX_ANSWER));
+    if (optind + 1 != argc || !clients_count || !fit) {
         fprintf(stderr, "usage: load [OPTION VALUE]... tcp:PORT|unix:PATH\n");
         return 2;
     }

@@ -26,6 +26,8 @@ class Result:
     absent: int
     errors: int
     unanswered: int
+    wrong: int
+    """That are not what `Load.answer` says."""
     seconds: float
     p50: float
     p99: float
@@ -33,8 +35,8 @@ class Result:
 
     def expect(self, found: int | None = None, absent: int | None = None) -> "Result":
         """Return this result; raise `BenchError` if a number differs or a reply is missing."""
-        wrong = found not in {None, self.found} or absent not in {None, self.absent}
-        if wrong or self.errors or self.unanswered:
+        differs = found not in {None, self.found} or absent not in {None, self.absent}
+        if differs or self.wrong or self.errors or self.unanswered:
             raise BenchError(f"expected {found} found, {absent} absent: {self}")
         return self
 
@@ -52,6 +54,8 @@ class Load:
     seconds: float = 60.0
     rate: int = 0
     wire: str = "socketmap"
+    answer: str | None = None
+    """What each reply must be; the number of the key takes the place of `%`."""
 
     def run(self, address: Address) -> Result:
         """Run the load to its end."""
@@ -78,6 +82,7 @@ class Load:
             "-n": self.count,
             "-t": self.seconds,
             "-r": self.rate,
+            "-a": self.answer,
         }
         given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
         return [str(programs.BUILD / "load"), *given, address.text]

@@ -18,7 +18,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from bench import against, cached, cold, dane, programs, soak, space, standing, stored
+from bench import (
+    against,
+    cached,
+    cold,
+    dane,
+    fleet,
+    fleet_relays,
+    programs,
+    soak,
+    space,
+    standing,
+    stored,
+    stores,
+    trial,
+)
 from bench.process import BenchError
 from bench.servers import Servers
 from bench.shape import Bench, Shape, progress
@@ -26,7 +40,7 @@ from bench.sheet import Sheet
 
 SHAPES: Final[dict[str, Shape]] = {
     shape.name: shape
-    for module in (cached, stored, cold, dane, standing, soak)
+    for module in (cached, stored, cold, dane, trial, fleet, fleet_relays, standing, soak)
     for shape in module.SHAPES
 }
 _FILES: Final = 16_384
@@ -89,6 +103,8 @@ def _prepare(argv: Sequence[str], shapes: Sequence[Shape]) -> int:
     programs.compile_all()
     if any(shape.has_peer for shape in shapes):
         programs.install_peer()
+    if any(shape.has_stores for shape in shapes):
+        stores.prepare()
     with tempfile.TemporaryDirectory(prefix="run-", dir=programs.cache()) as folder:
         return space.run_inside("bench.run", [*argv, "--inside", folder])
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import yaml
@@ -78,13 +79,14 @@ class Servers:
         entries: int = 100_000,
         lookup_timeout: float = 10.0,
         https_timeout: float = 60.0,
-        dane: str = "off",
         metrics: bool = False,
+        sections: Mapping[str, object] = MappingProxyType({}),
         checkout: Path | None = None,
     ) -> Iterator[RunningServer]:
         """Run the daemon of this virtual environment; without `store` it creates an empty one.
 
-        `metrics`: serve them on one more address, of that name. `checkout`: the daemon of another
+        `metrics`: serve them on one more address, of that name. `sections`: more of the
+        configuration, by key; without it DANE is off. `checkout`: the daemon of another
         checkout instead, from the virtual environment in its folder `.venv`.
         """
         at = {"TCP": self._tcp(), "UNIX": self._unix(), "tcp_table": self._tcp()}
@@ -108,8 +110,9 @@ class Servers:
                 "allow_private_addresses": True,
                 "timeout": f"{https_timeout:g}s",
             },
-            "dane": {"mode": dane},
+            "dane": {"mode": "off"},
             **({"metrics": {"listen": _format(at["metrics"])}} if metrics else {}),
+            **sections,
         }
         file = self._new("daemon.yml")
         file.write_text(yaml.safe_dump(config))

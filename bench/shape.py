@@ -51,14 +51,24 @@ class Bench:
         return self._used - count
 
     def measure(
-        self, shape: str, server: RunningServer, address: Address, load: Load
+        self,
+        shape: str,
+        server: RunningServer,
+        address: Address,
+        load: Load,
+        *,
+        is_found: bool | None = None,
     ) -> Result | None:
-        """Run a load and note its cost; return None if a peer replied wrongly."""
+        """Run a load and note its cost; return None if a peer replied wrongly.
+
+        `is_found`: whether the right reply is a policy; None: as the zone of the keys has it.
+        """
         before = server.process.cpu()
         result = load.run(address)
         cost = server.process.cpu() - before
         expected = result.count if load.count is None else load.count
-        if not self.is_right(result, server, **{_kind(load): expected}):
+        found = ".none." not in load.key if is_found is None else is_found
+        if not self.is_right(result, server, **{"found" if found else "absent": expected}):
             for figure in (CPU, P50, P99):
                 self.sheet.note_missing(shape, figure, server.name, "wrong answers")
             return None
@@ -88,6 +98,8 @@ class Shape:
     lines: tuple[Line, ...]
     has_peer: bool = True
     """Whether it needs the peer."""
+    has_stores: bool = False
+    """Whether it needs shared stores, and so root."""
 
 
 def settle(process: Process, watched: float = 0.5) -> None:
@@ -104,7 +116,3 @@ def settle(process: Process, watched: float = 0.5) -> None:
 def progress(text: str) -> None:
     """Write a line about the progress to standard error."""
     sys.stderr.write(f"{text}\n")
-
-
-def _kind(load: Load) -> str:
-    return "absent" if ".none." in load.key else "found"

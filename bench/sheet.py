@@ -29,15 +29,20 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The upper limit of a figure: `factor`, or `factor` times the median of another cell."""
+    """The upper limit of a figure: `factor`, or `factor` times another cell."""
 
     factor: float
     of: Cell | None = None
     name: str = ""
     """The name of the other cell in the table."""
+    of_worst: bool = False
+    """Times the highest value of the other cell, not its median: within the spread of rounds."""
 
     def __str__(self) -> str:
-        return f"≤ {self.factor:g} x {self.name}" if self.of else f"≤ {self.factor:g}"
+        if not self.of:
+            return f"≤ {self.factor:g}"
+        worst = ", worst round" if self.of_worst else ""
+        return f"≤ {self.factor:g} x {self.name}{worst}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,10 @@ class Sheet:
         """Return the median of a cell's values, if there are any."""
         values = self._values.get(cell)
         return statistics.median(values) if values else None
+
+    def worst(self, cell: Cell) -> float | None:
+        """Return the highest of a cell's values, if there are any."""
+        return max(self._values.get(cell, ()), default=None)
 
     def dump(self) -> list[dict[str, object]]:
         """Return all values, for `json`."""
@@ -107,10 +116,11 @@ class Sheet:
         return [self._verdict(value, mark) for mark in line.marks]
 
     def _verdict(self, value: float | None, mark: Mark) -> str:
-        other = 1.0 if mark.of is None else self.median(mark.of)
-        if value is None or other is None:
+        other = self.median(mark.of) if mark.of else 1.0
+        limit = self.worst(mark.of) if mark.of and mark.of_worst else other
+        if value is None or other is None or limit is None:
             return _NOT_MEASURED
-        kept = "yes" if value <= mark.factor * other else _NO
+        kept = "yes" if value <= mark.factor * limit else _NO
         return f"{kept} ({value / other:.2f} x)" if mark.of and other else kept
 
 

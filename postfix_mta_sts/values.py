@@ -9,13 +9,14 @@ may be part of one; it is a struct because a frozen dataclass takes five times a
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from msgspec import Struct, json, msgpack, to_builtins
+from msgspec import Struct, convert, json, msgpack, to_builtins
 from msgspec.structs import replace
 
 __all__ = [
     "Entry",
     "TrackedValue",
     "Value",
+    "from_plain",
     "json_decoder",
     "json_schema",
     "msgpack_decoder",
@@ -50,6 +51,14 @@ def to_plain(value: object) -> Any:  # noqa: ANN401 (what JSON can be)
     return to_builtins(value)
 
 
+def from_plain(value: object, form: type[T]) -> T:
+    """Convert what `to_plain` made to a value of the class `form`; other keys are ignored.
+
+    Raises `ValueError` for what is not such a value.
+    """
+    return convert(value, form)
+
+
 def json_schema(form: type[Value]) -> dict[str, Any]:
     """Return the JSON schema (2020-12) of what `to_json` makes of the class.
 
@@ -71,7 +80,7 @@ def _in_order(schema: Any) -> Any:  # noqa: ANN401 (what JSON can be)
     return sorted_
 
 
-def json_decoder(form: type[T]) -> Callable[[str], T]:
+def json_decoder(form: type[T]) -> Callable[[str | bytes], T]:
     """Make the function that decodes JSON as a value of the class `form`.
 
     The function raises `ValueError` for a text that is not such a value.

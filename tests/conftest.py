@@ -22,6 +22,8 @@ settings.register_profile(
     "busy machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("busy machine")
+# For other versions of Python and of libraries: there the properties are not what is in question.
+settings.register_profile("few", settings.get_profile("busy machine"), max_examples=20)
 
 BOTH_LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 

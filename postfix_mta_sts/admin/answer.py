@@ -11,21 +11,33 @@ from postfix_mta_sts.admin.serialize import best
 from postfix_mta_sts.mtasts.decision import Decision, Knowledge, known_policy, last_step
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.mtasts.overrides import NO_OVERRIDE, Override
+from postfix_mta_sts.mtasts.policy import Mode, is_enforced
 from postfix_mta_sts.postfix.answers import Answering, Told, reply_text
-from postfix_mta_sts.postfix.protocol.reply import Found, TryAgain, compose
+from postfix_mta_sts.postfix.protocol.reply import Found, ReplyFormat, TryAgain
 from postfix_mta_sts.resolver.dane import with_later_verdict
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.values import replace
 
 _WORDS: Final = {
     Decision.SECURE: "secure",
+    Decision.PIN: "secure",
     Decision.DANE_ONLY: "dane-only",
     Decision.DANE: "dane",
+    Decision.ENCRYPT: "encrypt",
+    Decision.MAY: "may",
     Decision.NOT_FOUND: "not-found",
     Decision.TRY_AGAIN_DANE: "try-again",
     Decision.TRY_AGAIN_POLICY: "try-again",
 }
+
+_BY_DNS: Final = {
+    Decision.DANE_ONLY: "dane",
+    Decision.DANE: "dane",
+    Decision.TRY_AGAIN_DANE: "dane-unknown",
+    Decision.TRY_AGAIN_POLICY: "policy-unknown",
+}
+"""Why these are answered, whatever else is known."""
 
 
 def together(states: Sequence[State], now: float) -> State | None:
@@ -73,34 +85,45 @@ def text(
     """Return the answer in the map `postfix` in one line; None: nothing is answered yet."""
     if decision is Decision.WAIT:
         return None
-    reply = compose(domain, decision, knowledge, answering.documented.reply_format, now)
+    form = answering.documented.reply_format
+    reply = answering.rules.compose(domain, decision, knowledge, form, now)
     if isinstance(reply, Found):
         return reply.variants[-1]
     return f"try again: {reply.reason}" if isinstance(reply, TryAgain) else "not found"
 
 
-def why(decision: Decision, knowledge: Knowledge, answering: Answering, now: float) -> str | None:
+def why(
+    domain: Domain, decision: Decision, result: LookupResult, answering: Answering, now: float
+) -> str | None:
     """Return why Postfix is answered this, as one word for programs; None: it is not answered yet.
 
-    `enforce`, `testing`, `none`: the mode of the policy; `no-policy`: there is none in force;
-    `dane`: the verdict, or, if the answer is "not found", the level dane of main.cf; `dane-unknown`
-    and `policy-unknown`: the DNS did not say.
+    `decision` is that of `answer`. `enforce`, `testing`, `none`: the mode of the policy;
+    `no-policy`: there is none in force; `dane`: the verdict, or, if the answer is "not found", the
+    level dane of main.cf; `dane-unknown` and `policy-unknown`: the DNS did not say; `trial`,
+    `exception`: without it the answer would be another one.
     """
-    mode = known_policy(knowledge, now).mode
-    match decision:
-        case Decision.DANE_ONLY | Decision.DANE:
-            return "dane"
-        case Decision.TRY_AGAIN_DANE:
-            return "dane-unknown"
-        case Decision.TRY_AGAIN_POLICY:
-            return "policy-unknown"
-        case Decision.NOT_FOUND if mode is Mode.ENFORCE or (
-            mode is Mode.TESTING and answering.documented.reply_format.enforce_testing
-        ):
-            return "dane"
-        case Decision.SECURE | Decision.NOT_FOUND:
-            return str(mode) if mode else "no-policy"
-    return None
+    if decision is Decision.WAIT:
+        return None
+    if by_dns := _BY_DNS.get(decision):
+        return by_dns
+    form = answering.documented.reply_format
+    instead = answering.rules.override(domain, form, now)
+    if instead != NO_OVERRIDE:
+        if decision is not answer(domain, result, answering.without_trial, now):
+            return "trial"
+        if decision is not answer(domain, result, answering.as_published, now):
+            return "exception"
+    mode = known_policy(result.knowledge, now).mode
+    if decision is Decision.NOT_FOUND and _asks_for_more(mode, instead, form):
+        return "dane"
+    return str(mode) if mode else "no-policy"
+
+
+def _asks_for_more(mode: Mode | None, instead: Override, form: ReplyFormat) -> bool:
+    """Whether "not found" is no answer to what the policy, or an exception, asks for."""
+    if instead.in_place is not None and instead.in_place is not Decision.NOT_FOUND:
+        return True
+    return is_enforced(mode, testing=form.enforce_testing or instead.enforce_testing)
 
 
 def replies_to_json(replies: Sequence[Told]) -> list[dict[str, Any]]:

@@ -32,6 +32,10 @@ class NotRunningError(ControlError):
     """No process listens on the control socket."""
 
 
+class NoAnswerError(ControlError):
+    """The daemon got the request, and may have done what it asks for, or do it later."""
+
+
 class ControlDeniedError(ControlError):
     """This user may not open the control socket."""
 
@@ -49,6 +53,14 @@ class ControlClient:
         Raises `ControlError`.
         """
         with self._response(method, _target(parts, query)) as response:
+            return json.loads(response.read())
+
+    def send(self, value: object, *parts: str) -> Any:  # noqa: ANN401 (what JSON can be)
+        """Send a value as JSON to `/part/part…` and parse the JSON of the answer.
+
+        Raises `ControlError`.
+        """
+        with self._response("POST", _target(parts), json.dumps(value).encode()) as response:
             return json.loads(response.read())
 
     def text(self, method: str, *parts: str) -> bytes:
@@ -73,10 +85,12 @@ class ControlClient:
                 raise ValueError("a line without an end")
 
     @contextmanager
-    def _response(self, method: str, target: str) -> Iterator[HTTPResponse]:
+    def _response(
+        self, method: str, target: str, body: bytes | None = None
+    ) -> Iterator[HTTPResponse]:
         with closing(_Connection(self.path, self._timeout)) as connection:
             try:
-                connection.request(method, target)
+                connection.request(method, target, body)
                 response = connection.getresponse()
                 if response.status != 200:
                     raise ControlError(_describe_status(response))
@@ -84,10 +98,10 @@ class ControlClient:
             except TimeoutError:
                 reason = f"no answer from the daemon for {self._timeout:g} s"
                 advice = "it hangs, or the machine is overloaded; see its log"
-                raise ControlError(f"{reason}: {advice}") from None
+                raise NoAnswerError(f"{reason}: {advice}") from None
             except (HTTPException, ConnectionError, LookupError, TypeError, ValueError) as error:
                 reason = f"the answer of the daemon at {self.path} broke off"
-                raise ControlError(f"{reason}: try again, and see its log") from error
+                raise NoAnswerError(f"{reason}: try again, and see its log") from error
 
 
 class _Connection(HTTPConnection):
@@ -154,7 +168,7 @@ def _name(look_up: Callable[[], str], number: int) -> str:
 
 def _describe_status(response: HTTPResponse) -> str:
     match response.status:
-        case 400:
+        case 400 | 409 | 503:
             return str(json.loads(response.read())["error"])
         case 404 | 405:
             return "the running daemon is of another version and does not know this; restart it"

@@ -1,37 +1,40 @@
 """The operations of the control socket: report what the daemon knows, refresh, forget.
 
-It combines what the resolver has in memory with what the store holds, and never holds the list of
-stored policies as a whole. `serialize` converts the answers; `routes` offers them over HTTP.
+It combines what the resolver has in memory with what the store holds. `serialize` converts the
+answers; `routes` offers them over HTTP.
 """
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from heapq import merge
-from operator import itemgetter
+from functools import partial
 from typing import Final
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin import answer, serialize
+from postfix_mta_sts.admin.exceptions.views import applied_to_json, counts_to_json
+from postfix_mta_sts.admin.fleet.asking import Fleet
+from postfix_mta_sts.admin.fleet.views import fleet_to_json
+from postfix_mta_sts.admin.known_domains import known_domains
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.logs import event
+from postfix_mta_sts.mtasts.decision import Decision
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.postfix.answers import OTHER, Answering, told, told_without_look_up
+from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.postfix.answers import Answering, told, told_without_look_up
 from postfix_mta_sts.postfix.dane import DaneStatus
-from postfix_mta_sts.resolver.cache import SLICE
 from postfix_mta_sts.resolver.resolver import Resolver
-from postfix_mta_sts.stats import Part, Snapshot
-from postfix_mta_sts.store import Row, RowFilter, Store
+from postfix_mta_sts.resolver.single_flight import LookupResult
+from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats.labels import Part
+from postfix_mta_sts.store import Row, Store
+from postfix_mta_sts.store.history import joined_histories
 from postfix_mta_sts.values import replace
-
-PAGE: Final = 50
-"""Rows read from the store at once. A look-up may have to wait while their policies are parsed."""
-_DOMAIN: Final = itemgetter(0)
 
 _DEFAULTS: Final = Answering()
 
@@ -54,8 +57,12 @@ class DaemonInfo:
     answering: Answering = _DEFAULTS
     asked_at: float | None = None
     """When Postfix last asked for a domain; None: never."""
+    exceptions_problem: str = ""
+    """Why the exceptions that commands have added are not known; empty: they are."""
     next_tick: float | None = None
     """When the refresher next looks for policies that are due; None before its first run."""
+    fleet: Fleet | None = None
+    """None: this relay shares nothing."""
     pid: int = field(default_factory=os.getpid)
 
 
@@ -105,30 +112,55 @@ class Control:
             "policies": serialize.overview_to_json(overview),
             "store_path": info.store,
             "dane": serialize.dane_to_json(info.dane),
+            "exceptions": counts_to_json(
+                info.answering.rules.exceptions, info.exceptions_problem, now
+            ),
+            "fleet": info.fleet and fleet_to_json(snapshot.fleet, info.fleet.name, info.fleet.url),
             "next_renewal_at": None if info.next_tick is None else round(info.next_tick),
             **serialize.snapshot_to_json(snapshot),
         }
+
+    async def fleet(self) -> JsonObject | None:
+        """Report whether the shared store answers; None: this relay shares nothing."""
+        fleet, numbers = self._info().fleet, (await self._snapshot()).fleet
+        return fleet_to_json(numbers, fleet.name, fleet.url) if fleet else None
+
+    async def relays(self) -> JsonObject:
+        """Report what the relays of the fleet say of themselves."""
+        fleet, now = self._info().fleet, self._clock()
+        told = await fleet.relays(now) if fleet else {"relays": [], "refused": 0, "problem": None}
+        return {"fleet": await self.fleet(), **told}
 
     async def policies(self, wanted: PolicyFilter) -> AsyncGenerator[JsonObject]:
         """List the domains that match the filter, ordered by domain.
 
         If the store cannot be read, the last object is `{"error": …}`.
         """
+        async with aclosing(self.policies_on_trial(wanted)) as entries:
+            async for entry, _ in entries:
+                yield entry
+
+    async def policies_on_trial(
+        self, wanted: PolicyFilter
+    ) -> AsyncGenerator[tuple[JsonObject, Callable[[], str | None]]]:
+        """The same list; each entry with a function that returns its `why` without a trial."""
         if wanted.asked_within is not None:
             await self._snapshot()  # counts the look-ups that memory answered
             await self._resolver.write_usage()
         now, info = self._clock(), self._info()
-        async with aclosing(self._known(wanted, now)) as known:
+        untried, tried = info.answering.without_trial, info.answering.on_trial
+        async with aclosing(known_domains(self._resolver, self._store, wanted, now)) as known:
             async for domain, row, failing in known:
                 entry = serialize.entry_to_json(domain, row, failing, now, info.idle_after)
                 if serialize.fits(entry, wanted, now) and self._was_asked(domain, row, wanted, now):
                     result = self._resolver.preview(domain, row.state if row else None)
                     result = answer.likely(result, now)
                     decision = answer.answer(domain, result, info.answering, now)
-                    why = answer.why(decision, result.knowledge, info.answering, now)
-                    yield {**entry, "answer": answer.word(decision), "why": why}
+                    told_now = _answered(domain, decision, result, info.answering, now)
+                    why = partial(_why_without_trial, domain, result, untried, tried, now)
+                    yield {**entry, **told_now}, why
         if Part.STORE_READING in (await self._snapshot()).failing:
-            yield {"error": "the store cannot be read: the list is not complete"}
+            yield {"error": "the store cannot be read: the list is not complete"}, lambda: None
 
     async def show(self, domain: Domain) -> JsonObject:
         """Report all that is known of a domain, without asking the network."""
@@ -144,8 +176,7 @@ class Control:
         return {
             "domain": domain,
             "known": best is not None,
-            "answer": answer.word(decision),
-            "why": answer.why(decision, result.knowledge, answering, now),
+            **_answered(domain, decision, result, answering, now),
             "reply": answer.text(domain, decision, result.knowledge, answering, now),
             "replies": answer.replies_to_json(replies),
             "attempt": flight
@@ -160,13 +191,26 @@ class Control:
             "history": serialize.history_to_json(await self._store.history(domain)),
         }
 
+    async def show_with_fleet(self, domain: Domain) -> JsonObject:
+        """The same, with what the shared store has of the domain."""
+        fleet = self._info().fleet
+        if fleet is None:
+            return {**await self.show(domain), "shared": None}
+        now, row = self._clock(), await self._store.row(domain)
+        shared, (theirs, _) = await asyncio.gather(
+            fleet.shared(domain, self._best(domain, row, now), now), fleet.history(domain)
+        )
+        history = joined_histories(await self._store.history(domain), theirs)
+        told = {"shared": shared, "history": serialize.history_to_json(history)}
+        return {**await self.show(domain), **told}
+
     async def answers(self, key: str) -> JsonObject:
         """Report what Postfix is told for a key in each map, without asking the network.
 
         It is no look-up: it is not counted, and keeps no domain in use.
         """
         answering, encoded = self._info().answering, key.encode()
-        answering = replace(answering, maps=(*answering.maps, OTHER))
+        answering = replace(answering, maps=(*answering.maps, answering.other))
         domain: Domain | None = None
         replies = told_without_look_up(encoded, answering)
         if isinstance(replies, str):
@@ -217,44 +261,6 @@ class Control:
         states.append(flight.knowledge.state if flight else None)
         return answer.together([state for state in states if state], now)
 
-    async def _known(
-        self, wanted: PolicyFilter, now: float
-    ) -> AsyncGenerator[tuple[Domain, Row | None, State | None]]:
-        """Merge the stored rows with the failing states in memory, both ordered by domain."""
-        failing = await self._failing()
-        other = next(failing, None)
-        async with aclosing(self._rows(wanted, now)) as rows:
-            async for row in rows:
-                while other and other[0] < row.domain:
-                    yield other[0], None, other[1]
-                    other = next(failing, None)
-                same = other if other and other[0] == row.domain else None
-                yield row.domain, row, same[1] if same else None
-                if same:
-                    other = next(failing, None)
-        while other:
-            yield other[0], None, other[1]
-            other = next(failing, None)
-
-    async def _failing(self) -> Iterator[tuple[Domain, State]]:
-        """The failing states in memory by domain: other tasks run while they are sorted."""
-        states = await self._resolver.states(serialize.fails)
-        parts = []
-        for start in range(0, len(states), SLICE):
-            parts.append(sorted(states[start : start + SLICE], key=_DOMAIN))
-            await asyncio.sleep(0)
-        return merge(*parts, key=_DOMAIN)
-
-    async def _rows(self, wanted: PolicyFilter, now: float) -> AsyncGenerator[Row]:
-        before = None if wanted.expiring_in is None else now + wanted.expiring_in
-        since = None if wanted.asked_within is None else now - wanted.asked_within
-        query = RowFilter(now, wanted.mode, before, since)
-        last: Domain | None = None
-        while rows := await self._store.page(query, last, PAGE):
-            last = rows[-1].domain
-            for row in rows:
-                yield row
-
 
 def _outcome(state: State | None) -> str:
     if state is None:
@@ -263,3 +269,28 @@ def _outcome(state: State | None) -> str:
         return "fetched"
     missing = state.policy is None and state.failure.code == NoRecordError.code
     return "no-policy" if missing else "failed"
+
+
+def _answered(
+    domain: Domain, decision: Decision, result: LookupResult, answering: Answering, now: float
+) -> JsonObject:
+    """What Postfix is told for a domain, why, and the exception that is in force for it."""
+    return {
+        "answer": answer.word(decision),
+        "why": answer.why(domain, decision, result, answering, now),
+        "exception": applied_to_json(answering.rules.exceptions, domain, now),
+    }
+
+
+def _why_without_trial(
+    domain: Domain, result: LookupResult, untried: Answering, tried: Answering, now: float
+) -> str | None:
+    """As `answer.why` by the settings `untried`; `tried`: the same, with a trial.
+
+    What DANE decides by reason of a policy (`dane-only`) is the policy's.
+    """
+    decision = answer.answer(domain, result, untried, now)
+    why = answer.why(domain, decision, result, untried, now)
+    if why == "dane" and decision is not answer.answer(domain, result, tried, now):
+        return Mode.ENFORCE
+    return why

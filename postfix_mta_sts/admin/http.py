@@ -5,6 +5,7 @@ A handler does not depend on HTTP, except for the status and the media type that
 and 16 MiB.
 """
 
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ class HttpRequest:
     """The parameters after `?`; of a parameter that is given twice, the first."""
     uid: int | None = None
     """The user of the client, on a UNIX socket."""
+    body: bytes = b""
+    """Read only for a route that has a `body_limit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +46,10 @@ class Route:
     """`/policies/{domain}`: a name in braces stands for any one segment that is not empty."""
     answer: Callable[[HttpRequest], Awaitable[HttpResponse]]
     """Errors that it raises are logged and answered with 500."""
+    body_limit: int = 0
+    """Bytes of a body that are read; a longer one is answered with 413. 0: none is read."""
+
+
+def json_response(status: int, answer: object) -> HttpResponse:
+    """Return an answer as JSON."""
+    return HttpResponse(status, "application/json", json.dumps(answer).encode())

@@ -1,8 +1,8 @@
 """Serve routes over HTTP on a listening socket, with `aiohttp.web`.
 
-This is the only module that imports aiohttp's server. It never reads the body of a request. The
-permissions of the socket decide which clients can connect. Importing this module costs aiohttp's
-200 ms and 16 MiB: see `endpoints`.
+This is the only module that imports aiohttp's server. It reads the body of a request only for a
+route that says how long it may be. The permissions of the socket decide which clients can connect.
+Importing this module costs aiohttp's 200 ms and 16 MiB: see `endpoints`.
 
 Only the documented API of aiohttp is used, which has two gaps:
 
@@ -38,6 +38,8 @@ LINE_LIMIT: Final = 4096
 """Bytes of the request line, and of each header."""
 TCP_TIMEOUT: Final = 30.0
 """Seconds in which a client must send a whole request, or take a piece of a response."""
+BODY_TIMEOUT: Final = 30.0
+"""Seconds in which the body of a request must arrive, on any socket."""
 UNIX_TIMEOUT: Final = 3600.0
 """The same on a UNIX socket, where the client may be a person who reads with a pager."""
 SHUTDOWN_TIMEOUT: Final = 1.0
@@ -128,7 +130,7 @@ def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner
         shutdown_timeout=SHUTDOWN_TIMEOUT,
         max_line_size=LINE_LIMIT,
         max_field_size=LINE_LIMIT,
-        lingering_time=1.0,  # for a body, which nothing reads
+        lingering_time=1.0,  # for a body that nothing reads
         read_bufsize=LINE_LIMIT,
         auto_decompress=False,
     )
@@ -232,10 +234,10 @@ async def _short_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 def _handler(route: Route, client_timeout: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
+        body = await _body(request, route.body_limit) if route.body_limit else b""
+        parts, query = dict(request.match_info), dict(request.query)
         try:
-            response = await route.answer(
-                HttpRequest(dict(request.match_info), dict(request.query), _uid(request))
-            )
+            response = await route.answer(HttpRequest(parts, query, _uid(request), body))
         except Exception as error:  # noqa: BLE001 (the top of a request; the next one is answered)
             _log_fault(route, error)
             return _status_only(HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -247,6 +249,22 @@ def _handler(route: Route, client_timeout: float) -> Handler:
         return streamed
 
     return handle
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    """Read the body of a request; one that is too long, or does not arrive, is refused."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise web.HTTPRequestEntityTooLarge(limit, len(body))
+    except TimeoutError:
+        raise web.HTTPRequestTimeout from None
+    except (ConnectionError, web.RequestPayloadError):
+        raise web.HTTPBadRequest from None
+    return bytes(body)
 
 
 def _uid(request: web.Request) -> int | None:

@@ -12,7 +12,8 @@ from typing import Final
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin import metrics
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats.labels import SPARED, Part
 from postfix_mta_sts.store import Overview
 
 _FAILING: Final[Mapping[Part, str]] = {
@@ -21,6 +22,7 @@ _FAILING: Final[Mapping[Part, str]] = {
     Part.CA_CERTIFICATES: "no policy can be fetched; known policies stay in force",
     Part.STORE_READING: "the store cannot be read; policies in memory stay in force",
     Part.STORE_WRITING: "the store cannot be written; policies in memory are lost at a restart",
+    Part.FLEET: "the shared store does not answer; this relay works on as it would alone",
 }
 
 
@@ -49,13 +51,15 @@ def routes(
 def readiness(snapshot: Snapshot) -> HttpResponse:
     """Report with 200 or 503 whether all parts work.
 
-    Postfix is answered in either case, from what is known.
+    Postfix is answered in either case, from what is known. `degraded` names the parts that fail and
+    without which the relay is as good as ready.
     """
     checks = {
         str(part): {"ok": part not in snapshot.failing, "says": _check(snapshot, part)}
         for part in Part
     }
-    return _health({"checks": checks}, ok=not snapshot.failing)
+    degraded = sorted(snapshot.failing & SPARED)
+    return _health({"degraded": degraded, "checks": checks}, ok=not snapshot.failing - SPARED)
 
 
 def _check(snapshot: Snapshot, part: Part) -> str:

@@ -11,13 +11,14 @@ from contextlib import aclosing
 from typing import Final
 
 from postfix_mta_sts.admin.control import Control
-from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
+from postfix_mta_sts.admin.history import PolicyHistory
+from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route, json_response
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
+from postfix_mta_sts.admin.trial import Trial
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
 from postfix_mta_sts.mtasts.policy import Mode
 
-_JSON: Final = "application/json"
 _JSON_LINES: Final = "application/jsonl"
 KEY_LIMIT: Final = 1_000
 """Bytes of a key: a domain of 253 characters in U-labels, and a port."""
@@ -32,6 +33,12 @@ def routes(control: Control) -> Sequence[Route]:
 
     async def status(_: HttpRequest) -> HttpResponse:
         return _ok(await control.status())
+
+    async def fleet(_: HttpRequest) -> HttpResponse:
+        return _ok({"fleet": await control.fleet()})
+
+    async def relays(_: HttpRequest) -> HttpResponse:
+        return _ok(await control.relays())
 
     async def policies(request: HttpRequest) -> HttpResponse:
         try:
@@ -48,12 +55,47 @@ def routes(control: Control) -> Sequence[Route]:
 
     return (
         Route("GET", "/status", status),
+        Route("GET", "/fleet", fleet),
+        Route("GET", "/fleet/relays", relays),
         Route("GET", "/answers", answers),
         Route("GET", "/policies", policies),
-        Route("GET", "/policies/{domain}", _for_domain(lambda domain, _: control.show(domain))),
+        Route(
+            "GET",
+            "/policies/{domain}",
+            _for_domain(lambda domain, _: control.show_with_fleet(domain)),
+        ),
         Route("POST", "/policies/{domain}/refresh", _for_domain(control.refresh)),
         Route("POST", "/policies/{domain}/forget", _for_domain(control.forget)),
     )
+
+
+def trial_routes(trial: Trial) -> Sequence[Route]:
+    """Return the routes for the report of a trial."""
+
+    async def report(request: HttpRequest) -> HttpResponse:
+        within = request.query.get("asked_within", "")
+        if not _SECONDS.fullmatch(within):
+            return _bad_request("asked_within: a number of seconds, of 1 to 10 digits")
+        return HttpResponse(200, _JSON_LINES, _lines(trial.report(int(within))))
+
+    return (Route("GET", "/trial", report),)
+
+
+def history_routes(history: PolicyHistory) -> Sequence[Route]:
+    """Return the route for the past of domains."""
+
+    async def entries(request: HttpRequest) -> HttpResponse:
+        name, within = request.query.get("domain"), request.query.get("within")
+        try:
+            domain = parse_domain(name) if name else None
+            seconds = _seconds(within) if within else None
+        except InvalidDomainError as error:
+            return _bad_request(str(error))
+        except ValueError:
+            return _bad_request("within is not valid")
+        return HttpResponse(200, _JSON_LINES, _lines(history.entries(domain, seconds)))
+
+    return (Route("GET", "/history", entries),)
 
 
 def _for_domain(
@@ -101,8 +143,8 @@ async def _lines(entries: AsyncGenerator[JsonObject]) -> AsyncGenerator[bytes]:
 
 
 def _ok(answer: object) -> HttpResponse:
-    return HttpResponse(200, _JSON, json.dumps(answer).encode())
+    return json_response(200, answer)
 
 
 def _bad_request(reason: str) -> HttpResponse:
-    return HttpResponse(400, _JSON, json.dumps({"error": reason}).encode())
+    return json_response(400, {"error": reason})

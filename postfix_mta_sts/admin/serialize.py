@@ -17,7 +17,8 @@ from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.verdict import Verdict
 from postfix_mta_sts.postfix.dane import DaneStatus
-from postfix_mta_sts.stats import Answer, Snapshot, Source
+from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats.labels import SPARED, Answer, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 from postfix_mta_sts.store.days import DayCounts, start_of
 
@@ -124,7 +125,8 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
             "unwritten": snapshot.log_lines_unwritten,
             "left_out": snapshot.log_lines_left_out,
         },
-        "not_working": sorted(snapshot.failing),
+        "not_working": sorted(snapshot.failing - SPARED),
+        "degraded": sorted(snapshot.failing & SPARED),
         "reasons": {part: snapshot.reasons.get(part) or None for part in sorted(snapshot.failing)},
     }
 

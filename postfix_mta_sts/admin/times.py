@@ -8,6 +8,8 @@ from itertools import pairwise
 from typing import Final
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_WEEK: Final = 6 * 86_400
+"""Seconds for which the name of a day is clear."""
 NO_VALUE: Final = "-"
 
 
@@ -52,6 +54,16 @@ def day(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}"
 
 
+def day_of_week(at: float, now: float) -> str:
+    """Write a past day in UTC: `Tuesday`, or its date if it was 6 days ago or more."""
+    return f"{datetime.fromtimestamp(at, UTC):%A}" if 0 <= now - at < _WEEK else day(at)
+
+
 def dated(at: float, relative: str) -> str:
     """Write the date and the time in UTC, and the same relative to now."""
     return f"{moment(at)}, {relative}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 domain`, `2,000 domains`."""
+    return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -8,6 +8,8 @@ _UNENFORCED: Final = {
     "none": "none",
     "no-policy": "no policy",
     "dane": "main.cf",
+    "trial": "trial",
+    "exception": "exception",
 }
 """What stands for the answer "not found", by its reason."""
 _EXPLAINED: Final = {
@@ -15,6 +17,8 @@ _EXPLAINED: Final = {
     "none": "not found: the policy is in mode none",
     "no-policy": "not found: no policy is in force",
     "dane": "not found: level dane of main.cf stays in force",
+    "trial": "not found: the trial is on, so that nothing is enforced",
+    "exception": "not found: an exception of this daemon says so",
 }
 
 
@@ -22,7 +26,7 @@ def answer(known: Mapping[str, Any]) -> str | None:
     """Return the answer in one or two words; None: it is not known before the network is asked."""
     is_absent = known["answer"] == "not-found"
     told: str | None = _UNENFORCED.get(known["why"]) if is_absent else known["answer"]
-    return told
+    return f"{told} (exception)" if known["why"] == "exception" and not is_absent else told
 
 
 def explained(known: Mapping[str, Any]) -> str:
@@ -31,6 +35,8 @@ def explained(known: Mapping[str, Any]) -> str:
         return _EXPLAINED[known["why"]]
     if known["answer"] == "secure" and known["why"] == "testing":
         return "secure: mode testing is enforced in the map postfix"
+    if known["why"] == "exception":
+        return f"{known['answer']}: an exception of this daemon says so"
     return str(known["answer"])
 
 

@@ -8,6 +8,7 @@ import argparse
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from postfix_mta_sts.config.settings import (
     default_control_path,
 )
 from postfix_mta_sts.daemon import preflight
+from postfix_mta_sts.store.fleet.settings import relay_name
 
 _DEFAULTS: Final = "built-in defaults"
 
@@ -68,7 +70,7 @@ def _check_config(args: argparse.Namespace) -> int:
 def _check_machine(checked: Partial, origins: Origins, source: str) -> bool:
     """Print what will go wrong at a start; return whether the daemon does not start or store."""
     is_bad = False
-    for found in preflight.check(checked.settings, os.environ):
+    for found in preflight.check(checked.settings, os.environ, time.time()):
         if not checked.has(found.key):
             continue
         place = origins.nearest(found.key)
@@ -82,6 +84,7 @@ def _show(loaded: Settings, origins: Origins, source: str) -> None:
     effective = {
         "cache.path": default_cache_path(os.environ),
         "control.path": default_control_path(os.environ),
+        "fleet.name": relay_name(loaded.fleet),
     }
     rows = [(key, *_value(key, text, origins, effective)) for key, text in written.lines(loaded)]
     width = shutil.get_terminal_size().columns
@@ -91,7 +94,9 @@ def _show(loaded: Settings, origins: Origins, source: str) -> None:
         print(line)
 
 
-def _value(key: str, text: str, origins: Origins, effective: Mapping[str, Path]) -> tuple[str, str]:
+def _value(
+    key: str, text: str, origins: Origins, effective: Mapping[str, object]
+) -> tuple[str, str]:
     is_chosen_here = text == "null" and key in effective
     return (str(effective[key]) if is_chosen_here else text), origins.of(key)
 

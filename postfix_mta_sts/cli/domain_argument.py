@@ -7,6 +7,7 @@ from postfix_mta_sts.cli.parser import CommandError
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
+from postfix_mta_sts.mtasts.exceptions import InvalidExceptionError, Scope, parse_scope
 from postfix_mta_sts.postfix.smtp_client.next_hop import parse_next_hop
 from postfix_mta_sts.postfix.smtp_client.values import NextHop
 
@@ -17,6 +18,18 @@ def domain_of(text: str) -> Domain:
         return parse_domain(text)
     except InvalidDomainError as error:
         raise CommandError(f"{error}{_guess(text)}") from None
+
+
+def scope_of(text: str, *, anyway: bool) -> Scope:
+    """Return the scope of an exception that a person has written.
+
+    Raises `CommandError`, with a guess.
+    """
+    try:
+        return parse_scope(text, anyway=anyway)
+    except InvalidExceptionError as error:
+        domain_of(text.removeprefix("*."))  # for its guess
+        raise CommandError(str(error)) from None
 
 
 def next_hop_of(text: str, exit_code: int) -> NextHop:

@@ -3,7 +3,8 @@
 Without DOMAIN the request is for an address literal, which the daemon answers without the network.
 A check that depends on DNS would restart a healthy daemon because of a network error.
 
-A UNIX socket that this user may open, but Postfix may not, is a warning on standard error.
+A UNIX socket that this user may open, but Postfix may not, is a warning on standard error; so is
+the shared store of a fleet that does not answer. Neither changes the exit code.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import asyncio
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.cli.domain_argument import domain_of
@@ -38,9 +40,17 @@ def _healthcheck(args: argparse.Namespace) -> int:
     # The daemon may wait for the network, up to the configured timeout.
     seconds = REPLY_TIMEOUT + (settings.lookup.timeout if domain else 0)
     print(asyncio.run(_check(settings, domain or probe.HEALTH_KEY, seconds)))
-    for line in access.access_warnings(settings.listen, access.postfix_account()):
+    for line in _warnings(settings):
         print(f"postfix-mta-sts: warning: {line}", file=sys.stderr)
     return OK
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
+    yield from access.access_warnings(settings.listen, access.postfix_account())
+    if settings.fleet.url is not None:
+        from postfix_mta_sts.cli import fleet_status  # noqa: PLC0415 (http.client: only for a fleet)
+
+        yield from fleet_status.warnings(settings)
 
 
 async def _check(settings: Settings, key: str, seconds: float) -> str:

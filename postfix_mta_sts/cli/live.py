@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import cycle
 from typing import Any, Final, TextIO
 
@@ -82,3 +83,15 @@ async def run_with(work: Coroutine[Any, Any, None], update: Callable[[], None]) 
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@contextmanager
+def progress(total: int, *, shown: bool = True) -> Iterator[Callable[[], None]]:
+    """Yield a function to call once per domain; it moves a bar if stderr is a terminal."""
+    if not total or not shown or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from postfix_mta_sts.cli.terminal import progress_bar  # noqa: PLC0415 (rich: see there)
+
+    with progress_bar(total, sys.stderr) as advance:
+        yield advance

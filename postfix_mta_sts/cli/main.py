@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.cli.output import discard_output
+from postfix_mta_sts.cli.output import discard_output, open_closed_streams
 from postfix_mta_sts.cli.parser import FAILURE, INTERRUPTED, OK, CommandError, add_commands
 from postfix_mta_sts.errors import UserError
 
@@ -16,6 +16,9 @@ MODULES: Final = {
     "query": "query",
     "status": "status",
     "policy": "policy",
+    "exception": "exception",
+    "trial": "trial.commands",
+    "fleet": "fleet.commands",
     "check-config": "check_config",
     "healthcheck": "healthcheck",
     "import": "import_cache",
@@ -30,6 +33,7 @@ _DESCRIPTION: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code of the process."""
+    open_closed_streams()
     try:
         try:
             return _run(sys.argv[1:] if argv is None else argv)

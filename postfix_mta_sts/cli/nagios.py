@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from postfix_mta_sts.admin.client import ControlDeniedError, ControlError
 from postfix_mta_sts.admin.times import ago
+from postfix_mta_sts.cli.fleet_status import in_short
 from postfix_mta_sts.errors import UserError
 
 OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
@@ -71,6 +72,8 @@ def _facts(status: Mapping[str, Any], now: float) -> Iterator[str]:
     yield "not asked since the start" if asked_at is None else f"last asked {ago(asked_at, now)}"
     yield f"{status['failing']} failing"
     yield f"DANE {'on' if status['dane']['on'] else 'off'}"
+    if status.get("fleet"):
+        yield in_short(status["fleet"], now)
 
 
 def _numbers(status: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Standard output whose reader may end before the command, or that cannot be written."""
+"""Standard streams that are closed, or whose reader ends before the command."""
 
 import os
 import sys
@@ -29,3 +29,18 @@ def discard_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def open_closed_streams() -> None:
+    """Have each standard stream: Python has None for one that was closed before the start.
+
+    What is written to it is discarded, and to read it is an error. No file gets its number, as an
+    error message would go into that.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))

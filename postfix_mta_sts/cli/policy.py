@@ -2,14 +2,15 @@
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from postfix_mta_sts.admin.exceptions.sentences import described
+from postfix_mta_sts.admin.exceptions.views import exception_of_json
 from postfix_mta_sts.admin.times import NO_VALUE, ago, ahead, dated, moment, span
-from postfix_mta_sts.cli import answers
+from postfix_mta_sts.cli import answers, history, shared_policy
 from postfix_mta_sts.cli.asked import Tally, asked_since
 from postfix_mta_sts.cli.domain_argument import domain_of
 from postfix_mta_sts.cli.live import live
@@ -24,12 +25,10 @@ from postfix_mta_sts.cli.parser import (
     add_config,
 )
 from postfix_mta_sts.cli.refresh import refresh_all
-from postfix_mta_sts.config.field_types import seconds
+from postfix_mta_sts.cli.time_argument import seconds_of
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.policy import Mode
 
-_BLOCK: Final = 500
-"""Rows per block of a table."""
 _ATTEMPT_TIMEOUT: Final = 900.0
 """Seconds to wait for an attempt; with the defaults it takes at most 65 s of DNS and HTTPS."""
 _LINES_LIMIT: Final = 200
@@ -65,6 +64,7 @@ def add(commands: Commands) -> None:
         may_lack = "?" if command is refresh else None
         command.add_argument("domain", metavar="DOMAIN", nargs=may_lack, help="the domain")
         add_config(command)
+    history.add(policies)
 
 
 def _add_list(policies: Commands) -> None:
@@ -75,20 +75,11 @@ def _add_list(policies: Commands) -> None:
     text = "only domains whose look-up fails, and policies whose renewal is overdue"
     command.add_argument("--failing", action="store_true", help=text)
     text = "only policies that expire within this time, such as 12h or 2d"
-    command.add_argument("--expiring", metavar="TIME", type=_expiring, help=text)
+    command.add_argument("--expiring", metavar="TIME", type=seconds_of, help=text)
     text = "only domains that were asked for within this time, with their look-ups; 7d at most"
     command.add_argument("--asked-since", metavar="TIME", type=asked_since, help=text)
     command.add_argument("--json", action="store_true", help="print one JSON object per line")
     add_config(command)
-
-
-def _expiring(text: str) -> int:
-    try:
-        return math.ceil(seconds(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            "not a number of seconds, or a time such as 30m, 12h, 2d"
-        ) from None
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -123,19 +114,7 @@ def _print_list(entries: Iterator[Mapping[str, Any]], nothing: str) -> None:
     from postfix_mta_sts.cli import terminal  # noqa: PLC0415 (rich: see there)
 
     table = terminal.Columns(*_COLUMNS, dispensable=("id", "times", "fetched", "asked", "mode"))
-    rows: list[tuple[object, ...]] = []
-    is_empty = True
-    try:
-        for entry in entries:
-            rows.append(_row(entry, time.time()))
-            is_empty = False
-            if len(rows) == _BLOCK:
-                print(table.block(rows))
-                rows.clear()
-    finally:  # also if the list breaks off, or after Ctrl-C
-        if rows:
-            print(table.block(rows))
-    if is_empty:
+    if not table.print_rows(_row(entry, time.time()) for entry in entries):
         print(nothing)
 
 
@@ -240,12 +219,17 @@ def _print_domain(known: Mapping[str, Any]) -> None:
         print(f"nothing is known yet: {_attempt(known)}")
     elif not known["known"]:
         print("not known: Postfix has not asked for it lately; query asks the network")
+        if known.get("exception"):
+            answer = list(_answer(known)) if known["answer"] else []
+            print(terminal.pairs([*answer, *_exception(known, time.time())]))
+        if known.get("shared"):
+            print(terminal.pairs(shared_policy.lines(known["shared"], time.time())))
     else:
         print(terminal.pairs(_facts(known, time.time())))
     if known["history"]:
-        history = terminal.Columns("accepted", "last fetched", "mode", "id", "mx")
+        table = terminal.Columns("accepted", "last fetched", "mode", "id", "mx")
         print()
-        print(history.block(map(_history_row, known["history"])))
+        print(table.block(map(_history_row, known["history"])))
 
 
 def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
@@ -254,8 +238,8 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
     if known["answer"] is None:
         yield "answer", waits
     else:
-        yield "answer", answers.explained(known)
-        yield from answers.replies(known, shortened=sys.stdout.isatty())
+        yield from _answer(known)
+    yield from _exception(known, now)
     if known["answer"] and known.get("attempt"):
         yield "attempt", f"under way for {span(known['attempt']['seconds'])}"
     if policy:
@@ -279,8 +263,24 @@ def _facts(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]
     yield from _failures(known, now)
     if known["dane"]:
         yield from _dane(known["dane"], now)
+    if known.get("shared"):
+        yield from shared_policy.lines(known["shared"], now)
     for line in policy["text"].splitlines()[:_LINES_LIMIT] if policy else ():
         yield "text", line
+
+
+def _answer(known: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    yield "answer", answers.explained(known)
+    yield from answers.replies(known, shortened=sys.stdout.isatty())
+
+
+def _exception(known: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
+    """Yield the line about the exception that is in force, if there is one."""
+    if known.get("exception"):
+        exception = exception_of_json(known["exception"])
+        yield "exception", described(exception, now)
+        if exception.scope != known["domain"]:
+            yield "", f"it is for {exception.scope}"
 
 
 def _attempt(known: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Final
 
 from postfix_mta_sts.admin.client import CLIENT_TIMEOUT, ControlClient
@@ -36,6 +35,7 @@ from postfix_mta_sts.cli.parser import (
     add_config,
     load_settings,
 )
+from postfix_mta_sts.cli.probe import import_probe
 from postfix_mta_sts.config.field_types import seconds
 from postfix_mta_sts.config.settings import ConfigError, Settings
 from postfix_mta_sts.errors import UserError
@@ -101,7 +101,7 @@ def _query(args: argparse.Namespace) -> int:
         raise CommandError("query: which DOMAIN?", USAGE)
     next_hop_of(args.domain, USAGE)  # before anything else is read
     if args.smtp:
-        _import_probe()
+        import_probe("--smtp", CANNOT_TELL)
     try:
         settings, client = (
             load_settings(args),
@@ -119,15 +119,6 @@ def _report(args: argparse.Namespace, diagnosis: Diagnosis) -> int:
     with output_to_reader(CANNOT_TELL):
         _show(args, diagnosis)
     return _exit_code(diagnosis)
-
-
-def _import_probe() -> None:
-    """Import what talks to MX hosts; a machine may lack the libraries for it."""
-    try:
-        import_module("postfix_mta_sts.network.smtp.probe")
-    except ModuleNotFoundError as error:
-        reason = f"--smtp needs pyOpenSSL and cryptography; there is no module {error.name}"
-        raise CommandError(reason, CANNOT_TELL) from error
 
 
 def _watch(args: argparse.Namespace, settings: Settings, client: ControlClient) -> int:

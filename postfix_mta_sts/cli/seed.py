@@ -12,13 +12,13 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from postfix_mta_sts import logs
+from postfix_mta_sts.cli.live import progress
 from postfix_mta_sts.cli.locate import become_owner_of, open_store, store_path
 from postfix_mta_sts.cli.parser import (
     INTERRUPTED,
@@ -78,7 +78,7 @@ def _seed(args: argparse.Namespace) -> int:
     logs.set_up("info" if args.verbose else "error", settings.log.format, sys.stderr)
     counters: Counter[str] = Counter()
     try:
-        with _progress(len(listed.domains), shown=not args.verbose) as advance:
+        with progress(len(listed.domains), shown=not args.verbose) as advance:
 
             def count(result: str) -> None:
                 counters[result] += 1
@@ -99,18 +99,6 @@ def _read(name: str) -> bytes:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise CommandError(f"{name}: {error.strerror}") from error
-
-
-@contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Yield a function to call once per domain; it moves a bar if stderr is a terminal."""
-    if not shown or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from postfix_mta_sts.cli.terminal import progress_bar  # noqa: PLC0415 (rich: see there)
-
-    with progress_bar(total, sys.stderr) as advance:
-        yield advance
 
 
 def _print_bad(name: str, listed: "DomainList") -> None:

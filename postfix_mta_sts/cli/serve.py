@@ -12,6 +12,7 @@ import uvloop
 from postfix_mta_sts import logs, runtime
 from postfix_mta_sts.cli.parser import DEFAULT_CONFIG, OK, Commands, add_config, load_settings
 from postfix_mta_sts.config.misspelt import misspelt
+from postfix_mta_sts.config.programs import program_problem
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import service
 from postfix_mta_sts.daemon.service import SettingsSource
@@ -37,7 +38,9 @@ def _serve(args: argparse.Namespace) -> int:
     to_journal = logs.to_journal(os.environ, sys.stderr)
 
     def load() -> Settings:
-        return load_settings(args)
+        settings = load_settings(args)
+        _warn_of_alerts(settings)
+        return settings
 
     def apply(settings: Settings) -> None:
         logs.set_up_service(settings.log.level, settings.log.format, sys.stderr, journal=to_journal)
@@ -49,6 +52,7 @@ def _serve(args: argparse.Namespace) -> int:
     for name, right in misspelt(os.environ):
         advice = f"write {right}"
         event(_log, logging.WARNING, "variable has no effect", name=name, advice=advice)
+    _warn_of_alerts(settings)
     if args.workers != 1:
         _warn_of_workers(args.workers)
     runtime.set_up()
@@ -57,6 +61,12 @@ def _serve(args: argparse.Namespace) -> int:
     finally:
         logs.flush()  # an error that ends it is printed after the lines that led to it
     return OK
+
+
+def _warn_of_alerts(settings: Settings) -> None:
+    command = settings.alerts.command
+    if command and (reason := program_problem(command[0])):
+        event(_log, logging.WARNING, "alert command cannot be run", reason=reason)
 
 
 def _warn_of_workers(workers: int) -> None:

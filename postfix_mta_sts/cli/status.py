@@ -1,4 +1,4 @@
-"""`postfix-mta-sts status`: report the state of the running daemon."""
+"""`postfix-mta-sts status`: the state of the running daemon, or the relays of its fleet."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from postfix_mta_sts.admin.client import CLIENT_TIMEOUT
 from postfix_mta_sts.admin.times import ago, ahead
-from postfix_mta_sts.cli import nagios
+from postfix_mta_sts.cli import fleet_status, nagios
 from postfix_mta_sts.cli.locate import control_client
 from postfix_mta_sts.cli.parser import OK, Commands, add_config, load_settings
 
@@ -18,6 +18,8 @@ def add(commands: Commands) -> None:
     """Add the command."""
     command = commands.add("status", _status, "show the state of the running daemon")
     form = command.add_mutually_exclusive_group()
+    text = "list the relays that share a store with this one, and the lag of each"
+    command.add_argument("--fleet", action="store_true", help=text)
     form.add_argument("--json", action="store_true", help="print one JSON object")
     text = "print one line for Nagios; exit code 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN"
     form.add_argument("--nagios", action="store_true", help=text)
@@ -25,6 +27,8 @@ def add(commands: Commands) -> None:
 
 
 def _status(args: argparse.Namespace) -> int:
+    if args.fleet:
+        return fleet_status.show(args)
     if args.nagios:
         found = nagios.check(partial(_ask_strictly, args), time.time())
         print(found.line)
@@ -62,7 +66,9 @@ def _lines(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
     yield "", f"longest not renewed: {ago(status['policies']['oldest_fetched_at'], now)}"
     lookups = status["lookups"]
     yield "look-ups", _counted(lookups["by_answer"])
-    yield "answered from", _counted(lookups["by_source"]) + _share(lookups["from_memory"])
+    sources = lookups["by_source"].items()
+    used = {name: number for name, number in sources if number or name != "fleet"}
+    yield "answered from", _counted(used) + _share(lookups["from_memory"])
     yield "", f"malformed {lookups['malformed']}"
     for stage, ended in status["attempts"]["ended"].items():
         yield f"attempts, {stage}", _counted(ended)
@@ -85,12 +91,25 @@ def _first(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
     yield "DANE", f"{'on' if status['dane']['on'] else 'off'}: {status['dane']['reason']}"
     if status["dane"]["advice"]:
         yield "", status["dane"]["advice"]
+    yield from _exceptions(status.get("exceptions", {}), now)
     for i, part in enumerate(nagios.not_working(status)):
         yield "" if i else "not working", part
     if not status["not_working"]:
         yield "health", "all parts working"
+    if status.get("fleet"):
+        yield from fleet_status.own_lines(status["fleet"], now)
     if unwritten := status.get("log", {}).get("unwritten"):
         yield "log", f"{unwritten} lines lost since the start: not read in time, or not written"
+
+
+def _exceptions(counts: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:
+    """Those in force, if there are any."""
+    if counts.get("in_force"):
+        end = counts["next_end"]
+        until = "" if end is None else f"; the next end is {ahead(end, now)}"
+        yield "exceptions", f"{_counted(counts['by_use'])}{until}"
+    if counts.get("problem"):
+        yield "exceptions", f"those of commands are not known: {counts['problem']}"
 
 
 def _counted(numbers: Mapping[str, object]) -> str:

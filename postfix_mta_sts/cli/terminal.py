@@ -8,6 +8,7 @@ check do not need it.
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, TextIO
 
 from rich.console import Console
@@ -16,7 +17,11 @@ from rich.text import Text
 
 from postfix_mta_sts.mtasts.errors import printable
 
+_BLOCK: Final = 500
+"""Rows of a block, if they come one by one."""
 _GAP: Final = 2
+_NOTE: Final = " " * 4
+"""The indent of lines below a row."""
 _CELL_LIMIT: Final = 2_000
 _NARROWEST: Final = 12
 _LABEL: Final = 9
@@ -30,11 +35,16 @@ class Columns:
 
     Each row is one line. On a terminal that is too narrow, the columns `dispensable` are left out,
     the first ones first; then the first column is cut, unless no column is dispensable; then the
-    line. Without `console`, the table is laid out for standard output.
+    line. A terminal shows the last column, if it is `below`, in lines of its own below the row.
+    Without `console`, the table is laid out for standard output.
     """
 
     def __init__(
-        self, *headers: str, dispensable: Sequence[str] = (), console: Console | None = None
+        self,
+        *headers: str,
+        dispensable: Sequence[str] = (),
+        below: str = "",
+        console: Console | None = None,
     ) -> None:
         self._headers = [header.upper() for header in headers]
         self._dispensable = [headers.index(header) for header in dispensable]
@@ -43,6 +53,9 @@ class Columns:
         self._widths = [0] * len(headers)
         self._header_done = False
         self._console = console or Console()
+        self._has_notes = bool(below) and self._console.is_terminal
+        if self._has_notes:
+            self._shown.remove(headers.index(below))
 
     def block(self, rows: Iterable[Sequence[object]]) -> str:
         """Return the lines of more rows; None is an empty cell."""
@@ -54,6 +67,20 @@ class Columns:
         self._header_done = True
         return text
 
+    def print_rows(self, rows: Iterable[Sequence[object]]) -> bool:
+        """Print rows in blocks while they come; return whether there were any."""
+        waiting: list[Sequence[object]] = []
+        try:
+            for row in rows:
+                waiting.append(row)
+                if len(waiting) == _BLOCK:
+                    print(self.block(waiting))
+                    waiting.clear()
+        finally:  # also if the list breaks off, or after Ctrl-C
+            if waiting:
+                print(self.block(waiting))
+        return self._header_done
+
     def _fit(self, lines: Sequence[Sequence[str]]) -> str:
         wanted = min(self._widths[0], _ENOUGH)
         while not self._header_done and self._dispensable and self._room() < wanted:
@@ -64,8 +91,19 @@ class Columns:
             room = max(_NARROWEST, min(room, self._room()))
         rows = [[_cut(line[first], room), *(line[i] for i in others)] for line in lines]
         text = _align(rows, [room, *(self._widths[i] for i in others)])
-        header, *rest = (_cut(line, self._console.width) for line in text.split("\n"))
-        return "\n".join([header if self._header_done else _bold(self._console, header), *rest])
+        shown = [_cut(line, self._console.width) for line in text.split("\n")]
+        if self._has_notes:
+            shown = [row + self._note(line[-1]) for row, line in zip(shown, lines, strict=True)]
+        if not self._header_done:
+            shown[0] = _bold(self._console, shown[0].partition("\n")[0])
+        return "\n".join(shown)
+
+    def _note(self, text: str) -> str:
+        width = max(_NARROWEST, self._console.width - 1)
+        wrapped = textwrap.wrap(
+            text, width, initial_indent=_NOTE, subsequent_indent=_NOTE, break_on_hyphens=False
+        )
+        return "".join(f"\n{line}" for line in wrapped)
 
     def _room(self) -> int:
         """Characters that the first of the shown columns may have."""
@@ -105,6 +143,20 @@ def labelled(lines: Iterable[tuple[str, str]], console: Console | None = None) -
     if not console.is_terminal:
         return "\n".join(unwrapped(lines))
     return "\n".join(_labelled(label, _cell(text), console) for label, text in lines)
+
+
+def listed(items: Iterable[str], console: Console | None = None) -> str:
+    """Return a list, with a mark before each item.
+
+    A terminal gets long items in several lines, indented; a pipe or a file one line for each.
+    """
+    console = console or Console()
+    texts = [f"- {_cell(item)}" for item in items]
+    if not console.is_terminal:
+        return "\n".join(texts)
+    width = max(_NARROWEST, console.width)
+    wrap = partial(textwrap.fill, width=width, subsequent_indent="  ", break_on_hyphens=False)
+    return "\n".join(map(wrap, texts))
 
 
 def unwrapped(lines: Iterable[tuple[str, str]]) -> list[str]:

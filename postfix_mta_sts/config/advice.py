@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
+from postfix_mta_sts.config import dates
+
 _SWITCHES: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("yes", "y", "on", "1", "enabled", "enable", "t"), True),
     **dict.fromkeys(("no", "n", "off", "0", "disabled", "disable", "f"), False),
@@ -28,7 +30,6 @@ _UNITS: Final[Mapping[str, str]] = {
     "kb": "KiB", "k": "KiB", "kib": "KiB", "mb": "MiB", "m": "MiB", "mib": "MiB",
     "gb": "GiB", "g": "GiB", "gib": "GiB", "b": "", "bytes": "",
 }  # fmt: skip
-_SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NOTHING: Final = frozenset({"none", "nil", "no", "off", "false", "disabled", "-"})
 _TIMES: Final[Mapping[str, int]] = {"": 1, "k": 1_000, "m": 1_000_000}
 _AROUND: Final = "\"'`\u201c\u201d\u201e\u2018\u2019\xab\xbb,;"
@@ -45,7 +46,7 @@ def replacement(value: object, read: Callable[[object], object]) -> str:
     """
     if isinstance(value, tuple) and len(value) == 1:
         [item] = value
-        return replacement(item.value, read) or _proposed(item.value, read)
+        return _proposed(item.value, read) or replacement(item.value, read)
     if isinstance(value, str) and re.search(r"\S - \S", value):
         return "; check the indentation of the list"
     text = _as_text(value)
@@ -109,7 +110,7 @@ def meant(
 
 
 def _proposed(guess: object, read: Callable[[object], object]) -> str:
-    if isinstance(guess, tuple | Mapping):
+    if isinstance(guess, tuple | Mapping) or "@" in str(guess):  # a password may be before it
         return ""
     try:
         read(guess)
@@ -117,7 +118,7 @@ def _proposed(guess: object, read: Callable[[object], object]) -> str:
         return ""
     shown = "null" if guess is None else str(guess)
     shown = shown.lower() if isinstance(guess, bool) else shown
-    return f"; write {shown}"
+    return f"; write {shown}" if shown.isprintable() else ""
 
 
 def _guesses(text: str) -> Iterator[object]:
@@ -162,7 +163,7 @@ def _quantities(lower: str) -> Iterator[object]:
             yield f"{float(number) * 1024:g}{'MiB' if unit[0] == 'g' else 'KiB'}"
     parts = re.findall(r"([0-9]+)\s*([smhdw])", lower)
     if parts and re.fullmatch(r"(?:[0-9]+\s*[smhdw]\s*)+", lower):  # 1h30m, 1w
-        yield f"{sum(int(number) * _SECONDS[unit] for number, unit in parts)}s"
+        yield f"{sum(int(number) * dates.UNITS[unit] for number, unit in parts)}s"
 
 
 def _addresses(text: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from postfix_mta_sts.config import yaml_document
+from postfix_mta_sts.config.shorthands import complete, write_out
 from postfix_mta_sts.config.yaml_document import DocumentError, Errors, Node
 
 PREFIX: Final = "POSTFIX_MTA_STS__"
@@ -23,7 +24,7 @@ _PRINTABLE = re.compile(r"[!-~]{1,200}")
 
 
 def apply_environment(root: Node, environ: Mapping[str, str], errors: Errors) -> Node:
-    """Return a copy of the document in which each variable has set its key.
+    """Return a copy of the document in which each variable has set its key, without `shorthands`.
 
     A variable for a key overrides a variable for the section of the key. `errors` collects those of
     variables, also of a name that no key can have.
@@ -31,8 +32,8 @@ def apply_environment(root: Node, environ: Mapping[str, str], errors: Errors) ->
     names = sorted(name for name in environ if name.startswith(PREFIX))
     for name in sorted(names, key=lambda name: name.count("__")):
         with errors.collect():
-            root = _put(root, _path(name), _value(name, environ[name]), name)
-    return root
+            root = _put(write_out(root), _path(name), _value(name, environ[name]), name)
+    return complete(write_out(root))
 
 
 def _path(name: str) -> Sequence[str]:

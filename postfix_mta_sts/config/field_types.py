@@ -2,37 +2,50 @@
 
 A reader takes a YAML value and raises `ValueError` if it does not accept it; the error has a text
 only if there is more to say than which values are allowed. Readers do not open files or resolve
-names, with one exception: the CA file is read, so that a bad one is found before the daemon runs.
+names, with one exception, so that a mistake is found before it matters: the CA file is read.
 """
 
 import errno
 import re
+import shlex
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_interface
 from pathlib import Path
+from shutil import which
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from postfix_mta_sts.config import dates
 from postfix_mta_sts.config.address import (
     TcpAddress,
     UnixAddress,
     check_nameserver,
     parse_address,
 )
+from postfix_mta_sts.config.store_location import StoreLocation
+from postfix_mta_sts.mtasts.exceptions import (
+    REASON_LIMIT,
+    InvalidExceptionError,
+    Scope,
+    parse_mx_pattern,
+    parse_scope,
+    reason_length,
+)
 
 CA_FILE_LIMIT: Final = 4 * 2**20
 """Bytes; all CA certificates of Debian take 220 KiB. Escaped, four times that (`ipc.FRAME_LIMIT`)
 is sent to the network process at most."""
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)")
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhd]?)")
+_UNITS: Final = {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"([0-9]{1,15})(|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _MODE = re.compile(r"0?[0-7]{3}")
 _ID = re.compile(r"[0-9]{1,10}")
 _NO_ID: Final = 2**32 - 1  # chown(2): -1 leaves the owner unchanged
+_SHELL = re.compile(r"[0-9]*[<>|&;]+(?:&?[0-9])?")
 _ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.@-]{0,255}")
 
 
@@ -43,6 +56,8 @@ class FieldType:
     allowed: str
     read: Callable[[object], object] | None = None
     """None: msgspec converts the value to the annotated type."""
+    is_secret: bool = False
+    """Whether no error may show the value."""
 
 
 def _or_null(allowed: str, read: Callable[[object], object]) -> FieldType:
@@ -56,8 +71,11 @@ def _text(value: object) -> str:
     return value
 
 
-def _word(value: object) -> str:
-    """Return a text, or an integer as text, because people leave out the quotes."""
+def word(value: object) -> str:
+    """Return a text, or an integer as text, because people leave out the quotes.
+
+    Raises `ValueError`.
+    """
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
 
 
@@ -70,14 +88,14 @@ def _nameserver(value: object) -> str:
 
 
 def _mode(value: object) -> int:
-    text = _word(value)
+    text = word(value)
     if not _MODE.fullmatch(text):
         raise ValueError
     return int(text, 8)
 
 
 def _account(value: object) -> str | int:
-    text = _word(value)
+    text = word(value)
     if _ID.fullmatch(text) and int(text) < _NO_ID:
         return int(text)
     if not _ACCOUNT.fullmatch(text):
@@ -124,6 +142,20 @@ def read_ca_file(path: Path) -> str:
     return text
 
 
+def _secret_file(value: object) -> Path:
+    path = _path(value)
+    if not path.is_absolute():  # it may be the secret itself
+        raise ValueError("write it in a file, and here the whole path of the file")
+    return path
+
+
+def _store_url(value: object) -> StoreLocation:
+    # 3 ms, which a start without a fleet saves.
+    from postfix_mta_sts.config.store_url import parse_store_url  # noqa: PLC0415
+
+    return parse_store_url(_text(value))
+
+
 def _proxy(value: object) -> str:
     text = _text(value)
     if not re.fullmatch(r"[!-~]+", text):
@@ -159,7 +191,7 @@ def _prefix(value: object) -> str:
 
 
 def seconds(value: object) -> float:
-    """Return `30s`, `5m`, `1h`, `2d` or a number in seconds; raise `ValueError`."""
+    """Return `250ms`, `30s`, `5m`, `1h`, `2d` or a number in seconds; raise `ValueError`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     match = _DURATION.fullmatch(_text(value))
@@ -182,7 +214,7 @@ def duration(minimum: str, maximum: str) -> FieldType:
 
 def size_in_bytes(value: object) -> int:
     """Return `64MiB`, `1GiB` or a number in bytes; raise `ValueError`."""
-    match = _SIZE.fullmatch(_word(value))
+    match = _SIZE.fullmatch(word(value))
     if not match:
         raise ValueError
     return int(match[1]) * _SIZE_UNITS[match[2]]
@@ -202,7 +234,61 @@ def size(minimum: str, maximum: str) -> FieldType:
     )
 
 
+def _scope(value: object) -> Scope:
+    return parse_scope(word(value), anyway=True)
+
+
+def _until(value: object) -> float:
+    return dates.parse_until(str(value) if isinstance(value, int) else _text(value))
+
+
+def _reason(value: object) -> str:
+    text = " ".join(word(value).split())
+    if not text:
+        raise ValueError
+    if (length := reason_length(text)) > REASON_LIMIT:
+        escaped = "" if text.isascii() else ", escapes like \\xe9 included"
+        raise ValueError(
+            f"it has {length} characters{escaped}, and at most {REASON_LIMIT} are shown"
+        )
+    return text
+
+
+def _mx_pattern(value: object) -> str:
+    text = _text(value)
+    try:
+        return parse_mx_pattern(text)
+    except InvalidExceptionError:
+        raise ValueError from None
+
+
+def _command(value: object) -> tuple[str, ...]:
+    """Read a list of words, or one text that is split as a shell would; it is run without one."""
+    words = () if value is None else _words(value)
+    if words and not words[0].startswith("/"):
+        found = which(words[0])
+        raise ValueError(f"write the whole path of {words[0]}, {found or 'which begins with /'}")
+    return words
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if isinstance(value, tuple):
+        given = [item.value for item in value]
+        # An argument may be empty, such as that of `curl --proxy ""`.
+        return tuple("" if i and each == "" else word(each) for i, each in enumerate(given))
+    try:
+        words = tuple(shlex.split(_text(value)))  # a blank text: none
+    except ValueError as error:  # "No closing quotation", "No escaped character"
+        raise ValueError(str(error).lower()) from None
+    if operator := next((word for word in words if _SHELL.fullmatch(word)), ""):
+        raise ValueError(
+            f"{operator} needs a shell; write a list [/bin/sh, -c, '... {operator} ...']"
+        )
+    return words
+
+
 Switch = Annotated[bool, FieldType("true or false")]
+SwitchOrNull = Annotated[bool | None, FieldType("true, false or null")]
 Prefixes = Annotated[
     bool | tuple[str, ...],
     FieldType("true, false, or a list of prefixes, like [10.0.0.0/8, fd00::/8]", _prefixes),
@@ -221,4 +307,29 @@ Mode = Annotated[int | None, _or_null('octal digits in quotes, like "0660"', _mo
 Account = Annotated[str | int | None, _or_null("a name, an id", _account)]
 FilePath = Annotated[Path | None, _or_null("the path of a file", _path)]
 CaFile = Annotated[Path | None, _or_null("the path of a readable PEM file", _ca_file)]
+SecretFile = Annotated[
+    Path | None,
+    FieldType(
+        "the whole path of a file, which begins with /, or null",
+        lambda value: None if value is None else _secret_file(value),
+        is_secret=True,
+    ),
+]
+StoreUrl = Annotated[
+    StoreLocation | None,
+    FieldType(
+        "redis://[USER:PASSWORD@]HOST, rediss://, redis+sentinel://, postgresql://, or null",
+        lambda value: None if value is None else _store_url(value),
+        is_secret=True,
+    ),
+]
 Proxy = Annotated[str | None, _or_null("http://host:port", _proxy)]
+ScopeText = Annotated[str, FieldType("a domain like example.com, or '*.example.com'", _scope)]
+"""A key; see `mtasts.exceptions.parse_scope`."""
+Until = Annotated[float | None, _or_null(dates.ALLOWED, _until)]
+Reason = Annotated[str, FieldType("a text: why, and a contact", _reason)]
+MxText = Annotated[str, FieldType("mx1.example.com or '*.example.com'", _mx_pattern)]
+Command = Annotated[
+    tuple[str, ...],
+    FieldType("a command like '/usr/local/bin/tell-me root', a list of words, or null", _command),
+]

@@ -8,6 +8,7 @@ _LISTEN: Final = "write listen: [{socketmap: 127.0.0.1:8461}]"
 _UNIT: Final = "remove it; the unit of systemd has User= and Group="
 _RENEWAL: Final = "remove it; policies in use are always renewed, see refresh.idle_after"
 _FILE: Final = "remove it; policies are always stored in the file cache.path"
+_STORE: Final = "write url: redis://HOST or postgresql://USER@HOST/DATABASE"
 _DEBUG: Final = "write log: {level: debug}"
 
 _INSTEAD: Final[Mapping[str, str]] = {
@@ -34,11 +35,16 @@ _INSTEAD: Final[Mapping[str, str]] = {
     "metrics.port": "write listen: host:port", "metrics.address": "write listen: host:port",
     "metrics.enabled": "remove it; metrics.listen opens the server",
     "cache.file": "write path", "cache.filename": "write path", "cache.redis": _FILE,
+    "redis": "write fleet: {url: redis://HOST}", "valkey": "write fleet: {url: valkey://HOST}",
+    "fleet.host": _STORE, "fleet.address": _STORE,
+    "fleet.redis": _STORE, "fleet.postgresql": _STORE,
+    "fleet.password": "write it in a file, and its path in password_file",
+    "fleet.key": "write it in a file, and its path in key_file",
+    "fleet.timeout": "write budget: 250ms", "fleet.user": "write it in url: redis://USER@HOST",
     "control.socket": "write path",
     "refresh.interval": _RENEWAL, "refresh.enabled": _RENEWAL,
     "https.verify": "remove it; certificates are always verified, see https.ca_file",
-    "domains": "remove it; name a static table before this one in smtp_tls_policy_maps",
-    "exceptions": "remove it; name a static table before this one in smtp_tls_policy_maps",
+    "domains": "write exceptions: {example.com: {use: may, reason: why, until: 2026-12-31}}",
 }  # fmt: skip
 _SIGNS: Final[Mapping[str, frozenset[str]]] = {
     "postfix-mta-sts-resolver": frozenset({"default_zone", "zones", "proactive_policy_fetching"}),

@@ -13,7 +13,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
     Variables that Kubernetes sets for a service with the name of the daemon are none of them.
     """
-    keys = ["listen", "maps"]
+    keys = ["listen", "maps", "exceptions", "trial"]
     keys += [key for key, _ in written.lines(Settings()) if re.fullmatch(r"\w+\.\w+", key)]
     right = {_letters(key): f"{PREFIX}{key.upper().replace('.', '__')}" for key in keys}
     for name in sorted(environ):

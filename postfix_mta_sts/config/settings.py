@@ -16,17 +16,31 @@ from msgspec import Meta, Struct, field
 
 from postfix_mta_sts.config import config_file, field_types, foreign_keys, yaml_document
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.administration import (
+    AlertSettings,
+    CheckSettings,
+    ExceptionSettings,
+    TrialSettings,
+    exception_of,
+    whole_top_level_domains,
+)
 from postfix_mta_sts.config.decode import ConflictError, decode_struct
 from postfix_mta_sts.config.environment import apply_environment
 from postfix_mta_sts.config.field_types import FieldType
+from postfix_mta_sts.config.fleet import FleetSettings
 from postfix_mta_sts.errors import UserError
+from postfix_mta_sts.mtasts.exceptions import PolicyException, Scope
 
 __all__ = [
+    "AlertSettings",
     "CacheSettings",
+    "CheckSettings",
     "ConfigError",
     "ControlSettings",
     "DaneSettings",
     "DnsSettings",
+    "ExceptionSettings",
+    "FleetSettings",
     "HttpsSettings",
     "ListenerSettings",
     "LogSettings",
@@ -35,6 +49,7 @@ __all__ = [
     "MetricsSettings",
     "RefreshSettings",
     "Settings",
+    "TrialSettings",
     "default_cache_path",
     "default_control_path",
     "load",
@@ -111,6 +126,8 @@ class MapSettings(Struct, frozen=True, kw_only=True):
     """Add servername=hostname; Postfix before 3.4 does not know it."""
     enforce_testing: field_types.Switch = False
     """Treat mode testing as enforce."""
+    trial: field_types.SwitchOrNull = None
+    """Answer "not found" in place of each policy; None: as `trial.enabled`."""
 
 
 class CacheSettings(Struct, frozen=True, kw_only=True):
@@ -246,6 +263,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     refresh: RefreshSettings = RefreshSettings()
     metrics: MetricsSettings = MetricsSettings()
     control: ControlSettings = ControlSettings()
+    exceptions: Mapping[field_types.ScopeText, ExceptionSettings] = field(default_factory=dict)
+    """By scope, as it is written; see `policy_exceptions`."""
+    trial: TrialSettings = TrialSettings()
+    checks: CheckSettings = CheckSettings()
+    alerts: AlertSettings = AlertSettings()
+    fleet: FleetSettings = FleetSettings()
     log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:
@@ -258,6 +281,19 @@ class Settings(Struct, frozen=True, kw_only=True):
             if not _MAP_NAME.fullmatch(name):
                 reason = f"found {name!r}; allowed: 1 to 100 printable ASCII characters, no spaces"
                 raise ConflictError(["maps"], reason)
+        if found := whole_top_level_domains(self.exceptions):
+            reason = "stands for a whole top-level domain; write anyway: true if that is meant"
+            raise ConflictError([("exceptions", name) for name in found], reason)
+
+    @property
+    def policy_exceptions(self) -> Mapping[Scope, PolicyException]:
+        """The exceptions by scope in normal form, also those that have ended."""
+        made = (exception_of(name, each) for name, each in self.exceptions.items())
+        return {each.scope: each for each in made}
+
+    def is_on_trial(self, own: MapSettings) -> bool:
+        """Whether policies are on trial in a map with these settings."""
+        return self.trial.enabled if own.trial is None else own.trial
 
     def _check_addresses(self) -> None:
         """Refuse two sockets at one address; a default `control.path` is not known here."""

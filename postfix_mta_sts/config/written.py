@@ -1,14 +1,19 @@
 """Write settings as a configuration file writes them, each with where it comes from."""
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from postfix_mta_sts.config import dates
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
+from postfix_mta_sts.config.store_location import StoreLocation
 
 _DURATIONS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _SIZES: Final = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+_PLAIN: Final = re.compile(r"[A-Za-z0-9\[\]/._][A-Za-z0-9\[\]:/._%+-]*")
 _SIZE_KEYS: Final = frozenset({"memory", "file_size"})
 
 
@@ -37,18 +42,25 @@ def value_text(key: str, value: object) -> str:  # noqa: PLR0911 (a return for e
         case bool():
             return str(value).lower()
         case float():
-            return _duration(value)
+            return dates.until_text(value) if name == "until" else _duration(value)
         case int() if name == "mode":
             return f'"{value:04o}"'
         case int() if name in _SIZE_KEYS:
             return next((f"{value // n}{u}" for u, n in _SIZES if value % n == 0), str(value))
         case tuple():
-            return f"[{', '.join(str(item) for item in value)}]"
-        case TcpAddress() | UnixAddress() | Path():
+            return f"[{', '.join(_item(str(item)) for item in value)}]"
+        case TcpAddress() | UnixAddress() | StoreLocation() | Path():
             return str(value)
+        case str() if name == "reason":
+            return json.dumps(value, ensure_ascii=False)
         case str() if name == "proxy" and "@" in value:
             return f"http://...@{urlsplit(value).netloc.rpartition('@')[2]}"
     return str(value)
+
+
+def _item(text: str) -> str:
+    """Return a word of a list, in quotes if YAML reads something else without them."""
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 def _duration(seconds: float) -> str:

@@ -20,12 +20,14 @@ Value: TypeAlias = "Scalar | Sequence[Node] | Mapping[str, Node]"
 MAX_DEPTH: Final = 20
 """Levels of nested collections: more than any configuration needs, and far from the recursion limit
 of Python."""
+_STAR: Final = "write what begins with * in quotes, like '*.example.com'"
 _HINTS: Final[Mapping[str, str]] = {
     r"'\t'": "indent with spaces instead of tabs",
     "mapping values are not allowed": "check the indentation, and the colon of the line before; or"
     " write the value in quotes",
     "could not find expected ':'": "write a colon and a space after each key",
     "but found '}'": "a bracket is too many, or one is missing before it",
+    "alphabetic or numeric character, but found ']'": _STAR,  # [*]
     "but found ']'": "a bracket is too many, or one is missing before it",
     "<block end>": "check the indentation",
     "expected '<document start>'": "check the indentation, and write a colon after each key",
@@ -38,7 +40,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "node content, but found '<stream end>'": "a value or a bracket is missing",
     "expected the node content": "a value is missing, or a comma is too many",
     "cannot start any token": "write the value in quotes",
-    "scanning an alias": "write the value in quotes",
+    "scanning an alias": _STAR,
     "scanning an anchor": "write the value in quotes",
     "scanning a block scalar": "write the value in quotes",
     "scanning a tag": "write the value in quotes",
@@ -193,7 +195,8 @@ class _Reader:
                 continue
             node = Node(node.value, _line(key))
             if first := found.get(name):
-                reason = f"duplicate key {name!r}; it is already set in line {first.line}"
+                shown = name.rpartition("@")[2]  # a part of a URL with a password may be a key
+                reason = f"duplicate key {shown!r}; it is already set in line {first.line}"
                 self._refuse(key, reason)
                 node = _merged(first, node)
             found[name] = node
@@ -203,7 +206,8 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent) and not event.tag:
             return event.value
         self._value(event, depth - 1)
-        self._refuse(event, "a key must be plain text")
+        hint = f"; {_STAR}" if isinstance(event, yaml.AliasEvent) else ""
+        self._refuse(event, f"a key must be plain text{hint}")
         return None
 
     def _members(self) -> Iterator[yaml.Event]:

@@ -29,6 +29,8 @@ class Constants:
     """File descriptors that the process may open."""
     https_port: int
     """Port of the Policy Hosts."""
+    smtp_port: int
+    """Port of mail servers that are checked."""
     timing: Timing
     """Times of the network process."""
 

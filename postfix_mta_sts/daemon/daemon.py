@@ -11,6 +11,7 @@ from functools import partial
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.admin import monitoring, routes
+from postfix_mta_sts.admin.alerts.alerts import Alerts
 from postfix_mta_sts.admin.control import Control, DaemonInfo
 from postfix_mta_sts.admin.endpoints import (
     EndpointBindings,
@@ -18,8 +19,19 @@ from postfix_mta_sts.admin.endpoints import (
     Endpoints,
     endpoint_bindings,
 )
+from postfix_mta_sts.admin.exceptions import routes as exception_routes
+from postfix_mta_sts.admin.exceptions.keeper import ExceptionKeeper
+from postfix_mta_sts.admin.exceptions.operations import ExceptionOperations
+from postfix_mta_sts.admin.exceptions.stages import overview
+from postfix_mta_sts.admin.fleet.asking import Fleet
+from postfix_mta_sts.admin.history import PolicyHistory
+from postfix_mta_sts.admin.trial import Trial, TrialFacts
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.daemon.checks import Checks
 from postfix_mta_sts.daemon.constants import Constants, SizeLimit
+from postfix_mta_sts.daemon.fleet.calls import FleetCalls
+from postfix_mta_sts.daemon.fleet.sharing import PolicySharing
+from postfix_mta_sts.daemon.fleet.tasks import FleetTasks, Role
 from postfix_mta_sts.daemon.reload import carry_out
 from postfix_mta_sts.daemon.self_check import self_check
 from postfix_mta_sts.network.client import NetworkClient
@@ -31,10 +43,13 @@ from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.sources import Sources
+from postfix_mta_sts.resolver.trial import CheckConditions
 from postfix_mta_sts.sockets import Sockets
-from postfix_mta_sts.stats import Counters, Part, Snapshot
+from postfix_mta_sts.stats import Counters, FleetNumbers, Snapshot
+from postfix_mta_sts.stats.labels import Part
 from postfix_mta_sts.store import Overview
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.fleet.settings import relay_name
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +64,9 @@ class Backend:
     sources: Sources
     resolver: Resolver
     size_limit: SizeLimit
+    alerts: Alerts
+    fleet_calls: FleetCalls
+    sharing: PolicySharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +76,12 @@ class Frontend:
     maps: Maps
     dane_support: DaneSupport
     refresher: Refresher
+    exceptions: ExceptionKeeper
     server: Server
     sockets: Sockets
     listeners: Listeners
+    checks: Checks
+    fleet_tasks: FleetTasks
 
 
 @dataclass(eq=False, slots=True)
@@ -81,8 +102,22 @@ class Daemon:
         check = partial(self_check, self.listeners)
         asked = (backend.resolver, backend.store, clock)
         self.control = Control(*asked, self.snapshot, self.info, check)
+        exceptions = ExceptionOperations(
+            self.frontend.exceptions, backend.store, clock, self.constants.config
+        )
+        trial = Trial(
+            self.control.policies_on_trial, backend.store, self._trial_facts, clock, self._fleet
+        )
+        history = PolicyHistory(
+            backend.store, backend.store, clock, lambda: backend.store.readable, self._fleet
+        )
         served = {
-            EndpointName.CONTROL: routes.routes(self.control),
+            EndpointName.CONTROL: (
+                *routes.routes(self.control),
+                *exception_routes.routes(exceptions),
+                *routes.trial_routes(trial),
+                *routes.history_routes(history),
+            ),
             EndpointName.METRICS: monitoring.routes(self.snapshot, self.overview),
         }
         self.endpoints = Endpoints(self.frontend.sockets, served)
@@ -102,9 +137,10 @@ class Daemon:
     async def reload(self, settings: Settings) -> None:
         """Apply these settings; parts whose settings are unchanged are not disturbed.
 
-        Raises `ListenError` for an address, `OSError` for a file that cannot be used, and
-        `ProcessError` if the network process does not start; nothing has changed then. After an
-        `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a restart.
+        Raises `ListenError` for an address, `OSError` or `UserError` for a file that cannot be
+        used, and `ProcessError` if the network process does not start; nothing has changed then.
+        After an `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a
+        restart.
         """
         wanted = await self._endpoint_bindings(settings)
         places = await self.listeners.find_places(settings.listen)
@@ -132,13 +168,15 @@ class Daemon:
         """Return the counters and gauges of this moment."""
         backend, frontend = self.backend, self.frontend
         await frontend.maps.count()
-        missing = logs.missing()
+        missing, version = logs.missing(), frontend.exceptions.notes.version
+        fleet = backend.fleet_calls.numbers(backend.sharing.waiting, version)
         return Snapshot.take(
             backend.counters,
             os.getpid(),
             store_failures=backend.store.failures,
             policies_lost=backend.store.dropped,
             asked_lost=backend.store.asked_lost,
+            records_lost=backend.store.records_lost,
             log_lines_unwritten=missing.dropped,
             log_lines_left_out=missing.left_out,
             domains=backend.resolver.entries,
@@ -147,14 +185,19 @@ class Daemon:
             tasks=len(asyncio.all_tasks()),
             connections=frontend.server.connections,
             unwritten=backend.store.unwritten,
-            failing=frozenset(self._failing_parts()),
+            failing=frozenset(self._failing_parts(fleet)),
             reasons={
                 Part.NETWORK_PROCESS: backend.network.problem,
                 Part.CA_CERTIFICATES: backend.network.authorities_problem,
                 Part.STORE_READING: backend.store.reading_problem,
                 Part.STORE_WRITING: backend.store.writing_problem,
+                Part.FLEET: fleet.problem,
             },
             network_restarts=backend.network.restarts,
+            checks_waiting=frontend.checks.waiting,
+            checks_left_out=frontend.checks.left_out,
+            exceptions=overview(frontend.exceptions.exceptions, self.constants.clock()),
+            fleet=fleet,
         )
 
     async def overview(self) -> Overview:
@@ -174,30 +217,58 @@ class Daemon:
             dane=self.frontend.dane_support.status,
             answering=self.frontend.maps.answering,
             asked_at=self.frontend.maps.asked_at,
+            exceptions_problem=self.frontend.exceptions.problem,
+            fleet=self._fleet(),
             pid=os.getpid(),
         )
 
+    def _fleet(self) -> Fleet | None:
+        """The fleet, for administrators; None: this relay shares nothing."""
+        settings = self.settings.fleet
+        if settings.url is None:
+            return None
+        return Fleet(self.backend.fleet_calls.ask, relay_name(settings), settings.url.shown)
+
+    def _trial_facts(self) -> TrialFacts:
+        return TrialFacts.of(self.settings, self.frontend.exceptions.exceptions)
+
     async def _apply(self, settings: Settings) -> None:
         """Give the settings to the parts that cannot fail to use them."""
+        # First: the network process talks to another fleet now, if these settings have one.
+        self.take_part(settings)
         self.backend.resolver.reconfigure(
             lookup_timeout=settings.lookup.timeout, limits=state_limits(settings)
         )
         self.backend.size_limit.size = settings.cache.file_size
+        self.backend.alerts.command.reconfigure(settings.alerts.command)
+        self.backend.fleet_calls.reconfigure(is_on=settings.fleet.url is not None)
         self.frontend.refresher.idle_after = settings.refresh.idle_after
         self.frontend.maps.reconfigure(settings)
+        self.frontend.checks.reconfigure(CheckConditions.of(settings))
+        self.frontend.exceptions.reconfigure(settings.policy_exceptions)
         await self.frontend.dane_support.reconfigure(settings)
+        await self.backend.sharing.reconfigure(settings.fleet)
+
+    def take_part(self, settings: Settings) -> None:
+        """Do for the fleet what is to be done beside look-ups, if these settings have one."""
+        self.frontend.fleet_tasks.reconfigure(self.role(settings), settings.refresh.idle_after)
+
+    def role(self, settings: Settings) -> Role | None:
+        """Return what this relay is in a fleet, by these settings; None: it is in none."""
+        return Role.of(settings.fleet, self.backend.network.fleet_keys)
 
     async def _endpoint_bindings(self, settings: Settings) -> EndpointBindings:
         # In a thread: the look-up of a host name does not delay replies.
         return await asyncio.to_thread(endpoint_bindings, settings, self.constants.control_path)
 
-    def _failing_parts(self) -> list[Part]:
+    def _failing_parts(self, fleet: FleetNumbers) -> list[Part]:
         works = {
             Part.DNS: not self.backend.network.unanswered,
             Part.NETWORK_PROCESS: not self.backend.network.problem,
             Part.CA_CERTIFICATES: not self.backend.network.authorities_problem,
             Part.STORE_READING: self.backend.store.readable,
             Part.STORE_WRITING: self.backend.store.writable,
+            Part.FLEET: not fleet.problem,
         }
         return [part for part, is_working in works.items() if not is_working]
 

@@ -19,7 +19,15 @@ from typing import Final
 
 from postfix_mta_sts import occupants
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress, is_link_local
-from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
+from postfix_mta_sts.config.dates import until_text
+from postfix_mta_sts.config.programs import program_problem
+from postfix_mta_sts.config.settings import (
+    ExceptionSettings,
+    Settings,
+    default_cache_path,
+    default_control_path,
+)
+from postfix_mta_sts.daemon import preflight_fleet
 from postfix_mta_sts.network.addresses import special_use
 from postfix_mta_sts.network.authorities import ADVICE, system_problem
 from postfix_mta_sts.network.special_ranges import METADATA_USE
@@ -27,6 +35,7 @@ from postfix_mta_sts.network.tls import client_context
 from postfix_mta_sts.postfix.access import access_warnings, postfix_account
 from postfix_mta_sts.sockets import ListenError
 from postfix_mta_sts.sockets.host_names import UNAVAILABLE, addresses_of, is_unreachable
+from postfix_mta_sts.store.fleet import settings as fleet_settings
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
 _OURSELVES: Final = "(postfix-mta-sts)"
@@ -56,8 +65,8 @@ class _Endpoint:
     """Whether the daemon does not start without it."""
 
 
-def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what will go wrong at a start with these settings."""
+def check(settings: Settings, environ: Mapping[str, str], now: float) -> Iterator[Finding]:
+    """Yield what will go wrong at a start with these settings; `now` is in epoch seconds."""
     endpoints = list(_endpoints(settings, environ))
     yield from _overlaps(endpoints)
     for endpoint in endpoints:
@@ -72,6 +81,10 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _store(settings.cache.path or default_cache_path(environ))
     yield from _relative(settings)
     yield from _prefixes(settings.https.allow_private_addresses)
+    yield from _ended(settings.exceptions, now)
+    yield from _alerts(settings.alerts.command)
+    yield from (Finding(*each) for each in fleet_settings.problems(settings.fleet))
+    yield from (Finding(*each, is_warning=True) for each in preflight_fleet.doubts(settings.fleet))
     if not settings.https.ca_file and (problem := system_problem(client_context(None))):
         yield Finding("https.ca_file", f"{problem}; {ADVICE}", is_warning=True)
 
@@ -160,7 +173,7 @@ def _unix(endpoint: _Endpoint, path: Path) -> Iterator[Finding]:
         return Finding(endpoint.key, reason, not endpoint.is_needed)
 
     folder = path.parent if endpoint.is_needed else _nearest(path.parent)
-    if not folder.is_dir():
+    if not stat.S_ISDIR(_mode(folder)):
         yield finding(f"there is no folder {folder}; create it: install -d -o USER {folder}")
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield finding(f"the folder {folder} is not writable for user {os.geteuid()}")
@@ -238,14 +251,15 @@ def _no_interface(server: str) -> str:
 
 
 def _store(path: Path) -> Iterator[Finding]:
-    if path.is_dir():
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
         yield Finding("cache.path", f"{path} is a folder; write the path of a file in it")
-    elif path.exists() and not path.is_file():
+    elif mode and not stat.S_ISREG(mode):
         yield Finding("cache.path", f"{path} is not a regular file")
-    elif path.exists() and not os.access(path, os.R_OK | os.W_OK):
+    elif mode and not os.access(path, os.R_OK | os.W_OK):
         yield Finding("cache.path", f"{path} is not writable for user {os.geteuid()}")
     folder = _nearest(path.parent)
-    if not folder.is_dir():
+    if not stat.S_ISDIR(_mode(folder)):
         yield Finding("cache.path", f"{folder} is not a folder")
     elif not os.access(folder, os.W_OK | os.X_OK):
         yield Finding("cache.path", f"{folder} is not writable for user {os.geteuid()}")
@@ -260,6 +274,27 @@ def _prefixes(allowed: bool | Sequence[str]) -> Iterator[Finding]:  # noqa: FBT0
             yield Finding("https.allow_private_addresses", reason, is_warning=True)
 
 
+def _ended(exceptions: Mapping[str, ExceptionSettings], now: float) -> Iterator[Finding]:
+    """Warn of exceptions that have no effect any more; the daemon logs the same."""
+    for name, each in exceptions.items():
+        if each.until is not None and each.until <= now:
+            reason = f"its end was {until_text(each.until)}; it has no effect, remove {name}"
+            yield Finding(f"exceptions.{name}.until", reason, is_warning=True)
+
+
+def _alerts(command: Sequence[str]) -> Iterator[Finding]:
+    """Warn of a program that this user cannot run; the daemon logs the same."""
+    if command and (reason := program_problem(command[0])):
+        yield Finding("alerts.command", reason, is_warning=True)
+
+
 def _nearest(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists: those below it are created."""
-    return next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    return next((each for each in (folder, *folder.parents) if _mode(each)), folder)
+
+
+def _mode(path: Path) -> int:
+    """Return type and permissions (stat(2)); 0: there is nothing, or this user cannot see it."""
+    with suppress(OSError):
+        return path.stat().st_mode
+    return 0

@@ -36,7 +36,7 @@ async def carry_out(steps: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
 
 
 def changed_keys(before: Settings, after: Settings) -> list[str]:
-    """Return the keys whose values differ; `listen` and `maps` count as one key each."""
+    """Return the keys whose values differ; `listen`, `maps`, `exceptions` count as one key each."""
     return list(_changed(before, after))
 
 

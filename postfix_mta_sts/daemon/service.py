@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.config.settings import ConfigError, Settings
+from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import systemd, watchdog
 from postfix_mta_sts.daemon.assembly import running
 from postfix_mta_sts.daemon.daemon import Daemon
 from postfix_mta_sts.daemon.reload import IncompleteReloadError, changed_keys
 from postfix_mta_sts.daemon.self_check import places
+from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.network.process import ProcessError
 from postfix_mta_sts.runtime import background_task
@@ -34,7 +35,7 @@ class SettingsSource:
     config: str | None
     """The file; None: the defaults."""
     load: Callable[[], Settings]
-    """Read the settings. Raises `ConfigError`."""
+    """Read the settings. Raises `ConfigError`, a `UserError`."""
     apply: Callable[[Settings], None]
     """Called after a reload, to apply the settings that do not belong to the daemon (logging)."""
 
@@ -109,7 +110,7 @@ class _Service:
         try:
             settings = await asyncio.to_thread(self._settings_source.load)
             await self._daemon.reload(settings)
-        except (ConfigError, ListenError, ProcessError, OSError) as error:
+        except (UserError, ListenError, ProcessError, OSError) as error:
             self._refused(str(error))
         except IncompleteReloadError as error:
             self._settings_source.apply(self._daemon.settings)

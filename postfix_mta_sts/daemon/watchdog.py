@@ -14,7 +14,8 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.probe import Place, ProbeError
-from postfix_mta_sts.stats import SUCCESS, Counters, Snapshot, Source
+from postfix_mta_sts.stats import Counters, Snapshot
+from postfix_mta_sts.stats.labels import SUCCESS, Source
 
 STATUS_INTERVAL: Final = 30.0
 """Seconds between two checks whether the status line has changed."""

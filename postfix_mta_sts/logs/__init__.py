@@ -12,8 +12,6 @@ and a `Budget` for each kind of event keeps it small.
 import logging
 import os
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Final, TextIO
 
 from postfix_mta_sts.logs.events import Event, event
@@ -70,7 +68,8 @@ def set_up_service(
     """
     descriptor = _fileno(stream)
     if descriptor is None:
-        set_up(level, form, stream or _nowhere(), journal=journal, root=root)
+        other = _Stream(stream) if stream else _Nothing()
+        _replace(other, level, _lines(form, journal=journal), root)
         return
     handler = next((h for h in root.handlers if isinstance(h, ServiceHandler)), None)
     if handler is None or handler.descriptor != descriptor:
@@ -104,10 +103,17 @@ class _Stream(logging.StreamHandler[TextIO]):
     """The handler of `set_up`, which a second call recognizes by its class."""
 
 
+class _Nothing(logging.NullHandler):
+    """The handler of a process without a stream."""
+
+
+_OF_SET_UP: Final = (_Stream, _Nothing, ServiceHandler)
+
+
 def _replace(handler: logging.Handler, level: str, lines: Lines, root: logging.Logger) -> None:
     handler.setFormatter(lines)
     handler.addFilter(_not_debug_of_others)
-    earlier = [h for h in root.handlers if isinstance(h, (_Stream, ServiceHandler))]
+    earlier = [h for h in root.handlers if isinstance(h, _OF_SET_UP)]
     root.addHandler(handler)
     root.setLevel(level.upper())
     for each in earlier:
@@ -134,8 +140,3 @@ def _fileno(stream: TextIO | None) -> int | None:
     except (OSError, ValueError):
         return None
     return descriptor
-
-
-@cache
-def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="ascii")

@@ -1,7 +1,7 @@
 """Compare two consecutive states of a domain and describe what changed, for the log.
 
 Pure functions. The event texts and the keys of the fields are defined here; the resolver writes
-them to the log.
+them to the log. `weakening` decides which changes make the protection of a domain weaker.
 """
 
 import enum
@@ -12,7 +12,7 @@ from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State, live
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.verdict import Verdict
-from postfix_mta_sts.values import Value
+from postfix_mta_sts.values import Value, replace
 
 
 class Severity(enum.Enum):
@@ -47,6 +47,11 @@ def changes(before: State | None, after: State, now: float) -> Iterator[Change]:
         )
 
 
+def from_relay(change: Change, relay: str) -> Change:
+    """The change with the name of the relay that has given the policy to the fleet."""
+    return replace(change, fields={**change.fields, "relay": relay})
+
+
 def verdict_change(before: Verdict | None, after: Verdict) -> Change:
     """Describe the result of a DANE look-up.
 
@@ -77,20 +82,9 @@ def _fetched(before: State | None, after: State, policy: Policy) -> Iterator[Cha
         return  # nothing of it is new
     else:
         yield Change("policy changed", Severity.NOTE, {**fields, "old_id": before.policy_id})
-        yield from _weakened(old, policy)
     if policy.mode is Mode.ENFORCE and policy.allows_no_host:
         what = {"id": after.policy_id, "mx": policy.mx}
         yield Change("no certificate can match the policy, mail is held", Severity.WARNING, what)
-
-
-def _weakened(old: Policy, new: Policy) -> Iterator[Change]:
-    """Yield changes that an attacker in control of the Policy Host would make (§10.2, §10.3)."""
-    if old.mode is Mode.ENFORCE and new.mode is not Mode.ENFORCE:
-        modes = {"mode": new.mode, "old_mode": old.mode}
-        yield Change("policy no longer enforced", Severity.NOTE, modes)
-    if old.mx and new.mx and not set(old.mx) & set(new.mx):
-        patterns = {"mx": new.mx, "old_mx": old.mx}
-        yield Change("all mx patterns replaced", Severity.NOTE, patterns)
 
 
 def _failed(before: State | None, after: State, failure: Failure, now: float) -> Change:

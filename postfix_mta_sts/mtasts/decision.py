@@ -8,7 +8,7 @@ Two questions are asked side by side, and neither waits for the other: what is t
 does DANE say of the MX hosts (the verdict). Until the lookup timeout ends, a look-up waits as long
 as the missing answer could still change the reply. After that the reply is made of what is known:
 it is never weaker than a policy or a verdict that is known, and a policy never overrides DANE
-(RFC 8461 §2).
+(RFC 8461 §2). What an administrator puts in place of a policy is in `Rules`; `overrides` finds it.
 """
 
 import enum
@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, MxState
 from postfix_mta_sts.mtasts.errors import DnsFailureError, InvalidRecordError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State, live
-from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.mtasts.policy import Mode, is_enforced
 from postfix_mta_sts.mtasts.verdict import Verdict, is_live
 from postfix_mta_sts.values import Value
 
@@ -96,6 +96,21 @@ class KnownVerdict(Value, frozen=True):
     is_pending: bool = False
 
 
+class Decision(enum.Enum):
+    """What the daemon answers."""
+
+    WAIT = "nothing yet"
+    SECURE = "the policy"
+    PIN = "a pinned list of MX hosts"
+    DANE_ONLY = "dane-only"
+    DANE = "dane"
+    ENCRYPT = "encrypt"
+    MAY = "may"
+    NOT_FOUND = "not found"
+    TRY_AGAIN_DANE = "try again: DANE is not known"
+    TRY_AGAIN_POLICY = "try again: the policy is not known"
+
+
 class Rules(Value, frozen=True):
     """The settings that a decision depends on."""
 
@@ -105,19 +120,10 @@ class Rules(Value, frozen=True):
     dns_defers: bool = False
     """`dns.on_failure: defer`."""
     enforce_testing: bool = False
-    """Mode testing is treated as enforce in this map."""
-
-
-class Decision(enum.Enum):
-    """What the daemon answers."""
-
-    WAIT = "nothing yet"
-    SECURE = "the policy"
-    DANE_ONLY = "dane-only"
-    DANE = "dane"
-    NOT_FOUND = "not found"
-    TRY_AGAIN_DANE = "try again: DANE is not known"
-    TRY_AGAIN_POLICY = "try again: the policy is not known"
+    """Mode testing is treated as enforce for this domain in this map."""
+    in_place: Decision | None = None
+    """What stands in place of the policy, known or not (`overrides`): `NOT_FOUND`, `MAY`, `ENCRYPT`
+    or `PIN`; None: the policy decides."""
 
 
 class Knowledge(Value, frozen=True):
@@ -153,6 +159,8 @@ class Knowledge(Value, frozen=True):
 
 NOTHING: Final = Knowledge(None, PolicyStep.UNREAD)
 """Before the store was read."""
+UNASKED: Final = Knowledge(None, PolicyStep.UNREAD, is_asking_dane=True)
+"""Before anything was asked; what is decided by it depends on nothing that is looked up."""
 
 
 def from_memory(state: State) -> Knowledge:
@@ -236,7 +244,7 @@ def decide(  # noqa: PLR0911 (a return for each row of the table)
         case DaneFinding.UNUSABLE:
             # DANE requires TLS but cannot authenticate it (RFC 7672 §2.2): a policy asks for more,
             # and there is no DANE authentication that it could override.
-            return _if_enforced(by_policy, Decision.SECURE, _dane_level(rules))
+            return _if_enforced(by_policy, by_policy, _dane_level(rules))
         case DaneFinding.SOME_FAILED:
             return _after_failed_hosts(by_policy, rules)
         case DaneFinding.HOSTS_FAILED if rules.dane_defers:
@@ -250,23 +258,30 @@ def _after_failed_hosts(by_policy: Decision, rules: Rules) -> Decision:
     An enforced policy might override DANE at a host that failed. Without one, Postfix passes over
     that host and delivers to the others (RFC 7672 §2.1.1), as level dane makes it do.
     """
-    enforced = Decision.TRY_AGAIN_DANE if rules.dane_defers else Decision.SECURE
+    enforced = Decision.TRY_AGAIN_DANE if rules.dane_defers else by_policy
     if by_policy is Decision.TRY_AGAIN_POLICY:
         return by_policy
     return _if_enforced(by_policy, enforced, _dane_level(rules))
 
 
 def _if_enforced(by_policy: Decision, enforced: Decision, otherwise: Decision) -> Decision:
-    """Choose by whether a policy is enforced; WAIT while that is not known."""
+    """Choose by whether a policy, or a pin, is enforced; WAIT while that is not known."""
     if by_policy is Decision.WAIT:
         return Decision.WAIT
-    return enforced if by_policy is Decision.SECURE else otherwise
+    is_enforced = by_policy is Decision.SECURE or by_policy is Decision.PIN
+    return enforced if is_enforced else otherwise
 
 
 def _by_policy(policy: KnownPolicy, rules: Rules, *, time_is_up: bool) -> Decision:
     """The answer if DANE does not matter (RFC 8461 §5; postconf(5))."""
+    if rules.in_place is not None:
+        return rules.in_place
     if policy.mode is not None:
-        return Decision.SECURE if _is_enforced(policy.mode, rules) else Decision.NOT_FOUND
+        return (
+            Decision.SECURE
+            if is_enforced(policy.mode, testing=rules.enforce_testing)
+            else Decision.NOT_FOUND
+        )
     if policy.step in PENDING and not time_is_up:
         return Decision.WAIT
     return Decision.TRY_AGAIN_POLICY if _defers(policy.step, rules) else Decision.NOT_FOUND
@@ -279,10 +294,6 @@ def _defers(step: PolicyStep, rules: Rules) -> bool:
     there were no policy.
     """
     return rules.dns_defers and step not in _DECIDED
-
-
-def _is_enforced(mode: Mode, rules: Rules) -> bool:
-    return mode is Mode.ENFORCE or (mode is Mode.TESTING and rules.enforce_testing)
 
 
 def _dane_level(rules: Rules) -> Decision:

@@ -2,6 +2,7 @@
 
     MtaStsError
     ├── InvalidDomainError            not a domain name; nothing is looked up
+    ├── CannotProbeError              this machine cannot talk to mail servers; no look-up needs it
     ├── DiscoveryError                the DNS gave no policy id (RFC 8461 §3.1)
     │   ├── NoRecordError                 the DNS says that there is no record
     │   ├── InvalidRecordError            there are records, but not one valid one
@@ -64,6 +65,12 @@ class InvalidDomainError(MtaStsError, UserError):
     """The text is not a domain name (RFC 5321 §4.1.2), or is an IP address."""
 
     code = "invalid-domain"
+
+
+class CannotProbeError(MtaStsError):
+    """Mail servers cannot be probed: a library is missing, or the CA file cannot be used."""
+
+    code = "cannot-probe"
 
 
 class DiscoveryError(MtaStsError):

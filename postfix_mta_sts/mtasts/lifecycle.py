@@ -44,6 +44,7 @@ from postfix_mta_sts.values import Value, replace
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
+WEEK: Final = 7 * DAY
 
 MIN_RECHECK: Final = MINUTE
 MAX_RECHECK: Final = HOUR
@@ -112,6 +113,9 @@ class State(Value, frozen=True):
     backoffs: tuple[Backoff, ...] = ()
     dane: Verdict | None = None
     """The DANE verdict, which has timers of its own; None: not looked up."""
+    record_was_gone: bool = False
+    """Whether the DNS has said that there is no valid TXT record, since the policy was last fetched
+    with one. `failure` does not tell: the policy is fetched all the same, and that may succeed."""
 
     @property
     def undecided(self) -> bool:
@@ -129,6 +133,8 @@ class Fetch(Value, frozen=True):
     policy_id: PolicyId
     recheck_in: float
     """Seconds until the TXT record is queried again."""
+    record_was_gone: bool = False
+    """See `State`."""
 
 
 def standing(state: State | None, now: float, *, dane: bool = False) -> Standing:
@@ -182,12 +188,14 @@ def after_discovery(
         step = Fetch(outcome.policy_id, recheck_in)
         must_fetch = forced or _must_fetch(state, step.policy_id, now)
         return step if must_fetch else _confirmed(state, step, now)
-    cached = live(state, now)
-    known_id = cached.policy_id if cached else None
-    if known_id and (forced or _must_fetch(state, known_id, now)):
-        # §10.2: renew "regardless of the state of the _mta-sts TXT record".
-        return Fetch(known_id, ABSENCE_RECHECK)
     unanswered = isinstance(outcome, DnsFailureError)
+    cached = live(state, now)
+    if cached and not unanswered:
+        state = cached = replace(cached, record_was_gone=True)
+    known_id = cached.policy_id if cached else None
+    if cached and known_id and (forced or _must_fetch(state, known_id, now)):
+        # §10.2: renew "regardless of the state of the _mta-sts TXT record".
+        return Fetch(known_id, ABSENCE_RECHECK, cached.record_was_gone)
     retry = DNS_FAILURE_LIFE if unanswered else ABSENCE_RECHECK
     if state and _is_no_news(state, now, unanswered=unanswered):
         return replace(state, checked_at=now, recheck_at=now + retry)
@@ -214,8 +222,12 @@ def after_fetch(
             expires_at=now + outcome.max_age,
             checked_at=now,
             recheck_at=now + step.recheck_in,
-            refetch_at=now + _refetch_in(outcome, jitter),
+            refetch_at=now + refetch_in(outcome, jitter),
+            record_was_gone=step.record_was_gone,
         )
+    if cached := live(state, now):
+        was_gone = cached.record_was_gone or step.record_was_gone
+        state = replace(cached, record_was_gone=was_gone)
     if isinstance(outcome, DnsFailureError):
         return _failed(state, outcome, now, DNS_FAILURE_LIFE)
     backoffs = after_failure(_backoffs(state), step.policy_id, now)
@@ -245,7 +257,7 @@ def unconfirmed(absence: State, now: float) -> State:
     )
 
 
-def restored(
+def restored(  # noqa: PLR0913, PLR0917 (what a row keeps)
     policy: Policy,
     policy_id: PolicyId,
     fetched_at: float,
@@ -253,6 +265,7 @@ def restored(
     dane: Verdict | None = None,
     failure: Failure | None = None,
     backoffs: tuple[Backoff, ...] = (),
+    record_was_gone: bool = False,  # noqa: FBT001, FBT002 (the order of `State`)
 ) -> State:
     """Return the state of a stored policy: age, failure and back-offs go on; a recheck is due."""
     return State(
@@ -266,6 +279,7 @@ def restored(
         failure=failure,
         backoffs=backoffs,
         dane=dane,
+        record_was_gone=record_was_gone,
     )
 
 
@@ -342,6 +356,7 @@ def _failure(before: Failure | None, error: MtaStsError, now: float) -> Failure:
     return Failure(error.code, result, str(error), count, before.since if before else now)
 
 
-def _refetch_in(policy: Policy, jitter: float) -> float:
+def refetch_in(policy: Policy, jitter: float) -> float:
+    """Return the seconds from the fetch of a policy until it is due to be fetched again."""
     half = min(max(policy.max_age / 2, MIN_REFETCH), MAX_REFETCH)
     return half * (1 - REFETCH_JITTER * jitter)

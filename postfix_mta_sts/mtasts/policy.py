@@ -46,6 +46,11 @@ class Mode(enum.StrEnum):
     NONE = "none"
 
 
+def is_enforced(mode: Mode | None, *, testing: bool) -> bool:
+    """Whether a policy of this mode is enforced; `testing`: mode testing is treated as enforce."""
+    return mode is Mode.ENFORCE or (mode is Mode.TESTING and testing)
+
+
 _MODES: Final[Mapping[str, Mode]] = {mode.value: mode for mode in Mode}
 
 # The form of nearly all policy files. A name that matches may still be too long.
@@ -285,3 +290,12 @@ def _mx_reason(value: str) -> str:
         is_list = re.search(r"[\w.][,; ]+[\w*]", value)
         return f"mx: {error}{'; each host has a line of its own' if is_list else ''}"
     return f"mx: not a fully qualified host name: {host!r}"
+
+
+def shortened(mx: tuple[str, ...], room: int) -> tuple[str, ...]:
+    """Return the patterns for which there is room, in bytes; the last may be `+N`, for N more."""
+    for number, pattern in enumerate(mx):
+        room -= len(pattern) + 1
+        if room < 0:
+            return (*mx[:number], f"+{len(mx) - number}")
+    return mx

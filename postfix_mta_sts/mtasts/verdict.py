@@ -33,6 +33,8 @@ class Verdict(Value, frozen=True):
     """When the verdict is forgotten; the next look-up then waits for the DNS."""
     failure: str | None = None
     """Why the latest DANE look-up failed, if it did. Printable ASCII."""
+    was_protected: bool = False
+    """Whether DANE protected a host when the DNS last told; False if this verdict tells."""
 
     def __post_init__(self) -> None:
         if self.failure is not None:
@@ -53,6 +55,11 @@ class Verdict(Value, frozen=True):
         return self.outcome.reason
 
     @property
+    def protects(self) -> bool:
+        """Whether DANE authenticates some MX host; if the DNS did not tell, whether it did."""
+        return self.was_protected or self.kind in {DaneKind.ALL, DaneKind.SOME}
+
+    @property
     def mx_is_secure(self) -> bool:
         """Whether the MX RRset is signed, regardless of the later steps."""
         return self.outcome.mx is MxState.SECURE
@@ -65,6 +72,17 @@ def after_verdict(before: Verdict | None, outcome: DaneOutcome, now: float) -> V
     look-up failed now, stays until that verdict expires, and for a day at most if the clock was
     set back.
     """
+    return _remembering(before, _after_verdict(before, outcome, now))
+
+
+def _remembering(before: Verdict | None, after: Verdict) -> Verdict:
+    """Return the later verdict; one that does not tell notes whether DANE protected a host."""
+    is_open = after.kind in {DaneKind.FAILURE, DaneKind.SOME_FAILED}
+    was_protected = is_open and before is not None and before.protects
+    return replace(after, was_protected=True) if was_protected else after
+
+
+def _after_verdict(before: Verdict | None, outcome: DaneOutcome, now: float) -> Verdict:
     if not outcome.is_complete and before and is_live(before, now):
         kept = _with_known_hosts(before.outcome, outcome)
         if kept is not outcome:
@@ -86,7 +104,7 @@ def latest(one: Verdict | None, other: Verdict | None, now: float) -> Verdict | 
         return one or other
     before, after = sorted((one, other), key=lambda verdict: verdict.found_at)
     if after.outcome.is_complete or not is_live(before, now):
-        return after
+        return _remembering(before, after)
     return after_verdict(before, after.outcome, now)
 
 
@@ -145,6 +163,8 @@ def to_text(verdict: Verdict) -> str:
         "hosts": [[host.name, host.state, host.step] for host in outcome.hosts],
         "ttl": int(outcome.ttl),
     }
+    if verdict.was_protected:
+        values["was_protected"] = True
     return json.dumps(values, separators=(",", ":"))
 
 
@@ -168,9 +188,11 @@ def _parse_verdict(value: object) -> Verdict:
             "step": str(step),
             "hosts": list(hosts),
             "ttl": int(ttl),
+            **rest,
         }:
             outcome = DaneOutcome(MxState(mx), step, tuple(map(_parse_host, hosts)), ttl)
-            return Verdict(outcome, found_at, recheck_at, until, failure)
+            was_protected = "was_protected" in rest
+            return Verdict(outcome, found_at, recheck_at, until, failure, was_protected)
     raise ValueError("not a verdict")
 
 

@@ -13,18 +13,26 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.network.mail_hosts_values import FoundHosts
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AskFleet,
     Discover,
     FetchPolicy,
     LookUpDane,
+    LookUpHosts,
     NotValidating,
+    Probe,
     Progress,
 )
 from postfix_mta_sts.network.pending_calls import CutOffError, LostCallError, OnProgress
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.network.smtp.values import ProbePlan, ProbeResult
 from postfix_mta_sts.network.supervisor import Supervisor
 from postfix_mta_sts.network.timing import Timing
+from postfix_mta_sts.store.fleet.requests import AnyAnswer, AnyRequest, StoreCondition, Unavailable
+from postfix_mta_sts.store.fleet.settings import SharedStoreSettings
+from postfix_mta_sts.values import replace
 
 PROCESSES_PER_CALL: Final = 2
 """Processes that one call may lose: a call that kills each process must not go on."""
@@ -40,6 +48,8 @@ class NetworkClient:
         self._https_port = https_port
         self._supervisor: Final = Supervisor(timing or Timing())
         self._is_started = False
+        self.fleet_keys: Sequence[str] = ()
+        """The ids of the keys of the fleet, in the order of their file."""
 
     async def reconfigure(self, settings: Settings) -> None:
         """Use these settings for new calls.
@@ -47,15 +57,18 @@ class NetworkClient:
         The first time this does not wait until the process is ready, and starts it until it is.
         Later it waits; running calls finish with the old settings, for `lookup.timeout` at most,
         then they are sent again. Raises `OSError` (`ssl.SSLError` is one) if the CA file cannot be
-        used, and later `OSError` or `ProcessError` if the process cannot be; nothing has changed
-        then.
+        used, `UserError` if a file of the fleet cannot be, and later `OSError` or `ProcessError` if
+        the process cannot be; nothing has changed then.
         """
-        wanted = NetworkSettings.of(settings, self._https_port)
+        fleet = SharedStoreSettings.of(settings)  # here, because commands do not need its secrets
+        wanted = replace(NetworkSettings.of(settings, self._https_port), fleet=fleet)
         if self._is_started:
             await self._supervisor.replace(wanted, settings.lookup.timeout)
         else:
             self._is_started = True
             self._supervisor.start(wanted)
+        keyring = wanted.fleet.keyring if wanted.fleet else None
+        self.fleet_keys = tuple(keyring.keys) if keyring else ()
 
     @property
     def problem(self) -> str:
@@ -128,6 +141,34 @@ class NetworkClient:
         outcome: DaneOutcome = await self._call(LookUpDane, domain, wanted, on_progress=report)
         return outcome
 
+    async def look_up_hosts(self, domain: Domain, seconds: float, *, with_dane: bool) -> FoundHosts:
+        """See `MailChecks.look_up_hosts`."""
+        found: FoundHosts = await self._call(
+            LookUpHosts, domain, seconds, with_dane, only_once=True
+        )
+        return found
+
+    async def probe(self, plan: ProbePlan) -> Sequence[ProbeResult]:
+        """See `MailChecks.probe`."""
+        results: Sequence[ProbeResult] = await self._call(Probe, plan, only_once=True)
+        return results
+
+    @property
+    def fleet_condition(self) -> StoreCondition:
+        """See `SharedStore.condition`; without a network process that answers, nothing is asked."""
+        process, trouble = self._supervisor.current, self._supervisor.trouble
+        if trouble:
+            return StoreCondition(trouble, is_asked=False)
+        return process.fleet_condition if process else StoreCondition()
+
+    async def ask_fleet(self, request: AnyRequest) -> AnyAnswer:
+        """See `SharedStore.answer`; `Unavailable` also if the network process did not answer."""
+        try:
+            answer: AnyAnswer = await self._call(AskFleet, request, only_once=True)
+        except OwnFaultError as error:
+            return Unavailable(str(error))
+        return answer
+
     async def close(self) -> None:
         """Cancel the running calls and stop all processes; call nothing else afterwards."""
         await self._supervisor.stop()
@@ -137,7 +178,13 @@ class NetworkClient:
         form: Callable[..., AnyCall],
         *args: object,
         on_progress: OnProgress | None = None,
+        only_once: bool = False,
     ) -> Any:  # noqa: ANN401 (see `NetworkProcess.call`)
+        """Send a call.
+
+        One with `only_once` is not sent again: a check must not cost two processes, and a request
+        to the shared store must not cost a look-up more time.
+        """
         lost = 0
         while lost < PROCESSES_PER_CALL:
             process = self._supervisor.current or await self._supervisor.process()
@@ -147,6 +194,8 @@ class NetworkClient:
                 lost += 1
             except CutOffError:
                 pass  # a process is cut off for another one: the call is not to blame
+            if only_once:
+                raise OwnFaultError("the network process ended before it had finished this call")
             if on_progress:
                 on_progress(None)
         raise OwnFaultError("two network processes ended before they had finished this call")

@@ -5,7 +5,7 @@ Values only; `mail_hosts` looks them up. All text in them is one line of printab
 
 import enum
 
-from postfix_mta_sts.mtasts.dane import HostState
+from postfix_mta_sts.mtasts.dane import DaneOutcome, HostState
 from postfix_mta_sts.network.smtp.values import TlsaRecord
 from postfix_mta_sts.values import Value
 
@@ -64,3 +64,11 @@ class MailHosts(Value, frozen=True):
     problem: DnsProblem | None = None
     """Why there are no hosts; a domain that is its own host has its problem in that host."""
     reason: str = ""
+
+
+class FoundHosts(Value, frozen=True):
+    """The mail hosts of a domain for a check, with what the signed DNS says of them."""
+
+    hosts: MailHosts
+    dane: DaneOutcome | None = None
+    """None: DANE was not looked up."""

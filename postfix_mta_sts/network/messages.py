@@ -24,7 +24,10 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.network.mail_hosts_values import FoundHosts
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.network.smtp.values import ProbePlan, ProbeResult
+from postfix_mta_sts.store.fleet.requests import AnyAnswer, AnyRequest, StoreCondition
 from postfix_mta_sts.values import Value, msgpack_decoder
 
 EventLoop: TypeAlias = Literal["asyncio", "uvloop"]
@@ -78,6 +81,36 @@ class LookUpDane(Call, frozen=True):
 
 class NotValidating(Call, frozen=True):
     """Find the name servers that do not validate; see `LazyDaneClient.not_validating`."""
+
+
+class LookUpHosts(Call, frozen=True):
+    """Look up the mail hosts of a domain; see `MailChecks.look_up_hosts`."""
+
+    domain: Domain
+    seconds: float
+    with_dane: bool
+
+
+class Probe(Call, frozen=True):
+    """Talk to mail hosts; see `MailChecks.probe`."""
+
+    plan: ProbePlan
+
+    @property
+    def domain(self) -> str:
+        """Whose mail it is about."""
+        return self.plan.domain
+
+
+class AskFleet(Call, frozen=True):
+    """Ask the shared store; see `SharedStore.answer`."""
+
+    request: AnyRequest
+
+    @property
+    def domain(self) -> Domain | None:
+        """The domain that it is about, if it is about one."""
+        return getattr(self.request, "domain", None)
 
 
 class Ping(Message, frozen=True):
@@ -134,6 +167,27 @@ class NotValidatingResult(Message, frozen=True):
     value: tuple[TcpAddress, ...]
 
 
+class LookUpHostsResult(Message, frozen=True):
+    """Answers `LookUpHosts`."""
+
+    number: int
+    value: FoundHosts
+
+
+class ProbeResults(Message, frozen=True):
+    """Answers `Probe`."""
+
+    number: int
+    value: tuple[ProbeResult, ...]
+
+
+class FleetAnswer(Message, frozen=True):
+    """Answers `AskFleet`."""
+
+    number: int
+    value: AnyAnswer
+
+
 class Failed(Message, frozen=True):
     """Answers any call with an `MtaStsError`; made by `failed`."""
 
@@ -164,6 +218,12 @@ class AuthoritiesStatus(Message, frozen=True):
     problem: str
 
 
+class FleetStatus(Message, frozen=True):
+    """Sent when it changes; see `SharedStore.condition`."""
+
+    condition: StoreCondition
+
+
 class DnssecServers(Message, frozen=True):
     """Sent at the start, when the servers change, and before and after `NotValidating` runs.
 
@@ -174,8 +234,18 @@ class DnssecServers(Message, frozen=True):
     untrusted: tuple[TcpAddress, ...]
 
 
-AnyCall: TypeAlias = Discover | FetchPolicy | LookUpDane | NotValidating
-Result: TypeAlias = DiscoverResult | FetchResult | LookUpDaneResult | NotValidatingResult
+AnyCall: TypeAlias = (
+    Discover | FetchPolicy | LookUpDane | NotValidating | LookUpHosts | Probe | AskFleet
+)
+Result: TypeAlias = (
+    DiscoverResult
+    | FetchResult
+    | LookUpDaneResult
+    | NotValidatingResult
+    | LookUpHostsResult
+    | ProbeResults
+    | FleetAnswer
+)
 FromDaemon: TypeAlias = Hello | Start | AnyCall | Cancel | Ping
 FromChild: TypeAlias = (
     Hello
@@ -187,6 +257,7 @@ FromChild: TypeAlias = (
     | AuthoritiesStatus
     | DnsStatus
     | DnssecServers
+    | FleetStatus
 )
 
 decode_from_daemon: Callable[[bytes], Sequence[FromDaemon]] = msgpack_decoder(list[FromDaemon])

@@ -20,6 +20,7 @@ from postfix_mta_sts.network.messages import (
     DnssecServers,
     DnsStatus,
     EventLoop,
+    FleetStatus,
     FromChild,
     Hello,
     Message,
@@ -38,6 +39,7 @@ from postfix_mta_sts.network.pending_calls import (
 )
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.timing import Pulse, Timing, call_timeout, pulse
+from postfix_mta_sts.store.fleet.requests import StoreCondition
 
 if TYPE_CHECKING:
     import subprocess
@@ -77,6 +79,8 @@ class NetworkProcess:
     """See `LazyDaneClient.nameservers`; empty until the process is ready."""
     authorities_problem: str = ""
     """See `Authorities.problem`."""
+    fleet_condition: StoreCondition = StoreCondition()
+    """See `SharedStore.condition`."""
     untrusted: Sequence[TcpAddress] = ()
     """See `LazyDaneClient.untrusted`."""
     fault: str = ""
@@ -221,6 +225,8 @@ class NetworkProcess:
                     self.nameservers, self.untrusted = nameservers, untrusted
                 case AuthoritiesStatus(problem):
                     self.authorities_problem = problem
+                case FleetStatus(condition):
+                    self.fleet_condition = condition
                 case _:
                     self._calls.finish(message)
 

@@ -8,6 +8,7 @@ once, even if those files have changed since. The CA file is looked at again (`a
 from typing import TYPE_CHECKING
 
 from postfix_mta_sts.config import field_types
+from postfix_mta_sts.store.fleet.settings import SharedStoreSettings
 from postfix_mta_sts.values import Value
 
 if TYPE_CHECKING:  # an import at run time would load the YAML reader in the network process
@@ -33,6 +34,8 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
     concurrency: int
     log_level: str
     log_format: str
+    fleet: SharedStoreSettings | None = None
+    """None: there is no shared store. `of` sets none: only the daemon may read the files for it."""
 
     @classmethod
     def of(cls, settings: "Settings", https_port: int = 443) -> "NetworkSettings":

@@ -47,11 +47,16 @@ class Supervisor:
     @property
     def problem(self) -> str:
         """Why network processes do not work as they should; empty if they do."""
+        return self.trouble or self._refusal
+
+    @property
+    def trouble(self) -> str:
+        """Why no process answers; empty if one does, or is being started in good time."""
         if self._trouble:
             return self._trouble
         if self._current and self._current.is_silent:
             return f"the network process has not answered for {self._current.silence:g} s"
-        return self._refusal
+        return ""
 
     def start(self, settings: NetworkSettings) -> None:
         """Start the first process; does not wait until it is ready."""

@@ -10,12 +10,16 @@ from typing import Final
 from postfix_mta_sts.mtasts.dane import MAX_HOSTS
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AskFleet,
     Discover,
     FetchPolicy,
     LookUpDane,
+    LookUpHosts,
     NotValidating,
+    Probe,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.store.fleet.limits import limit_of
 
 SLACK: Final = 60.0
 """Seconds that a call may last beyond its own timeouts. Longer than a hung process is waited for:
@@ -106,3 +110,9 @@ def call_timeout(call: AnyCall, settings: NetworkSettings) -> float:
             return settings.https_timeout + SLACK
         case LookUpDane():
             return _DANE_QUERIES * settings.dns_timeout + SLACK
+        case LookUpHosts():
+            return call.seconds + SLACK
+        case Probe():
+            return call.plan.seconds + SLACK
+        case AskFleet():
+            return limit_of(call.request) + SLACK

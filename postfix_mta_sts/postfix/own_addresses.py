@@ -49,13 +49,13 @@ async def find_own(
     timeout: float = RESOLVE_TIMEOUT,  # noqa: ASYNC109 (for names; the others stay)
 ) -> Addresses:
     """The addresses that these parameters of main.cf (postconf(5)) stand for, each once."""
-    words = _words(inet_interfaces)
+    words = words_of(inet_interfaces)
     found: Addresses = ()
     if words in (["all"], ["loopback-only"]):
         every = (interfaces or interface_addresses)()
         found = every if words == ["all"] else tuple(filter(_is_loopback, every))
         words = []
-    names = [*words, *_words(proxy_interfaces)][:_NAMES_LIMIT]
+    names = [*words, *words_of(proxy_interfaces)][:_NAMES_LIMIT]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout):
             for part in await asyncio.gather(*map(resolve or addresses_of, names)):
@@ -148,7 +148,8 @@ def _aligned(length: int) -> int:
     return (length + 3) & ~3
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """The words of a parameter that is a list: "comma and/or whitespace" (postconf(5))."""
     return re.split(r"[\s,]+", text.strip(" \t\r\n,")) if text.strip(" \t\r\n,") else []
 
 
@@ -157,5 +158,5 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_used(address: str, inet_protocols: str) -> bool:
-    protocols: Sequence[str] = _words(inet_protocols)
+    protocols: Sequence[str] = words_of(inet_protocols)
     return "all" in protocols or ("ipv6" if ":" in address else "ipv4") in protocols

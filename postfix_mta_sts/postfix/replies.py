@@ -6,7 +6,9 @@ the same reply while the state from which the reply was made is still current an
 `reply_cache` has these replies.
 
 `answers.AnswerRules` decides what a request is answered, and `protocol.reply.compose` makes the
-text. This module asks both with what the resolver knows, for the key and the map of the request.
+text. This module asks both with what the resolver knows, for the key and the map of the request. If
+an exception or a trial leaves nothing to look up, the answer is given at once, and the look-up that
+would have been made for it goes on behind it: what is known must not depend on them.
 """
 
 import asyncio
@@ -14,9 +16,11 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.decision import (
+    UNASKED,
     Decision,
     Knowledge,
     PolicyStep,
@@ -30,12 +34,10 @@ from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, dane_appl
 from postfix_mta_sts.postfix.protocol.reply import (
     NOT_FOUND,
     TOO_LONG,
-    DaneRule,
     Found,
     Reply,
     ReplyFormat,
     TryAgain,
-    compose,
 )
 from postfix_mta_sts.postfix.protocol.wire import Request, Wire
 from postfix_mta_sts.postfix.reply_cache import MadeReply, RequestCache
@@ -44,8 +46,11 @@ from postfix_mta_sts.resolver.cache import CacheEntry, Limits
 from postfix_mta_sts.resolver.fairness import DAEMON, Client
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
-from postfix_mta_sts.stats import Answer, Counters, Source
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import Answer, Source
 from postfix_mta_sts.values import TrackedValue
+
+_DEFAULT_RULES: Final = AnswerRules()
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +67,9 @@ class PendingReply(TrackedValue, frozen=True):
 class ReplyCache:
     """Replies for one protocol.
 
-    `reply_format` gives the format for a map name. `limits`: of the requests kept. `defer`: answer
-    "try again" instead of "not found" if the DNS did not answer. `rule`: the answer if there is a
-    DANE verdict; None: DANE is off. `counters` counts replies. `clock` gives epoch seconds,
-    `monotonic` measures how long look-ups wait, `late` limits the warning that they waited in vain.
+    `reply_format` gives the format for a map name. `limits`: of the requests kept. `rules`: what is
+    answered. `counters` counts replies. `clock` gives epoch seconds, `monotonic` measures how long
+    look-ups wait, `late` limits the warning that they waited in vain.
     """
 
     def __init__(  # noqa: PLR0913 - independent settings
@@ -76,8 +80,7 @@ class ReplyCache:
         clock: Callable[[], float],
         *,
         limits: Limits,
-        defer: bool = False,
-        rule: DaneRule | None = None,
+        rules: AnswerRules = _DEFAULT_RULES,
         counters: Counters | None = None,
         late: RateLimit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -90,7 +93,7 @@ class ReplyCache:
         self._resolver = resolver
         self._clock = clock
         self._monotonic = monotonic
-        self._rules = AnswerRules(rule, defer)
+        self._rules = rules
         self._requests = RequestCache(resolver, self._counters, clock, limits)
         self.cached: Callable[[bytes], bytes | None] = self._requests.get
         """The cached reply to a request, if it is still valid: no call more on the hot path."""
@@ -110,17 +113,34 @@ class ReplyCache:
         if domain is None:
             self._counters.answers[Answer.NOT_FOUND, Source.NONE] += 1
             return self._not_found
-        self._requests.asked_at = self._clock()
+        self._requests.asked_at = now = self._clock()
+        if (on_trial := self._on_trial(parsed, domain, now)) is not None:
+            self._resolver.usage.note_check(domain, on_trial=on_trial)
         entry = self._resolver.cached(domain)
         if entry is None or entry.state is None:
-            started = self._monotonic()
-            is_decided = partial(self._is_decided, parsed, domain)
-            result = self._resolver.find(domain, is_decided, client)
-            return PendingReply(result, partial(self._looked_up, request, parsed, domain, started))
+            return self._look_up(request, parsed, domain, client, now)
         return self._reply(request, parsed, domain, from_memory(entry.state), Source.MEMORY)
 
+    def _look_up(
+        self, request: bytes, parsed: Request, domain: Domain, client: Client, now: float
+    ) -> bytes | PendingReply:
+        """Look a domain up; the answer is given at once if it cannot depend on what is found."""
+        if decision := self._decided_unasked(parsed, domain, now):
+            self._resolver.find_behind(domain, client)
+            encoded, kind = self._encode(parsed, domain, UNASKED, decision, now)
+            self._counters.answers[kind, Source.NONE] += 1
+            return encoded
+        started = self._monotonic()
+        is_decided = partial(self._is_decided, parsed, domain)
+        result = self._resolver.find(domain, is_decided, client)
+        return PendingReply(result, partial(self._looked_up, request, parsed, domain, started))
+
     def _unmapped(self, parsed: Request, error: UnmappedKeyError) -> bytes:
-        """Try again: the domain may have a policy, but its A-labels are not known."""
+        """The reply to a key whose domain may have a policy, but whose A-labels are not known."""
+        reply = unmapped(error, self._reply_format(parsed.map_name))
+        if reply is NOT_FOUND:
+            self._counters.answers[Answer.NOT_FOUND, Source.NONE] += 1
+            return self._not_found
         self._counters.answers[Answer.TRY_AGAIN, Source.NONE] += 1
         if count := self._unmapped_keys.take(self._monotonic()):
             event(
@@ -131,7 +151,7 @@ class ReplyCache:
                 reason=str(error),
                 count=count,
             )
-        return self.wire.encode_reply(unmapped(error))
+        return self.wire.encode_reply(reply)
 
     def leave(self, client: Client) -> None:
         """Note that a connection is closed; what it asked for is still looked up."""
@@ -160,9 +180,9 @@ class ReplyCache:
         """Add the uses of cached replies to the counters."""
         await self._requests.count()
 
-    def reconfigure(self, *, defer: bool, rule: DaneRule | None) -> None:
-        """Apply new settings; clears the cache, because replies may differ now."""
-        self._rules = AnswerRules(rule, defer)
+    def reconfigure(self, rules: AnswerRules) -> None:
+        """Answer by these rules; clears the cache, because replies may differ now."""
+        self._rules = rules
         self.clear()
 
     def clear(self) -> None:
@@ -184,11 +204,13 @@ class ReplyCache:
         self._counters.count_wait(now - started)
         is_own_fault = result.knowledge.step is PolicyStep.OWN_FAULT
         if (result.time_is_up or is_own_fault) and result.knowledge.lacks_policy:
-            self._note_late(domain, result.knowledge, now)
+            self._note_late(parsed, domain, result.knowledge, now)
         return self._reply(request, parsed, domain, result.knowledge, result.source)
 
-    def _note_late(self, domain: Domain, knowledge: Knowledge, now: float) -> None:
+    def _note_late(self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float) -> None:
         """Log that mail went, or waits, without a policy for a reason that is not the domain's."""
+        if self._replaces_policy(parsed, domain, self._clock()):
+            return
         step = knowledge.step.value
         event(_log, logging.DEBUG, "look-up not answered in time", domain, reason=step)
         if count := self._late.take(now):
@@ -207,7 +229,8 @@ class ReplyCache:
         now, state, entry = self._clock(), knowledge.state, self._resolver.entry(domain)
         is_fresh = standing(state, now, dane=self._rules.dane is not None) is Standing.FRESH
         if state is None or entry is None or entry.state is not state or not is_fresh:
-            encoded, kind = self._encode(parsed, domain, knowledge, now)
+            decision = self._decide(parsed, domain, knowledge, now, time_is_up=True)
+            encoded, kind = self._encode(parsed, domain, knowledge, decision, now)
             self._counters.answers[kind, source] += 1
             return encoded
         made = self._made(parsed, entry, state, now)
@@ -220,20 +243,30 @@ class ReplyCache:
         """The reply in the state of an entry: the one that was made before, or a new one."""
         domain, outcome = entry.domain, state.dane.outcome if state.dane else None
         applies = self._rules.dane is not None and dane_applies(parsed.key, domain, outcome)
-        form = self._requests.form(self._reply_format(parsed.map_name), applies)
-        if made := self._requests.find(entry, form):
+        on_trial = self._on_trial(parsed, domain, now)
+        form = self._requests.form(on_trial, self._reply_format(parsed.map_name), applies)
+        if made := self._requests.find(entry, form, now):
             event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=made.kind)
             return made
-        encoded, kind = self._encode(parsed, domain, from_memory(state), now)
+        known = from_memory(state)
+        decision = self._decide(parsed, domain, known, now, time_is_up=True)
+        encoded, kind = self._encode(parsed, domain, known, decision, now)
         is_shared = encoded is self._not_found
-        return MadeReply(fresh_until(state), domain, form, kind, encoded, is_shared)
+        until, change = fresh_until(state), self._rules.exceptions.next_change(domain, now)
+        until = until if change is None else min(until, change)
+        return MadeReply(until, domain, form, kind, encoded, is_shared)
 
     def _encode(
-        self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float
+        self,
+        parsed: Request,
+        domain: Domain,
+        knowledge: Knowledge,
+        decision: Decision,
+        now: float,
     ) -> tuple[bytes, Answer]:
-        """The reply to a look-up by what is known, and its kind for the counters."""
-        decision = self._decide(parsed, domain, knowledge, now, time_is_up=True)
-        reply = compose(domain, decision, knowledge, self._reply_format(parsed.map_name), now)
+        """The reply to a look-up, as decided by what is known, and its kind for the counters."""
+        form = self._reply_format(parsed.map_name)
+        reply = self._rules.compose(domain, decision, knowledge, form, now)
         encoded = self._not_found if reply is NOT_FOUND else self.wire.encode_reply(reply)
         event(_log, logging.DEBUG, "look-up", domain, map=parsed.map_name, reply=_describe(reply))
         if not isinstance(reply, Found):
@@ -243,6 +276,24 @@ class ReplyCache:
             event(_log, logging.ERROR, "policy too long for the protocol, mail is deferred", domain)
             return encoded, Answer.TRY_AGAIN
         return encoded, Answer.FOUND
+
+    def _decided_unasked(self, parsed: Request, domain: Domain, now: float) -> Decision | None:
+        """What a look-up is answered whatever is found; None: that depends on it."""
+        if not self._replaces_policy(parsed, domain, now):  # most often
+            return None
+        decision = self._decide(parsed, domain, UNASKED, now, time_is_up=False)
+        return None if decision is Decision.WAIT else decision
+
+    def _replaces_policy(self, parsed: Request, domain: Domain, now: float) -> bool:
+        """Whether an exception or a trial stands in place of the policy, known or not."""
+        form = self._reply_format(parsed.map_name)
+        return self._rules.override(domain, form, now).in_place is not None
+
+    def _on_trial(self, parsed: Request, domain: Domain, now: float) -> bool | None:
+        """Whether the map is on trial; None: nor is an exception in force, so no check is due."""
+        if self._reply_format(parsed.map_name).trial:
+            return True
+        return None if self._rules.exceptions.in_force(domain, now) is None else False
 
     def _decide(
         self, parsed: Request, domain: Domain, knowledge: Knowledge, now: float, *, time_is_up: bool

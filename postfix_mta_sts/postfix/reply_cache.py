@@ -2,14 +2,16 @@
 
 A `MadeReply` is made from one state of a domain, in one form, and all requests that get it share
 it. It is attached to the cache entry of its domain, whose bytes include it, and ends when the state
-is replaced, when it is no longer fresh, or when the domain is evicted. The dictionary here only has
-the requests, whose number and bytes are limited.
+is replaced, when it is no longer fresh, when the exception ends that it was made by, or when the
+domain is evicted. The dictionary here only has the requests, whose number and bytes are limited.
 
 `replies` decides what a reply says.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Hashable, Sized
+from dataclasses import dataclass
 from sys import getsizeof
 from typing import Final
 
@@ -17,7 +19,8 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.resolver.cache import SLICE, CacheEntry, Limits, Made, surplus
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.sizes import SLOT
-from postfix_mta_sts.stats import Answer, Counters, Source
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import Answer, Source
 
 REQUEST_LIMIT: Final = 512
 """Bytes of a request that is kept: a map name of 100 bytes, the longest domain and a port fit."""
@@ -30,11 +33,21 @@ _REQUEST: Final = SLOT + 80
 """Bytes for one request beside its text: its object, its slot, and its share of a `MadeReply`."""
 
 
+@dataclass(eq=False, slots=True)
+class Form:
+    """All of which a reply depends apart from the state; compared by identity."""
+
+    on_trial: bool | None
+    """See `Usage.note_check`; None: the domain needs no check."""
+    is_over: bool = False
+    """Whether the cache was cleared since: no request gets these replies any more."""
+
+
 class MadeReply(Made):
     """A reply made from a state."""
 
     domain: Domain
-    form: object
+    form: Form
     """See `RequestCache.form`."""
     kind: Answer
     reply: bytes
@@ -76,7 +89,7 @@ class RequestCache:
         self._clock = clock
         self._replies: dict[bytes, MadeReply] = {}
         self._cleared: list[dict[bytes, MadeReply]] = []  # their uses are not counted yet
-        self._forms: dict[Hashable, object] = {}
+        self._forms: dict[Hashable, Form] = {}
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -94,14 +107,14 @@ class RequestCache:
         self._replies[request] = made  # the most recently used is the last
         return made.reply
 
-    def form(self, *choices: Hashable) -> object:
-        """The object that stands for a form: all of which a reply depends, apart from the state."""
-        return self._forms.setdefault(choices, object())
+    def form(self, on_trial: bool | None, *choices: Hashable) -> Form:  # noqa: FBT001 (one choice)
+        """The object that stands for all of which a reply depends, apart from the state."""
+        return self._forms.setdefault((on_trial, *choices), Form(on_trial))
 
-    def find(self, entry: CacheEntry, form: object) -> MadeReply | None:
-        """The reply in this form that was made from the current state of an entry."""
+    def find(self, entry: CacheEntry, form: Form, now: float) -> MadeReply | None:
+        """The reply in this form that was made from the current state of an entry, and holds."""
         for made in entry.made:
-            if isinstance(made, MadeReply) and made.form is form:
+            if isinstance(made, MadeReply) and made.form is form and now < made.until:
                 return made
         return None
 
@@ -111,6 +124,7 @@ class RequestCache:
         A long request is not kept, nor is one of too many that get the same reply.
         """
         if made not in entry.made:
+            _end_cleared(entry)
             self._resolver.attach(entry, made)
         if self._clock() >= made.until or len(request) > REQUEST_LIMIT:
             return
@@ -121,6 +135,8 @@ class RequestCache:
         """Remove all requests, and make every reply again."""
         if self._replies:
             self._cleared.append(self._replies)
+        for form in self._forms.values():
+            form.is_over = True
         self._replies, self._forms, self.used = {}, {}, 0
 
     async def count(self) -> None:
@@ -165,3 +181,12 @@ class RequestCache:
             uses, made.uses = made.uses, 0
             self._counters.answers[made.kind, Source.MEMORY] += uses
             self._resolver.note_uses(made.domain, uses, self._clock())
+            if made.form.on_trial is not None:
+                self._resolver.usage.note_check(made.domain, on_trial=made.form.on_trial)
+
+
+def _end_cleared(entry: CacheEntry) -> None:
+    """Have the next `attach` drop the replies of before a `clear`, which nothing would find."""
+    for made in entry.made:
+        if isinstance(made, MadeReply) and made.form.is_over:
+            made.until = -math.inf  # not `end`: the size must be what was added

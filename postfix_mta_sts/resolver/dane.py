@@ -14,7 +14,8 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.verdict import Verdict, after_verdict, latest
-from postfix_mta_sts.stats import SUCCESS, Counters, Stage
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import SUCCESS, Stage
 from postfix_mta_sts.values import replace
 
 _LEVELS: Final = {

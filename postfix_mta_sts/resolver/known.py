@@ -17,7 +17,7 @@ from postfix_mta_sts.mtasts.verdict import Verdict, is_live
 from postfix_mta_sts.resolver.cache import StateCache
 from postfix_mta_sts.resolver.dane import with_later_verdict
 from postfix_mta_sts.resolver.single_flight import Flight
-from postfix_mta_sts.stats import Source
+from postfix_mta_sts.stats.labels import Source
 from postfix_mta_sts.values import replace
 
 
@@ -37,6 +37,8 @@ class Known:
     """What the DANE look-up under way has found."""
     verdict_was_live: bool = False
     """Whether the verdict has been live during this attempt."""
+    found_in: Source = Source.NETWORK
+    """Where the policy question has found its answer."""
     row_is_known: bool = False
     """Whether the store was read, or the cache has a live policy."""
 
@@ -110,3 +112,8 @@ class Known:
                 self.cache.put(self.domain, state, now)
         self.verdict_was_live = self.verdict_was_live or is_live(self.verdict, now)
         self.flight.know(self.knowledge, source if self.state else Source.NONE)
+
+    def answer(self, source: Source, now: float) -> None:
+        """Keep what is known, and answer the look-ups for which it is enough."""
+        self.keep(source, now)
+        self.flight.answer()

@@ -13,7 +13,7 @@ from postfix_mta_sts.resolver.known import Known
 from postfix_mta_sts.resolver.row_reader import servable
 from postfix_mta_sts.resolver.single_flight import DEFAULT_ORDER, Flight, LookupResult
 from postfix_mta_sts.resolver.sources import AttemptContext
-from postfix_mta_sts.stats import Source
+from postfix_mta_sts.stats.labels import Source
 
 
 def preview(

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from postfix_mta_sts.logs import event
-from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import DAY, MINUTE
 from postfix_mta_sts.resolver.clock_watch import ClockWatch
 from postfix_mta_sts.resolver.resolver import Resolver
@@ -115,13 +114,9 @@ class Refresher:
             for domain in due:
                 await self._sleep(2 * self._random() * TICK / len(due))
                 await self._slots.acquire()
-                group.create_task(self._renew(domain), name=f"renew {domain}")
-
-    async def _renew(self, domain: Domain) -> None:
-        try:
-            await self._resolver.renew(domain)
-        finally:
-            self._slots.release()
+                renewal = group.create_task(self._resolver.renew(domain), name=f"renew {domain}")
+                # Also of one that never ran, because another has failed.
+                renewal.add_done_callback(lambda _: self._slots.release())
 
     async def _every_tick(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -9,15 +9,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Final
 
+from postfix_mta_sts.batching import Batcher
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.decision import Knowledge, PolicyStep
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Standing, State
 from postfix_mta_sts.resolver.attempt import Attempt
-from postfix_mta_sts.resolver.batching import Batcher
 from postfix_mta_sts.resolver.cache import CacheEntry, Limits, Made, StateCache
 from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.fairness import DAEMON, Client
+from postfix_mta_sts.resolver.fleet_question import SharedPolicies
 from postfix_mta_sts.resolver.preview import preview
 from postfix_mta_sts.resolver.recheck_queue import CONCURRENCY, RecheckQueue
 from postfix_mta_sts.resolver.row_reader import RowReader
@@ -32,9 +33,18 @@ from postfix_mta_sts.resolver.single_flight import (
     is_complete,
 )
 from postfix_mta_sts.resolver.sources import AttemptContext, Sources
-from postfix_mta_sts.resolver.usage import Usage
-from postfix_mta_sts.stats import Counters, Source
+from postfix_mta_sts.resolver.usage import TakeUsage, Usage
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import Source
 from postfix_mta_sts.values import TrackedValue
+
+BEHIND_LIMIT: Final = 1_000
+"""Look-ups behind replies at once. They hold no client back, so that a burst of new domains would
+make attempts of them all; what is not looked up now is looked up when it is asked for again."""
+
+FLEET_WAIT: Final = 2.0
+"""Seconds for which an attempt waits for another relay that fetches the policy, and a fifth of the
+lookup timeout at most: most Policy Hosts answer sooner, and there must be time to fetch."""
 
 _END: Final = object()
 
@@ -69,6 +79,8 @@ class Resolver:
         self.attempts = attempts
         self.usage = Usage()
         """Domains that were asked for, until that is written to the store."""
+        self.share_usage: TakeUsage | None = None
+        """Gets what is written to the store of when domains were asked for; returns at once."""
         self._sources = sources
         self._counters = counters or Counters()
         self._cache = StateCache(limits, self._evicted)
@@ -76,9 +88,12 @@ class Resolver:
         self._flights = SingleFlight(
             self._run, self._flight_ended, lookup_timeout=lookup_timeout, limit=attempts
         )
+        self._context.fleet_wait = _fleet_wait(lookup_timeout)
         # Look-ups keep half of the attempts.
         room = max(1, min(CONCURRENCY, attempts // 2))
         self._rechecks = RecheckQueue(self._start_recheck, room)
+        self._behind: set[Domain] = set()
+        self._behind_limit = max(1, min(BEHIND_LIMIT, attempts // 2))
         self._dropping: asyncio.Task[None] | None = None
         reader = RowReader(self._context, self._recheck_soon)
         self._store_reads: Batcher[Domain, LookupResult | Order, _LookUp] = Batcher(
@@ -101,9 +116,14 @@ class Resolver:
                 self._dropping = asyncio.create_task(_in_slices(dropping), name="drop verdicts")
         self._context.asked_of = asked_of
 
+    def use_fleet(self, fleet: SharedPolicies | None) -> None:
+        """Share policies with other relays from now on; None: share none any more."""
+        self._context.fleet = fleet
+
     def reconfigure(self, *, lookup_timeout: float, limits: Limits) -> None:
         """Apply new limits; surplus cache entries are evicted by the insertions that follow."""
         self._flights.lookup_timeout = lookup_timeout
+        self._context.fleet_wait = _fleet_wait(lookup_timeout)
         self._cache.limits = limits
 
     @property
@@ -157,6 +177,19 @@ class Resolver:
             # Also beside an attempt to which a policy seemed to have expired: the clock was ahead.
             self._store_reads.ask(domain, look_up)
         return result
+
+    def find_behind(self, domain: Domain, client: Client = DAEMON) -> None:
+        """Look a domain up, as `find` does, behind a reply that does not depend on it.
+
+        Of many for one domain, one waits; above the limit nothing is looked up. The limit of a
+        connection does not apply: it is for one that waits, and would end what is slow each time.
+        """
+        if domain in self._behind or len(self._behind) >= self._behind_limit:
+            self.usage.note(domain, 1, self._sources.clock())
+            return
+        self._behind.add(domain)
+        result = self.find(domain, client=Client(client.owner))
+        result.add_done_callback(lambda _: self._behind.discard(domain))
 
     def leave(self, client: Client) -> None:
         """Note that a connection is closed; its attempts go on."""
@@ -228,6 +261,8 @@ class Resolver:
     async def write_usage(self) -> None:
         """Write to the store when domains were asked for, and how often, since the last time."""
         if asked := self.usage.take():
+            if self.share_usage:
+                self.share_usage(asked)
             await self._sources.store.touch(asked)
 
     def attach(self, entry: CacheEntry, made: Made) -> None:
@@ -297,6 +332,10 @@ class Resolver:
     def _evicted(self, domain: Domain) -> None:
         self._rechecks.discard(domain)
         self._counters.evicted += 1
+
+
+def _fleet_wait(lookup_timeout: float) -> float:
+    return min(FLEET_WAIT, lookup_timeout / 5)
 
 
 async def _in_slices(work: Iterable[None]) -> None:

@@ -15,7 +15,7 @@ from postfix_mta_sts.mtasts.lifecycle import Standing, State
 from postfix_mta_sts.resolver.dane import with_later_verdict
 from postfix_mta_sts.resolver.single_flight import DEFAULT_ORDER, LookupResult, Order
 from postfix_mta_sts.resolver.sources import AttemptContext
-from postfix_mta_sts.stats import Source
+from postfix_mta_sts.stats.labels import Source
 from postfix_mta_sts.store import StoreError
 
 

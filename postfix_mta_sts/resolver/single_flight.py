@@ -18,7 +18,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.fairness import DAEMON, Client, Shares
-from postfix_mta_sts.stats import Source
+from postfix_mta_sts.stats.labels import Source
 from postfix_mta_sts.values import TrackedValue, Value
 
 ATTEMPTS_LIMIT: Final = 10_000

@@ -14,18 +14,28 @@ from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store.days import DayCounts
+from postfix_mta_sts.store.errors import DamagedStoreError, StoreError
+from postfix_mta_sts.store.records import AdminRecords
 from postfix_mta_sts.values import Value, replace
+
+__all__ = [
+    "MAX_HISTORY",
+    "Backend",
+    "DamagedStoreError",
+    "HistoryEntry",
+    "LastAsked",
+    "Overview",
+    "Row",
+    "RowFilter",
+    "Store",
+    "StoreError",
+    "differs_on_file",
+    "keep_verdict",
+    "policy_and_id",
+]
 
 MAX_HISTORY: Final = 20
 """Maximum number of policies in the history of one domain; the oldest are removed first."""
-
-
-class StoreError(Exception):
-    """The store could not carry out a request; nothing has changed. `str()` is the reason."""
-
-
-class DamagedStoreError(StoreError):
-    """The file or database cannot be used as a store, and retrying will not help."""
 
 
 class LastAsked(Value, frozen=True):
@@ -48,6 +58,9 @@ class Row(Value, frozen=True):
     """Number of look-ups since the domain has had a row."""
     asked_days: DayCounts = ()
     """Of these, those on each of the last days."""
+    is_dated: bool = True
+    """Whether the time of the fetch is the one that was noted then; otherwise that was in the
+    future, and nobody knows how old the policy is."""
 
 
 class HistoryEntry(Value, frozen=True):
@@ -107,7 +120,7 @@ def keep_verdict(before: State | None, after: State) -> State:
 
 
 def _noted(state: State) -> tuple[object, ...]:
-    return state.dane, state.failure, state.backoffs, state.refetch_at
+    return state.dane, state.failure, state.backoffs, state.refetch_at, state.record_was_gone
 
 
 class Store(Protocol):
@@ -141,8 +154,9 @@ class Store(Protocol):
     async def note(self, domain: Domain, state: State) -> None:
         """Save what an attempt without a new policy has changed.
 
-        That is the verdict, the failure, the back-offs and `refetch_at`. They go into the row that
-        holds the policy with the same `fetched_at`; without such a row nothing is done.
+        That is the verdict, the failure, the back-offs, `refetch_at` and `record_was_gone`. They go
+        into the row that holds the policy with the same `fetched_at`; without such a row nothing is
+        done.
         """
 
     async def touch(self, asked: Mapping[Domain, LastAsked]) -> None:
@@ -174,7 +188,10 @@ class Store(Protocol):
         """Return numbers about unexpired rows; a row is in use if asked for since `asked_since`."""
 
     async def forget(self, domain: Domain) -> bool:
-        """Remove a domain's row and history; return whether there was one."""
+        """Remove a domain's row and history; return whether there was one.
+
+        Its last check goes with them, its exception stays: see `records`.
+        """
 
     async def remove_expired(self, before: float) -> int:
         """Remove rows that expired before this time, thousands at once; return how many.
@@ -192,7 +209,7 @@ class Store(Protocol):
         """Write what is still to be written and close the file; call nothing afterwards."""
 
 
-class Backend(Store, Protocol):
+class Backend(Store, AdminRecords, Protocol):
     """What `failsafe` needs of a store that may fail."""
 
     @property

@@ -1,8 +1,9 @@
 """A store that does not fail: it wraps a backend that may, and keeps unwritten policies in memory.
 
-Only `load` and `load_all` raise: their caller must know whether there is no row, or whether it
-could not be read. No fault of the disk loses a policy that is in memory. `guard` calls the backend,
-a `Store` of any kind; this module merges what it has with what is in memory.
+Of the methods of `Store` only `load` and `load_all` raise: their caller must know whether there is
+no row, or whether it could not be read. `guarded_records` has the methods of `AdminRecords`. No
+fault of the disk loses a policy that is in memory. `guard` calls the backend, which may be of any
+kind; this module merges what it has with what is in memory.
 
 `save` first puts a state into the write buffer, which every read consults before the backend. The
 state leaves the buffer when the backend has it. While writing is known to fail, `save` does
@@ -27,7 +28,7 @@ from postfix_mta_sts.store import (
     keep_verdict,
 )
 from postfix_mta_sts.store.days import merge
-from postfix_mta_sts.store.guard import GuardedBackend
+from postfix_mta_sts.store.guarded_records import GuardedRecords
 from postfix_mta_sts.store.history import merge_history
 from postfix_mta_sts.store.write_buffer import write_row
 from postfix_mta_sts.values import replace
@@ -36,8 +37,11 @@ _TOUCH_BATCH: Final = 5000
 """Last-asked times that are written in one call, so that a save gets its turn in between."""
 
 
-class FailsafeStore(GuardedBackend):
-    """A `Store` of which only `load` and `load_all` raise; call `open` first and `close` last."""
+class FailsafeStore(GuardedRecords):
+    """A `Store` of which only `load` and `load_all` raise; call `open` first and `close` last.
+
+    Of its `AdminRecords` those about exceptions raise.
+    """
 
     asked_lost = 0
     """Last-asked times that were never written."""

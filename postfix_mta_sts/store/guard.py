@@ -17,7 +17,8 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import Backend, DamagedStoreError, StoreError
-from postfix_mta_sts.store.breaker import DEFAULT_TIMING, Breaker, Timing, timeout_error
+from postfix_mta_sts.store.health import DEFAULT_TIMING, Health, Timing, timeout_error
+from postfix_mta_sts.store.records import RefusedError
 from postfix_mta_sts.store.write_buffer import BUFFER_LIMIT, WriteBuffer
 
 _T = TypeVar("_T")
@@ -51,10 +52,10 @@ class GuardedBackend:
         self._in_memory = in_memory
         self._timing = timing
         # Never paused: "no policy" must not be said of a domain whose row could have been read.
-        self._reading = Breaker("reading", timing.read, 0.0)
+        self._reading = Health("reading", timing.read, 0.0)
         # A slow list of all rows must not stop the reading of single policies.
-        self._listing = Breaker("listing", timing.list, timing.retry)
-        self._writing = Breaker("writing", timing.write, timing.retry)
+        self._listing = Health("listing", timing.list, timing.retry)
+        self._writing = Health("writing", timing.write, timing.retry)
         self._clock = clock
         self._backend: Backend | None = None
         self._damaged: Backend | None = None
@@ -142,38 +143,49 @@ class GuardedBackend:
                 async with asyncio.timeout(self._timing.read):
                     await self._first_try_done.wait()
 
-    async def _call(self, breaker: Breaker, operation: Callable[[Backend], Awaitable[_T]]) -> _T:
+    async def _call(self, health: Health, operation: Callable[[Backend], Awaitable[_T]]) -> _T:
         """Call the backend; raise `StoreError` if it fails, at once while it is known to fail."""
-        backend = self._backend
-        if backend is None or not breaker.allows(self._clock()):
+        if self._backend is None or not health.allows(self._clock()):
             raise StoreError("not called: the store is failing")
+        return await self._try(health, operation)
+
+    async def _try(self, health: Health, operation: Callable[[Backend], Awaitable[_T]]) -> _T:
+        """Call the backend, also while it is known to fail: a person waits, and wants the reason.
+
+        Raises `StoreError`.
+        """
+        backend = self._backend
+        if backend is None:
+            raise StoreError(self.reading_problem)
         # While this call tests a failing backend, all others fail at once.
-        breaker.retry_at = self._clock() + breaker.pause
+        health.retry_at = self._clock() + health.pause
         try:
-            async with asyncio.timeout(breaker.timeout):
+            async with asyncio.timeout(health.timeout):
                 result = await operation(backend)
         except TimeoutError as error:
-            slow = timeout_error(breaker.operation, breaker.timeout)
-            self._record_failure(backend, breaker, slow)
+            slow = timeout_error(health.operation, health.timeout)
+            self._record_failure(backend, health, slow)
             raise slow from error
+        except RefusedError:
+            raise
         except StoreError as error:
-            self._record_failure(backend, breaker, error)
+            self._record_failure(backend, health, error)
             raise
         except Exception as error:  # a fault of ours in the backend stops no answer either
             event(_log, logging.ERROR, "store failed by an internal error", exc_info=error)
             fault = StoreError(f"internal error: {error}")
-            self._record_failure(backend, breaker, fault)
+            self._record_failure(backend, health, fault)
             raise fault from error
-        # With unwritten policies, only a repair that has written all of them closes the breaker.
-        if breaker is not self._writing or not self.unwritten:
-            breaker.succeeded()
+        # With unwritten policies, only a repair that has written all of them makes it well.
+        if health is not self._writing or not self.unwritten:
+            health.succeeded()
         return result
 
-    def _record_failure(self, backend: Backend | None, breaker: Breaker, error: StoreError) -> None:
+    def _record_failure(self, backend: Backend | None, health: Health, error: StoreError) -> None:
         """Record a failed call; a damaged backend is not called again and is replaced."""
         now = self._clock()
         self.failures += 1
-        breaker.failed(error, now + breaker.pause)
+        health.failed(error, now + health.pause)
         if backend is not self._backend:
             return  # the backend has been replaced since the call
         if isinstance(error, DamagedStoreError):

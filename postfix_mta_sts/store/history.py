@@ -1,11 +1,11 @@
 """The history of a domain: the policies that were accepted, bounded in number and in bytes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Final
 
 from postfix_mta_sts.mtasts.lifecycle import State
-from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.mtasts.policy import Mode, shortened
 from postfix_mta_sts.store import MAX_HISTORY, HistoryEntry, policy_and_id
 from postfix_mta_sts.values import replace
 
@@ -16,18 +16,8 @@ MX_BYTES: Final = 1024
 def history_entry(state: State) -> HistoryEntry:
     """Return the entry of the policy in a state; raise `ValueError` for an absence."""
     policy, policy_id = policy_and_id(state)
-    mx = shorten(policy.mx)
+    mx = shortened(policy.mx, MX_BYTES)
     return HistoryEntry(policy_id, policy.mode, mx, state.fetched_at, state.fetched_at)
-
-
-def shorten(mx: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the patterns that an entry keeps; the last one may be `+N`, for N more."""
-    room = MX_BYTES
-    for number, pattern in enumerate(mx):
-        room -= len(pattern) + 1
-        if room < 0:
-            return (*mx[:number], f"+{len(mx) - number}")
-    return mx
 
 
 def merge_history(history: Iterable[HistoryEntry], new: HistoryEntry) -> list[HistoryEntry]:
@@ -40,6 +30,16 @@ def merge_history(history: Iterable[HistoryEntry], new: HistoryEntry) -> list[Hi
         seen_to=max(e.seen_to for e in (new, *same)),
     )
     return sorted([*others, merged], key=attrgetter("seen_to"))[-MAX_HISTORY:]
+
+
+def joined_histories(
+    ours: Sequence[HistoryEntry], theirs: Sequence[HistoryEntry]
+) -> Sequence[HistoryEntry]:
+    """Put two histories of one domain together; each has the newest first, as the result has."""
+    joined = [*ours][::-1]
+    for entry in theirs[::-1]:
+        joined = merge_history(joined, entry)
+    return joined[::-1]
 
 
 def _identity(entry: HistoryEntry) -> tuple[str, Mode, tuple[str, ...]]:

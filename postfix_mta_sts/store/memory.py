@@ -19,16 +19,18 @@ from postfix_mta_sts.store import (
     policy_and_id,
 )
 from postfix_mta_sts.store.history import history_entry, merge_history
+from postfix_mta_sts.store.memory_records import MemoryRecords
 from postfix_mta_sts.values import replace
 
 
-class MemoryStore:
+class MemoryStore(MemoryRecords):
     """A `Store` that never fails and loses everything when the process ends."""
 
     unwritable = ""
     """See `Backend`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.rows: dict[Domain, Row] = {}
         """In the order in which they were last saved."""
         self._histories: dict[Domain, list[HistoryEntry]] = {}
@@ -105,10 +107,11 @@ class MemoryStore:
 
     async def forget(self, domain: Domain) -> bool:
         """See `Store`."""
+        self.drop_check(domain)
         return self.drop(domain)
 
     def drop(self, domain: Domain) -> bool:
-        """Do the same as `forget`, without a coroutine."""
+        """Remove a row and its history, as `forget` does, without a coroutine."""
         history = self._histories.pop(domain, None)
         return bool(self.rows.pop(domain, None) or history)
 
@@ -154,8 +157,8 @@ def _restored(row: Row) -> Row:
     """Return the row as a backend would: `restored` drops what is never written."""
     state = row.state
     policy, policy_id = policy_and_id(state)
-    times = state.fetched_at, state.refetch_at
-    kept = restored(policy, policy_id, *times, state.dane, state.failure, state.backoffs)
+    rest = state.dane, state.failure, state.backoffs, state.record_was_gone
+    kept = restored(policy, policy_id, state.fetched_at, state.refetch_at, *rest)
     return replace(row, state=kept)
 
 
@@ -167,4 +170,5 @@ def _noted(stored: State, state: State) -> State:
         dane=state.dane,
         failure=state.failure,
         backoffs=state.backoffs,
+        record_was_gone=state.record_was_gone,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.admin.client import ControlClient, ControlError
+from postfix_mta_sts.admin.client import ControlClient, ControlError, NoAnswerError
 
 RUNNING = "is the daemon running? If with another file, name that with --config"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -175,7 +175,7 @@ class TestBadAnswers:
         """If no more data arrives in time, the request fails."""
         with (
             daemon(path, sent, hold=True),
-            pytest.raises(ControlError, match=r"no answer from the daemon for 0.05 s"),
+            pytest.raises(NoAnswerError, match=r"no answer from the daemon for 0.05 s"),
         ):
             ControlClient(path, timeout=0.05).ask("GET", "status")
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from postfix_mta_sts.admin.control import PAGE
+from postfix_mta_sts.admin.known_domains import PAGE
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import (
@@ -18,7 +18,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Answer, Part, Source
+from postfix_mta_sts.stats.labels import Answer, Part, Source
 from postfix_mta_sts.store import Row, RowFilter
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.control import ControlledDaemon
@@ -266,6 +266,7 @@ class TestShow:
             "why": None,
             "reply": None,
             "replies": [{"map": "postfix", "wire": "socketmap", "reply": None}],
+            "exception": None,
             "attempt": None,
             "in_force": False,
             "asked_at": None,

@@ -28,6 +28,7 @@ async def test_life_of_a_policy(tmp_path: Path, capsys: pytest.CaptureFixture[st
             "memory": 1,
             "store": 0,
             "network": 1,
+            "fleet": 0,
             "none": 0,
         }
         assert status["not_working"] == []

@@ -10,7 +10,18 @@ from postfix_mta_sts import __version__
 from postfix_mta_sts.admin.metrics import CONTENT_TYPE, render
 from postfix_mta_sts.mtasts.errors import MtaStsError
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import SUCCESS, Answer, Counters, Part, Snapshot, Source, Stage
+from postfix_mta_sts.stats import Counters, FleetNumbers, Snapshot
+from postfix_mta_sts.stats.labels import (
+    SUCCESS,
+    Answer,
+    FleetClaim,
+    FleetLook,
+    FleetOutcome,
+    FleetRequest,
+    Part,
+    Source,
+    Stage,
+)
 from postfix_mta_sts.store import Overview
 from tests.support.programs import program
 
@@ -50,6 +61,7 @@ def busy() -> Snapshot:
         store_failures=17,
         policies_lost=18,
         asked_lost=19,
+        records_lost=32,
         domains=20,
         replies=21,
         under_way=22,
@@ -76,6 +88,7 @@ def busy() -> Snapshot:
         ("store_failures_total", 17),
         ('store_lost_total{kind="policy"}', 18),
         ('store_lost_total{kind="asked"}', 19),
+        ('store_lost_total{kind="record"}', 32),
         ('memory_entries{kind="domain"}', 20),
         ('memory_entries{kind="reply"}', 21),
         ("attempts_under_way", 22),
@@ -108,7 +121,7 @@ def test_series_at_the_start() -> None:
     """All series exist at the start, so that the first event is an increase."""
     new, old = (set(scraped(snapshot)) for snapshot in (Snapshot(pid=PID), busy()))
     assert new == old
-    assert sum(series.startswith("postfix_mta_sts_lookups_total{") for series in new) == 12
+    assert sum(series.startswith("postfix_mta_sts_lookups_total{") for series in new) == 15
 
 
 def test_reasons_are_codes() -> None:
@@ -122,6 +135,43 @@ def test_reasons_are_codes() -> None:
     reasons = {sample.labels["reason"] for sample in samples if "reason" in sample.labels}
     assert reasons <= codes(MtaStsError)
     assert "timeout" in reasons
+
+
+class TestFleet:
+    """What a relay with a shared store counts."""
+
+    def test_values(self) -> None:
+        """Each counter and gauge has its series."""
+        counters = Counters()
+        counters.fleet_requests[FleetRequest.LOOK, FleetOutcome.ANSWERED] = 3
+        counters.fleet_requests[FleetRequest.CLAIM, FleetOutcome.SKIPPED] = 2
+        counters.fleet_looks[FleetLook.ADOPTED] = 1
+        counters.fleet_claims[FleetClaim.IN_VAIN] = 4
+        counters.fleet_seconds = 0.5
+        numbers = FleetNumbers(
+            is_on=True, problem="refused", is_asked=False, waiting=7, exceptions_version=9
+        )
+        found = scraped(Snapshot.take(counters, PID, fleet=numbers))
+        expected = {
+            "up": 0,
+            "breaker_open": 1,
+            'requests_total{outcome="answered",request="look"}': 3,
+            'requests_total{outcome="skipped",request="claim"}': 2,
+            'requests_total{outcome="failed",request="find_due"}': 0,
+            'looks_total{result="adopted"}': 1,
+            'claims_total{result="in_vain"}': 4,
+            "look_seconds_sum": 0.5,
+            "look_seconds_count": 3,
+            "waiting_policies": 7,
+            "exceptions_version": 9,
+        }
+        assert {name: found[f"postfix_mta_sts_fleet_{name}"] for name in expected} == expected
+
+    def test_none(self) -> None:
+        """A relay without a shared store has no series of one; the part counts as working."""
+        found = scraped(Snapshot(pid=PID))
+        assert not any("_fleet_" in series for series in found)
+        assert found['postfix_mta_sts_working{part="fleet"}'] == 1
 
 
 def test_process() -> None:

@@ -12,7 +12,8 @@ from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse
 from postfix_mta_sts.admin.monitoring import readiness, routes
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.stats import Part, Snapshot
+from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats.labels import SPARED, Part
 from postfix_mta_sts.store import Overview
 from tests.support.daemons import daemon
 from tests.support.internet import internet
@@ -79,11 +80,28 @@ def test_ready() -> None:
     """If everything works, each check says so."""
     assert parsed(readiness(WORKING))["checks"] == {
         name: {"ok": True, "says": "ok"}
-        for name in ("dns", "network_process", "ca_certificates", "store_reading", "store_writing")
+        for name in (
+            "dns",
+            "network_process",
+            "ca_certificates",
+            "store_reading",
+            "store_writing",
+            "fleet",
+        )
     }
 
 
-@pytest.mark.parametrize("part", Part)
+def test_the_shared_store_fails() -> None:
+    """Without the shared store a relay is ready; the answer says what is degraded, and why."""
+    reasons = {Part.FLEET: "connection refused"}
+    response = readiness(Snapshot(pid=1, failing=frozenset([Part.FLEET]), reasons=reasons))
+    body = parsed(response)
+    assert (response.status, body["ok"], body["degraded"]) == (200, True, ["fleet"])
+    assert not body["checks"]["fleet"]["ok"]
+    assert "(connection refused)" in body["checks"]["fleet"]["says"]
+
+
+@pytest.mark.parametrize("part", [part for part in Part if part not in SPARED])
 def test_a_part_fails(part: Part) -> None:
     """One failing part makes the daemon not ready; its check says what that means."""
     response = readiness(Snapshot(pid=1, failing=frozenset([part])))

@@ -24,7 +24,8 @@ from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, after_discovery
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.verdict import after_verdict
-from postfix_mta_sts.stats import Answer, Part, Snapshot, Source, Stage
+from postfix_mta_sts.stats import Snapshot
+from postfix_mta_sts.stats.labels import Answer, Part, Source, Stage
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 from postfix_mta_sts.values import replace
 from tests.support.states import STATES, WEEK, a_failed_state, a_state
@@ -152,7 +153,8 @@ class TestNumbers:
         )
         got = serialize.snapshot_to_json(snapshot)
         assert got["lookups"]["by_answer"] == {"found": 6, "not_found": 7, "try_again": 0}
-        assert got["lookups"]["by_source"] == {"memory": 6, "store": 0, "network": 2, "none": 5}
+        sources = {"memory": 6, "store": 0, "network": 2, "fleet": 0, "none": 5}
+        assert got["lookups"]["by_source"] == sources
         assert got["lookups"]["from_memory"] == 0.75
         assert got["attempts"]["ended"] == {"dns": {"success": 3}, "https": {"status": 1}}
         assert got["not_working"] == ["dns"]

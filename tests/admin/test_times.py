@@ -2,7 +2,7 @@
 
 import pytest
 
-from postfix_mta_sts.admin.times import ago, ahead, dated, span
+from postfix_mta_sts.admin.times import ago, ahead, dated, day_of_week, span
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,13 @@ def test_ago_and_ahead() -> None:
 def test_dated() -> None:
     """A date is in UTC, marked by Z."""
     assert dated(86_400, "long ago") == "1970-01-02 00:00:00Z, long ago"
+
+
+@pytest.mark.parametrize(
+    ("days", "text"),
+    [(1, "Friday"), (5, "Monday"), (6, "1970-01-04"), (-1, "1970-01-11")],
+)
+def test_day_of_week(days: int, text: str) -> None:
+    """The name of a day is written only where it is clear which one is meant."""
+    now = 9 * 86_400  # the 10th, a Saturday
+    assert day_of_week(now - days * 86_400, now) == text

@@ -97,6 +97,43 @@ def test_show(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert done.lines[-1] == f"# {path}: valid"
 
 
+def test_show_without_the_password(
+    commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--show` prints the URL of the shared store without the password, also that of a variable."""
+    key = tmp_path / "key"
+    key.write_text("ab" * 32)
+    key.chmod(0o600)
+    path = tmp_path / "c.yml"
+    path.write_text(f"{QUIET}fleet: {{url: 'redis://u:hunter2@127.0.0.1', key_file: {key}}}\n")
+    done = commands.run("check-config", path, "--show")
+    assert (done.code, done.err) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in done.lines}
+    assert rows["fleet.url"] == ["redis://u:...@127.0.0.1", f"{path}:2"]
+    assert rows["fleet.key_file"] == [str(key), f"{path}:2"]
+    variable = "POSTFIX_MTA_STS__FLEET__URL"
+    monkeypatch.setenv(variable, "postgresql://u:hunter2@localhost/d")
+    other = commands.run("check-config", path, "--show")
+    assert f"postgresql://u:...@localhost/d  {variable}" in other.out
+    for each in (done, other):
+        assert "hunter2" not in each.out
+        assert "abab" not in each.out.replace(str(tmp_path), "")
+
+
+def test_a_key_that_cannot_be_used(commands: Commands, tmp_path: Path) -> None:
+    """A key file that a start would refuse is an error with the line of its key."""
+    path = tmp_path / "c.yml"
+    path.write_text(
+        f"{QUIET}fleet:\n  url: redis://u:hunter2@127.0.0.1\n  key_file: {tmp_path}/none\n"
+    )
+    done = commands.run("check-config", path)
+    expected = (
+        f"{path}:4: fleet.key_file: {tmp_path}/none: No such file or directory;"
+        " copy it from another relay, or make the first: openssl rand -hex 32"
+    )
+    assert done == Done(2, "", f"postfix-mta-sts: {expected}\n")
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [(["check-config"], 2), (["serve", "--config"], 2), (["query", "a.test", "--config"], 3)],

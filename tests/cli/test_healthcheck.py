@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix import access
 from tests.support.daemons import daemon
 from tests.support.dns import Fault
-from tests.support.internet import SOCKETMAP, Internet, internet
+from tests.support.internet import SOCKETMAP, Changes, Internet, internet
 
 
 async def run(config: Path, *words: str) -> int:
@@ -46,6 +47,29 @@ async def test_closed_to_postfix(
         assert await run(config(net, tmp_path)) == 0
     start = f"postfix-mta-sts: warning: Postfix may not connect to unix:{tmp_path / SOCKETMAP}: "
     assert capsys.readouterr().err.startswith(start)
+
+
+async def test_fleet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared store that does not answer is a warning; the daemon is healthy."""
+    monkeypatch.setattr(access, "postfix_account", lambda: Account(0, 0))
+    (key := tmp_path / "key").touch(0o600)
+    key.write_text(f"{'ab' * 32}\n")
+    async with internet(tmp_path) as net:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))  # nothing listens there
+            url = f"redis://127.0.0.1:{bound.getsockname()[1]}/0"
+            changes: Changes = {"fleet": {"url": url, "key_file": str(key)}}
+            path = net.config(tmp_path, changes)
+            async with daemon(net, tmp_path, changes=changes):
+                asked = ControlClient(tmp_path / "control.sock")
+                assert (await asyncio.to_thread(asked.ask, "GET", "fleet", "relays"))["problem"]
+                assert await run(path) == 0
+                warning = capsys.readouterr().err
+            assert await run(path) == 2  # no daemon
+    assert warning.startswith("postfix-mta-sts: warning: fleet not reached for ")
+    assert warning.endswith("mail does not depend on it\n")
 
 
 async def test_domain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

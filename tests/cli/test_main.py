@@ -151,6 +151,29 @@ class TestArguments:
         assert (process.wait(30), errors) == (3, b"")  # the DNS does not answer
 
 
+@pytest.mark.parametrize(
+    ("command", "closed", "code", "printed"),
+    [
+        ("trial scan -", "<&-", 64, ["", "postfix-mta-sts: -: Bad file descriptor\n"]),
+        ("version", ">&-", 0, ["", ""]),
+        ("version", "<&- >&- 2>&-", 0, ["", ""]),
+        ("trial scan /dev/null", ">&-", 3, ["", ""]),
+        ("trial scan", ">&- 2>&-", 64, ["", ""]),
+    ],
+)
+def test_closed_streams(command: str, closed: str, code: int, printed: list[str]) -> None:
+    """A standard stream that is closed cannot be read, and what is written to it is discarded."""
+    script = f'exec "$0" -m postfix_mta_sts {command} {closed}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, [done.stdout, done.stderr]) == (code, printed)
+
+
 class TestImports:
     """Only the modules of the command that runs are imported."""
 
@@ -173,7 +196,7 @@ class TestImports:
         [
             ("healthcheck", {"aiohttp", "aiosqlite", "http", "rich", "uvloop"}),
             ("status", {"aiohttp", "aiosqlite", "asyncio", "rich", "uvloop"}),
-            ("serve", {"OpenSSL", "aiohttp", "cryptography", "dns", "rich"}),
+            ("serve", {"OpenSSL", "aiohttp", "asyncpg", "cryptography", "dns", "redis", "rich"}),
         ],
     )
     def test_unneeded_libraries(self, word: str, unneeded: set[str]) -> None:

@@ -9,8 +9,10 @@ from postfix_mta_sts.admin.client import ControlDeniedError
 from postfix_mta_sts.cli import nagios
 from postfix_mta_sts.config.settings import ConfigError
 from postfix_mta_sts.postfix.dane import DaneStatus
-from postfix_mta_sts.stats import Answer, Part, Source
+from postfix_mta_sts.stats import FleetNumbers
+from postfix_mta_sts.stats.labels import Answer, Part, Source
 from tests.support.control import ControlledDaemon, Operator
+from tests.support.fleet_asked import FakeFleet
 from tests.support.resolvers import find_state
 from tests.support.surroundings import GOOD, Surroundings
 
@@ -31,6 +33,18 @@ def lose_dane(daemon: ControlledDaemon) -> None:
     daemon.dane = DaneStatus(on=False, reason=reason, needs_attention=True)
 
 
+def lose_fleet(daemon: ControlledDaemon) -> None:
+    """The shared store does not answer."""
+    daemon.fleet = FakeFleet().fleet
+    daemon.not_working.add(Part.FLEET)
+    daemon.fleet_numbers = FleetNumbers(is_on=True, problem="connection refused", is_asked=False)
+
+
+def join_fleet(daemon: ControlledDaemon) -> None:
+    """There is a shared store, and it answers."""
+    daemon.fleet, daemon.fleet_numbers = FakeFleet().fleet, FleetNumbers(is_on=True)
+
+
 NUMBERS = "| failing=0 policies=1 found=3c not_found=0c try_again=0c unwritten=0"
 
 
@@ -40,6 +54,12 @@ NUMBERS = "| failing=0 policies=1 found=3c not_found=0c try_again=0c unwritten=0
         (lambda _: None, 0, "OK: not asked since the start; 0 failing; DANE on"),
         (stop_answering, 2, "CRITICAL: does not answer: no reply within 5 s; not asked since "),
         (lose_dns, 1, "WARNING: not working: dns (no name server answers); not asked since "),
+        (join_fleet, 0, "OK: not asked since the start; 0 failing; DANE on; fleet well"),
+        (
+            lose_fleet,
+            0,
+            "OK: not asked since the start; 0 failing; DANE on; fleet not reached (connection ref",
+        ),
         (lose_dane, 1, "WARNING: DANE is off: does not validate: name server 192.0.2.1; not as"),
     ],
 )

@@ -10,7 +10,7 @@ from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, StatusError
 from postfix_mta_sts.mtasts.policy import parse_policy
-from postfix_mta_sts.stats import Part
+from postfix_mta_sts.stats.labels import Part
 from postfix_mta_sts.store import LastAsked
 from tests.support.control import ControlledDaemon, Operator
 from tests.support.resolvers import find_state

@@ -11,7 +11,7 @@ from postfix_mta_sts.cli.locate import control_path
 from postfix_mta_sts.config.settings import ControlSettings, Settings
 from postfix_mta_sts.mtasts.errors import StatusError
 from postfix_mta_sts.postfix.dane import DaneStatus
-from postfix_mta_sts.stats import Answer, Part, Source
+from postfix_mta_sts.stats.labels import Answer, Part, Source
 from tests.support.control import ControlledDaemon, Operator
 from tests.support.resolvers import find_state
 from tests.support.surroundings import GOOD, Surroundings

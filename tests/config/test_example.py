@@ -1,10 +1,18 @@
 """The example configuration: every key, with its default."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
-from postfix_mta_sts.config.settings import ListenerSettings, MapSettings, Settings, load, parse
+from postfix_mta_sts.config.settings import (
+    ExceptionSettings,
+    ListenerSettings,
+    MapSettings,
+    Settings,
+    load,
+    parse,
+)
 from tests.support.config import keys
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yml"
@@ -24,7 +32,7 @@ def test_names_every_key() -> None:
 def test_commented_examples_are_valid() -> None:
     """The examples in comments are valid once the comment sign is removed."""
     text = EXAMPLE.read_text("utf-8")
-    shown = re.sub(r"^  # (?=[ -] |\w+:)", "  ", text, flags=re.MULTILINE)
+    shown = re.sub(r"^  # (?=[ -] |[\w.*\"]+:)", "  ", text, flags=re.MULTILINE)
     settings = parse(shown, "example")
     assert settings.listen[1:] == (
         ListenerSettings(
@@ -36,3 +44,17 @@ def test_commented_examples_are_valid() -> None:
     )
     assert settings.maps["strict"] == MapSettings(enforce_testing=True)
     assert settings.maps["old"] == MapSettings(servername=False)
+    assert settings.maps["try"] == MapSettings(trial=True)
+    assert settings.exceptions == {
+        "example.com": ExceptionSettings(
+            use="ignore",
+            reason="ticket 4711: their certificate has expired",
+            until=datetime(2027, 1, 1).astimezone().timestamp(),
+        ),
+        "*.example.com": ExceptionSettings(
+            use="pin",
+            reason="they asked for it",
+            forever=True,
+            mx=("mx1.example.com", "*.mx.example.com"),
+        ),
+    }

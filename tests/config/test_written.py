@@ -4,6 +4,7 @@ import re
 
 import yaml
 
+from postfix_mta_sts.config.dates import until_text
 from postfix_mta_sts.config.origins import DEFAULT, Origins
 from postfix_mta_sts.config.settings import Settings, parse
 from postfix_mta_sts.config.written import lines
@@ -19,6 +20,10 @@ cache: {memory: 100000000, file_size: 2GiB}
 dns: {nameservers: [192.0.2.1, "[2001:db8::1]:53"], timeout: 0.5s}
 https: {timeout: 90s, proxy: "http://u:secret@p.test:3128"}
 refresh: {idle_after: 2d}
+exceptions:
+  a.test: {use: may, reason: "ticket: 1", until: 2026-12-31}
+  "*.a.test": {use: pin, reason: x, until: 2026-12-31T18:00Z, mx: [mx.a.test, "*.a.test"]}
+alerts: {command: ["/bin/echo", "a, b", "-n"]}
 """
 
 
@@ -40,6 +45,7 @@ def test_values() -> None:
         "maps.strict.tlsrpt": "false",
         "maps.strict.servername": "true",
         "maps.strict.enforce_testing": "true",
+        "maps.strict.trial": "null",
         "cache.memory": "100000000",
         "cache.file_size": "2GiB",
         "dns.nameservers": "[192.0.2.1, [2001:db8::1]:53]",
@@ -47,6 +53,21 @@ def test_values() -> None:
         "https.timeout": "90s",
         "https.proxy": "http://...@p.test:3128",
         "refresh.idle_after": "2d",
+        "exceptions.a.test.use": "may",
+        "exceptions.a.test.reason": '"ticket: 1"',
+        "exceptions.a.test.until": "2026-12-31",
+        "exceptions.a.test.forever": "false",
+        "exceptions.a.test.mx": "[]",
+        "exceptions.a.test.dane": "null",
+        "exceptions.a.test.anyway": "false",
+        "exceptions.*.a.test.use": "pin",
+        "exceptions.*.a.test.reason": '"x"',
+        "exceptions.*.a.test.until": until_text(1798740000.0),
+        "exceptions.*.a.test.forever": "false",
+        "exceptions.*.a.test.mx": '[mx.a.test, "*.a.test"]',
+        "exceptions.*.a.test.dane": "null",
+        "exceptions.*.a.test.anyway": "false",
+        "alerts.command": '[/bin/echo, "a, b", "-n"]',
     }  # fmt: skip
 
 

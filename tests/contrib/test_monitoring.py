@@ -17,7 +17,8 @@ from postfix_mta_sts.admin.metrics import render
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import parse
 from postfix_mta_sts.network.dns import FAILURES_LIMIT
-from postfix_mta_sts.stats import Counters, Snapshot, Stage
+from postfix_mta_sts.stats import Counters, FleetNumbers, Snapshot
+from postfix_mta_sts.stats.labels import Stage
 from postfix_mta_sts.store import Overview
 from tests.support.programs import program
 
@@ -46,7 +47,7 @@ def samples() -> Iterator[Sample]:
     """All samples of a daemon."""
     counters = Counters()
     counters.attempts[Stage.DANE, "success"] = 1
-    snapshot = Snapshot.take(counters, os.getpid())
+    snapshot = Snapshot.take(counters, os.getpid(), fleet=FleetNumbers(is_on=True))
     text = render(snapshot, Overview({}, 1.0)).decode()
     for family in text_string_to_metric_families(text):
         yield from family.samples
@@ -166,7 +167,8 @@ def test_page_has_all_metrics_and_no_others() -> None:
         (row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3])))
         for row in re.finditer(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", PAGE, re.MULTILINE)
     }
-    text = render(Snapshot(pid=os.getpid()), Overview({}, 1.0)).decode()
+    snapshot = Snapshot(pid=os.getpid(), fleet=FleetNumbers(is_on=True))
+    text = render(snapshot, Overview({}, 1.0)).decode()
     rendered = set()
     for family in text_string_to_metric_families(text):
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}

@@ -13,6 +13,8 @@ from postfix_mta_sts.daemon import preflight
 from postfix_mta_sts.network import authorities
 from postfix_mta_sts.permissions import Account
 
+NOW = 1_800_000_000.0  # 2027-01-15
+
 
 @pytest.fixture
 def usual(tmp_path: Path) -> str:
@@ -30,7 +32,8 @@ def found(text: str, folder: Path) -> list[tuple[str, str, bool]]:
     """What will go wrong with this configuration; FOLDER in it is a folder that exists."""
     settings = parse(text.replace("FOLDER", str(folder)), "x")
     environ = {"STATE_DIRECTORY": str(folder), "RUNTIME_DIRECTORY": str(folder)}
-    return [(each.key, each.reason, each.is_warning) for each in preflight.check(settings, environ)]
+    checked = preflight.check(settings, environ, NOW)
+    return [(each.key, each.reason, each.is_warning) for each in checked]
 
 
 @pytest.fixture
@@ -49,6 +52,27 @@ def taken() -> Iterator[int]:
             "listen[0].socketmap",
             "s:postfix ends with a map name; write unix:",
         ),
+        (
+            "exceptions: {a.test: {use: may, reason: x, until: 2026-12-31}}",
+            "exceptions.a.test.until",
+            "its end was 2026-12-31; it has no effect, remove a.test",
+        ),
+        ("alerts: {command: /no/such}", "alerts.command", "/no/such: there is no file; install it"),
+        (
+            "fleet: {url: 'redis://:p@192.0.2.1', key_file: /k}",
+            "fleet.url",
+            "the password crosses the network in the clear; use TLS",
+        ),
+        (
+            "fleet: {key_file: /k}",
+            "fleet.url",
+            "it is not set, so that this relay shares nothing; write the URL",
+        ),
+        (
+            "fleet: {url: 'redis://127.0.0.1', unsigned: true, name: localhost}",
+            "fleet.name",
+            "localhost may be the name of another relay, too; write another one",
+        ),
     ],
 )
 def test_warned(tmp_path: Path, text: str, key: str, reason: str) -> None:
@@ -59,7 +83,10 @@ def test_warned(tmp_path: Path, text: str, key: str, reason: str) -> None:
 
 def test_good(tmp_path: Path, usual: str) -> None:
     """Nothing is found, and nothing is changed."""
-    text = f"listen: [{{socketmap: '127.0.0.1:0'}}, {{tcp_table: 'unix:{tmp_path}/s'}}]\n{usual}"
+    text = (
+        f"listen: [{{socketmap: '127.0.0.1:0'}}, {{tcp_table: 'unix:{tmp_path}/s'}}]\n{usual}"
+        "exceptions: {a.test: {use: may, reason: x, until: 2027-12-31}}"
+    )
     assert found(text, tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -91,6 +118,16 @@ def test_good(tmp_path: Path, usual: str) -> None:
         ),
         ("listen: [{socketmap: '192.0.2.1:0'}]", "listen[0].socketmap", "does not have that addr"),
         ("listen: [{socketmap: 'a.invalid:1'}]", "listen[0].socketmap", "has no address"),
+        (
+            "fleet: {url: 'redis://127.0.0.1', key_file: FOLDER/none}",
+            "fleet.key_file",
+            "none: No such file or directory",
+        ),
+        (
+            "fleet: {url: 'redis://127.0.0.1', key_file: FOLDER/key}",
+            "fleet.key_file",
+            "each user of this machine can use it (mode 0644); chmod 640 ",
+        ),
         ("cache: {path: FOLDER}", "cache.path", "is a folder; write the path of a file in it"),
         ("cache: {path: FOLDER/file/p.db}", "cache.path", "file is not a folder"),
         ("cache: {path: /dev/null}", "cache.path", "/dev/null is not a regular file"),
@@ -104,6 +141,7 @@ def test_good(tmp_path: Path, usual: str) -> None:
 def test_found(tmp_path: Path, text: str, key: str, reason: str) -> None:
     """What prevents a start is found, with its key and what to do."""
     (tmp_path / "file").touch()
+    (tmp_path / "key").write_text("ab" * 32)
     errors = [each for each in found(text, tmp_path) if not each[2]]
     assert [each[0] for each in errors] == [key]
     assert reason in errors[0][1]
@@ -251,3 +289,16 @@ def test_link_local_name_servers(tmp_path: Path, usual: str) -> None:
             True,
         ),
     ]
+
+
+def test_where_this_user_may_not_look(tmp_path: Path) -> None:
+    """A folder that the system does not show is no error of the command: it says what it sees."""
+    hidden, long = tmp_path / "hidden", "x" * 300
+    hidden.mkdir(0)
+    texts = [
+        f"{{cache: {{path: {folder}/a/p.db}}, control: {{path: {folder}/b/c}}}}"
+        for folder in (hidden, tmp_path / long)
+    ]
+    reasons = [reason for text in texts for _, reason, _ in found(text, tmp_path)]
+    ours = [reason for reason in reasons if str(hidden) in reason]
+    assert bool(ours) is (os.geteuid() != 0)

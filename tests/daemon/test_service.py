@@ -93,6 +93,18 @@ async def test_workers_option_is_ignored(
         assert served.log.count(" started version=") == 1
 
 
+async def test_without_the_program_of_alerts(net: Internet, tmp_path: Path) -> None:
+    """It is warned of at the start and at a reload, and mail does not wait for it."""
+    config = net.config(tmp_path, {"alerts": {"command": ["/no/such"]}})
+    async with process(tmp_path, config) as served:
+        await served.start()
+        assert await served.ask("good.test") == SECURE
+        await reload(served)
+        assert await served.stop() == 0
+        warning = 'alert command cannot be run reason="/no/such: there is no file; install it, or'
+        assert sum(warning in line for line in warned(served)) == 2
+
+
 async def test_one_worker_is_no_warning(net: Internet, tmp_path: Path) -> None:
     """`serve --workers 1` matches what the daemon does, and logs no warning."""
     config = net.config(tmp_path)
@@ -142,6 +154,10 @@ def _config(net: Internet, folder: Path, changes: Changes, listen: object) -> st
         ("dns: {timeout: soon}", "dns.timeout: found 'soon'"),
         ("listen: [{socketmap: 127.0.0.1:1}, {socketmap: unix:/nowhere/s}]", "cannot listen on"),
         (None, "cannot be read: No such file"),
+        (
+            "fleet: {url: 'redis://u:hunter2@127.0.0.1:1', key_file: /no/such}",
+            "fleet.key_file: /no/such: No such file or directory",
+        ),
     ],
 )
 async def test_bad_configuration(
@@ -163,6 +179,7 @@ async def test_bad_configuration(
         await until(lambda: text in served.log)
         [line] = [line for line in served.log.splitlines() if text in line]
         assert reason in line
+        assert "hunter2" not in served.log + status
         path.write_text(good)
         assert "reload failed" not in await reload(served)
 

@@ -11,7 +11,8 @@ import pytest
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.daemon.watchdog import look_up, show_status, status_line, watch
 from postfix_mta_sts.postfix.probe import Place, ProbeError, place_of
-from postfix_mta_sts.stats import SUCCESS, Answer, Counters, Source, Stage
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import SUCCESS, Answer, Source, Stage
 from tests.support.daemons import TIMEOUT, daemon
 from tests.support.internet import SOCKETMAP, internet
 from tests.support.tasks import Tasks

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Final, get_args
 
 from postfix_mta_sts.mtasts.decision import DaneAnswer, Decision, Rules, decide
+from postfix_mta_sts.values import replace
 from tests.support.decisions import POLICIES, VERDICTS
 
 COLUMNS: Final = {
@@ -26,8 +27,20 @@ COLUMNS: Final = {
 }
 """What is known of the policy, grouped by the names in `tests.support.decisions`."""
 
+IN_PLACE: Final = {
+    "enforced": [Decision.PIN],
+    "not enforced": [Decision.NOT_FOUND],
+    "`may`": [Decision.MAY, Decision.ENCRYPT],
+    "not known": [],
+}
+"""What an exception or a trial may put in place of a policy, by column; in the page `may` stands
+for `encrypt`, too, and a pin for the policy."""
+
 _WORDS: Final = {
     Decision.SECURE: "the policy",
+    Decision.PIN: "the policy",
+    Decision.MAY: "`may`",
+    Decision.ENCRYPT: "`may`",
     Decision.DANE_ONLY: "`dane-only`",
     Decision.DANE: "`dane`",
     Decision.NOT_FOUND: "not found",
@@ -41,11 +54,11 @@ def tables() -> Iterator[str]:
     for answer, on_failure in product(get_args(DaneAnswer), ("defer", "mta_sts")):
         yield f"### `dane.answer: {answer}`, `dane.on_failure: {on_failure}`"
         yield ""
-        yield f"| verdict | policy {' | '.join(COLUMNS)} |"
-        yield "|---" * (1 + len(COLUMNS)) + "|"
+        yield f"| verdict | policy {' | '.join(IN_PLACE)} |"
+        yield "|---" * (1 + len(IN_PLACE)) + "|"
         rows: dict[tuple[str, ...], list[str]] = {}
         for verdict in VERDICTS:
-            cells = tuple(cell(verdict, column, answer, on_failure) for column in COLUMNS)
+            cells = tuple(cell(verdict, column, answer, on_failure) for column in IN_PLACE)
             rows.setdefault(cells, []).append(verdict)
         for cells, verdicts in rows.items():
             yield f"| {'; '.join(verdicts)} | {' | '.join(cells)} |"
@@ -61,11 +74,14 @@ def cell(verdict: str, column: str, answer: DaneAnswer, on_failure: str) -> str:
     for dns_defers in (False, True):
         rules = Rules(answer, on_failure == "defer", dns_defers)
         found = {
-            decide(POLICIES[policy], VERDICTS[verdict], rules, time_is_up=True)
-            for policy in COLUMNS[column]
+            _WORDS[decide(POLICIES[policy], VERDICTS[verdict], rules, time_is_up=True)]
+            for policy in COLUMNS.get(column, ())
         }
-        (decision,) = found
-        words.append(_WORDS[decision])
+        for policy, in_place in product(POLICIES.values(), IN_PLACE[column]):
+            replaced = replace(rules, in_place=in_place)
+            found.add(_WORDS[decide(policy, VERDICTS[verdict], replaced, time_is_up=True)])
+        (word,) = found
+        words.append(word)
     return words[0] if words[0] == words[1] else f"{words[0]} / {words[1]}"
 
 

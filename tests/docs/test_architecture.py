@@ -15,7 +15,7 @@ PACKAGE: Final = ROOT / "postfix_mta_sts"
 
 
 def parts_of_code() -> set[str]:
-    """The packages (`store/`) and the modules (`stats.py`) directly below the package."""
+    """The packages (`store/`) and the modules (`values.py`) directly below the package."""
     packages = {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
     modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
     return packages | modules

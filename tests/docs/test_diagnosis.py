@@ -16,7 +16,9 @@ from tests.docs.blocks import ROOT
 PAGE: Final = (ROOT / "docs/diagnosis.md").read_text("utf-8")
 DIAGNOSIS: Final = ROOT / "postfix_mta_sts/admin/diagnosis"
 MISTAKES: Final = ROOT / "postfix_mta_sts/mtasts/mistakes"
-NO_CAUSES: Final = {"all", "held", "later", "none", "unknown"}
+CAUSES: Final = ("by_exception", "causes", "conclude", "held", "nowhere")
+"""The modules that make verdicts."""
+NO_CAUSES: Final = {"all", "forever", "held", "later", "none", "unknown", "unverified"}
 """Words in the code that look like a cause."""
 PREFIXES: Final = {"record.py": ["record-"], "tlsrpt.py": ["tlsrpt-"]}
 """File of a TXT record → prefix of its codes; `txt.py` is for both."""
@@ -49,7 +51,7 @@ def is_word(node: ast.AST) -> bool:
 
 def causes() -> set[str]:
     """The values of `verdict.cause`."""
-    paths = [DIAGNOSIS / f"{name}.py" for name in ("causes", "conclude", "held", "nowhere")]
+    paths = [DIAGNOSIS / f"{name}.py" for name in CAUSES]
     words = {ast.literal_eval(node) for path in paths for node in parsed(path) if is_word(node)}
     errors = {kind.code for base in (DiscoveryError, FetchError) for kind in base.__subclasses__()}
     return (words | errors) - NO_CAUSES - {"no-record"}

@@ -11,7 +11,8 @@ from postfix_mta_sts.daemon.watchdog import status_line
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, StatusError
-from postfix_mta_sts.stats import Answer, Counters, Source, Stage
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import Answer, Source, Stage
 from postfix_mta_sts.store.sts_resolver import Refusal
 from tests.docs.blocks import ROOT
 from tests.support.commands import Commands

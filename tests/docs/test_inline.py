@@ -82,7 +82,7 @@ def test_options() -> None:
 @pytest.mark.parametrize("page", [*FOR_ADMINISTRATORS, *EXAMPLE], ids=lambda page: page.stem)
 def test_settings(page: Path) -> None:
     """Each setting that is named exists; with a value, the value is accepted."""
-    sections = "cache|control|dane|dns|https|log|lookup|metrics|refresh"
+    sections = "alerts|cache|checks|control|dane|dns|fleet|https|log|lookup|metrics|refresh|trial"
     pattern = rf"(?:{sections})\.[a-z_]+(?:: .+)?"
     for text in spans(page):
         if not re.fullmatch(pattern, text) or text == "control.sock":

@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -30,18 +30,34 @@ from tests.e2e.wheels import wheels
 from tests.e2e.wires import PORT, WIRES, listeners, policy_maps
 from tests.e2e.world import World
 from tests.e2e.world import world as running_world
+from tests.e2e.zoo.animal import Animal
+from tests.e2e.zoo.keeping import ALWAYS, open_zoo, prepare
+from tests.e2e.zoo.turn import chosen
 from tests.support.obstacles import cannot
 
 LOGS: Final = Path(__file__).parents[2] / "build/e2e"
 """The logs of the last run; with pytest-xdist each worker has a folder in it."""
-FIRST: Final = ("test_package", "test_readme", "test_systemd", "test_image", "test_ages")
-"""The files that take longest; workers that begin with them end at about the same time."""
+FIRST: Final = (
+    "test_zoo",
+    "test_package",
+    "test_systemd",
+    "test_readme",
+    "test_restarts",
+    "test_rollbacks",
+    "test_ages",
+    "test_sharing",
+    "test_image",
+    "test_many_relays",
+)
+"""The files that take longest, also of tests/fleet; workers that begin with them end at about the
+same time."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the files; `--dist loadfile --no-loadscope-reorder` gives them out in this order."""
-    items.sort(key=lambda item: item.path.stem not in FIRST)
+    order = {stem: number for number, stem in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +135,41 @@ def own_world(part: str, own_namespace: Namespace, folder: Path, logs: Path) -> 
     place = folder / f"{part}-world"
     place.mkdir()
     with running_world(own_namespace, place, logs / f"{part}-world.log") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def animals(part: str, logs: Path) -> Sequence[Animal]:
+    """The domains of the zoo that a file of tests visits, see `turn.chosen`."""
+    visited = chosen()
+    (logs / f"{part}.log").write_text(f"ZOO={','.join(each.name for each in visited)}\n")
+    return visited
+
+
+@pytest.fixture(scope="module")
+def zoo(own_namespace: Namespace, own_world: World) -> World:
+    """The servers of a file of tests, with the MX hosts of the zoo."""
+    open_zoo(own_namespace, own_world)
+    return own_world
+
+
+@pytest.fixture(scope="module")
+def zoo_mtas(
+    part: str,
+    own_namespace: Namespace,
+    zoo: World,
+    trees: dict[str, Path],
+    folder: Path,
+    logs: Path,
+) -> Iterator[dict[str, Mta]]:
+    """Postfix version → a running Postfix that waits for seconds only."""
+    with ExitStack() as stack:
+        made = {}
+        for version, place in trees.items():
+            root, log = folder / f"{part}-{version}", logs / f"{part}-postfix-{version}.log"
+            own = (own_namespace, place, root, version, zoo, POSTFIX_DNS, log)
+            made[version] = stack.enter_context(running_mta(*own, settings=ALWAYS))
+            prepare(made[version], zoo)
         yield made
 
 

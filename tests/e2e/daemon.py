@@ -1,7 +1,8 @@
 """Runs the daemon under test as systemd does: start, wait until it is ready, stop.
 
 With `sockets` the harness owns the listening sockets and passes them on (sd_listen_fds(3)), so that
-clients can connect while no daemon runs. `path` is a folder that comes first in PATH.
+clients can connect while no daemon runs. `path` is a folder that comes first in PATH, and `environ`
+has more of the environment.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tests.e2e.namespace import Namespace
@@ -33,22 +35,25 @@ class Daemon:
         settings: Mapping[str, object],
         sockets: Sequence[socket.socket] = (),
         path: Path | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._inside = inside
         self._log = log
         self._sockets = sockets
         self._path = path
+        self._environ = environ
         self._process: subprocess.Popen[str] | None = None
         self.config: Final = folder / "config.yml"
         self._notify = folder / "notify"
         self.store: Final = folder / "policies.db"
         self.log: Transcript
         folder.mkdir()
-        files = {
+        self._settings = {
             "cache": {"path": str(self.store)},
             "control": {"path": str(folder / "control.sock")},
+            **settings,
         }
-        self.config.write_text(json.dumps(files | dict(settings)))  # JSON is YAML
+        self._write({})
 
     def start(self) -> None:
         """Start it, and wait until it notifies that it is ready (sd_notify(3))."""
@@ -65,6 +70,14 @@ class Daemon:
                         return
         self.stop()
         raise AssertionError("the daemon is not ready; it said:\n" + "\n".join(self.log.since(0)))
+
+    def reload(self, changes: Mapping[str, object]) -> None:
+        """Change the configuration that it was made with, and wait until that is in force."""
+        assert self._process
+        mark = self.log.mark
+        self._write(changes)
+        self._process.send_signal(signal.SIGHUP)
+        self.log.wait(r"\breloaded\b", mark)
 
     def stop(self) -> None:
         """Send SIGTERM and wait for its end; do nothing if it does not run."""
@@ -83,8 +96,11 @@ class Daemon:
                 length = b"".join(iter(lambda: reply.read(1), b":"))
                 return reply.read(int(length)).decode()
 
+    def _write(self, changes: Mapping[str, object]) -> None:
+        self.config.write_text(json.dumps(self._settings | dict(changes)))  # JSON is YAML
+
     def _launch(self) -> subprocess.Popen[str]:
-        environment = os.environ | {"NOTIFY_SOCKET": str(self._notify)}
+        environment = os.environ | self._environ | {"NOTIFY_SOCKET": str(self._notify)}
         if self._path:
             environment |= {"PATH": f"{self._path}:{environment['PATH']}"}
         words: list[str | Path] = [PROGRAM, "serve", "--config", self.config]

@@ -123,11 +123,16 @@ class Mta:
             (etc / "resolv.conf").write_text(f"nameserver {resolver}\noptions {options}\n")
 
     def _clients(self) -> Iterator[IO[bytes]]:
-        """The smtp(8) that run, each a file that is readable once it has ended."""
+        """The smtp(8) that run, each a file that is readable once it has ended.
+
+        Not from `/proc/PID/task/TID/children`, which leaves one out when another ends meanwhile
+        (proc_tid_children(5)).
+        """
         master = (self.root / QUEUE / "pid/master.pid").read_text().strip()
-        for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split():
+        for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-                if Path(f"/proc/{pid}/comm").read_text().strip() == "smtp":
+                pid, name, _, parent, *_ = stat.read_text().split()
+                if (name, parent) == ("(smtp)", master):
                     yield os.fdopen(os.pidfd_open(int(pid)), "rb", buffering=0)
 
     def submit(self, domain: str) -> str:

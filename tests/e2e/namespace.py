@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 _CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
+_ETH_P_ALL: Final = 0x0003  # linux/if_ether.h
+_SO_RCVBUFFORCE: Final = 33  # asm-generic/socket.h
+_PACKETS_KEPT: Final = 8 << 20
+"""Bytes, until the test reads them."""
 _NAMESPACES: Final = Path("/run/netns")
 _SETTINGS: Final = Path("/etc/netns")
 """Files in a folder with the name of the namespace are mounted over /etc there (ip-netns(8))."""
@@ -51,6 +55,18 @@ class Namespace:
 
         return self._inside(make)
 
+    def listen_to_packets(self) -> socket.socket:
+        """Return a packet socket (packet(7)) that gets all that passes inside, from IP on."""
+
+        def make() -> socket.socket:
+            everything = socket.htons(_ETH_P_ALL)
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, everything)
+            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _PACKETS_KEPT)
+            made.bind(("lo", _ETH_P_ALL))
+            return made
+
+        return self._inside(make)
+
     def connect(self, host: str, port: int) -> socket.socket:
         """Return a TCP connection inside, with a timeout of 30 seconds."""
         return self._inside(lambda: socket.create_connection((host, port), timeout=30))
@@ -72,9 +88,13 @@ class Namespace:
 def namespace(name: str, resolver: str) -> Iterator[Namespace]:
     """Create a namespace whose programs use the name server at the address `resolver`.
 
-    Raises `subprocess.CalledProcessError` if the machine does not allow one.
+    One of this name is replaced: names have the process id, so a process that was killed has left
+    it. Raises `subprocess.CalledProcessError` if the machine does not allow one.
     """
     settings = _SETTINGS / name
+    if (_NAMESPACES / name).exists():
+        _ip("netns", "delete", name)
+        shutil.rmtree(settings, ignore_errors=True)
     _ip("netns", "add", name)
     try:
         _ip("-n", name, "link", "set", "lo", "up")

@@ -9,7 +9,6 @@ its input. `world.py` is the other end.
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from tests.e2e.sinks import Sinks
 from tests.e2e.zoo.hosts import Hosts
 from tests.support.dns import DnsServer, Fault, Records
 from tests.support.policy_host import PolicyHost, ok, reply
+from tests.support.remote import obey
 from tests.support.tls import Authority
 
 POSTFIX_DNS: Final = "127.0.0.53"
@@ -125,15 +125,7 @@ async def _serve(folder: Path) -> None:
     authority.write(folder)
     servers = Servers(authority)
     async with servers.open():
-        _send("ready")
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            name, arguments = json.loads(line)
-            _send(await getattr(servers, name)(**arguments))
-
-
-def _send(answer: object) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+        await obey(servers)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A sink has a certificate for the name that the client requests (SNI), good or bad in the sink's
 way. The certificate of a name stays the same, so that a TLSA record can be created for it. Of a
-message a sink keeps only the recipient and how it was received.
+message a sink keeps only the recipient, how it was received, and the beginning of the text.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.support.tls import EXPIRED, Authority, Credential, self_signed
+
+TEXT_KEPT: Final = 4_096
 
 Shown = Callable[[Authority, str], Credential]
 
@@ -47,6 +49,8 @@ class Receipt:
     sink: str
     sni: str | None
     """The name that the client requested; None without SNI or without TLS."""
+    text: str
+    """The first `TEXT_KEPT` bytes of the message."""
 
 
 class Sinks:
@@ -100,8 +104,10 @@ class _Session:
 
     async def handle_DATA(self, _: SMTP, __: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         """Receive the message."""
+        assert isinstance(envelope.content, bytes)
+        text = envelope.content[:TEXT_KEPT].decode(errors="replace")
         self._sinks.receipts.extend(
-            Receipt(recipient, self._sink, self._sni) for recipient in envelope.rcpt_tos
+            Receipt(recipient, self._sink, self._sni, text) for recipient in envelope.rcpt_tos
         )
         return "250 taken"
 

@@ -273,7 +273,7 @@ def test_chroot(machine: Machine) -> None:
 
 
 def test_exception(machine: Machine) -> None:
-    """A static table in front of the map overrides the policy of one domain, and of no other."""
+    """An exception stands in place of the policy of one domain, and of no other."""
     run_stage(machine, "exception")
     log = delivered(machine, "exception@example.com", "sent")
     assert "Trusted TLS connection established to mx.example.com[127.0.0.11]:25" in log

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -9,11 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.client import ask, ask_repeatedly, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, booted, install, with_systemd
 from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
+from tests.e2e.sinks import SINKS
 from tests.e2e.trees import RELEASES, NoTreeError, Release
 from tests.e2e.world import World
 from tests.support.obstacles import cannot
@@ -24,6 +27,9 @@ QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
 OWN_SOCKET = "/run/postfix-mta-sts/socketmap.sock"
 MAX_EXPOSURE = 1.5
 TIMEOUT = 10.0
+HOOK_PORT = 8099
+HOOK = f"http://127.0.0.1:{HOOK_PORT}/"
+RECIPIENT = "alerts@admin.test"
 CONFINED = "confined.service"
 """A unit with the restrictions of the daemon's, and a program that tests them."""
 TRIES = """\
@@ -102,6 +108,8 @@ def _configure(root: Path, own_world: World) -> None:
         "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
         "https": {"ca_file": "/etc/mta-sts-ca.pem", "allow_private_addresses": True},
     }
+    settings["alerts"] = {"command": ["/bin/sh", "/etc/alert.sh"]}
+    (root / "etc/alert.sh").write_text(alert_script())
     (root / CONFIG).write_text(json.dumps(settings))  # JSON is YAML
     (root / "etc/confined.py").write_text(TRIES)
     unit = (root / "etc/systemd/system" / UNIT).read_text()
@@ -109,6 +117,22 @@ def _configure(root: Path, own_world: World) -> None:
     unit = re.sub(r"(Type=).*", r"\1oneshot", unit)
     unit = re.sub(r"(?m)^(Restart|WatchdogSec|ExecReload)=.*", "", unit)
     (root / "etc/systemd/system" / CONFINED).write_text(unit)
+
+
+def alert_script() -> str:
+    """Run each command of docs/alerts.md with the event; each goes to a server of the test."""
+    page = (Path(__file__).parents[2] / "docs/alerts.md").read_text("utf-8")
+    webhook, mail = re.findall(r"^    alerts:\n      command: (.*)$", page, re.MULTILINE)
+    words = [*yaml.safe_load(webhook)[:-1], HOOK]
+    script = yaml.safe_load(mail)[2].replace("127.0.0.1", SINKS["no STARTTLS"][0])
+    script = script.replace("--mail-rcpt root@localhost", f"--mail-rcpt {RECIPIENT}")
+    sendmail = re.search(r"`\[/bin/sh, -c, '(.*sendmail.*)'\]`", page)
+    assert sendmail
+    return f"""\
+event=$(cat)
+echo "$event" | sh -c {shlex.quote(script)} && echo "$event" | {shlex.join(words)}
+echo "$event" | timeout 3 sh -c {shlex.quote(sendmail[1])}
+"""
 
 
 def test_started(machine: Machine) -> None:
@@ -194,6 +218,35 @@ def test_looks_up_under_the_restrictions(
     listing = machine.output("stat", "--format=%U %a", "/var/lib/postfix-mta-sts/policies.db")
     assert listing.split()[0] == "postfix-mta-sts"
     assert machine.output("postfix-mta-sts", "healthcheck") == "socketmap 127.0.0.1:8461: answers"
+
+
+def test_alert_commands(machine: Machine, own_namespace: Namespace, own_world: World) -> None:
+    """The webhook and the mail of docs/alerts.md work under the restrictions; sendmail does not."""
+    machine.output("systemctl", "restart", UNIT)  # the confined unit has removed the control socket
+    domain = own_world.fresh("weaker")
+    own_world.policy(domain, "enforce")
+    assert ask(own_namespace, domain) == secure(domain)
+    own_world.policy(domain, "testing", policy_id="2")
+    received = len(own_world.receipts(RECIPIENT))
+    with own_namespace.listen("127.0.0.1", HOOK_PORT) as listener:
+        listener.settimeout(TIMEOUT)
+        machine.output("postfix-mta-sts", "policy", "refresh", domain)
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rwb") as stream:
+            head = b"".join(iter(stream.readline, b"\r\n"))
+            length = re.search(rb"(?i)content-length: ([0-9]+)", head)
+            assert length
+            event = json.loads(stream.read(int(length[1])))
+            stream.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert (event["domain"], event["kind"], event["after"]) == (domain, "mode", "testing")
+    assert b"application/json" in head
+    assert len(own_world.receipts(RECIPIENT)) == received + 1
+    says = "alert command failed command=/bin/sh"
+    eventually(lambda: says in machine.journal())
+    failed = next(line for line in machine.journal().splitlines() if says in line)
+    assert "postdrop: warning: mail_queue_enter: create file" in failed
+    history = machine.output("postfix-mta-sts", "policy", "history", "--weaker", "--since", "1d")
+    assert re.search(rf"^{re.escape(domain)} .* weaker: mode", history, re.MULTILINE)
 
 
 def test_socket_in_the_chroot(machine: Machine, own_world: World) -> None:

@@ -4,13 +4,9 @@
 Postfix, with the map name for plain replies and with the one for TLS reports.
 """
 
-import contextlib
-import os
-import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,28 +14,27 @@ import pytest
 
 from tests.e2e.daemon import Daemon, running
 from tests.e2e.mta import Mta
-from tests.e2e.mta import mta as running_mta
 from tests.e2e.namespace import Namespace
-from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
+from tests.e2e.servers import DAEMON_DNS
+from tests.e2e.trees import RELEASES
 from tests.e2e.wires import PORT, SOCKETMAP_TCP, policy_maps
 from tests.e2e.world import World
 from tests.e2e.zoo.animal import Animal, Wish, mx_hosts
 from tests.e2e.zoo.asking import Oracle, Said, oracle, seen_as
 from tests.e2e.zoo.keeping import (
-    ALWAYS,
     Place,
     Seen,
     break_down,
     by_parameters,
     configure,
     deliver,
-    open_zoo,
-    prepare,
     settle,
 )
 from tests.e2e.zoo.kinds import BLACK_HOLE
-from tests.e2e.zoo.listing import ANIMALS, rotate
-from tests.e2e.zoo.table import PAGE, PLAIN, ROUNDS, TLSRPT, Row, lines, replace
+from tests.e2e.zoo.listing import ANIMALS
+from tests.e2e.zoo.table import PAGE, PLAIN, ROUNDS, TLSRPT, Row, lines, with_table
+from tests.e2e.zoo.trying import HELD, MAPS, Trial, hold_trial
+from tests.e2e.zoo.trying import PORT as TRIAL_PORT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -61,63 +56,28 @@ DOCUMENTED: Final[Mapping[str, Seen]] = {
 }
 """Name → outcome and the beginning of the text, as docs/troubleshooting.md has them."""
 OF_310: Final = Seen("deferred", "4.3.0", "server unavailable or unable to receive mail")
+BY_DANE: Final[Mapping[str, set[str]]] = {"OK dane-only": {"OK dane-only", "OK dane"}}
+"""Reply → replies in a trial: with a policy, only hosts that DANE protects get mail."""
 NOT_ENFORCED: Final = ("testing", "none", "no-record", "null-mx", "dane-good", "dane-wrong")
 """Those of them that get no policy from the daemon, or no mail."""
 
 
 @pytest.fixture(scope="module")
-def animals(logs: Path) -> Sequence[Animal]:
-    """Those that ZOO names, or `all`; else those whose turn it is, other ones in each commit."""
-    wanted = os.environ.get("ZOO", "")
-    if wanted:
-        return [each for each in ANIMALS if each.name in wanted.split(",") or wanted == "all"]
-    chosen = rotate(_turn())
-    (logs / "zoo.log").write_text(f"ZOO={','.join(each.name for each in chosen)}\n")
-    return chosen
-
-
-def _turn() -> int:
-    """Return a number that another commit changes; without Git, another day."""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=8", "HEAD"]
-        return int(subprocess.check_output(command, stderr=subprocess.DEVNULL), 16)
-    return int(time.time() // 86_400)
-
-
-@pytest.fixture(scope="module")
-def zoo(own_namespace: Namespace, own_world: World) -> World:
-    """The servers, with the MX hosts of the zoo."""
-    open_zoo(own_namespace, own_world)
-    return own_world
-
-
-@pytest.fixture(scope="module")
 def zoo_daemon(own_namespace: Namespace, zoo: World, folder: Path, logs: Path) -> Iterator[Daemon]:
     """A daemon with DANE."""
-    settings: dict[str, object] = {
-        "listen": [{"socketmap": f"127.0.0.1:{PORT}"}],
-        "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
-        "dane": {"mode": "on"},
-        "https": {"ca_file": str(zoo.ca_file), "allow_private_addresses": True},
-    }
+    settings = _settings(zoo, PORT)
     made = Daemon(own_namespace, folder / "zoo-daemon", logs / "zoo-daemon.log", settings)
     with running(made):
         yield made
 
 
-@pytest.fixture(scope="module")
-def zoo_mtas(
-    own_namespace: Namespace, zoo: World, trees: dict[str, Path], folder: Path, logs: Path
-) -> Iterator[dict[str, Mta]]:
-    """Postfix version → a running Postfix that waits for seconds only."""
-    with ExitStack() as stack:
-        made = {}
-        for version, place in trees.items():
-            root, log = folder / f"zoo-{version}", logs / f"zoo-postfix-{version}.log"
-            own = (own_namespace, place, root, version, zoo, POSTFIX_DNS, log)
-            made[version] = stack.enter_context(running_mta(*own, settings=ALWAYS))
-            prepare(made[version], zoo)
-        yield made
+def _settings(zoo: World, port: int) -> dict[str, object]:
+    return {
+        "listen": [{"socketmap": f"127.0.0.1:{port}"}],
+        "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
+        "dane": {"mode": "on"},
+        "https": {"ca_file": str(zoo.ca_file), "allow_private_addresses": True},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +123,7 @@ def ledger(animals: Sequence[Animal]) -> Iterator[Ledger]:
             _row(each, {key: visits[each.name] for key, visits in rounds.items()})
             for each in animals
         ]
-        PAGE.write_text(replace(PAGE.read_text("utf-8"), list(lines(rows))), "utf-8")
+        PAGE.write_text(with_table(PAGE.read_text("utf-8"), list(lines(rows))), "utf-8")
 
 
 def _row(animal: Animal, visits: Mapping[tuple[str, str], Visit]) -> Row:
@@ -233,6 +193,99 @@ def test_postfix_does_as_documented(round_: tuple[str, str], visits: Mapping[str
         place, seen, wanted = visits[name].place, visits[name].seen, expected[name]
         assert (seen.status, seen.dsn) == (wanted.status, wanted.dsn), (place, seen)
         assert wanted is SENT or seen.text.startswith(wanted.text), (place, seen)
+
+
+@pytest.fixture(scope="module", params=[release.postfix for release in RELEASES])
+def version(request: pytest.FixtureRequest) -> str:
+    """Each version of Postfix."""
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def trial_daemon(
+    version: str,
+    own_namespace: Namespace,
+    zoo: World,
+    oracles: dict[str, Oracle],
+    folder: Path,
+    logs: Path,
+) -> Iterator[Daemon]:
+    """A daemon in a trial, with the programs of this Postfix."""
+    more = {"trial": True, "maps": MAPS, "log": {"level": "debug"}}
+    name = f"trial-daemon-{version}"
+    programs = oracles[version].socket.parent
+    log = logs / f"{name}.log"
+    made = Daemon(
+        own_namespace, folder / name, log, _settings(zoo, TRIAL_PORT) | more, path=programs
+    )
+    with running(made):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def trial(
+    version: str,
+    animals: Sequence[Animal],
+    zoo: World,
+    zoo_mtas: dict[str, Mta],
+    oracles: dict[str, Oracle],
+    trial_daemon: Daemon,
+) -> Trial:
+    """A trial of all domains."""
+    commands = replace(oracles[version], config=trial_daemon.config)
+    return hold_trial(zoo, zoo_mtas[version], trial_daemon, commands, animals)
+
+
+def test_the_same_mail_flows_as_without_the_daemon(trial: Trial) -> None:
+    """In a trial the outcome of each message, and its DSN, is that without a policy map."""
+    differing = {
+        name: (seen, without)
+        for name, seen in trial.seen.items()
+        if (without := trial.without[name]).status != seen.status or without.dsn != seen.dsn
+    }
+
+    assert not differing
+
+
+def test_no_policy_is_answered_in_a_trial(trial: Trial) -> None:
+    """No map on trial has a policy in its replies, and those for DANE are as always.
+
+    Another map has policies meanwhile, and all maps have them again afterwards.
+    """
+    differing = {
+        name: (replies, enforced)
+        for name, enforced in trial.enforced.items()
+        if not (replies := trial.replies[name]) <= _on_trial(enforced)
+    }
+
+    assert not differing
+    assert trial.enforced.get("expired", "OK secure").startswith("OK secure")
+    assert trial.afterwards == trial.enforced
+
+
+def _on_trial(reply: str) -> set[str]:
+    """What may be replied in place of it; unusable TLSA records are better than none."""
+    if reply.startswith("OK secure"):
+        return {"NOTFOUND ", "OK dane"}
+    return BY_DANE.get(reply, {reply})
+
+
+def test_the_report_names_what_is_held_once_the_trial_is_off(
+    version: str, trial: Trial, ledger: Ledger
+) -> None:
+    """Of the domains to which mail flowed in the trial exactly those to which it does not then.
+
+    Others that it names must be held or returned then as well.
+    """
+    visits = ledger[version, PLAIN]
+    flowed = {name for name, seen in trial.seen.items() if seen.status == "sent"}
+    held = {name for name in trial.seen if visits[name].seen.status != "sent"}
+    named = {name for name, entry in trial.report.items() if entry["outcome"] == HELD}
+
+    assert named & flowed == held & flowed
+    assert named <= held
+    assert f"would hold mail to {len(named)} of " in trial.sentence
 
 
 def test_many_black_holes_do_not_hold_the_command_up(

@@ -30,10 +30,10 @@ class Transcript:
         with self._changed:
             return self._lines[mark:]
 
-    def wait(self, pattern: str, mark: int = 0) -> re.Match[str]:
+    def wait(self, pattern: str, mark: int = 0, seconds: float = TIMEOUT) -> re.Match[str]:
         """Wait for the first match of a regular expression from `mark` on, and return it.
 
-        Raises AssertionError if the program ends first, or after `TIMEOUT` seconds.
+        Raises AssertionError if the program ends first, or after `seconds`.
         """
         found: re.Match[str] | None = None
 
@@ -46,7 +46,7 @@ class Transcript:
             return self._ended
 
         with self._changed:
-            self._changed.wait_for(look, TIMEOUT)
+            self._changed.wait_for(look, seconds)
             tail = "\n".join(self._lines[-40:])
         assert found, f"no line matches {pattern!r}; the last ones are:\n{tail}"
         return found

@@ -28,6 +28,8 @@ def wheels(suite: str, folder: Path, group: str = "") -> Path:
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    for extra in project["project"]["optional-dependencies"].values():
+        needed += extra  # the package for Debian and the image have them
     needed += project["dependency-groups"][group] if group else (*_FOR_CONTRIB, *_FOR_MAKE)
     chosen = ["--only-binary=:all:", "--python-version", PYTHONS[suite]]
     constraint = ["--constraint", str(ROOT / "constraints.txt")]

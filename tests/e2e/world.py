@@ -5,28 +5,29 @@ The servers themselves run in a process of their own, see `servers.py`.
 
 import contextlib
 import itertools
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from tests.e2e.namespace import Namespace
 from tests.e2e.servers import POLICY_HOST
 from tests.e2e.sinks import SINKS, Receipt
+from tests.support.remote import Remote, running
 
 TTL: Final = 60
-"""Seconds, for every record. A smaller one has no effect: lifecycle.MIN_RECHECK."""
+"""Seconds, for every record of most worlds. A smaller one has no effect: lifecycle.MIN_RECHECK."""
 
 
-class World:
+class World(Remote):
     """The running servers; created by `world`."""
 
     def __init__(self, process: subprocess.Popen[str], ca_file: Path) -> None:
-        self._process = process
+        super().__init__(process)
         self._names = itertools.count(1)
         self.ca_file: Final = ca_file
+        self.ttl = TTL
 
     def fresh(self, label: str) -> str:
         """Return an unused domain name, so that a deferral in one test does not affect another."""
@@ -34,7 +35,7 @@ class World:
 
     def records(self, zone: Mapping[str, Sequence[str]]) -> None:
         """Publish records, `"name TYPE"` to data; empty data removes them."""
-        self._send("records", zone=zone, ttl=TTL)
+        self._send("records", zone=zone, ttl=self.ttl)
 
     def faults(self, faults: Mapping[str, str]) -> None:
         """Answer queries, `"name TYPE"`, with a fault: the name of a `dns.Fault`."""
@@ -119,33 +120,10 @@ class World:
         """Return what the sinks received for a recipient, or for all at `@DOMAIN`."""
         return [Receipt(**each) for each in self._send("receipts", suffix=suffix)]
 
-    def _send(self, command: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON has any shape
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps([command, arguments]) + "\n")
-        self._process.stdin.flush()
-        return self.answer()
-
-    def answer(self) -> Any:  # noqa: ANN401 - JSON has any shape
-        """Return the next line from the servers."""
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, "the servers have ended: see their log"
-        return json.loads(line)
-
 
 @contextlib.contextmanager
 def world(inside: Namespace, folder: Path, log: Path) -> Iterator[World]:
     """Run the servers while the context is open; write their CA to `folder`, errors to `log`."""
     command = inside.command(sys.executable, "-m", "tests.e2e.servers", folder)
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
-        ) as process,
-    ):
-        made = World(process, folder / "ca.pem")
-        assert made.answer() == "ready"
-        try:
-            yield made
-        finally:
-            process.kill()  # it has nothing to save
+    with running(command, log) as process:
+        yield World(process, folder / "ca.pem")

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from postfix_mta_sts import batching
 from postfix_mta_sts.mtasts import lifecycle
 from postfix_mta_sts.mtasts.dane import DaneKind, HostState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.lifecycle import DAY, State
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.verdict import after_verdict
-from postfix_mta_sts.resolver import batching
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.values import replace as replace_value
 from tests.support.faulty_store import FaultyStore

@@ -14,7 +14,7 @@ from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Failure, Standing, live,
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.verdict import MAX_LIFE, after_verdict
 from postfix_mta_sts.resolver.refresher import TICK, Refresher
-from postfix_mta_sts.store import LastAsked
+from postfix_mta_sts.store import LastAsked, RowFilter
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from postfix_mta_sts.values import replace
 from tests.support.resolvers import find_state, make_resolver
@@ -252,3 +252,27 @@ def test_a_stored_policy_is_due_for_a_recheck() -> None:
     """A restored state is DUE at its own time, so that a right clock finds what has changed."""
     state = restored(policy(), PolicyId("a"), START, START + DAY)
     assert standing(state, START) is Standing.DUE
+
+
+async def test_the_age_of_a_policy_from_the_future_is_not_known(tmp_path: Path) -> None:
+    """Its row says so until the next fetch, also when the time has come that was noted."""
+    clock = Clock(START + DAY)
+    async with opened(tmp_path, clock) as store:
+        await store.save(GOOD, a_state(clock.now, clock.now + DAY), clock.now)
+        row = await store.row(GOOD)
+        assert row
+        assert row.is_dated
+    for clock.now in (START, START + HOUR, START + 2 * DAY, START + 3 * DAY):
+        async with opened(tmp_path, clock) as store:
+            [row] = await store.page(RowFilter(clock.now), None, 9)
+            assert not row.is_dated
+            state = await store.load(GOOD)
+            assert state
+            await store.note(GOOD, replace(state, refetch_at=clock.now + HOUR))
+    async with opened(tmp_path, clock) as store:
+        assert await store.remove_expired(START + 8 * DAY) == 0
+        assert await store.remove_expired(START + 9 * DAY) == 1
+        await store.save(GOOD, a_state(clock.now, clock.now + DAY), clock.now)
+        row = await store.row(GOOD)
+        assert row
+        assert row.is_dated

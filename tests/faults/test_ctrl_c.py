@@ -27,7 +27,8 @@ TIMEOUT: Final = 60.0
 """Seconds; only a failing test waits that long."""
 GOES_ON: Final = "interrupted; the daemon goes on with attempts under way"
 ENTRY: Final = {
-    "domain": "good.test", "answer": "secure", "mode": "enforce", "id": "a", "fetched_at": 1,
+    "domain": "good.test", "answer": "secure", "why": "enforce",
+    "exception": None, "mode": "enforce", "id": "a", "fetched_at": 1,
     "expires_at": 2, "asked_at": 1, "asked_count": 7, "failure": None, "overdue": False,
 }  # fmt: skip
 FAILED: Final = {"outcome": "failed", "failure": {"reason": "HTTP 404"}}

@@ -10,7 +10,7 @@ import pytest
 
 from postfix_mta_sts.cli import nagios
 from postfix_mta_sts.postfix.dane import DaneStatus
-from postfix_mta_sts.stats import Part
+from postfix_mta_sts.stats.labels import Part
 from tests.support.control import ControlledDaemon, Operator
 from tests.support.surroundings import Surroundings
 

@@ -19,8 +19,8 @@ from postfix_mta_sts.mtasts.errors import StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY, MINUTE, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store import StoreError
-from postfix_mta_sts.store.breaker import DEFAULT_TIMING, Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.health import DEFAULT_TIMING, Timing
 from postfix_mta_sts.store.sqlite.layout import SCHEMA
 from postfix_mta_sts.store.sqlite.schema import APPLICATION_ID
 from postfix_mta_sts.store.sqlite.store import SqliteStore
@@ -229,7 +229,7 @@ from pathlib import Path
 from unittest.mock import patch
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store import StoreError
-from postfix_mta_sts.store.breaker import Timing
+from postfix_mta_sts.store.health import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
 from postfix_mta_sts.store.sqlite import file, reads, writes
 from postfix_mta_sts.store.sqlite.store import SqliteStore

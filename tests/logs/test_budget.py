@@ -1,9 +1,11 @@
 """Each kind of event has a budget of bytes a minute."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.logs.budget import PER_MINUTE, Budget, Kind
+from postfix_mta_sts.store.records import EXCEPTIONS_LIMIT
 
 KIND = Kind("policy fetched", important=False)
 LINE = 140
@@ -53,6 +55,13 @@ def test_kinds_do_not_share() -> None:
     admitted(budget, KIND, [0.0] * 1_000)
     assert budget.admits(Kind("policy changed", important=False), 0.0)
     assert budget.admits(Kind("policy fetched", important=True), 0.0)
+
+
+@pytest.mark.parametrize("act", ["added", "replaced", "removed", "ends soon", "ended"])
+def test_each_act_of_an_administrator_has_its_line(act: str) -> None:
+    """A program that adds all exceptions for which there is room hides none of them."""
+    kind = Kind(f"exception {act}", important=False)
+    assert admitted(Budget(), kind, [0.0] * EXCEPTIONS_LIMIT, LINE) == EXCEPTIONS_LIMIT
 
 
 def test_long_lines_are_fewer() -> None:

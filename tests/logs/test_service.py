@@ -105,7 +105,7 @@ class TestLimit:
     def test_ten_minutes_of_hostile_domains(self, service: Service) -> None:
         """14 names a second cause each event of a domain, with long texts: 8 KiB a minute each."""
         texts = {
-            logging.INFO: ["policy fetched", "policy changed", "policy no longer enforced"],
+            logging.INFO: ["policy fetched", "policy changed", "renewal recovered"],
             logging.WARNING: ["renewal failed", "policy expired", "TXT record missing"],
         }
         mx = [f"{'m' * 240}{number}.test" for number in range(200)]

@@ -65,13 +65,11 @@ def test_fetched() -> None:
         (policy(), A, ["policy renewed"]),
         (policy(), B, ["policy changed"]),
         (policy(max_age=60), A, ["policy changed"]),
-        (policy("testing"), B, ["policy changed", "policy no longer enforced"]),
-        (policy("none"), B, ["policy changed", "policy no longer enforced"]),
-        (policy(mx="mx9.evil.test"), B, ["policy changed", "all mx patterns replaced"]),
+        (policy("testing"), B, ["policy changed"]),
     ],
 )
 def test_fetched_again(newer: Policy, policy_id: PolicyId, whats: list[str]) -> None:
-    """A replaced policy is a note; changes that an attacker would make have their own notes."""
+    """A replaced policy is a note; `weakening` finds the changes that an attacker would make."""
     found = changed(ENFORCED, after_get(ENFORCED, newer, policy_id))
     assert [change.what for change in found] == whats
     assert all(change.severity is not Severity.WARNING for change in found)
@@ -96,12 +94,6 @@ def test_one_pattern_that_can_match_is_enough() -> None:
         b"version: STSv1\nmode: enforce\nmx: 127.0.0.1\nmx: mx1.good.test\nmax_age: 60\n"
     )
     assert len(changed(None, after_get(None, mixed))) == 1
-
-
-def test_a_policy_no_longer_enforced_is_logged_with_both_modes() -> None:
-    """The event names the new mode and the old one."""
-    change = changed(ENFORCED, after_get(ENFORCED, policy("testing"), B))[1]
-    assert change.fields == {"mode": "testing", "old_mode": "enforce"}
 
 
 def test_nothing_changed() -> None:

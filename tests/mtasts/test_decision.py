@@ -20,7 +20,7 @@ from postfix_mta_sts.mtasts.policy import Mode
 from tests.support.decisions import POLICIES, RULES, VERDICTS
 
 T = 1_790_000_000.0
-WAIT, SECURE, DANE_ONLY, DANE, NOT_FOUND, TRY_DANE, TRY_POLICY = Decision
+WAIT, SECURE, PIN, DANE_ONLY, DANE, ENCRYPT, MAY, NOT_FOUND, TRY_DANE, TRY_POLICY = Decision
 
 OLDER = [None, *Mode]
 ALL_POLICIES = [

@@ -257,4 +257,5 @@ def test_a_missing_record_is_no_news_while_a_renewal_fails() -> None:
     """The failed GET remains the failure, and is what is counted."""
     state = after_failed_get(replace(CACHED, refetch_at=T), CertificateError("expired"), T + 60)
     after = after_txt(state, NO_RECORD, T + 120)
-    assert after == replace(state, checked_at=T + 120, recheck_at=T + 120 + ABSENCE_RECHECK)
+    checked = replace(state, checked_at=T + 120, recheck_at=T + 120 + ABSENCE_RECHECK)
+    assert after == replace(checked, record_was_gone=True)

@@ -124,7 +124,7 @@ class TestLife:
         )
         for one, other in ((old, failed), (failed, old)):
             assert latest(one, other, T + 2) == after_verdict(old, UNANSWERED, T + 2)
-            assert latest(one, other, old.until) == failed
+            assert latest(one, other, old.until) == replace(failed, was_protected=True)
         newer = after_verdict(None, signed(ABSENT), T + 5)
         assert latest(newer, old, T + 6) == latest(old, newer, T + 6) == newer
         assert latest(None, old, T) == latest(old, None, T) == old

@@ -16,6 +16,7 @@ from postfix_mta_sts.network.client import NetworkClient
 from postfix_mta_sts.network.dns import FAILURES_LIMIT
 from postfix_mta_sts.network.process import ProcessError
 from postfix_mta_sts.network.timing import Timing
+from postfix_mta_sts.store.fleet.requests import Look, ReadRelays, StoreCondition, Unavailable
 from tests.support.dns import DnsServer, Fault
 from tests.support.internet import Internet
 from tests.support.network_processes import OTHER_VERSION, Programs, children
@@ -80,6 +81,49 @@ async def test_dane(net: Internet, tmp_path: Path) -> None:
         await network.reconfigure(net.settings(tmp_path, {"dns": {"nameservers": [other.address]}}))
         assert (await network.not_validating(), network.untrusted) == ((), ())
         assert (await network.look_up_dane(GOOD)).kind is DaneKind.NONE
+
+
+async def test_without_a_fleet(net: Internet, tmp_path: Path) -> None:
+    """A request to the shared store is answered, and nothing is imported for it."""
+    async with opened(net, tmp_path) as network:
+        answer = await network.ask_fleet(ReadRelays())
+        assert answer == Unavailable("no fleet is configured")
+        assert network.fleet_condition == StoreCondition()
+
+
+async def test_a_shared_store_that_refuses(net: Internet, tmp_path: Path) -> None:
+    """Why it does not answer arrives with the answers, until another process takes the calls."""
+    async with opened(net, tmp_path) as network:
+        assert network.fleet_condition == StoreCondition()
+        fleet = {"url": "valkey://127.0.0.1:1", "unsigned": True}
+        await network.reconfigure(net.settings(tmp_path, {"fleet": fleet}))
+        for _ in range(3):
+            assert isinstance(await network.ask_fleet(Look(GOOD, 30.0)), Unavailable)
+        assert "127.0.0.1:1" in network.fleet_condition.problem
+        assert not network.fleet_condition.is_asked
+        await network.reconfigure(net.settings(tmp_path))
+        assert network.fleet_condition == StoreCondition()
+
+
+async def test_a_request_to_the_store_is_not_sent_again(
+    net: Internet, tmp_path: Path, programs: Programs
+) -> None:
+    """If the process ends, the store counts as away: a look-up goes on without it."""
+    async with opened(net, tmp_path, Timing(restart=0.01)) as network:
+        await network.discover(GOOD)
+        kill(network)
+        answer = await network.ask_fleet(Look(GOOD, 1.0))
+        assert isinstance(answer, Unavailable)
+        assert "ended" in answer.reason
+        assert (await network.discover(GOOD)).policy_id == "id1"
+
+
+async def test_no_network_process(net: Internet, tmp_path: Path, programs: Programs) -> None:
+    """While none can be started, the store is away."""
+    programs.usual = OSError("no memory")
+    timing = Timing(restart=0.001, give_up_after=0.001)
+    async with opened(net, tmp_path, timing) as network:
+        assert isinstance(await network.ask_fleet(Look(GOOD, 1.0)), Unavailable)
 
 
 async def test_unanswered(net: Internet, tmp_path: Path) -> None:

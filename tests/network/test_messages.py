@@ -10,15 +10,20 @@ from msgspec.structs import replace
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.config.address import TcpAddress
+from postfix_mta_sts.config.store_location import EngineName, StoreLocation
+from postfix_mta_sts.mtasts.check import Check, CheckResult
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError, NoRecordError
+from postfix_mta_sts.mtasts.exceptions import PolicyException, Scope, Use
 from postfix_mta_sts.mtasts.lifecycle import Discovered
-from postfix_mta_sts.mtasts.policy import parse_policy
-from postfix_mta_sts.mtasts.record import parse_records
+from postfix_mta_sts.mtasts.policy import Mode, parse_policy
+from postfix_mta_sts.mtasts.record import PolicyId, parse_records
+from postfix_mta_sts.mtasts.sharing import SharedPolicy
 from postfix_mta_sts.network import ipc
 from postfix_mta_sts.network.child import OtherVersionError, shake_hands
 from postfix_mta_sts.network.messages import (
+    AskFleet,
     Cancel,
     Discover,
     DiscoverResult,
@@ -27,6 +32,8 @@ from postfix_mta_sts.network.messages import (
     Failed,
     FetchPolicy,
     FetchResult,
+    FleetAnswer,
+    FleetStatus,
     FromChild,
     FromDaemon,
     Hello,
@@ -44,6 +51,39 @@ from postfix_mta_sts.network.messages import (
     failed,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.store import HistoryEntry
+from postfix_mta_sts.store.fleet.keys import Keyring
+from postfix_mta_sts.store.fleet.requests import (
+    Announce,
+    AnyAnswer,
+    AnyRequest,
+    Checks,
+    Claim,
+    Document,
+    Done,
+    Due,
+    FindDue,
+    Held,
+    History,
+    Look,
+    NoteUses,
+    OfferCheck,
+    OfferPolicy,
+    OtherFleet,
+    ReadChecks,
+    ReadExceptions,
+    ReadHistory,
+    ReadRelays,
+    Relay,
+    RelayReport,
+    Relays,
+    Release,
+    Seen,
+    StoreCondition,
+    Unavailable,
+    WriteExceptions,
+)
+from postfix_mta_sts.store.fleet.settings import SharedStoreSettings
 from postfix_mta_sts.values import Value, msgpack_decoder, to_msgpack
 
 GOOD = parse_domain("good.test")
@@ -66,6 +106,58 @@ SETTINGS = NetworkSettings(
     log_level="info",
     log_format="json",
 )
+FLEET = SharedStoreSettings(
+    location=StoreLocation(
+        engine=EngineName.POSTGRESQL,
+        addresses=SERVERS,
+        database="mta_sts",
+        user="relay",
+        password="secret",  # noqa: S106 (it is one of a test)
+        tls=True,
+    ),
+    name="mx1",
+    prefix="mta_sts",
+    budget=0.25,
+    keyring=Keyring({"0a0b0c0d": bytes(range(32)), "01020304": b"k" * 32}),
+    authorities="PEM",
+)
+CHECK = Check(GOOD, CheckResult.HELD, "Held.", "certificate", "theirs", "id", 2.0, 1.0)
+EXCEPTION = PolicyException(
+    Scope("good.test"), Use.MAY, "why", 2.0, (), ignores_dane=False, added_at=1.0, uid=0
+)
+REPORT = RelayReport("1.2", 3, 4, 5)
+REQUESTS: list[AnyRequest] = [
+    Look(GOOD, 0.25),
+    Claim(GOOD, 2**52, 2.0, 0.25),
+    Release(GOOD, "token"),
+    OfferPolicy(GOOD, POLICY, "id", 1.0, 2.0, 3.0, "token"),
+    OfferPolicy(GOOD, POLICY, "id", 1.0, 2.0),
+    ReadHistory(GOOD),
+    ReadExceptions(7, "digest", ("mta_sts:0a0b0c0d",)),
+    WriteExceptions(8, (EXCEPTION,), ("mta_sts:0a0b0c0d",)),
+    OfferCheck(CHECK),
+    ReadChecks("", 100),
+    Announce(REPORT),
+    ReadRelays(),
+    NoteUses({GOOD: 1.5}),
+    FindDue(86_400.0, 100),
+]
+SHARED = SharedPolicy(parse_policy(POLICY.encode()), PolicyId("id"), 1.5, "mx2", 2**52)
+ANSWERS: list[AnyAnswer] = [
+    Unavailable("no answer"),
+    Unavailable("no answer", was_asked=False),
+    Done(is_kept=False),
+    Seen(SHARED, "", 0.1),
+    Seen(None, "it is not signed"),
+    Held("token", SHARED),
+    History((HistoryEntry(PolicyId("id"), Mode.ENFORCE, ("mx.a.test",), 1.0, 2.0),)),
+    Document(9, (EXCEPTION,), "mx2"),
+    Document(9, None),
+    OtherFleet(),
+    Checks((CHECK,), "good.test"),
+    Relays((Relay("mx2", REPORT, 1.0),)),
+    Due((GOOD,)),
+]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +165,7 @@ SETTINGS = NetworkSettings(
     [
         Hello("1.2"),
         Start("uvloop", SETTINGS),
+        Start("uvloop", replace(SETTINGS, fleet=FLEET)),
         Start("uvloop", replace(SETTINGS, allow_private_addresses=("10.0.0.0/8", "fd00::/8"))),
         Discover(1, GOOD),
         FetchPolicy(2, GOOD),
@@ -80,6 +173,7 @@ SETTINGS = NetworkSettings(
         LookUpDane(3, GOOD, progress=True),
         LookUpDane(3, GOOD),
         NotValidating(4),
+        *(AskFleet(5, request) for request in REQUESTS),
         Cancel(2),
         Ping(),
     ],
@@ -102,6 +196,8 @@ def test_messages_of_the_daemon(message: FromDaemon) -> None:
         Progress(2),
         Progress(3, OUTCOME),
         NotValidatingResult(4, SERVERS),
+        *(FleetAnswer(5, answer) for answer in ANSWERS),
+        FleetStatus(StoreCondition("wrong password", is_asked=False)),
         DnsStatus(unanswered=True),
         DnssecServers(SERVERS, SERVERS),
         Failed(1, "no-record", "NXDOMAIN"),

@@ -6,6 +6,7 @@ from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.network.messages import (
     AnyCall,
+    AskFleet,
     Discover,
     FetchPolicy,
     LookUpDane,
@@ -21,6 +22,8 @@ from postfix_mta_sts.network.timing import (
     pulse,
     spacing,
 )
+from postfix_mta_sts.store.fleet.limits import CALL, OFFER
+from postfix_mta_sts.store.fleet.requests import Claim, Look, OfferPolicy, ReadRelays
 
 GOOD = parse_domain("good.test")
 TIMING = Timing()
@@ -80,6 +83,10 @@ def test_calls_wait(wait: float, spaced: float, ready_for: float | None, *, wait
         (FetchPolicy(1, GOOD), SETTINGS.https_timeout),
         (LookUpDane(1, GOOD), 20 * SETTINGS.dns_timeout),
         (NotValidating(1), SETTINGS.dns_timeout),
+        (AskFleet(1, Look(GOOD, 0.25)), 0.25),
+        (AskFleet(1, Claim(GOOD, 0, 2.0, 0.25)), 2.25),
+        (AskFleet(1, ReadRelays()), CALL),
+        (AskFleet(1, OfferPolicy(GOOD, "", "id", 0.0, 0.0)), OFFER),
     ],
     ids=lambda value: type(value).__name__,
 )

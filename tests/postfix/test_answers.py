@@ -11,15 +11,24 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from postfix_mta_sts.config.address import TcpAddress
-from postfix_mta_sts.config.settings import DnsSettings, ListenerSettings, MapSettings, Settings
+from postfix_mta_sts.config.settings import (
+    DnsSettings,
+    ListenerSettings,
+    MapSettings,
+    Settings,
+    TrialSettings,
+)
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.decision import from_memory
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
+from postfix_mta_sts.mtasts.exceptions import Exceptions, PolicyException, Use
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, restored
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.postfix.answers import (
+    OTHER,
     Answering,
+    AnswerRules,
     ServedMap,
     Told,
     reply_text,
@@ -27,11 +36,15 @@ from postfix_mta_sts.postfix.answers import (
     told_without_look_up,
 )
 from postfix_mta_sts.postfix.maps import Maps
+from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule, ReplyFormat
 from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.single_flight import LookupResult
-from postfix_mta_sts.stats import Counters, Source
-from tests.support.resolvers import make_resolver, wait_for_all
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import Source
+from postfix_mta_sts.values import replace
+from tests.support.exceptions import configured, exception
+from tests.support.resolvers import make_resolver, settled, wait_for_all
 from tests.support.surroundings import (
     GOOD,
     UNANSWERED,
@@ -72,6 +85,15 @@ POLICIES: Final = (
     policy(), policy("testing"), policy("none"), policy(max_age=3600), LONG, StatusError("404"),
     DnsFailureError("no answer"),
 )  # fmt: skip
+NO_TRIAL: Final = TrialSettings()
+EXCEPTIONS: Final = (
+    None,
+    exception(use=Use.MAY),
+    exception(use=Use.ENCRYPT, ignores_dane=True),
+    exception("*.test", 101.0),
+    exception(use=Use.ENFORCE),
+    exception(use=Use.PIN, mx=("mx9.good.test",)),
+)
 RECORDS: Final = (found(), found("b", 60), NoRecordError("NXDOMAIN"), DnsFailureError("SERVFAIL"))
 
 
@@ -96,6 +118,8 @@ class Moment:
     more_seconds: float
     """How long ago that was; negative: the clock was set back since."""
     keys: tuple[bytes, ...]
+    exception: PolicyException | None = None
+    trial: TrialSettings = NO_TRIAL
 
 
 GATES: Final = ("dns", "dane", "addresses", "https")
@@ -115,6 +139,8 @@ MOMENTS: Final = st.builds(
     held=st.frozensets(st.sampled_from(GATES)),
     more_seconds=st.sampled_from([0.0, 20.0, -20.0]),
     keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=4).map(tuple),
+    exception=st.sampled_from(EXCEPTIONS),
+    trial=st.builds(TrialSettings, enabled=st.booleans(), dane=st.booleans()),
 )
 
 
@@ -163,9 +189,11 @@ class Daemon:
         self.around = around
         self.resolver = make_resolver(around)
         dns = DnsSettings(on_failure="defer" if moment.defers else "deliver")
-        self.settings = Settings(listen=LISTEN, maps=MAPS, dns=dns)
+        self.settings = Settings(listen=LISTEN, maps=MAPS, dns=dns, trial=moment.trial)
         self.maps = Maps(self.settings, self.resolver, lambda: around.now, Counters())
         self.maps.use_dane(moment.rule)
+        if moment.exception:
+            self.maps.use_exceptions(Exceptions(added=configured(moment.exception)))
         self.resolver.use_dane(around.look_up_dane if moment.rule else None)
 
     async def told(self, key: bytes) -> list[bytes | None]:
@@ -189,14 +217,8 @@ class Daemon:
         reply = cache.cached(request) or cache.reply(request)
         if isinstance(reply, bytes):
             return reply
-        await _settled()
+        await settled()
         return reply.reply(reply.result.result()) if reply.result.done() else None
-
-
-async def _settled() -> None:
-    """Let everything happen that waits for nothing but its turn."""
-    for _ in range(30):
-        await asyncio.sleep(0)
 
 
 def _encoded(replies: Sequence[Told]) -> list[bytes | None]:
@@ -225,7 +247,7 @@ async def prepared(moment: Moment) -> Daemon:
         for name in moment.held:
             getattr(around, name).hold()
         daemon.resolver.find(GOOD)
-        await _settled()
+        await settled()
     around.now += moment.more_seconds
     around.progress.clear()  # or a look-up that starts now would hear of it from a silent network
     for name in GATES:
@@ -264,6 +286,36 @@ async def test_the_time_of_an_attempt_is_up() -> None:
     assert first == b"58:TEMP MTA-STS: DNS failure for good.test: no answer in time,"
     assert last == b"400 MTA-STS:%20DNS%20failure%20for%20good.test:%20no%20answer%20in%20time\n"
     await daemon.resolver.close()
+
+
+def test_a_key_that_is_not_mapped_on_trial() -> None:
+    """It is not found where policies are on trial: there is none to be enforced."""
+    on_trial = ServedMap("tried", reply_format=ReplyFormat(trial=True))
+    replies = told_without_look_up(
+        "\u0378.test".encode(), Answering(maps=(ServedMap("a"), on_trial))
+    )
+    texts = [reply_text(each.reply) for each in replies if isinstance(each, Told) and each.reply]
+    assert [text.partition(" ")[0] for text in texts] == ["TEMP", "NOTFOUND"]
+
+
+def test_the_answer_without_trial_and_exceptions() -> None:
+    """In every map, what a domain publishes decides alone; nothing else is changed."""
+    ours = Exceptions(added=configured(exception()))
+    rules = AnswerRules(STRICT, dns_defers=True, exceptions=ours, trial_dane=True)
+    strict = ReplyFormat(servername=False, enforce_testing=True)
+    maps = tuple(
+        ServedMap(name, wire, replace(strict, trial=trial))
+        for name, wire, trial in (("a", socketmap, True), ("b", tcp_table, False))
+    )
+    other = replace(OTHER, reply_format=replace(strict, trial=True))
+    plain = Answering(
+        AnswerRules(STRICT, dns_defers=True),
+        tuple(replace(each, reply_format=strict) for each in maps),
+        replace(OTHER, reply_format=strict),
+    )
+    answering = Answering(rules, maps, other)
+    assert answering.as_published == plain
+    assert answering.without_trial == replace(plain, rules=replace(plain.rules, exceptions=ours))
 
 
 def test_maps_with_one_format_share_a_reply() -> None:

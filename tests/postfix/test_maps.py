@@ -5,7 +5,8 @@ from postfix_mta_sts.config.settings import DnsSettings, ListenerSettings, MapSe
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.protocol.reply import STRICT
-from postfix_mta_sts.stats import Answer, Counters, Source
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import Answer, Source
 from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask
 from tests.support.resolvers import make_resolver
 from tests.support.surroundings import GOOD, Surroundings, signed

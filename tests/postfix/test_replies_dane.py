@@ -4,6 +4,7 @@ import pytest
 
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.errors import DnsFailureError
+from postfix_mta_sts.postfix.answers import AnswerRules
 from postfix_mta_sts.postfix.protocol.reply import STRICT, DaneRule
 from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
 from tests.support.surroundings import GOOD, UNANSWERED, Surroundings, signed
@@ -67,7 +68,7 @@ async def test_a_new_rule() -> None:
         (DaneRule("yield"), NOT_FOUND),
         (None, SECURE),
     ):
-        cache.reconfigure(defer=False, rule=rule)
+        cache.reconfigure(AnswerRules(rule))
         assert cache.cached(REQUEST) is None
         assert await ask(cache) == reply
     assert (around.dane_queries[GOOD], around.gets[GOOD]) == (1, 1)

@@ -7,7 +7,8 @@ import pytest
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.resolver.cache import SLICE
-from postfix_mta_sts.stats import Answer, Counters, Source
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import Answer, Source
 from postfix_mta_sts.store import LastAsked
 from tests.support.clients import request as make_request
 from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
@@ -94,6 +95,23 @@ async def test_clear() -> None:
     await ask(cache)
     cache.clear()
     assert cache.cached(REQUEST) is None
+
+
+async def test_replies_of_before_a_clear_do_not_add_up() -> None:
+    """A program that adds a thousand exceptions clears the cache as often; memory stays."""
+    around = Surroundings()
+    around.publish()
+    resolver = make_resolver(around)
+    cache = make_reply_cache(around, resolver=resolver)
+    await ask(cache)
+    entry = resolver.entry(GOOD)
+    assert entry
+    size = entry.size
+    for _ in range(10):
+        cache.clear()
+        await ask(cache)
+        assert cache.cached(REQUEST) == SECURE
+    assert (len(entry.made), entry.size) == (1, size)
 
 
 async def test_replies_are_counted() -> None:

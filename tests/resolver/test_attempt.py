@@ -11,7 +11,8 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import NoRecordError, OwnFaultError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.resolver.single_flight import Flight
-from postfix_mta_sts.stats import SUCCESS, Counters, Stage
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import SUCCESS, Stage
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.resolvers import OTHER, look_up, make_resolver, wait_for_end
 from tests.support.surroundings import GOOD, Surroundings, found, signed

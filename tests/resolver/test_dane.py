@@ -11,7 +11,8 @@ from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, MINUTE, Standing, State, standing
 from postfix_mta_sts.mtasts.verdict import is_live
 from postfix_mta_sts.resolver.resolver import Resolver
-from postfix_mta_sts.stats import SUCCESS, Counters, Source, Stage
+from postfix_mta_sts.stats import Counters
+from postfix_mta_sts.stats.labels import SUCCESS, Source, Stage
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.resolvers import OTHER, find_state, make_resolver, wait_for_all
 from tests.support.surroundings import GOOD, UNANSWERED, Surroundings, found, signed

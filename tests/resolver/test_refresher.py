@@ -140,6 +140,26 @@ async def test_renewals_under_way_are_limited() -> None:
     assert around.gets.total == 2 * fetched
 
 
+async def test_faults_cost_nothing_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a renewal has failed by a fault of this program, the next ones are made."""
+    around = Surroundings()
+    domains = [parse_domain(f"d{n}.test") for n in range(100)]
+    fake = await refreshing(around, domains)
+    fake.pass_time(DAY)
+
+    async def fail(_domain: Domain) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr(fake.resolver, "renew", fail)
+        for _ in range(CONCURRENCY):
+            with pytest.raises(ExceptionGroup):
+                await fake.refresher.renew_due()
+    async with asyncio.timeout(30):
+        await fake.refresher.renew_due()
+    assert {around.gets[domain] for domain in domains} == {2}
+
+
 async def test_failed_renewals_are_logged_at_growing_intervals(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -11,7 +11,7 @@ from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, NoRecordError, StatusError
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.stats import Source
+from postfix_mta_sts.stats.labels import Source
 from postfix_mta_sts.store import LastAsked
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.resolvers import OTHER, find_state, look_up, make_resolver, wait_for_end

@@ -17,7 +17,7 @@ from postfix_mta_sts.resolver.single_flight import (
     Order,
     SingleFlight,
 )
-from postfix_mta_sts.stats import Source
+from postfix_mta_sts.stats.labels import Source
 from tests.support.states import a_state
 from tests.support.surroundings import GOOD
 

@@ -66,7 +66,7 @@ async def bytes_per_key(around: Surroundings, keys: Iterable[str]) -> tuple[floa
 
 @pytest.mark.parametrize(
     ("key", "least", "most"),
-    [("d{}.bench.test", 700, 1_200), ("absent{}.bench.test", 300, 650)],
+    [("d{}.bench.test", 700, 1_200), ("absent{}.bench.test", 300, 660)],
 )
 async def test_states_and_replies(key: str, least: int, most: int) -> None:
     """A policy and its reply take 1 KiB, an absence half of that; the estimate is close."""

@@ -54,3 +54,25 @@ def test_the_notes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         notes.note(Domain(f"d{number}.test"), 1, 10.0)
         assert len(notes._asked) <= 1_000
     assert notes.get(Domain("d9500.test")) == LastAsked(10.0, 1)
+
+
+def test_domains_to_check() -> None:
+    """They are noted once, as on trial if any map is, and set the event."""
+    notes = Usage()
+    assert not notes.has_checks.is_set()
+    notes.note_check(A, on_trial=True)
+    notes.note_check(A, on_trial=False)
+    notes.note_check(B, on_trial=False)
+    assert notes.has_checks.is_set()
+    assert notes.take_checks() == {A: True, B: False}
+    assert notes.take_checks() == {}
+
+
+def test_the_domains_to_check_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a flood of names those that come too late are left out; they may be asked for again."""
+    monkeypatch.setattr(usage, "NOTES_LIMIT", 2)
+    notes = Usage()
+    for number in range(10):
+        notes.note_check(Domain(f"d{number}.test"), on_trial=True)
+    notes.note_check(Domain("d0.test"), on_trial=True)
+    assert list(notes.take_checks()) == ["d0.test", "d1.test"]

@@ -8,8 +8,8 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.verdict import after_verdict
 from postfix_mta_sts.store import LastAsked, Row, RowFilter, StoreError
-from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.health import Timing
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.values import replace
 from tests.support.faulty_store import FULL, NO_RETRY, SHORT_TIMEOUTS, Backends, opened

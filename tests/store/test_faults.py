@@ -14,8 +14,8 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import Backend, StoreError
-from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.health import Timing
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.support.faulty_store import memory_of, repaired
 from tests.support.sqlite_file import execute, locked, overwrite
@@ -193,7 +193,7 @@ FULL_DISK = """
 import asyncio, json, resource, sys
 from pathlib import Path
 from postfix_mta_sts.store.failsafe import FailsafeStore
-from postfix_mta_sts.store.breaker import Timing
+from postfix_mta_sts.store.health import Timing
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.store.test_faults import KNOWN
 

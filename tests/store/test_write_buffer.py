@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import StoreError
-from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.health import Timing
 from postfix_mta_sts.store.write_buffer import WriteBuffer
 from tests.support.faulty_store import (
     DAMAGED,

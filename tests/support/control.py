@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from postfix_mta_sts.admin.control import Control, DaemonInfo
+from postfix_mta_sts.admin.history import PolicyHistory
 from postfix_mta_sts.admin.http_server import serving
-from postfix_mta_sts.admin.routes import routes
+from postfix_mta_sts.admin.routes import history_routes, routes
 from postfix_mta_sts.cli import main as cli
 from postfix_mta_sts.postfix.answers import Answering, AnswerRules
 from postfix_mta_sts.postfix.dane import DaneStatus
@@ -25,9 +26,14 @@ from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
-from postfix_mta_sts.stats import Counters, Part, Snapshot
+from postfix_mta_sts.stats import Counters, FleetNumbers, Snapshot
+from postfix_mta_sts.stats.labels import Part
+from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.values import replace
 from tests.support.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from postfix_mta_sts.admin.fleet.asking import Fleet
 
 IDLE_AFTER = 30 * 86_400.0
 PID = 100
@@ -47,6 +53,9 @@ class ControlledDaemon:
         self.problem = ""
         self.reasons: dict[Part, str] = {}
         self.log_lines_unwritten = 0
+        self.fleet: Fleet | None = None
+        self.fleet_numbers = FleetNumbers()
+        self.records = MemoryStore()
         sources = around.sources()
         self.resolver = Resolver(
             sources,
@@ -76,6 +85,7 @@ class ControlledDaemon:
         failing, domains = frozenset(self.not_working), self.resolver.entries
         numbers = {"domains": domains, "failing": failing, "reasons": self.reasons}
         numbers["log_lines_unwritten"] = self.log_lines_unwritten
+        numbers["fleet"] = self.fleet_numbers
         return Snapshot.take(self.counters, PID, **numbers)
 
     def _info(self) -> DaemonInfo:
@@ -89,6 +99,7 @@ class ControlledDaemon:
             answering=self.answering,
             asked_at=self.asked_at,
             next_tick=self.around.now + 30 if self.renews else None,
+            fleet=self.fleet,
             pid=PID,
         )
 
@@ -98,7 +109,14 @@ class ControlledDaemon:
         path = folder / "control.sock"
         sock = socket.socket(socket.AF_UNIX)
         sock.bind(str(path))
-        async with serving(sock, routes(self.control)):
+        history = PolicyHistory(
+            self.around.store,
+            self.records,
+            lambda: self.around.now,
+            lambda: Part.STORE_READING not in self.not_working,
+            lambda: self.fleet,
+        )
+        async with serving(sock, (*routes(self.control), *history_routes(history))):
             yield path
 
 

@@ -11,7 +11,9 @@ from postfix_mta_sts.mtasts.errors import (
     InvalidPolicyError,
     InvalidRecordError,
 )
+from postfix_mta_sts.mtasts.exceptions import PolicyException, Scope, Use
 from postfix_mta_sts.mtasts.mistakes import Mistake, Place
+from postfix_mta_sts.mtasts.policy import MxPattern
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, HostDane, MailHosts, MxHost
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
@@ -87,6 +89,18 @@ BEGUN: Final = (
     SmtpStep(Phase.GREETING, 0.034, "220 mx.x.test ESMTP Postfix"),
     SmtpStep(Phase.EHLO, 0.012, "250-mx.x.test 250-STARTTLS 250 SMTPUTF8"),
 )
+
+
+EXCEPTION: Final = PolicyException(
+    Scope("x.test"),
+    Use.IGNORE,
+    "ticket 4711: their certificate expired",
+    NOW + 3 * DAY,
+    added_at=NOW - DAY,
+    uid=0,
+)
+EXCEPTED: Final = replace(CACHED, failure=None, exception=EXCEPTION)
+PIN: Final = replace(EXCEPTION, use=Use.PIN, mx=(MxPattern(NAME),), scope=Scope("*.test"))
 
 
 def whole(names: tuple[str, ...] = (NAME,), error: VerifyError | None = None) -> ProbeResult:
@@ -184,6 +198,16 @@ CASES: Final[Mapping[str, Make]] = {
     "daemon-stopped": lambda: evidence(daemon=STOPPED),
     "no-postfix": lambda: evidence(daemon=STOPPED, postfix=NO_POSTFIX),
     "map-not-used": lambda: evidence(postfix=replace(README, map_name=None)),
+    "exception": lambda: evidence(
+        whole(error=EXPIRED), hosts=PLACED, reply="NOTFOUND ", cached=ENFORCE, daemon=EXCEPTED
+    ),
+    "exception-pin": lambda: evidence(
+        whole(),
+        hosts=PLACED,
+        reply=SECURE,
+        policy=FOREIGN,
+        daemon=replace(EXCEPTED, exception=PIN),
+    ),
     "another-table": lambda: evidence(postfix=TABLE),
     "reports-on-3.7": lambda: evidence(
         postfix=replace(README, version="3.7.11"), main_cf=OLD, reply=REPORTS

@@ -78,7 +78,7 @@ def evidence(
     """
     made = Evidence.of(next_hop, NOW)
     made.main_cf, made.postfix, made.waiting = main_cf, postfix, waiting
-    made.cached, made.daemon = cached, daemon
+    made.cached, made.daemon, made.exception = cached, daemon, daemon.exception
     made.mail_hosts, made.outcome = hosts, outcome
     if outcome:
         made.dane = DaneNow.of(outcome)

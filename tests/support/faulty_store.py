@@ -13,8 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.store import DamagedStoreError, StoreError
-from postfix_mta_sts.store.breaker import Timing
 from postfix_mta_sts.store.failsafe import FailsafeStore
+from postfix_mta_sts.store.health import Timing
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.tally import Gate, Tally
 
@@ -67,6 +67,16 @@ class FaultyStore(MemoryStore):
     remove_expired = _can_fail(MemoryStore.remove_expired)
     remove_idle = _can_fail(MemoryStore.remove_idle)
     close = _can_fail(MemoryStore.close)
+    exceptions = _can_fail(MemoryStore.exceptions)
+    put_exception = _can_fail(MemoryStore.put_exception)
+    remove_exception = _can_fail(MemoryStore.remove_exception)
+    take_exceptions = _can_fail(MemoryStore.take_exceptions)
+    fleet_notes = _can_fail(MemoryStore.fleet_notes)
+    put_check = _can_fail(MemoryStore.put_check)
+    check = _can_fail(MemoryStore.check)
+    checks = _can_fail(MemoryStore.checks)
+    put_weakenings = _can_fail(MemoryStore.put_weakenings)
+    weakenings = _can_fail(MemoryStore.weakenings)
 
 
 class Backends:

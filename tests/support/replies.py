@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from postfix_mta_sts.mtasts.exceptions import NO_EXCEPTIONS, Exceptions
+from postfix_mta_sts.postfix.answers import AnswerRules
 from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
@@ -27,6 +29,7 @@ def make_reply_cache(
     memory: int = 2**30,
     defer: bool = False,
     rule: DaneRule | None = None,
+    exceptions: Exceptions = NO_EXCEPTIONS,
     counters: Counters | None = None,
 ) -> ReplyCache:
     """A reply cache; its own resolver, if none is given, looks up DANE if there is a `rule`."""
@@ -39,8 +42,7 @@ def make_reply_cache(
         resolver,
         lambda: around.now,
         limits=Limits(entries, memory),
-        defer=defer,
-        rule=rule,
+        rules=AnswerRules(rule, defer, exceptions),
         counters=counters,
     )
 

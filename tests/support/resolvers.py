@@ -85,3 +85,9 @@ async def wait_for_all(resolver: Resolver) -> None:
     """Return when no attempt is under way."""
     while resolver.under_way:  # noqa: ASYNC110 (no event to wait for)
         await asyncio.sleep(0)
+
+
+async def settled() -> None:
+    """Let everything happen that waits for nothing but its turn."""
+    for _ in range(30):
+        await asyncio.sleep(0)

@@ -21,10 +21,13 @@ from postfix_mta_sts.admin.diagnosis.mistakes import look_for_mistakes
 from postfix_mta_sts.admin.diagnosis.policy_now import look_up_policy
 from postfix_mta_sts.admin.diagnosis.postfix_here import look_here
 from postfix_mta_sts.admin.diagnosis.reports import look_up_reports
+from postfix_mta_sts.admin.diagnosis.setup import trust_of
 from postfix_mta_sts.admin.diagnosis.unjoined import in_thread
+from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.exceptions import NO_EXCEPTIONS, Exceptions, PolicyException
 from postfix_mta_sts.network.clients import open_clients
 from postfix_mta_sts.network.dns import DnsClient
 from postfix_mta_sts.network.https import PolicyFetcher
@@ -38,7 +41,7 @@ from postfix_mta_sts.postfix.authorities import Authorities
 from postfix_mta_sts.postfix.maps import answering_by
 from postfix_mta_sts.postfix.programs import all_ended
 from postfix_mta_sts.postfix.queue import waiting_for
-from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets
+from postfix_mta_sts.postfix.smtp_client.delivery import targets
 from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy
 from postfix_mta_sts.postfix.verify import ask_postfix
 from postfix_mta_sts.values import replace
@@ -126,7 +129,17 @@ class Collector:
         replies = in_force.with_own_map(evidence, said.replies)
         reply = replies[in_force.map_name(evidence)]
         evidence.daemon = replace(in_force.reached(said.answer, evidence.postfix), reply=reply)
+        evidence.exception = self._exception(said.answer)
+        asked_map = answering_by(self._settings, None).served(in_force.map_name(evidence))
+        evidence.is_on_trial = asked_map.reply_format.trial
         return Here(authorities, replies)
+
+    def _exception(self, answer: DaemonAnswer) -> PolicyException | None:
+        """The exception in force; without the daemon, those of commands are not known."""
+        if answer.state is DaemonState.ANSWERED or self._evidence.domain is None:
+            return answer.exception
+        written = Exceptions(self._settings.policy_exceptions)
+        return written.in_force(self._evidence.domain, self._evidence.asked_at)
 
     async def _policy(self, dns: DnsClient, fetcher: PolicyFetcher) -> None:
         evidence = self._evidence
@@ -206,7 +219,9 @@ class Collector:
         self._predict()
 
     def _answering(self) -> Answering:
-        return answering_by(self._settings, self._dane.rule)
+        known = self._evidence.exception
+        exceptions = Exceptions(added={known.scope: known}) if known else NO_EXCEPTIONS
+        return answering_by(self._settings, self._dane.rule, exceptions)
 
     async def _probe(self, authorities: Authorities) -> None:
         evidence = self._evidence
@@ -217,11 +232,9 @@ class Collector:
         from postfix_mta_sts.network.smtp.probe import probe_all  # noqa: PLC0415
         from postfix_mta_sts.network.smtp.tls import Trust  # noqa: PLC0415
 
+        files = trust_of(authorities)
         trust = await asyncio.to_thread(
-            Trust,
-            str(authorities.ca_file or "") if authorities.is_loadable else "",
-            str(authorities.ca_path or ""),
-            authorities.append_default,
+            Trust, files.ca_file, files.ca_path, files.append_default_ca
         )
         wanted = targets(evidence.next_hop, hosts, evidence.tls_policy, evidence.main_cf)
 
@@ -243,11 +256,4 @@ class Collector:
         evidence, hosts = self._evidence, self._evidence.mail_hosts
         is_held = isinstance(evidence.tls_policy, InvalidTlsPolicy)
         if hosts and (self._wanted.smtp or is_held or hosts.problem):
-            evidence.delivery = predict(
-                evidence.next_hop,
-                hosts,
-                evidence.tls_policy,
-                evidence.probes,
-                evidence.main_cf,
-                evidence.in_force,
-            )
+            evidence.predict(hosts)

@@ -6,7 +6,7 @@ Pure. The exit codes follow what happens to mail, and not how the look-ups ended
 from collections.abc import Iterator
 from typing import Final
 
-from postfix_mta_sts.admin.diagnosis import held, nowhere
+from postfix_mta_sts.admin.diagnosis import by_exception, held, nowhere
 from postfix_mta_sts.admin.diagnosis.doubts import doubts
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.outdated import by_what_is_published, names_no_host_now
@@ -50,13 +50,16 @@ _WILL_BE_HELD: Final = (
     "but the policy that it publishes now names none of its MX hosts, and will hold all mail"
 )
 _ASK_MX: Final = "add --smtp to see whether its mail servers are what that demands"
+_REPORT: Final = "postfix-mta-sts trial report says what becomes of its mail without the trial"
 _MAP_LINE: Final = "add to main.cf: smtp_tls_policy_maps = socketmap:inet:127.0.0.1:8461:postfix"
 
 
 def conclude(evidence: Evidence) -> Verdict:
     """Return the verdict, also of evidence that is not complete."""
     verdict = by_what_is_published(evidence, _conclude(evidence))
-    return replace(verdict, advice=(*doubts(evidence), *verdict.advice))
+    exception = by_exception.deciding(evidence)
+    last = (by_exception.advice(exception),) if exception else ()
+    return replace(verdict, advice=(*doubts(evidence), *verdict.advice, *last))
 
 
 def _conclude(evidence: Evidence) -> Verdict:
@@ -137,6 +140,13 @@ def _cannot_be_fetched(evidence: Evidence, flow: Flow) -> Iterator[held.Note]:
 
 def _unprotected(evidence: Evidence) -> Verdict:
     """Mail is delivered, and neither a policy nor DANE says how."""
+    if exception := by_exception.deciding(evidence):
+        return by_exception.unprotected(evidence, exception)
+    return _without_protection(evidence)
+
+
+def _without_protection(evidence: Evidence) -> Verdict:
+    """The same, and no exception decides it."""
     policy = evidence.in_force
     if policy and policy.mode is Mode.TESTING:
         return _testing(evidence)
@@ -188,6 +198,9 @@ def _ignored(evidence: Evidence) -> Verdict:
         return Verdict(
             Flow.UNPROTECTED, sentence, Fault.YOURS, "map-not-used", (_MAP_LINE,), UNPROTECTED
         )
+    if evidence.is_on_trial:
+        sentence = f"{start}policies are on trial, so that none is enforced"
+        return Verdict(Flow.UNPROTECTED, sentence, Fault.NOBODY, "trial", (_REPORT,), UNPROTECTED)
     sentence = f"{start}Postfix is told nothing of its policy"
     return Verdict(Flow.UNPROTECTED, sentence, Fault.YOURS, "not-told", (), UNPROTECTED)
 
@@ -224,6 +237,8 @@ def _plain_later(evidence: Evidence) -> Verdict:
 def _whose_policy(evidence: Evidence) -> str:
     if evidence.tls_policy is None:
         return f"as smtp_tls_security_level = {evidence.main_cf.smtp_tls_security_level} demands"
+    if exception := by_exception.deciding(evidence):
+        return f"by the exception {by_exception.named(exception)}"
     is_table = evidence.source is Source.TABLE
     return "by an entry of smtp_tls_policy_maps" if is_table else "by its policy"
 

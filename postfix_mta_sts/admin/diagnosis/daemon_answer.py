@@ -5,6 +5,7 @@ so call it in a thread.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,11 @@ from postfix_mta_sts.admin.client import (
     NotRunningError,
 )
 from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState
+from postfix_mta_sts.admin.exceptions.views import exception_of_json
 from postfix_mta_sts.mtasts.dane import DaneKind
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError
+from postfix_mta_sts.mtasts.exceptions import PolicyException
 from postfix_mta_sts.mtasts.policy import Policy, parse_stored_policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.postfix.answers import OTHER
@@ -88,4 +91,12 @@ def _answer(known: Mapping[str, Any], policy: Policy | None) -> DaemonAnswer:
         dane=DaneKind(verdict["kind"]) if verdict else None,
         asked_at=known.get("asked_at"),
         asked_count=known.get("asked_count"),
+        exception=_exception(known),
     )
+
+
+def _exception(known: Mapping[str, Any]) -> PolicyException | None:
+    """The exception in force; None also if it is of a kind that a newer version knows."""
+    with suppress(LookupError, ValueError):
+        return exception_of_json(known["exception"]) if known["exception"] else None
+    return None

@@ -20,6 +20,7 @@ from postfix_mta_sts.admin.diagnosis.values import (
 from postfix_mta_sts.mtasts.dane import DaneOutcome
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import MtaStsError
+from postfix_mta_sts.mtasts.exceptions import PolicyException
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
@@ -29,6 +30,7 @@ from postfix_mta_sts.network.smtp.values import ProbeResult
 from postfix_mta_sts.network.trace import FetchTrace
 from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, policy_domain
 from postfix_mta_sts.postfix.queue import Waiting
+from postfix_mta_sts.postfix.smtp_client.delivery import predict
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
     InvalidTlsPolicy,
@@ -88,6 +90,10 @@ class Evidence:
     network: PolicyFindings = field(default_factory=PolicyFindings)
     cached: Policy | None = None
     """The policy that the daemon has, if it has not expired."""
+    exception: PolicyException | None = None
+    """The one in force that is known: of the daemon, or, if it does not answer, of the settings."""
+    is_on_trial: bool = False
+    """Whether the settings put the map on trial that Postfix asks."""
     dane: DaneNow = _NO_DANE
     outcome: DaneOutcome | None = None
     mail_hosts: MailHosts | None = None
@@ -124,6 +130,12 @@ class Evidence:
     def in_force(self) -> Policy | None:
         """The policy that decides now: the one that the daemon has, else that of the network."""
         return self.cached or self.network.policy
+
+    def predict(self, hosts: MailHosts) -> None:
+        """Predict what Postfix does with a message, by what is known."""
+        self.delivery = predict(
+            self.next_hop, hosts, self.tls_policy, self.probes, self.main_cf, self.in_force
+        )
 
     def waits(self) -> tuple[str, ...]:
         """What is being waited for now, in words."""

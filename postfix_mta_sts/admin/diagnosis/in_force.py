@@ -27,7 +27,7 @@ from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
 from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
 from postfix_mta_sts.postfix.smtp_client.values import InvalidTlsPolicy, MainCf, TlsPolicy
 from postfix_mta_sts.resolver.single_flight import LookupResult
-from postfix_mta_sts.stats import Source as AnswerSource
+from postfix_mta_sts.stats.labels import Source as AnswerSource
 from postfix_mta_sts.values import replace
 
 _FOUND: Final = "OK "
@@ -127,7 +127,7 @@ def reached(answer: DaemonAnswer, here: PostfixHere | None) -> DaemonAnswer:
 def _told(evidence: Evidence, answering: Answering) -> Mapping[str, str]:
     key, own = evidence.next_hop.text.encode(), map_name(evidence)
     if own not in {each.name for each in answering.maps}:
-        answering = replace(answering, maps=(*answering.maps, replace(OTHER, name=own)))
+        answering = replace(answering, maps=(*answering.maps, answering.served(own)))
     domain = told_without_look_up(key, answering)
     if isinstance(domain, str):
         result = LookupResult(_knowledge(evidence), AnswerSource.NETWORK, time_is_up=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence
+from postfix_mta_sts.admin.diagnosis.setup import RECOMMENDED, describe, of_the_system
 from postfix_mta_sts.admin.diagnosis.values import PostfixHere
 from postfix_mta_sts.config.settings import ListenerSettings, Settings
-from postfix_mta_sts.network.authorities import system_paths
 from postfix_mta_sts.postfix import probe
 from postfix_mta_sts.postfix.authorities import Authorities, read_authorities
 from postfix_mta_sts.postfix.main_cf import read_main_cf
@@ -21,9 +21,6 @@ from postfix_mta_sts.postfix.smtp_client.next_hop import policy_keys
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
 from postfix_mta_sts.values import replace
 
-RECOMMENDED: Final = MainCf(smtp_tls_security_level="may")
-"""Without a Postfix on this machine: the settings that the README has."""
-_NO_CAS: Final = "none"
 _LISTENER_TIMEOUT: Final = 5.0
 """Seconds for a reply that depends on no network."""
 
@@ -38,7 +35,7 @@ async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
     if main_cf is None:
         evidence.main_cf = RECOMMENDED
         evidence.postfix = evidence.postfix or PostfixHere(None, "may", None)
-        return _of_the_system()
+        return of_the_system()
     authorities = await asyncio.to_thread(read_authorities, main_cf)
     main_cf = replace(main_cf, tls_is_available=authorities.is_loadable)
     evidence.main_cf = main_cf
@@ -50,7 +47,7 @@ async def look_here(evidence: Evidence, settings: Settings) -> Authorities:
         map_name=served_name(own.listener, own.map_name) if own else None,
         listener_problem=await _ask(own.listener) if own else None,
         tables=tuple(table for table, _ in checked),
-        ca=_describe(authorities),
+        ca=describe(authorities),
         notes=(*filter(None, [authorities.problem]), *_notes(main_cf)),
     )
     return authorities
@@ -67,17 +64,6 @@ async def _ask(listener: ListenerSettings) -> str | None:
         reason = str(error)
         return None if reason == os.strerror(errno.EACCES) else f"{listener.address}: {reason}"
     return ""
-
-
-def _of_the_system() -> Authorities:
-    file, folder = system_paths()
-    return Authorities(file if file.is_file() else None, folder, append_default=True)
-
-
-def _describe(authorities: Authorities) -> str:
-    default = "those of the system" if authorities.append_default else ""
-    places = map(str, filter(None, (authorities.ca_file, authorities.ca_path, default)))
-    return ", ".join(places) or _NO_CAS
 
 
 def _notes(main_cf: MainCf) -> Iterator[str]:

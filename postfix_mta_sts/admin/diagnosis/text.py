@@ -26,8 +26,10 @@ from postfix_mta_sts.admin.diagnosis.values import (
     TlsReports,
 )
 from postfix_mta_sts.admin.diagnosis.words import mistake_found
+from postfix_mta_sts.admin.exceptions.sentences import described
 from postfix_mta_sts.admin.times import span
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.mtasts.exceptions import PolicyException
 from postfix_mta_sts.network.dane import PENDING
 from postfix_mta_sts.postfix.queue import Waiting
 
@@ -153,6 +155,8 @@ def _daemon_lines(daemon: DaemonAnswer, now: int) -> Iterator[Line]:
         yield Line("daemon", daemon.reason)
         if not daemon.in_force:
             return
+    if daemon.exception:
+        yield Line("exception", _exception(daemon.exception, now))
     if daemon.mode is None or daemon.fetched_at is None or daemon.expires_at is None:
         yield Line("daemon", "knows no policy")
     else:
@@ -164,6 +168,11 @@ def _daemon_lines(daemon: DaemonAnswer, now: int) -> Iterator[Line]:
         yield Line("", f"DANE verdict {daemon.dane}")
     if daemon.failure:
         yield Line("", f"last attempt failed: {daemon.failure}")
+
+
+def _exception(exception: PolicyException, now: int) -> str:
+    scope = f"for {exception.scope}: " if exception.scope.startswith("*.") else ""
+    return f"{scope}{described(exception, now)}"
 
 
 def _policy_lines(policy: PolicyNow) -> Iterator[Line]:

@@ -8,6 +8,7 @@ import enum
 from typing import Self
 
 from postfix_mta_sts.mtasts.dane import DaneKind, DaneOutcome, HostState
+from postfix_mta_sts.mtasts.exceptions import PolicyException
 from postfix_mta_sts.mtasts.mistakes import Mistake
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.record import PolicyId
@@ -102,6 +103,8 @@ class DaemonAnswer(Value, frozen=True):
     asked_at: int | None = None
     """When Postfix last asked for the domain."""
     asked_count: int | None = None
+    exception: PolicyException | None = None
+    """The one that is in force for the domain; others of its name or of a wider one are not."""
 
 
 class Record(Value, frozen=True):

@@ -62,10 +62,12 @@ def enumerated(hosts: Sequence[tuple[str, str]], total: int) -> str:
     clauses = list(dict.fromkeys(words for _, words in hosts))
     number = len(hosts)
     fail = f"all {number} MX hosts fail"
-    if total > number:
-        fail = f"the {number} of its {total} MX hosts that Postfix tries fail"
-    elif number == 1:
+    if number == 1:
         fail = f"its MX host {hosts[0][0]} fails"
+        if total > number:
+            fail = f"{hosts[0][0]}, the only one of its {total} MX hosts that Postfix tries, fails"
+    elif total > number:
+        fail = f"the {number} of its {total} MX hosts that Postfix tries fail"
     if len(clauses) == 1:
         return f"{fail}: {clauses[0]}"
     listed = "; ".join(f"{name}: {words}" for name, words in hosts[:_SHOWN])

@@ -8,10 +8,12 @@ a callback accepts every error and keeps the one that Postfix reports (tls_verif
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final, NoReturn
 
 from OpenSSL import SSL, crypto
+from OpenSSL._util import ffi, lib  # private; see `_call_back`
 
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.errors import printable
@@ -38,6 +40,8 @@ _LENIENT: Final = b"aNULL:-aNULL:" + _MEDIUM + b":@SECLEVEL=0"
 _NO_CHECK_TIME: Final = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (X509_VERIFY_PARAM_set_flags(3)), for which pyOpenSSL has no name."""
 
+_CALLBACK: Final = "int (*)(int, X509_STORE_CTX *)"
+
 
 class Trust:
     """The CAs that Postfix trusts: smtp_tls_CAfile, smtp_tls_CApath, tls_append_default_CA.
@@ -45,7 +49,7 @@ class Trust:
     Without file and folder it trusts none, whatever `append_default_ca` says. A chrooted smtp(8)
     opens the folder, but not the file, in its root directory; pass the path as it is outside.
     `default_ca` is the file and the folder of OpenSSL; None: those of the system's. Raises
-    `UserError` if `ca_file` cannot be used.
+    `UserError` if `ca_file` cannot be used, and `MemoryError` (see `_call_back`).
     """
 
     def __init__(
@@ -198,7 +202,7 @@ class _Errors:
 
 
 def _note_error(
-    connection: SSL.Connection, _: crypto.X509, code: int, depth: int, is_good: int
+    connection: SSL.Connection, _: crypto.X509 | None, code: int, depth: int, is_good: int
 ) -> bool:
     """Called by OpenSSL for each certificate, and for each error; accepts it."""
     if not is_good:
@@ -211,9 +215,46 @@ def _context(ciphers: bytes, oldest: int) -> SSL.Context:
     context.set_min_proto_version(oldest)
     context.set_cipher_list(ciphers)
     context.set_options(SSL.OP_NO_RENEGOTIATION)
-    context.set_verify(SSL.VERIFY_NONE, _note_error)  # the callback runs in any case
+    _call_back(context)
     context.set_verify_depth(_VERIFY_DEPTH)
     return context
+
+
+def _call_back(context: SSL.Context) -> None:
+    """Have OpenSSL call `_note_error`, which it does in any mode.
+
+    The callbacks of cffi, and so of pyOpenSSL, need memory that is writable and executable. Where
+    that is forbidden, as by MemoryDenyWriteExecute= of the systemd unit, those of ctypes work, with
+    libffi 3.4 (Debian 12). Raises `MemoryError` if they do not, either.
+    """
+    try:
+        context.set_verify(SSL.VERIFY_NONE, _note_error)
+    except MemoryError:
+        # Private parts of pyOpenSSL: `_util`, `Context._context`, `Connection._reverse_mapping`.
+        address, _ = _made_by_ctypes()
+        function = ffi.cast(_CALLBACK, address)
+        lib.SSL_CTX_set_verify(context._context, SSL.VERIFY_NONE, function)  # noqa: SLF001
+
+
+@cache
+def _made_by_ctypes() -> tuple[int, object]:
+    """A function for OpenSSL: its address, and the object that must live as long."""
+    import ctypes  # noqa: PLC0415 (rarely needed)
+
+    signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
+    made = signature(_on_certificate)
+    return ctypes.cast(made, ctypes.c_void_p).value or 0, made
+
+
+def _on_certificate(is_good: int, address: int) -> int:
+    """What pyOpenSSL does before and after it calls `_note_error` (`SSL._VerifyHelper`)."""
+    store = ffi.cast("X509_STORE_CTX *", address)
+    session = lib.X509_STORE_CTX_get_ex_data(store, lib.SSL_get_ex_data_X509_STORE_CTX_idx())
+    connection = SSL.Connection._reverse_mapping[session]  # noqa: SLF001 (see `_call_back`)
+    code, depth = lib.X509_STORE_CTX_get_error(store), lib.X509_STORE_CTX_get_error_depth(store)
+    _note_error(connection, None, code, depth, is_good)
+    lib.X509_STORE_CTX_set_error(store, lib.X509_V_OK)
+    return 1
 
 
 def _load_file(context: SSL.Context, path: str) -> None:

@@ -138,6 +138,14 @@ class TlsSession(Value, frozen=True):
     """None: no TLSA records were passed to the probe."""
 
 
+class TrustFiles(Value, frozen=True):
+    """The CAs that Postfix trusts, as `tls.Trust` takes them; empty: none."""
+
+    ca_file: str = ""
+    ca_path: str = ""
+    append_default_ca: bool = False
+
+
 class ProbeTarget(Value, frozen=True):
     """The address to probe, and how."""
 
@@ -154,6 +162,22 @@ class ProbeTarget(Value, frozen=True):
     """The names one of which a certificate must have that DANE-TA(2) records vouch for."""
     is_verified: bool = True
     """Whether Postfix checks the certificate; if not, it takes weak keys and TLS 1.0, too."""
+
+
+class ProbePlan(Value, frozen=True):
+    """The addresses of one domain to probe, and how."""
+
+    domain: str
+    """Whose mail it is about."""
+    targets: tuple[ProbeTarget, ...]
+    trust: TrustFiles
+    ehlo: str
+    """The name of this client."""
+    names: tuple[str, ...]
+    """Those that a certificate may have beside the name of its host, as references of
+    `names.matches_dns_name`; others may be left out of the results."""
+    seconds: float
+    """For all of them together."""
 
 
 class ProbeResult(Value, frozen=True):

@@ -5,6 +5,7 @@ valid policy without braces or control characters. `socketmap` and `tcp_table` e
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.mtasts.decision import (
@@ -16,7 +17,7 @@ from postfix_mta_sts.mtasts.decision import (
 )
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import printable
-from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.policy import MxPattern, Policy
 from postfix_mta_sts.values import Value
 
 
@@ -29,6 +30,8 @@ class ReplyFormat(Value, frozen=True):
     """Add `servername=hostname`; Postfix before 3.4 defers mail on it."""
     enforce_testing: bool = False
     """Treat mode testing as enforce."""
+    trial: bool = False
+    """Enforce no policy: answer as if there was none."""
 
 
 PLAIN = ReplyFormat()
@@ -81,17 +84,26 @@ _POLICY_STRING: Final = " {{ policy_string = {} }}"
 
 
 def compose(
-    domain: Domain, decision: Decision, knowledge: Knowledge, reply_format: ReplyFormat, now: float
+    domain: Domain,
+    decision: Decision,
+    knowledge: Knowledge,
+    reply_format: ReplyFormat,
+    now: float,
+    pinned: Iterable[MxPattern] = (),
 ) -> Reply:
     """The reply for a domain, as `mtasts.decision.decide` has decided (RFC 8461 §5; postconf(5)).
 
     "Not found" leaves the security level of main.cf, and DANE, in force. A DANE level has no TLSRPT
-    attributes: Postfix reports its TLSA records itself. Raises `ValueError` for `Decision.WAIT`.
+    attributes: Postfix reports its TLSA records itself. Nor has what an administrator chose: no
+    policy of the domain says so. `pinned`: the patterns for `Decision.PIN`. Raises `ValueError` for
+    `Decision.WAIT`, and for a pin without patterns.
     """
     match decision:
         case Decision.SECURE:
             return _by_policy(domain, knowledge, reply_format)
-        case Decision.DANE_ONLY | Decision.DANE:
+        case Decision.PIN if pinned:
+            return Found((_secure(pinned, reply_format),))
+        case Decision.DANE_ONLY | Decision.DANE | Decision.MAY | Decision.ENCRYPT:
             return Found((decision.value,))
         case Decision.TRY_AGAIN_DANE:
             reason = _dane_reason(knowledge, now)
@@ -100,7 +112,7 @@ def compose(
             return TryAgain(printable(f"MTA-STS: {_policy_reason(domain, knowledge)}", 500))
         case Decision.NOT_FOUND:
             return NOT_FOUND
-    raise ValueError("WAIT is not an answer")
+    raise ValueError("WAIT is not an answer, nor is a pin without patterns")
 
 
 def _dane_reason(knowledge: Knowledge, now: float) -> str:
@@ -123,7 +135,7 @@ def _by_policy(domain: Domain, knowledge: Knowledge, reply_format: ReplyFormat) 
     policy = knowledge.state.policy if knowledge.state else None
     if policy is None:
         return NOT_FOUND
-    secure = _secure(policy, reply_format)
+    secure = _secure(policy.mx, reply_format)
     if not reply_format.tlsrpt:
         return Found((secure,))
     attributes = " ".join([secure, *_sts_attributes(domain, policy)])
@@ -139,9 +151,9 @@ def _policy_strings(text: str) -> str:
     return "".join(map(_POLICY_STRING.format, texts))
 
 
-def _secure(policy: Policy, reply_format: ReplyFormat) -> str:
+def _secure(mx: Iterable[MxPattern], reply_format: ReplyFormat) -> str:
     # Postfix writes "all subdomains" as .example.com; a pattern has no other "*".
-    match = ":".join(policy.mx).replace("*", "")
+    match = ":".join(mx).replace("*", "")
     return f"secure match={match}" + (" servername=hostname" if reply_format.servername else "")
 
 

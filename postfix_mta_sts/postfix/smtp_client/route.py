@@ -64,13 +64,14 @@ def find_route(next_hop: NextHop, found: MailHosts, main_cf: MainCf) -> Route:
         text = f"Name service error for name={next_hop.host} type=MX: "
         return Route((), say("5.4.4", f"{text}Malformed or unexpected name server reply"))
     families = _families(main_cf)
+    # Found once: there may be thousands of them, and hundreds of orders.
+    found_at = [(host, _addresses(host, families)) for host in hosts]
     addresses = [
-        Address(host, text, (host.preference, 0))
-        for host in hosts
-        for text in _addresses(host, families)
+        Address(host, text, (host.preference, 0)) for host, texts in found_at for text in texts
     ][:LIST_LIMIT]
-    words = _leftover(hosts, families)
-    others = (_leftover(order, families) for order in shuffled(hosts, _preference))
+    words = _leftover(found_at, families)
+    orders = shuffled(found_at, lambda each: each[0].preference)
+    others = (_leftover(order, families) for order in orders)
     is_certain = all(other == words for other in others)
     if next_hop.port == SMTP_PORT and (own := _own(addresses, main_cf)):
         addresses = _before(own, addresses, found)
@@ -174,11 +175,15 @@ def _addresses(host: MxHost, families: frozenset[bool]) -> Sequence[str]:
     return [text for text in own if is_address(text) and (":" in text) in families]
 
 
-def _leftover(hosts: Sequence[MxHost], families: frozenset[bool]) -> Words | None:
-    """What the look-ups of hosts that have no address leave behind; a soft error dominates."""
+def _leftover(
+    hosts: Sequence[tuple[MxHost, Sequence[str]]], families: frozenset[bool]
+) -> Words | None:
+    """What the look-ups of hosts that have no address leave behind; a soft error dominates.
+
+    `hosts`: each with its usable addresses.
+    """
     words: Words | None = None
-    for host in hosts:
-        usable = _addresses(host, families)
+    for host, usable in hosts:
         if not usable:
             words = _after(words, host)
         elif words and not is_address(host.name) and {":" in each for each in usable} != families:

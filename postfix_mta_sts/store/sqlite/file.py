@@ -65,6 +65,8 @@ class SqliteFile:
         self.writing: SqliteConnection
         self.unwritable = ""
         """Why the file is opened for reading only; then there is no `writing`."""
+        self.has_records = True
+        """Whether there are tables of `records`: not in an old file on a read-only file system."""
         self._schema = schema
         self._opened: tuple[int, int] | None = None
         self._source: Path | str = path
@@ -79,6 +81,11 @@ class SqliteFile:
         self._closed = False
         self._removed = 0
         self._lines = RateLimit()
+
+    @property
+    def size_limit(self) -> int:
+        """Bytes that the rows may take at present."""
+        return self._size_limit()
 
     @classmethod
     async def open(
@@ -148,6 +155,7 @@ class SqliteFile:
         self.writing = await self._connect("synchronous = FULL", limit)
         self.reading = await self._connect("query_only = ON")
         self.unwritable = ""
+        self.has_records = True
 
     async def _open_for_reading(self) -> bool:
         """Open a file on a read-only file system, if it is one that we can read."""
@@ -155,7 +163,8 @@ class SqliteFile:
             self._source = uri
             with suppress(StoreError, sqlite3.Error):  # why it cannot be written says more
                 self.reading = await self._connect("query_only = ON")
-                await self.reading.run(partial(check_readable, self.path, self._schema))
+                check = partial(check_readable, self.path, self._schema)
+                self.has_records = await self.reading.run(check)
                 return True
         return False
 

@@ -77,6 +77,35 @@ SCHEMA: Final[Sequence[Sequence[str]]] = (
     # Quick, too. Each has the look-ups of one day (`statements.TOUCH`); schema 3 counts
     # none.
     tuple(f"ALTER TABLE policies ADD COLUMN {name} INTEGER" for name in DAY_COLUMNS),
+    # Quick: four tables without rows. Earlier versions leave them alone. The contents are values
+    # as JSON, so that fields can be added.
+    (
+        """
+        CREATE TABLE exceptions (
+            scope TEXT NOT NULL PRIMARY KEY,
+            content TEXT NOT NULL,
+            digest BLOB NOT NULL
+        )
+        """,
+        # One row: the log has all ends of exceptions until then.
+        "CREATE TABLE exceptions_said (id INTEGER PRIMARY KEY, said_at REAL NOT NULL)",
+        """
+        CREATE TABLE checks (
+            domain TEXT NOT NULL PRIMARY KEY,
+            checked_at REAL NOT NULL,
+            content TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX checks_made ON checks (checked_at)",
+        """
+        CREATE TABLE weakenings (
+            number INTEGER PRIMARY KEY, -- in the order in which they were found
+            at REAL NOT NULL,
+            content TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX weakenings_found ON weakenings (at)",
+    ),
 )
 """The migrations, starting from an empty file; user_version counts those that were applied."""
 
@@ -86,4 +115,11 @@ PROBE: Final = f"""
         h.domain, h.policy_id, h.mode, mx, seen_from, seen_to, path, {", ".join(DAY_COLUMNS)}
     FROM policies AS p, history AS h, takeover LIMIT 0
 """  # noqa: S608 (constant columns)
-"""Fails if a column that we use is missing."""
+"""Fails if a column that we use for policies is missing."""
+
+RECORDS_PROBE: Final = """
+    SELECT e.scope, e.content, digest, said_at, domain, checked_at, c.content, number, at,
+        w.content
+    FROM exceptions AS e, exceptions_said, checks AS c, weakenings AS w LIMIT 0
+"""
+"""The same for these tables; a file on a read-only file system may be without them."""

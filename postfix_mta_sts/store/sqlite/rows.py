@@ -37,8 +37,11 @@ class Failures(Value, frozen=True):
 
     failure: Failure | None
     backoffs: tuple[Backoff, ...]
+    record_was_gone: bool = False
+    """See `State`; rows of earlier versions do not say."""
 
 
+_NO_FAILURES: Final = Failures(None, ())
 _parse_failures = json_decoder(Failures)
 
 
@@ -61,7 +64,7 @@ def read_state(domain: str, columns: Columns, now: float) -> tuple[State, bool]:
         raise _damaged("its content does not fit its digest")
     failed = _failures(failures)
     verdict = from_text(dane) if dane else None  # an unreadable verdict is looked up again
-    rest = verdict, failed.failure, failed.backoffs
+    rest = verdict, failed.failure, failed.backoffs, failed.record_was_gone
     stored = restored(parse_stored_policy(text), id_, fetched_at, refetch_at, *rest)
     state = believable(_with_its_age(stored, next(iter(claimed_at), fetched_at), now), now)
     return state, state is not stored
@@ -80,7 +83,7 @@ def _times(literals: Sequence[str]) -> list[float]:
 
 def _failures(text: str | None) -> Failures:
     try:
-        return _parse_failures(text) if text else Failures(None, ())
+        return _parse_failures(text) if text else _NO_FAILURES
     except ValueError as error:
         raise _damaged(str(error)) from error
 
@@ -97,14 +100,21 @@ def _with_its_age(stored: State, claimed_at: float, now: float) -> State:
         return stored
     policy, policy_id = policy_and_id(stored)
     refetch_at = min(stored.refetch_at, now) if now < stored.fetched_at else stored.refetch_at
-    rest = stored.dane, stored.failure, stored.backoffs
+    rest = stored.dane, stored.failure, stored.backoffs, stored.record_was_gone
     return restored(policy, policy_id, fetched_at, refetch_at, *rest)
+
+
+def _is_dated(columns: Columns, state: State) -> bool:
+    """Whether a row was fetched when its state says: no clock that was ahead has noted that."""
+    _, _, fetched_at, _, claimed_at, *_ = columns
+    return bool(claimed_at == _NULL and float(fetched_at) == state.fetched_at)
 
 
 def columns_of(domain: str, state: State, claimed_at: float | None) -> tuple[object, ...]:
     """Return the columns of a row as `statements.SAVE` and `UPDATE` take them, digest included.
 
-    `claimed_at`: when the policy was fetched by a clock that was ahead; None if it was not.
+    `claimed_at`: when the policy was fetched by a clock that was ahead; None if it was not. It
+    stays until the next fetch, as nobody knows whether it has become true.
     """
     policy, policy_id = policy_and_id(state)
     fetched_at, refetch_at = float(state.fetched_at), float(state.refetch_at)
@@ -117,10 +127,9 @@ def columns_of(domain: str, state: State, claimed_at: float | None) -> tuple[obj
 
 
 def failures_to_text(state: State) -> str | None:
-    """Return the failure and the back-offs of a state as JSON; None if there are none."""
-    if state.failure is None and not state.backoffs:
-        return None
-    return to_json(Failures(state.failure, state.backoffs))
+    """Return `Failures` of a state as JSON; None if there are none."""
+    failures = Failures(state.failure, state.backoffs, state.record_was_gone)
+    return None if failures == _NO_FAILURES else to_json(failures)
 
 
 def domain_of(column: bytes) -> Domain:
@@ -135,9 +144,10 @@ def valid_rows(rows: Iterable[Sequence[Any]], now: float) -> Iterator[Row]:
         days, columns = others[:DAYS], others[DAYS:]
         # `load` removes such a row. The other errors: a column has an impossible type.
         with suppress(MtaStsError, ValueError, TypeError, AttributeError):
-            state = state_of(domain.decode(), [decoded(each) for each in columns], now)
+            texts = [decoded(each) for each in columns]
+            state = state_of(domain.decode(), texts, now)
             asked = min(float(asked_at), now), int(asked_count), _day_counts(days, now)
-            yield Row(domain_of(domain), state, *asked)
+            yield Row(domain_of(domain), state, *asked, is_dated=_is_dated(texts, state))
 
 
 def day_columns(counts: DayCounts) -> list[int | None]:

@@ -15,7 +15,8 @@ from typing import Final
 
 from postfix_mta_sts import logs
 from postfix_mta_sts.store import DamagedStoreError, StoreError
-from postfix_mta_sts.store.sqlite.layout import PROBE, SCHEMA
+from postfix_mta_sts.store.sqlite.exception_takeover import take_exceptions_over
+from postfix_mta_sts.store.sqlite.layout import PROBE, RECORDS_PROBE, SCHEMA
 
 _log = logging.getLogger(__name__)
 
@@ -90,11 +91,18 @@ def read_only_uri(path: Path) -> str | None:
     return None
 
 
-def check_readable(path: Path, schema: Sequence[Sequence[str]], db: sqlite3.Connection) -> None:
-    """Raise `StoreError` or `sqlite3.Error` if our statements cannot read the file."""
+def check_readable(path: Path, schema: Sequence[Sequence[str]], db: sqlite3.Connection) -> bool:
+    """Return whether the file has the tables of `records`; an old one has not.
+
+    Raises `StoreError` or `sqlite3.Error` if our statements cannot read policies in it.
+    """
     if _version(path, db) > len(schema):
         _check_newer(path, db, len(schema))
     db.execute(PROBE)
+    with suppress(sqlite3.Error):
+        db.execute(RECORDS_PROBE)
+        return True
+    return False
 
 
 def _prepare(
@@ -112,8 +120,12 @@ def _prepare(
             db.execute("PRAGMA journal_mode = WAL")
             _migrate(db, schema)
             db.execute(PROBE)
+            db.execute(RECORDS_PROBE)
             if aside:
+                db.execute("BEGIN IMMEDIATE")
                 db.execute("INSERT INTO takeover VALUES (?)", (str(aside),))
+                take_exceptions_over(aside, APPLICATION_ID, db)
+                db.execute("COMMIT")
 
 
 def _create(path: Path) -> None:
@@ -141,6 +153,7 @@ def _check_newer(path: Path, db: sqlite3.Connection, newest: int) -> None:
     try:
         [(since,)] = db.execute("SELECT since FROM compatible").fetchall()
         db.execute(PROBE)
+        db.execute(RECORDS_PROBE)
     except (sqlite3.Error, ValueError) as error:
         if _is_damage(error) and "no such" not in str(error):
             raise

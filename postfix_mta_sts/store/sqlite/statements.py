@@ -134,10 +134,12 @@ OLDEST = """
 """
 FORGET_HISTORY = "DELETE FROM history WHERE domain = ?"
 FORGET = "DELETE FROM policies WHERE domain = ?"
-# A row whose fetch time was from the future has an end that depends on the clock of that moment.
+# A row whose fetch time was from the future has an end that depends on the clock of that moment,
+# until the row has that time.
 _EXPIRED = """
     SELECT rowid, domain FROM policies
-    WHERE expires_at < ?1 AND (claimed_at IS NULL OR claimed_at > ?1) LIMIT ?2
+    WHERE expires_at < ?1
+        AND (claimed_at IS NULL OR claimed_at > ?1 OR claimed_at = fetched_at) LIMIT ?2
 """
 REMOVE_EXPIRED_HISTORY = f"""
     DELETE FROM history WHERE domain IN (SELECT domain FROM ({_EXPIRED}))

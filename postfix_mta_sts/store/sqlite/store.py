@@ -1,6 +1,7 @@
-"""The `Store` in a SQLite file.
+"""The `Backend` in a SQLite file.
 
-What the threads of the file do is in `reads`, `writes`, `size` and `takeover`, the SQL in
+What it keeps beside policies is in `records` and `record_rows`. What the threads of the file do
+with policies is in `reads`, `writes`, `size` and `takeover`, the SQL in
 `statements`, the conversion of rows in `rows`, the file itself in `file`, `schema` and `layout`;
 `failsafe` handles failures.
 """
@@ -28,6 +29,7 @@ from postfix_mta_sts.store import (
 from postfix_mta_sts.store.sqlite import reads, writes
 from postfix_mta_sts.store.sqlite.file import LOCK_TIMEOUT, NO_LIMIT, SqliteFile
 from postfix_mta_sts.store.sqlite.layout import SCHEMA
+from postfix_mta_sts.store.sqlite.records import SqliteRecords
 from postfix_mta_sts.store.sqlite.takeover import take_over
 
 _ASKED_BYTES: Final = 100
@@ -36,15 +38,14 @@ _ASKED_BYTES: Final = 100
 _log = logging.getLogger(__name__)
 
 
-class SqliteStore:
-    """A `Store` in a file; made by `open`. Its methods raise `StoreError`.
+class SqliteStore(SqliteRecords):
+    """A `Backend` in a file; made by `open`. Its methods raise `StoreError`.
 
     After a `DamagedStoreError` only `close` may be called; it sets the file aside.
     """
 
     def __init__(self, file: SqliteFile, clock: Callable[[], float]) -> None:
-        self.file = file
-        self._clock = clock
+        super().__init__(file, clock)
         self._lines = RateLimit()
         # Rows are taken over if the file replaces a damaged one.
         self._taking_over = asyncio.create_task(take_over(file, clock()), name="store takeover")

@@ -194,7 +194,8 @@ def _insert_all(rows: Sequence[OldRow], db: sqlite3.Connection) -> int:
 
 def _insert(row: Row, history: Sequence[HistoryEntry], db: sqlite3.Connection) -> int:
     """Add a row to the new file, unless it has one; return how many were added."""
-    columns = columns_of(row.domain, row.state, None)
+    claimed_at = None if row.is_dated else row.state.fetched_at
+    columns = columns_of(row.domain, row.state, claimed_at)
     given = (*columns, row.asked_at, row.asked_count, *day_columns(row.asked_days))
     if db.execute(statements.TAKE_OVER, given).rowcount < 1:
         return 0

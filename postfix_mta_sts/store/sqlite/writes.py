@@ -16,6 +16,7 @@ from postfix_mta_sts.store import LastAsked, keep_verdict
 from postfix_mta_sts.store.days import DAYS, day_of
 from postfix_mta_sts.store.history import history_entry
 from postfix_mta_sts.store.sqlite import statements
+from postfix_mta_sts.store.sqlite.record_rows import FORGET_CHECK
 from postfix_mta_sts.store.sqlite.rows import Columns, columns_of, decoded, read_state
 from postfix_mta_sts.values import to_json
 
@@ -53,8 +54,8 @@ def correct(domain: Domain, now: float, db: sqlite3.Connection) -> int:
     """Write what can be believed of the times of a row, so that it is corrected once."""
     for fetched_at, claimed_at in db.execute(statements.TIMES, (domain,)).fetchall():
         if state := _state(domain, now, db):
-            claimed = fetched_at if claimed_at is None else claimed_at
-            columns = columns_of(domain, state, claimed if claimed > now else None)
+            is_wrong = claimed_at is None and fetched_at > now
+            columns = columns_of(domain, state, fetched_at if is_wrong else claimed_at)
             return db.execute(statements.UPDATE, columns).rowcount
     return 0
 
@@ -80,7 +81,8 @@ def _touch(day: int, asked: Mapping[Domain, LastAsked], now: float, db: sqlite3.
 
 
 def forget(domain: Domain, db: sqlite3.Connection) -> int:
-    """Remove the row and the history of a domain."""
+    """Remove the row, the history and the last check of a domain; the check is not counted."""
+    db.execute(FORGET_CHECK, (domain,))
     history = db.execute(statements.FORGET_HISTORY, (domain,)).rowcount
     return history + db.execute(statements.FORGET, (domain,)).rowcount
 

@@ -53,6 +53,8 @@ EXPECTED: Final = {
     "daemon-stopped": (Flow.HELD, Fault.YOURS, "daemon-not-running", 2),
     "no-postfix": (Flow.POLICY, Fault.NOBODY, "policy", 0),
     "map-not-used": (Flow.UNPROTECTED, Fault.YOURS, "map-not-used", 1),
+    "exception": (Flow.UNPROTECTED, Fault.NOBODY, "exception", 1),
+    "exception-pin": (Flow.POLICY, Fault.THEIRS, "policy", 0),
     "another-table": (Flow.UNPROTECTED, Fault.YOURS, "table", 1),
     "reports-on-3.7": (Flow.HELD, Fault.YOURS, "map", 2),
     "no-ca": (Flow.HELD, Fault.YOURS, "no-ca", 2),
@@ -251,7 +253,7 @@ class TestHosts:
 class TestPolicies:
     """Which policy counts, and who hinders it."""
 
-    def test_the_record_is_gone(self) -> None:
+    def test_the_record_was_gone(self) -> None:
         """A cached policy counts although its record is gone (RFC 8461 §3.1), which is said."""
         found = evidence(error=NO_RECORD, cached=ENFORCE, daemon=CACHED, reply=SECURE)
         verdict = conclude(found)
@@ -303,6 +305,17 @@ class TestPolicies:
             "not-told",
             1,
         )
+
+    def test_trial(self) -> None:
+        """On trial it is nobody's fault that Postfix is told nothing of a policy."""
+        made = evidence(reply="NOTFOUND ")
+        made.is_on_trial = True
+        verdict = conclude(made)
+        assert (verdict.fault, verdict.cause, verdict.exit_code) == (Fault.NOBODY, "trial", 1)
+        assert "on trial" in verdict.sentence
+        assert "trial report" in verdict.advice[-1]
+        made.source = Source.TABLE  # which has an entry before the daemon's
+        assert conclude(made).cause == "table"
 
     def test_an_address(self) -> None:
         """No policy applies to an address."""

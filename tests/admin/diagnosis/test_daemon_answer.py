@@ -14,9 +14,13 @@ from postfix_mta_sts.admin.client import (
 )
 from postfix_mta_sts.admin.diagnosis.daemon_answer import ask
 from postfix_mta_sts.admin.diagnosis.values import DaemonState
+from postfix_mta_sts.admin.exceptions.views import exception_to_json
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.exceptions import Use
 from postfix_mta_sts.postfix.answers import OTHER
+from tests.support.exceptions import exception
 from tests.support.policy_host import policy_text
+from tests.support.surroundings import START
 
 GOOD = Domain("good.test")
 
@@ -109,3 +113,12 @@ def test_what_else_is_known() -> None:
         3,
     )
     assert said.replies == {"postfix": "NOTFOUND ", OTHER.name: "NOTFOUND "}
+
+
+def test_exception() -> None:
+    """The exception in force is part of the answer; one of a kind to come is left out."""
+    made = exception(use=Use.MAY, ignores_dane=True)
+    fields = exception_to_json(made, START)
+    assert ask(Client({"exception": fields}), "good.test", GOOD).answer.exception == made
+    for unknown in ({**fields, "use": "later"}, {"scope": "good.test"}, None):
+        assert ask(Client({"exception": unknown}), "good.test", GOOD).answer.exception is None

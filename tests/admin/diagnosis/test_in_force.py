@@ -10,10 +10,12 @@ from postfix_mta_sts.admin.diagnosis.evidence import Evidence
 from postfix_mta_sts.admin.diagnosis.values import DaemonAnswer, DaemonState, PostfixHere, Source
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.errors import DnsFailureError, UnreachableError
+from postfix_mta_sts.mtasts.exceptions import Exceptions, PolicyException, Use
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId
-from postfix_mta_sts.postfix.answers import Answering
+from postfix_mta_sts.postfix.answers import Answering, AnswerRules, ServedMap
 from postfix_mta_sts.postfix.policy_maps import Table
+from postfix_mta_sts.postfix.protocol.reply import ReplyFormat
 from postfix_mta_sts.postfix.smtp_client.values import (
     InvalidTlsPolicy,
     Level,
@@ -31,8 +33,10 @@ from tests.support.evidence import (
     TESTING,
     evidence,
 )
+from tests.support.exceptions import configured, exception
 from tests.support.policy_host import policy_text
 from tests.support.smtp_client import NAME
+from tests.support.surroundings import START
 
 OURS: Final = Table("socketmap:inet:127.0.0.1:8461:postfix", is_ours=True)
 
@@ -154,6 +158,38 @@ def test_a_silent_dns(start: str, *, defers: bool) -> None:
     reply = evidence(error=DnsFailureError("SERVFAIL"), defers=defers).reply
     assert reply
     assert reply.startswith(start)
+
+
+PIN: Final = ("mx9.x.test",)
+INSTEAD: Final = [
+    (exception("x.test"), False, "NOTFOUND"),
+    (exception("*.test", use=Use.MAY), False, "OK may"),
+    (exception("x.test", use=Use.ENCRYPT), True, "OK encrypt"),
+    (
+        exception("x.test", use=Use.PIN, mx=PIN),
+        False,
+        f"OK secure match={PIN[0]} servername=hostname",
+    ),
+    (exception("x.test", use=Use.PIN, mx=PIN), True, "NOTFOUND"),
+    (exception("other.test"), True, "NOTFOUND"),
+    (exception("other.test"), False, SECURE),
+    (exception("x.test", lasts=0), False, SECURE),
+]
+
+
+@pytest.mark.parametrize(("found", "trial", "reply"), INSTEAD)
+def test_exceptions_and_trial(found: PolicyException, reply: str, *, trial: bool) -> None:
+    """Without the daemon its answer is made by the same rules, also in a map without a name."""
+    made = evidence()
+    made.asked_at = START
+    rules = AnswerRules(exceptions=Exceptions(added=configured(found)))
+    other = ServedMap("", reply_format=ReplyFormat(trial=trial))
+    for answering in (
+        Answering(rules, (replace(other, name="postfix"),)),
+        Answering(rules, (ServedMap("another"),), other),
+    ):
+        in_force.by_network(made, answering)
+        assert made.reply == reply
 
 
 def test_testing() -> None:

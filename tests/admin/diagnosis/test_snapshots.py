@@ -34,6 +34,8 @@ SHOWN: Final = (
     "only-reports",
     "dns-silent",
     "daemon-stopped",
+    "exception",
+    "exception-pin",
     "another-table",
     "dane",
     "dane-mismatch",

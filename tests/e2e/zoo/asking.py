@@ -1,4 +1,7 @@
-"""Asks `postfix-mta-sts query --smtp` what Postfix will do, and compares that with what it did."""
+"""Runs the commands of a daemon and a Postfix, above all `query --smtp`.
+
+What it says is compared with what Postfix did.
+"""
 
 import contextlib
 import json
@@ -61,25 +64,37 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """What a command printed, and its exit code."""
+
+    code: int
+    output: str
+    errors: str
+
+
+@dataclass(frozen=True, slots=True)
 class Oracle:
-    """The command with the configuration of a daemon and the programs of a Postfix."""
+    """The commands with the configuration of a daemon and the programs of a Postfix."""
 
     config: Path
     socket: Path
 
     def ask(self, key: str) -> Said:
-        """Run the command for one next-hop."""
-        arguments = ["query", key, "--smtp", "--json", "--config", str(self.config)]
+        """Run `query --smtp` for one next-hop."""
+        done = self.run("query", key, "--smtp", "--json")
+        diagnosis = json.loads(done.output) if done.output.startswith("{") else {}
+        return Said(done.code, done.errors, diagnosis)
+
+    def run(self, *words: str) -> Done:
+        """Run any command."""
+        arguments = [*words, "--config", str(self.config)]
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(str(self.socket))
             with connection.makefile("rwb") as stream:
                 stream.write(json.dumps(arguments).encode() + b"\n")
                 stream.flush()
-                done = json.loads(stream.read())
-        output = done["output"]
-        diagnosis = json.loads(output) if output.startswith("{") else {}
-        return Said(done["code"], done["errors"], diagnosis)
+                return Done(**json.loads(stream.read()))
 
     def ask_all(self, places: Sequence[Place]) -> Mapping[str, Said]:
         """Run it for each domain: name → what it said."""
@@ -90,9 +105,9 @@ class Oracle:
 
 @contextlib.contextmanager
 def oracle(inside: Namespace, config: Path, mta: Mta, programs: Path) -> Iterator[Oracle]:
-    """Have the command ready while the context is open.
+    """Have the commands ready while the context is open.
 
-    It has the queue directory and the programs of a Postfix; these are in a folder for PATH.
+    They have the queue directory and the programs of a Postfix; these are in a folder for PATH.
     """
     path = programs / "oracle"
     # Each `ip netns exec` has its own mounts, so nothing is unmounted.

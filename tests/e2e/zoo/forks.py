@@ -15,11 +15,11 @@ import threading
 import traceback
 from typing import Final
 
-from postfix_mta_sts.cli import query
+from postfix_mta_sts.cli import exception, query
 from postfix_mta_sts.cli.main import main
 from postfix_mta_sts.network.smtp import probe, tls
 
-_IMPORTED: Final = (query, probe, tls)
+_IMPORTED: Final = (exception, query, probe, tls)
 
 
 def _serve(path: str) -> None:

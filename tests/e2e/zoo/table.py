@@ -51,7 +51,7 @@ def lines(rows: list[Row]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def replace(text: str, table: list[str]) -> str:
+def with_table(text: str, table: list[str]) -> str:
     """Return the page with this table in the place of the one that it has."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -6,6 +6,7 @@ import sys
 SCRIPT = """
 import sys
 import postfix_mta_sts.cli.serve
+import postfix_mta_sts.daemon.checker
 import postfix_mta_sts.network.child
 import postfix_mta_sts.cli.query
 import postfix_mta_sts.network.smtp.names

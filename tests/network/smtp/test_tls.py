@@ -9,11 +9,21 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
 
 from postfix_mta_sts.errors import UserError
+from postfix_mta_sts.mtasts.errors import CannotProbeError
+from postfix_mta_sts.network.smtp import tls
 from postfix_mta_sts.network.smtp.probe import probe
+from postfix_mta_sts.network.smtp.probe_thread import ProbeThread
 from postfix_mta_sts.network.smtp.tls import Trust, path_to
-from postfix_mta_sts.network.smtp.values import Phase, TlsSession, VerifyError
+from postfix_mta_sts.network.smtp.values import (
+    Phase,
+    ProbePlan,
+    TlsSession,
+    TrustFiles,
+    VerifyError,
+)
 from tests.support.programs import program
 from tests.support.smtp_host import SmtpHost
 from tests.support.tls import EXPIRED, NOT_YET_VALID, Authority, Credential, self_signed
@@ -211,3 +221,47 @@ class TestTrust:
 def test_an_unreadable_trust_anchor() -> None:
     """OpenSSL may refuse a certificate that a TLSA record contains: then no path leads to it."""
     assert path_to(b"anchor", b"leaf", []) == "a certificate is not readable"
+
+
+class TestWithoutExecutableMemory:
+    """As in the systemd service (MemoryDenyWriteExecute=), where cffi can make no callback."""
+
+    @pytest.fixture
+    def hardened(self, ca_file: Path, monkeypatch: pytest.MonkeyPatch) -> Trust:
+        """The CA of the tests, with callbacks that do without such memory."""
+
+        def set_verify(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(SSL.Context, "set_verify", set_verify)
+        return Trust(str(ca_file), "", append_default_ca=False)
+
+    async def test_same_errors(self, authority: Authority, trust: Trust, hardened: Trust) -> None:
+        """The errors, and of several the one that Postfix reports, are the same."""
+        stranger = Authority()
+        chains = [
+            authority.issue("mx.test"),
+            authority.issue("mx.test", valid=EXPIRED),
+            authority.issue("mx.test", purpose=ExtendedKeyUsageOID.CLIENT_AUTH),
+            stranger.issue("mx.test"),
+            stranger.issue("mx.test", valid=EXPIRED),
+            self_signed("mx.test"),
+        ]
+        found = [await error(each, hardened) for each in chains]
+        assert found == [await error(each, trust) for each in chains]
+        assert found[0] is None
+        assert None not in found[1:]
+
+    @pytest.mark.usefixtures("hardened")
+    async def test_no_callback(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If ctypes cannot make one either, a probe says so."""
+
+        def made_by_ctypes() -> tuple[int, object]:
+            raise MemoryError
+
+        monkeypatch.setattr(tls, "_made_by_ctypes", made_by_ctypes)
+        thread = ProbeThread()
+        plan = ProbePlan("x.test", (), TrustFiles(), "client.test", (), 60)
+        with pytest.raises(CannotProbeError, match="executable memory is forbidden"):
+            await thread.probe(plan)
+        thread.close()

@@ -1,0 +1,1 @@
+"""`postfix-mta-sts trial …`: what would happen if policies were enforced."""

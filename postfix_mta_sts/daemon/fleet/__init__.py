@@ -1,0 +1,1 @@
+"""What the daemon does with the store that relays share, behind its replies."""
