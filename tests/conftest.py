@@ -25,7 +25,18 @@ settings.load_profile("busy machine")
 # For other versions of Python and of libraries: there the properties are not what is in question.
 settings.register_profile("few", settings.get_profile("busy machine"), max_examples=20)
 
+E2E = tuple(Path(__file__).with_name(folder) for folder in ("e2e", "fleet"))
+"""Folders whose tests need root, Debian's packages or minutes: each has the mark `e2e`."""
+
 BOTH_LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of these folders, before `-m` selects."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in E2E):
+            item.add_marker("e2e")
 
 
 def pytest_asyncio_loop_factories(

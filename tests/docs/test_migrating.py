@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +14,7 @@ from postfix_mta_sts.config.settings import MapSettings, Settings, parse
 from postfix_mta_sts.daemon.assembly import running
 from tests.support.clients import Address, connected
 from tests.support.internet import internet
+from tests.support.ports import free_port
 
 PAGE = (Path(__file__).parents[2] / "docs/migrating.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -47,13 +47,6 @@ def test_keys() -> None:
 def test_examples(text: str) -> None:
     """Each configuration in the page is valid."""
     assert parse(text, "docs/migrating.md").listen
-
-
-def free_port() -> int:
-    """Return a port without a listener."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-    return port
 
 
 async def check_replies(text: str, folder: Path, maps: Mapping[str, bytes]) -> None:

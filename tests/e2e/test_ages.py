@@ -16,7 +16,7 @@ from tests.e2e.mta import Mta
 from tests.e2e.wires import PORT, SOCKETMAP_TCP, policy_maps
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from tests.e2e.office import Office, office
 from tests.e2e.trees import RELEASES
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 PORT: Final = 8495
 MAILBOX: Final = "postmaster@alerts.test"

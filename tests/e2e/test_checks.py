@@ -17,7 +17,7 @@ from tests.e2e.transcript import TIMEOUT
 from tests.e2e.wires import PORT
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 HOSTS: Final = 60
 ADDRESSES: Final = 4

@@ -18,7 +18,7 @@ from tests.e2e.resolving import VALIDATING_DNS, Resolver
 from tests.e2e.servers import POSTFIX_DNS
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 SECURE: Final = (
     ("good.test", "MX"),

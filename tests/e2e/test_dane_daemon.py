@@ -22,7 +22,7 @@ from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.wires import SOCKETMAP_TCP, policy_maps
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 RULES: Final[Mapping[str, Mapping[str, str]]] = {
     "default": {},

@@ -18,7 +18,7 @@ from tests.e2e.office import Office, office
 from tests.e2e.resolving import VALIDATING_DNS
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 PORT: Final = 8491
 DANE_PORT: Final = 8493

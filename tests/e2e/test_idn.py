@@ -12,7 +12,7 @@ from tests.e2e.servers import POSTFIX_DNS
 from tests.e2e.world import World
 from tests.support.idn_names import NAMES, OLD_NAMES
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

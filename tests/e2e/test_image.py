@@ -25,7 +25,7 @@ from tests.e2e.world import World
 from tests.support.obstacles import cannot
 from tests.support.states import a_state
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
+pytestmark = pytest.mark.timeout(600)  # the first test of a run builds
 
 Running: TypeAlias = AbstractContextManager[tuple[Container, Transcript]]
 Odd: TypeAlias = Callable[..., Running]

@@ -19,8 +19,6 @@ from tests.support.internet import Internet
 from tests.support.network_processes import children
 from tests.support.obstacles import cannot
 
-pytestmark = pytest.mark.e2e
-
 _ROOT = Path("/sys/fs/cgroup")
 MIB = 2**20
 ROOM = 4 * MIB

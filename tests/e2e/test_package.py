@@ -21,7 +21,7 @@ from tests.e2e.trees import WITH_DNS, NoTreeError
 from tests.e2e.world import World
 from tests.support.obstacles import cannot
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
+pytestmark = pytest.mark.timeout(600)  # the first test of a run builds
 
 SOCKET = "postfix-mta-sts.socket"
 CHROOT_SOCKET = "postfix-mta-sts-chroot.socket"

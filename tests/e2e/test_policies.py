@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.mta import Mta
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 FAULTS = {
     "wrong name": ("4.7.5", "Server certificate not verified", "hostname mismatch"),

@@ -16,6 +16,8 @@ from tests.support.shapes import result
 
 PAGE: Final = Path(__file__).parents[2] / "docs/policy-hosts.md"
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def reasons(inside: Namespace, trees: dict[str, Path], folder: Path, logs: Path) -> dict[str, str]:

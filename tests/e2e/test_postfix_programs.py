@@ -22,7 +22,7 @@ from tests.e2e.mta import PUBLIC, QUEUE, Mta
 from tests.e2e.wires import PORT, unix_path
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 NOT_OFFERED = "TLS is required, but was not offered by host ..."
 NOT_VERIFIED = "Server certificate not verified"

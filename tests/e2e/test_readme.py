@@ -27,7 +27,7 @@ from tests.e2e.wheels import ROOT
 from tests.e2e.world import World
 from tests.support.obstacles import cannot
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
+pytestmark = pytest.mark.timeout(600)  # the first test of a run builds
 
 CHECKOUT = (
     "postfix_mta_sts",

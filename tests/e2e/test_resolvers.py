@@ -22,7 +22,7 @@ from tests.e2e.resolvers import PACKAGES, Resolvers
 from tests.e2e.trees import WITH_DNS, extended
 from tests.support.resolv_conf import MEANINGS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/dns.md"

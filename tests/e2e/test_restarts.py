@@ -15,7 +15,7 @@ from tests.e2e.namespace import Namespace
 from tests.e2e.wires import SOCKETMAP_TCP, WIRES, listeners, policy_maps, unix_path
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ACTIVATED_PORT = 8471
 """The port of the daemon whose listening sockets stay open while it does not run."""

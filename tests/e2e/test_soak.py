@@ -15,7 +15,7 @@ import pytest
 from tests.support.obstacles import cannot
 from tests.support.programs import program
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 ROOT: Final = Path(__file__).parents[2]
 GROWTH: Final = {"growth of descriptors": 50, "growth of threads": 0, "growth of tasks": 50}

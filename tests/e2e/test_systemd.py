@@ -21,7 +21,7 @@ from tests.e2e.trees import RELEASES, NoTreeError, Release
 from tests.e2e.world import World
 from tests.support.obstacles import cannot
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test of a run builds
+pytestmark = pytest.mark.timeout(600)  # the first test of a run builds
 
 QUEUE_SOCKET = "/var/spool/postfix/run/mta-sts/socketmap.sock"
 OWN_SOCKET = "/run/postfix-mta-sts/socketmap.sock"

@@ -13,7 +13,7 @@ from tests.e2e.transcript import TIMEOUT
 from tests.e2e.wires import PORT, SOCKETMAP_TCP, SOCKETMAP_UNIX, policy_maps
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module", params=[SOCKETMAP_TCP, SOCKETMAP_UNIX])

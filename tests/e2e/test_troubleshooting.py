@@ -14,7 +14,7 @@ from tests.e2e.namespace import Namespace
 from tests.e2e.wires import PORT
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 EXAMPLE = ROOT / "config.example.yml"
 PAGE = (Path(__file__).parents[2] / "docs/troubleshooting.md").read_text("utf-8")

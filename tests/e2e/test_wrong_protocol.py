@@ -7,7 +7,7 @@ from tests.e2e.mta import Mta
 from tests.e2e.wires import PORT
 from tests.e2e.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 WRONG = {
     f"socketmap:inet:127.0.0.1:{PORT + 1}:postfix": (

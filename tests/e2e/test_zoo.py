@@ -36,7 +36,7 @@ from tests.e2e.zoo.table import PAGE, PLAIN, ROUNDS, TLSRPT, Row, lines, with_ta
 from tests.e2e.zoo.trying import HELD, MAPS, Trial, hold_trial
 from tests.e2e.zoo.trying import PORT as TRIAL_PORT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 SENT: Final = Seen("sent", "2.0.0", "")
 UNVERIFIED: Final = Seen("deferred", "4.7.5", "Server certificate not verified")

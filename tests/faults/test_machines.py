@@ -31,6 +31,7 @@ from tests.support.daemons import RunningDaemon, daemon, process, secure
 from tests.support.http import exchange
 from tests.support.internet import Internet
 from tests.support.network_processes import children
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -151,9 +152,7 @@ class TestTcpListener:
     @pytest.fixture
     def port(self) -> int:
         """A port that is free in both families."""
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            port: int = sock.getsockname()[1]
-        return port
+        return free_port()
 
     @pytest.fixture
     def two_addresses(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,9 @@ from postfix_mta_sts.store.fleet.settings import SharedStoreSettings
 from postfix_mta_sts.values import replace
 from tests.e2e.namespace import Namespace
 from tests.e2e.trees import NoTreeError
-from tests.fleet.servers import Server, Suite, fleet_tree, free_port
+from tests.fleet.servers import Server, Suite, fleet_tree
 from tests.support.obstacles import cannot
+from tests.support.ports import free_port
 from tests.support.tls import Authority
 
 HOST: Final = "127.0.0.1"

@@ -21,9 +21,9 @@ from tests.fleet.postgresql_servers import (
     pgbouncer,
     postgresql_server,
 )
-from tests.fleet.servers import free_port
 from tests.fleet.stores import LATENCY, PREFIX, Rows, SharedStore, full, keys, secret, small_disk
 from tests.fleet.wire import Wire, wire
+from tests.support.ports import free_port
 
 FAULTS: Final = (
     "hangs",

@@ -14,8 +14,9 @@ import redis
 
 from tests.e2e.namespace import Namespace
 from tests.e2e.trees import NoTreeError
-from tests.fleet.servers import Server, Suite, fleet_tree, free_port
+from tests.fleet.servers import Server, Suite, fleet_tree
 from tests.support.obstacles import cannot
+from tests.support.ports import free_port
 
 ADMIN: Final = "the-administrator"
 """The password of the user `default`, which may do everything."""

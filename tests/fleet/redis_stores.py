@@ -16,9 +16,9 @@ from tests.fleet.redis_servers import (
     SentinelSet,
     sentinel_set,
 )
-from tests.fleet.servers import free_port
 from tests.fleet.stores import LATENCY, PREFIX, Rows, SharedStore, full, keys, secret, small_disk
 from tests.fleet.wire import Wire, wire
+from tests.support.ports import free_port
 from tests.support.tls import Authority
 
 USER: Final = "mta_sts"

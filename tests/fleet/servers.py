@@ -11,7 +11,6 @@ import contextlib
 import enum
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -56,13 +55,6 @@ def fleet_tree(suite: Suite) -> Path:
     """Return the tree with the servers of a release. Raises `NoTreeError`."""
     release = next(each for each in RELEASES if each.suite == suite)
     return extended(tree(release), "fleet", _PACKAGES[suite])
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port at which nobody listens."""
-    with socket.create_server((host, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Server:

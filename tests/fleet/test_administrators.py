@@ -24,8 +24,6 @@ from tests.support.daemons import RunningDaemon, secure
 from tests.support.internet import Changes, Internet, internet
 from tests.support.obstacles import cannot
 
-pytestmark = pytest.mark.e2e
-
 GOOD = "good.test"
 
 

@@ -12,7 +12,7 @@ from tests.fleet.relays import Fleet, Relay, joined, secure
 from tests.fleet.stores import SharedStore
 from tests.fleet.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 HOUR: Final = 3600
 

@@ -21,8 +21,6 @@ from tests.fleet.postgresql_servers import Version, documented, postgresql_serve
 from tests.fleet.redis_servers import Flavour, redis_server
 from tests.support.obstacles import cannot
 
-pytestmark = pytest.mark.e2e
-
 STORES: Final = (*Flavour, *Version)
 DOMAIN: Final = Domain("example.com")
 

@@ -8,8 +8,6 @@ from tests.fleet.redis_relays import RedisUnderTest
 from tests.fleet.redis_servers import Flavour, RedisServer, relay_line, running
 from tests.support.engine_suite import RULES, Rule, name_of
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module", params=list(Flavour))
 def server(

@@ -20,7 +20,7 @@ from tests.fleet.stores import PATIENCE, SharedStore
 from tests.fleet.trial import ALONE, Row, Stage, lines_of, trial
 from tests.fleet.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 NAMES: Final = ("a", "b", "c")
 EXCEPTION: Final = ("--use", "encrypt", "--for", "2d", "--reason", "a test")

@@ -19,7 +19,7 @@ from tests.fleet.stores import SharedStore
 from tests.fleet.world import World
 from tests.support.policy_host import policy_text
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 NOT_FOUND: Final = "NOTFOUND "
 CENTURY: Final = 100 * 365 * 86_400 * 1_000_000

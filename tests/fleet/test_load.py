@@ -5,14 +5,10 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
-import pytest
-
 from bench.load import Load
 from bench.process import Address
 from tests.fleet.load import compile_load
 from tests.fleet.relays import secure
-
-pytestmark = pytest.mark.e2e
 
 KEY: Final = "d%.z.test"
 WRONG: Final = {

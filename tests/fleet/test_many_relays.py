@@ -11,7 +11,7 @@ from tests.fleet.relays import Fleet, Relay, secure
 from tests.fleet.stores import Note, SharedStore
 from tests.fleet.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 RELAYS: Final = 20 if LONG else 5
 DOMAINS: Final = 10_000 if LONG else 300

@@ -12,8 +12,6 @@ from tests.fleet.test_administrators import GOOD, Relay, relay_of, shared
 from tests.support.daemons import RunningDaemon, secure
 from tests.support.internet import internet
 
-pytestmark = pytest.mark.e2e
-
 LONG_AGO: Final = 1_000
 """Microseconds since the epoch."""
 

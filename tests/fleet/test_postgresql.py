@@ -32,8 +32,6 @@ from tests.fleet.postgresql_servers import (
 )
 from tests.support.engine_suite import DOMAIN, MINUTE, POLICY, made
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module", params=Version, ids=lambda version: version.name)
 def server(

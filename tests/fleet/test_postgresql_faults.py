@@ -37,10 +37,7 @@ from tests.fleet.postgresql_servers import (
 from tests.support.engine_suite import DOMAIN, MINUTE, POLICY, made
 from tests.support.tls import Authority
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"]),
-]
+pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
 BUDGET = 0.25
 

@@ -8,8 +8,6 @@ from tests.fleet.postgresql_relays import PostgresqlUnderTest
 from tests.fleet.postgresql_servers import PostgresqlServer, Version, pgbouncer, running
 from tests.support.engine_suite import RULES, Rule, name_of
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture(scope="module", params=Version, ids=lambda version: version.name)
 def server(

@@ -13,7 +13,7 @@ from tests.fleet.relays import Fleet, Relay, secure
 from tests.fleet.stores import PATIENCE, SharedStore
 from tests.fleet.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 LOOKS: Final = 60
 EVERY: Final = 0.2

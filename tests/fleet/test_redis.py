@@ -40,8 +40,6 @@ from tests.fleet.redis_servers import (
 from tests.support.engine_suite import RULES, Rule, made, name_of
 from tests.support.tls import Authority
 
-pytestmark = pytest.mark.e2e
-
 DOMAIN: Final = Domain("example.com")
 POLICY: Final = Name(Kind.POLICY, DOMAIN)
 MINUTE: Final = 60_000_000

@@ -21,7 +21,7 @@ from tests.fleet.world import MAX_AGE, World
 from tests.support.daemons import until
 from tests.support.policy_host import policy_text
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 POLLED: Final = 5.0
 """Seconds in which a change of the exceptions is in force on all relays; issue 18 (5)."""

@@ -18,8 +18,6 @@ from tests.fleet.redis_servers import Flavour, RedisServer, relay_line, running
 from tests.fleet.test_administrators import Relay, relay
 from tests.support.internet import internet
 
-pytestmark = pytest.mark.e2e
-
 KEY = "mta_sts:exceptions:{all}"
 SOON = 5.0
 """Seconds after which an exception is in force on all relays, as the command says."""

@@ -18,7 +18,7 @@ from tests.fleet.world import World
 from tests.support.clients import connected
 from tests.support.daemons import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 CLIENTS: Final = 200
 """At each of three relays."""

@@ -12,6 +12,7 @@ from postfix_mta_sts.mtasts.errors import DnsFailureError
 from postfix_mta_sts.network.dns_message import Mx, RecordType, Tlsa
 from postfix_mta_sts.network.dnssec import DnssecAnswer, DnssecClient
 from tests.support.dns import MINIMUM_TTL, DnsServer, Fault, Records
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 
@@ -231,8 +232,8 @@ class TestFailures:
             writer.write(answer)
             writer.close()
 
-        tcp = await asyncio.start_server(talk, "127.0.0.1", 0)
-        port = tcp.sockets[0].getsockname()[1]
+        port = free_port()
+        tcp = await asyncio.start_server(talk, "127.0.0.1", port)
         async with tcp, answering_by_udp(port, dns.flags.TC):
             with pytest.raises(DnsFailureError, match=reason):
                 await DnssecClient([f"127.0.0.1:{port}"], FAILING).mx("good.test")

@@ -12,6 +12,7 @@ import pytest
 
 from postfix_mta_sts.config.settings import ControlSettings
 from postfix_mta_sts.sockets import ListenError, Sockets
+from tests.support.ports import free_port
 from tests.support.sockets import a_group, an_account, connects, other_process, tcp, unix
 
 
@@ -49,11 +50,9 @@ class TestTcp:
 
     def test_both_families_on_one_port(self) -> None:
         """`[::]:PORT` leaves `0.0.0.0:PORT` free, so that both can be configured."""
-        sockets = Sockets([])
-        with sockets.open(tcp("::")) as six:
-            port = six.getsockname()[1]
-            with sockets.open(tcp("0.0.0.0", port)) as four:
-                assert four.getsockname() == ("0.0.0.0", port)
+        sockets, port = Sockets([]), free_port()
+        with sockets.open(tcp("::", port)), sockets.open(tcp("0.0.0.0", port)) as four:
+            assert four.getsockname() == ("0.0.0.0", port)
 
     def test_name(self) -> None:
         """A host name stands for its address."""

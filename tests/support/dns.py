@@ -33,6 +33,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from tests.support.ports import free_port
 from tests.support.tally import Gate, Tally
 from tests.support.tasks import Tasks
 
@@ -243,19 +244,17 @@ def _fail(response: dns.message.Message, fault: Fault) -> None:
 
 
 def open_sockets(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A TCP and a UDP socket on the same port; port 0 selects one that is free for both."""
+    """A TCP and a UDP socket on the same port; port 0 selects one that is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        tcp = socket.socket(family, socket.SOCK_STREAM)
-        udp = socket.socket(family, socket.SOCK_DGRAM)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tcp.bind((host, port))
-            udp.bind((host, tcp.getsockname()[1]))
-        except OSError:
-            tcp.close()
-            udp.close()
-            if port:
-                raise
-        else:
-            return tcp, udp
+    address = (host, port or free_port())
+    tcp = socket.socket(family, socket.SOCK_STREAM)
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        tcp.bind(address)
+        udp.bind(address)
+    except OSError:
+        tcp.close()
+        udp.close()
+        raise
+    return tcp, udp

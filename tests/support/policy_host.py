@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from tests.support.ports import free_port
 from tests.support.tally import Gate, Tally
 from tests.support.tasks import Tasks
 from tests.support.tls import Authority, Credential
@@ -63,7 +64,7 @@ class PolicyHost:
     ) -> None:
         self.authority = authority
         self.host = host
-        self.port = port
+        self.port = port or free_port()
         self.answers: dict[str, bytes | Script] = {}
         self.credentials: dict[str, Credential] = {}
         self.requests: list[Request] = []
@@ -99,7 +100,6 @@ class PolicyHost:
         self._server = await asyncio.start_server(
             self._connected, self.host, self.port, ssl=context, backlog=1024
         )
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,7 @@ from postfix_mta_sts.store.fleet.errors import NotReachedError
 from postfix_mta_sts.store.fleet.redis.nodes import Nodes, moved_to
 from postfix_mta_sts.store.fleet.redis.refusals import Refusal
 from postfix_mta_sts.store.fleet.redis.wire import Login
+from tests.support.ports import free_port
 from tests.support.redis_peer import command, peer
 
 FIRST = TcpAddress("store.example", 6379)
@@ -72,8 +72,7 @@ async def test_no_more_than_so_many_nodes() -> None:
 
 async def test_a_node_that_is_gone() -> None:
     """A node at which nobody listens is named, each time."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     nodes = Nodes(Login(None, None, 0, None), most=1)
     for _ in range(2):
         with pytest.raises(NotReachedError, match=rf"^127\.0\.0\.1:{port}: .*refused"):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
@@ -13,6 +12,7 @@ from postfix_mta_sts.store.fleet.connections import CONNECTIONS
 from postfix_mta_sts.store.fleet.errors import CannotServeError, DeniedError, NotReachedError
 from postfix_mta_sts.store.fleet.redis.primary import FINDING_LIMIT, Primary
 from postfix_mta_sts.store.fleet.redis.wire import Login
+from tests.support.ports import free_port
 from tests.support.redis_peer import HOST, peer
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
@@ -91,13 +91,6 @@ async def primary(
         made = Primary(location, Login(None, password, 0, None), limit)
         stack.push_async_callback(made.close)
         yield made
-
-
-def closed_port() -> int:
-    """A port at which nobody listens."""
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def test_the_named_server_is_asked() -> None:
@@ -286,7 +279,7 @@ async def test_a_sentinel_that_names_no_address(answer: bytes) -> None:
 async def test_what_a_sentinel_says_comes_before_one_that_is_gone() -> None:
     """If no Sentinel names a primary, the error is that of one that has answered."""
     ignorant = Peer(lambda _: b"*-1\r\n")
-    async with primary(sentinels=[ignorant], gone=closed_port()) as found:
+    async with primary(sentinels=[ignorant], gone=free_port()) as found:
         with pytest.raises(CannotServeError, match="knows no primary 'fleet'"):
             await found.ask([("TIME",)])
 
@@ -302,7 +295,7 @@ async def test_a_server_that_is_no_sentinel() -> None:
 
 async def test_no_sentinel_listens() -> None:
     """If no Sentinel can be reached, the error names one of them."""
-    gone = closed_port()
+    gone = free_port()
     async with primary(sentinels=[], gone=gone) as found:
         with pytest.raises(NotReachedError, match=f"^{HOST}:{gone}: .*refused"):
             await found.ask([("TIME",)])
