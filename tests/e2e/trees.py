@@ -103,7 +103,7 @@ def _build(place: Path, release: Release) -> None:
     no_start = new / "usr/sbin/policy-rc.d"
     no_start.write_text("#!/bin/sh\nexit 101\n")
     no_start.chmod(0o755)
-    # In a mount namespace: debootstrap mounts /proc and /sys there, and leaves them if it is killed.
+    # In a mount namespace: debootstrap mounts /proc and /sys, and leaves them if it is killed.
     _run("unshare", "--mount", "chroot", str(new), "/debootstrap/debootstrap", "--second-stage")
     for folder in _UNNEEDED:
         shutil.rmtree(new / folder)

@@ -26,8 +26,6 @@ AFTER: Final = 2.0
 """Seconds of load before the fault, in two parts, and after it."""
 OPENED: Final = 1.0
 """Seconds after which a store that fails has failed twice: the breakers are open."""
-FIRST_PROBE: Final = 5.0
-"""Seconds from the fault until a look-up may be a probe."""
 NOTICED: Final = 0.1
 """Seconds above what look-ups take without a fault: the store has cost this one something."""
 MINUTE: Final = 60.0
@@ -95,7 +93,6 @@ class Trial:
         members = [r for r in self.seen.new if r.relay != ALONE and r.came >= self.began]
         opened = self._open(members)
         first = [reply for reply in members if reply.at < self.caused + OPENED]
-        later = [reply for reply in members if reply.at >= self._probes_from]
         return {
             "new": _median(opened),
             "new alone": _median(self._open(own)),
@@ -103,16 +100,11 @@ class Trial:
             "worst": max(reply.seconds for reply in members) * 1000,
             "slow": _most(first, usual),
             "slow, open": _most(opened, usual),
-            "slow, probes": _most(later, usual),
         }
 
     def _open(self, replies: Iterable[Reply]) -> list[Reply]:
         """Those that were asked while the breakers are open, if the fault opens them."""
-        return [r for r in replies if self.caused + OPENED <= r.at < self._probes_from]
-
-    @property
-    def _probes_from(self) -> float:
-        return self.began + FIRST_PROBE
+        return [r for r in replies if self.caused + OPENED <= r.at < self.ended]
 
 
 def _median(replies: Iterable[Reply]) -> float:

@@ -1,10 +1,10 @@
 """What the shared store lacks and this relay has on file: found by samples, given page by page.
 
 A store may be new, or was emptied, or has come back from a backup. So a relay looks at all its
-policies once after its start, and at a few of them now and then. If the store lacks most of these,
-it looks at all again. What is missing, or older, it offers. All that is slow, and each relay begins
-at another place, so that relays share the work. A store that lacks most of them again soon
-afterwards has no room for all: then it is left alone for a while.
+policies once after its start and after an outage, and at a few of them now and then. If the store
+lacks most of these, it looks at all again. What is missing, or older, it offers. All that is slow,
+and each relay begins at another place, so that relays share the work. A store that lacks most of
+them again soon afterwards has no room for all: then it is left alone for a while.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from postfix_mta_sts.store import Row, RowFilter
 from postfix_mta_sts.store.fleet.requests import CallFleet, Done, Look, Seen
 
 PAUSE: Final = 10.0
-"""Seconds between two samples: a store that was emptied is full again within a minute."""
+"""Seconds between two samples, one of which finds that a store was emptied."""
 SAMPLE: Final = 5
 """Policies of a sample."""
 BATCH: Final = 25
@@ -40,7 +40,7 @@ OLDER: Final = MINUTE
 LOOK_SECONDS: Final = 5.0
 """For a look, behind which nothing waits."""
 FIRST_REST: Final = 60.0
-"""Seconds after all were given in which they are not given again, unless the store was emptied;
+"""Seconds after a look at all in which there is no other, unless the store was emptied;
 doubled each time. A store that was emptied lacks them once, one without room again and again."""
 LONGEST_REST: Final = 3600.0
 FORGOTTEN_AFTER: Final = DAY
@@ -91,6 +91,8 @@ class Handover:
         self._rests_until = -math.inf
         self._complete = 0
         """Samples in a row of which the store lacked nothing."""
+        self._was_away = False
+        """The store has failed since the last look at all: it may lack what it was given last."""
         self._pause: asyncio.Timeout | None = None
 
     def want_all(self) -> None:
@@ -99,6 +101,7 @@ class Handover:
 
     def store_is_back(self) -> None:
         """Look at once: the store may have lost something."""
+        self._was_away = True
         if self._pause:
             self._pause.reschedule(0)
             self._pause = None
@@ -127,6 +130,8 @@ class Handover:
 
     async def look_once(self) -> None:
         """Look at all, if that is due, or at a sample. Raises `StoreAwayError`."""
+        if self._was_away and self._monotonic() >= self._rests_until:
+            self._want_all_with_rest()
         if not (self._is_wanted or self._left):
             await self._look_at_sample()
         if self._is_wanted and not self._left:
@@ -143,13 +148,13 @@ class Handover:
         missing = await self._offer_missing(sample)
         was_emptied = missing == len(sample) and self._complete >= COMPLETE
         self._complete = 0 if missing else self._complete + 1
-        now = self._monotonic()
-        if missing > len(sample) // 2 and (was_emptied or now >= self._rests_until):
-            self._is_wanted = True
-            self._rest_from(now)
+        is_rest = self._monotonic() < self._rests_until
+        if missing > len(sample) // 2 and (was_emptied or not is_rest):
+            self._want_all_with_rest()
 
-    def _rest_from(self, now: float) -> None:
-        """Begin the next rest, which is longer than the last one."""
+    def _want_all_with_rest(self) -> None:
+        """Look at all, and begin the next rest, which is longer than the last one."""
+        now, self._is_wanted, self._was_away = self._monotonic(), True, False
         is_forgotten = now >= self._rests_until + FORGOTTEN_AFTER
         self._rest = FIRST_REST if is_forgotten else min(2 * self._rest, LONGEST_REST)
         self._rests_until = now + self._rest

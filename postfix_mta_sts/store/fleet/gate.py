@@ -19,9 +19,9 @@ class Gate:
         """Why calls fail; empty while the breaker is closed."""
         return "" if self._breaker.position is Position.CLOSED else self._problem
 
-    def admit(self) -> Admission:
-        """Let a call pass. Raises `PausedError`."""
-        admission = self.ask()
+    def admit(self, *, may_probe: bool) -> Admission:
+        """Let a call pass, also as the probe if it may be that. Raises `PausedError`."""
+        admission = self.ask() if may_probe or not self.problem else Admission.NONE
         if admission is Admission.NONE:
             raise PausedError(self._problem)
         return admission

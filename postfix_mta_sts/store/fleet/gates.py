@@ -6,9 +6,10 @@
              still be read
 
 A call is made if each gate on its way admits it; if it fails, one of them is told. So a distant
-store, too slow for look-ups, still has the exceptions, and what is given to it. Whether these calls
-are quick is told to `looking`, too: most are, where one look-up was late by chance, and the probe
-is one of them as far as possible, so that no look-up waits for that.
+store, too slow for look-ups, still has the exceptions, and what is given to it.
+
+The probe of each gate is a call that no look-up waits for: one is made every two to ten seconds.
+Whether these calls are quick is therefore told to `looking`, too.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,7 +82,7 @@ class Gates:
         admissions: list[tuple[Gate, Admission]] = []
         try:
             for gate in way:
-                admissions += [(gate, gate.admit())]
+                admissions += [(gate, gate.admit(may_probe=not kind.is_look))]
         except PausedError:
             _give_up(admissions)
             raise
@@ -116,9 +117,10 @@ class Gates:
         _give_up(call.admissions)
 
     def _blamed(self, kind: CallKind, error: FleetError) -> Gate:
-        if kind.is_look and isinstance(error, LateError):
+        if kind.is_look and not kind.is_write and isinstance(error, LateError):
             return self._looking
-        # Late: a PostgreSQL whose synchronous standby is gone answers reads, and no commit.
+        # Late: a PostgreSQL whose synchronous standby is gone answers reads, and no commit. And a
+        # look-up writes only after it has read in time.
         is_of_writes = isinstance(error, CannotServeError | DeniedError | LateError)
         return self._writing if kind.is_write and is_of_writes else self._reading
 

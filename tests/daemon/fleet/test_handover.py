@@ -122,6 +122,24 @@ async def test_a_store_that_drops_some(relay: Relay) -> None:
     assert {look.domain for look in looks} <= set(relay.store.policies)
 
 
+async def test_a_store_that_lost_its_last_writes(relay: Relay) -> None:
+    """After an outage all are looked at; if it fails again soon, once more after the rest."""
+    await relay.handover.look_once()
+    for end in (0.0, FIRST_REST):
+        for domain in DOMAINS[::20]:
+            del relay.store.policies[domain]
+        relay.handover.store_is_back()
+        for _ in range(20):
+            await relay.handover.look_once()
+            relay.seconds += end / 20
+        await relay.handover.look_once()
+        assert set(relay.store.policies) == set(DOMAINS)
+    relay.store.requests.clear()
+    relay.seconds += DAY
+    await relay.handover.look_once()
+    assert len(relay.store.requests) == SAMPLE
+
+
 async def test_a_store_without_room_for_all(relay: Relay) -> None:
     """One that lacks most again and again, as it evicts them, gets all ever more rarely."""
     await relay.handover.look_once()

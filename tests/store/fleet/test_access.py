@@ -105,13 +105,15 @@ async def test_a_store_that_hangs(
 
 @pytest.mark.parametrize("fault", [Fault.REFUSE, Fault.DENY, Fault.FAIL, Fault.HANG])
 async def test_a_store_that_is_well_again(fault: Fault) -> None:
-    """The first call after the pause finds that it works, and no relay needs anybody for that."""
+    """The first call after the pause that no look-up waits for finds that it works."""
     async with fleet() as world:
         relay = await broken(world, fault)
         world.database.fault = Fault.NONE
         assert await relay.is_refused(LOOK)
         await world.time.advance(5.0)
-        assert isinstance(await relay.ask(LOOK), Seen)
+        assert await relay.is_refused(LOOK)
+        assert not await relay.is_refused(ReadRelays())
+        await relay.look()
         assert relay.client.problem == ""
 
 
@@ -183,6 +185,7 @@ async def test_an_error_that_nobody_expects(
         assert not world.called()
         world.database.unexpected = None
         await world.time.advance(60.0)
+        assert not await relay.is_refused(ReadHistory(GOOD))
         await relay.look()
     assert [re.sub("line [0-9]+", "line N", each) for each in log_lines()] == [
         (
@@ -278,6 +281,7 @@ async def test_a_store_that_is_too_slow_for_look_ups() -> None:
             )
         world.database.takes = world.database.delay = 0.0
         await world.time.advance(40.0)
+        assert not await relay.is_refused(ReadHistory(GOOD))
         assert (await relay.look()).policy is not None
 
 
@@ -462,9 +466,11 @@ async def test_one_line_when_it_fails_and_one_when_it_works(
         relay = await broken(world)
         for _ in range(20):
             await world.time.advance(30.0)
-            assert await relay.is_refused(LOOK)
+            for request in (ReadRelays(), LOOK):
+                assert await relay.is_refused(request)
         world.database.fault = Fault.NONE
         await world.time.advance(60.0)
+        assert not await relay.is_refused(ReadRelays())
         for _ in range(3):
             await relay.look()
     assert log_lines() == [
@@ -483,7 +489,7 @@ async def test_a_store_that_comes_and_goes(log_lines: Callable[[], list[str]]) -
                 await relay.ask(LOOK)
             world.database.fault = Fault.NONE
             await world.time.advance(6.0)
-            await relay.ask(LOOK)
+            await relay.ask(ReadRelays())
         assert 5 <= len(log_lines()) <= 7
         await world.time.advance(60.0)
         await relay.look()

@@ -65,7 +65,7 @@ class Store:
         (READ, LateError("x"), set()),
         (WRITE, LateError("x"), {"look", "read"}),
         (LOOK, LateError("x"), {"read", "write"}),
-        (CLAIM, LateError("x"), {"read", "write"}),
+        (CLAIM, LateError("x"), {"look", "read"}),
         (CLAIM, CannotServeError("x"), {"look", "read"}),
         (WRITE, DeniedError("x"), {"look", "read"}),
         (CLAIM, BusyError("x"), set(KINDS)),
@@ -110,6 +110,39 @@ def test_a_late_call_that_can_wait_is_no_failure() -> None:
     store.fail(LOOK, LateError("late"), times=1)
     store.work(READ, 0.9)
     assert store.admitted == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        (LOOK, NotReachedError("x")),
+        (LOOK, LateError("x")),
+        (WRITE, CannotServeError("x")),
+        (CLAIM, LateError("x")),
+    ],
+)
+def test_no_look_up_is_the_probe(kind: CallKind, error: FleetError) -> None:
+    """However long ago the failure is, only calls that no look-up waits for try again."""
+    store = Store()
+    store.fail(kind, error)
+    closed = set(KINDS) - store.admitted - {"read", "write"}
+    store.now += 3600.0
+    assert store.admitted == set(KINDS) - closed
+    store.work(WRITE)
+    assert store.admitted == set(KINDS)
+
+
+def test_look_ups_at_a_store_that_hangs_on_writes() -> None:
+    """Two find it, by the write that follows their read; then they only read."""
+    store = Store()
+    for _ in range(2):
+        store.work(LOOK)
+        store.fail(CLAIM, LateError("no answer within 0.25 s"), times=1)
+    assert store.admitted == {"look", "read"}
+    for _ in range(9):
+        store.now += 60.0
+        store.fail(WRITE, LateError("no answer within 1 s"), times=1)
+        assert store.admitted == {"look", "read"}
 
 
 def test_a_store_that_is_read_and_hangs_on_writes() -> None:
