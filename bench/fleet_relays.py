@@ -26,7 +26,7 @@ from bench.sheet import Line
 from bench.stores import ENGINES, running_store
 from postfix_mta_sts.config.store_url import parse_store_url
 from postfix_mta_sts.daemon.fleet.handover import PAUSE, SAMPLE
-from postfix_mta_sts.daemon.fleet.renewals import TICK
+from postfix_mta_sts.daemon.fleet.renewals import TAKEN, TICK
 from postfix_mta_sts.daemon.fleet.tasks import EXCEPTIONS_ROUND, PRESENCE_ROUND
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store.fleet.client import FleetClient
@@ -100,7 +100,7 @@ class _Relay:
     async def note_uses(self) -> None:
         """Note what it was asked for, and ask what is due."""
         await self.ask(NoteUses({_domain(number): 1.0 for number in range(USED)}))
-        await self.ask(FindDue(30 * 86_400.0, 100))
+        await self.ask(FindDue(30 * 86_400.0, TAKEN))
 
     async def look(self) -> None:
         """See a new domain."""
