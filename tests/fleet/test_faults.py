@@ -38,6 +38,8 @@ BUDGET: Final = 250.0
 """Milliseconds that a store may cost a new look-up."""
 FAILURES: Final = 2
 """New look-ups at one relay that a store may cost them until its breaker is open."""
+READABLE: Final = {"read-only", "disk full", "out of memory"}
+"""Faults in which look-ups still read the store: no breaker is open on their way."""
 FACTOR: Final = 1.5
 """By how much the p99 of remembered look-ups differs between two relays, or two seconds, without
 a reason."""
@@ -110,7 +112,7 @@ async def _try(
     row |= lines_of(stage.relays, marks)
     _note(logs, store, f"{fault}, {seconds:g} s", row)
     assert seen.wrong(secure) == set()
-    _check(row)
+    _check(row, is_readable=fault in READABLE)
 
 
 async def _fetches(stage: Stage, world: World, domains: Sequence[str]) -> float:
@@ -131,13 +133,13 @@ async def _excepted(stage: Stage) -> set[str]:
     return {await relay.answer(stage.excepted) for relay in stage.relays}
 
 
-def _check(row: Row) -> None:
+def _check(row: Row, *, is_readable: bool) -> None:
     assert (row["try-again"], row["weaker"]) == (0, 0)
     assert row["p99"] <= FACTOR * max(row["p99 before"], row["p99 alone"]) + NOISE
     assert row["worst"] <= row["usual"] + row["stall"] + BUDGET
     assert row["new"] <= NEW_FACTOR * row["new alone"] + NEW_NOISE
-    assert row["slow"] <= FAILURES
-    assert row["slow, open"] == 0
+    assert row["slow"] + row["slow, open"] <= FAILURES
+    assert row["slow, open"] == 0 or is_readable
     assert row["lines"] <= 1
     assert row["lines, lost"] <= 1
     assert row["agree after"] <= PATIENCE

@@ -33,7 +33,7 @@ BATCH: Final = 25
 BREATH: Final = 0.05
 """Seconds between two batches: 500 looks a second at most, which take 5 % of a processor. The looks
 of a batch are one round trip."""
-OFFER_BREATH: Final = 0.01
+OFFER_BREATH: Final = 0.025
 """And seconds for each that the store lacked: to give it costs ten times as much as to look, and
 three relays that did so without a pause took both processors from new look-ups."""
 PAGE: Final = 500
