@@ -118,7 +118,9 @@ build: $(READY_DEV)
 # What a test compares with what the program prints now: look at the difference before the commit.
 snapshots: $(READY_DEV)
 	$(BIN)/postfix-mta-sts query --schema > docs/diagnosis.schema.json
-	WRITE_SNAPSHOTS=1 $(BIN)/pytest -q tests/admin/diagnosis/test_snapshots.py
+	$(BIN)/postfix-mta-sts doctor --schema > docs/doctor.schema.json
+	WRITE_SNAPSHOTS=1 $(BIN)/pytest -q tests/admin/diagnosis/test_snapshots.py \
+		tests/cli/test_doctor_text.py
 
 format: $(READY_DEV)
 	$(BIN)/ruff format .

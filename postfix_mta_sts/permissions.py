@@ -74,14 +74,16 @@ def current_umask() -> int:
     return umask
 
 
-def obstacle(path: Path, account: Account) -> Path | None:
+def obstacle(path: Path, account: Account, *, start: Path | None = None) -> Path | None:
     """The file that keeps a user from connecting to a socket; None: nothing does.
 
     A client needs write permission on the socket, and search permission on each folder of its path
     (unix(7), path_resolution(7)). Raises `OSError` for a path that this process cannot examine.
+    Folders above `start`, in which the client is already, do not matter.
     """
     for folder in reversed(path.parents):
-        if not may(folder.stat(), account, os.X_OK):
+        is_passed = start is None or folder.is_relative_to(start)
+        if is_passed and not may(folder.stat(), account, os.X_OK):
             return folder
     return None if may(path.stat(), account, os.W_OK) else path
 

@@ -46,6 +46,8 @@ class DaemonInfo:
     """Facts about the daemon that `status` reports; times are epoch seconds."""
 
     started_at: float
+    configured_at: float
+    """The start, or the last successful reload: what the file got later is not in use."""
     config: str | None
     """The configuration file; None: the built-in defaults."""
     listening: Sequence[str]
@@ -107,11 +109,13 @@ class Control:
             "version": __version__,
             "pid": info.pid,
             "started_at": round(info.started_at),
+            "configured_at": round(info.configured_at, 3),
             "config": info.config,
             "listening": list(info.listening),
             "policies": serialize.overview_to_json(overview),
             "store_path": info.store,
             "dane": serialize.dane_to_json(info.dane),
+            "trial": serialize.trial_to_json(info.answering),
             "exceptions": counts_to_json(
                 info.answering.rules.exceptions, info.exceptions_problem, now
             ),

@@ -16,6 +16,7 @@ from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.verdict import Verdict
+from postfix_mta_sts.postfix.answers import Answering
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Snapshot
 from postfix_mta_sts.stats.labels import SPARED, Answer, Source
@@ -138,6 +139,14 @@ def dane_to_json(status: DaneStatus) -> dict[str, Any]:
         "reason": status.reason,
         "advice": status.advice,
         "needs_attention": status.needs_attention,
+    }
+
+
+def trial_to_json(answering: Answering) -> dict[str, Any]:
+    """Convert in which maps policies are on trial; `other`: in those that no setting names."""
+    return {
+        "maps": {each.name: each.reply_format.trial for each in answering.maps},
+        "other": answering.other.reply_format.trial,
     }
 
 

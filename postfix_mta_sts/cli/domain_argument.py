@@ -3,7 +3,7 @@
 import re
 from contextlib import suppress
 
-from postfix_mta_sts.cli.parser import CommandError
+from postfix_mta_sts.cli.parser import FAILURE, CommandError
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.domain import Domain, parse_domain
 from postfix_mta_sts.mtasts.errors import InvalidDomainError
@@ -12,12 +12,12 @@ from postfix_mta_sts.postfix.smtp_client.next_hop import parse_next_hop
 from postfix_mta_sts.postfix.smtp_client.values import NextHop
 
 
-def domain_of(text: str) -> Domain:
+def domain_of(text: str, exit_code: int = FAILURE) -> Domain:
     """Return the domain that a person has written. Raises `CommandError`, with a guess."""
     try:
         return parse_domain(text)
     except InvalidDomainError as error:
-        raise CommandError(f"{error}{_guess(text)}") from None
+        raise CommandError(f"{error}{_guess(text)}", exit_code) from None
 
 
 def scope_of(text: str, *, anyway: bool) -> Scope:

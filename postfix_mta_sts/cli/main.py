@@ -14,6 +14,7 @@ from postfix_mta_sts.errors import UserError
 MODULES: Final = {
     "serve": "serve",
     "query": "query",
+    "doctor": "doctor",
     "status": "status",
     "policy": "policy",
     "exception": "exception",

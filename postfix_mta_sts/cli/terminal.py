@@ -134,15 +134,22 @@ def headline(text: str, colour: str, console: Console | None = None) -> str:
     return "\n".join(_styled(console, line, f"bold {colour}") for line in lines)
 
 
-def labelled(lines: Iterable[tuple[str, str]], console: Console | None = None) -> str:
+def labelled(
+    lines: Iterable[tuple[str, str]],
+    console: Console | None = None,
+    *,
+    label_width: int = _LABEL,
+) -> str:
     """Return lines with a label each; an empty label belongs to the line before.
 
     A terminal gets long texts in several lines, indented; a pipe or a file one line for each text.
+    `label_width` is in characters.
     """
     console = console or Console()
     if not console.is_terminal:
-        return "\n".join(unwrapped(lines))
-    return "\n".join(_labelled(label, _cell(text), console) for label, text in lines)
+        return "\n".join(unwrapped(lines, label_width))
+    rows = ((_start(label, label_width), _cell(text)) for label, text in lines)
+    return "\n".join(_labelled(start, text, console) for start, text in rows)
 
 
 def listed(items: Iterable[str], console: Console | None = None) -> str:
@@ -159,17 +166,16 @@ def listed(items: Iterable[str], console: Console | None = None) -> str:
     return "\n".join(map(wrap, texts))
 
 
-def unwrapped(lines: Iterable[tuple[str, str]]) -> list[str]:
+def unwrapped(lines: Iterable[tuple[str, str]], label_width: int = _LABEL) -> list[str]:
     """Return lines with a label each, as a pipe gets them."""
-    return [f"{_start(label)}{_cell(text)}".rstrip() for label, text in lines]
+    return [f"{_start(label, label_width)}{_cell(text)}".rstrip() for label, text in lines]
 
 
-def _start(label: str) -> str:
-    return f"  {label:{_LABEL}} "
+def _start(label: str, width: int) -> str:
+    return f"  {label:{width}} "
 
 
-def _labelled(label: str, text: str, console: Console) -> str:
-    start = _start(label)
+def _labelled(start: str, text: str, console: Console) -> str:
     room = max(_NARROWEST, console.width - len(start))
     first, *more = textwrap.wrap(text, room, break_on_hyphens=False) or [""]
     rest = [" " * len(start) + line for line in more]

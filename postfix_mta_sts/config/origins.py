@@ -19,7 +19,10 @@ class Origins:
     def __init__(self, text: str, source: str, environ: Mapping[str, str]) -> None:
         root = yaml_document.read_all(text, Errors()) or Node(None, 1)
         root = apply_environment(root, environ, Errors())
-        self._places = dict(_walk(root, source))
+        nodes = dict(_walk(root))
+        self._places = {key: each.source or f"{source}:{each.line}" for key, each in nodes.items()}
+        self.lines = {key: each.line for key, each in nodes.items() if not each.source}
+        """The line of each key that the file sets, and no variable."""
 
     def of(self, key: str) -> str:
         """Return `FILE:LINE`, the name of a variable, or `DEFAULT`; `key` is like `listen[0]`."""
@@ -32,12 +35,12 @@ class Origins:
         return self._places.get(key, DEFAULT)
 
 
-def _walk(node: Node, source: str, where: str = "") -> Iterator[tuple[str, str]]:
+def _walk(node: Node, where: str = "") -> Iterator[tuple[str, Node]]:
     if where:
-        yield where, node.source or f"{source}:{node.line}"
+        yield where, node
     if isinstance(node.value, Mapping):
         for name, below in node.value.items():
-            yield from _walk(below, source, f"{where}.{name}" if where else name)
+            yield from _walk(below, f"{where}.{name}" if where else name)
     elif isinstance(node.value, tuple):
         for i, item in enumerate(node.value):
-            yield from _walk(item, source, f"{where}[{i}]")
+            yield from _walk(item, f"{where}[{i}]")

@@ -93,12 +93,13 @@ class Daemon:
     backend: Backend
     frontend: Frontend
     started_at: float = field(init=False)
+    configured_at: float = field(init=False)
     control: Control = field(init=False)
     endpoints: Endpoints = field(init=False)
 
     def __post_init__(self) -> None:
         backend, clock = self.backend, self.constants.clock
-        self.started_at = clock()
+        self.started_at = self.configured_at = clock()
         check = partial(self_check, self.listeners)
         asked = (backend.resolver, backend.store, clock)
         self.control = Control(*asked, self.snapshot, self.info, check)
@@ -142,6 +143,7 @@ class Daemon:
         After an `IncompleteReloadError` some parts have the new settings. Only `cache.path` needs a
         restart.
         """
+        begun_at = self.constants.clock()
         wanted = await self._endpoint_bindings(settings)
         places = await self.listeners.find_places(settings.listen)
         with (
@@ -163,6 +165,7 @@ class Daemon:
         endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
         steps = {"look-ups": partial(self._apply, settings), "listen": listen}
         await carry_out({**steps, "control and metrics": endpoints})
+        self.configured_at = begun_at
 
     async def snapshot(self) -> Snapshot:
         """Return the counters and gauges of this moment."""
@@ -209,6 +212,7 @@ class Daemon:
         """Return the facts about this daemon that need no I/O."""
         return DaemonInfo(
             started_at=self.started_at,
+            configured_at=self.configured_at,
             config=self.constants.config,
             listening=[f"{each.wire} {each.address}" for each in self.settings.listen],
             store=str(self.constants.store_path),

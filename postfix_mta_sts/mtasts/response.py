@@ -47,6 +47,8 @@ class Head:
     """Content-Length."""
     location: str | None = None
     """Where a redirect leads, which `query` shows; it is not followed."""
+    date: str | None = None
+    """When the response was made, by the clock of the host (RFC 9110 §6.6.1)."""
 
     @property
     def ends_with_connection(self) -> bool:

@@ -227,6 +227,7 @@ _FIELDS: Final = (
     b"transfer-encoding",
     b"content-length",
     b"location",
+    b"date",
 )
 
 
@@ -237,10 +238,12 @@ def _head(
     transfer: list[str],
     length: list[str],
     location: list[str],
+    date: list[str],
 ) -> Head:
     # llhttp has refused lengths that are repeated or have other characters than digits.
     size = int(length[0]) if length else None
-    return Head(status, types, content, transfer, size, location[0] if location else None)
+    first = (each[0] if each else None for each in (location, date))
+    return Head(status, types, content, transfer, size, *first)
 
 
 def _malformed(reason: str) -> IncompleteError:

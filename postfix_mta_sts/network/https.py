@@ -282,6 +282,7 @@ class PolicyFetcher:
             get.trace.status = head.status
             get.trace.media_type = printable(", ".join(head.media_type)) or None
             get.trace.location = printable(head.location) if head.location else None
+            get.trace.date = printable(head.date) if head.date else None
             check_head(head)
             return decoded(head, await reader.body())
 

@@ -34,6 +34,8 @@ class FetchTrace:
     media_type: str | None = None
     location: str | None = None
     """Where a redirect leads; cut if it is long."""
+    date: str | None = None
+    """The field Date of the response."""
     size: int | None = None
     """Bytes of the body received so far."""
 

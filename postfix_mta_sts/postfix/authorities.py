@@ -13,6 +13,7 @@ from postfix_mta_sts.postfix.smtp_client.values import MainCf
 from postfix_mta_sts.values import Value
 
 EMPTY = "smtp_tls_CAfile and smtp_tls_CApath are empty: every policy defers mail"
+NO_CERTIFICATES = "has no certificates that OpenSSL can read"
 
 
 class Authorities(Value, frozen=True):
@@ -55,7 +56,7 @@ def _file_problem(path: Path) -> str:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError:
-        return f"smtp_tls_CAfile {path} has no certificates that OpenSSL can read"
+        return f"smtp_tls_CAfile {path} {NO_CERTIFICATES}"
     except OSError as error:
         return f"smtp_tls_CAfile {path}: {error.strerror}"
     return ""

@@ -41,7 +41,7 @@ _OTHERS: Final = (
 PARAMETERS: Final = (*(_NAMES.get(each, each) for each in _FIELDS), *_OTHERS)
 """What `postconf` is asked for."""
 
-_PARAMETER = re.compile(r"(?:smtp/unix/)?(\w+) *=(?: +(.*?))? *")
+_PARAMETER = re.compile(r"(?:([^\s=]+)/)?(\w+) *=(?: +(.*?))? *")
 _VERSION = re.compile(r"(\d{1,4}(?:\.\d{1,4}){1,3})(?:-.*)?")  # 3.10.13, 3.12-20260821
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
@@ -63,23 +63,42 @@ async def read_main_cf(
     if main.code != 0:
         raise ProgramError(f"postconf failed: {main.reason}")
     # Without a service smtp/unix, or in a Postfix before 3.0, the other two say nothing.
-    values = parse_parameters(main.text) | parse_parameters(service.text)
-    chrooted = parse_parameters(chroot.text.replace(f"{_SERVICE}/chroot", "chroot")).get("chroot")
+    values = parse_parameters(main.text)
+    options = parse_services(service.text).get(_SERVICE, {})
+    columns = parse_services(chroot.text).get(_SERVICE, {})
+    own = values | options
     return replace(
-        to_main_cf(values),
-        smtp_is_chrooted=is_chrooted(chrooted, values.get("compatibility_level", "")),
+        of_service(values, options, columns),
         own_addresses=await own_addresses(
-            values.get("inet_interfaces", "all"),
-            values.get("proxy_interfaces", ""),
-            values.get("inet_protocols", "all"),
+            own.get("inet_interfaces", "all"),
+            own.get("proxy_interfaces", ""),
+            own.get("inet_protocols", "all"),
         ),
     )
 
 
 def parse_parameters(text: str) -> dict[str, str]:
     """The `name = value` lines of `postconf`; other lines are left out."""
-    matches = map(_PARAMETER.fullmatch, text.split("\n"))
-    return {match[1]: match[2] or "" for match in matches if match}
+    return parse_services(text).get("", {})
+
+
+def parse_services(text: str) -> dict[str, dict[str, str]]:
+    """The `service/name = value` lines of `postconf -F` and `-P`, by service (`smtp/unix`)."""
+    services: dict[str, dict[str, str]] = {}
+    for match in filter(None, map(_PARAMETER.fullmatch, text.split("\n"))):
+        services.setdefault(match[1] or "", {})[match[2]] = match[3] or ""
+    return services
+
+
+def of_service(
+    values: Mapping[str, str], options: Mapping[str, str], columns: Mapping[str, str]
+) -> MainCf:
+    """The parameters of a service of master.cf: those of main.cf, and its own, which win."""
+    compatibility_level = values.get("compatibility_level", "")
+    return replace(
+        to_main_cf({**values, **options}),
+        smtp_is_chrooted=is_chrooted(columns.get("chroot"), compatibility_level),
+    )
 
 
 def to_main_cf(values: Mapping[str, str]) -> MainCf:

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix.own_addresses import (
     Addresses,
     Resolve,
@@ -32,11 +33,12 @@ TABLES_LIMIT: Final = 20
 """Tables that are asked; each is a process."""
 KEYS_LIMIT: Final = 130
 """Keys of the longest name, one for each label (RFC 1035 §3.1)."""
+PROXY: Final = "proxy:"
+"""Before the type of a table that proxymap(8) opens for others."""
 
 _ENTRY_LIMIT: Final = 100_000  # bytes of a reply of socketmap_table(5), the longest there is
 _NESTING_LIMIT: Final = 8
 _SEPARATORS: Final = ", \t\r\n"
-_PROXY: Final = "proxy:"
 
 # smtp(8) takes a service name for a port too; those of this daemon have none in services(5).
 _INET = re.compile(r"(?:(?:\[([^\]]*)\]|([^\[\]:]*)):)?([0-9]{1,5})")
@@ -143,7 +145,7 @@ def server_of(table: str, main_cf: MainCf) -> Server | None:
 
     `proxy:` has proxymap(8) ask, which is not chrooted; smtp(8) may be.
     """
-    bare = table.removeprefix(_PROXY)
+    bare = table.removeprefix(PROXY)
     chrooted = main_cf.smtp_is_chrooted and bare == table
     kind, _, rest = bare.partition(":")
     if kind == "tcp":
@@ -190,26 +192,29 @@ async def look_up(
     queue_directory: str,
     *,
     command: Sequence[str] = ("postmap",),
+    account: Account | None = None,
+    seconds: float = TIMEOUT,
 ) -> Table:
     """What a table that is not the daemon's has for the first of the keys that it knows.
 
-    Takes `programs.TIMEOUT` for each key, and all of them together, at most.
+    Takes `seconds` for all keys at most. An `account` is the user that asks; None: this one.
     """
     shown = printable(table)
     at = keys[0] if keys else None
     if ":" not in table:
         return Table(shown, is_ours=False, key=at, error="not of the form type:name")
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(seconds):
             for key in keys[:KEYS_LIMIT]:
                 at = key
                 # A relative path of a socket begins at the working directory of smtp(8).
-                output = await run([*command, "-q", key, table], folder=Path(queue_directory))
+                words, folder = [*command, "-q", key, table], Path(queue_directory)
+                output = await run(words, folder=folder, account=account)
                 if (answer := _answer(output)) is not None:
                     found, error = answer
                     return Table(shown, is_ours=False, found=found, key=key, error=error)
     except (ProgramError, TimeoutError) as problem:
-        error = str(problem) or f"no answer within {TIMEOUT:g} s"
+        error = str(problem) or f"no answer within {seconds:g} s"
         return Table(shown, is_ours=False, key=at, error=printable(error))
     return Table(shown, is_ours=False)
 

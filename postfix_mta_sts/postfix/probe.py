@@ -30,6 +30,10 @@ class ProbeError(Exception):
     """No answer, or only "try again". `str()` is the reason, as printable ASCII."""
 
 
+class TryAgainError(ProbeError):
+    """The server says that it cannot answer now, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """An address, and the protocol spoken there."""
@@ -86,9 +90,9 @@ async def _ask(place: Place, key: str) -> str | None:
         if place.wire == "socketmap":
             data = b"postfix " + key.encode()
             writer.write(b"%d:%b," % (len(data), data))
-            return _socketmap_reply(await _netstring(reader))
+            return socketmap_reply(await _netstring(reader))
         writer.write(b"get " + quote_from_bytes(key.encode(), safe="[].:").encode() + b"\n")
-        return _tcp_table_reply(await reader.readuntil(b"\n"))
+        return tcp_table_reply(await reader.readuntil(b"\n"))
     finally:
         writer.transport.abort()
 
@@ -111,7 +115,8 @@ async def _netstring(reader: asyncio.StreamReader) -> bytes:
     return data[:-1]
 
 
-def _socketmap_reply(data: bytes) -> str | None:
+def socketmap_reply(data: bytes) -> str | None:
+    """What a reply without its frame says, as `ask` does; raises `ProbeError`."""
     status, space, text = data.partition(b" ")
     match status, space:
         case b"OK", b" ":
@@ -119,11 +124,12 @@ def _socketmap_reply(data: bytes) -> str | None:
         case b"NOTFOUND", b" ":
             return None
         case ((b"TEMP" | b"TIMEOUT" | b"PERM"), b" "):
-            raise ProbeError(f"{status.decode()}: {_printable(text)}")
+            raise TryAgainError(f"{status.decode()}: {_printable(text)}")
     raise ProbeError("not a reply of socketmap")
 
 
-def _tcp_table_reply(line: bytes) -> str | None:
+def tcp_table_reply(line: bytes) -> str | None:
+    """The same for a line of tcp_table; raises `ProbeError`."""
     status, _, text = line.rstrip(b"\n").partition(b" ")
     shown = _printable(unquote_to_bytes(text))
     match status:
@@ -132,7 +138,7 @@ def _tcp_table_reply(line: bytes) -> str | None:
         case b"500":
             return None
         case b"400":
-            raise ProbeError(f"400: {shown}")
+            raise TryAgainError(f"400: {shown}")
     raise ProbeError("not a reply of tcp_table")
 
 

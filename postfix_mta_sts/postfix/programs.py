@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from postfix_mta_sts.errors import UserError
+from postfix_mta_sts.permissions import Account
 
 TIMEOUT: Final = 5.0
 """Seconds for one run."""
@@ -65,10 +66,12 @@ async def run(
     timeout: float = TIMEOUT,  # noqa: ASYNC109 (the program's time, not the caller's)
     limit: int = OUTPUT_LIMIT,
     folder: Path | None = None,
+    account: Account | None = None,
 ) -> Output:
-    """Run a program without input; raises `ProgramError`."""
+    """Run a program without input, with the arguments of `start`; raises `ProgramError`."""
     try:
-        async with asyncio.timeout(timeout), start(command, folder=folder) as process:
+        starting = start(command, folder=folder, account=account)
+        async with asyncio.timeout(timeout), starting as process:
             text, errors = await _read_both(process, limit)
             if max(len(text), len(errors)) > limit:
                 raise ProgramError(f"{Path(command[0]).name} printed more than {limit} bytes")
@@ -79,8 +82,14 @@ async def run(
 
 
 @contextlib.asynccontextmanager
-async def start(command: Sequence[str], *, folder: Path | None = None) -> AsyncIterator[Process]:
-    """Start a program without input, in a folder; raises `ProgramError`."""
+async def start(
+    command: Sequence[str], *, folder: Path | None = None, account: Account | None = None
+) -> AsyncIterator[Process]:
+    """Start a program without input, in a folder and as a user; raises `ProgramError`.
+
+    Only root can give an `account`, and only with the event loop of asyncio. The program gets no
+    other group than that of the account.
+    """
     starting = asyncio.create_subprocess_exec(
         _find(command[0]),
         *command[1:],
@@ -89,6 +98,7 @@ async def start(command: Sequence[str], *, folder: Path | None = None) -> AsyncI
         stderr=PIPE,
         cwd=folder,
         start_new_session=True,  # so that `_kill` reaches the programs that it starts
+        **_identity(account),
     )
     try:
         process = await _started(starting)
@@ -99,6 +109,13 @@ async def start(command: Sequence[str], *, folder: Path | None = None) -> AsyncI
         yield process
     finally:
         await _end(process)
+
+
+def _identity(account: Account | None) -> dict[str, Any]:
+    """The arguments with which subprocess changes the user; uvloop knows none of them."""
+    if account is None:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 async def _started(starting: Coroutine[Any, Any, Process]) -> Process:

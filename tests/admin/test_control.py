@@ -18,6 +18,8 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.postfix.answers import Answering, ServedMap
+from postfix_mta_sts.postfix.protocol.reply import ReplyFormat
 from postfix_mta_sts.stats.labels import Answer, Part, Source
 from postfix_mta_sts.store import Row, RowFilter
 from postfix_mta_sts.store.memory import MemoryStore
@@ -93,6 +95,7 @@ class TestStatus:
         answer = await daemon.control.status()
         assert answer["pid"] == 100
         assert answer["started_at"] == START - 3600
+        assert answer["configured_at"] == START - 60.25
         assert answer["config"] == "/etc/test.yml"
         assert answer["listening"] == ["socketmap 127.0.0.1:8461"]
         assert answer["policies"]["by_mode"] == {"enforce": 1, "testing": 1, "none": 0}
@@ -106,6 +109,14 @@ class TestStatus:
         assert answer["attempts"]["ended"]["https"] == {"status": 1, "success": 2}
         assert answer["memory"]["domains"] == len(ALL)
         assert answer["not_working"] == ["dns"]
+
+    async def test_trial(self, around: Surroundings) -> None:
+        """Whether policies are on trial, for each map and for those that no setting names."""
+        daemon = ControlledDaemon(around)
+        on_trial = ServedMap("QUERY", reply_format=ReplyFormat(trial=True))
+        daemon.answering = Answering(maps=(ServedMap("postfix"), on_trial))
+        trial = (await daemon.control.status())["trial"]
+        assert trial == {"maps": {"postfix": False, "QUERY": True}, "other": False}
 
     async def test_snapshot(self, around: Surroundings) -> None:
         """The counters and gauges are those of the daemon."""

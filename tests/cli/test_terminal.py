@@ -124,6 +124,18 @@ def test_labelled() -> None:
     ]
 
 
+def test_labels_of_another_width() -> None:
+    """The caller says how wide its labels are, for a terminal and for a pipe."""
+    plain = Console(file=io.StringIO(), force_terminal=True, width=30, no_color=True)
+    lines = [("a longer label", "word " * 4)]
+    assert labelled(lines, plain, label_width=14).split("\n") == [
+        "  a longer label word word",
+        "                 word word",
+    ]
+    pipe = Console(file=io.StringIO())
+    assert labelled([("a", "b")], pipe, label_width=4) == "  a    b"
+
+
 def test_labelled_in_a_pipe() -> None:
     """In a pipe each text is one line, for `grep`."""
     lines = unwrapped(LINES)

@@ -180,7 +180,7 @@ class Mta:
         """
         folder.mkdir()
         inside = shlex.join(self.command("sh", "-c", 'cd "$0" 2>&-; exec "$@"'))
-        for name in ("postconf", "postmap", "postqueue", "sendmail"):
+        for name in ("postconf", "postmap", "postmulti", "postqueue", "sendmail"):
             script(folder / name, f'exec {inside} "${{PWD#{self.root}}}" {name} "$@"')
         return folder
 

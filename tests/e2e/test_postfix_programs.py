@@ -10,6 +10,8 @@ from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.postfix.authorities import read_authorities
+from postfix_mta_sts.postfix.installed.instances import read_instances
+from postfix_mta_sts.postfix.installed.reading import is_running, read_instance
 from postfix_mta_sts.postfix.mail_log import find_mail_log
 from postfix_mta_sts.postfix.main_cf import read_main_cf
 from postfix_mta_sts.postfix.policy_maps import look_up, read_tables
@@ -61,6 +63,52 @@ async def test_main_cf(mta: Mta, programs: None) -> None:
     assert found.smtp_is_chrooted
     assert found.smtp_tls_insecure_mx_policy == ("may" if mta.version == "3.7" else "dane")
     assert found.own_addresses == ("127.0.0.1",)
+
+
+async def test_instance(mta: Mta, programs: None) -> None:
+    """The one instance: its parameters, what it does not use, and the services that send mail."""
+    try:
+        mta.run("postconf", "-e", "smtp_tls_policy_map = static:may", "relayhost = [a.test]")
+        mta.run(
+            "postconf", "-P", "relay/unix/smtp_tls_policy_maps=", "lmtp/unix/lmtp_tls_CAfile=/x"
+        )
+        mta.run("postconf", "-F", "relay/unix/chroot=n")
+        ((name, directory),) = await read_instances()
+        found = await read_instance(name, directory)
+    finally:
+        mta.run("postconf", "-X", "smtp_tls_policy_map", "relayhost")
+        mta.run("postconf", "-PX", "relay/unix/smtp_tls_policy_maps", "lmtp/unix/lmtp_tls_CAfile")
+        mta.run("postconf", "-F", "relay/unix/chroot=y")
+    assert (found.name, found.config_directory, found.problem) == ("-", "/etc/postfix", "")
+    assert ".".join(map(str, found.version[:2])) == mta.version
+    assert found.parameters["relayhost"] == "[a.test]"
+    assert found.parameters["config_directory"] == "/etc/postfix"
+    assert ("smtp_tlsrpt_enable" in found.parameters) == (mta.version != "3.7")
+    assert found.unused == ("smtp_tls_policy_map=static:may",)
+    assert {"socketmap", "texthash"} < {*found.table_types}
+    services = {each.name: each for each in found.services}
+    assert [*services] == ["smtp/unix", "relay/unix", "lmtp/unix"]
+    assert [each.is_chrooted for each in found.services] == [True, False, True]
+    assert services["relay/unix"].overrides["smtp_tls_policy_maps"] == ""
+    assert services["relay/unix"].overrides["syslog_name"] == "postfix/relay"
+    assert services["smtp/unix"].main_cf.smtp_tls_CAfile == "/etc/postfix/ca.pem"
+    assert services["lmtp/unix"].main_cf.smtp_tls_CAfile == "/x"
+    assert is_running(mta.root / QUEUE)
+
+
+async def test_a_broken_main_cf(mta: Mta, programs: None) -> None:
+    """The instance is named all the same, with the file and the line of its error."""
+    main_cf = mta.root / "etc/postfix/main.cf"
+    before = main_cf.read_text()
+    try:
+        main_cf.write_text(f"{before}nonsense\n")
+        ((name, directory),) = await read_instances()
+        found = await read_instance(name, directory)
+    finally:
+        main_cf.write_text(before)
+    line = before.count("\n") + 1
+    assert (name, directory) == ("-", "/etc/postfix")
+    assert f"/etc/postfix/main.cf, line {line}: missing '='" in found.problem
 
 
 async def test_authorities(mta: Mta, main_cf: MainCf) -> None:

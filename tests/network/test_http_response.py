@@ -56,9 +56,9 @@ def test_response(cut: Callable[[bytes], list[bytes]], answer: bytes, before: by
 def test_fields() -> None:
     """The fields that matter are kept, each occurrence of them, and no field of a hint."""
     hint = b"HTTP/1.1 103 Early Hints\r\nContent-Type: text/html\r\n\r\n"
-    answer = ok(b"", "a", content_encoding="b", location="e", x="c")
+    answer = ok(b"", "a", content_encoding="b", location="e", date="f", x="c")
     head, _ = read([hint + answer.replace(b"X: c", b"content-TYPE: d\xe9")])
-    assert head == Head(200, ["a", "dé"], ["b"], [], 0, "e")
+    assert head == Head(200, ["a", "dé"], ["b"], [], 0, "e", "f")
 
 
 @pytest.mark.parametrize("cut", [whole, single])

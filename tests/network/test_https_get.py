@@ -145,6 +145,17 @@ class TestGet:
             await fetcher.fetch_body(GOOD, trace)
         assert trace.location == seen
 
+    @pytest.mark.parametrize(("date", "seen"), [("Fri\x1b", r"Fri\x1b"), ("", None)])
+    async def test_trace_of_the_time(
+        self, fetcher: PolicyFetcher, host: PolicyHost, date: str, seen: str | None
+    ) -> None:
+        """The trace has the field Date, also of a response that is refused."""
+        host.answers[HOST] = reply(404, date=date)
+        trace = FetchTrace()
+        with pytest.raises(StatusError):
+            await fetcher.fetch_body(GOOD, trace)
+        assert trace.date == seen
+
     async def test_many_in_parallel(self, fetcher: PolicyFetcher, host: PolicyHost) -> None:
         """Each of many parallel GETs gets its own response."""
         domains = [Domain(f"d{n}.test") for n in range(30)]

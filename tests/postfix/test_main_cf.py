@@ -11,6 +11,7 @@ from postfix_mta_sts.postfix.main_cf import (
     is_chrooted,
     level,
     parse_parameters,
+    parse_services,
     parse_version,
     read_main_cf,
     to_main_cf,
@@ -145,6 +146,18 @@ def test_level(values: dict[str, str], expected: str) -> None:
 def test_chroot(column: str | None, compatibility: str, *, expected: bool) -> None:
     """The column decides; its default depends on the compatibility level."""
     assert is_chrooted(column, compatibility) == expected
+
+
+def test_services() -> None:
+    """Lines of a service are told from those of another, and from those of main.cf."""
+    text = "a = 1\nsmtp/unix/a = x/y = z\nsmtp/inet/a =\nfast/x/unix/b = 2\n/a = 3\nx y/a = 4\n"
+    assert parse_services(text) == {
+        "": {"a": "1"},
+        "smtp/unix": {"a": "x/y = z"},
+        "smtp/inet": {"a": ""},
+        "fast/x/unix": {"b": "2"},
+    }
+    assert parse_parameters(text) == {"a": "1"}
 
 
 def test_values_of_a_wrong_type() -> None:

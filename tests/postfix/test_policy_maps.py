@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
+from postfix_mta_sts.permissions import Account
+from postfix_mta_sts.postfix import policy_maps
 from postfix_mta_sts.postfix.policy_maps import (
     OwnMap,
     Table,
@@ -20,6 +22,7 @@ from postfix_mta_sts.postfix.policy_maps import (
     server_of,
     split_tables,
 )
+from postfix_mta_sts.postfix.programs import Output
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
 from tests.support.scripts import script
 
@@ -248,6 +251,27 @@ async def test_the_working_directory(tmp_path: Path) -> None:
     queue = tmp_path / "queue"
     queue.mkdir()
     assert (await look_up("hash:/a", KEYS, str(queue), command=[program])).found == str(queue)
+
+
+async def test_not_for_ever(tmp_path: Path) -> None:
+    """A table that does not answer in time has an error."""
+    program = script(tmp_path / "postmap", "sleep 600")
+    result = await look_up("hash:/a", KEYS, str(tmp_path), command=[program], seconds=0.2)
+    assert (result.key, result.error) == (KEYS[0], "no answer within 0.2 s")
+
+
+async def test_as_whom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user that asks is the one that is given."""
+    seen: list[object] = []
+
+    async def run(_: object, **options: object) -> Output:
+        seen.append(options["account"])
+        return Output(1, "", "")
+
+    monkeypatch.setattr(policy_maps, "run", run)
+    await look_up("hash:/a", KEYS[:1], str(tmp_path), account=Account(1, 2))
+    await look_up("hash:/a", KEYS[:1], str(tmp_path))
+    assert seen == [Account(1, 2), None]
 
 
 async def test_no_postmap(tmp_path: Path) -> None:

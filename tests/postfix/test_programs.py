@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix.programs import (
     MissingProgramError,
     Output,
@@ -20,6 +21,9 @@ from postfix_mta_sts.postfix.programs import (
 from tests.support.scripts import script
 
 on_both_loops = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
+NOBODY = Account(65_534, 65_534)
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
+not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root can change its user")
 
 
 @on_both_loops
@@ -49,6 +53,28 @@ async def test_no_folder(tmp_path: Path) -> None:
     """A folder that is missing is an error."""
     with pytest.raises(ProgramError, match=r"^cannot run"):
         await run([script(tmp_path / "say", "true")], folder=tmp_path / "missing")
+
+
+@only_root
+async def test_as_another_user() -> None:
+    """Root can give a program to a user; it has none of the groups of root."""
+    output = await run(["sh", "-c", "id -u; id -G"], account=NOBODY)
+    assert output == Output(0, "65534\n65534\n", "")
+
+
+@only_root
+async def test_a_folder_of_root(tmp_path: Path) -> None:
+    """The program starts in its folder, also if its user could not enter that."""
+    tmp_path.chmod(0o700)
+    output = await run(["/bin/pwd", "-P"], folder=tmp_path, account=NOBODY, timeout=30)
+    assert output == Output(0, f"{tmp_path.resolve()}\n", "")
+
+
+@not_root
+async def test_another_user_is_refused() -> None:
+    """Others than root are told that they may not."""
+    with pytest.raises(ProgramError, match=r"^cannot run sh: .*not permitted$"):
+        await run(["sh", "-c", "id -u"], account=NOBODY)
 
 
 @pytest.mark.parametrize("stream", [1, 2])

@@ -91,6 +91,7 @@ class ControlledDaemon:
     def _info(self) -> DaemonInfo:
         return DaemonInfo(
             started_at=self.around.now - 3600,
+            configured_at=self.around.now - 60.25,
             config="/etc/test.yml",
             listening=["socketmap 127.0.0.1:8461"],
             store="/var/lib/test/policies.db",

@@ -1,0 +1,100 @@
+"""`postfix-mta-sts doctor`: whether the Postfix and the daemon of this machine are set up right."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.doctor.collect import Collector
+from postfix_mta_sts.admin.doctor.collect_daemon import CONTROL_TIMEOUT
+from postfix_mta_sts.admin.doctor.given import Given
+from postfix_mta_sts.admin.doctor.judge import judge
+from postfix_mta_sts.admin.doctor.report import Report
+from postfix_mta_sts.admin.doctor.snapshot import Snapshot
+from postfix_mta_sts.cli import doctor_text
+from postfix_mta_sts.cli.doctor_configuration import Preflight, is_root, read_given
+from postfix_mta_sts.cli.domain_argument import domain_of
+from postfix_mta_sts.cli.live import Live, live, run_with
+from postfix_mta_sts.cli.locate import control_path
+from postfix_mta_sts.cli.output import output_to_reader
+from postfix_mta_sts.cli.parser import FAILURE, OK, CommandError, Commands, add_config
+from postfix_mta_sts.config import config_file
+from postfix_mta_sts.values import json_schema, to_plain
+
+USAGE: Final = 64
+"""The exit code EX_USAGE (sysexits.h); the others are in `report`."""
+_TEXT: Final = "say whether Postfix and the daemon are set up right, and what mends what is not"
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    command = commands.add("doctor", _doctor, _TEXT, USAGE)
+    meaning = "look at this main.cf, or the output of postconf, where Postfix runs elsewhere"
+    command.add_argument("--main-cf", metavar="FILE", type=Path, help=meaning)
+    meaning = "also try to reach the Policy Host and the MX hosts of DOMAIN, which has a policy"
+    command.add_argument("--outward", metavar="DOMAIN", help=meaning)
+    form = command.add_mutually_exclusive_group()
+    meaning = "print one JSON object; --schema has its schema"
+    form.add_argument("--json", action="store_true", help=meaning)
+    meaning = "print the JSON schema of --json, and do nothing else"
+    form.add_argument("--schema", action="store_true", help=meaning)
+    add_config(command)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    if args.schema:
+        with output_to_reader(FAILURE):
+            print(json.dumps(json_schema(Report), indent=2))
+        return OK
+    report = judge(_look(_given(args), live(sys.stderr if args.json else sys.stdout)))
+    with output_to_reader(FAILURE):
+        _show(report, as_json=args.json)
+    return report.exit_code
+
+
+def _given(args: argparse.Namespace) -> Given:
+    """What the arguments say. Raises `CommandError`."""
+    domain = domain_of(args.outward, USAGE) if args.outward is not None else None
+    text = _main_cf(args.main_cf) if args.main_cf else ""
+    given = read_given(args, os.environ, USAGE)
+    return replace(given, outward=domain, main_cf_file=args.main_cf, main_cf_text=text)
+
+
+def _main_cf(path: Path) -> str:
+    try:
+        return config_file.read_text(path)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", USAGE) from None
+
+
+def _look(given: Given, output: Live) -> Snapshot:
+    """Look at everything; on a terminal, show what is being waited for."""
+    found: list[Snapshot] = []
+
+    async def look() -> None:
+        client = ControlClient(control_path(given.settings, os.environ), CONTROL_TIMEOUT)
+        collector = Collector(given, client, Preflight(given, os.environ, is_root=is_root()))
+
+        async def collect() -> None:
+            found.append(await collector.run())
+
+        await run_with(collect(), lambda: output.spin(", ".join(collector.pending) or "the start"))
+
+    try:
+        asyncio.run(look())
+    finally:
+        output.clear()
+    return found[0]
+
+
+def _show(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(to_plain(report), indent=2))
+    else:
+        for line in doctor_text.lines(report):
+            print(line)

@@ -1,0 +1,25 @@
+"""What rules of `doctor` find in a snapshot."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from postfix_mta_sts.admin.doctor.report import Finding
+from postfix_mta_sts.admin.doctor.snapshot import Snapshot
+
+Rule: TypeAlias = Callable[[Snapshot], Iterator[Finding]]
+
+
+def found(rules: Sequence[Rule], snapshot: Snapshot) -> list[Finding]:
+    """Return all findings of these rules."""
+    return [each for rule in rules for each in rule(snapshot)]
+
+
+def ids(rules: Sequence[Rule], snapshot: Snapshot) -> list[str]:
+    """Return their ids."""
+    return [each.id for each in found(rules, snapshot)]
+
+
+def only(rules: Sequence[Rule], snapshot: Snapshot) -> Finding:
+    """Return the one finding of these rules; fails if there is none, or another one."""
+    [finding] = found(rules, snapshot)
+    return finding
