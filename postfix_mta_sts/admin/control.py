@@ -26,6 +26,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode
+from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.postfix.answers import Answering, told, told_without_look_up
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.resolver import Resolver
@@ -65,6 +66,8 @@ class DaemonInfo:
     """When the refresher next looks for policies that are due; None before its first run."""
     fleet: Fleet | None = None
     """None: this relay shares nothing."""
+    confinement: Confinement | None = None
+    """What the sandbox of the network process holds; None: none is ready."""
     pid: int = field(default_factory=os.getpid)
 
 
@@ -116,6 +119,7 @@ class Control:
             "store_path": info.store,
             "dane": serialize.dane_to_json(info.dane),
             "trial": serialize.trial_to_json(info.answering),
+            "sandbox": serialize.sandbox_to_json(info.confinement),
             "exceptions": counts_to_json(
                 info.answering.rules.exceptions, info.exceptions_problem, now
             ),

@@ -7,15 +7,24 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from socket import socket
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.admin.http import Route
+from postfix_mta_sts.admin.peer import Refused
 from postfix_mta_sts.config.address import UnixAddress
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.logs import event
@@ -63,12 +72,21 @@ def endpoint_bindings(settings: Settings, default_path: Path) -> EndpointBinding
 
 
 class Endpoints:
-    """The endpoints of the daemon, and the routes that each serves."""
+    """The endpoints of the daemon, and the routes that each serves.
 
-    def __init__(self, sockets: Sockets, routes: Mapping[EndpointName, Sequence[Route]]) -> None:
+    `refused`: the ids of processes that no UNIX socket serves.
+    """
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        routes: Mapping[EndpointName, Sequence[Route]],
+        refused: Refused = frozenset,
+    ) -> None:
         self._opener = sockets
         self._sockets = SocketSet[Address](sockets)
         self._routes = routes
+        self._refused = refused
         self._serving: dict[_Place, AsyncExitStack] = {}
 
     async def open(self, wanted: EndpointBindings) -> None:
@@ -120,7 +138,9 @@ class Endpoints:
         name, address = place
         if sock := self._sockets.get(address):
             stack = self._serving[place] = AsyncExitStack()
-            await stack.enter_async_context(_serving(name, sock.dup(), self._routes[name]))
+            own = sock.dup()
+            serve = partial(_serve_once, own, self._routes[name], self._refused)
+            await stack.enter_async_context(_serving(name, own, serve))
 
     async def _stop(self, place: _Place) -> None:
         await self._serving.pop(place).aclose()
@@ -128,21 +148,21 @@ class Endpoints:
 
 @asynccontextmanager
 async def _serving(
-    name: EndpointName, sock: socket, routes: Sequence[Route]
+    name: EndpointName, sock: socket, serve: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
     """Answer HTTP on a bound socket inside the context, and close it at the end."""
     with sock:
         sock.listen(BACKLOG)
-        async with background_task(_serve(name, sock, routes), f"endpoint {name}"):
+        async with background_task(_serve(name, serve), f"endpoint {name}"):
             yield
 
 
-async def _serve(name: EndpointName, sock: socket, routes: Sequence[Route]) -> None:
+async def _serve(name: EndpointName, serve: Callable[[], Awaitable[None]]) -> None:
     """Serve, again and again if that fails: mail does not depend on it."""
     failures = RateLimit()
     while True:
         try:
-            await _serve_once(sock, routes)
+            await serve()
         except Exception as error:  # noqa: BLE001 (the top of a task: the endpoint is opened again)
             _log_failure(name, error, failures)
         await asyncio.sleep(REOPEN_PAUSE)
@@ -160,14 +180,14 @@ def _log_failure(name: EndpointName, error: Exception, failures: RateLimit) -> N
         )
 
 
-async def _serve_once(sock: socket, routes: Sequence[Route]) -> None:
+async def _serve_once(sock: socket, routes: Sequence[Route], refused: Refused) -> None:
     """Serve until that fails; never return otherwise."""
     await _first_client(sock)
     # Imported only now, and in a thread: a start that Postfix waits for does without aiohttp's
     # 200 ms, and a daemon that only answers look-ups does without its 16 MiB.
     if HTTP_SERVER not in sys.modules:
         await asyncio.to_thread(import_module, HTTP_SERVER)
-    async with import_module(HTTP_SERVER).serving(sock.dup(), routes) as accepting:
+    async with import_module(HTTP_SERVER).serving(sock.dup(), routes, refused=refused) as accepting:
         await accepting
 
 

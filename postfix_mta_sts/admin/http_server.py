@@ -18,8 +18,14 @@ Only the documented API of aiohttp is used, which has two gaps:
 import asyncio
 import logging
 import socket
-import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+)
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Final
@@ -28,6 +34,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from postfix_mta_sts.admin.http import HttpRequest, Route
+from postfix_mta_sts.admin.peer import Refused, peer_of
 from postfix_mta_sts.logs import event
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.runtime import background_task
@@ -47,7 +54,6 @@ SHUTDOWN_TIMEOUT: Final = 1.0
 ACCEPT_PAUSE: Final = 1.0
 """Seconds without accepting after an error, such as too many open files."""
 BACKLOG: Final = 128
-_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _HEADERS: Final = {"Server": "postfix-mta-sts", "Cache-Control": "no-store"}
 
 _log = logging.getLogger(__name__)
@@ -55,7 +61,11 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def serving(
-    sock: socket.socket, routes: Iterable[Route], *, client_timeout: float | None = None
+    sock: socket.socket,
+    routes: Iterable[Route],
+    *,
+    client_timeout: float | None = None,
+    refused: Refused = frozenset,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Serve routes on a bound socket, TCP or UNIX, and close it at the end.
 
@@ -63,13 +73,14 @@ async def serving(
 
     Requests under way have `SHUTDOWN_TIMEOUT` at the end. The file of a UNIX socket is left to the
     code that created it. `client_timeout`, in seconds, replaces `TCP_TIMEOUT` and `UNIX_TIMEOUT`.
+    `refused`: the ids of processes that are not served on a UNIX socket.
     """
     default = UNIX_TIMEOUT if sock.family == socket.AF_UNIX else TCP_TIMEOUT
     connections = _Connections(client_timeout or default)
     runner = _runner(routes, connections)
     await runner.setup()
     try:
-        async with _accepting(sock, runner, connections) as accepting:
+        async with _accepting(sock, runner, connections, refused) as accepting:
             yield accepting
     finally:
         await runner.cleanup()
@@ -138,14 +149,14 @@ def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner
 
 @asynccontextmanager
 async def _accepting(
-    sock: socket.socket, runner: web.AppRunner, connections: _Connections
+    sock: socket.socket, runner: web.AppRunner, connections: _Connections, refused: Refused
 ) -> AsyncIterator[asyncio.Task[None]]:
     if runner.server is None:
         raise RuntimeError("the runner has not been set up")
     with sock:
         sock.settimeout(0)
         sock.listen(BACKLOG)
-        accepting = _accept_all(sock, runner.server, connections)
+        accepting = _accept_all(sock, runner.server, connections, refused)
         async with background_task(accepting, "accept HTTP connections") as task:
             yield task
 
@@ -154,12 +165,17 @@ async def _accept_all(
     sock: socket.socket,
     protocol_factory: Callable[[], asyncio.BaseProtocol],
     connections: _Connections,
+    refused: Refused,
 ) -> None:
     """Accept connections; never return."""
     loop = asyncio.get_running_loop()
-    failures = RateLimit()
+    failures, refusals = RateLimit(), RateLimit()
     while True:
         accepted = await _accept(sock, failures)
+        if (peer := peer_of(accepted)) and peer.pid in refused():
+            accepted.close()
+            _log_refusal(peer.pid, refusals)
+            continue
         connections.make_room()
         try:
             transport, _ = await loop.connect_accepted_socket(protocol_factory, accepted)
@@ -188,6 +204,11 @@ def _log_failure(error: OSError, failures: RateLimit) -> None:
     if count := failures.take(asyncio.get_running_loop().time()):
         reason = str(error)
         event(_log, logging.WARNING, "cannot accept a connection", reason=reason, count=count)
+
+
+def _log_refusal(pid: int, refusals: RateLimit) -> None:
+    if count := refusals.take(asyncio.get_running_loop().time()):
+        event(_log, logging.ERROR, "network process refused at a socket", pid=pid, count=count)
 
 
 async def _readable(sock: socket.socket) -> None:
@@ -268,17 +289,10 @@ async def _body(request: web.Request, limit: int) -> bytes:
 
 
 def _uid(request: web.Request) -> int | None:
-    """Return the user of a client on a UNIX socket (unix(7), SO_PEERCRED)."""
+    """Return the user of a client on a UNIX socket."""
     sock = request.transport.get_extra_info("socket") if request.transport else None
-    option = getattr(socket, "SO_PEERCRED", None)  # not on every system
-    if sock is None or option is None or sock.family != socket.AF_UNIX:
-        return None
-    try:
-        credentials = sock.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
-    except OSError:  # the client has gone
-        return None
-    uid: int = _CREDENTIALS.unpack(credentials)[1]
-    return uid
+    peer = peer_of(sock) if sock else None
+    return peer.uid if peer else None
 
 
 class _ClientGoneError(Exception):

@@ -16,12 +16,14 @@ from postfix_mta_sts.mtasts.errors import FetchError, MtaStsError, NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import Failure, State
 from postfix_mta_sts.mtasts.policy import Mode
 from postfix_mta_sts.mtasts.verdict import Verdict
+from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.postfix.answers import Answering
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats import Snapshot
 from postfix_mta_sts.stats.labels import SPARED, Answer, Source
 from postfix_mta_sts.store import HistoryEntry, LastAsked, Overview, Row
 from postfix_mta_sts.store.days import DayCounts, start_of
+from postfix_mta_sts.values import to_plain
 
 JsonObject: TypeAlias = Mapping[str, Any]
 
@@ -130,6 +132,11 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
         "degraded": sorted(snapshot.failing & SPARED),
         "reasons": {part: snapshot.reasons.get(part) or None for part in sorted(snapshot.failing)},
     }
+
+
+def sandbox_to_json(confinement: Confinement | None) -> dict[str, Any] | None:
+    """Convert what the sandbox of the network process holds; None: no process is ready."""
+    return None if confinement is None else to_plain(confinement)
 
 
 def dane_to_json(status: DaneStatus) -> dict[str, Any]:

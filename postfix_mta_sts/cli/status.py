@@ -62,6 +62,7 @@ def _lines(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
     yield "configuration", status["config"] or "built-in defaults"
     for listener in status["listening"]:
         yield "listening", listener
+    yield from _sandbox(status.get("sandbox"))
     yield "policies", _counted(status["policies"]["by_mode"])
     yield "", f"longest not renewed: {ago(status['policies']['oldest_fetched_at'], now)}"
     lookups = status["lookups"]
@@ -100,6 +101,22 @@ def _first(status: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]
         yield from fleet_status.own_lines(status["fleet"], now)
     if unwritten := status.get("log", {}).get("unwritten"):
         yield "log", f"{unwritten} lines lost since the start: not read in time, or not written"
+
+
+def _sandbox(held: Mapping[str, Any] | None) -> Iterator[tuple[str, object]]:
+    """What the network process is kept from, if one is ready."""
+    if held is None:
+        return
+    ports = ", ".join(map(str, held["ports"] or ()))
+    kept = (
+        ("reads only what it needs, writes nothing", held["files"]),
+        (f"TCP ports {ports} only", held["ports"] is not None),
+        ("no UNIX sockets", held["unix_sockets"]),
+        ("no other processes", held["processes"]),
+    )
+    yield "sandbox", "; ".join(text for text, holds in kept if holds) or "none"
+    for each in held["missing"]:
+        yield "", f"not restricted: {each}"
 
 
 def _exceptions(counts: Mapping[str, Any], now: float) -> Iterator[tuple[str, object]]:

@@ -47,6 +47,7 @@ __all__ = [
     "LookupSettings",
     "MapSettings",
     "MetricsSettings",
+    "NetworkProcessSettings",
     "RefreshSettings",
     "Settings",
     "TrialSettings",
@@ -198,6 +199,13 @@ class HttpsSettings(Struct, frozen=True, kw_only=True):
     ] = 200
 
 
+class NetworkProcessSettings(Struct, frozen=True, kw_only=True):
+    """The process that talks to DNS, Policy Hosts and mail servers."""
+
+    sandbox: Annotated[Literal["auto", "off"], FieldType("auto or off")] = "auto"
+    """auto: restrict it as far as the kernel can."""
+
+
 class RefreshSettings(Struct, frozen=True, kw_only=True):
     """Renewing policies in the background."""
 
@@ -260,6 +268,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     dns: DnsSettings = DnsSettings()
     dane: DaneSettings = DaneSettings()
     https: HttpsSettings = HttpsSettings()
+    network: NetworkProcessSettings = NetworkProcessSettings()
     refresh: RefreshSettings = RefreshSettings()
     metrics: MetricsSettings = MetricsSettings()
     control: ControlSettings = ControlSettings()

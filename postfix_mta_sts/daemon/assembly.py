@@ -127,7 +127,9 @@ async def _start_backend(
     )
     store = FailsafeStore(open_store, in_memory=in_memory)
     stack.push_async_callback(store.close)  # last: the other parts still write when they stop
-    network = NetworkClient(constants.https_port, constants.timing)
+    network = NetworkClient(
+        constants.https_port, constants.timing, constants.smtp_port, constants.private
+    )
     stack.push_async_callback(network.close)
     await network.reconfigure(settings)
     counters = Counters()

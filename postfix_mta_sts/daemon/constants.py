@@ -34,6 +34,12 @@ class Constants:
     timing: Timing
     """Times of the network process."""
 
+    @property
+    def private(self) -> tuple[Path, ...]:
+        """The files of the daemon that its network process must not read."""
+        config = (Path(self.config),) if self.config else ()
+        return self.store_path, self.control_path, *config
+
     def needs_restart(self, settings: Settings) -> list[str]:
         """Return the keys of these settings that are not in force before a restart."""
         wanted = settings.cache.path or self.default_store_path

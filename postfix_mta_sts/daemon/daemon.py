@@ -121,7 +121,8 @@ class Daemon:
             ),
             EndpointName.METRICS: monitoring.routes(self.snapshot, self.overview),
         }
-        self.endpoints = Endpoints(self.frontend.sockets, served)
+
+        self.endpoints = Endpoints(self.frontend.sockets, served, lambda: backend.network.pids)
 
     @property
     def listeners(self) -> Listeners:
@@ -223,6 +224,7 @@ class Daemon:
             asked_at=self.frontend.maps.asked_at,
             exceptions_problem=self.frontend.exceptions.problem,
             fleet=self._fleet(),
+            confinement=self.backend.network.confinement,
             pid=os.getpid(),
         )
 

@@ -26,7 +26,7 @@ CHECK_INTERVAL: Final = 60.0
 ADVICE: Final = "install the package ca-certificates, or set https.ca_file"
 """If there are none."""
 
-_HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 """Files that OpenSSL finds in a folder of certificates (openssl-rehash(1))."""
 
 _Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
@@ -41,12 +41,21 @@ class User(Protocol):
 
 
 class Authorities:
-    """The CA certificates of a `User`, which was made with the same settings."""
+    """The CA certificates of a `User`, which was made with the same settings.
 
-    def __init__(self, settings: NetworkSettings, user: User) -> None:
+    `hidden`: see `Sandbox.replaced`.
+    """
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        user: User,
+        hidden: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._file = Path(settings.ca_file) if settings.ca_file else None
         self._text = settings.authorities
         self._user = user
+        self._hidden = hidden
         # The text of the file was read by the daemon, and may be old if this process is a new one.
         self._signature = None if self._file else _signature(system_paths())
         self._is_failing = False
@@ -78,7 +87,7 @@ class Authorities:
     def renew(self) -> bool:
         """Read the certificates if the files have changed; return whether others are in use now."""
         signature = _signature([self._file] if self._file else system_paths())
-        if signature == self._signature:
+        if signature == self._signature or self._hidden():  # a successor reads what is hidden
             return False
         try:
             context = self._read()
@@ -126,7 +135,7 @@ def system_problem(context: ssl.SSLContext) -> str:
         return ""
     file, folder = system_paths()
     with suppress(OSError):
-        if any(map(_HASHED.fullmatch, os.listdir(folder))):  # noqa: PTH208 (names, no paths)
+        if any(map(HASHED.fullmatch, os.listdir(folder))):  # noqa: PTH208 (names, no paths)
             return ""
     return f"no CA certificates in {file} and {folder}"
 

@@ -29,6 +29,7 @@ from postfix_mta_sts.network.messages import (
     AuthoritiesStatus,
     Call,
     Cancel,
+    Confined,
     Discover,
     DiscoverResult,
     DnssecServers,
@@ -45,6 +46,7 @@ from postfix_mta_sts.network.messages import (
     LookUpHostsResult,
     NotValidating,
     NotValidatingResult,
+    Outdated,
     Ping,
     Pong,
     Probe,
@@ -55,6 +57,7 @@ from postfix_mta_sts.network.messages import (
     decode_from_daemon,
     failed,
 )
+from postfix_mta_sts.network.sandbox.confine import Sandbox
 from postfix_mta_sts.network.shared_store import SharedStore
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.store.fleet.requests import StoreCondition
@@ -62,7 +65,7 @@ from postfix_mta_sts.store.fleet.requests import StoreCondition
 CALLS_PER_RELEASE: Final = 1_000
 """Calls after which free memory is returned to the system."""
 WATCH_INTERVAL: Final = 10.0
-"""Seconds between two readings of resolv.conf."""
+"""Seconds between two readings of resolv.conf, and two looks for replaced files."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +87,7 @@ class CallRunner:
         dane_client: LazyDaneClient,
         authorities: Authorities | None = None,
         shared_store: SharedStore | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         self._dns = dns
         self._fetcher = fetcher
@@ -91,6 +95,7 @@ class CallRunner:
         self._authorities = authorities
         self._mail_checks = MailChecks(dns, dane_client)
         self._shared_store = shared_store or SharedStore(None)
+        self._sandbox = sandbox
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._finished = 0
         self._faults = RateLimit()
@@ -108,6 +113,8 @@ class CallRunner:
         self._send_servers()
         if self._authorities:
             self._send_authorities(self._authorities.problem)
+        if self._sandbox:
+            self._channel.send(Confined(self._sandbox.confinement))
         self._channel.send(Ready())
         self._shared_store.start()
         async with AsyncExitStack() as stack:
@@ -123,6 +130,8 @@ class CallRunner:
         if self._authorities:
             watch = self._authorities.watch(self._send_authorities)
             yield watch, "watch of CA certificates"
+        if self._sandbox:
+            yield self._watch_files(self._sandbox), "watch of replaced files"
 
     def _on_messages(self, messages: Sequence[FromDaemon]) -> None:
         for message in messages:
@@ -232,6 +241,13 @@ class CallRunner:
             self._dane_client.read_again()
             if self._dane_client.nameservers != before:
                 self._send_servers()
+
+    async def _watch_files(self, sandbox: Sandbox) -> None:
+        """Ask the daemon for a successor when a file is hidden; again, if none comes."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            if path := await asyncio.to_thread(sandbox.replaced):
+                self._channel.send(Outdated(path))
 
     def _send_servers(self) -> None:
         client = self._dane_client

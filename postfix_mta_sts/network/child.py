@@ -25,6 +25,7 @@ from postfix_mta_sts.network.messages import (
     Start,
     decode_from_daemon,
 )
+from postfix_mta_sts.network.sandbox.confine import Sandbox, confine
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.shared_store import SharedStore
 
@@ -46,14 +47,16 @@ def main(descriptor: int) -> None:
         return
     except OtherVersionError:
         sys.exit(1)  # the daemon has this version too, and logs both
+    loop_factory = _loop_factory(start.loop)  # imports, so it precedes the rest
+    # Before any thread, that of the log included: one that runs already would stay outside.
+    sandbox = confine(start.settings)
     level, form = start.settings.log_level, start.settings.log_format
     to_journal = logs.to_journal(os.environ, sys.stderr)
     logs.set_up_service(level, form, sys.stderr, journal=to_journal)
     logs.log_uncaught()
-    loop_factory = _loop_factory(start.loop)  # imports, so it precedes the next line
     runtime.set_up()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(_serve(sock, start.settings))
+        runner.run(_serve(sock, start.settings, sandbox))
 
 
 def raise_oom_score(by: int, file: Path = Path("/proc/self/oom_score_adj")) -> None:
@@ -96,9 +99,10 @@ def _loop_factory(library: EventLoop) -> Callable[[], asyncio.AbstractEventLoop]
     return uvloop.new_event_loop
 
 
-async def _serve(sock: socket.socket, settings: NetworkSettings) -> None:
+async def _serve(sock: socket.socket, settings: NetworkSettings, sandbox: Sandbox) -> None:
     async with open_clients(settings) as (dns, fetcher):
-        authorities = Authorities(settings, fetcher)
+        authorities = Authorities(settings, fetcher, sandbox.replaced)
         shared_store = SharedStore(settings.fleet)
-        child = CallRunner(dns, fetcher, LazyDaneClient(settings), authorities, shared_store)
+        dane_client = LazyDaneClient(settings)
+        child = CallRunner(dns, fetcher, dane_client, authorities, shared_store, sandbox)
         await child.run(sock)

@@ -3,7 +3,9 @@
 The resolver uses `NetworkClient` only; `supervisor` starts and replaces the processes behind it.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from postfix_mta_sts.config.address import TcpAddress
@@ -26,8 +28,10 @@ from postfix_mta_sts.network.messages import (
     Progress,
 )
 from postfix_mta_sts.network.pending_calls import CutOffError, LostCallError, OnProgress
+from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.network.settings import NetworkSettings
-from postfix_mta_sts.network.smtp.values import ProbePlan, ProbeResult
+from postfix_mta_sts.network.smtp.trust_content import with_content
+from postfix_mta_sts.network.smtp.values import SMTP_PORT, ProbePlan, ProbeResult
 from postfix_mta_sts.network.supervisor import Supervisor
 from postfix_mta_sts.network.timing import Timing
 from postfix_mta_sts.store.fleet.requests import AnyAnswer, AnyRequest, StoreCondition, Unavailable
@@ -41,11 +45,19 @@ PROCESSES_PER_CALL: Final = 2
 class NetworkClient:
     """Asks DNS, Policy Hosts and DANE; call `reconfigure` first and `close` last.
 
-    `https_port`, the port of the Policy Hosts, and `timing` are for tests.
+    `https_port` and `smtp_port`, the ports of Policy Hosts and mail servers, and `timing` are for
+    tests. `private`: files that a network process must not read.
     """
 
-    def __init__(self, https_port: int = 443, timing: Timing | None = None) -> None:
-        self._https_port = https_port
+    def __init__(
+        self,
+        https_port: int = 443,
+        timing: Timing | None = None,
+        smtp_port: int = SMTP_PORT,
+        private: Collection[Path] = (),
+    ) -> None:
+        self._ports = https_port, smtp_port
+        self._private = private
         self._supervisor: Final = Supervisor(timing or Timing())
         self._is_started = False
         self.fleet_keys: Sequence[str] = ()
@@ -61,7 +73,13 @@ class NetworkClient:
         the process cannot be; nothing has changed then.
         """
         fleet = SharedStoreSettings.of(settings)  # here, because commands do not need its secrets
-        wanted = replace(NetworkSettings.of(settings, self._https_port), fleet=fleet)
+        fleet_files = settings.fleet.key_file, settings.fleet.password_file
+        private = (*self._private, settings.control.path, *fleet_files)
+        wanted = replace(
+            NetworkSettings.of(settings, *self._ports),
+            fleet=fleet,
+            private=tuple(str(each) for each in private if each),
+        )
         if self._is_started:
             await self._supervisor.replace(wanted, settings.lookup.timeout)
         else:
@@ -74,6 +92,17 @@ class NetworkClient:
     def problem(self) -> str:
         """See `Supervisor.problem`."""
         return self._supervisor.problem
+
+    @property
+    def pids(self) -> Collection[int]:
+        """See `Supervisor.pids`."""
+        return self._supervisor.pids
+
+    @property
+    def confinement(self) -> Confinement | None:
+        """See `Confinement`; None while no network process is ready."""
+        process = self._supervisor.current
+        return process.confinement if process else None
 
     @property
     def restarts(self) -> int:
@@ -150,6 +179,8 @@ class NetworkClient:
 
     async def probe(self, plan: ProbePlan) -> Sequence[ProbeResult]:
         """See `MailChecks.probe`."""
+        trust = await asyncio.to_thread(with_content, plan.trust)
+        plan = replace(plan, trust=trust)
         results: Sequence[ProbeResult] = await self._call(Probe, plan, only_once=True)
         return results
 

@@ -25,6 +25,7 @@ from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.network.mail_hosts_values import FoundHosts
+from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.smtp.values import ProbePlan, ProbeResult
 from postfix_mta_sts.store.fleet.requests import AnyAnswer, AnyRequest, StoreCondition
@@ -224,6 +225,18 @@ class FleetStatus(Message, frozen=True):
     condition: StoreCondition
 
 
+class Confined(Message, frozen=True):
+    """Sent at the start; see `sandbox.confine`."""
+
+    confinement: Confinement
+
+
+class Outdated(Message, frozen=True):
+    """Sent again and again while a file was replaced that its sandbox hides from it therefore."""
+
+    path: str
+
+
 class DnssecServers(Message, frozen=True):
     """Sent at the start, when the servers change, and before and after `NotValidating` runs.
 
@@ -255,6 +268,8 @@ FromChild: TypeAlias = (
     | Result
     | Failed
     | AuthoritiesStatus
+    | Confined
+    | Outdated
     | DnsStatus
     | DnssecServers
     | FleetStatus

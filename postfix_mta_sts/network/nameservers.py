@@ -60,7 +60,7 @@ class Nameservers:
         self._silent_until: dict[TcpAddress, float] = {}
         self._answered_at: dict[TcpAddress, float] = {}  # by the clock of the event loop
         self._turn = 0
-        servers = tuple(_address(text, port) for text in configured)
+        servers = tuple(server_address(text, port) for text in configured)
         self._in_use = self._seen = _Setup(servers, Manner(timeout))
         self._file = None if configured else ResolvConfFile(resolv_conf)
         self.read()
@@ -150,8 +150,8 @@ class Nameservers:
         return sorted(servers, key=self._silent_until.__contains__)
 
 
-def _address(text: str, port: int) -> TcpAddress:
-    """Parse the address of a name server, as written in the configuration."""
+def server_address(text: str, port: int) -> TcpAddress:
+    """Parse the address of a name server as it is configured; `port`: if it names none."""
     try:
         return TcpAddress(str(ipaddress.ip_address(text)), port)
     except ValueError:

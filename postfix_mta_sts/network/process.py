@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from postfix_mta_sts import __version__
-from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.network import ipc, launch
 from postfix_mta_sts.network.messages import (
     AnyCall,
     AuthoritiesStatus,
     Cancel,
+    Confined,
     DnssecServers,
     DnsStatus,
     EventLoop,
@@ -24,6 +24,7 @@ from postfix_mta_sts.network.messages import (
     FromChild,
     Hello,
     Message,
+    Outdated,
     Ping,
     Pong,
     Progress,
@@ -37,9 +38,9 @@ from postfix_mta_sts.network.pending_calls import (
     OnProgress,
     PendingCalls,
 )
+from postfix_mta_sts.network.reports import Reports
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.timing import Pulse, Timing, call_timeout, pulse
-from postfix_mta_sts.store.fleet.requests import StoreCondition
 
 if TYPE_CHECKING:
     import subprocess
@@ -66,23 +67,16 @@ class Owner(Protocol):
     def on_pulse(self, process: "NetworkProcess", /, *, silent: bool) -> None:
         """It does not answer, or answers again."""
 
+    def on_outdated(self, process: "NetworkProcess", path: str, /) -> None:
+        """It needs a successor, which can read a file that was replaced."""
+
     def on_closed(self, process: "NetworkProcess", /) -> None:
         """It takes no more calls; its unfinished ones fail with `LostCallError`."""
 
 
-class NetworkProcess:
+class NetworkProcess(Reports):
     """A process with these settings; call `start` first, then `wait_until_ready`, `stop` last."""
 
-    unanswered: bool = False
-    """See `DnsClient.unanswered`."""
-    nameservers: Sequence[TcpAddress] = ()
-    """See `LazyDaneClient.nameservers`; empty until the process is ready."""
-    authorities_problem: str = ""
-    """See `Authorities.problem`."""
-    fleet_condition: StoreCondition = StoreCondition()
-    """See `SharedStore.condition`."""
-    untrusted: Sequence[TcpAddress] = ()
-    """See `LazyDaneClient.untrusted`."""
     fault: str = ""
     """Why the daemon has given the process up; empty if the process ended by itself."""
     started_at: float
@@ -107,6 +101,11 @@ class NetworkProcess:
     def pid(self) -> int | None:
         """The process id; None if the process could not be started."""
         return self._child.pid if self._child else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process was started, and has not ended."""
+        return self._child is not None and self._child.poll() is None
 
     @property
     def is_silent(self) -> bool:
@@ -219,14 +218,12 @@ class NetworkProcess:
                 case Progress():
                     # Later, so that an error in the callback does not close the channel.
                     asyncio.get_running_loop().call_soon(self._calls.report, message)
-                case DnsStatus(unanswered):
-                    self.unanswered = unanswered
-                case DnssecServers(nameservers, untrusted):
-                    self.nameservers, self.untrusted = nameservers, untrusted
-                case AuthoritiesStatus(problem):
-                    self.authorities_problem = problem
-                case FleetStatus(condition):
-                    self.fleet_condition = condition
+                case Outdated(path):
+                    self._owner.on_outdated(self, path)
+                case (
+                    AuthoritiesStatus() | Confined() | DnssecServers() | DnsStatus() | FleetStatus()
+                ):
+                    self.note(message)
                 case _:
                     self._calls.finish(message)
 

@@ -20,6 +20,7 @@ class ProcessLog:
 
     def __init__(self) -> None:
         self._told_silence = False
+        self._told_missing: tuple[str, ...] = ()
         self._told_end = False
         self._ended: Final = RateLimit()
         self._not_started: Final = RateLimit()
@@ -84,6 +85,28 @@ class ProcessLog:
         if self._told_end:
             self._told_end = False
             event(_log, logging.INFO, "network process works again", pid=process.pid)
+
+    def confined(self, process: NetworkProcess) -> None:
+        """A process is ready; tell what its sandbox does not hold, if that is news."""
+        confinement = process.confinement
+        missing = confinement.missing if confinement and confinement.is_wanted else ()
+        if missing and missing != self._told_missing:
+            event(_log, logging.INFO, "sandbox of network process has gaps", missing=missing)
+        self._told_missing = missing
+
+    def renewed(self, path: str) -> None:
+        """A successor has replaced a process from which a replaced file was hidden."""
+        event(_log, logging.INFO, "network process replaced, a file has changed", path=path)
+
+    def not_renewed(self, path: str, error: Exception) -> None:
+        """There is no successor: the process before goes on with what it has read before."""
+        event(
+            _log,
+            logging.WARNING,
+            "network process cannot be replaced, a file has changed",
+            path=path,
+            reason=str(error),
+        )
 
     def _other_version_found(self, error: WrongVersionError) -> None:
         if count := self._other_version.take(_now()):

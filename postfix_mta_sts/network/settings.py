@@ -24,6 +24,7 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
     trust_ad: bool
     https_timeout: float
     https_port: int
+    smtp_port: int = 25
     authorities: str | None
     """CA certificates in PEM; None: those of the system."""
     ca_file: str | None
@@ -36,12 +37,18 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
     log_format: str
     fleet: SharedStoreSettings | None = None
     """None: there is no shared store. `of` sets none: only the daemon may read the files for it."""
+    sandbox: bool = False
+    """Whether the network process restricts itself (`sandbox.confine`); no other process does."""
+    private: tuple[str, ...] = ()
+    """Paths of the daemon that it must not read, even if they are beside its modules."""
 
     @classmethod
-    def of(cls, settings: "Settings", https_port: int = 443) -> "NetworkSettings":
+    def of(
+        cls, settings: "Settings", https_port: int = 443, smtp_port: int = 25
+    ) -> "NetworkSettings":
         """Select them from the settings; raises `OSError` for a CA file that cannot be used.
 
-        `https_port`, the port of the Policy Hosts, is for tests.
+        `https_port` and `smtp_port`, the ports of Policy Hosts and mail servers, are for tests.
         """
         dns, https, log = settings.dns, settings.https, settings.log
         return cls(
@@ -50,6 +57,7 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
             trust_ad=dns.trust_ad,
             https_timeout=https.timeout,
             https_port=https_port,
+            smtp_port=smtp_port,
             authorities=field_types.read_ca_file(https.ca_file) if https.ca_file else None,
             ca_file=str(https.ca_file) if https.ca_file else None,
             proxy=https.proxy,
@@ -57,4 +65,5 @@ class NetworkSettings(Value, frozen=True, kw_only=True):
             concurrency=https.concurrency,
             log_level=log.level,
             log_format=log.format,
+            sandbox=settings.network.sandbox == "auto",
         )

@@ -16,6 +16,11 @@ from postfix_mta_sts.network.process_log import ProcessLog
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.network.timing import Timing, is_worth_waiting, spacing
 
+RENEWAL_SPACING: Final = 60.0
+"""Seconds between two successors for the sake of replaced files."""
+RENEWAL_DRAIN: Final = 10.0
+"""Seconds for which the process before such a successor may finish its calls: `lookup.timeout`."""
+
 _Waiter = asyncio.Future[NetworkProcess]
 
 
@@ -29,6 +34,10 @@ class Supervisor:
         self._settings: NetworkSettings
         self._current: NetworkProcess | None = None
         self._before: NetworkProcess | None = None
+        self._processes: list[NetworkProcess] = []
+        self._renewing: asyncio.Task[None] | None = None
+        self._renewed_at = -RENEWAL_SPACING
+        self._switching: Final = asyncio.Lock()
         self._draining: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._waiters: set[_Waiter] = set()
@@ -43,6 +52,11 @@ class Supervisor:
     def current(self) -> NetworkProcess | None:
         """The process that takes the calls; None while there is none."""
         return self._current
+
+    @property
+    def pids(self) -> Collection[int]:
+        """The ids of all network processes that run, those that are starting or ending included."""
+        return {each.pid for each in self._processes if each.is_running and each.pid}
 
     @property
     def problem(self) -> str:
@@ -71,24 +85,13 @@ class Supervisor:
         so is cut off at once. Raises `OSError` or `ProcessError` if the new process does not become
         ready; the one before goes on then.
         """
-        await self._end_draining()
-        if self._current is None:
-            await self._stop_starting()
-        try:
-            process = await self._ready_process(settings, self._timing.ready_within)
-        except (OSError, ProcessError) as error:
-            self._refusal = f"a reload was refused: {error}"
-            if self._current is None and self._starting is None:
-                self._starting = self._start_until_ready_as_task(self._spacing)
-            raise
-        self._before, self._settings, self._refusal = self._current, settings, ""
-        self._use(process)
-        if self._starting:  # the one before has ended meanwhile
-            self._starting.cancel()
-        if self._before:
-            self._draining = asyncio.create_task(
-                self._drain(self._before, drain_timeout), name="stop of old network process"
-            )
+        async with self._switching:
+            try:
+                await self._switch(settings, drain_timeout)
+            except (OSError, ProcessError) as error:
+                self._refusal = f"a reload was refused: {error}"
+                raise
+            self._refusal = ""
 
     async def process(self) -> NetworkProcess:
         """The process for a call; waits until there is one, if that is soon.
@@ -114,6 +117,9 @@ class Supervisor:
         for waiter in self._waiters:
             waiter.cancel()
         current, self._current = self._current, None
+        if self._renewing:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
         await asyncio.gather(
             self._stop_starting(),
             self._end_draining(),
@@ -144,6 +150,48 @@ class Supervisor:
             self._start_again(process, wait), name="restart of network process"
         )
 
+    def on_outdated(self, process: NetworkProcess, path: str) -> None:
+        """See `Owner`. Its settings stay; the process says it again until there is a successor."""
+        now = asyncio.get_running_loop().time()
+        is_renewing = self._renewing and not self._renewing.done()
+        is_due = now >= self._renewed_at + RENEWAL_SPACING and not is_renewing
+        if process is self._current and is_due:
+            self._renewed_at = now
+            self._renewing = asyncio.create_task(
+                self._renew(process, path), name="renewal of network process"
+            )
+
+    async def _renew(self, process: NetworkProcess, path: str) -> None:
+        async with self._switching:
+            if process is not self._current:
+                return  # a reload came first
+            try:
+                await self._switch(self._settings, RENEWAL_DRAIN)
+            except (OSError, ProcessError) as error:
+                self._log.not_renewed(path, error)
+            else:
+                self._log.renewed(path)
+
+    async def _switch(self, settings: NetworkSettings, drain_timeout: float) -> None:
+        """Start a process, use it, and let the one before finish its calls; see `replace`."""
+        await self._end_draining()
+        if self._current is None:
+            await self._stop_starting()
+        try:
+            process = await self._ready_process(settings, self._timing.ready_within)
+        except (OSError, ProcessError):
+            if self._current is None and self._starting is None:
+                self._starting = self._start_until_ready_as_task(self._spacing)
+            raise
+        self._before, self._settings = self._current, settings
+        self._use(process)
+        if self._starting:  # the one before has ended meanwhile
+            self._starting.cancel()
+        if self._before:
+            self._draining = asyncio.create_task(
+                self._drain(self._before, drain_timeout), name="stop of old network process"
+            )
+
     def _start_until_ready_as_task(self, wait: float) -> asyncio.Task[None]:
         return asyncio.create_task(self._start_until_ready(wait), name="start of network process")
 
@@ -169,6 +217,7 @@ class Supervisor:
 
     async def _ready_process(self, settings: NetworkSettings, seconds: float) -> NetworkProcess:
         process = NetworkProcess(settings, self._timing, self)
+        self._processes = [*(each for each in self._processes if each.is_running), process]
         try:
             await process.start()
             await process.wait_until_ready(seconds)
@@ -192,6 +241,7 @@ class Supervisor:
         if self._trouble:
             self._trouble = ""
             self._log.works_again(process)
+        self._log.confined(process)
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(process)

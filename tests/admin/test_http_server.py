@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -40,6 +41,30 @@ class TestAnswered:
         sock = socket.create_server(("127.0.0.1", 0))
         address = sock.getsockname()
         async with serving(sock, [returns("hello")]):
+            assert (await exchange(address, "GET /")).body == b"hello"
+
+    async def test_processes_that_are_refused(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Their connection is closed, with one line in the log; others are answered."""
+        refused = {os.getpid()}
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(tmp_path / "s"))
+        async with serving(sock, [returns("hello")], refused=lambda: refused):
+            for _ in range(2):
+                async with connected(tmp_path / "s") as client:
+                    with contextlib.suppress(ConnectionError):
+                        assert await client.reader.read() == b""
+            refused.clear()
+            assert (await exchange(tmp_path / "s", "GET /")).body == b"hello"
+        said = f"network process refused at a socket pid={os.getpid()} count=1"
+        assert caplog.messages == [said]
+
+    async def test_tcp_clients_are_never_refused(self) -> None:
+        """The kernel does not tell their process."""
+        sock = socket.create_server(("127.0.0.1", 0))
+        address = sock.getsockname()
+        async with serving(sock, [returns("hello")], refused=lambda: {0, os.getpid()}):
             assert (await exchange(address, "GET /")).body == b"hello"
 
     async def test_parts_and_parameters(self, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from postfix_mta_sts import __version__
 from postfix_mta_sts.cli.locate import control_path
 from postfix_mta_sts.config.settings import ControlSettings, Settings
 from postfix_mta_sts.mtasts.errors import StatusError
+from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.stats.labels import Answer, Part, Source
 from tests.support.control import ControlledDaemon, Operator
@@ -147,3 +148,51 @@ class TestControlPath:
                 paths[name].touch()
         environ = {"RUNTIME_DIRECTORY": str(tmp_path)}
         assert control_path(Settings(), environ, paths["service"]) == paths[chosen]
+
+
+FILES, SOCKETS = "reads only what it needs, writes nothing", "no UNIX sockets"
+PROCESSES = "no other processes"
+
+
+@pytest.mark.parametrize(
+    ("held", "lines"),
+    [
+        (
+            Confinement(files=True, ports=(25, 53), unix_sockets=True, processes=True),
+            ["; ".join(("sandbox " + FILES, "TCP ports 25, 53 only", SOCKETS, PROCESSES))],
+        ),
+        (
+            Confinement(files=True, missing=("ports: Linux 6.7 is needed", "sockets: no")),
+            [
+                f"sandbox {FILES}",
+                "not restricted: ports: Linux 6.7 is needed",
+                "not restricted: sockets: no",
+            ],
+        ),
+        (
+            Confinement(is_wanted=False, missing=("network.sandbox is off",)),
+            ["sandbox none", "not restricted: network.sandbox is off"],
+        ),
+    ],
+    ids=["all", "some", "off"],
+)
+async def test_sandbox(
+    held: Confinement, lines: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the network process is kept from, and what not and why; the same for programs."""
+    daemon = ControlledDaemon(Surroundings())
+    daemon.confinement = held
+    async with daemon.controlled(tmp_path) as path:
+        for_people = await Operator(path, capsys).run("status")
+        for_programs = await Operator(path, capsys).run("status", "--json")
+    shown = [" ".join(row) for row in for_people.rows]
+    at = shown.index(lines[0])
+    assert shown[at : at + len(lines)] == lines
+    assert for_programs.json["sandbox"] == {
+        "is_wanted": held.is_wanted,
+        "files": held.files,
+        "ports": list(held.ports) if held.ports else None,
+        "unix_sockets": held.unix_sockets,
+        "processes": held.processes,
+        "missing": list(held.missing),
+    }

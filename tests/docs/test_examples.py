@@ -11,6 +11,7 @@ from postfix_mta_sts.daemon.watchdog import status_line
 from postfix_mta_sts.mtasts.dane import DaneOutcome, Host, HostState, MxState
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import CertificateError, StatusError
+from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.stats import Counters
 from postfix_mta_sts.stats.labels import Answer, Source, Stage
 from postfix_mta_sts.store.sts_resolver import Refusal
@@ -52,6 +53,9 @@ async def daemon() -> ControlledDaemon:
         around.publish(domain, mode=mode)
     around.policies[ORG] = StatusError("HTTP 404")
     daemon = ControlledDaemon(around)
+    daemon.confinement = Confinement(
+        files=True, ports=(25, 53, 443), unix_sockets=True, processes=True
+    )
     step = "TLSA of _25._tcp.mx1.example.com: 1 found, signed, 1 usable"
     host = Host("mx1.example.com", HostState.USABLE, step)
 
@@ -83,7 +87,7 @@ async def test_status(
     shown = example(CONTROL, "answering ")
     lines = await printed(daemon, tmp_path, capsys, "status")
     assert labels(lines) == labels(shown)
-    for label in ("policies", "look-ups", "in memory", "under way", "connections"):
+    for label in ("sandbox", "policies", "look-ups", "in memory", "under way", "connections"):
         here, there = (next(x for x in each if x.startswith(label)) for each in (lines, shown))
         assert words(here) == words(there)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from postfix_mta_sts.network.sandbox.confine import OLD_KERNEL
 from tests.e2e.client import ask, ask_repeatedly, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, booted, install, with_systemd
 from tests.e2e.namespace import Namespace
@@ -158,6 +159,16 @@ def test_user_and_privileges(machine: Machine) -> None:
     for each in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(status[each], 16) == 0
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_sandbox_of_the_network_process(machine: Machine) -> None:
+    """The unit allows what the process needs to restrict itself; only the kernel limits it."""
+    held = json.loads(machine.output("postfix-mta-sts", "status", "--json"))["sandbox"]
+    assert (held["files"], held["unix_sockets"], held["processes"]) == (True, True, True)
+    if held["missing"]:
+        assert held["missing"] == [f"ports: {OLD_KERNEL}"]
+    else:
+        assert {25, 443} < set(held["ports"])
 
 
 def test_restrictions_are_in_force(machine: Machine) -> None:

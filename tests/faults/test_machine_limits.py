@@ -26,6 +26,9 @@ from postfix_mta_sts.network.messages import (
     decode_from_child,
 )
 from postfix_mta_sts.network.own_limits import MAX_CONNECTIONS, MAX_MORE_HOSTS, Shares, shares
+from postfix_mta_sts.network.sandbox.confine import Sandbox
+from postfix_mta_sts.network.sandbox.confinement import Confinement
+from postfix_mta_sts.network.sandbox.paths import Watched
 from postfix_mta_sts.network.settings import NetworkSettings
 from tests.support.daemons import TIMEOUT, process, until
 from tests.support.http import exchange
@@ -107,7 +110,8 @@ async def serving(
                 found.put_nowait(message.number)
 
     channel = await ipc.open_channel(here, decode_from_child, receive, lambda: None)
-    task = asyncio.create_task(child._serve(there, settings))
+    sandbox = Sandbox(Confinement(), Watched(()))
+    task = asyncio.create_task(child._serve(there, settings, sandbox))
     yield channel, found
     channel.close()
     await task

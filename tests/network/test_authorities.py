@@ -115,6 +115,18 @@ class TestFile:
         assert user.names == {"two"}
         assert authorities.problem == ""
 
+    def test_hidden(self, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+        """One that the sandbox hides is left to a successor, without a warning."""
+        path = tmp_path / "ca.pem"
+        path.write_bytes(pem("one"))
+        settings = NetworkSettings.of(Settings(https=HttpsSettings(ca_file=path)))
+        user = User(settings)
+        hidden = ["/etc/ca.pem", None]
+        authorities = Authorities(settings, user, lambda: hidden.pop(0))
+        replace(path, pem("two"))
+        assert [authorities.renew(), authorities.renew()] == [False, True]
+        assert log.messages == [RENEWED.format(1)]
+
 
 class TestSystem:
     """The bundle of the system."""

@@ -20,6 +20,7 @@ from postfix_mta_sts.network.messages import (
     AnyCall,
     AuthoritiesStatus,
     Cancel,
+    Confined,
     Discover,
     DnssecServers,
     DnsStatus,
@@ -30,6 +31,7 @@ from postfix_mta_sts.network.messages import (
     Hello,
     LookUpDane,
     NotValidating,
+    Outdated,
     Ping,
     Pong,
     Progress,
@@ -95,6 +97,8 @@ class Caller:
                     self.servers.put_nowait(message)
                 case Hello() | AuthoritiesStatus() | DnsStatus() | FleetStatus() | Progress():
                     pass
+                case Confined() | Outdated():
+                    raise AssertionError(message)  # there is no sandbox
                 case _:
                     self._calls[message.number].set_result(message)
 

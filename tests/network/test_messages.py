@@ -25,6 +25,7 @@ from postfix_mta_sts.network.child import OtherVersionError, shake_hands
 from postfix_mta_sts.network.messages import (
     AskFleet,
     Cancel,
+    Confined,
     Discover,
     DiscoverResult,
     DnssecServers,
@@ -41,6 +42,7 @@ from postfix_mta_sts.network.messages import (
     LookUpDaneResult,
     NotValidating,
     NotValidatingResult,
+    Outdated,
     Ping,
     Pong,
     Progress,
@@ -50,6 +52,7 @@ from postfix_mta_sts.network.messages import (
     decode_from_daemon,
     failed,
 )
+from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.network.settings import NetworkSettings
 from postfix_mta_sts.store import HistoryEntry
 from postfix_mta_sts.store.fleet.keys import Keyring
@@ -199,6 +202,9 @@ def test_messages_of_the_daemon(message: FromDaemon) -> None:
         *(FleetAnswer(5, answer) for answer in ANSWERS),
         FleetStatus(StoreCondition("wrong password", is_asked=False)),
         DnsStatus(unanswered=True),
+        Confined(Confinement(files=True, ports=(25, 53), missing=("x",))),
+        Confined(Confinement(is_wanted=False)),
+        Outdated("/etc/resolv.conf"),
         DnssecServers(SERVERS, SERVERS),
         Failed(1, "no-record", "NXDOMAIN"),
     ],

@@ -49,6 +49,10 @@ class Recorder:
         """Record it."""
         self.pulses.put_nowait(silent)
 
+    def on_outdated(self, _: NetworkProcess, path: str) -> None:
+        """No test replaces a file."""
+        raise AssertionError(path)
+
     def on_closed(self, _: NetworkProcess) -> None:
         """Record it."""
         self.closed.set()

@@ -18,6 +18,11 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def refuse(*_: object) -> None:
+    """Fail as a file does that may not be read."""
+    raise PermissionError
+
+
 @pytest.mark.parametrize("text", MEANINGS | ODD, ids=repr)
 def test_meanings(text: str, path: Path) -> None:
     """Servers and options are what glibc finds in the text, and what it ignores is ignored."""
@@ -50,6 +55,13 @@ class TestChanges:
             assert file.read() == A
             path.write_text("nameserver 192.0.2.1\n")
             assert file.read() == A
+
+    def test_a_file_that_may_not_be_read(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its servers stay in use: the sandbox hides a file that was replaced."""
+        file = ResolvConfFile(path)
+        monkeypatch.setattr(Path, "open", refuse)
+        assert [file.read() for _ in range(3)] == [A, A, A]
+        assert ResolvConfFile(path).read() == NONE
 
     def test_a_folder(self, tmp_path: Path) -> None:
         """What cannot be read names no server."""

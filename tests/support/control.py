@@ -34,6 +34,7 @@ from tests.support.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from postfix_mta_sts.admin.fleet.asking import Fleet
+    from postfix_mta_sts.network.sandbox.confinement import Confinement
 
 IDLE_AFTER = 30 * 86_400.0
 PID = 100
@@ -54,6 +55,7 @@ class ControlledDaemon:
         self.reasons: dict[Part, str] = {}
         self.log_lines_unwritten = 0
         self.fleet: Fleet | None = None
+        self.confinement: Confinement | None = None
         self.fleet_numbers = FleetNumbers()
         self.records = MemoryStore()
         sources = around.sources()
@@ -101,6 +103,7 @@ class ControlledDaemon:
             asked_at=self.asked_at,
             next_tick=self.around.now + 30 if self.renews else None,
             fleet=self.fleet,
+            confinement=self.confinement,
             pid=PID,
         )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.errors import CannotProbeError, printable
+from postfix_mta_sts.network.smtp.trust_content import in_memory
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
     ProbePlan,
@@ -78,13 +79,10 @@ class ProbeThread:
 
     def _trust_of(self, files: TrustFiles) -> "Trust":
         """Read the CA certificates, if the last probe did not use the same ones."""
-        from postfix_mta_sts.network.smtp.tls import Trust  # noqa: PLC0415
-
         try:
             key = (files, _changed_at(files.ca_file))
             if self._trust is None or self._trust[0] != key:
-                made = Trust(files.ca_file, files.ca_path, files.append_default_ca)
-                self._trust = (key, made)
+                self._trust = (key, _made(files))
         except (OSError, UserError) as error:
             raise CannotProbeError(printable(str(error))) from None
         except MemoryError:
@@ -96,6 +94,15 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     """The thread: run until the loop is stopped, then end what is under way."""
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.get_loop().run_forever()
+
+
+def _made(files: TrustFiles) -> "Trust":
+    from postfix_mta_sts.network.smtp.tls import Trust  # noqa: PLC0415 (with the first probe)
+
+    if not files.content:
+        return Trust(files.ca_file, files.ca_path, files.append_default_ca)
+    with in_memory(files.content) as path:
+        return Trust(path, "", files.append_default_ca)
 
 
 def _changed_at(path: str) -> int:

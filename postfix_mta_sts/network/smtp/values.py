@@ -144,6 +144,8 @@ class TrustFiles(Value, frozen=True):
     ca_file: str = ""
     ca_path: str = ""
     append_default_ca: bool = False
+    content: bytes = b""
+    """Of file and folder, if the process that probes need not open them; see `trust_content`."""
 
 
 class ProbeTarget(Value, frozen=True):
