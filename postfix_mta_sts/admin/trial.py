@@ -37,7 +37,7 @@ Policies: TypeAlias = Callable[[PolicyFilter], AsyncGenerator[tuple[JsonObject, 
 
 @dataclass(frozen=True, slots=True)
 class TrialFacts:
-    """What of the settings the report is about."""
+    """The settings that the report is about."""
 
     on: tuple[str, ...] = ()
     """Maps in which policies are on trial."""

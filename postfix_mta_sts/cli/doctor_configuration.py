@@ -94,7 +94,7 @@ class Preflight:
     def __init__(self, given: Given, environ: Mapping[str, str], *, is_root: bool) -> None:
         self._given = given
         self._is_root = is_root
-        # Of the daemon, not of the user who runs `doctor`.
+        # Of the daemon, not of the user that runs `doctor`.
         self._environ = {
             **environ,
             "STATE_DIRECTORY": str(given.store_path.parent),

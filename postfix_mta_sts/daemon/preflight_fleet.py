@@ -1,4 +1,4 @@
-"""What of the settings of a fleet is worth a warning; `store.fleet.settings` says what is wrong.
+"""The settings of a fleet that are worth a warning; `store.fleet.settings` says what is wrong.
 
 Nothing is asked of the store itself: no relay needs it to start, and `fleet check` asks it.
 """

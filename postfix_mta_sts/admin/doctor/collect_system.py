@@ -57,7 +57,7 @@ class NoUnitError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class UnitSeen:
-    """The unit, and what of it leads to the process."""
+    """The unit, and the parts of it that lead to the process."""
 
     unit: Unit
     pid: int

@@ -5,7 +5,7 @@ listen on and to connect to, signals and abstract UNIX sockets of processes outs
 more of it with each version of its interface; rights that it does not know are left out.
 
 Not restricted: files that are open, the status of files (stat(2)), their owners and modes, sockets
-with a path, UDP. `seccomp` closes what of these matters.
+with a path, UDP. `seccomp` closes those that matter.
 """
 
 import errno

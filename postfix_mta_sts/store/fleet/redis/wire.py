@@ -58,7 +58,7 @@ class Wire:
     def __init__(self, connection: _Connection, address: TcpAddress | UnixAddress) -> None:
         self._connection = connection
         self._address = address
-        # After an error redis-py has let go of its streams, and only begun to close them.
+        # After an error redis-py has let go of its streams, and has not closed them yet.
         self._reader: Any = connection._reader  # noqa: SLF001 (see above)
         self._transport: asyncio.WriteTransport = connection._writer.transport  # type: ignore[union-attr]  # noqa: SLF001
 
