@@ -85,7 +85,10 @@ class RedisServer:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        self._lines = [f"port {self.port}", "unixsocket /mnt/socket", *lines]
+        # By default it is 10,000 above the other, where any client may have it already.
+        self.bus_port = free_port()
+        ports = [f"port {self.port}", f"cluster-port {self.bus_port}"]
+        self._lines = [*ports, "unixsocket /mnt/socket", *lines]
         self.tls_port = free_port() if is_tls else 0
         if is_tls:
             self._lines.append(f"tls-port {self.tls_port}")

@@ -578,7 +578,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[RedisSe
         for number, each in enumerate(made_):
             last = 16383 if number == 2 else number * 5461 + 5460
             each.admin("CLUSTER", "ADDSLOTSRANGE", number * 5461, last)
-            each.admin("CLUSTER", "MEET", HOST, made_[0].port)
+            each.admin("CLUSTER", "MEET", HOST, made_[0].port, made_[0].bus_port)
         for each in made_:
             each.server.wait_until(partial(_is_whole, each))
         yield made_
