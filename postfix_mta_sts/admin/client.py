@@ -11,7 +11,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -20,7 +20,14 @@ from postfix_mta_sts.errors import UserError
 
 CLIENT_TIMEOUT: Final = 30.0
 """Seconds without data from the daemon after which a request fails."""
+ANSWER_LIMIT: Final = 64 * 2**20
+"""Bytes of an answer that is read as a whole."""
 _CHUNK: Final = 65_536
+_BROKEN: Final = (
+    *(HTTPException, ConnectionError, LookupError, TypeError, ValueError),
+    RecursionError,  # JSON that is nested too deep
+)
+"""What an answer that is not the daemon's leads to."""
 _IS_IT_RUNNING: Final = "is the daemon running? If with another file, name that with --config"
 
 
@@ -53,7 +60,7 @@ class ControlClient:
         Raises `ControlError`.
         """
         with self._response(method, _target(parts, query)) as response:
-            return json.loads(response.read())
+            return json.loads(_body(response))
 
     def send(self, value: object, *parts: str) -> Any:  # noqa: ANN401 (what JSON can be)
         """Send a value as JSON to `/part/part…` and parse the JSON of the answer.
@@ -61,12 +68,12 @@ class ControlClient:
         Raises `ControlError`.
         """
         with self._response("POST", _target(parts), json.dumps(value).encode()) as response:
-            return json.loads(response.read())
+            return json.loads(_body(response))
 
     def text(self, method: str, *parts: str) -> bytes:
         """Request `/part/part…` and return the answer as it is. Raises `ControlError`."""
         with self._response(method, _target(parts)) as response:
-            return response.read()
+            return _body(response)
 
     def lines(self, *parts: str, **query: str) -> Iterator[Any]:
         """Request JSON lines and yield each value as it arrives.
@@ -99,7 +106,7 @@ class ControlClient:
                 reason = f"no answer from the daemon for {self._timeout:g} s"
                 advice = "it hangs, or the machine is overloaded; see its log"
                 raise NoAnswerError(f"{reason}: {advice}") from None
-            except (HTTPException, ConnectionError, LookupError, TypeError, ValueError) as error:
+            except _BROKEN as error:
                 reason = f"the answer of the daemon at {self.path} broke off"
                 raise NoAnswerError(f"{reason}: try again, and see its log") from error
 
@@ -119,6 +126,16 @@ class _Connection(HTTPConnection):
             self.sock.connect(str(self._path))
         except OSError as error:
             raise _connect_error(error)(_describe_connect_error(self._path, error)) from None
+
+
+def _body(response: HTTPResponse) -> bytes:
+    """The whole answer. Raises `ControlError` if it is too long, or `IncompleteRead`."""
+    data = response.read(ANSWER_LIMIT + 1)
+    if len(data) > ANSWER_LIMIT:
+        raise ControlError(f"the answer of the daemon has more than {ANSWER_LIMIT} bytes")
+    if response.length:  # what is missing; only `read` without a limit raises this itself
+        raise IncompleteRead(data, response.length)
+    return data
 
 
 def _target(parts: tuple[str, ...], query: Mapping[str, str] | None = None) -> str:
@@ -169,7 +186,7 @@ def _name(look_up: Callable[[], str], number: int) -> str:
 def _describe_status(response: HTTPResponse) -> str:
     match response.status:
         case 400 | 409 | 503:
-            return str(json.loads(response.read())["error"])
+            return str(json.loads(_body(response))["error"])
         case 404 | 405:
             return "the running daemon is of another version and does not know this; restart it"
     return f"the daemon answered {response.status}; its log has the reason"

@@ -6,17 +6,14 @@ answers; `routes` offers them over HTTP.
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin import answer, serialize
+from postfix_mta_sts.admin.daemon_info import DaemonInfo
 from postfix_mta_sts.admin.exceptions.views import applied_to_json, counts_to_json
-from postfix_mta_sts.admin.fleet.asking import Fleet
 from postfix_mta_sts.admin.fleet.views import fleet_to_json
 from postfix_mta_sts.admin.known_domains import known_domains
 from postfix_mta_sts.admin.serialize import JsonObject, PolicyFilter
@@ -26,9 +23,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import NoRecordError
 from postfix_mta_sts.mtasts.lifecycle import State
 from postfix_mta_sts.mtasts.policy import Mode
-from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.postfix.answers import Answering, told, told_without_look_up
-from postfix_mta_sts.postfix.dane import DaneStatus
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import LookupResult
 from postfix_mta_sts.stats import Snapshot
@@ -37,38 +32,7 @@ from postfix_mta_sts.store import Row, Store
 from postfix_mta_sts.store.history import joined_histories
 from postfix_mta_sts.values import replace
 
-_DEFAULTS: Final = Answering()
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonInfo:
-    """Facts about the daemon that `status` reports; times are epoch seconds."""
-
-    started_at: float
-    configured_at: float
-    """The start, or the last successful reload: what the file got later is not in use."""
-    config: str | None
-    """The configuration file; None: the built-in defaults."""
-    listening: Sequence[str]
-    store: str
-    """The path of the store."""
-    idle_after: float
-    """`refresh.idle_after`, in seconds."""
-    dane: DaneStatus
-    answering: Answering = _DEFAULTS
-    asked_at: float | None = None
-    """When Postfix last asked for a domain; None: never."""
-    exceptions_problem: str = ""
-    """Why the exceptions that commands have added are not known; empty: they are."""
-    next_tick: float | None = None
-    """When the refresher next looks for policies that are due; None before its first run."""
-    fleet: Fleet | None = None
-    """None: this relay shares nothing."""
-    confinement: Confinement | None = None
-    """What the sandbox of the network process holds; None: none is ready."""
-    pid: int = field(default_factory=os.getpid)
 
 
 class Control:

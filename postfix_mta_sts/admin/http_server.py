@@ -6,10 +6,8 @@ Importing this module costs aiohttp's 200 ms and 16 MiB: see `endpoints`.
 
 Only the documented API of aiohttp is used, which has two gaps:
 
-- It cannot limit the number of connections (aiohttp issue 675: left to the application), and it
-  promises no timeout for a client that connects and sends nothing. So this module accepts
-  connections itself (`_accept_all`), keeps a list of them (`_Connections`), and passes each one to
-  aiohttp's protocol factory, `AppRunner.server`, with `loop.connect_accepted_socket`.
+- It cannot limit connections. So `accepting` accepts them, and passes each one to aiohttp's
+  protocol factory, `AppRunner.server`, with `loop.connect_accepted_socket`.
 - It has no hook for the answer to a malformed request. aiohttp answers 400 in its own words, which
   quote the request to the client that sent it, then closes. `_log_as_event` keeps the quote out of
   the log.
@@ -22,7 +20,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Awaitable,
-    Callable,
     Iterable,
     Mapping,
 )
@@ -33,14 +30,11 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from postfix_mta_sts.admin.accepting import Connections, accepting
 from postfix_mta_sts.admin.http import HttpRequest, Route
 from postfix_mta_sts.admin.peer import Refused, peer_of
 from postfix_mta_sts.logs import event
-from postfix_mta_sts.rate_limit import RateLimit
-from postfix_mta_sts.runtime import background_task
 
-CONNECTIONS_LIMIT: Final = 64
-"""Open connections; when one more arrives, the oldest is closed."""
 LINE_LIMIT: Final = 4096
 """Bytes of the request line, and of each header."""
 TCP_TIMEOUT: Final = 30.0
@@ -51,9 +45,6 @@ UNIX_TIMEOUT: Final = 3600.0
 """The same on a UNIX socket, where the client may be a person who reads with a pager."""
 SHUTDOWN_TIMEOUT: Final = 1.0
 """Seconds that requests under way have at the end."""
-ACCEPT_PAUSE: Final = 1.0
-"""Seconds without accepting after an error, such as too many open files."""
-BACKLOG: Final = 128
 _HEADERS: Final = {"Server": "postfix-mta-sts", "Cache-Control": "no-store"}
 
 _log = logging.getLogger(__name__)
@@ -76,57 +67,27 @@ async def serving(
     `refused`: the ids of processes that are not served on a UNIX socket.
     """
     default = UNIX_TIMEOUT if sock.family == socket.AF_UNIX else TCP_TIMEOUT
-    connections = _Connections(client_timeout or default)
+    connections = Connections(client_timeout or default)
     runner = _runner(routes, connections)
     await runner.setup()
     try:
-        async with _accepting(sock, runner, connections, refused) as accepting:
-            yield accepting
+        if runner.server is None:
+            raise RuntimeError("the runner has not been set up")
+        async with accepting(sock, runner.server, connections, refused) as task:
+            yield task
     finally:
         await runner.cleanup()
         connections.forget_all()
 
 
-class _Connections:
-    """The open connections, oldest first."""
-
-    def __init__(self, client_timeout: float) -> None:
-        self.client_timeout: Final = client_timeout
-        self._open: dict[asyncio.Transport, tuple[socket.socket, asyncio.TimerHandle]] = {}
-
-    def add(self, accepted: socket.socket, transport: asyncio.Transport) -> None:
-        """Add a connection. It is aborted if its first request does not arrive in time."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self.client_timeout, transport.abort)
-        self._open[transport] = accepted, timer
-
-    def make_room(self) -> None:
-        """Abort the oldest connections, so that one more may be added."""
-        # A transport that is closing may still hold a response that its client does not read. Its
-        # socket, which the transport owns, is closed only after that.
-        for transport, (accepted, timer) in list(self._open.items()):
-            if accepted.fileno() < 0:
-                timer.cancel()
-                del self._open[transport]
-        for oldest in list(self._open)[: 1 - CONNECTIONS_LIMIT]:
-            oldest.abort()
-
-    def forget_all(self) -> None:
-        """Cancel all timers: aiohttp has closed the connections."""
-        for _, timer in self._open.values():
-            timer.cancel()
-        self._open.clear()
-
+def _runner(routes: Iterable[Route], connections: Connections) -> web.AppRunner:
     @web.middleware
-    async def stop_timer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def stop_timer(request: web.Request, handler: Handler) -> web.StreamResponse:
         """Note that a request has arrived; `keepalive_timeout` of aiohttp limits later ones."""
-        if request.transport in self._open:
-            self._open[request.transport][1].cancel()
+        connections.first_request(request.transport)
         return await handler(request)
 
-
-def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner:
-    app = web.Application(middlewares=[connections.stop_timer, _short_errors])
+    app = web.Application(middlewares=[stop_timer, _short_errors])
     app.on_response_prepare.append(_add_headers)
     for route in routes:
         handler = _handler(route, connections.client_timeout)
@@ -145,83 +106,6 @@ def _runner(routes: Iterable[Route], connections: _Connections) -> web.AppRunner
         read_bufsize=LINE_LIMIT,
         auto_decompress=False,
     )
-
-
-@asynccontextmanager
-async def _accepting(
-    sock: socket.socket, runner: web.AppRunner, connections: _Connections, refused: Refused
-) -> AsyncIterator[asyncio.Task[None]]:
-    if runner.server is None:
-        raise RuntimeError("the runner has not been set up")
-    with sock:
-        sock.settimeout(0)
-        sock.listen(BACKLOG)
-        accepting = _accept_all(sock, runner.server, connections, refused)
-        async with background_task(accepting, "accept HTTP connections") as task:
-            yield task
-
-
-async def _accept_all(
-    sock: socket.socket,
-    protocol_factory: Callable[[], asyncio.BaseProtocol],
-    connections: _Connections,
-    refused: Refused,
-) -> None:
-    """Accept connections; never return."""
-    loop = asyncio.get_running_loop()
-    failures, refusals = RateLimit(), RateLimit()
-    while True:
-        accepted = await _accept(sock, failures)
-        if (peer := peer_of(accepted)) and peer.pid in refused():
-            accepted.close()
-            _log_refusal(peer.pid, refusals)
-            continue
-        connections.make_room()
-        try:
-            transport, _ = await loop.connect_accepted_socket(protocol_factory, accepted)
-        except OSError:  # the client has closed already
-            accepted.close()
-        else:
-            connections.add(accepted, transport)
-
-
-async def _accept(sock: socket.socket, failures: RateLimit) -> socket.socket:
-    while True:
-        await _readable(sock)
-        try:
-            accepted, _ = sock.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            continue  # the client has closed already
-        except OSError as error:
-            _log_failure(error, failures)
-            await asyncio.sleep(ACCEPT_PAUSE)
-        else:
-            accepted.settimeout(0)
-            return accepted
-
-
-def _log_failure(error: OSError, failures: RateLimit) -> None:
-    if count := failures.take(asyncio.get_running_loop().time()):
-        reason = str(error)
-        event(_log, logging.WARNING, "cannot accept a connection", reason=reason, count=count)
-
-
-def _log_refusal(pid: int, refusals: RateLimit) -> None:
-    if count := refusals.take(asyncio.get_running_loop().time()):
-        event(_log, logging.ERROR, "network process refused at a socket", pid=pid, count=count)
-
-
-async def _readable(sock: socket.socket) -> None:
-    """Wait until a client connects.
-
-    Unlike `loop.sock_accept`, this cannot lose an accepted connection when it is cancelled.
-    """
-    loop, readable = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(sock, readable.set)
-    try:
-        await readable.wait()
-    finally:
-        loop.remove_reader(sock)
 
 
 def _log_as_event(record: logging.LogRecord) -> bool:

@@ -5,17 +5,22 @@ import asyncio
 import json
 import os
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts.admin.client import ControlClient
+from postfix_mta_sts.admin.diagnosis.unjoined import do_not_join
 from postfix_mta_sts.admin.doctor.collect import Collector
 from postfix_mta_sts.admin.doctor.collect_daemon import CONTROL_TIMEOUT
 from postfix_mta_sts.admin.doctor.given import Given
 from postfix_mta_sts.admin.doctor.judge import judge
-from postfix_mta_sts.admin.doctor.report import Report
+from postfix_mta_sts.admin.doctor.report import Report, Unseen
+from postfix_mta_sts.admin.doctor.sight import BUDGET
 from postfix_mta_sts.admin.doctor.snapshot import Snapshot
+from postfix_mta_sts.admin.doctor.unit_variables import read_unit_variables
 from postfix_mta_sts.cli import doctor_text
 from postfix_mta_sts.cli.doctor_configuration import Preflight, is_root, read_given
 from postfix_mta_sts.cli.domain_argument import domain_of
@@ -24,10 +29,13 @@ from postfix_mta_sts.cli.locate import control_path
 from postfix_mta_sts.cli.output import output_to_reader
 from postfix_mta_sts.cli.parser import FAILURE, OK, CommandError, Commands, add_config
 from postfix_mta_sts.config import config_file
+from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.values import json_schema, to_plain
 
 USAGE: Final = 64
 """The exit code EX_USAGE (sysexits.h); the others are in `report`."""
+_LEAST_BUDGET: Final = 2.0
+"""Seconds for all that is looked at, however long systemd took to say what the unit has."""
 _TEXT: Final = "say whether Postfix and the daemon are set up right, and what mends what is not"
 
 
@@ -51,34 +59,55 @@ def _doctor(args: argparse.Namespace) -> int:
         with output_to_reader(FAILURE):
             print(json.dumps(json_schema(Report), indent=2))
         return OK
-    report = judge(_look(_given(args), live(sys.stderr if args.json else sys.stdout)))
+    start = time.monotonic()
+    unit = asyncio.run(read_unit_variables())
+    budget = max(_LEAST_BUDGET, BUDGET - (time.monotonic() - start))
+    environ = {**os.environ, **unit.variables}
+    given = _given(args, environ, unit.config)
+    given = replace(given, unseen=(*given.unseen, *unit.unseen))
+    output = live(sys.stderr if args.json else sys.stdout)
+    report = judge(_look(given, environ, output, budget))
     with output_to_reader(FAILURE):
         _show(report, as_json=args.json)
     return report.exit_code
 
 
-def _given(args: argparse.Namespace) -> Given:
-    """What the arguments say. Raises `CommandError`."""
+def _given(args: argparse.Namespace, environ: Mapping[str, str], of_unit: Path | None) -> Given:
+    """What the arguments say; `of_unit` is the file that the daemon reads, unless they name one.
+
+    Raises `CommandError`.
+    """
     domain = domain_of(args.outward, USAGE) if args.outward is not None else None
-    text = _main_cf(args.main_cf) if args.main_cf else ""
-    given = read_given(args, os.environ, USAGE)
-    return replace(given, outward=domain, main_cf_file=args.main_cf, main_cf_text=text)
+    given = replace(read_given(args, environ, USAGE, of_unit), outward=domain)
+    return _with_main_cf(given, args.main_cf) if args.main_cf else given
 
 
-def _main_cf(path: Path) -> str:
+def _with_main_cf(given: Given, path: Path) -> Given:
+    """The same, with a main.cf, and the master.cf that is beside a file of this name."""
     try:
-        return config_file.read_text(path)
+        text = config_file.read_text(path)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", USAGE) from None
+    given = replace(given, main_cf_file=path, main_cf_text=text)
+    beside = path.with_name("master.cf")
+    if path.name != "main.cf" or not beside.exists():
+        return given
+    try:
+        return replace(given, master_cf_text=config_file.read_text(beside))
+    except OSError as error:
+        unseen = Unseen(printable(str(beside)), printable(error.strerror or ""))
+        return replace(given, unseen=(*given.unseen, unseen))
 
 
-def _look(given: Given, output: Live) -> Snapshot:
-    """Look at everything; on a terminal, show what is being waited for."""
+def _look(given: Given, environ: Mapping[str, str], output: Live, budget: float) -> Snapshot:
+    """Look at everything within `budget` seconds; on a terminal, show what is being waited for."""
     found: list[Snapshot] = []
 
     async def look() -> None:
-        client = ControlClient(control_path(given.settings, os.environ), CONTROL_TIMEOUT)
-        collector = Collector(given, client, Preflight(given, os.environ, is_root=is_root()))
+        do_not_join()
+        client = ControlClient(control_path(given.settings, environ), CONTROL_TIMEOUT)
+        preflight = Preflight(given, environ, is_root=is_root())
+        collector = Collector(given, client, preflight, budget=budget)
 
         async def collect() -> None:
             found.append(await collector.run())

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +33,18 @@ _LIMIT: Final = 1_000
 _ERROR: Final = re.compile(r"(?:(?P<key>[A-Za-z_][\w.\[\]-]*): )?(?P<reason>.*)", re.DOTALL)
 
 
-def read_given(args: argparse.Namespace, environ: Mapping[str, str], usage_code: int) -> Given:
-    """Read the configuration that the arguments name.
+def read_given(
+    args: argparse.Namespace,
+    environ: Mapping[str, str],
+    usage_code: int,
+    of_unit: Path | None = None,
+) -> Given:
+    """Read the configuration that the arguments name, else that of the unit of the daemon.
 
-    Raises `CommandError` with `usage_code` for a file that cannot be read; one that this user may
-    not read is unseen.
+    Raises `CommandError` with `usage_code` for a file of the arguments that cannot be read. What
+    this user may not read is unseen; a file of the unit that is missing is an error of it.
     """
-    path = config_path(args)
+    path = args.config or of_unit or config_path(args)
     try:
         text = config_file.read_text(path) if path else ""
     except PermissionError as error:
@@ -47,7 +53,11 @@ def read_given(args: argparse.Namespace, environ: Mapping[str, str], usage_code:
         store = store_path(Settings(), environ)
         return Given(Settings(), store, is_valid=False, config_file=path, unseen=(unseen,))
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}", usage_code) from None
+        if args.config or path != of_unit:
+            raise CommandError(f"{path}: {error.strerror}", usage_code) from None
+        reason = printable(f"{path}: {error.strerror}; the unit of the daemon names it")
+        problem = ConfigProblem("", reason, is_warning=False)
+        return replace_field(_given(path, "", environ), is_valid=False, config_problems=(problem,))
     return _given(path, text, environ)
 
 

@@ -6,6 +6,7 @@ A command is never wrapped, so that a copy of it is one line.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from postfix_mta_sts.admin.doctor.commands import LIMIT
 from postfix_mta_sts.admin.doctor.report import Effect, Fact, Finding, Report
 from postfix_mta_sts.cli import terminal
 from postfix_mta_sts.mtasts.errors import printable
@@ -18,7 +19,6 @@ _EFFECTS: Final = {
     Effect.NONE: "warning",
 }
 _EFFECT_WIDTH: Final = max(map(len, _EFFECTS.values()))
-_COMMAND_LIMIT: Final = 4_000
 _INDENT: Final = " " * 4
 
 
@@ -62,7 +62,7 @@ def _remedies(findings: Sequence[Finding]) -> Iterator[str]:
         yield from ("", "To mend, as root:")
     for command, ids in remedies.items():
         yield f"  {printable(', '.join(dict.fromkeys(ids)))}"
-        yield f"{_INDENT}{printable(command, _COMMAND_LIMIT)}"
+        yield f"{_INDENT}{printable(command, LIMIT)}"
 
 
 def _facts(facts: Iterable[Fact]) -> Iterator[tuple[str, str]]:

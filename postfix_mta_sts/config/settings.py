@@ -25,9 +25,17 @@ from postfix_mta_sts.config.administration import (
     whole_top_level_domains,
 )
 from postfix_mta_sts.config.decode import ConflictError, decode_struct
+from postfix_mta_sts.config.default_paths import default_cache_path, default_control_path
 from postfix_mta_sts.config.environment import apply_environment
 from postfix_mta_sts.config.field_types import FieldType
 from postfix_mta_sts.config.fleet import FleetSettings
+from postfix_mta_sts.config.listening import (
+    ControlSettings,
+    ListenerSettings,
+    MapSettings,
+    MetricsSettings,
+    usual_maps,
+)
 from postfix_mta_sts.errors import UserError
 from postfix_mta_sts.mtasts.exceptions import PolicyException, Scope
 
@@ -57,10 +65,6 @@ __all__ = [
     "parse",
 ]
 
-_STATE_FOLDER: Final = Path("/var/lib")
-_ONE_ADDRESS: Final = (
-    "a listener needs either socketmap or tcp_table; for both, write two listeners"
-)
 _MAP_NAME = re.compile(r"[!-~]{1,100}")
 
 _NO_VARIABLES: Final[Mapping[str, str]] = MappingProxyType({})
@@ -77,58 +81,6 @@ class ConfigError(UserError):
         self.errors = errors
         more = f" ({len(errors) - 1} more: see check-config)" if errors[1:] else ""
         super().__init__(errors[0] + more)
-
-
-def _refuse_permissions(settings: Struct) -> None:
-    """Refuse what only a UNIX socket has."""
-    names = ("mode", "owner", "group")
-    if given := [name for name in names if getattr(settings, name) is not None]:
-        raise ConflictError(given, "only for a UNIX socket, unix:/path")
-
-
-class ListenerSettings(Struct, frozen=True, kw_only=True):
-    """An address where Postfix sends look-ups, and the protocol spoken there."""
-
-    socketmap: field_types.Address = None
-    tcp_table: field_types.Address = None
-    mode: field_types.Mode = None
-    """Permissions of a UNIX socket; None: see `postfix.access`, as for the group."""
-    owner: field_types.Account = None
-    group: field_types.Account = None
-    """Owner and group of a UNIX socket, a name or an id; None: those of the process."""
-    tlsrpt: field_types.Switch = False
-    """Add TLSRPT attributes to replies over tcp_table, which has no map names."""
-
-    def __post_init__(self) -> None:
-        if (self.socketmap is None) == (self.tcp_table is None):
-            raise ConflictError(["socketmap"], _ONE_ADDRESS)
-        if self.tlsrpt and self.wire == "socketmap":
-            raise ConflictError(["tlsrpt"], "only for tcp_table; for socketmap, set it in maps")
-        if isinstance(self.address, TcpAddress):
-            _refuse_permissions(self)
-
-    @property
-    def wire(self) -> Literal["socketmap", "tcp_table"]:
-        """The protocol spoken at the address."""
-        return "tcp_table" if self.socketmap is None else "socketmap"
-
-    @property
-    def address(self) -> TcpAddress | UnixAddress:
-        """The address to listen on."""
-        return next(a for a in (self.socketmap, self.tcp_table) if a is not None)
-
-
-class MapSettings(Struct, frozen=True, kw_only=True):
-    """The format of replies to look-ups in one socketmap map."""
-
-    tlsrpt: field_types.Switch = False
-    """Add the TLSRPT attributes; Postfix before 3.10 defers mail on them."""
-    servername: field_types.Switch = True
-    """Add servername=hostname; Postfix before 3.4 does not know it."""
-    enforce_testing: field_types.Switch = False
-    """Treat mode testing as enforce."""
-    trial: field_types.SwitchOrNull = None
-    """Answer "not found" in place of each policy; None: as `trial.enabled`."""
 
 
 class CacheSettings(Struct, frozen=True, kw_only=True):
@@ -222,46 +174,13 @@ class LogSettings(Struct, frozen=True, kw_only=True):
     format: Annotated[Literal["text", "json"], FieldType("text or json")] = "text"
 
 
-class MetricsSettings(Struct, frozen=True, kw_only=True):
-    """The HTTP server for metrics and health checks."""
-
-    listen: field_types.Address = None
-    """None: no server."""
-    mode: field_types.Mode = None
-    owner: field_types.Account = None
-    group: field_types.Account = None
-    """Owner and group of a UNIX socket, as in `ListenerSettings`."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.listen, UnixAddress):
-            _refuse_permissions(self)
-
-
-class ControlSettings(Struct, frozen=True, kw_only=True):
-    """The UNIX socket where commands reach the running daemon."""
-
-    path: field_types.FilePath = None
-    """None: see `default_control_path`."""
-    mode: field_types.Mode = 0o600
-    owner: field_types.Account = None
-    group: field_types.Account = None
-
-
-def _maps() -> Mapping[str, MapSettings]:
-    return {
-        "postfix": MapSettings(),
-        "QUERY": MapSettings(),
-        "QUERYwithTLSRPT": MapSettings(tlsrpt=True),
-    }
-
-
 class Settings(Struct, frozen=True, kw_only=True):
     """The whole configuration; `Settings()` has all the defaults."""
 
     listen: tuple[ListenerSettings, ...] = (
         ListenerSettings(socketmap=TcpAddress("127.0.0.1", 8461)),
     )
-    maps: Mapping[str, MapSettings] = field(default_factory=_maps)
+    maps: Mapping[str, MapSettings] = field(default_factory=usual_maps)
     """The maps of a configuration are added to these; one with the same name replaces it."""
     cache: CacheSettings = CacheSettings()
     lookup: LookupSettings = LookupSettings()
@@ -359,34 +278,3 @@ def parse(text: str, source: str, environ: Mapping[str, str] = _NO_VARIABLES) ->
         found = ((e.source or f"{source}:{e.line}", e) for e in (first, *first.more))
         raise ConfigError(*(f"{place}: {error}" for place, error in found)) from None
     return settings
-
-
-def default_cache_path(environ: Mapping[str, str]) -> Path:
-    """Return the path of the store for a configuration without `cache.path`.
-
-    The folder is the first of $STATE_DIRECTORY (systemd.exec(5)), else $XDG_STATE_HOME if it is
-    absolute (XDG Base Directory Specification), else ~/.local/state. A user without a home gets
-    that of the systemd service, so that the daemon starts, and the log names what is missing.
-    """
-    if state := environ.get("STATE_DIRECTORY"):
-        return Path(state.split(":")[0]) / "policies.db"
-    xdg = Path(environ.get("XDG_STATE_HOME", ""))
-    folder = xdg if xdg.is_absolute() else _state_folder(environ)
-    return folder / "postfix-mta-sts" / "policies.db"
-
-
-def _state_folder(environ: Mapping[str, str]) -> Path:
-    try:
-        return Path(environ.get("HOME") or Path.home()) / ".local" / "state"
-    except RuntimeError:  # no $HOME, and passwd(5) does not know the user
-        return _STATE_FOLDER
-
-
-def default_control_path(environ: Mapping[str, str]) -> Path:
-    """Return the path of the control socket for a configuration without `control.path`.
-
-    The folder is $RUNTIME_DIRECTORY (systemd.exec(5)), else that of `default_cache_path`.
-    """
-    if runtime := environ.get("RUNTIME_DIRECTORY"):
-        return Path(runtime.split(":")[0]) / "control.sock"
-    return default_cache_path(environ).with_name("control.sock")

@@ -12,7 +12,8 @@ from functools import partial
 from postfix_mta_sts import logs
 from postfix_mta_sts.admin import monitoring, routes
 from postfix_mta_sts.admin.alerts.alerts import Alerts
-from postfix_mta_sts.admin.control import Control, DaemonInfo
+from postfix_mta_sts.admin.control import Control
+from postfix_mta_sts.admin.daemon_info import DaemonInfo
 from postfix_mta_sts.admin.endpoints import (
     EndpointBindings,
     EndpointName,

@@ -41,7 +41,7 @@ _OTHERS: Final = (
 PARAMETERS: Final = (*(_NAMES.get(each, each) for each in _FIELDS), *_OTHERS)
 """What `postconf` is asked for."""
 
-_PARAMETER = re.compile(r"(?:([^\s=]+)/)?(\w+) *=(?: +(.*?))? *")
+_PARAMETER = re.compile(r"(?:([^\s=]+)/)?(\w+) *=(?: +(.*))?")
 _VERSION = re.compile(r"(\d{1,4}(?:\.\d{1,4}){1,3})(?:-.*)?")  # 3.10.13, 3.12-20260821
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
@@ -86,7 +86,7 @@ def parse_services(text: str) -> dict[str, dict[str, str]]:
     """The `service/name = value` lines of `postconf -F` and `-P`, by service (`smtp/unix`)."""
     services: dict[str, dict[str, str]] = {}
     for match in filter(None, map(_PARAMETER.fullmatch, text.split("\n"))):
-        services.setdefault(match[1] or "", {})[match[2]] = match[3] or ""
+        services.setdefault(match[1] or "", {})[match[2]] = (match[3] or "").rstrip(" ")
     return services
 
 

@@ -115,21 +115,26 @@ def first_answer(tables: Sequence[Table], keys: Sequence[str]) -> Table | None:
 
 
 def split_tables(text: str) -> tuple[str, ...]:
-    """The tables `type:name` of a parameter, divided by commas and space outside of braces.
+    """The tables `type:name` of a parameter, divided by commas and space outside of braces."""
+    return split_words(text, _SEPARATORS)
+
+
+def split_words(text: str, separators: str = " \t") -> tuple[str, ...]:
+    """The words of a text, divided by these characters outside of braces.
 
     A brace without its partner takes everything up to the end, as in Postfix.
     """
-    tables: list[str] = []
+    words: list[str] = []
     depth, start = 0, None
     for position, character in enumerate(text):
-        if depth == 0 and character in _SEPARATORS:
+        if depth == 0 and character in separators:
             if start is not None:
-                tables.append(text[start:position])
+                words.append(text[start:position])
             start = None
             continue
         start = position if start is None else start
         depth = max(0, depth + {"{": 1, "}": -1}.get(character, 0))
-    return tuple(tables if start is None else [*tables, text[start:]])
+    return tuple(words if start is None else [*words, text[start:]])
 
 
 def members(table: str, depth: int = _NESTING_LIMIT) -> tuple[str, ...]:

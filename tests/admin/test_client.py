@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.admin import client
 from postfix_mta_sts.admin.client import ControlClient, ControlError, NoAnswerError
 
 RUNNING = "is the daemon running? If with another file, name that with --config"
@@ -211,3 +212,22 @@ def as_nobody(work: Callable[[], object], path: Path) -> str:
         text = said.read().decode()
     os.wait()
     return text
+
+
+def test_a_deep_answer(tmp_path: Path) -> None:
+    """JSON that is nested without an end is no answer."""
+    with (
+        daemon(tmp_path / "s", body(b"[" * 100_000)),
+        pytest.raises(NoAnswerError, match="broke off"),
+    ):
+        ControlClient(tmp_path / "s").ask("GET", "status")
+
+
+def test_an_endless_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that is larger than any status is not read to its end."""
+    monkeypatch.setattr(client, "ANSWER_LIMIT", 100)
+    with (
+        daemon(tmp_path / "s", body(b'"' + b"x" * 200 + b'"')),
+        pytest.raises(ControlError, match="more than 100 bytes"),
+    ):
+        ControlClient(tmp_path / "s").ask("GET", "status")

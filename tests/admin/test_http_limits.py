@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.admin.accepting import CONNECTIONS_LIMIT
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
-from postfix_mta_sts.admin.http_server import CONNECTIONS_LIMIT, serving
+from postfix_mta_sts.admin.http_server import serving
 from tests.support.clients import Client, connected
 from tests.support.http import GET, exchange, returns, served, streams
 

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -11,8 +13,12 @@ import jsonschema
 import pytest
 
 from postfix_mta_sts.admin.doctor.given import Given
+from postfix_mta_sts.admin.doctor.report import Unseen
+from postfix_mta_sts.admin.doctor.sight import BUDGET
 from postfix_mta_sts.admin.doctor.snapshot import Snapshot
+from postfix_mta_sts.admin.doctor.unit_variables import UnitVariables
 from postfix_mta_sts.cli import doctor
+from postfix_mta_sts.cli.doctor import _LEAST_BUDGET
 from postfix_mta_sts.cli.live import Live
 from postfix_mta_sts.values import to_json
 from tests.support.commands import Commands, Done
@@ -36,6 +42,11 @@ def schema() -> dict[str, Any]:
     return kept
 
 
+async def no_unit() -> UnitVariables:
+    """In place of what the unit of this machine has."""
+    return UnitVariables()
+
+
 @pytest.fixture
 def see(monkeypatch: pytest.MonkeyPatch) -> See:
     """Let the command see a machine; returns what it was given."""
@@ -43,11 +54,13 @@ def see(monkeypatch: pytest.MonkeyPatch) -> See:
     def see(snapshot: Snapshot) -> list[Given]:
         given: list[Given] = []
 
-        def look(arguments: Given, _: Live) -> Snapshot:
+        def look(arguments: Given, _: Mapping[str, str], __: Live, budget: float) -> Snapshot:
+            assert _LEAST_BUDGET <= budget <= BUDGET
             given.append(arguments)
             return snapshot
 
         monkeypatch.setattr(doctor, "_look", look)
+        monkeypatch.setattr(doctor, "read_unit_variables", no_unit)
         return given
 
     return see
@@ -147,6 +160,36 @@ class TestArguments:
         done = commands.run("doctor", *words)
         assert (done.code, done.out, done.err) == (64, "", f"postfix-mta-sts: {reason}\n")
 
+    def test_master_cf(self, commands: Commands, see: See, tmp_path: Path) -> None:
+        """It is read if it is beside a file called main.cf."""
+        for name in ("main.cf", "postconf.txt", "master.cf"):
+            (tmp_path / name).write_text("a unix - - n - - smtp\n" if name == "master.cf" else "")
+        given = see(good())
+        for name in ("main.cf", "postconf.txt"):
+            assert commands.run("doctor", "--main-cf", tmp_path / name).code == 0
+        (tmp_path / "master.cf").write_bytes(b"\xff")
+        assert commands.run("doctor", "--main-cf", tmp_path / "main.cf").code == 0
+        assert [each.master_cf_text for each in given] == ["a unix - - n - - smtp\n", None, None]
+        (unseen,) = given[-1].unseen
+        assert unseen.what == f"{tmp_path}/master.cf"
+        assert unseen.reason.startswith("byte 0xFF in line 1")
+
+    def test_variables_of_the_unit(
+        self, commands: Commands, see: See, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They count as they do for the daemon; a file that cannot be read is unseen."""
+        unseen = Unseen("the variables in /a", "Permission denied")
+
+        async def read() -> UnitVariables:
+            return UnitVariables({"POSTFIX_MTA_STS__CACHE__PATH": "/unit/p.db"}, unseen=(unseen,))
+
+        given = see(good())
+        monkeypatch.setenv("POSTFIX_MTA_STS__CACHE__PATH", "/mine/p.db")
+        monkeypatch.setattr(doctor, "read_unit_variables", read)
+        assert commands.run("doctor").code == 0
+        (seen,) = given
+        assert (seen.store_path, seen.unseen) == (Path("/unit/p.db"), (unseen,))
+
     @pytest.mark.parametrize("words", [["--nonsense"], ["x"], ["--json", "--schema"]])
     def test_wrong(self, commands: Commands, words: list[str]) -> None:
         """So is a wrong argument."""
@@ -219,6 +262,29 @@ class TestBesideDaemon:
             done = await self.doctor(commands, config)
         report = json.loads(done.out)
         assert [each["id"] for each in report["findings"]] == ["config-invalid"]
+
+
+def test_a_name_server_that_hangs(tmp_path: Path) -> None:
+    """A look-up of the C library cannot be given up, and holds the end of the command back no more.
+
+    The test itself has a limit of time; without this the command ends after an hour.
+    """
+    hide = "import socket, time; socket.getaddrinfo = lambda *_, **__: time.sleep(3600); "
+    program = f"{hide}from postfix_mta_sts.cli.main import main; main()"
+    config = tmp_path / "c.yml"
+    config.write_text(
+        "listen: [{socketmap: 'slow.test:8461'}]\n"
+        f"control: {{path: {tmp_path}/s}}\ncache: {{path: {tmp_path}/p}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "doctor", "--json", "--config", config],
+        env={"PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.stderr == b""
+    assert "what a start needs" in {each["what"] for each in json.loads(done.stdout)["unseen"]}
 
 
 def test_interrupted(tmp_path: Path) -> None:

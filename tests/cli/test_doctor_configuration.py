@@ -1,7 +1,6 @@
 """What `doctor` reads of the configuration: valid, with errors, denied; and what preflight says."""
 
 import argparse
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from postfix_mta_sts.cli.doctor_configuration import Preflight, read_given
 from postfix_mta_sts.cli.parser import CommandError
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import preflight
+from tests.support.plain_user import as_plain_user
 
 NOTHING: Final[Mapping[str, str]] = {}
 
@@ -87,11 +87,19 @@ class TestRead:
         assert (problem.file, problem.line) == ("", 0)
         assert problem.reason.startswith("POSTFIX_MTA_STS__LOG__LEVEL: log.level: found 'loud'")
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is denied to root")
     def test_denied(self, config: Path) -> None:
-        """A file that this user may not read is unseen."""
+        """A file that another user than root may not read is unseen."""
         config.touch(mode=0)
-        self.check_denied(config)
+        imports = (
+            "import argparse\nfrom pathlib import Path\n"
+            "from postfix_mta_sts.cli.doctor_configuration import read_given"
+        )
+        code = (
+            "found = read_given(argparse.Namespace(config=Path(sys.argv[1])), {}, 64)\n"
+            "print(*(each.reason for each in found.unseen), found.is_valid)"
+        )
+        printed = as_plain_user(imports, code, config)
+        assert printed == f"{config}: Permission denied; run doctor as root False\n"
 
     def test_denied_by_the_system(self, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The same for a file that is denied to root."""
@@ -115,6 +123,27 @@ class TestRead:
         with pytest.raises(CommandError, match="No such file or directory") as caught:
             read_given(argparse.Namespace(config=config), NOTHING, 64)
         assert caught.value.exit_code == 64
+
+
+class TestOfUnit:
+    """The file that the unit of the daemon names."""
+
+    def test_it_is_read(self, config: Path, tmp_path: Path) -> None:
+        """It is the daemon's, unless the arguments name another one."""
+        config.write_text("cache: {path: /unit/p.db}\n")
+        (tmp_path / "own.yml").write_text("cache: {path: /own/p.db}\n")
+        for own, folder in ((None, "/unit"), (tmp_path / "own.yml", "/own")):
+            found = read_given(argparse.Namespace(config=own), NOTHING, 64, config)
+            assert found.store_path == Path(folder, "p.db")
+
+    def test_missing(self, config: Path) -> None:
+        """The daemon cannot start with it: that is a fault, and no wrong argument."""
+        found = read_given(argparse.Namespace(config=None), NOTHING, 64, config)
+        (problem,) = found.config_problems
+        assert (found.is_valid, found.config_file) == (False, config)
+        assert problem.reason == (
+            f"{config}: No such file or directory; the unit of the daemon names it"
+        )
 
 
 class TestPreflight:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts.admin import accepting
 from postfix_mta_sts.admin import endpoints as endpoints_module
-from postfix_mta_sts.admin import http_server
 from postfix_mta_sts.admin.endpoints import EndpointName, Endpoints
 from postfix_mta_sts.admin.http import HttpRequest, HttpResponse, Route
 from postfix_mta_sts.config.address import UnixAddress
@@ -150,8 +150,8 @@ async def test_endpoint_that_fails(
     """An endpoint whose task ends by an exception is logged, and serves again (D25)."""
     monkeypatch.setattr(endpoints_module, "REOPEN_PAUSE", 0.01)
     failures: list[Exception] = [RuntimeError("two"), RuntimeError("one")]
-    accept_all = http_server._accept_all
-    monkeypatch.setattr(http_server, "_accept_all", partial(_accept_once, accept_all, failures))
+    accept_all = accepting._accept_all
+    monkeypatch.setattr(accepting, "_accept_all", partial(_accept_once, accept_all, failures))
     endpoints = Endpoints(Sockets([]), {EndpointName.CONTROL: [Route("GET", "/", _hello)]})
     address = UnixAddress(tmp_path / "s")
     await endpoints.open({EndpointName.CONTROL: bound(address, ControlSettings())})

@@ -178,3 +178,10 @@ def test_garbage(text: str) -> None:
 def test_a_value_comes_back(value: str) -> None:
     """A value is read without the space around it, whatever it contains."""
     assert parse_parameters(f"name = {value}\n")["name"] == value.strip(" ")
+
+
+def test_a_long_value() -> None:
+    """A value with many spaces takes no longer than it is long: the test itself has a limit."""
+    value = f"a{' ' * 200_000}b"
+    assert parse_parameters(f"name = {value}{' ' * 200_000}\n") == {"name": value}
+    assert parse_parameters(f"name{' ' * 200_000}\n") == {}

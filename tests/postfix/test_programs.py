@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -18,12 +19,12 @@ from postfix_mta_sts.postfix.programs import (
     run,
     start,
 )
+from tests.support.plain_user import as_plain_user
 from tests.support.scripts import script
 
 on_both_loops = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 NOBODY = Account(65_534, 65_534)
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its user")
-not_root = pytest.mark.skipif(os.geteuid() == 0, reason="root can change its user")
 
 
 @on_both_loops
@@ -70,11 +71,21 @@ async def test_a_folder_of_root(tmp_path: Path) -> None:
     assert output == Output(0, f"{tmp_path.resolve()}\n", "")
 
 
-@not_root
-async def test_another_user_is_refused() -> None:
+def test_another_user_is_refused() -> None:
     """Others than root are told that they may not."""
-    with pytest.raises(ProgramError, match=r"^cannot run sh: .*not permitted$"):
-        await run(["sh", "-c", "id -u"], account=NOBODY)
+    imports = (
+        "import asyncio\n"
+        "from postfix_mta_sts.permissions import Account\n"
+        "from postfix_mta_sts.postfix.programs import ProgramError, run"
+    )
+    code = (
+        "try:\n"
+        "    asyncio.run(run(['sh', '-c', 'id -u'], account=Account(65_533, 65_533)))\n"
+        "except ProgramError as error:\n"
+        "    print(error)"
+    )
+    printed = as_plain_user(imports, code)
+    assert re.fullmatch(r"cannot run sh: .*not permitted\n", printed)
 
 
 @pytest.mark.parametrize("stream", [1, 2])

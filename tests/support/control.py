@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from postfix_mta_sts.admin.control import Control, DaemonInfo
+from postfix_mta_sts.admin.control import Control
+from postfix_mta_sts.admin.daemon_info import DaemonInfo
 from postfix_mta_sts.admin.history import PolicyHistory
 from postfix_mta_sts.admin.http_server import serving
 from postfix_mta_sts.admin.routes import history_routes, routes

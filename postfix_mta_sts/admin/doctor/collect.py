@@ -36,8 +36,11 @@ from postfix_mta_sts.admin.doctor.snapshot import (
 )
 from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix.installed.held_mail import count_held
+from postfix_mta_sts.postfix.installed.sleeping import Sleeping, sleeping_at
 from postfix_mta_sts.postfix.installed.values import Instance
 
+UNIT_PATIENCE: Final = 1.0
+"""Seconds for which the tables of Postfix wait for what systemd says of the daemon."""
 _LATE: Final = Daemon(DaemonState.HANGS, "no answer at the control socket")
 
 
@@ -45,7 +48,7 @@ _LATE: Final = Daemon(DaemonState.HANGS, "no answer at the control socket")
 class Looks:
     """The functions that look at the parts; other ones are for tests."""
 
-    postfix: Callable[[Sight, Given], Coroutine[Any, Any, tuple[Instance, ...]]] = look_at_postfix
+    postfix: Callable[..., Coroutine[Any, Any, tuple[Instance, ...]]] = look_at_postfix
     held: Callable[[str], Awaitable[int]] = count_held
     unit: Callable[[], Awaitable[UnitSeen]] = collect_system.read_unit
     daemon: Callable[[ControlClient], Daemon] = collect_daemon.ask_daemon
@@ -71,7 +74,7 @@ class _Tasks:
     ca_problem: Task[str]
     resolver: Task[Resolver | None]
     postfix: Task[tuple[Instance, ...]]
-    postfix_resolver: Task[Resolver | None]
+    postfix_resolvers: Task[Sequence[Resolver | None]]
     waiting: Task[int | None]
     outward: Task[Outward | None]
 
@@ -118,7 +121,7 @@ class Collector:
         unit = start(look("the systemd unit", looks.unit, None))
         daemon = start(self._daemon(unit))
         process = start(self._process(unit, daemon))
-        postfix = start(looks.postfix(self._sight, self._given))
+        postfix = start(looks.postfix(self._sight, self._given, partial(_sleeping, unit)))
         return _Tasks(
             unit,
             daemon,
@@ -133,7 +136,7 @@ class Collector:
             ),
             resolver=start(look("the daemon's name servers", self._resolver, None)),
             postfix=postfix,
-            postfix_resolver=start(self._resolver_of(postfix)),
+            postfix_resolvers=start(self._resolvers_of(postfix)),
             waiting=start(self._waiting(postfix)),
             outward=start(self._outward(postfix)),
         )
@@ -154,7 +157,7 @@ class Collector:
             config_time=tasks.config_time.result(),
             config_problems=(*given.config_problems, *tasks.problems.result()),
             daemon_resolver=tasks.resolver.result(),
-            postfix_resolver=tasks.postfix_resolver.result(),
+            postfix_resolver=next(iter(tasks.postfix_resolvers.result()), None),
             ca_bundle=tasks.bundle.result(),
             ca_problem=tasks.ca_problem.result(),
             store=tasks.store.result(),
@@ -162,6 +165,7 @@ class Collector:
             waiting=tasks.waiting.result(),
             unseen=(*given.unseen, *self._sight.unseen),
             places=given.places,
+            other_resolvers=tuple(filter(None, tasks.postfix_resolvers.result()[1:])),
         )
 
     async def _mtime(self, path: Path | None) -> float | None:
@@ -199,24 +203,33 @@ class Collector:
     ) -> StoreFile | None:
         """What the daemon's user may do with its store; None also if there is no such user."""
         status, running, seen = (await daemon).status or {}, await process, await unit
-        account = running.account if running else _account(seen.user if seen else "")
+        account = running.account if running else await self._account_of(seen)
         if account is None:
             return None
         path = Path(status.get("store_path") or self._given.store_path)
         read = partial(in_thread, partial(collect_daemon.look_at_store, path, account))
         return await self._sight.look("the store", read, None)
 
+    async def _account_of(self, unit: UnitSeen | None) -> Account | None:
+        """The user that systemd gives to the daemon; a look-up of a user may ask the network."""
+        if unit is None or not unit.user:
+            return None
+        find = partial(in_thread, partial(_account, unit.user))
+        return await self._sight.look(f"the user {unit.user}", find, None)
+
     async def _resolver(self) -> Resolver:
         """The name servers of the daemon."""
         return await self._looks.resolver(self._given.settings.dns.nameservers)
 
-    async def _resolver_of(self, postfix: Task[tuple[Instance, ...]]) -> Resolver | None:
-        """The name servers that smtp(8) asks."""
-        path = _resolv_conf(await postfix)
-        if path is None or self._given.main_cf_file:
-            return None
+    async def _resolvers_of(self, postfix: Task[tuple[Instance, ...]]) -> Sequence[Resolver | None]:
+        """The name servers that smtp(8) asks, of each instance that has a file of its own."""
+        paths = dict.fromkeys(map(_resolv_conf, await postfix))
+        asked = (each for each in paths if each and not self._given.main_cf_file)
+        return await asyncio.gather(*map(self._resolver_of, asked))
+
+    async def _resolver_of(self, path: Path) -> Resolver | None:
         asked = partial(self._looks.resolver, resolv_conf=path)
-        return await self._sight.look("the name servers of Postfix", asked, None)
+        return await self._sight.look(f"the name servers of Postfix in {path}", asked, None)
 
     async def _waiting(self, postfix: Task[tuple[Instance, ...]]) -> int | None:
         """The messages in all queues that wait because of a policy."""
@@ -237,6 +250,13 @@ class Collector:
         return await self._sight.look(what, partial(looker.run, partial(_helo_name, postfix)), None)
 
 
+async def _sleeping(unit: Task[UnitSeen | None]) -> Sleeping:
+    """The addresses at which a question would start the daemon; none if systemd does not answer."""
+    await asyncio.wait([unit], timeout=UNIT_PATIENCE)
+    seen = unit.result() if unit.done() else None
+    return sleeping_at(seen.sleeping) if seen else ()
+
+
 async def _helo_name(postfix: Task[tuple[Instance, ...]]) -> str:
     """The name with which smtp(8) greets."""
     names = (s.main_cf.smtp_helo_name for each in await postfix for s in each.services)
@@ -250,20 +270,19 @@ def _with_process(daemon: Daemon, process: Process | None) -> Daemon:
 
 
 def _account(user: str) -> Account | None:
-    """The user that systemd gives to the daemon."""
+    """The user of this name; None: there is none."""
     try:
-        entry = pwd.getpwnam(user) if user else None
+        entry = pwd.getpwnam(user)
     except KeyError:
         return None
-    return Account(entry.pw_uid, entry.pw_gid) if entry else None
+    return Account(entry.pw_uid, entry.pw_gid)
 
 
-def _resolv_conf(instances: Sequence[Instance]) -> Path | None:
-    """The file that smtp(8) of the first instance reads, in its chroot if it has one."""
-    services = next((each.services for each in instances if each.services), ())
-    if not services:
+def _resolv_conf(instance: Instance) -> Path | None:
+    """The file that smtp(8) of an instance reads, in its chroot if it has one."""
+    if not instance.services:
         return None
-    chrooted = next((each for each in services if each.is_chrooted), None)
+    chrooted = next((each for each in instance.services if each.is_chrooted), None)
     if chrooted is None:
         return RESOLV_CONF
     return Path(chrooted.main_cf.queue_directory, "etc/resolv.conf")

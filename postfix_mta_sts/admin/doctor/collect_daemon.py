@@ -18,6 +18,7 @@ from postfix_mta_sts.admin.client import (
     ControlError,
     NotRunningError,
 )
+from postfix_mta_sts.admin.doctor.daemon_status import checked
 from postfix_mta_sts.admin.doctor.snapshot import Daemon, DaemonState, StoreFile
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import ListenerSettings
@@ -47,7 +48,7 @@ class Process:
 def ask_daemon(client: ControlClient) -> Daemon:
     """Ask for the status over the control socket; blocks for the timeout of the client."""
     try:
-        return Daemon(DaemonState.ANSWERS, status=client.ask("GET", "status"))
+        return Daemon(DaemonState.ANSWERS, status=checked(client.ask("GET", "status")))
     except ControlError as error:
         return Daemon(_state(error), printable(str(error), 500))
 

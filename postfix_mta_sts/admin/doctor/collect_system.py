@@ -4,12 +4,17 @@ Only reads. A function that raises `OSError` or `UserError` could not see what i
 """
 
 import asyncio
+import errno
 import re
+import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from postfix_mta_sts.admin.diagnosis.unjoined import in_thread
 from postfix_mta_sts.admin.doctor.snapshot import Resolver, Unit
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.field_types import read_ca_file
@@ -21,7 +26,11 @@ from postfix_mta_sts.network.tls import client_context
 from postfix_mta_sts.postfix.programs import run
 
 SYSTEMCTL: Final = ("systemctl",)
-UNITS: Final = ("postfix-mta-sts.service", "postfix-mta-sts.socket")
+UNITS: Final = (
+    "postfix-mta-sts.service",
+    "postfix-mta-sts.socket",
+    "postfix-mta-sts-chroot.socket",
+)
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
 DNS_TIMEOUT: Final = 2.0
 """Seconds for an answer from one name server; all are asked at once."""
@@ -34,12 +43,14 @@ BUNDLES: Final = (
 """Where systems have all CA certificates in one file."""
 
 _PROPERTIES: Final = (
+    "Id",
     "LoadState",
     "ActiveState",
     "UnitFileState",
     "ExecStart",
     "FragmentPath",
     "DropInPaths",
+    "Listen",
     "MainPID",
     "User",
 )
@@ -48,6 +59,7 @@ _NOT_AT_BOOT: Final = frozenset(
     {"", "bad", "disabled", "enabled-runtime", "linked", "linked-runtime", "masked"}
     | {"masked-runtime"}
 )
+_LISTEN: Final = re.compile(r"(.+) \(Stream\)")
 _ARGUMENTS: Final = re.compile(r"\bargv\[\]=(.*?) ;")
 
 
@@ -64,6 +76,8 @@ class UnitSeen:
     """0: there is no process."""
     user: str
     """The name of its user; empty: none is set."""
+    sleeping: tuple[str, ...] = ()
+    """The addresses at which systemd listens to start the daemon, as `ListenStream=` has them."""
 
 
 async def read_unit(command: Sequence[str] = SYSTEMCTL) -> UnitSeen:
@@ -80,19 +94,36 @@ def parse_units(text: str) -> UnitSeen:
     if service.get("LoadState") != "loaded":
         raise NoUnitError(f"systemd has no unit {UNITS[0]}")
     arguments = _ARGUMENTS.search(service.get("ExecStart", ""))
+    is_active = service.get("ActiveState") in _ACTIVE
+    sockets = [] if is_active else [each for each in others if each["ActiveState"] in _ACTIVE]
     unit = Unit(
-        is_active=service.get("ActiveState") in _ACTIVE,
+        is_active=is_active,
         is_enabled=any(_starts_at_boot(each) for each in (service, *others)),
         command_line=printable(arguments[1] if arguments else "", 2_000),
         files=tuple(map(printable, _files(service))),
+        sockets=tuple(printable(each["Id"]) for each in sockets),
     )
     pid = service.get("MainPID", "")
-    return UnitSeen(unit, int(pid) if pid.isascii() and pid.isdigit() else 0, service["User"])
+    return UnitSeen(
+        unit,
+        int(pid) if pid.isascii() and pid.isdigit() else 0,
+        service["User"],
+        tuple(address for each in sockets for address in _addresses(each)),
+    )
 
 
 def _properties(block: str) -> dict[str, str]:
-    pairs = (line.partition("=") for line in block.splitlines())
-    return dict.fromkeys(_PROPERTIES, "") | {name: value for name, _, value in pairs}
+    """The values by name; one that has several lines, such as `Listen`, has these as its lines."""
+    found: dict[str, str] = dict.fromkeys(_PROPERTIES, "")
+    for line in block.splitlines():
+        name, _, value = line.partition("=")
+        found[name] = "\n".join(filter(None, [found.get(name), value]))
+    return found
+
+
+def _addresses(unit: Mapping[str, str]) -> list[str]:
+    """Where a socket unit listens."""
+    return [match[1] for match in map(_LISTEN.fullmatch, unit["Listen"].split("\n")) if match]
 
 
 def _files(service: Mapping[str, str]) -> list[str]:
@@ -118,8 +149,10 @@ async def ask_resolver(
     """Ask each name server whether it validates DNSSEC: these, else those of the file.
 
     A file that is not there names the server of this machine (resolv.conf(5)). `port`, for servers
-    without one, is for tests.
+    without one, is for tests. Raises `OSError` for what is no file: a pipe would hold up all parts.
     """
+    if not nameservers:
+        await in_thread(partial(_check_file, resolv_conf))
     client = DnssecClient(nameservers, timeout, resolv_conf=resolv_conf, port=port)
     servers = tuple(client.nameservers)
     asked = await asyncio.gather(*(_validates(each, timeout) for each in servers))
@@ -131,6 +164,12 @@ async def ask_resolver(
         not_validating=tuple(name for name, validates in said.items() if validates is False),
         are_local=are_trusted(servers, trust_ad=False),
     )
+
+
+def _check_file(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 async def _validates(server: TcpAddress, seconds: float) -> bool | None:

@@ -4,6 +4,7 @@ Pure. A command for an instance other than the one in /etc/postfix names its fol
 """
 
 import shlex
+from collections.abc import Sequence
 from typing import Final
 
 from postfix_mta_sts.postfix.installed.values import Instance
@@ -20,7 +21,18 @@ ADMIT_POSTFIX: Final = (
 )
 """Let the daemon give its sockets to Postfix (docs/systemd.md)."""
 
+LIMIT: Final = 4_000
+"""Characters of a command. A longer one is not copied whole from every terminal."""
 _DEFAULT_FOLDER: Final = "/etc/postfix"
+
+
+def pasteable(command: str) -> str:
+    """The command if what a terminal shows of it is what sh(1) gets; else the empty text.
+
+    A file of main.cf may have a name that a terminal cannot show, or that is shown escaped.
+    """
+    is_shown = command.isascii() and command.isprintable() and len(command) <= LIMIT
+    return command if is_shown else ""
 
 
 def postconf_set(instance: Instance, name: str, value: str) -> str:
@@ -30,17 +42,18 @@ def postconf_set(instance: Instance, name: str, value: str) -> str:
 
 def postconf_unset(instance: Instance, *names: str) -> str:
     """Remove parameters from main.cf, so that defaults apply; see `also_reload` (`-X`)."""
-    return _postconf(instance, "-X", *names)
+    return _postconf(instance, "-X", *_no_options(names))
 
 
 def service_unset(instance: Instance, service: str, name: str) -> str:
     """Remove an `-o` option of a service such as `smtp/unix`; see `also_reload` (`-PX`)."""
-    return _postconf(instance, "-PX", f"{service}/{name}")
+    return _postconf(instance, "-PX", *_no_options((f"{service}/{name}",)))
 
 
 def leave_chroot(instance: Instance, *services: str) -> str:
     """Run services such as `smtp/unix` outside of the chroot, and reload Postfix (`-Fe`)."""
-    return also_reload(instance, _postconf(instance, "-Fe", *(f"{s}/chroot=n" for s in services)))
+    columns = _no_options(tuple(f"{each}/chroot=n" for each in services))
+    return also_reload(instance, _postconf(instance, "-Fe", *columns))
 
 
 def delete_entry(file: str, line: int, then: str) -> str:
@@ -62,6 +75,11 @@ def also_reload(instance: Instance, command: str) -> str:
 def then_run(*commands: str) -> str:
     """Run one command after the other, until one fails; empty ones are left out."""
     return " && ".join(filter(None, commands))
+
+
+def _no_options(words: Sequence[str]) -> tuple[str, ...]:
+    """The words, none of which a program takes for an option, whatever it begins with."""
+    return ("--", *words) if any(each.startswith("-") for each in words) else tuple(words)
 
 
 def _postconf(instance: Instance, option: str, *words: str) -> str:

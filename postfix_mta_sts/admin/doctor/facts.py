@@ -6,6 +6,7 @@ from typing import Any, Final
 from postfix_mta_sts.admin.diagnosis.setup import describe
 from postfix_mta_sts.admin.doctor.dane_here import of_daemon
 from postfix_mta_sts.admin.doctor.report import Fact
+from postfix_mta_sts.admin.doctor.service import is_started_on_demand, is_stopped
 from postfix_mta_sts.admin.doctor.snapshot import DaemonState, Resolver, Snapshot
 from postfix_mta_sts.postfix.installed.values import Instance, Service
 
@@ -40,7 +41,7 @@ def facts(snapshot: Snapshot) -> Iterator[Fact]:
 def _of_daemon(snapshot: Snapshot) -> Iterator[Fact]:
     status = snapshot.daemon.status or {}
     version, pid = status.get("version"), status.get("pid")
-    words = [_STATES[snapshot.daemon.state], version and f"version {version}", pid and f"pid {pid}"]
+    words = [_state(snapshot), version and f"version {version}", pid and f"pid {pid}"]
     yield Fact("daemon", ", ".join(filter(None, words)))
     yield Fact("configuration", snapshot.config_file or "defaults, no file")
     if listening := status.get("listening"):
@@ -48,6 +49,15 @@ def _of_daemon(snapshot: Snapshot) -> Iterator[Fact]:
     sandbox = status.get("sandbox")
     if isinstance(sandbox, Mapping):
         yield Fact("network process", _confined(sandbox))
+
+
+def _state(snapshot: Snapshot) -> str:
+    """Whether it runs, or what starts it."""
+    state = _STATES[snapshot.daemon.state]
+    if is_stopped(snapshot) and is_started_on_demand(snapshot) and snapshot.unit:
+        sockets = " and ".join(snapshot.unit.sockets)
+        return f"{state}; the next look-up starts it, by {sockets}"
+    return state
 
 
 def _of_instance(instance: Instance) -> Iterator[tuple[str, str]]:
@@ -68,8 +78,8 @@ def _of_dns(snapshot: Snapshot) -> Iterator[Fact]:
         yield Fact("DANE", f"{'on' if dane.on else 'off'}: {dane.reason}")
     if snapshot.daemon_resolver:
         yield Fact("name servers", _servers(snapshot.daemon_resolver))
-    if snapshot.postfix_resolver:
-        yield Fact("name servers of smtp(8)", _servers(snapshot.postfix_resolver))
+    for resolver in filter(None, (snapshot.postfix_resolver, *snapshot.other_resolvers)):
+        yield Fact("name servers of smtp(8)", _servers(resolver))
 
 
 def _service(service: Service) -> str:

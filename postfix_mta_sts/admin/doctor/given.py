@@ -26,6 +26,8 @@ class Given:
     main_cf_file: Path | None = None
     """Of `--main-cf`; None: the Postfix of this machine."""
     main_cf_text: str = ""
+    master_cf_text: str | None = None
+    """The master.cf beside it; None: there is none, or it could not be read."""
     outward: Domain | None = None
     unseen: tuple[Unseen, ...] = ()
     """What the command could not read."""

@@ -5,6 +5,7 @@ from itertools import chain
 from types import ModuleType
 from typing import Final
 
+from postfix_mta_sts.admin.doctor.commands import pasteable
 from postfix_mta_sts.admin.doctor.conclusion import exit_code, sentence
 from postfix_mta_sts.admin.doctor.facts import facts
 from postfix_mta_sts.admin.doctor.order import merged, sorted_, without_effects
@@ -55,7 +56,8 @@ RULES: Final = tuple(chain.from_iterable(each.RULES for each in _MODULES))
 
 def judge(snapshot: Snapshot) -> Report:
     """Say what is wrong, what was not seen, and what there is."""
-    findings = sorted_(merged(_named(snapshot, without_effects(_found(snapshot)))))
+    found = sorted_(merged(_named(snapshot, without_effects(_found(snapshot)))))
+    findings = tuple(replace(each, mend=pasteable(each.mend)) for each in found)
     unseen = tuple(dict.fromkeys(snapshot.unseen))
     helps_root = not snapshot.is_root and not snapshot.main_cf_file
     return Report(

@@ -32,9 +32,9 @@ class Finding(Value, frozen=True):
     """A stable word for programs, such as `map-missing`; docs/doctor.md has all of them."""
     effect: Effect
     what: str
-    """What was found, in one sentence."""
+    """What was found. It goes on after a label, so it begins small, or with a name."""
     why: str
-    """Why it matters, in one sentence."""
+    """Why it matters. It begins with a capital, or with a program; no full stop."""
     mend: str
     """The one shell command that mends it, as root; empty: no command can."""
     instance: str = ""

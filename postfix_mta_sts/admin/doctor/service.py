@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.doctor.commands import RELOAD, RESTART, START
+from postfix_mta_sts.admin.doctor.own_tables import each_table, is_own
 from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem, DaemonState, Snapshot
+from postfix_mta_sts.postfix.installed.sleeping import REASON
 from postfix_mta_sts.stats.labels import Part
 
 CA_FILE: Final = "https.ca_file"
@@ -18,6 +20,16 @@ _REASONS: Final = {Part.DNS.value: "no name server answers"}
 def is_stopped(snapshot: Snapshot) -> bool:
     """Whether the daemon is known not to run."""
     return snapshot.daemon.state is DaemonState.NOT_RUNNING
+
+
+def is_started_on_demand(snapshot: Snapshot) -> bool:
+    """Whether systemd starts a daemon that does not run with the next look-up of Postfix.
+
+    It does for its sockets, if the tables of Postfix that ask the daemon lead to these.
+    """
+    own = [each for _, each in each_table(snapshot) if is_own(each, snapshot)]
+    has_sockets = snapshot.unit is not None and bool(snapshot.unit.sockets)
+    return has_sockets and all(REASON in each.unasked for each in own)
 
 
 def is_service(snapshot: Snapshot) -> bool:

@@ -16,6 +16,7 @@ BUDGET: Final = 3.5
 """Seconds for all parts together, which run at once; with the start of Python it is about 4."""
 AS_ROOT: Final = "run doctor as root"
 
+_WHAT_LIMIT: Final = 500
 _REASON_LIMIT: Final = 300
 
 T = TypeVar("T")
@@ -52,7 +53,8 @@ class Sight:
     def miss(self, what: str, reason: str, how: str = "") -> None:
         """Note what was not seen, why not, and how it could be."""
         shown = printable(reason, _REASON_LIMIT)
-        self._unseen.append(Unseen(what, f"{shown}; {how}" if how else shown))
+        text = f"{shown}; {how}" if how else shown
+        self._unseen.append(Unseen(printable(what, _WHAT_LIMIT), text))
 
     def deny(self, what: str, reason: str) -> None:
         """Note what this user may not see; root may see it."""
@@ -60,7 +62,8 @@ class Sight:
 
     async def look(self, what: str, work: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """Return what the work finds, or `otherwise`, and note why it found nothing."""
-        self._pending.append(what)
+        shown = printable(what, _WHAT_LIMIT)  # folders of Postfix have any name
+        self._pending.append(shown)
         try:
             async with asyncio.timeout_at(self._deadline):
                 return await work()
@@ -73,7 +76,7 @@ class Sight:
         except (UserError, MtaStsError) as error:
             self.miss(what, str(error))
         finally:
-            del self._pending[self._pending.index(what)]
+            del self._pending[self._pending.index(shown)]
         return otherwise
 
 

@@ -51,6 +51,9 @@ class Unit:
     command_line: str
     files: tuple[str, ...]
     """The unit's file and its drop-ins."""
+    sockets: tuple[str, ...] = ()
+    """The socket units for which systemd starts the daemon when somebody connects: those that are
+    active although it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class Snapshot:
     config_problems: tuple[ConfigProblem, ...]
     daemon_resolver: Resolver | None
     postfix_resolver: Resolver | None
-    """That of smtp(8), in its chroot; None: DNSSEC does not matter, or not looked at."""
+    """That of smtp(8) of the first instance, in its chroot; None: not looked at."""
     ca_bundle: str
     """The file of CA certificates that this system has; empty: none."""
     ca_problem: str
@@ -154,3 +157,5 @@ class Snapshot:
     places: Mapping[str, Place] = field(default_factory=dict)
     """Where the daemon's file sets what a finding may change, by key, such as `https.ca_file`; keys
     that variables set, and defaults, have none. `config_line.places_of` finds them."""
+    other_resolvers: tuple[Resolver, ...] = ()
+    """The same of further instances of Postfix that read another resolv.conf."""

@@ -6,6 +6,7 @@ of a parameter that the file does not have, cannot be known here. It is left as 
 
 import re
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from postfix_mta_sts.mtasts.errors import printable
@@ -13,6 +14,8 @@ from postfix_mta_sts.values import Value
 
 VALUE_LIMIT: Final = 64 * 1024
 """Characters of a value with the values of other parameters in it."""
+TOTAL_LIMIT: Final = 4 * 1024 * 1024
+"""Characters of all such values together."""
 DEPTH_LIMIT: Final = 20
 """Parameters that refer to each other in a chain."""
 
@@ -28,6 +31,7 @@ _REFERENCE = re.compile(
 )
 _ASSIGNMENT = re.compile(r"([^\s=]+)\s*=(.*)", re.DOTALL)
 _SPACE: Final = " \t\v\f"
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class MainCfFile(Value, frozen=True):
@@ -47,23 +51,43 @@ class _UnknownError(Exception):
 
 def parse_main_cf(text: str) -> MainCfFile:
     """Read the text of a main.cf; what is wrong in it is left out. It raises nothing."""
+    written, problem = read_assignments(text)
+    values, unseen = expanded(written)
+    return MainCfFile(values, unseen, problem)
+
+
+def read_assignments(text: str) -> tuple[Mapping[str, str], str]:
+    """The parameters as they are written, and `MainCfFile.problem`."""
     written: dict[str, str] = {}
     problem = ""
     for number, line in logical_lines(text):
-        match = _ASSIGNMENT.fullmatch(line)
-        if match:
-            written[match[1]] = match[2].strip(_SPACE)
+        pair = assignment(line)
+        if pair:
+            written[pair[0]] = pair[1]
         elif not problem:
             problem = f"line {number}: not of the form name = value: {printable(line)}"
+    return written, problem
+
+
+def assignment(text: str) -> tuple[str, str] | None:
+    """Name and value of `name = value`; None: it has another form."""
+    match = _ASSIGNMENT.fullmatch(text)
+    return (match[1], match[2].strip(_SPACE)) if match else None
+
+
+def expanded(
+    written: Mapping[str, str], others: Mapping[str, str] = _NOTHING
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The values that are meant, and why some are not known; `others` may be referred to, too."""
     values: dict[str, str] = {}
     unseen: dict[str, str] = {}
-    expanding = _Expanding(written)
+    expanding = _Expanding({**others, **written})
     for name, value in written.items():
         try:
             values[name] = expanding.value_of(name)
         except _UnknownError as error:
             values[name], unseen[printable(name)] = value, printable(str(error))
-    return MainCfFile(values, unseen, problem)
+    return values, unseen
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -95,6 +119,7 @@ class _Expanding:
         self._written = {**_DEFAULTS, **written}
         self._known: dict[str, str] = {}
         self._open: list[str] = []
+        self._left = TOTAL_LIMIT
 
     def value_of(self, name: str) -> str:
         """The value that is meant; raises `_UnknownError`."""
@@ -123,6 +148,9 @@ class _Expanding:
             size += len(parts[-1]) + len(parts[-2])
             if size > VALUE_LIMIT:
                 raise _UnknownError(f"the value has more than {VALUE_LIMIT} characters")
+        self._left -= size + len(text) - start
+        if self._left < 0:
+            raise _UnknownError(f"all values have more than {TOTAL_LIMIT} characters together")
         return "".join([*parts, text[start:]])
 
     def _meant(self, match: re.Match[str]) -> str:

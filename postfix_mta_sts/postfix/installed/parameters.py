@@ -43,6 +43,10 @@ _VALUE_LIMIT: Final = 100_000
 """Characters of one value."""
 
 
+class PostconfError(ProgramError):
+    """`postconf` has ended with an error, as all programs of Postfix do that read these files."""
+
+
 class Parameters(Value, frozen=True):
     """The parameters of an instance, with those that it has and does not use."""
 
@@ -71,10 +75,10 @@ async def read_parameters(
 
 
 async def ask(config_directory: str, *arguments: str, command: Sequence[str]) -> Output:
-    """Run `postconf` for an instance; raises `ProgramError`, also if it ends with an error."""
+    """Run `postconf` for an instance; raises `PostconfError`, and `ProgramError` of `run`."""
     output = await run([*command, "-c", config_directory, *arguments])
     if output.code != 0:
-        raise ProgramError(f"postconf failed: {output.reason}")
+        raise PostconfError(f"postconf failed: {output.reason}")
     return output
 
 

@@ -13,6 +13,7 @@ from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.permissions import Account, obstacle
 from postfix_mta_sts.postfix.installed.asking import View, ask_inside, views_of
 from postfix_mta_sts.postfix.installed.outcome import NotAskedError
+from postfix_mta_sts.postfix.installed.sleeping import REASON, Sleeping, sleeps
 from postfix_mta_sts.postfix.installed.values import Instance, Reach, TableSeen
 from postfix_mta_sts.postfix.maps import served_name
 from postfix_mta_sts.postfix.own_addresses import Addresses, Resolve
@@ -30,6 +31,8 @@ from postfix_mta_sts.values import replace
 
 DENIED: Final = frozenset({"EACCES", "EPERM"})
 """Errors that say nothing about Postfix if they happen to another user."""
+RESOLVE_TIMEOUT: Final = 1.0
+"""Seconds for the addresses of one host name; all are looked up at once."""
 
 
 def main_cf_of(instance: Instance, *, chrooted: bool) -> MainCf:
@@ -48,6 +51,8 @@ class Servers:
     """The user of Postfix; None: this process asks as it is."""
     own: Mapping[bool, Mapping[str, OwnMap]]
     """The tables that lead to the daemon, from outside (False) and inside (True) of the chroot."""
+    sleeping: Sleeping = ()
+    """The addresses of servers that a question would start."""
 
     @classmethod
     async def find(
@@ -59,15 +64,17 @@ class Servers:
         *,
         resolve: Resolve,
         interfaces: Callable[[], Addresses],
+        sleeping: Sleeping = (),
     ) -> "Servers":
         """Find out which of the tables lead to these listeners."""
         own: dict[bool, Mapping[str, OwnMap]] = {}
+        once = _once(resolve)
         for chrooted in (False, True):
             main_cf = main_cf_of(instance, chrooted=chrooted)
             own[chrooted] = await find_own_maps(
-                tables, listeners, main_cf, resolve=resolve, interfaces=interfaces
+                tables, listeners, main_cf, resolve=once, interfaces=interfaces
             )
-        return cls(instance, account, own)
+        return cls(instance, account, own, sleeping)
 
     def asked(self, table: str) -> str | None:
         """The table that has a server: this one, or of a group the daemon's, else the first."""
@@ -79,7 +86,8 @@ class Servers:
         """What the server of a table answers, from where the services are that ask it."""
         chrooted = in_chroot and not table.startswith(PROXY)  # proxymap(8) is not
         own = self.own[chrooted].get(table) or self.own[False].get(table)
-        results = await self._ask(table, chrooted=chrooted)
+        is_asleep = self._sleeps(table, chrooted=chrooted)
+        results = [REASON] if is_asleep else await self._ask(table, chrooted=chrooted)
         return TableSeen(
             "",
             server=self._server(table, chrooted=chrooted),
@@ -91,6 +99,11 @@ class Servers:
 
     def _server(self, table: str, *, chrooted: bool) -> Server | None:
         return server_of(table, main_cf_of(self.instance, chrooted=chrooted))
+
+    def _sleeps(self, table: str, *, chrooted: bool) -> bool:
+        """Whether asking the table from one of the places would start its server."""
+        both = (self._server(table, chrooted=each) for each in {False, chrooted})
+        return any(each and sleeps(each.address, self.sleeping) for each in both)
 
     def _that_count(
         self, table: str, results: Sequence[Reach | str], *, only_inside: bool
@@ -114,6 +127,21 @@ class Servers:
                 tasks.append(asyncio.create_task(_ask(server, view)))
         await all_ended(*tasks)
         return [each.result() for each in tasks]
+
+
+def _once(resolve: Resolve) -> Resolve:
+    """Look each host up once, within `RESOLVE_TIMEOUT`: name servers may hang."""
+    known: dict[str, Addresses] = {}
+
+    async def find(host: str) -> Addresses:
+        if host not in known:
+            known[host] = ()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESOLVE_TIMEOUT):
+                    known[host] = await resolve(host)
+        return known[host]
+
+    return find
 
 
 async def _ask(server: Server, view: View) -> Reach | str:

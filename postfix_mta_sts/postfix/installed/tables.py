@@ -14,6 +14,7 @@ from postfix_mta_sts.permissions import Account
 from postfix_mta_sts.postfix.installed.entries import read_bad_entries
 from postfix_mta_sts.postfix.installed.postmap import Postmap, file_of, unused_domain
 from postfix_mta_sts.postfix.installed.servers import Servers, main_cf_of
+from postfix_mta_sts.postfix.installed.sleeping import Sleeping
 from postfix_mta_sts.postfix.installed.values import Instance, TableSeen
 from postfix_mta_sts.postfix.own_addresses import Addresses, Resolve, addresses_of
 from postfix_mta_sts.postfix.own_addresses import interface_addresses as all_addresses
@@ -33,17 +34,24 @@ async def read_tables_of(
     postmap: Sequence[str] = ("postmap",),
     resolve: Resolve = addresses_of,
     interfaces: Callable[[], Addresses] = all_addresses,
+    sleeping: Sleeping = (),
 ) -> tuple[TableSeen, ...]:
     """All tables of main.cf and of services, of which `instance` has the parameters.
 
     `listeners` are those of the daemon. `account` is `asking.account_of(mail_owner)`; without it
-    everything is asked as this user.
+    everything is asked as this user. Servers at the addresses `sleeping` are not asked.
     """
     tables = tables_of(instance)
     names = tuple(tables)[:TABLES_LIMIT]
     outside = tables_outside(instance)
     servers = await Servers.find(
-        instance, account, names, listeners, resolve=resolve, interfaces=interfaces
+        instance,
+        account,
+        names,
+        listeners,
+        resolve=resolve,
+        interfaces=interfaces,
+        sleeping=sleeping,
     )
     program, main_cf = Postmap.of(instance, account, postmap), main_cf_of(instance, chrooted=False)
     tasks: list[asyncio.Task[TableSeen]] = []

@@ -21,6 +21,7 @@ from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.permissions import Account
 from tests.support.control import ControlledDaemon
+from tests.support.plain_user import as_plain_user
 from tests.support.ports import free_port
 from tests.support.surroundings import Surroundings
 
@@ -57,13 +58,18 @@ class TestControl:
         assert daemon.state is DaemonState.HANGS
         assert daemon.reason.startswith("no answer from the daemon for 0.05 s")
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is denied to root")
     def test_denied(self, tmp_path: Path) -> None:
-        """This user may not open it."""
+        """Another user than root may not open it."""
         folder = tmp_path / "closed"
         folder.mkdir(mode=0o000)
-        daemon = ask_daemon(ControlClient(folder / "control.sock", SECONDS))
-        assert daemon.state is DaemonState.DENIED
+        imports = (
+            "from pathlib import Path\n"
+            "from postfix_mta_sts.admin.client import ControlClient\n"
+            "from postfix_mta_sts.admin.doctor.collect_daemon import ask_daemon"
+        )
+        code = "print(ask_daemon(ControlClient(Path(sys.argv[1]), float(sys.argv[2]))).state)"
+        state = as_plain_user(imports, code, folder / "control.sock", SECONDS)
+        assert state == f"{DaemonState.DENIED}\n"
 
 
 class TestListeners:

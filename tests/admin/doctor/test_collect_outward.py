@@ -13,7 +13,7 @@ from postfix_mta_sts.admin.doctor.sight import Sight
 from postfix_mta_sts.admin.doctor.snapshot import Outward
 from postfix_mta_sts.mtasts.domain import parse_domain
 from tests.support.dns import Fault
-from tests.support.internet import Internet, internet
+from tests.support.internet import AS_IT_IS, Changes, Internet, internet
 from tests.support.policy_host import ok, policy_text, reply
 from tests.support.ports import free_port
 from tests.support.smtp_host import SmtpHost
@@ -34,12 +34,18 @@ async def net(tmp_path: Path) -> AsyncIterator[Internet]:
 
 @asynccontextmanager
 async def looked(
-    net: Internet, folder: Path, *, smtp: int, https: int = 0, budget: float = BUDGET
+    net: Internet,
+    folder: Path,
+    *,
+    smtp: int,
+    https: int = 0,
+    budget: float = BUDGET,
+    changes: Changes = AS_IT_IS,
 ) -> AsyncIterator[tuple[Outward, list[str]]]:
     """What was found of good.test, and what was not seen."""
     sight = Sight(is_root=True, budget=budget)
     ports = Ports(https or net.hosts.port, smtp)
-    look = OutwardLook(sight, GOOD, net.settings(folder), ports, lambda: NOW)
+    look = OutwardLook(sight, GOOD, net.settings(folder, changes), ports, lambda: NOW)
 
     async def ehlo() -> str:
         return "relay.test"
@@ -86,10 +92,9 @@ async def test_mode_testing(net: Internet, tmp_path: Path) -> None:
 
 async def test_https_is_blocked(net: Internet, tmp_path: Path) -> None:
     """No connection to the Policy Host."""
-    ports = {"https": free_port()}
     async with (
         SmtpHost() as host,
-        looked(net, tmp_path, smtp=host.port, **ports) as (found, unseen),
+        looked(net, tmp_path, smtp=host.port, https=free_port()) as (found, unseen),
     ):
         assert found.https_problem == "127.0.0.1: Connection refused"
         assert found.has_starttls
@@ -151,5 +156,9 @@ async def test_dns_is_down(net: Internet, tmp_path: Path) -> None:
 async def test_late(net: Internet, tmp_path: Path) -> None:
     """A Policy Host that is slow after the handshake was reached."""
     net.hosts.hold()
-    async with SmtpHost() as host, looked(net, tmp_path, smtp=host.port, budget=1.0) as (found, _):
+    slow: Changes = {"https": {"timeout": "2s"}}
+    async with (
+        SmtpHost() as host,
+        looked(net, tmp_path, smtp=host.port, changes=slow) as (found, _),
+    ):
         assert (found.https_problem, found.has_starttls) == ("", True)

@@ -1,7 +1,9 @@
 """Postfix: instances, what of them is seen, and what takes the place of what is not."""
 
 import asyncio
+import threading
 from collections.abc import Callable
+from dataclasses import replace as replace_field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,9 +14,11 @@ from postfix_mta_sts.admin.doctor.collect_postfix import look_at_postfix
 from postfix_mta_sts.admin.doctor.given import Given
 from postfix_mta_sts.admin.doctor.report import Unseen
 from postfix_mta_sts.admin.doctor.sight import Sight
+from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.permissions import Account
-from postfix_mta_sts.postfix.installed.values import Instance, Reach, Standpoint
+from postfix_mta_sts.postfix.installed.sleeping import REASON, Sleeping
+from postfix_mta_sts.postfix.installed.values import Instance, Reach, Standpoint, TableSeen
 from postfix_mta_sts.postfix.programs import ProgramError
 from postfix_mta_sts.values import replace
 from tests.support.snapshots import instance, our_table
@@ -38,6 +42,7 @@ class Fakes:
         self.say("read_tables_of", (our_table(),))
         self.say("reach_tlsrpt", TLSRPT)
         self.say("read_catch_all", "smtp:[relay.test]")
+        self.sleeping: Sleeping = ()
 
     def put(self, name: str, function: Callable[..., Any]) -> None:
         """Let this function take the place of another one."""
@@ -46,7 +51,7 @@ class Fakes:
     def say(self, name: str, result: object) -> None:
         """Let a function return this, or raise it."""
 
-        async def say(*_: object) -> object:
+        async def say(*_: object, **__: object) -> object:
             if isinstance(result, Exception):
                 raise result
             return result
@@ -55,7 +60,10 @@ class Fakes:
 
     async def look(self, given: Given = GIVEN) -> tuple[Instance, ...]:
         """Look once."""
-        return await look_at_postfix(self.sight, given)
+        return await look_at_postfix(self.sight, given, self._sleeping)
+
+    async def _sleeping(self) -> Sleeping:
+        return self.sleeping
 
     @staticmethod
     async def _instance(name: str, directory: str) -> Instance:
@@ -148,6 +156,18 @@ async def test_without_its_user(fakes: Fakes, *, is_root: bool, reason: str) -> 
     assert fakes.sight.unseen == (Unseen(what, reason),)
 
 
+async def test_a_user_that_is_not_found(fakes: Fakes) -> None:
+    """A look-up of the user of Postfix that hangs holds nothing up, and is not an absence."""
+    stuck = threading.Event()
+    fakes.sight = Sight(is_root=True, budget=1.0)
+    fakes.put("account_of", lambda _: stuck.wait())
+    await fakes.look()
+    stuck.set()
+    whats = [each.what for each in fakes.sight.unseen]
+    assert whats[0] == "the user postfix"
+    assert "what Postfix is answered as its own user, and in its chroot" not in whats
+
+
 async def test_unasked(fakes: Fakes) -> None:
     """A server that was not asked is noted."""
     reason = "this user may not connect to unix:/s"
@@ -156,6 +176,22 @@ async def test_unasked(fakes: Fakes) -> None:
     await fakes.look()
     what = f"what {our_table().name} answers"
     assert Unseen(what, f"{reason}; run doctor as root") in fakes.sight.unseen
+
+
+async def test_servers_that_sleep(fakes: Fakes) -> None:
+    """The tables are told which servers not to ask; that is noted, and root sees no more."""
+    fakes.sleeping = (TcpAddress("127.0.0.1", 8461),)
+    told: list[object] = []
+
+    async def read(*_: object, sleeping: Sleeping) -> tuple[TableSeen, ...]:
+        told.append(sleeping)
+        return (our_table(unasked=(REASON,)),)
+
+    fakes.put("read_tables_of", read)
+    await fakes.look()
+    assert told == [fakes.sleeping]
+    reason = f"{REASON}; start the daemon to see it"
+    assert fakes.sight.unseen == (Unseen(f"what {our_table().name} answers", reason),)
 
 
 class TestElsewhere:
@@ -186,4 +222,17 @@ class TestElsewhere:
             Unseen("master.cf, with options of services", there),
             Unseen("what Postfix is answered", there),
             Unseen("the files and sockets of Postfix", there),
+        ]
+
+    async def test_master_cf(self, fakes: Fakes) -> None:
+        """Its services are those of the file, and what of it cannot be known is noted."""
+        text = "relay unix - - y - - smtp -o smtp_tls_policy_maps= -o smtp_helo_name=$x\n"
+        (seen,) = await fakes.look(replace_field(self.GIVEN, master_cf_text=text))
+        assert [(each.name, each.is_chrooted) for each in seen.services] == [("relay/unix", True)]
+        whats = [each.what for each in fakes.sight.unseen]
+        assert whats == [
+            "relayhost in /b/main.cf",
+            "smtp_helo_name of relay/unix in master.cf",
+            "what Postfix is answered",
+            "the files and sockets of Postfix",
         ]

@@ -1,5 +1,6 @@
 """The unit as systemctl prints it, name servers on loopback, and CA certificates in files."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -35,8 +36,21 @@ MainPID=4711
 User=postfix-mta-sts
 """
 """As systemd 252 prints it; 257 has the same."""
-SOCKET: Final = "LoadState=loaded\nActiveState=active\nUnitFileState=disabled\nFragmentPath=/a\n"
+SOCKET: Final = """\
+Id=postfix-mta-sts.socket
+LoadState=loaded
+ActiveState=active
+UnitFileState=disabled
+FragmentPath=/a
+Listen=127.0.0.1:8461 (Stream)
+Listen=/run/a b.sock (Stream)
+Listen=/run/fifo (FIFO)
+"""
 NO_SOCKET: Final = "LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"
+
+
+SLEEPING: Final = ("127.0.0.1:8461", "/run/a b.sock")
+"""Where the socket listens for connections."""
 
 
 def units(service: str = SERVICE, socket: str = SOCKET) -> UnitSeen:
@@ -94,8 +108,24 @@ class TestUnit:
         """A service that never ran has no process, and may have no command."""
         never = "LoadState=loaded\nActiveState=inactive\nUnitFileState=enabled\nMainPID=0\n"
         seen = units(never)
-        assert (seen.pid, seen.user) == (0, "")
-        assert seen.unit == Unit(is_active=False, is_enabled=True, command_line="", files=())
+        assert (seen.pid, seen.user, seen.sleeping) == (0, "", SLEEPING)
+        assert seen.unit == Unit(
+            is_active=False,
+            is_enabled=True,
+            command_line="",
+            files=(),
+            sockets=("postfix-mta-sts.socket",),
+        )
+
+    def test_stopped_without_sockets(self) -> None:
+        """A socket unit that is not active starts nothing; a service that runs need not start."""
+        never = SERVICE.replace("ActiveState=active", "ActiveState=failed")
+        inactive = SOCKET.replace("ActiveState=active", "ActiveState=inactive")
+        for seen in (units(never, NO_SOCKET), units(never, inactive), units()):
+            assert (seen.unit.sockets, seen.sleeping) == ((), ())
+        both = units(never, f"{NO_SOCKET}\n{SOCKET.replace('sts.', 'sts-chroot.')}")
+        assert both.unit.sockets == ("postfix-mta-sts-chroot.socket",)
+        assert both.sleeping == SLEEPING
 
     @pytest.mark.parametrize("text", ["", NO_SOCKET, "garbage"])
     def test_none(self, text: str) -> None:
@@ -111,7 +141,11 @@ class TestUnit:
         assert (await read_unit([command])).pid == 4711
         words = (tmp_path / "words").read_text().split()
         assert words[0] == "show"
-        assert words[-2:] == ["postfix-mta-sts.service", "postfix-mta-sts.socket"]
+        assert words[-3:] == [
+            "postfix-mta-sts.service",
+            "postfix-mta-sts.socket",
+            "postfix-mta-sts-chroot.socket",
+        ]
 
     async def test_without_systemd(self, tmp_path: Path) -> None:
         """In a container, systemctl fails, or is not there."""
@@ -167,6 +201,13 @@ class TestResolver:
         path = tmp_path / "resolv.conf"
         found = await ask_resolver(resolv_conf=path, port=server.port)
         assert found == Resolver(str(path), (server.address,))
+
+    async def test_a_pipe(self, tmp_path: Path) -> None:
+        """A FIFO in place of the file is not opened: nobody writes to it."""
+        path = tmp_path / "resolv.conf"
+        os.mkfifo(path)
+        with pytest.raises(OSError, match="no regular file"):
+            await ask_resolver(resolv_conf=path)
 
     async def test_elsewhere(self) -> None:
         """What a server on another machine says of DNSSEC cannot be believed."""

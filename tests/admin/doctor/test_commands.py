@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.admin.doctor.commands import (
     ADMIT_POSTFIX,
+    LIMIT,
     RELOAD,
     RESTART,
     START,
@@ -17,6 +18,7 @@ from postfix_mta_sts.admin.doctor.commands import (
     delete_entry,
     leave_chroot,
     open_folder,
+    pasteable,
     postconf_set,
     postconf_unset,
     service_unset,
@@ -88,10 +90,30 @@ def test_set_hostile(value: str) -> None:
 
 @given(HOSTILE)
 def test_unset_hostile(name: str) -> None:
-    """Names of parameters and services, which come from files, are quoted."""
-    assert shlex.split(postconf_unset(FIRST, name)) == ["postconf", "-X", name]
+    """Names of parameters and services, which come from files, are quoted, and no options."""
+    end = ["--"] if name.startswith("-") else []
+    assert shlex.split(postconf_unset(FIRST, name)) == ["postconf", "-X", *end, name]
     service = shlex.split(service_unset(FIRST, name, name))
-    assert service == ["postconf", "-PX", f"{name}/{name}"]
+    assert service == ["postconf", "-PX", *end, f"{name}/{name}"]
+    columns = shlex.split(leave_chroot(FIRST, "smtp/unix", name))[:-3]
+    assert columns == ["postconf", "-Fe", *end, "smtp/unix/chroot=n", f"{name}/chroot=n"]
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("postfix reload", "postfix reload"),
+        ("x" * LIMIT, "x" * LIMIT),
+        ("x" * (LIMIT + 1), ""),
+        ("rm '/etc/b\xfccher'", ""),
+        ("true '\n' id", ""),
+        ("true '\x1b[2J'", ""),
+        ("true '\u202e'", ""),
+    ],
+)
+def test_pasteable(command: str, shown: str) -> None:
+    """A command that a terminal would show in another form, or not whole, is not given."""
+    assert pasteable(command) == shown
 
 
 @given(HOSTILE, HOSTILE)

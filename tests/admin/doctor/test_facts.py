@@ -6,9 +6,19 @@ import pytest
 
 from postfix_mta_sts import __version__
 from postfix_mta_sts.admin.doctor.facts import facts
+from postfix_mta_sts.admin.doctor.judge import judge
 from postfix_mta_sts.admin.doctor.snapshot import Daemon, DaemonState, Resolver, Snapshot
+from postfix_mta_sts.postfix.installed.sleeping import REASON
 from postfix_mta_sts.values import replace as replace_value
-from tests.support.snapshots import changed, good, instance, with_parameters, with_status
+from tests.support.snapshots import (
+    changed,
+    good,
+    instance,
+    our_table,
+    with_parameters,
+    with_status,
+    with_tables,
+)
 from tests.support.stock_postfix import BUNDLE
 
 
@@ -105,3 +115,17 @@ def test_waiting(count: int, text: str) -> None:
 def test_sandbox(sandbox: dict[str, object], text: str) -> None:
     """What the network process may not do, as the daemon says."""
     assert shown(with_status(good(), sandbox=sandbox))["network process"] == text
+
+
+def test_started_by_the_next_look_up() -> None:
+    """A daemon that systemd starts when it is needed does not run, and that is no fault."""
+    unit = good().unit
+    assert unit
+    unit = replace(unit, is_active=False, sockets=("a.socket", "b.socket"))
+    seen = replace(good(), daemon=Daemon(DaemonState.NOT_RUNNING), unit=unit)
+    seen = with_tables(seen, our_table(reaches=(), unasked=(REASON,)))
+    text = "does not run; the next look-up starts it, by a.socket and b.socket"
+    assert shown(seen)["daemon"] == text
+    assert judge(seen).exit_code == 0
+    without = replace(seen, unit=replace(unit, sockets=()))
+    assert shown(without)["daemon"] == "does not run"

@@ -46,6 +46,16 @@ def test_root_sees_no_more(file: str, *, is_root: bool) -> None:
     assert judge(seen).sentence.endswith("1 thing was not seen")
 
 
+def test_a_command_that_cannot_be_pasted() -> None:
+    """A table with a name that no terminal shows as it is keeps its fault, and has no command."""
+    seen = with_parameters(good(), smtp_tls_loglevel="0")
+    assert [each.mend for each in judge(seen).findings] == [
+        "postconf -e 'smtp_tls_loglevel = 1' && postfix reload"
+    ]
+    (found,) = judge(changed(seen, config_directory="/etc/p\xf6stfix")).findings
+    assert (found.id, found.mend) == ("loglevel-0", "")
+
+
 def test_as_installed() -> None:
     """Debian 13 as it is installed: the worst comes first."""
     seen = with_parameters(good(), smtp_tls_CAfile="", smtp_tls_security_level="")

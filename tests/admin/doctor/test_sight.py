@@ -46,6 +46,19 @@ async def test_late() -> None:
     assert eyes.unseen == (Unseen("slow", "not finished within 0.01 s; run doctor again"),)
 
 
+async def test_hostile_names() -> None:
+    """A folder of Postfix with a hostile name does not move the cursor while it is looked at."""
+    eyes, shown = sight(budget=0.01), list[str]()
+
+    async def late() -> str:
+        shown.extend(eyes.pending)
+        return await never()
+
+    assert await eyes.look("Postfix in /etc/\x1b[2J", late, "otherwise") == "otherwise"
+    assert [*shown, *(each.what for each in eyes.unseen)] == [r"Postfix in /etc/\x1b[2J"] * 2
+    assert eyes.pending == ()
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from postfix_mta_sts.postfix.authorities import EMPTY, Authorities
 from postfix_mta_sts.postfix.installed.elsewhere import DEFAULTS, instance_of
@@ -18,7 +20,7 @@ smtp_tls_policy_maps = texthash:/etc/postfix/own,
 
 def test_main_cf() -> None:
     """What the file says, with the defaults of Postfix for the rest."""
-    instance, unseen = instance_of(TEXT)
+    instance, unseen, _ = instance_of(TEXT)
     assert (instance.name, instance.config_directory, unseen) == ("-", "/etc/postfix", {})
     (service,) = instance.services
     assert (service.name, service.command, service.overrides) == ("smtp/unix", "smtp", {})
@@ -35,7 +37,7 @@ def test_main_cf() -> None:
 def test_output_of_postconf() -> None:
     """It has the version, and other values in the place of defaults."""
     text = "mail_version = 3.7.11\nconfig_directory = /opt/postfix\nsmtp_tls_loglevel = 1\n"
-    instance, _ = instance_of(text)
+    instance, *_ = instance_of(text)
     assert instance.version == (3, 7, 11)
     assert instance.config_directory == "/opt/postfix"
     assert instance.parameters == {
@@ -64,18 +66,80 @@ def test_authorities(text: str, expected: Authorities) -> None:
 
 def test_what_cannot_be_known() -> None:
     """A condition is named."""
-    _, unseen = instance_of("relayhost = ${x?a}\n")
+    _, unseen, _ = instance_of("relayhost = ${x?a}\n")
     assert list(unseen) == ["relayhost"]
 
 
 def test_a_file_with_an_error() -> None:
     """Then the rest is empty."""
-    instance, _ = instance_of("relayhost = a\nnonsense\n")
+    instance, *_ = instance_of("relayhost = a\nnonsense\n")
     assert instance.problem.startswith("line 2: ")
     assert (instance.parameters, instance.services) == ({}, ())
 
 
 def test_control_characters() -> None:
     """No value can move the cursor."""
-    instance, _ = instance_of("relayhost = a\x1b[2J\n")
+    instance, *_ = instance_of("relayhost = a\x1b[2J\n")
     assert instance.parameters["relayhost"] == r"a\x1b[2J"
+
+
+class TestMasterCf:
+    """The master.cf beside it."""
+
+    TEXT = """\
+# service type private unpriv chroot wakeup maxproc command
+smtp      inet  n       -       y       -       -       smtpd
+relay     unix  -       -       y       -       -       smtp
+    -o syslog_name=${multi_instance_name?{$multi_instance_name}:{postfix}}/$service_name
+    -o smtp_tls_policy_maps= -o { smtp_helo_name = $service_name.$myhostname }
+#   -o smtp_helo_timeout=5
+plain     unix  -       -       -       -       -       smtp -v -osmtp_tls_CAfile=
+lmtp      unix  -       -       n       -       -       lmtp -o lmtp_tls_policy_maps=hash:/a
+cleanup   unix  n       -       y       -       0       cleanup
+"""
+
+    def test_services(self) -> None:
+        """Its services, with chroot and options; comments and other services are left out."""
+        instance, unseen, missed = instance_of(f"{TEXT}myhostname = a.test\n", self.TEXT)
+        assert unseen == {}
+        assert missed == {}  # no rule looks at syslog_name
+        relay, plain, lmtp = instance.services
+        assert (relay.name, relay.command, relay.is_chrooted) == ("relay/unix", "smtp", True)
+        assert relay.main_cf.smtp_tls_policy_maps == ""
+        assert relay.main_cf.smtp_helo_name == "relay.a.test"
+        assert relay.overrides.keys() == {"syslog_name", "smtp_tls_policy_maps", "smtp_helo_name"}
+        assert (plain.name, plain.is_chrooted) == ("plain/unix", True)
+        assert plain.authorities == Authorities(problem=EMPTY)
+        assert plain.main_cf.smtp_tls_policy_maps.endswith(":postfix")
+        assert (lmtp.command, lmtp.is_chrooted) == ("lmtp", False)
+        assert lmtp.main_cf.smtp_tls_policy_maps == "hash:/a"
+        assert instance.authorities == relay.authorities
+
+    @pytest.mark.parametrize(("level", "is_chrooted"), [("", True), ("0", True), ("3.6", False)])
+    def test_default_of_chroot(self, level: str, *, is_chrooted: bool) -> None:
+        """`-` depends on compatibility_level, which is 0 if main.cf has none (master(5))."""
+        text = f"compatibility_level = {level}\n" if level else ""
+        instance, *_ = instance_of(text, "a unix - - - - - smtp\n")
+        assert [each.is_chrooted for each in instance.services] == [is_chrooted]
+
+    def test_unknown(self) -> None:
+        """An option that refers to what nobody knows, and a line that is none, are named."""
+        text = "a unix - - n - - smtp -o smtp_helo_name=$nobody\nb unix - - n\x07\n"
+        instance, _, missed = instance_of("", text)
+        assert [each.name for each in instance.services] == ["a/unix"]
+        assert missed == {
+            "smtp_helo_name of a/unix": "$nobody is not in the file",
+            "line 2": r"it has fewer than 8 words: b unix - - n\x07",
+        }
+
+    def test_none_that_sends(self) -> None:
+        """A master.cf without smtp(8) has no services, and then main.cf has the CAs."""
+        instance, *_ = instance_of(TEXT, "smtp inet n - y - - smtpd\n")
+        assert (instance.services, instance.version) == ((), ())
+        assert instance.authorities == Authorities(Path("/etc/ssl/certs/ca-certificates.crt"))
+
+    @given(st.text("ab -o={}$\n\t#unix\x0b", max_size=200))
+    def test_any_text(self, text: str) -> None:
+        """It raises nothing."""
+        _, _, missed = instance_of("a = b\n", text)
+        assert "".join([*missed, *missed.values()]).isprintable()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from postfix_mta_sts.postfix.installed import main_cf_file
 from postfix_mta_sts.postfix.installed.main_cf_file import (
     DEPTH_LIMIT,
+    TOTAL_LIMIT,
     VALUE_LIMIT,
     MainCfFile,
     logical_lines,
@@ -96,6 +97,14 @@ def test_values_that_double() -> None:
     seen = parse_main_cf(text)
     assert "characters" in seen.unseen["a29"]
     assert max(map(len, seen.parameters.values())) <= VALUE_LIMIT
+
+
+def test_many_long_values() -> None:
+    """Neither do ten thousand lines that each have a long value in them."""
+    text = f"a = {'x' * 60_000}\n" + "".join(f"b{n} = $a\n" for n in range(10_000))
+    seen = parse_main_cf(text)
+    assert "together" in seen.unseen["b9999"]
+    assert sum(map(len, seen.parameters.values())) < TOTAL_LIMIT + 100_000
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from postfix_mta_sts.postfix.authorities import EMPTY
+from postfix_mta_sts.postfix.authorities import EMPTY, Authorities, read_authorities
+from postfix_mta_sts.postfix.installed import reading
 from postfix_mta_sts.postfix.installed.reading import is_running, read_instance
 from postfix_mta_sts.postfix.installed.values import Instance
+from postfix_mta_sts.postfix.programs import ProgramError
+from postfix_mta_sts.postfix.smtp_client.values import MainCf
 from tests.support.postconf import DIRECTORY, MAIN, OPTIONS, REASON, Postconf
 
 
@@ -73,6 +76,32 @@ async def test_a_problem(tmp_path: Path, missing: str) -> None:
     command = Postconf(tmp_path, **{missing: None}).command  # type: ignore[arg-type]
     found = await read_instance("out", DIRECTORY, command)
     assert found == Instance("out", DIRECTORY, problem=REASON)
+
+
+async def test_too_much(tmp_path: Path) -> None:
+    """A `postconf` that prints more than is read says nothing of an error in main.cf."""
+    errors = "postconf: warning: /etc/postfix/main.cf: unused parameter: a=b\n" * 5_000
+    command = Postconf(tmp_path, errors=errors).command
+    with pytest.raises(ProgramError, match="printed more than"):
+        await read_instance("-", DIRECTORY, command)
+
+
+async def test_many_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CA file is read once, and not for each of two hundred services."""
+    asked: list[MainCf] = []
+
+    def read(main_cf: MainCf) -> Authorities:
+        asked.append(main_cf)
+        return read_authorities(main_cf)
+
+    monkeypatch.setattr(reading, "read_authorities", read)
+    columns = "".join(f"out{n}/unix/command = smtp\nout{n}/unix/chroot = n\n" for n in range(200))
+    options = "out7/unix/smtp_tls_CAfile = /none.pem\nout9/unix/smtp_helo_name = a.test\n"
+    command = Postconf(tmp_path, columns=columns, options=options).command
+    found = await read_instance("-", DIRECTORY, command)
+    assert [each.smtp_tls_CAfile for each in asked] == ["", "/none.pem"]
+    assert len(found.services) == 200
+    assert found.services[9].main_cf.smtp_helo_name == "a.test"
 
 
 async def test_no_postconf(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The tables of smtp_tls_policy_maps: which is the daemon, and what servers answer."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings
 from postfix_mta_sts.permissions import Account
-from postfix_mta_sts.postfix.installed import asking, servers
+from postfix_mta_sts.postfix.installed import asking, servers, sleeping
 from postfix_mta_sts.postfix.installed.asking import View
 from postfix_mta_sts.postfix.installed.outcome import NotAskedError
 from postfix_mta_sts.postfix.installed.tables import read_tables_of, tables_of
@@ -106,6 +107,47 @@ async def test_a_daemon_that_answers(tmp_path: Path) -> None:
         ),
     )
     assert server.requests == [b"19:postfix [127.0.0.1],"]
+
+
+async def test_a_name_server_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each host is looked up once, and then asked about all the same: smtp(8) asks it, too."""
+    monkeypatch.setattr(servers, "RESOLVE_TIMEOUT", 0.01)
+    asked, names = Asked(monkeypatch), list[str]()
+
+    async def hang(host: str) -> tuple[str, ...]:
+        names.append(host)
+        await asyncio.Event().wait()
+        return ()
+
+    tables = "socketmap:inet:slow.test:8461:QUERY"
+    where = instance(tmp_path, service(tables=tables, chrooted=True))
+    (seen,) = await read_tables_of(where, (LISTENER,), POSTFIX, resolve=hang, interfaces=lambda: ())
+    assert names == ["127.0.0.1", "slow.test"]
+    assert {*asked.addresses.values()} == {TcpAddress("slow.test", 8461)}
+    assert (seen.is_ours, seen.reaches[0]) == (False, Reach(Standpoint.CHROOT))
+
+
+@pytest.mark.parametrize("chrooted", [False, True])
+@pytest.mark.parametrize("table", ["socketmap:unix:sock:postfix", "proxy:tcp:127.0.0.1:{}"])
+async def test_a_server_that_sleeps(tmp_path: Path, table: str, *, chrooted: bool) -> None:
+    """A connection would make systemd start it, so there is none; that it is ours is known."""
+    async with map_server(path=tmp_path / "sock") as unix, map_server() as tcp:
+        assert isinstance(tcp.address, TcpAddress)
+        listeners = (
+            ListenerSettings(socketmap=UnixAddress(tmp_path / "sock")),
+            ListenerSettings(tcp_table=tcp.address),
+        )
+        name = table.format(tcp.address.port)
+        where = instance(tmp_path, service(tables=name, chrooted=chrooted))
+        (seen,) = await read_tables_of(
+            where,
+            listeners,
+            None,
+            interfaces=lambda: (),
+            sleeping=[each.address for each in listeners],
+        )
+        assert (unix.requests, tcp.requests) == ([], [])
+    assert (seen.is_ours, seen.reaches, seen.unasked) == (True, (), (sleeping.REASON,))
 
 
 async def test_from_the_chroot_and_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

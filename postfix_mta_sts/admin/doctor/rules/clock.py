@@ -22,7 +22,7 @@ def clock(snapshot: Snapshot) -> Iterator[Finding]:
             "clock",
             Effect.HELD,
             what,
-            "valid certificates look expired, or not valid yet, so that mail is deferred and no "
+            "Valid certificates look expired, or not valid yet, so that mail is deferred and no "
             "policy is fetched",
             "timedatectl set-ntp true",
         )

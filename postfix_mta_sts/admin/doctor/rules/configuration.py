@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.doctor import config_line, service
+from postfix_mta_sts.admin.doctor.own_tables import each_table, is_at, is_own, settings_of
 from postfix_mta_sts.admin.doctor.report import Effect, Finding
 from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem, Snapshot
+from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.postfix.installed.values import TableSeen
 
 _ACCESS: Final = "listen"
@@ -31,7 +33,7 @@ def map_on_trial(snapshot: Snapshot) -> Iterator[Finding]:
                     "map-on-trial",
                     Effect.NONE,
                     f"policies are on trial in {_map_of(table)}, which Postfix asks",
-                    'the daemon answers "not found" there, so that no policy is enforced',
+                    'The daemon answers "not found" there, so that no policy is enforced',
                     _end_trial(snapshot, table.map_name),
                     instance.name,
                 )
@@ -39,9 +41,9 @@ def map_on_trial(snapshot: Snapshot) -> Iterator[Finding]:
 
 def config_invalid(snapshot: Snapshot) -> Iterator[Finding]:
     """The daemon cannot start with its configuration."""
-    why = "the daemon does not start, and Postfix defers all mail to other domains"
+    why = "The daemon does not start, and Postfix defers all mail to other domains"
     if not service.is_stopped(snapshot):
-        why = "the daemon goes on with the settings that it has, and will not start again"
+        why = "The daemon goes on with the settings that it has, and will not start again"
     for each in service.config_errors(snapshot):
         what = f"the configuration is not valid: {_described(each)}"
         yield Finding("config-invalid", Effect.HELD, what, why, _mend(snapshot, each))
@@ -59,7 +61,7 @@ def config_not_loaded(snapshot: Snapshot) -> Iterator[Finding]:
             "config-not-loaded",
             Effect.NONE,
             f"{snapshot.config_file} was changed, and the daemon has not read it since",
-            "the daemon works with older settings until it is reloaded",
+            "The daemon works with older settings until it is reloaded",
             service.apply(snapshot),
         )
 
@@ -72,7 +74,7 @@ def config_doubtful(snapshot: Snapshot) -> Iterator[Finding]:
                 "config-doubtful",
                 Effect.NONE,
                 f"the configuration is doubtful: {_described(each)}",
-                "the daemon starts, and does not do all that the configuration asks for",
+                "The daemon starts, and does not do all that the configuration asks for",
                 "",
             )
 
@@ -127,12 +129,26 @@ def _mend(snapshot: Snapshot, problem: ConfigProblem) -> str:
 
 
 def _is_found_elsewhere(snapshot: Snapshot, problem: ConfigProblem) -> bool:
-    """Whether another rule is about the same: `daemon-ca`, `map-denied` or `map-foreign`."""
+    """Whether another rule is about the same: `daemon-ca`, `map-denied` or `map-foreign`.
+
+    What Postfix may not do at a listener that it does not ask is no fault.
+    """
     if _IN_USE in problem.reason:
         return not service.is_stopped(snapshot) or problem.reason.endswith(_BY_SYSTEMD)
     tables = (table for instance in snapshot.instances for table in instance.tables)
     is_denied = any(reach.error in _DENIALS for table in tables for reach in table.reaches)
-    return problem.key == service.CA_FILE or (problem.key == _ACCESS and is_denied)
+    is_access = problem.key == _ACCESS and (is_denied or _is_unasked(snapshot, problem))
+    return problem.key == service.CA_FILE or is_access
+
+
+def _is_unasked(snapshot: Snapshot, problem: ConfigProblem) -> bool:
+    """Whether Postfix asks the daemon, but not at the listener of which a warning is."""
+    listeners = settings_of(snapshot).listen
+    closed = [each for each in listeners if f" {printable(str(each.address))}:" in problem.reason]
+    own = (each.server for _, each in each_table(snapshot) if is_own(each, snapshot))
+    asked = [server for server in own if server]
+    is_asked = any(is_at(server, each) for server in asked for each in closed)
+    return bool(asked and closed) and not is_asked
 
 
 RULES: Final = (map_on_trial, config_invalid, config_not_loaded, config_doubtful)

@@ -24,15 +24,19 @@ def postfix_stopped(snapshot: Snapshot) -> Iterator[Finding]:
                 "postfix-stopped",
                 Effect.HELD,
                 "Postfix does not run",
-                "it neither takes nor delivers mail until it is started",
+                "It neither takes nor delivers mail until it is started",
                 _start_postfix(each),
                 each.name,
             )
 
 
 def daemon_stopped(snapshot: Snapshot) -> Iterator[Finding]:
-    """The daemon does not run; if its configuration is to blame, `config-invalid` says so."""
-    if service.is_stopped(snapshot) and not service.config_errors(snapshot):
+    """The daemon does not run, and no look-up starts it.
+
+    If its configuration is to blame, `config-invalid` says so.
+    """
+    is_left_to_others = service.is_started_on_demand(snapshot) or service.config_errors(snapshot)
+    if service.is_stopped(snapshot) and not is_left_to_others:
         yield Finding(
             "daemon-stopped",
             Effect.HELD,
@@ -68,7 +72,7 @@ def unit_disabled(snapshot: Snapshot) -> Iterator[Finding]:
             "unit-disabled",
             Effect.NONE,
             f"the unit {_SERVICE} is not enabled",
-            "after the next start of this machine the daemon does not run, and Postfix defers mail",
+            "After the next start of this machine the daemon does not run, and Postfix defers mail",
             f"systemctl enable {_SERVICE}",
         )
 
@@ -82,7 +86,7 @@ def daemon_version(snapshot: Snapshot) -> Iterator[Finding]:
             Effect.NONE,
             f"the daemon that runs has version {running}, and version {snapshot.version} is "
             "installed",
-            "what the installed version corrects is not in force before the daemon is restarted",
+            "What the installed version corrects is not in force before the daemon is restarted",
             service.restart(snapshot),
         )
 
@@ -96,7 +100,7 @@ def workers(snapshot: Snapshot) -> Iterator[Finding]:
             "workers",
             Effect.NONE,
             f"the option --workers is in the {place} of the daemon",
-            "it is ignored, since one process serves, and the next release refuses to start with "
+            "It is ignored, since one process serves, and the next release refuses to start with "
             "it",
             _without_workers(snapshot, in_unit=in_unit),
         )
@@ -109,7 +113,7 @@ def control_missing(snapshot: Snapshot) -> Iterator[Finding]:
             "control-missing",
             Effect.NONE,
             f"the daemon has no control socket{_because(snapshot.daemon.reason)}",
-            "commands such as status and exception cannot reach it; the log says why",
+            "Commands such as status and exception cannot reach it; the log says why",
             service.restart(snapshot),
         )
 
@@ -121,7 +125,7 @@ def network_process(snapshot: Snapshot) -> Iterator[Finding]:
             "network-process",
             Effect.UNPROTECTED,
             f"the daemon's network process does not work{_because(reason)}",
-            "no policy is found for domains that the daemon does not know yet, and none is renewed",
+            "No policy is found for domains that the daemon does not know yet, and none is renewed",
             service.restart(snapshot),
         )
 

@@ -128,7 +128,7 @@ def _set_dnssec(instance: Instance, services: Sequence[Service]) -> str:
 
 def _is_on(snapshot: Snapshot, status: DaneStatus, service: Service) -> str:
     daemon = "still does DANE" if _is_outdated(snapshot, status) else f"does DANE ({status.reason})"
-    return f"The daemon {daemon}, and {_dnssec_of(service)}"
+    return f"the daemon {daemon}, and {_dnssec_of(service)}"
 
 
 def _is_said_by_resolver(snapshot: Snapshot, status: DaneStatus) -> bool:

@@ -15,7 +15,7 @@ def fleet(snapshot: Snapshot) -> Iterator[Finding]:
             "fleet",
             Effect.NONE,
             f"the shared store of the fleet does not work: {seen.get('reason')}",
-            "relays do not get each other's policies and exceptions; postfix-mta-sts fleet check "
+            "Relays do not get each other's policies and exceptions; postfix-mta-sts fleet check "
             "says what to do",
             "",
         )

@@ -4,7 +4,7 @@ Pure. `maps` and `tables` have the rules for smtp_tls_policy_maps.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from postfix_mta_sts.admin.doctor.commands import (
@@ -26,8 +26,12 @@ _CACHE_TIMEOUT: Final = "smtp_tls_session_cache_timeout"
 _LOG_LEVEL: Final = "smtp_tls_loglevel"
 _DAY: Final = 86_400
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY}
+_UNUSED_LIMIT: Final = 20
+"""Unknown parameters of one main.cf that are named."""
+_REPLACED: Final = "?"
+"""What `postconf` writes for a character of an unknown parameter that is not printable."""
 _TIME: Final = re.compile(r"(\d{1,9})([smhdw]?)", re.ASCII)
-_PLACE: Final = re.compile(r"(?:^|\s)(/\S*main\.cf), line (\d{1,7}):", re.ASCII)
+_PLACE: Final = re.compile(r"(?:^|\s)(/\S*/main\.cf), line (\d{1,7}):", re.ASCII)
 """Where `postconf` finds an error; one in several lines has `lines 3-5`."""
 
 
@@ -35,14 +39,12 @@ def broken(snapshot: Snapshot) -> Iterator[Finding]:
     """`main-cf-broken`: Postfix reads main.cf at each start of one of its programs."""
     for instance in snapshot.instances:
         if instance.problem:
-            place = _PLACE.search(instance.problem)
-            reload = also_reload(instance, "")
             yield Finding(
                 "main-cf-broken",
                 Effect.HELD,
                 f"main.cf of Postfix cannot be read: {instance.problem}",
                 "No program of Postfix starts with it",
-                delete_entry(place[1], int(place[2]), reload) if place else "",
+                _without_line(instance),
                 instance.name,
             )
 
@@ -51,7 +53,8 @@ def unused(snapshot: Snapshot) -> Iterator[Finding]:
     """`parameter-unused`: Postfix ignores a name that it does not know."""
     for instance in snapshot.instances:
         is_asked = not asks_nothing_here(instance, snapshot)
-        for name, value in unused_of(instance):
+        first, more = _sorted(instance)
+        for name, value in first:
             is_missed = is_the_map(instance, name, value) and not is_asked
             nothing = "; Postfix does not ask the daemon, and no policy is enforced"
             yield Finding(
@@ -61,6 +64,16 @@ def unused(snapshot: Snapshot) -> Iterator[Finding]:
                 f"{_perhaps(instance, name)}",
                 f"It has no effect{nothing if is_missed else ''}",
                 _renamed(instance, name, value, is_asked=is_asked),
+                instance.name,
+            )
+        if more:
+            yield Finding(
+                "parameter-unused",
+                Effect.NONE,
+                f"main.cf has {more} more parameters that Postfix {_postfix(instance)}does not "
+                "know",
+                "They have no effect",
+                "",
                 instance.name,
             )
 
@@ -114,6 +127,23 @@ def log_level(snapshot: Snapshot) -> Iterator[Finding]:
 RULES: Final = (broken, unused, session_cache_long, session_cache_type, log_level)
 
 
+def _without_line(instance: Instance) -> str:
+    """The command that removes the line with the error; empty: it is in another file."""
+    place = _PLACE.search(instance.problem)
+    if place is None or place[1] != f"{instance.config_directory}/main.cf":
+        return ""
+    return delete_entry(place[1], int(place[2]), also_reload(instance, ""))
+
+
+def _sorted(instance: Instance) -> tuple[Sequence[tuple[str, str]], int]:
+    """The unknown parameters that are named, and how many more there are.
+
+    Those that were to be the map come first.
+    """
+    every = sorted(unused_of(instance), key=lambda pair: not is_the_map(instance, *pair))
+    return every[:_UNUSED_LIMIT], len(every[_UNUSED_LIMIT:])
+
+
 def _perhaps(instance: Instance, name: str) -> str:
     right = meant(name, instance.parameters)
     return f"; perhaps {right} is meant" if right else ""
@@ -122,9 +152,11 @@ def _perhaps(instance: Instance, name: str) -> str:
 def _renamed(instance: Instance, name: str, value: str, *, is_asked: bool) -> str:
     """The command that gives the value to the parameter that was meant, if one was.
 
-    A map that already asks the daemon stays as it is.
+    A map that already asks the daemon stays as it is. Empty: the name or the value is not known.
     """
     right, removed = meant(name, instance.parameters), postconf_unset(instance, name)
+    if _REPLACED in name or (right and _REPLACED in value):
+        return ""
     if not right or (right == PARAMETER and is_asked):
         return also_reload(instance, removed)
     return then_run(removed, postconf_set(instance, right, value))

@@ -18,7 +18,7 @@ def https_blocked(snapshot: Snapshot) -> Iterator[Finding]:
             "https-blocked",
             Effect.UNPROTECTED,
             f"the Policy Host of {seen.domain} is not reached on port 443: {seen.https_problem}",
-            "without that no policy is fetched; open port 443 outward, or set https.proxy",
+            "Without that no policy is fetched; open port 443 outward, or set https.proxy",
             "",
         )
 
@@ -31,7 +31,7 @@ def smtp_blocked(snapshot: Snapshot) -> Iterator[Finding]:
             "smtp-blocked",
             Effect.HELD,
             f"no mail server of {seen.domain} is reached on port 25: {seen.smtp_problem}",
-            "without that no mail is delivered; open port 25 outward, which many providers close",
+            "Without that no mail is delivered; open port 25 outward, which many providers close",
             "",
         )
 
@@ -44,7 +44,7 @@ def starttls_stripped(snapshot: Snapshot) -> Iterator[Finding]:
             "starttls-stripped",
             Effect.HELD,
             f"no mail server of {seen.domain} offers STARTTLS, though its policy promises TLS",
-            "mail to such domains waits; most likely a firewall on the way removes STARTTLS, so "
+            "Mail to such domains waits; most likely a firewall on the way removes STARTTLS, so "
             "switch off its inspection of SMTP",
             "",
         )

@@ -4,7 +4,8 @@ In a chroot this is a copy in the queue directory, made when Postfix was started
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from postfix_mta_sts.admin.doctor.commands import also_reload, then_run
@@ -28,6 +29,17 @@ _LOOPBACK: Final = frozenset({LOCAL, "::1"})
 _STALE: Final = "Postfix copies {} into its chroot only when it starts, and smtp(8) reads the copy"
 
 
+def _of_each(rule: Callable[[Snapshot], Iterator[Finding]]) -> Callable[..., Iterator[Finding]]:
+    """The rule for each resolv.conf of Postfix: it looks at `postfix_resolver`."""
+
+    def of_each(snapshot: Snapshot) -> Iterator[Finding]:
+        yield from rule(snapshot)
+        for other in snapshot.other_resolvers:
+            yield from rule(replace(snapshot, postfix_resolver=other))
+
+    return of_each
+
+
 def silent(snapshot: Snapshot) -> Iterator[Finding]:
     """`resolver-silent`: none of them answers."""
     resolver = snapshot.postfix_resolver
@@ -36,7 +48,7 @@ def silent(snapshot: Snapshot) -> Iterator[Finding]:
             snapshot,
             "resolver-silent",
             Effect.HELD,
-            f"No name server of {resolver.file} answers: {_joined(resolver)}",
+            f"no name server of {resolver.file} answers: {_joined(resolver)}",
             "smtp(8) finds no MX host, and all mail waits",
             _copy(snapshot, resolver) if _is_system_fine(snapshot) else "",
         )
@@ -74,7 +86,7 @@ def not_validating(snapshot: Snapshot) -> Iterator[Finding]:
         )
 
 
-RULES: Final = (silent, differs, not_validating)
+RULES: Final = tuple(_of_each(rule) for rule in (silent, differs, not_validating))
 
 
 def _consequence(snapshot: Snapshot, resolver: Resolver) -> tuple[Effect, str]:

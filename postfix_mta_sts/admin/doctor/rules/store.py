@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterator
-from pathlib import PurePath
 from typing import Final
 
 from postfix_mta_sts.admin.doctor import config_line, service
@@ -13,6 +12,7 @@ from postfix_mta_sts.stats.labels import Part
 
 _USER: Final = "postfix-mta-sts"
 """The user of the unit, and the name of its folder."""
+_STATE: Final = f"/var/lib/{_USER}"
 _NAMESERVERS: Final = "dns.nameservers"
 _INSTALL_CA: Final = "apt-get install -y ca-certificates && update-ca-certificates"
 
@@ -24,7 +24,7 @@ def store(snapshot: Snapshot) -> Iterator[Finding]:
             "store",
             Effect.UNPROTECTED,
             f"the daemon cannot read its store: {reason}",
-            "the policies there protect no mail until they are fetched again",
+            "The policies there protect no mail until they are fetched again",
             _own(snapshot),
         )
     elif reason := _writing(snapshot):
@@ -32,7 +32,7 @@ def store(snapshot: Snapshot) -> Iterator[Finding]:
             "store",
             Effect.NONE,
             f"the daemon cannot write to its store: {reason}",
-            "policies that are fetched now are lost when the daemon restarts",
+            "Policies that are fetched now are lost when the daemon restarts",
             _own(snapshot),
         )
 
@@ -44,7 +44,7 @@ def daemon_ca(snapshot: Snapshot) -> Iterator[Finding]:
             "daemon-ca",
             Effect.UNPROTECTED,
             f"the daemon has no CA certificates: {reason}",
-            "it cannot verify Policy Hosts, so that no policy is fetched or renewed",
+            "It cannot verify Policy Hosts, so that no policy is fetched or renewed",
             _get_ca(snapshot),
         )
 
@@ -58,7 +58,7 @@ def daemon_dns(snapshot: Snapshot) -> Iterator[Finding]:
             "daemon-dns",
             Effect.UNPROTECTED,
             f"the daemon gets no answer from the DNS{servers}: {reason}",
-            "it finds no policy that it does not know yet; name a server that answers in "
+            "It finds no policy that it does not know yet; name a server that answers in "
             f"{_resolv_conf(resolver)}",
             _ask_system(snapshot),
         )
@@ -82,14 +82,23 @@ def _writing(snapshot: Snapshot) -> str:
 def _own(snapshot: Snapshot) -> str:
     """The command that gives the store to the daemon's user, if that is the fault.
 
-    A folder with other things in it is left alone.
+    A folder with other things in it is left alone, and one that only the daemon names: root would
+    give it what the daemon chooses.
     """
     found = snapshot.store
     if found is None or (found.is_readable and found.is_writable):
         return ""
-    if not service.is_service(snapshot) or PurePath(found.folder).name != _USER:
+    if not service.is_service(snapshot) or found.folder not in _folders(snapshot):
         return ""
     return then_run(_give(found), service.restart(snapshot))
+
+
+def _folders(snapshot: Snapshot) -> Iterator[str]:
+    """The folders that the unit and the configuration give to the daemon, and nothing else."""
+    yield _STATE
+    path = snapshot.settings.cache.path if snapshot.settings else None
+    if path is not None and path.parent.name == _USER:
+        yield str(path.parent)
 
 
 def _give(found: StoreFile) -> str:

@@ -20,6 +20,7 @@ from tests.support.snapshots import (
     good,
     our_table,
     reach,
+    server_table,
     with_status,
     with_tables,
 )
@@ -273,3 +274,18 @@ class TestDoubtful:
         ]
         denied = our_table(reaches=(reach("EACCES"),))
         assert found(changed(snapshot, tables=(denied,))) == []
+
+    def test_a_closed_listener(self) -> None:
+        """Postfix may not connect to a socket that no table of it names: that is no fault."""
+        text = "listen: [{socketmap: '127.0.0.1:8461'}, {socketmap: 'unix:/var/spool/postfix/s'}]"
+        reason = "Postfix may not connect to unix:/var/spool/postfix/s: it has mode 0600; set mode"
+        closed = ConfigProblem("listen", reason, is_warning=True)
+        snapshot = replace(configured(text), config_problems=(closed,))
+        assert found(snapshot) == []
+        for tables in (
+            (),
+            (server_table("socketmap:unix:s:postfix", is_ours=True, map_name="postfix"),),
+            (server_table("socketmap:inet:192.0.2.1:1:x"),),
+        ):
+            others = with_tables(snapshot, *tables)
+            assert [each.id for each in found(others)] == ["config-doubtful"], tables

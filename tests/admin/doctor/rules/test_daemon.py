@@ -10,8 +10,18 @@ from postfix_mta_sts.admin.doctor.commands import RESTART, START
 from postfix_mta_sts.admin.doctor.report import Effect, Finding
 from postfix_mta_sts.admin.doctor.rules.daemon import RULES
 from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem, Daemon, DaemonState, Snapshot
+from postfix_mta_sts.postfix.installed.sleeping import REASON
 from postfix_mta_sts.postfix.installed.values import Instance
-from tests.support.snapshots import VERSIONS, changed, good, instance, with_status
+from tests.support.snapshots import (
+    VERSIONS,
+    changed,
+    good,
+    instance,
+    our_table,
+    reach,
+    with_status,
+    with_tables,
+)
 
 DROP_IN = "/etc/systemd/system/postfix-mta-sts.service.d/override.conf"
 
@@ -90,6 +100,20 @@ class TestStopped:
         """The same if systemd says so, too."""
         snapshot = with_unit(in_state(DaemonState.NOT_RUNNING), is_active=False)
         assert one(snapshot, "daemon-stopped", Effect.HELD).mend == START
+
+    def test_started_by_the_next_look_up(self) -> None:
+        """While systemd listens for it, and Postfix asks there, no mail waits."""
+        stopped = with_unit(
+            in_state(DaemonState.NOT_RUNNING),
+            is_active=False,
+            sockets=("postfix-mta-sts.socket",),
+        )
+        sleeping = our_table(reaches=(), unasked=(REASON,))
+        assert found(with_tables(stopped, sleeping)) == []
+        assert found(with_tables(stopped)) == []
+        other = our_table(reaches=(reach("ECONNREFUSED"),))
+        one(with_tables(stopped, sleeping, other), "daemon-stopped", Effect.HELD)
+        one(with_unit(with_tables(stopped, sleeping), sockets=()), "daemon-stopped", Effect.HELD)
 
     def test_without_systemd(self) -> None:
         """Where systemd does not run it, no command is known."""

@@ -109,7 +109,7 @@ def test_only_in_daemon(answer: Answer, effect: Effect) -> None:
     finding = only(RULES, daemon(good(), ON, "on", answer=answer))
     assert (finding.id, finding.effect, finding.mend) == ("dane-daemon-only", effect, SET)
     assert finding.what == (
-        "The daemon does DANE (dane.mode is on), and smtp_dns_support_level is not set in Postfix"
+        "the daemon does DANE (dane.mode is on), and smtp_dns_support_level is not set in Postfix"
     )
 
 

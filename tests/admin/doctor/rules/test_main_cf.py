@@ -55,6 +55,38 @@ def test_broken(problem: str, mend: str) -> None:
     assert found.mend == mend
 
 
+def test_broken_elsewhere() -> None:
+    """Text of the line that has the error cannot name another file for the command."""
+    problem = "postconf failed: fatal: missing '=' after name: x /root/main.cf, line 1:"
+    snapshot = replace_field(good(), instances=(Instance("-", "/etc/postfix", problem=problem),))
+    assert only(snapshot).mend == ""
+
+
+def test_many_unused() -> None:
+    """Twenty are named, that which was to be the map among them, and the others counted."""
+    unused = (*(f"nonsense_{i:04}=1" for i in range(3_000)), f"smtp_tls_policy_map={MAP}")
+    found = findings(changed(with_tables(good()), unused=unused))
+    assert len(found) == 21
+    assert found[0].what.startswith("main.cf has smtp_tls_policy_map, ")
+    assert found[-1].what == "main.cf has 2981 more parameters that Postfix 3.10.13 does not know"
+    assert found[-1].why == "They have no effect"
+    assert {each.id for each in found} == {"parameter-unused"}
+
+
+@pytest.mark.parametrize(
+    ("unused", "mend"),
+    [
+        ("smtp_tls_loglev?l=2", ""),
+        ("smtp_tls_loglevl=2?", ""),
+        ("wishful=2?", "postconf -X wishful && postfix reload"),
+        ("-wishful=2", "postconf -X -- -wishful && postfix reload"),
+    ],
+)
+def test_unused_and_unprintable(unused: str, mend: str) -> None:
+    """`?` may stand for a character that cannot be shown, and so cannot be written again."""
+    assert only(changed(good(), unused=(unused,))).mend == mend
+
+
 @every_version
 def test_unused(version: str) -> None:
     """`parameter-unused`: a name that is like no other is removed."""

@@ -57,7 +57,7 @@ def test_silent() -> None:
     seen = resolvers(good(), Resolver(COPY, (FAR,), silent=(FAR,)))
     finding = next(each for each in found(RULES, seen) if each.id == "resolver-silent")
     assert (finding.effect, finding.mend) == (Effect.HELD, COPIED)
-    assert finding.what == f"No name server of {COPY} answers: {FAR}"
+    assert finding.what == f"no name server of {COPY} answers: {FAR}"
 
 
 def test_one_answers() -> None:
@@ -199,3 +199,28 @@ def test_no_server_named() -> None:
 
 def _with_queue(one: Instance, queue: str) -> Instance:
     return replace_value(one, parameters={**one.parameters, "queue_directory": queue})
+
+
+def test_another_instance() -> None:
+    """The chroot of each instance counts, and the command is for that one."""
+    file = "/var/spool/postfix-out/etc/resolv.conf"
+    first, other = instance(), instance(folder="/etc/postfix-out", name="postfix-out")
+    queue = {**other.parameters, "queue_directory": "/var/spool/postfix-out"}
+    other = replace_value(other, parameters=queue)
+    seen = replace(
+        good(),
+        instances=(first, other),
+        daemon_resolver=Resolver(SYSTEM, (FAR,)),
+        postfix_resolver=Resolver(COPY, (FAR,)),
+        other_resolvers=(Resolver(file, (LOCAL,), silent=(LOCAL,)),),
+    )
+    silent, differs = found(RULES, seen)
+    assert (silent.id, silent.instance, silent.effect) == (
+        "resolver-silent",
+        "postfix-out",
+        Effect.HELD,
+    )
+    assert (differs.id, differs.instance) == ("resolv-conf-differs", "postfix-out")
+    assert silent.mend == (
+        f"install -D -m 0644 {SYSTEM} {file} && postfix -c /etc/postfix-out reload"
+    )

@@ -17,7 +17,7 @@ from postfix_mta_sts.admin.doctor.snapshot import (
     Resolver,
     Snapshot,
 )
-from postfix_mta_sts.config.settings import DnsSettings, HttpsSettings, Settings
+from postfix_mta_sts.config.settings import CacheSettings, DnsSettings, HttpsSettings, Settings
 from tests.support.snapshots import CONFIG_FILE, VERSIONS, good, with_status
 
 FOLDER = "/var/lib/postfix-mta-sts"
@@ -86,6 +86,17 @@ class TestStore:
         """A daemon that is stopped will not be able to read it."""
         snapshot = with_store(replace(good(), daemon=STOPPED), is_readable=False, is_writable=False)
         assert one(snapshot, "store", Effect.UNPROTECTED).mend == OWN
+
+    @pytest.mark.parametrize(
+        ("folder", "is_given"), [("/srv/postfix-mta-sts", True), ("/etc/postfix-mta-sts", False)]
+    )
+    def test_a_folder_of_its_own(self, folder: str, *, is_given: bool) -> None:
+        """Root gives it what the unit or the configuration has for it, not what the daemon says."""
+        path = f"{folder}/policies.db"
+        given = Settings(cache=CacheSettings(path=Path(path) if is_given else None))
+        seen = with_store(replace(good(), settings=given), path=path, folder=folder)
+        mend = one(with_store(seen, is_writable=False), "store", Effect.NONE).mend
+        assert mend == (OWN.replace(FOLDER, folder) if is_given else "")
 
     @pytest.mark.parametrize("fields", [{"unit": None}, {"store": None}])
     def test_without_command(self, fields: dict[str, Any]) -> None:

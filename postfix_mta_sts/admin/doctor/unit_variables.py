@@ -1,0 +1,131 @@
+"""What systemd gives to the daemon, so that `doctor` has its configuration: variables, a file.
+
+`Environment=` of the unit, and the files of `EnvironmentFile=`, which win (systemd.exec(5)). Only
+variables of the daemon count. Nothing is raised: what could not be read is said.
+"""
+
+import glob
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from postfix_mta_sts.admin.doctor.collect_system import SYSTEMCTL, UNITS
+from postfix_mta_sts.admin.doctor.report import Unseen
+from postfix_mta_sts.admin.doctor.sight import AS_ROOT
+from postfix_mta_sts.config import config_file
+from postfix_mta_sts.config.environment import PREFIX
+from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.postfix.programs import ProgramError, run
+
+TIMEOUT: Final = 0.5
+"""Seconds for the answer of systemctl(1)."""
+
+_PROPERTIES: Final = "Environment,EnvironmentFiles,ExecStart"
+_FILES_LIMIT: Final = 20
+_QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"|(\S+)', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_CONTROLS: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_CONFIG = re.compile(r"\sargv\[\]=[^;]* --config[= ](\S+)")
+_FILE = re.compile(r"(.*) \(ignore_errors=(yes|no)\)")
+_SPACE: Final = " \t\r"
+_HIDDEN_IN_QUOTES: Final = '"\\`$\n'
+# Of a file, as systemd 252 and 257 read it: a value begins with parts in quotes; what follows has
+# none, and keeps those in it. A backslash hides what follows it, also the end of a line.
+_PART = re.compile(r""" "((?:\\.|[^"\\])*)(?:"|\Z) | '([^']*)(?:'|\Z) """, re.DOTALL | re.VERBOSE)
+_ENTRY = re.compile(
+    r"""
+    ^[ \t]* ([^\s=\#;][^=\n]*) = [ \t]*
+    ((?: (?:"(?:\\.|[^"\\])*(?:"|\Z) | '[^']*(?:'|\Z)) [ \t]* )*)
+    ((?: \\. | [^\n\\] )*)
+    """,
+    re.DOTALL | re.MULTILINE | re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitVariables:
+    """What the unit adds to the environment."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    config: Path | None = None
+    """The file of `serve --config`; None: the usual one."""
+    unseen: tuple[Unseen, ...] = ()
+
+
+async def read_unit_variables(command: Sequence[str] = SYSTEMCTL) -> UnitVariables:
+    """Ask systemctl(1), and read the files that it names; without a unit there is nothing."""
+    words = [*command, "show", "--property", _PROPERTIES, UNITS[0]]
+    try:
+        output = await run(words, timeout=TIMEOUT)
+    except ProgramError:  # `collect_system` says so
+        return UnitVariables()
+    return read_variables(output.text) if output.code == 0 else UnitVariables()
+
+
+def read_variables(text: str) -> UnitVariables:
+    """Read the output of `systemctl show`, and the files that it names."""
+    variables: dict[str, str] = {}
+    unseen: list[Unseen] = []
+    for name, _, value in (line.partition("=") for line in text.split("\n")):
+        if name == "Environment":
+            variables |= _assignments(value)
+        elif name == "EnvironmentFiles" and (match := _FILE.fullmatch(value)):
+            read, missed = _read_files(match[1], is_needed=match[2] == "no")
+            variables |= read
+            unseen += missed
+    own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
+    config = _CONFIG.search(text)
+    return UnitVariables(own, Path("/", config[1]) if config else None, tuple(unseen))
+
+
+def parse_file(text: str) -> dict[str, str]:
+    """The variables of a file for `EnvironmentFile=`."""
+    found = _ENTRY.finditer(text)
+    return {match[1].rstrip(_SPACE): _value(match[2], match[3]) for match in found}
+
+
+def _assignments(text: str) -> dict[str, str]:
+    """The variables in `Environment=`; systemctl quotes those with space as a shell would."""
+    words = (match[2] or _plain(match[1]) for match in _QUOTED.finditer(text))
+    pairs = (each.partition("=") for each in words)
+    return {name: value for name, is_set, value in pairs if is_set}
+
+
+def _plain(quoted: str) -> str:
+    return _ESCAPED.sub(lambda match: _CONTROLS.get(match[1], match[1]), quoted)
+
+
+def _read_files(pattern: str, *, is_needed: bool) -> tuple[Mapping[str, str], list[Unseen]]:
+    """The variables of a file, or of all that a pattern names, in their order."""
+    found = glob.glob(pattern)  # noqa: PTH207 (Path.glob takes ** for folders of any depth)
+    paths = sorted(found) or ([pattern] if is_needed else [])
+    variables: dict[str, str] = {}
+    unseen: list[Unseen] = []
+    for path in paths[:_FILES_LIMIT]:
+        try:
+            variables |= parse_file(config_file.read_text(Path(path), patience=0))
+        except OSError as error:
+            advice = f"; {AS_ROOT}" if isinstance(error, PermissionError) else ""
+            what = f"the variables in {printable(path)}"
+            unseen.append(Unseen(what, f"{error.strerror}{advice}"))
+    return variables, unseen
+
+
+def _value(quoted: str, rest: str) -> str:
+    """The value of an entry: parts in quotes, and behind these what has none."""
+    parts = [_within(match[1], match[2]) for match in _PART.finditer(quoted)]
+    return "".join([*parts, _ESCAPED.sub(_hidden, rest.rstrip(_SPACE))])
+
+
+def _within(double: str | None, single: str | None) -> str:
+    """What is within quotes; in double ones a backslash hides few characters."""
+    if double is None:
+        return single or ""
+    return _ESCAPED.sub(lambda m: _hidden(m) if m[1] in _HIDDEN_IN_QUOTES else m[0], double)
+
+
+def _hidden(match: re.Match[str]) -> str:
+    """What a backslash hides; the end of a line goes with it."""
+    return "" if match[1] == "\n" else match[1]

@@ -1,0 +1,57 @@
+"""Read the text of a master.cf (master(5)) of another machine; pure.
+
+`services` makes `Service`s of it, as it does of what postconf(1) prints.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.postfix.installed.main_cf_file import assignment, expanded, logical_lines
+from postfix_mta_sts.postfix.installed.parameters import NAMES
+from postfix_mta_sts.postfix.installed.services import MasterCf
+from postfix_mta_sts.postfix.policy_maps import split_words
+
+_COLUMNS: Final = 8
+"""Name, type, private, unprivileged, chroot, wakeup, limit of processes, command."""
+_OPTION: Final = "-o"
+
+
+def parse_master_cf(text: str, main_cf: Mapping[str, str]) -> tuple[MasterCf, Mapping[str, str]]:
+    """The services of type unix, and what of them matters and is not known, with the reasons.
+
+    `main_cf` has the parameters as they are written. It raises nothing.
+    """
+    columns: dict[str, Mapping[str, str]] = {}
+    options: dict[str, Mapping[str, str]] = {}
+    unseen: dict[str, str] = {}
+    for number, line in logical_lines(text):
+        words = split_words(line)
+        if len(words) < _COLUMNS:
+            unseen[f"line {number}"] = f"it has fewer than {_COLUMNS} words: {printable(line)}"
+        elif words[1] == "unix":
+            service = f"{words[0]}/unix"
+            columns[service] = {"command": words[7], "chroot": words[4]}
+            names = {"service_name": words[0], "process_name": words[7]}  # of each service
+            options[service], missed = expanded(dict(_options(words[8:])), {**main_cf, **names})
+            unseen |= {
+                f"{name} of {printable(service)}": reason
+                for name, reason in missed.items()
+                if name in NAMES
+            }
+    return MasterCf(columns, options), unseen
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The `-o` options: `-o name=value`, `-oname=value` or `-o { name = value }`."""
+    rest = iter(words)
+    for word in rest:
+        if word.startswith(_OPTION):
+            text = word.removeprefix(_OPTION) or next(rest, "")
+            if pair := assignment(_without_braces(text)):
+                yield pair
+
+
+def _without_braces(text: str) -> str:
+    has_both = text.startswith("{") and text.endswith("}")
+    return text[1:-1].strip() if has_both else text

@@ -1,0 +1,172 @@
+"""The variables of the unit, as systemctl prints them, and in files."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from postfix_mta_sts.admin.doctor import unit_variables
+from postfix_mta_sts.admin.doctor.report import Unseen
+from postfix_mta_sts.admin.doctor.unit_variables import (
+    UnitVariables,
+    parse_file,
+    read_unit_variables,
+    read_variables,
+)
+from tests.support.scripts import script
+
+LEVEL: Final = "POSTFIX_MTA_STS__LOG__LEVEL"
+FOLDER: Final = "POSTFIX_MTA_STS__CACHE__PATH"
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no error."""
+    monkeypatch.setattr(unit_variables, "TIMEOUT", 60.0)
+
+
+class TestEnvironment:
+    """`Environment=`."""
+
+    @pytest.mark.parametrize(
+        ("printed", "variables"),
+        [
+            (f"{LEVEL}=debug HOME=/root", {LEVEL: "debug"}),
+            (f'"{FOLDER}=/a b/p.db" {LEVEL}=info', {FOLDER: "/a b/p.db", LEVEL: "info"}),
+            (rf'"{FOLDER}=/\"a\"\$e\`f\\g\nb"', {FOLDER: '/"a"$e`f\\g\nb'}),
+            (f"{LEVEL}= {FOLDER}", {LEVEL: ""}),
+            ("", {}),
+        ],
+    )
+    def test_printed(self, printed: str, variables: dict[str, str]) -> None:
+        """Words with space, and with what a shell would read, have quotes; others do not count."""
+        assert read_variables(f"Environment={printed}\n") == UnitVariables(variables)
+
+
+class TestFiles:
+    """`EnvironmentFile=`."""
+
+    def test_later_ones_win(self, tmp_path: Path) -> None:
+        """A file wins against `Environment=`, and the last file against the first."""
+        for name, level in (("a", "info"), ("b", "debug")):
+            (tmp_path / name).write_text(f"{LEVEL}={level}\n")
+        found = read_variables(
+            f"Environment={LEVEL}=warning {FOLDER}=/p\n"
+            f"EnvironmentFiles={tmp_path}/a (ignore_errors=no)\n"
+            f"EnvironmentFiles={tmp_path}/b (ignore_errors=yes)\n"
+        )
+        assert found == UnitVariables({LEVEL: "debug", FOLDER: "/p"})
+
+    def test_a_pattern(self, tmp_path: Path) -> None:
+        """All files that it names are read, in their order."""
+        for name, level in (("1.env", "info"), ("2.env", "debug"), ("other", "error")):
+            (tmp_path / name).write_text(f"{LEVEL}={level}\n")
+        found = read_variables(f"EnvironmentFiles={tmp_path}/*.env (ignore_errors=no)\n")
+        assert found.variables == {LEVEL: "debug"}
+
+    def test_missing(self, tmp_path: Path) -> None:
+        """A file that must be there is named, and one that need not be there is not."""
+        line = f"EnvironmentFiles={tmp_path}/none (ignore_errors={{}})\n"
+        assert read_variables(line.format("yes")) == UnitVariables()
+        unseen = Unseen(f"the variables in {tmp_path}/none", "No such file or directory")
+        assert read_variables(line.format("no")) == UnitVariables(unseen=(unseen,))
+
+    def test_denied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What this user may not read is named, also if it need not be there."""
+        (tmp_path / "a").touch()
+
+        def deny(_: Path, patience: float) -> str:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("postfix_mta_sts.config.config_file.read_text", deny)
+        (unseen,) = read_variables(f"EnvironmentFiles={tmp_path}/a (ignore_errors=yes)\n").unseen
+        assert unseen.reason == "Permission denied; run doctor as root"
+
+    def test_a_pipe(self, tmp_path: Path) -> None:
+        """A FIFO in its place holds nothing up."""
+        os.mkfifo(tmp_path / "a")
+        found = read_variables(f"EnvironmentFiles={tmp_path}/a (ignore_errors=no)\n")
+        (unseen,) = found.unseen
+        assert unseen.reason.startswith("it is a pipe")
+
+
+@pytest.mark.parametrize(
+    ("text", "variables"),
+    [
+        ("a=1\nb = 2 \n", {"a": "1", "b": "2"}),
+        ("# a=1\n; b=2\n\n\tc=3", {"c": "3"}),
+        ('a=\'x y\'\nb="x \\"y\\" \\z"\n', {"a": "x y", "b": 'x "y" \\z'}),
+        ('a=[{socketmap: "127.0.0.1:1"}]\n', {"a": '[{socketmap: "127.0.0.1:1"}]'}),
+        ("a='one\ntwo=2'\nb=3\n", {"a": "one\ntwo=2", "b": "3"}),
+        ("a=one\\\ntwo\nb=\\$3\n", {"a": "onetwo", "b": "$3"}),
+        ("a='1' \"2\" 3\n", {"a": "123"}),
+        ('a=\'1\' "2" 3 "4"\n', {"a": '123 "4"'}),
+        ('a=\nb="unended\nc=3\n', {"a": "", "b": "unended\nc=3\n"}),
+        ("export a=1\nnonsense\n", {"export a": "1"}),
+        ("a=1 # no comment\r\n", {"a": "1 # no comment"}),
+    ],
+)
+def test_a_file(text: str, variables: dict[str, str]) -> None:
+    """Lines, quotes, comments and backslashes, as systemd 252 and 257 were seen to read them."""
+    assert parse_file(text) == variables
+
+
+def test_a_long_line() -> None:
+    """A line of spaces takes no longer than it is long: the test itself has a limit."""
+    assert parse_file(f"a{' ' * 200_000}\nb{' ' * 50_000}=1{' ' * 50_000}\n") == {"b": "1"}
+
+
+@given(st.text("ab='\"\\\n# ;$\x00", max_size=60))
+def test_any_file(text: str) -> None:
+    """It raises nothing."""
+    for name in parse_file(text):
+        assert name
+        assert "\n" not in name
+
+
+@pytest.mark.parametrize(
+    ("words", "config"),
+    [
+        ("serve", None),
+        ("serve --config /etc/a.yml", Path("/etc/a.yml")),
+        ("serve --config=a.yml --x", Path("/a.yml")),
+        ("serve ; ignore_errors=no --config /b", None),
+    ],
+)
+def test_configuration(words: str, config: Path | None) -> None:
+    """The file that the unit names; systemd starts the daemon in the root folder."""
+    text = f"ExecStart={{ path=/usr/bin/postfix-mta-sts ; argv[]=postfix-mta-sts {words} ; pid=0 }}"
+    assert read_variables(text).config == config
+
+
+class TestAsked:
+    """systemctl(1)."""
+
+    async def test_asked(self, tmp_path: Path) -> None:
+        """It is asked for the unit of the daemon alone."""
+        command = script(
+            tmp_path / "systemctl", f'echo "$@" > {tmp_path}/words; echo Environment={LEVEL}=debug'
+        )
+        assert await read_unit_variables([command]) == UnitVariables({LEVEL: "debug"})
+        words = (tmp_path / "words").read_text().split()
+        assert words == [
+            "show",
+            "--property",
+            "Environment,EnvironmentFiles,ExecStart",
+            "postfix-mta-sts.service",
+        ]
+
+    async def test_without_systemd(self, tmp_path: Path) -> None:
+        """Without it, or without an answer, there is nothing."""
+        fails = script(tmp_path / "systemctl", f"echo Environment={LEVEL}=debug; exit 1")
+        assert await read_unit_variables([fails]) == UnitVariables()
+        assert await read_unit_variables([str(tmp_path / "none")]) == UnitVariables()
+
+    async def test_it_hangs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It has half a second."""
+        monkeypatch.setattr(unit_variables, "TIMEOUT", 0.05)
+        hangs = script(tmp_path / "systemctl", "exec sleep 600")
+        assert await read_unit_variables([hangs]) == UnitVariables()
