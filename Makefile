@@ -20,7 +20,7 @@ endif
 # The tests start the daemon a thousand times: each would compile it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: serve test check coverage check-lowest check-newest check-3.13 e2e fleet fleet-alone fleet-beside zoo torture bench man completion snapshots build format lock clean
+.PHONY: serve test check coverage check-lowest check-newest check-3.13 e2e fleet fleet-alone fleet-beside zoo doctor-cases ways torture bench man completion snapshots build release format lock clean
 
 # pip reads dependency groups from release 25.1 on.
 $(BIN)/pip:
@@ -98,6 +98,16 @@ fleet-beside: $(READY_DEV)
 zoo: $(READY_DEV)
 	ZOO=all $(BIN)/pytest -m e2e tests/e2e/test_zoo.py
 
+# All broken machines that doctor has to name and to mend, with both versions of Postfix: some minutes.
+doctor-cases: $(READY_DEV)
+	DOCTOR=all $(BIN)/pytest -m e2e tests/e2e/test_doctor_37.py tests/e2e/test_doctor_310.py \
+		-n 2 --dist loadfile
+
+# Every way to install the daemon and to wire it up, on booted machines: see tests/e2e/README.md
+ways: $(READY_DEV)
+	WAYS=all $(BIN)/pytest -m e2e tests/e2e -n 2 --dist loadfile --no-loadscope-reorder \
+		-k 'ansible or release or upgrades or wiring or package or image or readme or nixos'
+
 # Ten minutes of faults under load, with a random seed that is printed, or with SEED=; see
 # tests/torture/README.md
 torture: $(READY_DEV)
@@ -108,15 +118,25 @@ bench: $(READY_DEV)
 	$(BIN)/python -m bench.run $(OPTIONS)
 
 # Man pages, and completion for bash, zsh and fish, into build/.
-man: $(READY_DEV)
-	$(BIN)/python contrib/man/pages.py build/man
+man: $(READY)
+	$(BIN)/postfix-mta-sts man --install build/man
 
-completion: $(READY_DEV)
-	$(BIN)/python contrib/completion/scripts.py build/completion
+completion: $(READY)
+	mkdir -p build/completion
+	$(BIN)/postfix-mta-sts completion bash > build/completion/postfix-mta-sts
+	$(BIN)/postfix-mta-sts completion zsh > build/completion/_postfix-mta-sts
+	$(BIN)/postfix-mta-sts completion fish > build/completion/postfix-mta-sts.fish
 
 # Wheel and sdist, into dist/. The build backend comes from the virtual environment, not from PyPI.
 build: $(READY_DEV)
 	$(BIN)/python -m build --no-isolation
+
+# Everything that a release consists of, from the tag that is checked out, into dist/release/; see
+# docs/releasing.md. KEY=FILE signs, REPRODUCE=1 builds twice and compares, ONLY='wheel sdist' leaves
+# out the rest, WHEELS=FOLDER has the libraries.
+release: $(READY_DEV)
+	$(BIN)/python -m contrib.release $(if $(ONLY),--only '$(ONLY)') $(if $(KEY),--key '$(KEY)') \
+		$(if $(WHEELS),--wheels '$(WHEELS)') $(if $(REPRODUCE),--reproduce)
 
 # What a test compares with what the program prints now: look at the difference before the commit.
 snapshots: $(READY_DEV)

@@ -24,6 +24,8 @@ MODULES: Final = {
     "healthcheck": "healthcheck",
     "import": "import_cache",
     "seed": "seed",
+    "man": "man.command",
+    "completion": "completion",
 }
 """The module of each command, in the order of the help text."""
 _DESCRIPTION: Final = (

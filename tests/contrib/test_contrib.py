@@ -103,5 +103,11 @@ def test_compose() -> None:
     assert ours["read_only"]
     assert ours["cap_drop"] == ["ALL"]
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    health = ours["healthcheck"]
+    how = "--interval={interval} --timeout={timeout} --start-period={start_period}".format_map(
+        health
+    )
+    assert f"HEALTHCHECK {how} \\\n" in dockerfile
+    assert health["test"] == ["CMD", "postfix-mta-sts", "healthcheck"]
     for folder in (shared, ours["volumes"][0].split(":")[1]):
         assert re.search(rf"install --directory .* {folder}\b", dockerfile)

@@ -11,6 +11,8 @@ from zipfile import ZipFile
 import pytest
 
 from postfix_mta_sts import __version__
+from postfix_mta_sts.cli.completion import script
+from postfix_mta_sts.cli.man.pages import source
 
 ROOT = Path(__file__).parents[2]
 BUILT = f"postfix_mta_sts-{__version__}"
@@ -45,12 +47,12 @@ def test_sdist(dist: Path) -> None:
         "README.md",
         "config.example.yml",
         "constraints.txt",
-        "contrib/completion/scripts.py",
-        "contrib/man/pages.py",
-        "contrib/man/postfix-mta-sts.1.in",
         "contrib/systemd/postfix-mta-sts.service",
         "docs/architecture.md",
+        "postfix_mta_sts/cli/completion.py",
         "postfix_mta_sts/cli/main.py",
+        "postfix_mta_sts/cli/man/pages.py",
+        "postfix_mta_sts/cli/man/postfix-mta-sts.1.in",
         "tests/contrib/test_packages.py",
     }
     generated = (".venv", "build/", "dist/", ".git/")
@@ -67,10 +69,26 @@ def test_wheel(dist: Path) -> None:
     assert ours <= set(names)
 
 
-def test_installed(dist: Path, tmp_path: Path) -> None:
-    """Installed in a virtual environment, without a network, the command prints its version."""
-    venv.create(tmp_path / "venv", with_pip=True)
-    binaries = tmp_path / "venv/bin"
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_example(dist: Path, tmp_path: Path, kind: str) -> None:
+    """The man pages' link to the example configuration is a copy in the wheel; the sdist has it."""
+    if kind == "wheel":
+        with ZipFile(dist / f"{BUILT}-py3-none-any.whl") as archive:
+            archive.extract("postfix_mta_sts/cli/man/config.example.yml", tmp_path / BUILT)
+    else:
+        with tarfile.open(dist / f"{BUILT}.tar.gz") as archive:
+            archive.extractall(tmp_path, filter="data")  # as pip does
+    example = tmp_path / BUILT / "postfix_mta_sts/cli/man/config.example.yml"
+    assert example.is_symlink() is (kind == "sdist")
+    assert example.read_bytes() == (ROOT / "config.example.yml").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def binaries(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel in a virtual environment, without a network; return its programs."""
+    place = tmp_path_factory.mktemp("installed")
+    venv.create(place / "venv", with_pip=True)
+    binaries = place / "venv/bin"
     wheel = dist / f"{BUILT}-py3-none-any.whl"
     pip: list[str | Path] = [
         binaries / "python",
@@ -85,17 +103,39 @@ def test_installed(dist: Path, tmp_path: Path) -> None:
     subprocess.run(pip, check=True)
     # The dependencies come from this environment. Python does not process its .pth files, so the
     # package itself comes from the wheel.
-    dependencies = next((tmp_path / "venv/lib").glob("python*/site-packages")) / "dependencies.pth"
+    dependencies = next((place / "venv/lib").glob("python*/site-packages")) / "dependencies.pth"
     dependencies.write_text(
         "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     )
-    words: list[str | Path] = [binaries / "postfix-mta-sts", "version"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout == f"postfix-mta-sts {__version__}\n"
-    where: list[str | Path] = [
-        binaries / "python",
-        "-c",
-        "import postfix_mta_sts; print(postfix_mta_sts.__file__)",
-    ]
-    found = subprocess.run(where, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert found.stdout.startswith(str(dependencies.parent))
+    return binaries
+
+
+def output(binaries: Path, *words: str | Path) -> str:
+    """Run one of these programs outside of the checkout; return what it prints."""
+    program, *arguments = words
+    command: list[str | Path] = [binaries / program, *arguments]
+    environ = {"SOURCE_DATE_EPOCH": "1790000000", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=binaries, env=environ
+    )
+    return done.stdout
+
+
+def test_installed(binaries: Path) -> None:
+    """The command prints its version, and is the one of the wheel."""
+    assert output(binaries, "postfix-mta-sts", "version") == f"postfix-mta-sts {__version__}\n"
+    where = "import postfix_mta_sts; print(postfix_mta_sts.__file__)"
+    assert output(binaries, "python", "-c", where).startswith(str(binaries.parent))
+
+
+@pytest.mark.parametrize("page", ["postfix-mta-sts", "postfix-mta-sts.yml"])
+def test_man_page(binaries: Path, page: str) -> None:
+    """An installed program has its man pages."""
+    header, _, rest = output(binaries, "postfix-mta-sts", "man", page, "--roff").partition("\n")
+    assert header.endswith(f'"2026-09-21" "postfix\\-mta\\-sts {__version__}"')
+    assert rest == source(page).partition("\n")[2]
+
+
+def test_completion(binaries: Path) -> None:
+    """An installed program prints its scripts for shells."""
+    assert output(binaries, "postfix-mta-sts", "completion", "bash") == f"{script('bash')}\n"

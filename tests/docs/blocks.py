@@ -18,7 +18,7 @@ ROOT: Final = Path(__file__).parents[2]
 _OTHERS: Final = ("CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
 PAGES: Final = [
     ROOT / "README.md",
-    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
     *(ROOT / name for name in _OTHERS),
     *sorted(ROOT.glob("tests/*/README.md")),
     *sorted(ROOT.glob("contrib/**/*.md")),
@@ -29,6 +29,8 @@ STAGES: Final = (
     "install",
     "configure",
     "postfix",
+    "postfix 3.4",
+    "postfix 3.10",
     "check",
     "docs",
     "log",
@@ -38,25 +40,34 @@ STAGES: Final = (
     "exception",
     "take out",
     "remove",
+    "remove all",
 )
-"""The stages of the life of an installation, each with the blocks of README.md first."""
+"""The stages of the life of an installation, each with the blocks of README.md first. Of the two
+that name a version of Postfix, a machine takes one."""
 PROGRAMS: Final = frozenset(
     (
+        "ansible",
+        "ansible-playbook",
         "apt",
         "apt-get",
         "awk",
+        "buildah",
+        "cat",
         "contrib/debian/build",
         "curl",
         "docker",
         "echo",
+        "exim4",
         "grep",
         "install",
         "journalctl",
         "ln",
+        "m4",
         "make",
         "mkdir",
         "openssl",
         "pip",
+        "pipx",
         "podman",
         "postconf",
         "postfix",
@@ -69,12 +80,17 @@ PROGRAMS: Final = frozenset(
         "pytest",
         "python",
         "python3",
+        "rm",
         "sed",
         "sendmail",
+        "sha256sum",
         "ss",
+        "ssh-keygen",
         "sudo",
         "systemctl",
         "systemd-sysusers",
+        "uv",
+        "update-exim4.conf",
     )
 )
 """Words with which a line of commands begins."""

@@ -24,8 +24,8 @@ from tests.torture import __main__ as torture
 OTHER_PROGRAMS: Final = {"--user", "--disable-uvloop"}
 """Options of docker and of postfix-mta-sts-resolver."""
 EVENTS: Final = set(events_of_code()[0])
-FOR_ADMINISTRATORS: Final = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
-EXAMPLE: Final = [*ROOT.glob("config.example.yml"), *ROOT.glob("contrib/man/*.in")]
+FOR_ADMINISTRATORS: Final = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+EXAMPLE: Final = [*ROOT.glob("config.example.yml"), *ROOT.glob("postfix_mta_sts/cli/man/*.in")]
 
 
 def spans(page: Path) -> Iterator[str]:
@@ -40,7 +40,10 @@ def commands(page: Path) -> Iterator[str]:
         if name in MODULES and text not in EVENTS and (rest or text.startswith("postfix-mta-sts ")):
             yield f"{name} {rest}"
     for block in blocks(page):
-        yield from re.findall(r"(?<![-/])\bpostfix-mta-sts +([a-z][^|#\n]*)", block.text)
+        text = block.text.replace("\\\n", " ")
+        found = re.findall(r"(?<![-/])(\"?)\bpostfix-mta-sts +([a-z][^|#>\n]*)", text)
+        for quote, command in found:  # an argument of another program is in quotes
+            yield command.partition(quote)[0] if quote else command
 
 
 def parses(words: list[str]) -> bool:

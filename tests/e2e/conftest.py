@@ -26,6 +26,7 @@ from tests.e2e.resolving import resolver as running_resolver
 from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
 from tests.e2e.signed import tree as signed_tree
 from tests.e2e.trees import RELEASES, WITH_DNS, NoTreeError, tree
+from tests.e2e.turn import left_out
 from tests.e2e.wheels import wheels
 from tests.e2e.wires import PORT, WIRES, listeners, policy_maps
 from tests.e2e.world import World
@@ -37,11 +38,22 @@ from tests.support.obstacles import cannot
 
 LOGS: Final = Path(__file__).parents[2] / "build/e2e"
 """The logs of the last run; with pytest-xdist each worker has a folder in it."""
+_WAYS: Final = ("ansible", "release", "upgrades", "wiring_debian", "wiring_exim", "wiring_sendmail")
+"""Ways to install the daemon and to wire it up: these tests take some minutes each."""
+collect_ignore: Final = [f"test_{name}.py" for name in left_out(_WAYS)]
 FIRST: Final = (
     "test_zoo",
+    "test_doctor_37",
+    "test_doctor_310",
     "test_package",
+    "test_upgrades",
+    "test_wiring_debian",
+    "test_release",
+    "test_ansible",
     "test_systemd",
     "test_readme",
+    "test_wiring_exim",
+    "test_wiring_sendmail",
     "test_restarts",
     "test_rollbacks",
     "test_ages",

@@ -24,7 +24,13 @@ APT_BUILD, BUILD, APT_INSTALL = _README.text.splitlines()
 (BUILD_OFFLINE,) = (
     each.text.strip() for each in blocks(ROOT / "docs/install.md") if "WHEELS" in each.text
 )
-_PACKAGES: Final = (*APT_BUILD.removeprefix("apt install ").split(), "lintian")
+GO_BACK, _STATUS = next(
+    each.text.splitlines()
+    for each in blocks(ROOT / "docs/install.md")
+    if "--allow-downgrades" in each.text
+)
+"""The command that goes back to an older version."""
+PACKAGES: Final = (*APT_BUILD.removeprefix("apt install ").split(), "lintian")
 _NOBODY: Final = 65534
 _ENVIRONMENT: Final = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -33,6 +39,14 @@ _ENVIRONMENT: Final = {
     "PIP_NO_INDEX": "1",
     "PIP_FIND_LINKS": "/mnt/wheels",
 }
+
+_MIGRATION: Final = """\
+    (
+        "CREATE TABLE later (what TEXT)",
+        "ALTER TABLE policies ADD COLUMN later TEXT",
+    ),
+)"""
+"""What a newer version may add to `SCHEMA`: older ones do not look at it."""
 
 _INSIDE: Final = """\
 tree=$1 source=$2 wheels=$3 out=$4; shift 4
@@ -51,7 +65,7 @@ class Workshop:
     """Builds the package from `wheels` into `out`, and checks it."""
 
     def __init__(self, tree: Path, wheels: Path, out: Path) -> None:
-        self._tree = extended(tree, "debhelper", _PACKAGES)
+        self._tree = extended(tree, "debhelper", PACKAGES)
         self._wheels = wheels
         self._out = out
         out.mkdir()
@@ -79,13 +93,20 @@ class Workshop:
 
 
 def newer(folder: Path) -> Path:
-    """Return a checkout of version 9.9."""
+    """Return a checkout of version 9.9, whose store has one more table and one more column."""
     for part in ("contrib", "docs", "postfix_mta_sts"):
         shutil.copytree(ROOT / part, folder / part)
     for name in ("*.md", "*.yml", "LICENSE", "constraints.txt", "pyproject.toml"):
         for file in ROOT.glob(name):
             shutil.copy(file, folder)
-    code = folder / "postfix_mta_sts/__init__.py"
-    text = re.sub(r'(?m)^__version__ = ".*"', f'__version__ = "{NEWER}"', code.read_text("utf-8"))
-    code.write_text(text)
+    package = folder / "postfix_mta_sts"
+    _change(package / "__init__.py", r'^__version__ = ".*"', f'__version__ = "{NEWER}"')
+    _change(package / "store/sqlite/layout.py", r"^\)(?=\n\"\"\"The migrations)", _MIGRATION)
     return folder
+
+
+def _change(code: Path, pattern: str, text: str) -> None:
+    """Replace the one place in a file that matches."""
+    changed, number = re.subn(pattern, lambda _: text, code.read_text("utf-8"), flags=re.MULTILINE)
+    assert number == 1, (code, pattern)
+    code.write_text(changed)

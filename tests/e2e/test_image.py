@@ -15,7 +15,7 @@ import pytest
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store.sqlite.store import SqliteStore
 from tests.docs.blocks import blocks
-from tests.e2e.images import Container, Images, running
+from tests.e2e.images import IMAGE, Container, Images, running
 from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.transcript import TIMEOUT, Transcript
@@ -31,7 +31,9 @@ Running: TypeAlias = AbstractContextManager[tuple[Container, Transcript]]
 Odd: TypeAlias = Callable[..., Running]
 
 NO_IPV6 = "for each in all default lo; do echo 1 > /proc/sys/net/ipv6/conf/$each/disable_ipv6; done"
-COMMANDS, EXEC = (each.text.strip() for each in blocks(ROOT / "docs/docker.md"))
+COMMANDS, EXEC, REPLACE, REMOVE = (
+    each.text.strip() for each in blocks(ROOT / "docs/docker.md") if each.kind == "run by"
+)
 BUILD, RUN = COMMANDS.split("\n", 1)
 """The commands of docs/docker.md."""
 MEBIBYTE = 1 << 20
@@ -164,7 +166,10 @@ def test_a_wrong_variable(images: Images, name: str) -> None:
 def test_commands_of_the_page(
     images: Images, own_namespace: Namespace, own_world: World, data: Path, logs: Path
 ) -> None:
-    """`docker run` and `docker exec`, with the words of docs/docker.md."""
+    """`docker run` and `docker exec` with the words of docs/docker.md; then another container.
+
+    The second one has the policy from the volume, without a network.
+    """
     own_world.policy("example.com", "enforce")
     ca_file = data / "ca.pem"
     settings = {
@@ -174,20 +179,26 @@ def test_commands_of_the_page(
     }
     environ = [f"{name}={value}" for name, value in settings.items()]
     netns = f"ns:/run/netns/{own_namespace.name}"
-    with images.docker(RUN, netns, environ, [f"{ca_file}:/etc/ca.pem:ro"]) as served:
-        assert served.stdout
-        log = Transcript(served.stdout, logs / "image-page.log")
-        try:
-            log.wait("started version=")
-            with images.docker(EXEC) as asked:
-                shown, _ = asked.communicate()
-        finally:
-            with images.docker("docker stop mta-sts") as stopped:
-                stopped.communicate(timeout=TIMEOUT)
-            log.end()
     reply = "secure match=mx.example.com servername=hostname"
-    assert shown == f"socketmap 0.0.0.0:8461: example.com: {reply}\n"
-    assert served.returncode == 0
+    for is_first in (True, False):
+        with images.docker(RUN, netns, environ, [f"{ca_file}:/etc/ca.pem:ro"]) as served:
+            assert served.stdout
+            log = Transcript(served.stdout, logs / "image-page.log")
+            try:
+                log.wait("started version=")
+                with own_world.without(*(() if is_first else ("dns", "policy host"))):
+                    assert said(images, EXEC) == f"socketmap 0.0.0.0:8461: example.com: {reply}\n"
+            finally:
+                said(images, REPLACE if is_first else "docker stop mta-sts")
+                log.end()
+        assert served.returncode == 0
+
+
+def said(images: Images, command: str) -> str:
+    """Run `docker`, and return what it prints."""
+    with images.docker(command) as process:
+        shown, _ = process.communicate(timeout=TIMEOUT)
+    return shown
 
 
 def test_works(
@@ -285,3 +296,18 @@ def test_a_user_that_nobody_knows(
     assert "address of a listener is not available address=[::1]:8461" in said
     assert "no client can reach a listener, IPv6 is off address=[::]:8462" in said
     assert "Traceback" not in said
+
+
+def test_removed(images: Images) -> None:
+    """The last commands of the page leave no container, volume or image.
+
+    This must be the last test: those above use the image.
+    """
+    assert IMAGE in said(images, "docker images")
+    assert "policies" in said(images, "docker volume ls --quiet")
+    images.buildah("rm", "--all")
+    with images.docker(f"set -x; {REMOVE}") as process:
+        shown, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, shown
+    assert said(images, "docker ps --all --quiet; docker volume ls --quiet") == ""
+    assert IMAGE not in said(images, "docker images")

@@ -1,4 +1,4 @@
-"""The Debian package on a Debian 13: build, install, use, upgrade, remove and purge.
+"""The Debian package on a Debian 13: build, install, use, upgrade, go back, remove and purge.
 
 The fixtures take one machine from each step to the next; the tests are in this order.
 """
@@ -12,10 +12,21 @@ from pathlib import Path
 
 import pytest
 
+from postfix_mta_sts import __version__
+from postfix_mta_sts.store.sqlite.layout import SCHEMA
 from tests.e2e.client import ask, ask_repeatedly, secure
 from tests.e2e.machines import CONFIG, UNIT, Machine, alone, booted, with_systemd
 from tests.e2e.namespace import Namespace
-from tests.e2e.packages import APT_INSTALL, BUILD, BUILD_OFFLINE, NAME, NEWER, Workshop, newer
+from tests.e2e.packages import (
+    APT_INSTALL,
+    BUILD,
+    BUILD_OFFLINE,
+    GO_BACK,
+    NAME,
+    NEWER,
+    Workshop,
+    newer,
+)
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.trees import WITH_DNS, NoTreeError
 from tests.e2e.world import World
@@ -32,6 +43,8 @@ MAINTAINER_TAGS = "bogus-mail-host,bogus-mail-host-in-debian-changelog,root-in-c
 UNRELATED = ("/var/log", "/var/cache", "/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd")
 """Folders that change on any system, whatever is installed."""
 ACCOUNTS = ("passwd", "shadow", "group", "gshadow")
+APT_TIMEOUT = 300.0
+"""Seconds; only a failing test waits that long."""
 OVERRIDES = (f"/etc/systemd/system/{UNIT}", "/usr/local/bin/postfix-mta-sts")
 
 
@@ -93,7 +106,7 @@ def before(machine: Machine) -> set[str]:
 @pytest.fixture(scope="module")
 def installed(machine: Machine, before: set[str]) -> str:
     """The output of apt for the installation of the package, by the command of README.md."""
-    done = machine.run("sh", "-ec", f"cd /root; {APT_INSTALL}")
+    done = machine.run("sh", "-ec", f"cd /root; {APT_INSTALL}", seconds=APT_TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -126,8 +139,21 @@ def upgraded(machine: Machine, domain: str, own_namespace: Namespace) -> list[st
 
 
 @pytest.fixture(scope="module")
+def went_back(
+    machine: Machine, upgraded: list[str], package: Path, domain: str, own_namespace: Namespace
+) -> list[str]:
+    """The replies to look-ups during the installation of the older version again."""
+    (machine.root / "root/older").mkdir()
+    shutil.copy(package, machine.root / "root/older")
+    with ask_repeatedly(own_namespace, domain) as replies:
+        done = machine.run("sh", "-ec", f"cd /root; {GO_BACK}", seconds=APT_TIMEOUT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return replies
+
+
+@pytest.fixture(scope="module")
 def removed(
-    machine: Machine, upgraded: list[str], domain: str, own_namespace: Namespace
+    machine: Machine, went_back: list[str], domain: str, own_namespace: Namespace
 ) -> list[str]:
     """The replies to look-ups during the removal of the package."""
     with ask_repeatedly(own_namespace, domain) as replies:
@@ -145,7 +171,7 @@ def purged(machine: Machine, removed: list[str]) -> None:
 def apt(machine: Machine, what: str, name: str) -> str:
     """Run apt-get and return its output."""
     noninteractive = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet=2", "--yes")
-    done = machine.run(*noninteractive, what, name)
+    done = machine.run(*noninteractive, what, name, seconds=APT_TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -155,6 +181,13 @@ def listing(machine: Machine) -> set[str]:
     but = [word for folder in UNRELATED for word in ("-path", folder, "-prune", "-o")]
     shown = ("-printf", r"%y %m %u:%g %p %l\n")
     return set(machine.output("find", "/etc", "/usr", "/var", "-xdev", *but, *shown).splitlines())
+
+
+def schema_version(machine: Machine) -> int:
+    """Return how many migrations the store has had."""
+    script = f"import sqlite3; db = sqlite3.connect('{STATE}/policies.db')"
+    script += "; print(db.execute('PRAGMA user_version').fetchone()[0])"
+    return int(machine.output("python3", "-c", script))
 
 
 def process_users(machine: Machine) -> set[str]:
@@ -266,6 +299,34 @@ class TestUpgraded:
     def test_configuration_kept(self, machine: Machine) -> None:
         """The administrator's configuration is still in force."""
         assert DAEMON_DNS in (machine.root / CONFIG).read_text()
+
+
+class TestWentBack:
+    """The older version was installed again during a steady stream of look-ups."""
+
+    def test_no_look_up_lost(self, went_back: list[str], domain: str) -> None:
+        """All look-ups got the right reply."""
+        assert set(went_back) == {secure(domain)}
+
+    @pytest.mark.usefixtures("went_back")
+    def test_older_version_runs(self, machine: Machine) -> None:
+        """The daemon and the command are those of the older version."""
+        *_, last = machine.journal().split("\nStarting ")
+        assert f"started version={__version__} " in last
+        assert machine.output("postfix-mta-sts", "version") == f"postfix-mta-sts {__version__}"
+
+    @pytest.mark.usefixtures("went_back")
+    def test_store(
+        self, machine: Machine, domain: str, own_namespace: Namespace, own_world: World
+    ) -> None:
+        """It answers from the store that the newer version has extended, without a network."""
+        assert schema_version(machine) == len(SCHEMA) + 1
+        with own_world.without("dns", "policy host"):
+            machine.output("systemctl", "restart", UNIT)
+            assert ask(own_namespace, domain) == secure(domain)
+        status = json.loads(machine.output("postfix-mta-sts", "status", "--json"))
+        assert status["lookups"]["by_source"]["store"] == 1
+        assert not {"store_reading", "store_writing"} & {*status["not_working"]}
 
 
 class TestRemoved:

@@ -1,14 +1,11 @@
 """The commands of README.md and docs/, as they are written, on a stock Debian 12 and 13.
 
-Of what a new user has, the test replaces only the Internet: its name servers, its CA, and the index
-of Python packages. The tests are in the order of the stages (`tests/docs/blocks.py`).
+What the test replaces on these machines is in `relays.py`. The tests are in the order of the stages
+(`tests/docs/blocks.py`).
 """
 
 import json
 import re
-import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +13,23 @@ from textwrap import dedent
 
 import pytest
 
-from tests.docs.blocks import PAGES, Block, blocks
+from tests.docs.blocks import PAGES, blocks
 from tests.e2e import peers
-from tests.e2e.machines import CONFIG, MASKED, Machine, booted, with_systemd
+from tests.e2e.machines import CONFIG, MASKED, Machine, with_systemd
 from tests.e2e.namespace import Namespace
-from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
-from tests.e2e.transcript import TIMEOUT
+from tests.e2e.relays import (
+    SETTINGS,
+    check_out,
+    copied,
+    delivered,
+    leave_port_25,
+    logged,
+    mail_log,
+    mask,
+    prepare,
+    run,
+    started,
+)
 from tests.e2e.trees import RELEASES, WITH_DNS, NoTreeError, Release
 from tests.e2e.wheels import ROOT
 from tests.e2e.world import World
@@ -29,19 +37,6 @@ from tests.support.obstacles import cannot
 
 pytestmark = pytest.mark.timeout(600)  # the first test of a run builds
 
-CHECKOUT = (
-    "postfix_mta_sts",
-    "contrib",
-    "Makefile",
-    "pyproject.toml",
-    "constraints.txt",
-    "README.md",
-    "LICENSE",
-)
-PIP = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_NO_COMPILE=1"
-"""Where pip finds packages, see pip(1); compiling them takes half of its time."""
-INSTALL_TIMEOUT = 300.0
-"""Seconds; only a failing test waits that long."""
 MIGRATING = (ROOT / "docs/migrating.md").read_text("utf-8")
 STORE = "/var/lib/postfix-mta-sts/policies.db"
 IMPORT = "postfix-mta-sts import /var/lib/mta-sts/cache.db"
@@ -70,52 +65,21 @@ def machine(
 ) -> Iterator[Machine]:
     """Each Debian with its own Postfix as installed, and a checkout in /root."""
     release: Release = request.param
-    place = folder / f"{release.suite}-readme"
-    place.mkdir()
-    root = place / "root"
+    name = f"{release.suite}-readme"
     try:
-        subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
-        shutil.copytree(stock(release.suite), root / "root/wheels")
-        _prepare(root, own_world)
-        with booted(root, own_namespace, place, logs / f"{release.suite}-readme.log") as made:
+        root = copied(with_systemd(trees[release.postfix]), folder / name)
+        check_out(root, stock(release.suite))
+        prepare(root, own_world)
+        leave_port_25(root)
+        (root / "var/log/mail.log").write_text(
+            "postfix/smtp[1]: 2: to=<a@example.com>, relay=...\n"
+        )
+        peers.install(root)
+        mask(root, *(unit for unit in MASKED if unit != "postfix"))
+        with started(root, own_namespace, name, logs) as made:
             yield made
-            (logs / f"{release.suite}-readme-journal.log").write_text(mail_log(made))
-            made.run("systemctl", "--force", "--force", "poweroff")  # an orderly end takes a minute
     except NoTreeError as error:
         cannot(str(error))
-
-
-def _prepare(root: Path, own_world: World) -> None:
-    """Give a stock Debian the Internet of the test, and a checkout."""
-    for name in CHECKOUT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, root / "root" / name)
-    (root / "etc/resolv.conf").unlink(missing_ok=True)
-    (root / "etc/resolv.conf").write_text(f"nameserver {POSTFIX_DNS}\n")
-    with (root / "etc/ssl/certs/ca-certificates.crt").open("a") as bundle:
-        bundle.write(own_world.ca_file.read_text())
-    (root / CONFIG).write_text(json.dumps(SETTINGS))  # JSON is YAML
-    # The SMTP servers of the test have port 25 of other addresses.
-    main_cf = root / "etc/postfix/main.cf"
-    own_port = re.subn(
-        r"(?m)^inet_interfaces.*", "inet_interfaces = 127.0.0.1", main_cf.read_text()
-    )
-    assert own_port[1] == 1
-    main_cf.write_text(own_port[0])
-    (root / "var/log/mail.log").write_text("postfix/smtp[1]: 2: to=<a@example.com>, relay=...\n")
-    peers.install(root)
-    masked = [name for name in MASKED if name != "postfix"]
-    subprocess.run(["systemctl", f"--root={root}", "mask", *masked], check=True)
-
-
-SETTINGS = {
-    "dns": {"nameservers": [DAEMON_DNS], "timeout": "2s"},
-    "https": {
-        "ca_file": "/etc/ssl/certs/ca-certificates.crt",
-        "allow_private_addresses": True,
-    },
-    "metrics": {"listen": "127.0.0.1:8463"},
-}
 
 
 def run_stage(machine: Machine, stage: str) -> dict[str, str]:
@@ -125,40 +89,10 @@ def run_stage(machine: Machine, stage: str) -> dict[str, str]:
     return {block.text.splitlines()[-1]: run(machine, block) for block in chosen}
 
 
-def run(machine: Machine, block: Block) -> str:
-    """Run a block in the checkout, as root in a shell that ends at the first error."""
-    script = f"cd /root && export {PIP} && exec 2>&1\n{block.text}"
-    done = machine.run("sh", "-ec", script, seconds=INSTALL_TIMEOUT)
-    assert done.returncode == 0, f"{block.page}:{block.line}:\n{block.text}{done.stdout}"
-    return done.stdout
-
-
-def mail_log(machine: Machine) -> str:
-    """Return what Postfix has logged."""
-    machine.output("journalctl", "--sync")
-    return machine.output("journalctl", "--output=cat", "--no-pager", "SYSLOG_FACILITY=2")
-
-
-def delivered(machine: Machine, recipient: str, status: str) -> str:
-    """Send a message; wait for a status of it in the mail log; return the log from its start."""
-    before = len(mail_log(machine))
-    machine.output("sh", "-c", f"echo Hello | sendmail -f root@relay.test {recipient}")
-    return logged(machine, before, rf" to=<{re.escape(recipient)}>,.* status={status} ")
-
-
-def logged(machine: Machine, before: int, pattern: str, *, is_flushed: bool = False) -> str:
-    """Wait for a line of the mail log, after its first `before` characters; return these lines.
-
-    A queue manager that ends at a reload takes the wish to flush the queue with it: `is_flushed`
-    says it again.
-    """
-    deadline = time.monotonic() + TIMEOUT
-    while not re.search(pattern, log := mail_log(machine)[before:]):
-        assert time.monotonic() < deadline, f"no line matches {pattern}:\n{log}"
-        if is_flushed:
-            machine.output("postqueue", "-f")
-        time.sleep(0.1)
-    return log
+def map_stage(machine: Machine) -> str:
+    """Return the stage of README.md that sets the map for this machine's version of Postfix."""
+    major, minor, *_ = machine.output("postconf", "-h", "mail_version").split(".")
+    return "postfix 3.10" if (int(major), int(minor)) >= (3, 10) else "postfix 3.4"
 
 
 def only_on(release: Release) -> pytest.MarkDecorator:
@@ -182,21 +116,24 @@ def test_try(machine: Machine) -> None:
 
 def test_mail_is_verified(machine: Machine) -> None:
     """README.md alone leads to mail whose TLS connection is verified by the policy."""
-    for stage in ("install", "configure", "postfix"):
+    for stage in ("install", "configure", "postfix", map_stage(machine)):
         run_stage(machine, stage)
     log = delivered(machine, "user@example.com", "sent")
     assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
 
 
 def test_checks(machine: Machine) -> None:
-    """The commands that show that it works print what the page says."""
+    """The commands that show that it works print what the page says; `doctor` finds nothing."""
     shown = run_stage(machine, "check")
+    assert shown["postfix-mta-sts doctor"].startswith("All is well\n")
     policy = shown["postfix-mta-sts policy show example.com"]
     assert "secure match=mx.example.com servername=hostname\n" in policy
     assert re.search(r"^mode +enforce$", policy, re.MULTILINE)
     query = shown["postfix-mta-sts query example.com --smtp"]
     assert query.startswith("Mail to example.com is delivered, verified by its policy\n")
-    assert "  answer    OK secure match=mx.example.com servername=hostname\n" in query
+    attributes = {"postfix 3.4": "", "postfix 3.10": " policy_type=sts policy_domain=example.com"}
+    answer = "OK secure match=mx.example.com servername=hostname" + attributes[map_stage(machine)]
+    assert re.search(rf"^  answer    {answer}( |$)", query, re.MULTILINE)
     assert "  message   sent through mx.example.com, TLS Verified\n" in query
 
 
@@ -300,3 +237,13 @@ def test_removed(machine: Machine) -> None:
     run_stage(machine, "remove")
     done = machine.run("systemctl", "is-enabled", "postfix-mta-sts.socket", "postfix-mta-sts")
     assert done.stdout.split() == ["disabled"] * 2
+
+
+def test_removed_for_good(machine: Machine) -> None:
+    """The commands of docs/wiring/debian.md leave nothing but policies and user; mail flows."""
+    run_stage(machine, "remove all")
+    assert machine.run("systemctl", "cat", "postfix-mta-sts").returncode != 0
+    assert machine.run("sh", "-c", "command -v postfix-mta-sts").returncode != 0
+    log = delivered(machine, "out@example.com", "sent")
+    assert re.search(r"Trusted TLS connection established to mx\.example\.com", log)
+    assert "Verified" not in log

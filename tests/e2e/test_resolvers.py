@@ -16,8 +16,9 @@ import pytest
 from postfix_mta_sts.network.resolv_conf import LOCAL, ResolvConf
 from tests.e2e import resolvers as servers
 from tests.e2e.daemon import Daemon, running
-from tests.e2e.lookups import DOCKER, DOMAINS, LINK_LOCAL
+from tests.e2e.lookups import DOMAINS, LINK_LOCAL
 from tests.e2e.namespace import Namespace, namespace
+from tests.e2e.passing_on import DOCKER
 from tests.e2e.resolvers import PACKAGES, Resolvers
 from tests.e2e.trees import WITH_DNS, extended
 from tests.support.resolv_conf import MEANINGS

@@ -34,6 +34,7 @@ RELEASES: Final = (Release("bookworm", "3.7"), WITH_DNS)
 
 _UNNEEDED: Final = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man")
 """Removed to keep copies of a tree small."""
+_WITH_PROC: Final = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
 
 
 class NoTreeError(Exception):
@@ -63,7 +64,9 @@ def extended(place: Path, suffix: str, packages: Sequence[str]) -> Path:
             new = more.with_suffix(".new")
             shutil.rmtree(new, ignore_errors=True)
             _run("cp", "--archive", str(place), str(new))
-            apt = ("chroot", str(new), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes")
+            # Some packages need /proc to be configured; the mount ends with the command.
+            inside = ("unshare", "--mount", "sh", "-c", _WITH_PROC, str(new))
+            apt = (*inside, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes")
             _run(*apt, "update")
             _run(*apt, "install", "--no-install-recommends", *packages)
             for folder in _UNNEEDED:

@@ -15,9 +15,10 @@ ROOT: Final = Path(__file__).parents[2]
 
 PYTHONS: Final = {"bookworm": "3.11", "trixie": "3.13"}
 """Debian release → its Python."""
-_FOR_CONTRIB: Final = ("shtab",)
 _FOR_MAKE: Final = ("pip>=25.1", "editables")
 """What `make serve` needs beside the daemon's dependencies."""
+_FOR_INSTALL: Final = ("pipx>=1.7",)
+"""What docs/install.md uses."""
 
 
 def wheels(suite: str, folder: Path, group: str = "") -> Path:
@@ -30,7 +31,7 @@ def wheels(suite: str, folder: Path, group: str = "") -> Path:
     needed = project["project"]["dependencies"] + project["build-system"]["requires"]
     for extra in project["project"]["optional-dependencies"].values():
         needed += extra  # the package for Debian and the image have them
-    needed += project["dependency-groups"][group] if group else (*_FOR_CONTRIB, *_FOR_MAKE)
+    needed += project["dependency-groups"][group] if group else (*_FOR_MAKE, *_FOR_INSTALL)
     chosen = ["--only-binary=:all:", "--python-version", PYTHONS[suite]]
     constraint = ["--constraint", str(ROOT / "constraints.txt")]
     _pip("download", *chosen, *constraint, "--dest", str(folder), *needed)

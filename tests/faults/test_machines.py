@@ -16,8 +16,10 @@ from typing import NoReturn
 import pytest
 
 from postfix_mta_sts import sockets
+from postfix_mta_sts.config import default_paths
 from postfix_mta_sts.config import settings as config
-from postfix_mta_sts.config.settings import Settings, default_cache_path, default_control_path
+from postfix_mta_sts.config.default_paths import default_cache_path, default_control_path
+from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.daemon import assembly
 from postfix_mta_sts.daemon.assembly import running
 from postfix_mta_sts.daemon.daemon import Daemon
@@ -54,7 +56,7 @@ class TestNoHome:
         self, net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """With `cache.path` it answers; only the control socket may be missing."""
-        monkeypatch.setattr(config, "_STATE_FOLDER", tmp_path)  # not /var/lib, if root tests
+        monkeypatch.setattr(default_paths, "_STATE_FOLDER", tmp_path)  # not /var/lib, if root tests
         changes = {"control": {"path": None}}
         settings = net.settings(tmp_path, changes)
         async with running(settings, {}, https_port=net.hosts.port):

@@ -76,7 +76,7 @@ def bare(table: TableSeen) -> str:
 def is_malformed(table: TableSeen) -> bool:
     """Whether it is not of the form `type:name`, or names no server although its type asks one."""
     if ":" not in table.name:
-        return True
+        return "$" not in table.name  # with --main-cf, a reference that is not known
     asks = type_of(table) in _ASK_SERVERS and table.server is None
     return asks and (bool(table.error) or not _BY_SERVICE_NAME.fullmatch(bare(table)))
 

@@ -12,6 +12,7 @@ from postfix_mta_sts.stats.labels import Part
 
 CA_FILE: Final = "https.ca_file"
 _OF_USER: Final = re.compile(r"\buser [0-9]+\b|Permission denied")
+_PROGRAM: Final = re.compile(r"postfix[-_]mta[-_]sts")
 _UNKNOWN: Final = "the daemon does not say why"
 _REASONS: Final = {Part.DNS.value: "no name server answers"}
 """Of parts that do not say why."""
@@ -54,7 +55,15 @@ def apply(snapshot: Snapshot) -> str:
     if is_service(snapshot):
         return RELOAD
     pid = (snapshot.daemon.status or {}).get("pid")
-    return f"kill -HUP {pid}" if pid else ""
+    return f"kill -HUP {pid}" if pid and _is_here(snapshot) else ""
+
+
+def _is_here(snapshot: Snapshot) -> bool:
+    """Whether the process that the daemon names is one of its own.
+
+    In a container it has another number than on the machine, where that is another process.
+    """
+    return any(_PROGRAM.search(word) for word in snapshot.daemon.command_line)
 
 
 def trouble(snapshot: Snapshot, part: Part) -> str:

@@ -17,7 +17,7 @@ from postfix_mta_sts.admin.doctor.sight import AS_ROOT
 from postfix_mta_sts.config import config_file
 from postfix_mta_sts.config.environment import PREFIX
 from postfix_mta_sts.mtasts.errors import printable
-from postfix_mta_sts.postfix.programs import ProgramError, run
+from postfix_mta_sts.postfix.programs import MissingProgramError, ProgramError, run
 
 TIMEOUT: Final = 0.5
 """Seconds for the answer of systemctl(1)."""
@@ -27,7 +27,10 @@ _FILES_LIMIT: Final = 20
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"|(\S+)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _CONTROLS: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_CONFIG = re.compile(r"\sargv\[\]=[^;]* --config[= ](\S+)")
+_ARGUMENTS = re.compile(r"\sargv\[\]=([^;]*)")
+_VARIABLE = re.compile(r"\$\{(\w+)\}|(?<= )\$(\w+)(?= )")
+"""In a command line (systemd.service(5))."""
+_CONFIG = re.compile(r".* --config[= ](\S+)", re.DOTALL)
 _FILE = re.compile(r"(.*) \(ignore_errors=(yes|no)\)")
 _SPACE: Final = " \t\r"
 _HIDDEN_IN_QUOTES: Final = '"\\`$\n'
@@ -59,8 +62,10 @@ async def read_unit_variables(command: Sequence[str] = SYSTEMCTL) -> UnitVariabl
     words = [*command, "show", "--property", _PROPERTIES, UNITS[0]]
     try:
         output = await run(words, timeout=TIMEOUT)
-    except ProgramError:  # `collect_system` says so
+    except MissingProgramError:  # `collect_system` says so
         return UnitVariables()
+    except ProgramError as error:
+        return UnitVariables(unseen=(Unseen("the variables of the unit", printable(str(error))),))
     return read_variables(output.text) if output.code == 0 else UnitVariables()
 
 
@@ -76,14 +81,28 @@ def read_variables(text: str) -> UnitVariables:
             variables |= read
             unseen += missed
     own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
-    config = _CONFIG.search(text)
-    return UnitVariables(own, Path("/", config[1]) if config else None, tuple(unseen))
+    config = _config(text, variables)
+    if "$" in config:
+        reason = f"{printable(config)} has a variable that the unit does not set; use --config"
+        return UnitVariables(own, None, (*unseen, Unseen("the file that the unit names", reason)))
+    return UnitVariables(own, Path("/", config) if config else None, tuple(unseen))
 
 
 def parse_file(text: str) -> dict[str, str]:
     """The variables of a file for `EnvironmentFile=`."""
     found = _ENTRY.finditer(text)
     return {match[1].rstrip(_SPACE): _value(match[2], match[3]) for match in found}
+
+
+def _config(text: str, variables: Mapping[str, str]) -> str:
+    """The file of `serve --config`, with variables that are not known; empty: none is named."""
+    arguments = _ARGUMENTS.search(text)
+    line = _VARIABLE.sub(
+        lambda match: variables.get(match[1] or match[2], match[0]),
+        arguments[1] if arguments else "",
+    )
+    config = _CONFIG.match(line)
+    return config[1] if config else ""
 
 
 def _assignments(text: str) -> dict[str, str]:

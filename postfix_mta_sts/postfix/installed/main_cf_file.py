@@ -6,6 +6,7 @@ of a parameter that the file does not have, cannot be known here. It is left as 
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -45,6 +46,13 @@ class MainCfFile(Value, frozen=True):
     """The first line that Postfix refuses, and the reason; printable; empty: none."""
 
 
+@dataclass(slots=True)
+class Room:
+    """How many more characters the values may have together."""
+
+    left: int = TOTAL_LIMIT
+
+
 class _UnknownError(Exception):
     """A value cannot be known; `str()` is the reason."""
 
@@ -76,12 +84,17 @@ def assignment(text: str) -> tuple[str, str] | None:
 
 
 def expanded(
-    written: Mapping[str, str], others: Mapping[str, str] = _NOTHING
+    written: Mapping[str, str],
+    others: Mapping[str, str] = _NOTHING,
+    room: Room | None = None,
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The values that are meant, and why some are not known; `others` may be referred to, too."""
+    """The values that are meant, and why some are not known.
+
+    `others` may be referred to, too. Several calls may share a `room`.
+    """
     values: dict[str, str] = {}
     unseen: dict[str, str] = {}
-    expanding = _Expanding({**others, **written})
+    expanding = _Expanding((written, others, _DEFAULTS), room or Room())
     for name, value in written.items():
         try:
             values[name] = expanding.value_of(name)
@@ -115,11 +128,11 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
 class _Expanding:
     """Puts the values of parameters into other values, each once."""
 
-    def __init__(self, written: Mapping[str, str]) -> None:
-        self._written = {**_DEFAULTS, **written}
+    def __init__(self, layers: tuple[Mapping[str, str], ...], room: Room) -> None:
+        self._layers = layers  # the first that has a name counts; not copied for each service
         self._known: dict[str, str] = {}
         self._open: list[str] = []
-        self._left = TOTAL_LIMIT
+        self._room = room
 
     def value_of(self, name: str) -> str:
         """The value that is meant; raises `_UnknownError`."""
@@ -128,13 +141,14 @@ class _Expanding:
         return self._known[name]
 
     def _expand(self, name: str) -> str:
-        if name not in self._written:
+        written = next((each[name] for each in self._layers if name in each), None)
+        if written is None:
             raise _UnknownError(f"${name} is not in the file")
         if name in self._open or len(self._open) >= DEPTH_LIMIT:
             raise _UnknownError(f"${name} leads back to itself, or too far")
         self._open.append(name)
         try:
-            return self._replaced(self._written[name])
+            return self._replaced(written)
         finally:
             self._open.pop()
 
@@ -148,8 +162,8 @@ class _Expanding:
             size += len(parts[-1]) + len(parts[-2])
             if size > VALUE_LIMIT:
                 raise _UnknownError(f"the value has more than {VALUE_LIMIT} characters")
-        self._left -= size + len(text) - start
-        if self._left < 0:
+        self._room.left -= size + len(text) - start
+        if self._room.left < 0:
             raise _UnknownError(f"all values have more than {TOTAL_LIMIT} characters together")
         return "".join([*parts, text[start:]])
 

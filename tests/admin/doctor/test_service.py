@@ -11,6 +11,7 @@ from postfix_mta_sts.stats.labels import Part
 from tests.support.snapshots import good, with_status
 
 STOPPED = replace(good(), daemon=Daemon(DaemonState.NOT_RUNNING))
+OTHER_PROCESS = replace(good(), daemon=replace(good().daemon, command_line=("sshd",)))
 DENIED = replace(good(), daemon=Daemon(DaemonState.DENIED))
 
 
@@ -23,6 +24,7 @@ DENIED = replace(good(), daemon=Daemon(DaemonState.DENIED))
         (replace(STOPPED, unit=None), ""),
         (replace(good(), unit=None), "kill -HUP 100"),
         (replace(DENIED, unit=None), ""),
+        (replace(OTHER_PROCESS, unit=None), ""),
     ],
 )
 def test_apply(snapshot: Snapshot, command: str) -> None:

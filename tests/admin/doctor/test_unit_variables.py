@@ -142,6 +142,24 @@ def test_configuration(words: str, config: Path | None) -> None:
     assert read_variables(text).config == config
 
 
+@pytest.mark.parametrize(
+    ("words", "config"),
+    [
+        ("serve --config ${F}", Path("/etc/a.yml")),
+        ("serve $OPTS", Path("/etc/a.yml")),
+        ("serve --config ${X}/a.yml", None),
+    ],
+)
+def test_configuration_in_a_variable(words: str, config: Path | None) -> None:
+    """A variable of the unit is replaced; a file that only systemd knows is named as not seen."""
+    text = (
+        f'Environment=F=/etc/a.yml "OPTS=--config /etc/a.yml"\nExecStart={{ argv[]=p {words} ; }}'
+    )
+    found = read_variables(text)
+    assert found.config == config
+    assert bool(found.unseen) == (config is None)
+
+
 class TestAsked:
     """systemctl(1)."""
 
@@ -166,7 +184,8 @@ class TestAsked:
         assert await read_unit_variables([str(tmp_path / "none")]) == UnitVariables()
 
     async def test_it_hangs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It has half a second."""
+        """It has half a second; the configuration may be another one, so it is named."""
         monkeypatch.setattr(unit_variables, "TIMEOUT", 0.05)
         hangs = script(tmp_path / "systemctl", "exec sleep 600")
-        assert await read_unit_variables([hangs]) == UnitVariables()
+        (unseen,) = (await read_unit_variables([hangs])).unseen
+        assert unseen == Unseen("the variables of the unit", "systemctl did not end within 0.05 s")

@@ -1,13 +1,10 @@
 """Which domains of the zoo a run visits."""
 
-import contextlib
 import os
-import subprocess
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
+from tests.e2e.turn import turn
 from tests.e2e.zoo.animal import Animal
 from tests.e2e.zoo.listing import ANIMALS, rotate
 
@@ -20,13 +17,5 @@ def chosen() -> Sequence[Animal]:
     wanted = os.environ.get("ZOO", "")
     if wanted == "all":
         return ANIMALS
-    names = wanted.split(",") if wanted else (*ALWAYS_VISITED, *(e.name for e in rotate(_turn())))
+    names = wanted.split(",") if wanted else (*ALWAYS_VISITED, *(e.name for e in rotate(turn())))
     return [each for each in ANIMALS if each.name in names]
-
-
-def _turn() -> int:
-    """Return a number that another commit changes; without Git, another day."""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=8", "HEAD"]
-        return int(subprocess.check_output(command, stderr=subprocess.DEVNULL), 16)
-    return int(time.time() // 86_400)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.postfix.authorities import EMPTY, Authorities
 from postfix_mta_sts.postfix.installed.elsewhere import DEFAULTS, instance_of
+from postfix_mta_sts.postfix.installed.main_cf_file import TOTAL_LIMIT
+from postfix_mta_sts.postfix.installed.master_cf_file import UNSEEN_LIMIT
 
 TEXT = """\
 # made by hand
@@ -137,6 +139,20 @@ cleanup   unix  n       -       y       -       0       cleanup
         instance, *_ = instance_of(TEXT, "smtp inet n - y - - smtpd\n")
         assert (instance.services, instance.version) == ((), ())
         assert instance.authorities == Authorities(Path("/etc/ssl/certs/ca-certificates.crt"))
+
+    def test_another_file(self) -> None:
+        """Of a file that is no master.cf a few lines are named, and how many more there are."""
+        _, _, missed = instance_of("", "a\n" * 5_000)
+        assert len(missed) == UNSEEN_LIMIT + 1
+        assert missed["the rest"] == f"{5_000 - UNSEEN_LIMIT} more lines or options are not known"
+
+    def test_long_values(self) -> None:
+        """The values of all services together have a limit."""
+        text = "".join(f"s{n} unix - - - - - smtp -o smtp_helo_name=$a\n" for n in range(200))
+        instance, _, missed = instance_of(f"a = {'x' * 60_000}\n", text)
+        assert len(instance.services) == 200
+        assert sum(len(each.main_cf.smtp_helo_name) for each in instance.services) < 2 * TOTAL_LIMIT
+        assert "together" in next(iter(missed.values()))
 
     @given(st.text("ab -o={}$\n\t#unix\x0b", max_size=200))
     def test_any_text(self, text: str) -> None:

@@ -4,9 +4,11 @@ from dataclasses import replace as replace_field
 
 import pytest
 
+from postfix_mta_sts.admin.doctor.own_tables import is_malformed
 from postfix_mta_sts.admin.doctor.report import Effect
 from postfix_mta_sts.config.address import TcpAddress
 from postfix_mta_sts.config.settings import ListenerSettings, MapSettings, Settings
+from postfix_mta_sts.postfix.installed.values import TableSeen
 from postfix_mta_sts.values import replace
 from tests.support.findings import findings, only
 from tests.support.snapshots import (
@@ -232,3 +234,9 @@ def test_in_a_service_and_main_cf() -> None:
     assert found.services == ()
     right = mends(f"{SERVER}QUERYwithTLSRPT")
     assert found.mend == f"postconf -PX relay/unix/smtp_tls_policy_maps && {right}"
+
+
+def test_reference_that_is_not_known() -> None:
+    """With `--main-cf` a parameter may stand for tables; that is no error of syntax."""
+    assert not is_malformed(TableSeen("$tables"))
+    assert is_malformed(TableSeen("tables"))

@@ -10,6 +10,8 @@ import pytest
 from tests.support.programs import program
 
 ROOT = Path(__file__).parents[2]
+NAMES = {"bash": "postfix-mta-sts", "zsh": "_postfix-mta-sts", "fish": "postfix-mta-sts.fish"}
+"""The file name that each shell expects in its completion folder."""
 
 ASK_BASH = """
 source "$1"
@@ -23,9 +25,12 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the completion scripts; return their folder."""
+    """Write what the command prints for each shell; return the folder."""
     folder = tmp_path_factory.mktemp("completion")
-    subprocess.run([sys.executable, ROOT / "contrib/completion/scripts.py", folder], check=True)
+    for shell, name in NAMES.items():
+        words = [sys.executable, "-m", "postfix_mta_sts", "completion", shell]
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE)
+        (folder / name).write_bytes(done.stdout)
     return folder
 
 
@@ -63,6 +68,8 @@ def fish(scripts: Path, *words: str) -> set[str]:
         ("postfix-mta-sts se", {"serve", "seed"}),
         ("postfix-mta-sts seed --ra", {"--rate"}),
         ("postfix-mta-sts query --c", {"--config"}),
+        ("postfix-mta-sts completion z", {"zsh"}),
+        ("postfix-mta-sts policy li", {"list"}),
     ],
 )
 def test_commands_and_options(

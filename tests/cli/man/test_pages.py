@@ -1,9 +1,10 @@
 """The man pages: they contain every command and every key, and mandoc finds no errors."""
 
-import argparse
+import os
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,20 +13,27 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from postfix_mta_sts import __version__
+from postfix_mta_sts.cli.command_tree import commands_of
 from postfix_mta_sts.cli.main import build_parser
+from postfix_mta_sts.cli.man.pages import source
 from postfix_mta_sts.config.settings import Settings
+from postfix_mta_sts.errors import UserError
 from tests.support.programs import program
 
-SCRIPT = Path(__file__).parents[2] / "contrib/man/pages.py"
-PAGES = ("postfix-mta-sts.1", "postfix-mta-sts.yml.5")
+EXAMPLE = Path(__file__).parents[3] / "config.example.yml"
+COMMANDS = "man1/postfix-mta-sts.1"
+CONFIGURATION = "man5/postfix-mta-sts.yml.5"
+PAGES = (COMMANDS, CONFIGURATION)
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the man pages with a fixed date; return their folder."""
+    """Install the man pages with a fixed date; return their folder."""
     folder = tmp_path_factory.mktemp("man")
-    environ = {"SOURCE_DATE_EPOCH": "1790000000"}
-    subprocess.run([sys.executable, SCRIPT, folder], check=True, env=environ)
+    words: list[str | Path] = [sys.executable, "-m", "postfix_mta_sts", "man", "--install", folder]
+    environ = os.environ | {"SOURCE_DATE_EPOCH": "1790000000"}
+    done = subprocess.run(words, check=True, env=environ, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.splitlines() == [f"{folder}/{name}" for name in PAGES]
     return folder
 
 
@@ -33,16 +41,6 @@ def plain(page: Path) -> str:
     """Return a page without roff escapes."""
     text = re.sub(r"\\f[BIR]|\\&", "", page.read_text("utf-8"))
     return text.replace(r"\-", "-").replace(r"\(aq", "'")
-
-
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield every command."""
-    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    for group in groups:
-        for command in group.choices.values():
-            yield from commands(command)
-    if not groups:
-        yield parser
 
 
 def keys() -> Iterator[tuple[str, str]]:
@@ -54,11 +52,13 @@ def keys() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "command", list(commands(build_parser())), ids=lambda command: command.prog
+    "command",
+    [command for command, _ in commands_of(build_parser())],
+    ids=lambda command: command.prog,
 )
-def test_command(pages: Path, command: argparse.ArgumentParser) -> None:
+def test_command(pages: Path, command: ArgumentParser) -> None:
     """Each command has a section in (1), with all its arguments."""
-    text = plain(pages / "postfix-mta-sts.1")
+    text = plain(pages / COMMANDS)
     part = text.partition(f".SS {command.prog.partition(' ')[2]}\n")[2].partition("\n.S")[0]
     assert part.startswith(command.prog)
     for action in command._actions:
@@ -69,15 +69,15 @@ def test_command(pages: Path, command: argparse.ArgumentParser) -> None:
 @pytest.mark.parametrize(("section", "key"), list(keys()))
 def test_key(pages: Path, section: str, key: str) -> None:
     """Each key is in (5), with its default and the comment of the example."""
-    text = plain(pages / "postfix-mta-sts.yml.5")
+    text = plain(pages / CONFIGURATION)
     assert re.search(rf"^{section}\.{key} \(default: .+\)\n.+", text, re.MULTILINE)
 
 
 def test_examples(pages: Path) -> None:
     """Examples in comments are in (5), unchanged."""
-    text = plain(pages / "postfix-mta-sts.yml.5")
-    example = (SCRIPT.parents[2] / "config.example.yml").read_text("utf-8")
-    examples = [line for line in example.splitlines() if re.match(r"  (# )?- ", line)]
+    text = plain(pages / CONFIGURATION)
+    lines = EXAMPLE.read_text("utf-8").splitlines()
+    examples = [line for line in lines if re.match(r"  (# )?- ", line)]
     assert examples
     assert all(line in text for line in examples)
 
@@ -96,3 +96,11 @@ def test_lint(pages: Path, name: str) -> None:
     words: list[str | Path] = [program("mandoc"), "-T", "lint", "-W", "warning", pages / name]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("epoch", ["today", "9" * 30])
+def test_no_date(epoch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A $SOURCE_DATE_EPOCH that is no time is named."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(UserError, match="SOURCE_DATE_EPOCH"):
+        source("postfix-mta-sts")
