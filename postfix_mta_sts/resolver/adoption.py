@@ -5,6 +5,7 @@ knows when to ask, and does with a policy that is taken what `attempt` does with
 fetched.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from postfix_mta_sts.logs import event
 from postfix_mta_sts.mtasts.changes import changes, from_relay
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.lifecycle import Fetch, State
+from postfix_mta_sts.mtasts.policy import Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.sharing import SharedPolicy, adopted
 from postfix_mta_sts.mtasts.weakening import weakenings
@@ -80,6 +82,37 @@ class Adoption:
             return False
         is_adopted = await self._adopt(shared, named)
         self._fleet.count(adopted=is_adopted)
+        return is_adopted
+
+    @property
+    def may_look_beside(self) -> bool:
+        """Whether `look_beside` may find something.
+
+        As long as the row was not read, a shared policy may be less than what this relay had.
+        """
+        return self._fleet.may_look_again and self._row.is_read
+
+    async def look_beside(self, fetching: asyncio.Future[Policy], named: PolicyId | None) -> None:
+        """Take what the fleet says too late for its budget, unless the GET ends before."""
+        await self._look_again(named, fetching)
+
+    async def look_after_failure(self, named: PolicyId | None) -> bool:
+        """Take what the fleet has, now that the network has failed; return whether that was taken.
+
+        The row was waited for before. An answer is worth a wait, because there is no other.
+        """
+        return await self.look(named) or await self._look_again(named)
+
+    async def _look_again(
+        self, named: PolicyId | None, fetching: asyncio.Future[Policy] | None = None
+    ) -> bool:
+        if self._known.live(self._shared.sources.clock()):
+            return False
+        shared = await self._fleet.look_again(fetching)
+        if shared is None:
+            return False
+        is_adopted = await self._adopt(shared, named)
+        self._fleet.count(adopted=is_adopted, late=True)
         return is_adopted
 
     async def _claim(self, named: PolicyId | None) -> bool:

@@ -8,8 +8,9 @@ waits for the other.
 *The policy* (`_find_policy`): the TXT record, if it is due; then a GET, if
 `lifecycle.after_discovery` wants one; then `lifecycle.after_fetch`.
 *The fleet*, if there is one (`adoption`): before a GET, or before an absence, the policy of another
-relay, and the lease, so that one relay fetches for all. As long as the row was not read, it is not
-known what that would take away: then only in place of nothing, and not on file.
+relay, and the lease, so that one relay fetches for all. What it says too late for its budget comes
+in place of nothing: beside a GET, or when the network has failed. As long as the row was not read,
+it is not known what that would take away: then only in place of nothing, and not on file.
 *The verdict* (`verdict_question`): a DANE look-up, if DANE is on and the verdict is due; another
 one if it is due again while the policy question still waits.
 
@@ -51,6 +52,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import Discovered, Fetch, Standing, State
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.weakening import weakenings
 from postfix_mta_sts.resolver.adoption import Adoption
 from postfix_mta_sts.resolver.dane import log_change
@@ -174,9 +176,10 @@ class Attempt:
         outcome = await self._discover()
         step = await self._after_discovery(outcome)
         if self._adoption:
-            named = outcome.policy_id if isinstance(outcome, Discovered) else None
             decide = partial(self._decide_step, outcome)
-            step = await self._adoption.before_fetch(step, named, decide)
+            step = await self._adoption.before_fetch(step, _named(outcome), decide)
+        if _has_failed(outcome, step) and await self._look_after_failure(_named(outcome)):
+            step = self._decide_step(outcome)
         if isinstance(step, Fetch):
             await self._fetch(step)
         else:
@@ -219,16 +222,37 @@ class Attempt:
         self._pend(PolicyStep.ADDRESSES_PENDING)
         outcome: Policy | FetchError | DnsFailureError
         try:
-            outcome = await self._sources.fetch(self._domain, self._note_addresses)
+            outcome = await self._fetched(step)
         except (FetchError, DnsFailureError) as error:
             outcome = error.with_traceback(None)  # the same
             await self._row.wait()
         self._count(Stage.HTTPS, outcome)
-        state, now, random = self._known.state, self._sources.clock(), self._sources.random()
-        after = lifecycle.after_fetch(state, step, outcome, now, random)
-        if after.policy is None and self._adoption and await self._adoption.look(step.policy_id):
-            after = lifecycle.after_fetch(self._known.state, step, outcome, now, random)
+        after = self._after_fetch(step, outcome)
+        if after.policy is None and await self._look_after_failure(step.policy_id):
+            after = self._after_fetch(step, outcome)
         await self._settle(after, is_fetched=isinstance(outcome, Policy))
+
+    def _after_fetch(self, step: Fetch, outcome: Policy | FetchError | DnsFailureError) -> State:
+        state, now, random = self._known.state, self._sources.clock(), self._sources.random()
+        return lifecycle.after_fetch(state, step, outcome, now, random)
+
+    async def _fetched(self, step: Fetch) -> Policy:
+        """Fetch the policy; beside that, take what the fleet says too late for its budget."""
+        fetch = self._sources.fetch(self._domain, self._note_addresses)
+        if not (self._adoption and self._adoption.may_look_beside):
+            return await fetch
+        fetching = asyncio.ensure_future(fetch)
+        try:
+            await self._adoption.look_beside(fetching, step.policy_id)
+            return await fetching
+        finally:
+            fetching.cancel()
+            await asyncio.wait([fetching])
+            if not fetching.cancelled():
+                fetching.exception()  # so that asyncio does not log it as lost
+
+    async def _look_after_failure(self, named: PolicyId | None) -> bool:
+        return self._adoption is not None and await self._adoption.look_after_failure(named)
 
     def _note_addresses(self) -> None:
         self._pend(PolicyStep.GET_PENDING)
@@ -261,3 +285,14 @@ class Attempt:
     def _count(self, stage: Stage, outcome: object) -> None:
         code = outcome.code if isinstance(outcome, MtaStsError) else SUCCESS
         self._shared.counters.attempts[stage, code] += 1
+
+
+def _named(outcome: Discovered | DiscoveryError) -> PolicyId | None:
+    """The id in the TXT record; None: there is none, or the DNS did not say."""
+    return outcome.policy_id if isinstance(outcome, Discovered) else None
+
+
+def _has_failed(outcome: Discovered | DiscoveryError, step: Fetch | State) -> bool:
+    """Whether nothing is known, because the DNS failed, or a GET has lately."""
+    is_over = isinstance(step, State) and step.policy is None
+    return is_over and isinstance(outcome, Discovered | DnsFailureError)

@@ -105,7 +105,9 @@ class FleetLook(Label):
     REFUSED = "refused"
     """A record that is not valid."""
     UNAVAILABLE = "unavailable"
-    """Nothing: the store did not answer, or was not asked."""
+    """Nothing: the store did not answer in time, or was not asked."""
+    LATE = "late"
+    """A policy that the attempt took in place of nothing, after `UNAVAILABLE`."""
 
 
 class FleetClaim(Label):

@@ -76,6 +76,7 @@ class PostgresqlStore(SharedStore):
         }
         self.over_tls = {} if pool else self.section
         self.over_wire = {**self.section, "url": url.format(way.port)}
+        self.late = way.late
         ways = (
             lambda: _paused(server.server.pid),
             lambda: _killed(server),

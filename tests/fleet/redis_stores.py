@@ -16,7 +16,17 @@ from tests.fleet.redis_servers import (
     SentinelSet,
     sentinel_set,
 )
-from tests.fleet.stores import LATENCY, PREFIX, Rows, SharedStore, full, keys, secret, small_disk
+from tests.fleet.stores import (
+    LATENCY,
+    PREFIX,
+    Late,
+    Rows,
+    SharedStore,
+    full,
+    keys,
+    secret,
+    small_disk,
+)
 from tests.fleet.wire import Wire, wire
 from tests.support.ports import free_port
 from tests.support.tls import Authority
@@ -59,6 +69,7 @@ class _Rows(SharedStore):
             "prefix": PREFIX,
         }
         self.over_wire = self.section
+        self.late: Late | None = None
         self.over_tls = {}
 
     def primary(self) -> RedisServer:
@@ -130,6 +141,7 @@ class RedisStore(_Rows):
     ) -> None:
         super().__init__(name, _url(server.port), folder, password)
         self.over_wire = {**self.section, "url": _url(way.port)}
+        self.late = way.late
         over_tls = _url(server.tls_port, "rediss")
         self.over_tls = {**self.section, "url": over_tls, "ca_file": str(ca_file)}
         self._server = server

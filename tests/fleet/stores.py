@@ -29,6 +29,7 @@ Note = Callable[[str], None]
 """Writes a figure down, into `build/fleet/figures.txt`."""
 Rows = Mapping[Name, bytes]
 Faults = Mapping[str, Callable[[], AbstractContextManager[None]]]
+Late = Callable[[float], AbstractContextManager[None]]
 
 
 class SharedStore(Protocol):
@@ -40,6 +41,8 @@ class SharedStore(Protocol):
     """The section `fleet` of a relay's configuration, without the relay's name."""
     over_wire: Mapping[str, object]
     """The same, for relays that reach it over a wire, which some faults need."""
+    late: Late | None
+    """Makes this wire so many seconds late while a context is open; None: there is no wire."""
     over_tls: Mapping[str, object]
     """The same, for relays that talk TLS to it; empty: it does not."""
     keyring: Keyring

@@ -5,6 +5,7 @@ import contextlib
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import Final
 
@@ -13,7 +14,7 @@ import pytest_asyncio
 
 from postfix_mta_sts.mtasts.sharing import SAME_FETCH
 from postfix_mta_sts.store.fleet.engine import Kind, Name
-from tests.fleet.engines import LONG, OVER_TLS
+from tests.fleet.engines import ENGINES, LONG, OVER_TLS, SENTINEL
 from tests.fleet.relays import Fleet, Relay, joined, secure
 from tests.fleet.stores import PATIENCE, Note, SharedStore
 from tests.fleet.world import World
@@ -112,6 +113,29 @@ async def test_a_relay_knows_it_though_the_record_is_gone(
     world.publish(domains, policy_id="")
     fresh = await _member(fleet, world, store, "late")
     with world.without("hosts"):
+        replies = await fresh.answers(domains)
+    assert replies == {domain: secure(domain) for domain in domains}
+
+
+@pytest.mark.parametrize("dead", ["hosts", "hosts and names"])
+@pytest.mark.parametrize(
+    "store",
+    [store for store in ENGINES if store != SENTINEL],
+    indirect=True,
+    scope="module",
+)
+async def test_a_relay_knows_what_the_store_says_too_late(
+    dead: str, relays: list[Relay], fleet: Fleet, world: World, store: SharedStore
+) -> None:
+    """A store too far away for the budget: a relay with an empty disk answers `secure` from it."""
+    domains = world.published(5)
+    await relays[1].answers(domains)
+    await store.has("policy", domains)
+    assert store.late
+    far = {**store.over_wire, "budget": "20ms"}
+    fresh = await _member(fleet, world, store, f"far-{len(dead)}", far)
+    names = world.silent_names() if "names" in dead else nullcontext()
+    with store.late(0.04), world.without("hosts"), names:
         replies = await fresh.answers(domains)
     assert replies == {domain: secure(domain) for domain in domains}
 

@@ -238,14 +238,14 @@ async def test_a_wait_in_vain() -> None:
     assert counters.fleet_claims == {FleetClaim.IN_VAIN: 1}
 
 
-async def test_a_store_that_is_away_is_asked_once() -> None:
-    """The policy is fetched as without a fleet (4)."""
+async def test_a_store_that_is_away_gets_no_claim() -> None:
+    """The policy is fetched as without a fleet (4); the second look is beside the GET."""
     around, fleet, counters = Surroundings(), FakeFleet(away=True), Counters()
     around.publish()
     resolver = sharing(around, fleet, counters)
     assert (await look_up(resolver)).policy
     await wait_for_end(resolver)
-    assert fleet.asked == ["look"]
+    assert fleet.asked == ["look", "late look"]
     assert len(fleet.offers) == 1
     assert counters.fleet_looks == {FleetLook.UNAVAILABLE: 1}
 
@@ -609,6 +609,7 @@ _ON_FILE: Final = st.none() | st.builds(
     row=_ON_FILE,
     failures=st.sampled_from([0, 1, 2, 3, ALWAYS]),
     renew=st.booleans(),
+    late=st.booleans(),
 )
 def test_the_fleet_never_weakens(
     seen: SharedPolicy | None,
@@ -620,6 +621,7 @@ def test_the_fleet_never_weakens(
     failures: int,
     *,
     renew: bool,
+    late: bool,
 ) -> None:
     """Whatever the fleet says, a policy that a relay alone would enforce is enforced, and longer.
 
@@ -641,7 +643,7 @@ def test_the_fleet_never_weakens(
         entry = resolver.entry(GOOD)
         return entry.state if entry else await store.load(GOOD), around.gets.total
 
-    fleet = FakeFleet({GOOD: seen} if seen else {}, held={GOOD: Held(token, held)})
+    fleet = FakeFleet({GOOD: seen} if seen else {}, late=late, held={GOOD: Held(token, held)})
     alone, gets_alone = asyncio.run(after(None))
     together, gets = asyncio.run(after(fleet))
     if protects(alone):

@@ -46,6 +46,8 @@ class FakeFleet:
     """Found by a look."""
     refused: str = ""
     away: bool = False
+    late: bool = False
+    """Whether only looks that can wait are answered."""
     seconds: float = 0.0
     """That a look takes of the budget."""
     held: dict[Domain, Held | Unavailable] = field(default_factory=dict)
@@ -55,15 +57,19 @@ class FakeFleet:
     offers: list[tuple[Domain, State, float, str]] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     looks: Gate = field(default_factory=Gate)
+    late_looks: Gate = field(default_factory=Gate)
     claims: Gate = field(default_factory=Gate)
     claimed: list[tuple[int, float, float]] = field(default_factory=list)
 
-    async def look(self, domain: Domain, _seconds: float) -> Seen | Unavailable:
+    async def look(
+        self, domain: Domain, _seconds: float, *, can_wait: bool = False
+    ) -> Seen | Unavailable:
         """See `SharedPolicies`."""
-        self.asked.append("look")
-        await self.looks.passed()
-        found = self.policies.get(domain)
-        return AWAY if self.away else Seen(found, self.refused, self.seconds)
+        self.asked.append("late look" if can_wait else "look")
+        await (self.late_looks if can_wait else self.looks).passed()
+        if self.away or (self.late and not can_wait):
+            return AWAY
+        return Seen(self.policies.get(domain), self.refused, self.seconds)
 
     async def claim(
         self, domain: Domain, seen: int, wait: float, seconds: float

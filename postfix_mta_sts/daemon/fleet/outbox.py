@@ -2,7 +2,7 @@
 
 An offer is sent at once, behind the reply to Postfix. While the store is away, offers wait here:
 one of them is tried again every few seconds, and as soon as the store is back; when it was taken,
-the others follow.
+the others follow. What is fetched meanwhile overtakes them: other relays wait for it.
 """
 
 import asyncio
@@ -22,6 +22,9 @@ BYTES_LIMIT: Final = 32 * 2**20
 """Bytes of their texts; the same: the owner of a domain can make a policy 64 KiB long."""
 IN_FLIGHT: Final = 8
 """Offers under way at once."""
+CATCHING_UP: Final = 2
+"""How many of them may have waited for the store: all relays find out together that it is back, and
+look-ups of that moment need the processor, too."""
 RETRY: Final = 5.0
 """Seconds after which a store that was away is tried again."""
 
@@ -68,7 +71,11 @@ class Outbox:
         self._retry = retry
         self._numbers = itertools.count()
         self._waiting: dict[Domain, _Waiting] = {}
+        self._fresh: dict[Domain, None] = {}
+        """Those of `_waiting` that were put since the store worked, in their order."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._catching_up: set[asyncio.Task[None]] = set()
+        """Those of `_tasks` whose offers had waited for the store."""
         self._releases: set[asyncio.Task[AnyAnswer]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_away = False
@@ -85,10 +92,13 @@ class Outbox:
         if self._is_closed:
             return
         self._fetches.note(domain, state)
+        waiting = _Waiting(state, asked_at, next(self._numbers), token)
         if self._timer:
             self._give_back(domain, token)
-            token = ""
-        self._keep(domain, _Waiting(state, asked_at, next(self._numbers), token))
+            self._keep(domain, replace(waiting, token=""))
+        else:
+            self._keep(domain, waiting)
+            self._fresh[domain] = None
         self._start()
 
     def store_is_back(self) -> None:
@@ -127,6 +137,7 @@ class Outbox:
             self._has_lost = True
 
     def _take(self, domain: Domain) -> _Waiting:
+        self._fresh.pop(domain, None)
         waiting = self._waiting.pop(domain)
         self._bytes -= waiting.size
         return waiting
@@ -135,14 +146,20 @@ class Outbox:
         """Send what waits: some at once, or one, to see whether the store is back."""
         most = 1 if self._is_away else IN_FLIGHT
         while self._timer is None and len(self._tasks) < most and self._waiting:
-            domain = next(iter(self._waiting))
+            has_waited = not self._fresh
+            if has_waited and len(self._catching_up) >= CATCHING_UP:
+                return
+            domain = next(iter(self._fresh or self._waiting))
             send = self._send(domain, self._take(domain))
             task = asyncio.create_task(send, name=f"offer {domain}")
             self._tasks.add(task)
+            if has_waited:
+                self._catching_up.add(task)
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._catching_up.discard(task)
         if not self._is_closed:
             self._start()
 
@@ -163,6 +180,7 @@ class Outbox:
     def _wait(self) -> None:
         """Leave the store alone for a while."""
         self._is_away = True
+        self._fresh.clear()
         self._give_leases_back()
         if self._timer is None:
             loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """The fleet, as attempts see it: looks and claims go to the network process, offers to the outbox.
 
-`ask` keeps the time limits (`store.fleet.limits`): nothing waits for the fleet but for its budget.
+`ask` keeps the time limits (`store.fleet.limits`). Nothing waits for the fleet but for its budget,
+or when the network has failed.
 Only a claim has its limit here, because it must not be cancelled.
 """
 
@@ -43,19 +44,21 @@ class FleetPolicies:
         self, ask: CallFleet, outbox: Outbox, budget: float, offer_late: OfferLate
     ) -> None:
         self.budget = budget
-        """Seconds that the store may cost one attempt."""
+        """See `SharedPolicies`."""
         self._ask = ask
         self._outbox = outbox
         self._offer_late = offer_late
         self._is_closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def look(self, domain: Domain, seconds: float) -> Seen | Unavailable:
+    async def look(
+        self, domain: Domain, seconds: float, *, can_wait: bool = False
+    ) -> Seen | Unavailable:
         """See `SharedPolicies`."""
         if self._is_closed:
             return _CLOSED
         self._outbox.read_clock()
-        answer = await self._ask(Look(domain, seconds))
+        answer = await self._ask(Look(domain, seconds, can_wait))
         return answer if isinstance(answer, Seen) else Unavailable(problem_of(answer))
 
     async def claim(

@@ -58,7 +58,8 @@ class Look(Request, frozen=True):
     domain: Domain
     seconds: float
     can_wait: bool = False
-    """Postfix does not: it has its turn behind looks for Postfix, and more than the budget."""
+    """It has its turn behind looks that cannot, and more than the budget: no look-up waits for it,
+    or one whose network has failed."""
 
 
 class Seen(Answer, frozen=True):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from postfix_mta_sts.daemon.fleet.fetches import Fetches
-from postfix_mta_sts.daemon.fleet.outbox import IN_FLIGHT, Outbox
+from postfix_mta_sts.daemon.fleet.outbox import CATCHING_UP, IN_FLIGHT, Outbox
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.store.fleet.requests import OfferPolicy, Release
@@ -108,6 +108,42 @@ async def test_a_store_that_is_back() -> None:
     await settled_all()
     assert (set(mailing.store.policies), mailing.outbox.waiting) == (set(DOMAINS), 0)
     assert len(mailing.store.requests) == IN_FLIGHT + len(DOMAINS)
+
+
+async def test_few_at_once_when_the_store_is_back() -> None:
+    """What has waited leaves the processor to look-ups; what is fetched later goes as before."""
+    mailing = Mailing(away=True)
+    mailing.put_all()
+    await settled_all()
+    mailing.store.away, mailing.store.most = False, 0
+    mailing.outbox.store_is_back()
+    await settled_all()
+    assert (mailing.store.most, mailing.outbox.waiting) == (CATCHING_UP, 0)
+    mailing.put_all()
+    await settled_all()
+    assert mailing.store.most == IN_FLIGHT
+
+
+async def test_what_is_fetched_overtakes_what_has_waited() -> None:
+    """Other relays wait for its lease; and it does not make the rest wait for ever."""
+    mailing = Mailing(away=True)
+    mailing.put_all()
+    await settled_all()
+    mailing.store.away = False
+    mailing.store.gate.hold()
+    mailing.outbox.store_is_back()
+    await settled_all()  # one is tried
+    mailing.store.gate.release()
+    await settled()
+    mailing.store.gate.hold()
+    mailing.outbox.put(GOOD, CACHED, T, "token")
+    await settled()
+    assert mailing.outbox.waiting > 0
+    offers = [each for each in mailing.store.requests if isinstance(each, OfferPolicy)]
+    assert [each.token for each in offers if each.domain == GOOD] == ["token"]
+    mailing.store.gate.release()
+    await settled_all()
+    assert (set(mailing.store.policies), mailing.outbox.waiting) == ({*DOMAINS, GOOD}, 0)
 
 
 async def test_the_newest_policy_is_offered() -> None:
