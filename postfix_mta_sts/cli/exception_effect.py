@@ -54,7 +54,7 @@ def lines(
     else:
         known = client.ask("GET", "policies", added.scope)
         yield from _answer(known, added)
-        if known["answer"] == "not-found":
+        if known["answer"] == "not-found" or (known["answer"] is None and added.use is Use.IGNORE):
             yield "main.cf", _level()
     if added.use is not Use.ENFORCE:
         yield from _waiting(added.scope)

@@ -88,6 +88,14 @@ def test_level_that_verifies() -> None:
     assert "" not in found  # nothing waits, so that nothing need be tried
 
 
+def test_level_before_the_first_look_up() -> None:
+    """Nothing is known of the domain yet: `ignore` leaves it to main.cf, unless DANE decides."""
+    labels = [label for label, _ in lines(Client(None, None), exception(), None)]
+    assert labels == ["reason", "answer", "main.cf", "waiting"]
+    other = [label for label, _ in lines(Client(None, None), exception(use=Use.MAY), None)]
+    assert "main.cf" not in other
+
+
 def test_names_below() -> None:
     """An exception for names below a domain has no one answer, and no one queue."""
     made = exception("*.good.test")

@@ -606,3 +606,15 @@ def test_no_configuration(commands: Commands, tmp_path: Path) -> None:
     done = commands.run("query", "good.test", "--config", tmp_path / "c.yml")
     assert (done.code, done.out) == (3, "")
     assert done.err.startswith("postfix-mta-sts: ")
+
+
+async def test_names_that_lead_elsewhere(commands: Commands, net: Internet, tmp_path: Path) -> None:
+    """CNAME records are shown as chains: of the MX host, and of the TXT record's name."""
+    net.publish("good.test")
+    del net.dns.zone["mx1.good.test A"]
+    net.dns.zone |= {
+        "mx1.good.test CNAME": ["mx7.provider.test."],
+        "mx7.provider.test A": ["127.0.0.1"],
+    }
+    done = await commands.query(net, tmp_path, "good.test")
+    assert done.steps("alias") == ["mx1.good.test -> mx7.provider.test"]

@@ -15,6 +15,7 @@ from postfix_mta_sts.mtasts.exceptions import PolicyException, Scope, Use
 from postfix_mta_sts.mtasts.mistakes import Mistake, Place
 from postfix_mta_sts.mtasts.policy import MxPattern
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, HostDane, MailHosts, MxHost
+from postfix_mta_sts.network.policy_families import FamilyResult
 from postfix_mta_sts.network.smtp.values import (
     Certificate,
     FailureKind,
@@ -155,6 +156,20 @@ def only_reports() -> Evidence:
     return found
 
 
+def elsewhere() -> Evidence:
+    """Names that lead elsewhere, and a Policy Host that has its policy over IPv4 alone."""
+    hosts = MailHosts(
+        (MxHost(NAME, 10, ("192.0.2.25",), aliases=("mx7.provider.test",)),),
+        aliases=("mail.x.test",),
+    )
+    found = evidence(whole(), hosts=hosts)
+    found.network.families = (
+        FamilyResult("IPv6", "2001:db8::80", "unreachable", "Connection refused"),
+        FamilyResult("IPv4", "192.0.2.80", status=200, size=67, sha256="5f" * 32),
+    )
+    return found
+
+
 def interrupted() -> Evidence:
     """Ctrl-C while the Policy Host is silent."""
     found = Evidence.of(NextHop("x.test", "x.test"), NOW)
@@ -234,5 +249,6 @@ CASES: Final[Mapping[str, Make]] = {
     "in-brackets": lambda: evidence(
         next_hop=NextHop("[mx.x.test]:587", NAME, 587, has_mx=False), hosts=ALONE
     ),
+    "elsewhere": elsewhere,
     "interrupted": interrupted,
 }

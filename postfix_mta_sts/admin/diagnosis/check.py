@@ -38,7 +38,7 @@ from postfix_mta_sts.network.smtp.values import (
 )
 from postfix_mta_sts.postfix.answers import Answering, AnswerRules, ServedMap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, DaneRule, ReplyFormat
-from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets
+from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets_of_mail
 from postfix_mta_sts.postfix.smtp_client.values import (
     InvalidTlsPolicy,
     MainCf,
@@ -112,7 +112,7 @@ async def check_domain(  # noqa: PLR0913 - independent values
     """Find out what would happen to mail if this policy were enforced; `before`: the last check.
 
     For a pin, `policy` has its patterns and `policy_id` is empty. `now` is in epoch seconds. It
-    connects to at most `delivery.MAX_TARGETS` addresses, those that Postfix would connect to, and
+    connects to at most `delivery.MAX_TARGETS` addresses, to which Postfix may connect, too, and
     ends within the seconds of the rules. Raises nothing for what the network does.
     """
     rules = rules or CheckRules()
@@ -173,7 +173,7 @@ async def _collect(
     if isinstance(evidence.tls_policy, InvalidTlsPolicy):  # no look at the hosts changes that
         return
     wanted = await asyncio.to_thread(
-        targets, evidence.next_hop, found.hosts, evidence.tls_policy, evidence.main_cf
+        targets_of_mail, evidence.next_hop, found.hosts, evidence.tls_policy, evidence.main_cf
     )
     if wanted:
         plan = ProbePlan(

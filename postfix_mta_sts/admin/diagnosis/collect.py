@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from postfix_mta_sts.admin.client import ControlClient
 from postfix_mta_sts.admin.diagnosis import daemon_answer, in_force
@@ -59,6 +59,10 @@ class Wanted:
     """For the look-ups, and again for the probes."""
 
 
+_LEAST_SHARE: Final = 0.25
+"""Of the time for the look-ups."""
+
+
 @dataclass(frozen=True, slots=True)
 class Here:
     """What this machine says."""
@@ -89,6 +93,7 @@ class Collector:
         self._network_settings = NetworkSettings.of(settings, https_port)
         self._client = client
         self._wanted = wanted
+        self._end = 0.0
         self._dane = DaneEvidence(evidence, settings, self._network_settings)
 
     async def run(self) -> None:
@@ -96,6 +101,7 @@ class Collector:
 
         Raises `UserError` for what keeps it from asking, such as unreadable CA certificates.
         """
+        self._end = asyncio.get_running_loop().time() + self._wanted.seconds
         try:
             async with open_clients(self._network_settings) as clients, TaskGroup() as group:
                 self._start(group, *clients)
@@ -155,7 +161,7 @@ class Collector:
 
     async def _families(self, domain: Domain, dns: DnsClient) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._wanted.seconds):
+            async with asyncio.timeout_at(self._end):
                 self._evidence.network.families = await compare_families(
                     domain, dns, self._network_settings
                 )
@@ -202,8 +208,13 @@ class Collector:
         await asyncio.wait(needed)
         with self._evidence.waiting_on("records and files at other places"):
             self._evidence.mistakes = await look_for_mistakes(
-                self._evidence, dns, fetcher, self._wanted.seconds
+                self._evidence, dns, fetcher, self._time_left
             )
+
+    def _time_left(self) -> float:
+        """Seconds of the look-ups; a policy that came late leaves a little for what is missing."""
+        left = self._end - asyncio.get_running_loop().time()
+        return max(left, self._wanted.seconds * _LEAST_SHARE)
 
     async def _deliver(self, here: Task[Here], *needed: Task[Any]) -> None:
         """Decide what Postfix is told, probe the MX hosts, and predict what it does."""

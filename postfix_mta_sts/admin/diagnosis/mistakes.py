@@ -1,5 +1,7 @@
 """Gather what `mtasts.mistakes` looks at, and look at near names if a record is not there."""
 
+from collections.abc import Callable
+
 from postfix_mta_sts.admin.diagnosis.evidence import Evidence, PolicyFindings
 from postfix_mta_sts.admin.diagnosis.policy_now import find_misplaced
 from postfix_mta_sts.mtasts.domain import Domain
@@ -15,11 +17,11 @@ from postfix_mta_sts.values import replace
 
 
 async def look_for_mistakes(
-    evidence: Evidence, dns: DnsClient, fetcher: PolicyFetcher, seconds: float
+    evidence: Evidence, dns: DnsClient, fetcher: PolicyFetcher, time_left: Callable[[], float]
 ) -> tuple[Mistake, ...]:
     """Return what the other side has mistyped; looks at near names and paths for what is missing.
 
-    Each of the two takes `seconds` at most.
+    Each of the two takes as many seconds as `time_left` says then, at most.
     """
     domain, found = evidence.domain, evidence.network
     if domain is None or found.record is None:
@@ -31,10 +33,10 @@ async def look_for_mistakes(
         domain,
         record=record,
         tlsrpt=tlsrpt,
-        near=await look_up_near_names(dns, domain, seconds) if is_missing else (),
+        near=await look_up_near_names(dns, domain, time_left()) if is_missing else (),
         mx=_mail_names(evidence),
     )
-    near_path = await find_misplaced(domain, found, fetcher, seconds)
+    near_path = await find_misplaced(domain, found, fetcher, time_left())
     return find_mistakes(replace(_with_policy_host(seen, found), near_path=near_path))
 
 

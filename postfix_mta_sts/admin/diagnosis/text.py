@@ -152,7 +152,7 @@ def _source(diagnosis: Diagnosis) -> str:
 
 def _daemon_lines(daemon: DaemonAnswer, now: int) -> Iterator[Line]:
     if daemon.state is not DaemonState.ANSWERED:
-        yield Line("daemon", daemon.reason)
+        yield Line("daemon", f"{daemon.reason}; exceptions of commands are not known")
         if not daemon.in_force:
             return
     if daemon.exception:

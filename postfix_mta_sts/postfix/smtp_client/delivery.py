@@ -101,10 +101,20 @@ def targets(
     tried = _within_limit(steps, main_cf)
     covered = {step.address.host.name for step in tried}
     others = {s.address.host.name: s for s in reversed(steps) if s.address.host.name not in covered}
-    ranks = {step.address.rank for step in tried}
-    instead = (step for step in steps if step.address.rank in ranks)
-    wanted = {_key(step.address): step for step in (*tried, *reversed(others.values()), *instead)}
-    return tuple(_target(step, next_hop) for step in list(wanted.values())[:MAX_TARGETS])
+    return _as_targets((*tried, *reversed(others.values()), *_instead(steps, tried)), next_hop)
+
+
+def targets_of_mail(
+    next_hop: NextHop, hosts: MailHosts, policy: AnyPolicy, main_cf: MainCf
+) -> tuple[ProbeTarget, ...]:
+    """Those of `targets` to which smtp(8) itself may connect for one message.
+
+    The owner of a domain chooses the addresses: a probe that no person asked for goes nowhere else.
+    """
+    steps = _steps(next_hop, hosts, policy, main_cf)
+    tried = _within_limit(steps, main_cf)
+    wanted = (*tried, *_instead(steps, tried))
+    return _as_targets((step for step in wanted if step.is_connected), next_hop)
 
 
 def predict(
@@ -152,6 +162,17 @@ def _key(address: Address) -> tuple[str, str]:
 
 def _within_limit(steps: Sequence[_Step], main_cf: MainCf) -> tuple[_Step, ...]:
     return within_limit(steps, [step.address.is_ipv6 for step in steps], main_cf)
+
+
+def _instead(steps: Iterable[_Step], tried: Iterable[_Step]) -> Iterator[_Step]:
+    """Those that Postfix may try in place of others, because it shuffles those of the same rank."""
+    ranks = {step.address.rank for step in tried}
+    return (step for step in steps if step.address.rank in ranks)
+
+
+def _as_targets(steps: Iterable[_Step], next_hop: NextHop) -> tuple[ProbeTarget, ...]:
+    wanted = {_key(step.address): step for step in steps}
+    return tuple(_target(step, next_hop) for step in list(wanted.values())[:MAX_TARGETS])
 
 
 def _target(step: _Step, next_hop: NextHop) -> ProbeTarget:

@@ -30,6 +30,7 @@ from tests.support.smtp_client import EXPIRED, NAME, at, failed, session, talked
 
 EXPECTED: Final = {
     "verified": (Flow.POLICY, Fault.NOBODY, "policy", 0),
+    "elsewhere": (Flow.POLICY, Fault.NOBODY, "policy", 0),
     "not-probed": (Flow.POLICY, Fault.NOBODY, "policy", 0),
     "cached": (Flow.POLICY, Fault.THEIRS, "policy", 0),
     "expired": (Flow.HELD, Fault.THEIRS, "certificate-expired", 2),

@@ -39,6 +39,7 @@ SHOWN: Final = (
     "another-table",
     "dane",
     "dane-mismatch",
+    "elsewhere",
     "interrupted",
 )
 COLOURED: Final = ("verified", "expired", "no-policy", "dns-silent")

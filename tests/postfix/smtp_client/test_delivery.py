@@ -8,7 +8,7 @@ from postfix_mta_sts.mtasts.dane import HostState
 from postfix_mta_sts.mtasts.policy import parse_policy
 from postfix_mta_sts.network.mail_hosts_values import DnsProblem, MailHosts, MxHost
 from postfix_mta_sts.network.smtp.values import FailureKind, Phase, ProbeResult, ProbeTarget
-from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets
+from postfix_mta_sts.postfix.smtp_client.delivery import predict, targets, targets_of_mail
 from postfix_mta_sts.postfix.smtp_client.tls_policy import parse_tls_policy
 from postfix_mta_sts.postfix.smtp_client.values import (
     Delivery,
@@ -344,3 +344,23 @@ def test_targets_are_few() -> None:
     assert [each.host for each in found[5:]] == [f"mx{n}.x.test" for n in range(3, 18)]
     one = MailHosts((host("mx.x.test", *(f"127.0.0.{i}" for i in range(1, 9))),))
     assert len(targets(NEXT_HOP, one, SECURE, NEW)) == 8
+
+
+def test_targets_of_mail() -> None:
+    """Only what smtp(8) may connect to: neither beyond its limit, nor hosts that it skips."""
+    many = tuple(host(f"mx{n}.x.test", f"127.0.0.{n}", preference=n) for n in range(1, 9))
+    found = targets_of_mail(NEXT_HOP, MailHosts(many), SECURE, NEW)
+    assert [each.address for each in found] == [f"127.0.0.{n}" for n in range(1, 6)]
+    assert found == targets(NEXT_HOP, MailHosts(many), SECURE, NEW)[:5]
+    same = tuple(host(f"mx{n}.x.test", f"127.0.0.{n}", preference=1) for n in range(1, 9))
+    assert len(targets_of_mail(NEXT_HOP, MailHosts(same), SECURE, NEW)) == 8
+
+
+@pytest.mark.parametrize(("patterns", "connects"), [((), True), (("*.x.test",), False)])
+def test_targets_of_mail_without_strangers(patterns: Sequence[str], *, connects: bool) -> None:
+    """Postfix that is told the patterns, as 3.10.5 and later, skips hosts that fit none."""
+    strangers = MailHosts((host("mx.elsewhere.test", "127.0.0.1"),))
+    by_policy = replace(SECURE, patterns=tuple(patterns))
+    assert bool(targets_of_mail(NEXT_HOP, strangers, by_policy, NEW)) is connects
+    assert targets(NEXT_HOP, strangers, by_policy, NEW)
+    assert targets_of_mail(NEXT_HOP, strangers, InvalidTlsPolicy("no"), NEW) == ()
