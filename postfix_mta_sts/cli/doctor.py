@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from postfix_mta_sts.admin.client import ControlClient
-from postfix_mta_sts.admin.diagnosis.unjoined import do_not_join
 from postfix_mta_sts.admin.doctor.collect import Collector
 from postfix_mta_sts.admin.doctor.collect_daemon import CONTROL_TIMEOUT
 from postfix_mta_sts.admin.doctor.given import Given
@@ -104,7 +103,6 @@ def _look(given: Given, environ: Mapping[str, str], output: Live, budget: float)
     found: list[Snapshot] = []
 
     async def look() -> None:
-        do_not_join()
         client = ControlClient(control_path(given.settings, environ), CONTROL_TIMEOUT)
         preflight = Preflight(given, environ, is_root=is_root())
         collector = Collector(given, client, preflight, budget=budget)

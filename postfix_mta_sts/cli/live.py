@@ -70,9 +70,15 @@ def live(stream: TextIO) -> Live:
 
 
 async def run_with(work: Coroutine[Any, Any, None], update: Callable[[], None]) -> None:
-    """Run `work`, and call `update` again and again until it ends; an error of either ends both."""
+    """Run `work`, and call `update` again and again until it ends; an error of either ends both.
+
+    The command does not wait for name look-ups of the system that are still under way then.
+    """
     import asyncio  # noqa: PLC0415 (`policy` needs no event loop)
 
+    from postfix_mta_sts.admin.diagnosis.unjoined import do_not_join  # noqa: PLC0415 (the same)
+
+    do_not_join()
     task = asyncio.create_task(work, name="command")
     try:
         while not task.done():

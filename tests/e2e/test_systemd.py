@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -163,7 +164,9 @@ def test_user_and_privileges(machine: Machine) -> None:
 
 def test_sandbox_of_the_network_process(machine: Machine) -> None:
     """The unit allows what the process needs to restrict itself; only the kernel limits it."""
-    held = json.loads(machine.output("postfix-mta-sts", "status", "--json"))["sandbox"]
+    # Null while the network process starts.
+    eventually(lambda: _status(machine)["sandbox"])
+    held = _status(machine)["sandbox"]
     assert (held["files"], held["unix_sockets"], held["processes"]) == (True, True, True)
     if held["missing"]:
         assert held["missing"] == [f"ports: {OLD_KERNEL}"]
@@ -177,6 +180,11 @@ def test_restrictions_are_in_force(machine: Machine) -> None:
     said = re.findall(r"^(\w+) (done|E[A-Z]+)$", machine.journal(CONFINED), re.MULTILINE)
     assert dict(said) == REFUSED | {"executable": dict(said)["executable"]}
     assert dict(said)["executable"] in {"EPERM", "EACCES"}  # from a filter, or from the kernel
+
+
+def _status(machine: Machine) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(machine.output("postfix-mta-sts", "status", "--json"))
+    return shown
 
 
 def eventually(holds: Callable[[], object]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from postfix_mta_sts.admin.doctor.report import Finding
+from postfix_mta_sts.admin.doctor.report import Effect, Finding
 from postfix_mta_sts.admin.doctor.snapshot import Snapshot
 
 Rule: TypeAlias = Callable[[Snapshot], Iterator[Finding]]
@@ -22,4 +22,11 @@ def ids(rules: Sequence[Rule], snapshot: Snapshot) -> list[str]:
 def only(rules: Sequence[Rule], snapshot: Snapshot) -> Finding:
     """Return the one finding of these rules; fails if there is none, or another one."""
     [finding] = found(rules, snapshot)
+    return finding
+
+
+def the_one(rules: Sequence[Rule], snapshot: Snapshot, id_: str, effect: Effect) -> Finding:
+    """Return the only finding, which has this id and effect."""
+    finding = only(rules, snapshot)
+    assert (finding.id, finding.effect) == (id_, effect)
     return finding

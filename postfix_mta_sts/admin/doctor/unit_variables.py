@@ -4,13 +4,16 @@
 variables of the daemon count. Nothing is raised: what could not be read is said.
 """
 
+import asyncio
 import glob
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from postfix_mta_sts.admin.diagnosis.unjoined import in_thread
 from postfix_mta_sts.admin.doctor.collect_system import SYSTEMCTL, UNITS
 from postfix_mta_sts.admin.doctor.report import Unseen
 from postfix_mta_sts.admin.doctor.sight import AS_ROOT
@@ -21,6 +24,8 @@ from postfix_mta_sts.postfix.programs import MissingProgramError, ProgramError, 
 
 TIMEOUT: Final = 0.5
 """Seconds for the answer of systemctl(1)."""
+FILES_TIMEOUT: Final = 0.5
+"""Seconds for the files: a disk of the network may hang."""
 
 _PROPERTIES: Final = "Environment,EnvironmentFiles,ExecStart"
 _FILES_LIMIT: Final = 20
@@ -66,17 +71,27 @@ async def read_unit_variables(command: Sequence[str] = SYSTEMCTL) -> UnitVariabl
         return UnitVariables()
     except ProgramError as error:
         return UnitVariables(unseen=(Unseen("the variables of the unit", printable(str(error))),))
-    return read_variables(output.text) if output.code == 0 else UnitVariables()
+    if output.code:
+        return UnitVariables()
+    try:
+        async with asyncio.timeout(FILES_TIMEOUT):
+            return await in_thread(partial(read_variables, output.text))
+    except TimeoutError:
+        reason = f"these took more than {FILES_TIMEOUT:g} s"
+        unseen = Unseen("the files of the unit's variables", reason)
+        return replace(read_variables(output.text, with_files=False), unseen=(unseen,))
 
 
-def read_variables(text: str) -> UnitVariables:
+def read_variables(text: str, *, with_files: bool = True) -> UnitVariables:
     """Read the output of `systemctl show`, and the files that it names."""
     variables: dict[str, str] = {}
     unseen: list[Unseen] = []
     for name, _, value in (line.partition("=") for line in text.split("\n")):
         if name == "Environment":
             variables |= _assignments(value)
-        elif name == "EnvironmentFiles" and (match := _FILE.fullmatch(value)):
+        elif name != "EnvironmentFiles" or not with_files:
+            continue
+        elif match := _FILE.fullmatch(value):
             read, missed = _read_files(match[1], is_needed=match[2] == "no")
             variables |= read
             unseen += missed

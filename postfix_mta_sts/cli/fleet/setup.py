@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from postfix_mta_sts.admin.diagnosis.unjoined import do_not_join
 from postfix_mta_sts.cli.parser import CommandError, load_settings
 from postfix_mta_sts.store.fleet.engine import Engine
 from postfix_mta_sts.store.fleet.opening import open_engine
@@ -23,5 +24,6 @@ def fleet_settings(args: argparse.Namespace) -> SharedStoreSettings:
 
 
 async def opened(settings: SharedStoreSettings) -> Engine:
-    """Make the engine. Raises `FleetError`."""
+    """Make the engine; the command waits for none of its name look-ups. Raises `FleetError`."""
+    do_not_join()
     return open_engine(settings)

@@ -4,6 +4,8 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -58,11 +60,19 @@ def _install(folder: Path) -> int:
 
 def _is_viewed(name: str, page: str) -> bool:
     """Show a page by a program of this machine; return whether one could."""
-    with TemporaryDirectory() as folder:
+    with suppress(OSError), TemporaryDirectory() as folder:  # no folder can be written
         path = Path(folder) / Path(file_name(name)).name
         path.write_text(page, "utf-8")
         return any(
-            subprocess.run([found, *options, path], check=False).returncode == 0  # noqa: S603 (a program of the administrator's $PATH)
+            _shows([found, *options, str(path)])
             for program, *options in _VIEWERS
             if (found := shutil.which(program))
         )
+    return False
+
+
+def _shows(words: Sequence[str]) -> bool:
+    try:
+        return subprocess.run(words, check=False).returncode == 0  # noqa: S603 (a program of the administrator's $PATH)
+    except OSError:  # it is no program
+        return False

@@ -13,7 +13,7 @@ CALL: Final = 8.0
 """Seconds of a request that brings no limit. A call waits for its turn, 5 s at most, and takes one
 second, or `fleet.budget`, 2 s at most (`access`)."""
 PATIENT_LOOK: Final = CALL
-"""Seconds of a look that can wait, unless who asks has less."""
+"""Seconds of a look that can wait, unless the caller has less."""
 OFFER: Final = 30.0
 """Seconds of an offer: five calls, and more if relays offer one policy at the same time."""
 REACTION: Final = 0.5

@@ -1,7 +1,9 @@
 """The variables of the unit, as systemctl prints them, and in files."""
 
+import glob
 import os
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import pytest
@@ -26,6 +28,7 @@ FOLDER: Final = "POSTFIX_MTA_STS__CACHE__PATH"
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no error."""
     monkeypatch.setattr(unit_variables, "TIMEOUT", 60.0)
+    monkeypatch.setattr(unit_variables, "FILES_TIMEOUT", 60.0)
 
 
 class TestEnvironment:
@@ -189,3 +192,22 @@ class TestAsked:
         hangs = script(tmp_path / "systemctl", "exec sleep 600")
         (unseen,) = (await read_unit_variables([hangs])).unseen
         assert unseen == Unseen("the variables of the unit", "systemctl did not end within 0.05 s")
+
+    async def test_a_disk_hangs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file on a disk of the network is given up; what systemctl itself said counts."""
+        goes_on = Event()
+
+        def hang(_: str) -> list[str]:
+            goes_on.wait()
+            return []
+
+        monkeypatch.setattr(unit_variables, "FILES_TIMEOUT", 0.05)
+        monkeypatch.setattr(glob, "glob", hang)
+        command = script(
+            tmp_path / "systemctl",
+            f"echo Environment={LEVEL}=debug; echo 'EnvironmentFiles=/far (ignore_errors=no)'",
+        )
+        found = await read_unit_variables([command])
+        goes_on.set()
+        unseen = Unseen("the files of the unit's variables", "these took more than 0.05 s")
+        assert found == UnitVariables({LEVEL: "debug"}, unseen=(unseen,))

@@ -78,12 +78,17 @@ def test_viewer(on_terminal: Callable[..., str]) -> None:
     assert len(shown.splitlines()) == 2
 
 
-def test_other_viewer(on_terminal: Callable[..., str]) -> None:
+@pytest.mark.parametrize("other", [FAILS, "no program"])
+def test_other_viewer(on_terminal: Callable[..., str], other: str) -> None:
     """If man(1) cannot show a file, as that of busybox, or there is none, mandoc does."""
-    assert on_terminal(man=FAILS, mandoc=SHOWS).startswith("mandoc -a\n.TH ")
+    assert on_terminal(man=other, mandoc=SHOWS).startswith("mandoc -a\n.TH ")
 
 
-@pytest.mark.parametrize("programs", [{}, {"man": FAILS}], ids=["none", "one that fails"])
+@pytest.mark.parametrize(
+    "programs",
+    [{}, {"man": FAILS}, {"man": "no program"}],
+    ids=["none", "one that fails", "one that cannot be started"],
+)
 def test_no_viewer(on_terminal: Callable[..., str], programs: dict[str, str]) -> None:
     """Without such a program, the text is printed."""
     assert on_terminal(**programs) == plain_text(source("postfix-mta-sts"))

@@ -2,16 +2,18 @@
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from postfix_mta_sts.admin.doctor.commands import RELOAD, START
 from postfix_mta_sts.admin.doctor.config_line import places_of
-from postfix_mta_sts.admin.doctor.report import Effect, Finding
+from postfix_mta_sts.admin.doctor.report import Effect
 from postfix_mta_sts.admin.doctor.rules.configuration import RULES
 from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem, Daemon, DaemonState, Snapshot
 from postfix_mta_sts.config.settings import ConfigError, parse
+from tests.support import judged
 from tests.support.snapshots import (
     CONFIG_FILE,
     NOW,
@@ -27,18 +29,8 @@ from tests.support.snapshots import (
 
 STOPPED = Daemon(DaemonState.NOT_RUNNING, "it does not run")
 IN_USE = "127.0.0.1:8461 is in use now: process 1"
-
-
-def found(snapshot: Snapshot) -> list[Finding]:
-    """Return what the rules find."""
-    return [each for rule in RULES for each in rule(snapshot)]
-
-
-def one(snapshot: Snapshot, id_: str, effect: Effect) -> Finding:
-    """Return the only finding, which is this one."""
-    [finding] = found(snapshot)
-    assert (finding.id, finding.effect) == (id_, effect)
-    return finding
+found = partial(judged.found, RULES)
+one = partial(judged.the_one, RULES)
 
 
 def configured(text: str, snapshot: Snapshot | None = None) -> Snapshot:

@@ -2,16 +2,18 @@
 
 import shlex
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from postfix_mta_sts.admin.doctor.commands import RESTART, START
-from postfix_mta_sts.admin.doctor.report import Effect, Finding
+from postfix_mta_sts.admin.doctor.report import Effect
 from postfix_mta_sts.admin.doctor.rules.daemon import RULES
 from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem, Daemon, DaemonState, Snapshot
 from postfix_mta_sts.postfix.installed.sleeping import REASON
 from postfix_mta_sts.postfix.installed.values import Instance
+from tests.support import judged
 from tests.support.snapshots import (
     VERSIONS,
     changed,
@@ -24,18 +26,8 @@ from tests.support.snapshots import (
 )
 
 DROP_IN = "/etc/systemd/system/postfix-mta-sts.service.d/override.conf"
-
-
-def found(snapshot: Snapshot) -> list[Finding]:
-    """Return what the rules find."""
-    return [each for rule in RULES for each in rule(snapshot)]
-
-
-def one(snapshot: Snapshot, id_: str, effect: Effect) -> Finding:
-    """Return the only finding, which is this one."""
-    [finding] = found(snapshot)
-    assert (finding.id, finding.effect) == (id_, effect)
-    return finding
+found = partial(judged.found, RULES)
+one = partial(judged.the_one, RULES)
 
 
 def in_state(state: DaemonState, reason: str = "it says why") -> Snapshot:

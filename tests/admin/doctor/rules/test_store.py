@@ -1,6 +1,7 @@
 """Findings about the daemon's store, CA certificates and name servers."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from postfix_mta_sts.admin.doctor.commands import RELOAD, RESTART, START
 from postfix_mta_sts.admin.doctor.config_line import places_of
-from postfix_mta_sts.admin.doctor.report import Effect, Finding
+from postfix_mta_sts.admin.doctor.report import Effect
 from postfix_mta_sts.admin.doctor.rules.store import RULES
 from postfix_mta_sts.admin.doctor.snapshot import (
     ConfigProblem,
@@ -18,6 +19,7 @@ from postfix_mta_sts.admin.doctor.snapshot import (
     Snapshot,
 )
 from postfix_mta_sts.config.settings import CacheSettings, DnsSettings, HttpsSettings, Settings
+from tests.support import judged
 from tests.support.snapshots import CONFIG_FILE, VERSIONS, good, with_status
 
 FOLDER = "/var/lib/postfix-mta-sts"
@@ -25,18 +27,8 @@ OWN = f"chown -R postfix-mta-sts: {FOLDER} && chmod -R u+rwX {FOLDER} && {RESTAR
 INSTALL = "apt-get install -y ca-certificates && update-ca-certificates"
 STOPPED = Daemon(DaemonState.NOT_RUNNING, "it does not run")
 SERVER = "192.0.2.1:53"
-
-
-def found(snapshot: Snapshot) -> list[Finding]:
-    """Return what the rules find."""
-    return [each for rule in RULES for each in rule(snapshot)]
-
-
-def one(snapshot: Snapshot, id_: str, effect: Effect) -> Finding:
-    """Return the only finding, which is this one."""
-    [finding] = found(snapshot)
-    assert (finding.id, finding.effect) == (id_, effect)
-    return finding
+found = partial(judged.found, RULES)
+one = partial(judged.the_one, RULES)
 
 
 def failing(part: str, reason: str | None = None) -> Snapshot:
