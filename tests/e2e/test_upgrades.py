@@ -111,19 +111,17 @@ class Relay:
         return int(self.machine.output("python3", "-c", script))
 
     def files(self) -> set[str]:
-        """Return type, mode, owner, path and target of all files that are not `NOT_OURS`.
+        """Return type, mode, owner, path and target of all files that are not `NOT_OURS`."""
+        return self._found("-printf", r"%y %m %u:%g %p %l\n")
 
-        And a line with the digest of each one's content.
-        """
+    def contents(self) -> set[str]:
+        """Return digest and path of the same files."""
+        return self._found("-type", "f", "-exec", "sha256sum", "{}", "+")
+
+    def _found(self, *action: str) -> set[str]:
         but = [word for folder in NOT_OURS for word in ("-path", folder, "-prune", "-o")]
-        shown = ("-printf", r"%y %m %u:%g %p %l\n")
         where = ("/etc", "/opt", "/run/postfix-mta-sts", "/usr", "/var")
-        lines = self.machine.run("find", *where, "-xdev", *but, *shown).stdout.splitlines()
-        digests = ("-type", "f", "-exec", "sha256sum", "{}", "+")
-        for line in self.machine.run("find", *where, "-xdev", *but, *digests).stdout.splitlines():
-            digest, _, path = line.partition("  ")
-            lines += [f"content - - {path} {digest}"]
-        return {*lines}
+        return {*self.machine.run("find", *where, "-xdev", *but, *action).stdout.splitlines()}
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +161,13 @@ def before(relay: Relay) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def installed(relay: Relay, before: set[str]) -> Relay:
+def contents(relay: Relay) -> set[str]:
+    """What is in them."""
+    return relay.contents()
+
+
+@pytest.fixture(scope="module")
+def installed(relay: Relay, before: set[str], contents: set[str]) -> Relay:
     """The daemon by the commands of README.md, and pages and completion by those of systemd.md."""
     root = relay.machine.root
     settings = {
@@ -257,7 +261,7 @@ def test_what_a_removal_keeps(removed: Relay) -> None:
     assert (removed.machine.root / CONFIG).is_file()
 
 
-def test_nothing_left(removed: Relay, before: set[str]) -> None:
+def test_nothing_left(removed: Relay, before: set[str], contents: set[str]) -> None:
     """After the second block all files are as before, but for the user and for empty folders."""
     removed.run(REMOVE_ALL)
     (removed.machine.root / "etc/ssl/upgrades-ca.pem").unlink()
@@ -265,9 +269,10 @@ def test_nothing_left(removed: Relay, before: set[str]) -> None:
     changed = {path_of(line) for line in before - after}
     left = {path_of(line): line[0] for line in after - before}
     folders = {path for path, kind in left.items() if kind == "d"}
-    accounts = {f"/etc/{name}{end}" for name in ACCOUNTS for end in ("", "-")}
-    assert changed <= accounts
-    assert left.keys() - folders <= accounts
+    rewritten = {line.partition("  ")[2] for line in contents - removed.contents()}
+    assert changed == set()
+    assert left.keys() - folders <= {f"/etc/{name}-" for name in ACCOUNTS}
+    assert rewritten <= {f"/etc/{name}{end}" for name in ACCOUNTS for end in ("", "-")}
     assert {Path(path).parts[1] for path in folders} <= {"etc", "usr"}
     passwd = (removed.machine.root / "etc/passwd").read_text()
     assert re.search(r"^postfix-mta-sts:", passwd, re.MULTILINE)

@@ -20,7 +20,6 @@ from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Discovered, State, resto
 from postfix_mta_sts.mtasts.policy import Mode, Policy
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.sharing import SharedPolicy
-from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Counters
 from postfix_mta_sts.stats.labels import FleetClaim, FleetLook, Source
 from postfix_mta_sts.store import StoreError
@@ -28,21 +27,12 @@ from postfix_mta_sts.store.fleet.requests import Held, Unavailable
 from postfix_mta_sts.store.memory import MemoryStore
 from postfix_mta_sts.values import replace
 from tests.support.fleet import AWAY, FakeFleet, shared
-from tests.support.resolvers import look_up, make_resolver, settled, wait_for_end
+from tests.support.resolvers import look_up, make_resolver, settled, sharing, wait_for_end
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy, signed
 from tests.support.tally import Gate
 
 DEAD: Final = StatusError("HTTP 503")
 """What a Policy Host answers that does not work."""
-
-
-def sharing(
-    around: Surroundings, fleet: FakeFleet, counters: Counters | None = None, timeout: float = 30
-) -> Resolver:
-    """A resolver of a relay in this fleet."""
-    resolver = make_resolver(around, counters=counters, timeout=timeout)
-    resolver.use_fleet(fleet)
-    return resolver
 
 
 async def test_the_policy_of_another_relay() -> None:

@@ -16,12 +16,11 @@ from postfix_mta_sts.mtasts.errors import (
 from postfix_mta_sts.mtasts.lifecycle import DAY, HOUR, Discovered, State, restored
 from postfix_mta_sts.mtasts.record import PolicyId
 from postfix_mta_sts.mtasts.sharing import SharedPolicy
-from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Counters
 from postfix_mta_sts.stats.labels import FleetLook, Source
 from postfix_mta_sts.store.memory import MemoryStore
 from tests.support.fleet import FakeFleet, shared
-from tests.support.resolvers import look_up, make_resolver, settled, wait_for_end
+from tests.support.resolvers import look_up, settled, sharing, wait_for_end
 from tests.support.surroundings import GOOD, START, Surroundings, found, policy
 from tests.support.tally import Gate
 
@@ -33,15 +32,6 @@ TxtAnswer = DiscoveryError | Discovered
 def late_fleet(offered: SharedPolicy | None = None) -> FakeFleet:
     """A fleet whose store is slower than the budget."""
     return FakeFleet({GOOD: offered or shared(age=HOUR)}, late=True)
-
-
-def sharing(
-    around: Surroundings, fleet: FakeFleet, counters: Counters | None = None, timeout: float = 30
-) -> Resolver:
-    """A resolver of a relay in this fleet."""
-    resolver = make_resolver(around, counters=counters, timeout=timeout)
-    resolver.use_fleet(fleet)
-    return resolver
 
 
 @pytest.mark.parametrize("record", [found(), DnsFailureError("SERVFAIL")])

@@ -19,6 +19,7 @@ from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.single_flight import ATTEMPTS_LIMIT
 from postfix_mta_sts.stats import Counters
+from tests.support.fleet import FakeFleet
 from tests.support.surroundings import GOOD, Surroundings
 
 OTHER = parse_domain("other.test")
@@ -41,6 +42,15 @@ def make_resolver(
         attempts=attempts,
         counters=counters,
     )
+
+
+def sharing(
+    around: Surroundings, fleet: FakeFleet, counters: Counters | None = None, timeout: float = 30
+) -> Resolver:
+    """A resolver of a relay in this fleet."""
+    resolver = make_resolver(around, counters=counters, timeout=timeout)
+    resolver.use_fleet(fleet)
+    return resolver
 
 
 async def find_state(resolver: Resolver, domain: Domain) -> State | None:

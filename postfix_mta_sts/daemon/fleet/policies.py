@@ -1,8 +1,7 @@
 """The fleet, as attempts see it: looks and claims go to the network process, offers to the outbox.
 
 `ask` keeps the time limits (`store.fleet.limits`). Nothing waits for the fleet but for its budget,
-or when the network has failed.
-Only a claim has its limit here, because it must not be cancelled.
+or when the network has failed. Only a claim has its limit here, because it must not be cancelled.
 """
 
 import asyncio
