@@ -77,7 +77,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--timeout", metavar="TIME", type=_time, default=_SECONDS, help=meaning)
     meaning = f"ask again each TIME until nothing is wrong (default: {_WATCH:g}s)"
     command.add_argument(
-        "--watch", metavar="TIME", nargs="?", type=_time, const=_WATCH, help=meaning
+        "--watch", metavar="TIME", nargs="?", type=_pause, const=_WATCH, help=meaning
     )
     add_config(command)
 
@@ -90,6 +90,14 @@ def _time(given: str) -> float:
     if not 1 <= span <= _LONGEST:
         raise argparse.ArgumentTypeError(f"not between 1s and {_LONGEST:g}s")
     return span
+
+
+def _pause(given: str) -> float:
+    """The time of `--watch`: a domain that follows it is taken for that."""
+    try:
+        return _time(given)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; the domain comes before --watch") from None
 
 
 def _query(args: argparse.Namespace) -> int:

@@ -35,15 +35,19 @@ def start_child(sock: socket.socket) -> subprocess.Popen[bytes]:
     flags = [*(["-I"] * sys.flags.isolated), *(["-S"] * sys.flags.no_site), "-P", "-c", _PROGRAM]
     command = [sys.executable, *flags, str(sock.fileno()), *sys.path]
     with _blocked(IGNORED_SIGNALS):  # which the child inherits
-        child = subprocess.Popen(  # noqa: S603 (this program itself)
+        return subprocess.Popen(  # noqa: S603 (this program itself)
             command, stdin=subprocess.DEVNULL, pass_fds=[sock.fileno()]
         )
-    # Set from here and not by the child: its imports take most of its processor time, just when
-    # the daemon starts. A sandbox may forbid this; the service matters more.
-    with suppress(PermissionError):
+
+
+def give_way(child: subprocess.Popen[bytes]) -> None:
+    """Have the daemon come before a process; threads that it starts afterwards inherit that.
+
+    A sandbox may forbid this; the service matters more.
+    """
+    with suppress(PermissionError, ProcessLookupError):
         own = os.getpriority(os.PRIO_PROCESS, 0)
         os.setpriority(os.PRIO_PROCESS, child.pid, own + NICENESS)
-    return child
 
 
 @contextmanager

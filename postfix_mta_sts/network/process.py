@@ -117,14 +117,20 @@ class NetworkProcess(Reports):
         """The seconds for which a ping has not been answered."""
         return self._unanswered_pings * self._timing.ping
 
-    async def start(self) -> None:
-        """Start the process without waiting until it is ready; raises `OSError`."""
+    async def start(self, *, is_urgent: bool = False) -> None:
+        """Start the process without waiting until it is ready; raises `OSError`.
+
+        It gives way to the daemon: at once, or, if it is urgent, after its imports. These take most
+        of the processor time of a start, and on a busy machine more than ten seconds otherwise.
+        """
         loop = asyncio.get_running_loop()
         self.started_at = loop.time()
         here, there = socket.socketpair()
         try:
             with there:
                 self._child = launch.start_child(there)
+            if not is_urgent:
+                launch.give_way(self._child)
             self._channel = channel = await ipc.open_channel(
                 here, decode_from_child, self._on_messages, self._on_closed
             )
@@ -210,7 +216,7 @@ class NetworkProcess(Reports):
         for message in messages:
             match message:
                 case Hello(version):
-                    self._check_version(version)
+                    self._on_hello(version)
                 case Ready():
                     self._on_ready()
                 case Pong():
@@ -227,7 +233,9 @@ class NetworkProcess(Reports):
                 case _:
                     self._calls.finish(message)
 
-    def _check_version(self, version: str) -> None:
+    def _on_hello(self, version: str) -> None:
+        if self._child:
+            launch.give_way(self._child)
         if version != __version__:
             self._other_version = version
             self._decided.set()

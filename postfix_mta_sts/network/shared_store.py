@@ -2,8 +2,8 @@
 
 With 200 TLS handshakes at once on a busy machine, the event loop of the look-ups was late by up to
 450 ms, and answers of the store were read up to 180 ms late; in a thread, 70 ms. A look has 250 ms.
-The thread imports the library of the database, and connects, when the network process is ready: no
-look-up waits for that. Without a fleet there is no thread.
+The thread imports the library of the database, and connects, when the network process is ready; the
+first requests wait a little for that. Without a fleet there is no thread.
 
 A thread in which a call of a library hangs is like a store that is away: until it goes on, requests
 cost no time. One that has ended is followed by another.
@@ -11,11 +11,12 @@ cost no time. One that has ended is followed by another.
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from postfix_mta_sts.store.fleet.limits import REACTION, limit_of
+from postfix_mta_sts.store.fleet.limits import FIRST_CONNECTION, REACTION, limit_of
 from postfix_mta_sts.store.fleet.requests import (
     AnyAnswer,
     AnyRequest,
@@ -71,6 +72,7 @@ class SharedStore:
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._patient_until = 0.0
         self._fault: Unavailable | None = None
         """Why no request reaches the client."""
 
@@ -126,6 +128,7 @@ class SharedStore:
             loop.close()
             raise
         self._loop, self._thread = loop, thread
+        self._patient_until = time.monotonic() + FIRST_CONNECTION
         loop.call_soon_threadsafe(self._make_client, settings)
         return loop
 
@@ -143,11 +146,12 @@ class SharedStore:
         """The answer of the thread, if it reacts."""
         # The imports take long on a busy machine, and hold the thread up.
         is_starting = self._client is None
+        tolerance = max(self._patient_until - time.monotonic(), 0.0 if is_starting else REACTION)
         answering = _handed_over(self._answer(request), loop)
         if answering is None:
             return _ENDED
         try:
-            async with asyncio.timeout(limit_of(request) + (0.0 if is_starting else REACTION)):
+            async with asyncio.timeout(limit_of(request) + tolerance):
                 return await answering
         except TimeoutError:
             if is_starting:

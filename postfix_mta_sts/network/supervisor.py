@@ -219,7 +219,7 @@ class Supervisor:
         process = NetworkProcess(settings, self._timing, self)
         self._processes = [*(each for each in self._processes if each.is_running), process]
         try:
-            await process.start()
+            await process.start(is_urgent=self._current is None)  # look-ups wait for it
             await process.wait_until_ready(seconds)
         except BaseException:
             await process.stop()

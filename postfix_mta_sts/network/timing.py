@@ -34,9 +34,9 @@ class Timing:
     """Seconds, and numbers of pings; tests use shorter times."""
 
     ready_within: float = 30.0
-    """A reload is refused if the new process is not ready then. It starts in 0.3 s; but it has a
-    higher nice value than others, so that a machine with many busy processes gives it little
-    time."""
+    """A reload is refused if the new process is not ready then. It starts in 0.3 s; but while the
+    one before works it gives way to others, so that a machine with many busy processes gives it
+    little time."""
     start_within: float = 120.0
     """The same, while no other process works: then it is killed. Much longer, since the next one
     would be as slow: with 18 busy processes on two processors, a start took more than 30 s."""

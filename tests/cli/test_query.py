@@ -600,6 +600,13 @@ def test_wrong_arguments(commands: Commands, words: tuple[str, ...]) -> None:
     assert "postfix-mta-sts" in done.err
 
 
+def test_a_domain_behind_watch(commands: Commands) -> None:
+    """It is taken for the time; the error says where it belongs."""
+    done = commands.run("query", "--watch", "good.test")
+    assert (done.code, done.out) == (64, "")
+    assert "the domain comes before --watch" in done.err
+
+
 def test_no_configuration(commands: Commands, tmp_path: Path) -> None:
     """Without its configuration the command cannot tell."""
     (tmp_path / "c.yml").write_text("listen: 1")

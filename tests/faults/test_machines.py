@@ -291,8 +291,8 @@ class TestCtrlC:
         class Started(NetworkProcess):
             """A network process that gets the signals of a terminal the moment it exists."""
 
-            async def start(self) -> None:
-                await super().start()
+            async def start(self, *, is_urgent: bool = False) -> None:
+                await super().start(is_urgent=is_urgent)
                 assert self.pid
                 for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     os.kill(self.pid, signum)

@@ -98,8 +98,9 @@ async def test_a_thread_of_its_own() -> None:
     assert (made[0].is_started, made[0].is_closed, threads()) == (True, True, [])
 
 
-async def test_slow_imports() -> None:
-    """A look does not wait for them for longer than for a store, and no request for ever."""
+async def test_slow_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look waits for them at first, but not much longer than for a store; no request for ever."""
+    monkeypatch.setattr(shared_store, "FIRST_CONNECTION", 0.1)
     imported = threading.Event()
 
     def make(settings: SharedStoreSettings) -> FakeClient:
@@ -108,6 +109,10 @@ async def test_slow_imports() -> None:
 
     store = SharedStore(SETTINGS, make)
     starting = Unavailable("the client of the shared store is starting", was_asked=False)
+    first = asyncio.create_task(store.answer(Look(LOOK.domain, 0.001)))
+    await asyncio.sleep(0.02)
+    assert not first.done()
+    assert await first == starting
     assert await store.answer(Look(LOOK.domain, 0.001)) == starting
     reading = asyncio.create_task(store.answer(ReadRelays()))
     imported.set()

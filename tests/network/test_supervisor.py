@@ -14,6 +14,7 @@ import pytest
 from postfix_mta_sts import __version__
 from postfix_mta_sts.mtasts.domain import parse_domain
 from postfix_mta_sts.mtasts.errors import OwnFaultError
+from postfix_mta_sts.network.launch import NICENESS
 from postfix_mta_sts.network.messages import Discover
 from postfix_mta_sts.network.process import NetworkProcess, ProcessError
 from postfix_mta_sts.network.settings import NetworkSettings
@@ -129,6 +130,26 @@ async def test_a_start_that_fails_once(net: Internet, tmp_path: Path, programs: 
         process = await supervisor.process()
         assert await process.call(Discover, GOOD)
     assert programs.starts == 2
+
+
+async def test_which_process_gives_way(net: Internet, tmp_path: Path, programs: Programs) -> None:
+    """One that look-ups wait for does so after its imports, the successor of another at once."""
+    programs.queue(NEVER_READY)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    async with supervised(net, tmp_path) as (supervisor, settings):
+        await until(lambda: len(supervisor.pids) == 1)
+        (first,) = supervisor.pids
+        assert os.getpriority(os.PRIO_PROCESS, first) == own
+        os.kill(first, signal.SIGKILL)
+        second = await supervisor.process()
+        assert second.pid
+        lower = os.getpriority(os.PRIO_PROCESS, second.pid)
+        programs.queue(NEVER_READY)
+        reload = asyncio.create_task(supervisor.replace(settings, 1.0))
+        await until(lambda: len(supervisor.pids) == 2)
+        (third,) = {*supervisor.pids} - {second.pid}
+        assert os.getpriority(os.PRIO_PROCESS, third) == lower == min(19, own + NICENESS)
+        reload.cancel()
 
 
 async def test_neither_ready_nor_ended(net: Internet, tmp_path: Path, programs: Programs) -> None:

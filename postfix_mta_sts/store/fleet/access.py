@@ -8,6 +8,7 @@ says nothing of the store.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeAlias, TypeVar
@@ -17,6 +18,7 @@ from postfix_mta_sts.store.fleet.connections import CONNECTIONS
 from postfix_mta_sts.store.fleet.engine import Engine
 from postfix_mta_sts.store.fleet.errors import BusyError, FleetError, LateError, NotReachedError
 from postfix_mta_sts.store.fleet.gates import CallKind, Gates
+from postfix_mta_sts.store.fleet.limits import FIRST_CONNECTION
 from postfix_mta_sts.store.fleet.requests import StoreCondition
 from postfix_mta_sts.store.fleet.settings import SharedStoreSettings
 from postfix_mta_sts.store.fleet.unexpected import failing_as_store
@@ -47,6 +49,9 @@ class StoreAccess:
         self._settings = settings
         self._open_engine = open_engine
         self._opening: asyncio.Task[Engine] | None = None
+        self._was_opened = False
+        """Whether an opening has ended, well or badly."""
+        self._patient_until = -math.inf
         self._is_closed = False
         self._monotonic = monotonic
         places = PLACES[settings.location.engine]
@@ -60,8 +65,15 @@ class StoreAccess:
         return self._gates.condition
 
     def start(self) -> None:
-        """Connect behind everything else, so that no look-up waits for that."""
+        """Connect behind everything else, so that hardly a look-up waits for that."""
+        self._patient_until = self._monotonic() + FIRST_CONNECTION
         self._open()
+
+    async def first_connection(self) -> None:
+        """Wait until the first connection after `start` stands or has failed, if that is soon."""
+        seconds = self._patient_until - self._monotonic()
+        if seconds > 0 and self._opening and not self._was_opened:
+            await asyncio.wait([self._opening], timeout=seconds)
 
     async def read(self, limit: float | None, call: Callable[[Engine], Awaitable[T]]) -> T:
         """Make a call that changes nothing, in at most `limit` seconds. Raises `FleetError`.
@@ -134,7 +146,9 @@ class StoreAccess:
                     with failing_as_store():
                         return await call(engine)
         except TimeoutError:
-            kind = BusyError if left < self._settings.budget / 2 else LateError
+            # The first connection may take longer than a look-up has: the store is not to blame.
+            is_short = left < self._settings.budget / 2 or not self._was_opened
+            kind = BusyError if is_short else LateError
             raise kind(f"no answer within {limit:.3g} s") from None
 
     def _open(self) -> asyncio.Task[Engine]:
@@ -143,7 +157,7 @@ class StoreAccess:
             raise NotReachedError("this relay is stopping")
         if self._opening is None:
             self._opening = asyncio.create_task(self._opened(), name="opening of the shared store")
-            self._opening.add_done_callback(self._forget_failure)
+            self._opening.add_done_callback(self._end_opening)
         return self._opening
 
     async def _opened(self) -> Engine:
@@ -165,8 +179,9 @@ class StoreAccess:
             raise
         return engine
 
-    def _forget_failure(self, opening: asyncio.Task[Engine]) -> None:
-        """Let the next call try again; the calls that wait have the error."""
+    def _end_opening(self, opening: asyncio.Task[Engine]) -> None:
+        """After a failure let the next call try again; the calls that wait have the error."""
+        self._was_opened = True
         if opening.cancelled() or opening.exception():
             self._opening = None
 

@@ -70,6 +70,7 @@ class FleetClient:
     async def answer(self, request: AnyRequest) -> AnyAnswer:
         """Do what the daemon asks for; `Unavailable` if the store does not do it in time."""
         limit = limit_of(request)
+        await self._access.first_connection()
         try:
             # The calls of a claim end in time; cut off, they would say nothing of the store.
             async with asyncio.timeout(None if isinstance(request, Claim) else limit):

@@ -11,6 +11,7 @@ from postfix_mta_sts.config.store_location import EngineName
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store.fleet import access
 from postfix_mta_sts.store.fleet.connections import CONNECTIONS
+from postfix_mta_sts.store.fleet.limits import FIRST_CONNECTION
 from postfix_mta_sts.store.fleet.postgresql import batches
 from postfix_mta_sts.store.fleet.requests import (
     Claim,
@@ -39,6 +40,7 @@ LOOK = Look(GOOD, BUDGET)
 async def broken(world: Fleet, fault: Fault = Fault.REFUSE) -> Relay:
     """A relay whose breaker has opened."""
     relay = world.join(budget=SHORT)
+    await relay.look()
     world.database.fault = fault
     for _ in range(2):
         assert await relay.is_refused(LOOK)
@@ -408,6 +410,47 @@ async def test_an_opening_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -
         world.database.fault = Fault.NONE
         await relay.ask(ReadHistory(GOOD))
         assert world.called() == ["open", "open", "read", "read"]
+
+
+async def test_a_slow_first_connection() -> None:
+    """That look-ups do not wait for its end says nothing of the store: none is left out later."""
+    async with fleet() as world:
+        relay = world.join(budget=SHORT)
+        world.database.fault = Fault.HANG
+        for _ in range(3):
+            assert await relay.ask(LOOK) == Unavailable(IN_VAIN)
+        assert relay.client.condition == StoreCondition()
+        world.database.fault = Fault.NONE
+        await settle()
+        await relay.look()
+
+
+async def test_a_second_connection_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that could not be opened before is to blame."""
+    async with fleet() as world:
+        relay = world.join(budget=SHORT)
+        world.database.fault = Fault.HANG
+        monkeypatch.setattr(access, "OPENING_LIMIT", SHORT / 2)
+        assert await relay.ask(LOOK) == Unavailable("no connection within 0.1 s")
+        monkeypatch.undo()
+        for _ in range(2):
+            assert await relay.ask(LOOK) == Unavailable(IN_VAIN)
+        assert await relay.ask(LOOK) == Unavailable(IN_VAIN, was_asked=False)
+
+
+async def test_the_first_requests_wait_for_the_first_connection() -> None:
+    """For longer than they wait for the store itself, and only at first."""
+    async with fleet() as world:
+        relay = world.join()
+        world.database.fault = Fault.HANG
+        relay.client.start()
+        look = asyncio.create_task(relay.ask(Look(GOOD, 0.001)))
+        await asyncio.sleep(0.02)
+        assert not look.done()
+        await world.time.advance(FIRST_CONNECTION)
+        assert await relay.ask(Look(GOOD, 0.001)) == Unavailable("no answer within 0.001 s")
+        world.database.fault = Fault.NONE
+        assert isinstance(await look, Seen)
 
 
 async def test_an_early_connection() -> None:
