@@ -161,6 +161,16 @@ _DAEMON: Final = (
         undo=f"systemctl kill --kill-whom=main --signal=CONT {UNIT}",
     ),
     Case(
+        "network process that hangs",
+        f"""\
+daemon=$(systemctl show --property=MainPID --value {UNIT})
+kill -s STOP $(cat /proc/$daemon/task/*/children)
+sleep 7
+""",
+        expect(HELD, "network-process"),
+        undo=f"systemctl restart {UNIT}",
+    ),
+    Case(
         "not started at boot",
         f"systemctl disable {SOCKET} {UNIT}",
         expect(WARNING, "unit-disabled"),

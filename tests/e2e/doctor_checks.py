@@ -6,7 +6,7 @@ minutes.
 
 from typing import Final
 
-from tests.e2e.doctor_case import Case
+from tests.e2e.doctor_case import CONFIG, UNIT, Case
 from tests.e2e.doctor_stage import Examined, Stage
 
 _STATE: Final = "/var/lib/postfix-mta-sts"
@@ -59,6 +59,16 @@ def check_case(stage: Stage, case: Case) -> None:
         assert {each["instance"] for each in found.findings} == {case.instance}
         _mend(stage, found)
         stage.deliver(case.sendmail)
+
+
+def check_doubtful(stage: Stage) -> None:
+    """What the daemon warns of in its configuration is named; only its author can mend that."""
+    with stage.put_back():
+        lapsed = "exceptions: {gone.test: {use: ignore, until: 2020-01-01, reason: old}}"
+        stage.shell(f"echo '{lapsed}' >> {CONFIG}\nsystemctl restart {UNIT}")
+        found = stage.doctor()
+        assert (found.code, found.ids) == (1, {"config-doubtful"}), found.report
+        assert "gone.test" in found.findings[0]["what"]
 
 
 def check_outward(stage: Stage) -> None:

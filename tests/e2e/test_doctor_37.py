@@ -54,6 +54,11 @@ def test_fault(stage: Stage, case: Case) -> None:
     checks.check_case(stage, case)
 
 
+def test_doubtful(stage: Stage) -> None:
+    """It names what is doubtful in the configuration."""
+    checks.check_doubtful(stage)
+
+
 def test_outward(stage: Stage) -> None:
     """It names servers of a domain that are not reached."""
     checks.check_outward(stage)
