@@ -71,7 +71,9 @@ for path in {" ".join(_KEPT)}; do
 done
 if [ $units ]; then systemctl daemon-reload; fi
 # systemd opens no socket for a service that is running.
-if ! systemctl is-active --quiet $UNITS; then daemon=new; fi
+for unit in $UNITS; do
+    if ! systemctl is-active --quiet $unit; then daemon=new; fi
+done
 if [ $daemon ]; then systemctl stop $UNITS; systemctl start $UNITS; fi
 postsuper -d ALL
 postfix reload
