@@ -154,6 +154,7 @@ class Daemon:
         ):
             # Even if no setting has changed: the content of the CA file may have.
             await self.backend.network.reconfigure(settings)
+        is_same_fleet = settings.fleet == self.settings.fleet
         self.settings = settings
         if self.constants.needs_restart(settings):
             logs.event(
@@ -165,7 +166,8 @@ class Daemon:
             )
         listen = partial(self.listeners.reconfigure, places, listeners_change)
         endpoints = partial(self.endpoints.reconfigure, wanted, endpoints_change)
-        steps = {"look-ups": partial(self._apply, settings), "listen": listen}
+        apply = partial(self._apply, settings, is_same_fleet=is_same_fleet)
+        steps = {"look-ups": apply, "listen": listen}
         await carry_out({**steps, "control and metrics": endpoints})
         self.configured_at = begun_at
 
@@ -239,7 +241,7 @@ class Daemon:
     def _trial_facts(self) -> TrialFacts:
         return TrialFacts.of(self.settings, self.frontend.exceptions.exceptions)
 
-    async def _apply(self, settings: Settings) -> None:
+    async def _apply(self, settings: Settings, *, is_same_fleet: bool) -> None:
         """Give the settings to the parts that cannot fail to use them."""
         # First: the network process talks to another fleet now, if these settings have one.
         self.take_part(settings)
@@ -248,7 +250,8 @@ class Daemon:
         )
         self.backend.size_limit.size = settings.cache.file_size
         self.backend.alerts.command.reconfigure(settings.alerts.command)
-        self.backend.fleet_calls.reconfigure(is_on=settings.fleet.url is not None)
+        is_on = settings.fleet.url is not None
+        self.backend.fleet_calls.reconfigure(is_on=is_on, is_same=is_same_fleet)
         self.frontend.refresher.idle_after = settings.refresh.idle_after
         self.frontend.maps.reconfigure(settings)
         self.frontend.checks.reconfigure(CheckConditions.of(settings))

@@ -64,6 +64,9 @@ from postfix_mta_sts.store.fleet.requests import StoreCondition
 
 CALLS_PER_RELEASE: Final = 1_000
 """Calls after which free memory is returned to the system."""
+FIRST_CONNECTION: Final = 0.75
+"""Seconds by which the first connection to a shared store may delay a start. It takes eight round
+trips, after an import; and a relay with an empty disk has nothing else to answer by."""
 WATCH_INTERVAL: Final = 10.0
 """Seconds between two readings of resolv.conf, and two looks for replaced files."""
 
@@ -115,8 +118,9 @@ class CallRunner:
             self._send_authorities(self._authorities.problem)
         if self._sandbox:
             self._channel.send(Confined(self._sandbox.confinement))
-        self._channel.send(Ready())
         self._shared_store.start()
+        await self._shared_store.first_connection(FIRST_CONNECTION)
+        self._channel.send(Ready())
         async with AsyncExitStack() as stack:
             for work, name in self._watches():
                 await stack.enter_async_context(runtime.background_task(work, name))

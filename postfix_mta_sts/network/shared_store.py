@@ -2,8 +2,8 @@
 
 With 200 TLS handshakes at once on a busy machine, the event loop of the look-ups was late by up to
 450 ms, and answers of the store were read up to 180 ms late; in a thread, 70 ms. A look has 250 ms.
-The thread imports the library of the database, and connects, when the network process is ready; the
-first requests wait a little for that. Without a fleet there is no thread.
+The thread imports the library of the database, and connects, while the network process starts; that
+waits a little for it. Without a fleet there is no thread.
 
 A thread in which a call of a library hangs is like a store that is away: until it goes on, requests
 cost no time. One that has ended is followed by another.
@@ -11,12 +11,11 @@ cost no time. One that has ended is followed by another.
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from postfix_mta_sts.store.fleet.limits import FIRST_CONNECTION, REACTION, limit_of
+from postfix_mta_sts.store.fleet.limits import REACTION, limit_of
 from postfix_mta_sts.store.fleet.requests import (
     AnyAnswer,
     AnyRequest,
@@ -48,6 +47,9 @@ class Client(Protocol):
     def start(self) -> None:
         """Connect."""
 
+    async def first_connection(self) -> None:
+        """Wait until the first connection stands, or has failed."""
+
     async def answer(self, request: AnyRequest, /) -> AnyAnswer:
         """Answer a request; `Unavailable` for what the store does wrong."""
 
@@ -72,7 +74,6 @@ class SharedStore:
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._patient_until = 0.0
         self._fault: Unavailable | None = None
         """Why no request reaches the client."""
 
@@ -88,6 +89,12 @@ class SharedStore:
         if self._settings:
             with suppress(RuntimeError, OSError):
                 self._open(self._settings)
+
+    async def first_connection(self, seconds: float) -> None:
+        """Wait until the store can be asked, or it is known that it cannot; see `start`."""
+        if self._loop and (waiting := _handed_over(self._first_connection(), self._loop)):
+            await asyncio.wait([waiting], timeout=seconds)
+            waiting.cancel()
 
     async def answer(self, request: AnyRequest) -> AnyAnswer:
         """Answer a request; see `requests`."""
@@ -128,7 +135,6 @@ class SharedStore:
             loop.close()
             raise
         self._loop, self._thread = loop, thread
-        self._patient_until = time.monotonic() + FIRST_CONNECTION
         loop.call_soon_threadsafe(self._make_client, settings)
         return loop
 
@@ -146,12 +152,11 @@ class SharedStore:
         """The answer of the thread, if it reacts."""
         # The imports take long on a busy machine, and hold the thread up.
         is_starting = self._client is None
-        tolerance = max(self._patient_until - time.monotonic(), 0.0 if is_starting else REACTION)
         answering = _handed_over(self._answer(request), loop)
         if answering is None:
             return _ENDED
         try:
-            async with asyncio.timeout(limit_of(request) + tolerance):
+            async with asyncio.timeout(limit_of(request) + (0.0 if is_starting else REACTION)):
                 return await answering
         except TimeoutError:
             if is_starting:
@@ -167,6 +172,10 @@ class SharedStore:
 
     def _react(self) -> None:
         self._fault = None
+
+    async def _first_connection(self) -> None:
+        if self._client:
+            await self._client.first_connection()
 
     async def _answer(self, request: AnyRequest) -> AnyAnswer:
         return await self._client.answer(request) if self._client else _NO_CLIENT

@@ -67,7 +67,7 @@ def check_doubtful(stage: Stage) -> None:
         lapsed = "exceptions: {gone.test: {use: ignore, until: 2020-01-01, reason: old}}"
         stage.shell(f"echo '{lapsed}' >> {CONFIG}\nsystemctl restart {UNIT}")
         found = stage.doctor()
-        assert (found.code, found.ids) == (1, {"config-doubtful"}), found.report
+        assert (found.code, found.ids) == (1, frozenset({"config-doubtful"})), found.report
         assert "gone.test" in found.findings[0]["what"]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import socket
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -40,6 +41,7 @@ from postfix_mta_sts.network.messages import (
     decode_from_child,
 )
 from postfix_mta_sts.network.settings import NetworkSettings
+from postfix_mta_sts.network.shared_store import SharedStore
 from tests.support.dns import Fault
 from tests.support.internet import Internet
 from tests.support.policy_host import Script, ok, reply, silence, then_abort, then_silence
@@ -245,6 +247,28 @@ async def test_other_name_servers(
         assert await caller.servers.get() == DnssecServers((OTHER, ONE), (OTHER,))
         resolv_conf.write_text("nameserver 127.0.0.1\n")
         assert await caller.servers.get() == DnssecServers((ONE,), ())
+
+
+async def test_ready_after_the_first_connection(
+    net: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process of a fleet takes no call before it has tried to reach the store."""
+    has_connected = threading.Event()
+
+    async def connect(_store: SharedStore, _seconds: float) -> None:
+        await asyncio.to_thread(has_connected.wait)
+
+    monkeypatch.setattr(SharedStore, "first_connection", connect)
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text("nameserver 127.0.0.1\n")
+    settings = NetworkSettings.of(net.settings(tmp_path, {"dns": {"nameservers": []}}))
+    async with serving(settings, resolv_conf) as (caller, _):
+        await caller.servers.get()  # sent before, so that `Ready` would follow at once
+        caller.channel.send(Ping())
+        await caller.pongs.get()
+        assert not caller.ready.is_set()
+        has_connected.set()
+        await caller.ready.wait()
 
 
 async def test_ready_and_ping(net: Internet, tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ class FakeClient:
         """See `FleetClient`."""
         self.is_started = True
 
+    async def first_connection(self) -> None:
+        """See `FleetClient`."""
+        await self._work("first_connection")
+
     async def answer(self, _request: AnyRequest) -> AnyAnswer:
         """See `FleetClient`."""
         self.threads.add(threading.current_thread().name)
@@ -98,9 +102,8 @@ async def test_a_thread_of_its_own() -> None:
     assert (made[0].is_started, made[0].is_closed, threads()) == (True, True, [])
 
 
-async def test_slow_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A look waits for them at first, but not much longer than for a store; no request for ever."""
-    monkeypatch.setattr(shared_store, "FIRST_CONNECTION", 0.1)
+async def test_slow_imports() -> None:
+    """A look does not wait for them for longer than for a store, and no request for ever."""
     imported = threading.Event()
 
     def make(settings: SharedStoreSettings) -> FakeClient:
@@ -109,14 +112,25 @@ async def test_slow_imports(monkeypatch: pytest.MonkeyPatch) -> None:
 
     store = SharedStore(SETTINGS, make)
     starting = Unavailable("the client of the shared store is starting", was_asked=False)
-    first = asyncio.create_task(store.answer(Look(LOOK.domain, 0.001)))
-    await asyncio.sleep(0.02)
-    assert not first.done()
-    assert await first == starting
     assert await store.answer(Look(LOOK.domain, 0.001)) == starting
+    await store.first_connection(0.001)
     reading = asyncio.create_task(store.answer(ReadRelays()))
     imported.set()
     assert await reading == Seen(None)
+    await store.close()
+
+
+@pytest.mark.parametrize("hangs", ["", "first_connection"])
+async def test_the_first_connection(hangs: str) -> None:
+    """A start waits for it, but not for one that takes too long."""
+    client = FakeClient(SETTINGS, hangs)
+    store = SharedStore(SETTINGS, lambda _: client)
+    await store.first_connection(20.0)
+    assert not client.reached.is_set()
+    store.start()
+    await store.first_connection(0.01 if hangs else 20.0)
+    assert client.reached.is_set() or hangs
+    assert await store.answer(LOOK) == Seen(None)
     await store.close()
 
 

@@ -91,10 +91,11 @@ class FleetCalls:
         if self._is_on:
             await self.ask(OfferCheck(check))
 
-    def reconfigure(self, *, is_on: bool) -> None:
-        """Take over whether there is a fleet; what is known of its store is forgotten."""
+    def reconfigure(self, *, is_on: bool, is_same: bool) -> None:
+        """Take over whether there is a fleet; forget what is known of a store, unless it stays."""
         self._is_on = is_on
-        self._known, self._since = StoreCondition(), None
+        if not is_same:
+            self._known, self._since = StoreCondition(), None
 
     def numbers(self, waiting: int = 0, exceptions_version: int = 0) -> FleetNumbers:
         """Return what `status` and metrics show; the arguments are those of other parts."""

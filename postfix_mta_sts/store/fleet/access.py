@@ -8,7 +8,6 @@ says nothing of the store.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeAlias, TypeVar
@@ -18,7 +17,6 @@ from postfix_mta_sts.store.fleet.connections import CONNECTIONS
 from postfix_mta_sts.store.fleet.engine import Engine
 from postfix_mta_sts.store.fleet.errors import BusyError, FleetError, LateError, NotReachedError
 from postfix_mta_sts.store.fleet.gates import CallKind, Gates
-from postfix_mta_sts.store.fleet.limits import FIRST_CONNECTION
 from postfix_mta_sts.store.fleet.requests import StoreCondition
 from postfix_mta_sts.store.fleet.settings import SharedStoreSettings
 from postfix_mta_sts.store.fleet.unexpected import failing_as_store
@@ -51,7 +49,6 @@ class StoreAccess:
         self._opening: asyncio.Task[Engine] | None = None
         self._was_opened = False
         """Whether an opening has ended, well or badly."""
-        self._patient_until = -math.inf
         self._is_closed = False
         self._monotonic = monotonic
         places = PLACES[settings.location.engine]
@@ -65,15 +62,13 @@ class StoreAccess:
         return self._gates.condition
 
     def start(self) -> None:
-        """Connect behind everything else, so that hardly a look-up waits for that."""
-        self._patient_until = self._monotonic() + FIRST_CONNECTION
+        """Connect behind everything else, so that no look-up waits for that."""
         self._open()
 
     async def first_connection(self) -> None:
-        """Wait until the first connection after `start` stands or has failed, if that is soon."""
-        seconds = self._patient_until - self._monotonic()
-        if seconds > 0 and self._opening and not self._was_opened:
-            await asyncio.wait([self._opening], timeout=seconds)
+        """Wait until the connection that `start` began to open stands, or has failed."""
+        if self._opening and not self._was_opened:
+            await asyncio.wait([self._opening])
 
     async def read(self, limit: float | None, call: Callable[[Engine], Awaitable[T]]) -> T:
         """Make a call that changes nothing, in at most `limit` seconds. Raises `FleetError`.

@@ -67,10 +67,13 @@ class FleetClient:
         """Connect behind everything else; otherwise the first request does."""
         self._access.start()
 
+    async def first_connection(self) -> None:
+        """Wait until the connection that `start` began to open stands, or has failed."""
+        await self._access.first_connection()
+
     async def answer(self, request: AnyRequest) -> AnyAnswer:
         """Do what the daemon asks for; `Unavailable` if the store does not do it in time."""
         limit = limit_of(request)
-        await self._access.first_connection()
         try:
             # The calls of a claim end in time; cut off, they would say nothing of the store.
             async with asyncio.timeout(None if isinstance(request, Claim) else limit):

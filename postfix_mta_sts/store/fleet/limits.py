@@ -16,10 +16,6 @@ PATIENT_LOOK: Final = CALL
 """Seconds of a look that can wait, unless the caller has less."""
 OFFER: Final = 30.0
 """Seconds of an offer: five calls, and more if relays offer one policy at the same time."""
-FIRST_CONNECTION: Final = 0.75
-"""Seconds after the start of a network process until which its first requests wait for the first
-connection, besides their own limit: it takes eight round trips, and a relay that starts with an
-empty disk has nothing else to answer by. Less than `GRACE`."""
 REACTION: Final = 0.5
 """Seconds by which the thread may be late with an answer."""
 GRACE: Final = 1.0

@@ -177,7 +177,7 @@ async def test_a_request_that_is_cancelled() -> None:
 async def test_off() -> None:
     """Without a fleet nothing is asked, and there are no numbers."""
     relay = Relay()
-    relay.calls.reconfigure(is_on=False)
+    relay.calls.reconfigure(is_on=False, is_same=False)
     await relay.calls.offer_check(a_check())
     assert (relay.asked, relay.calls.numbers()) == ([], FleetNumbers())
 
@@ -188,8 +188,21 @@ async def test_another_store() -> None:
     relay.condition = StoreCondition("refused", is_asked=False)
     await relay.ask(Unavailable("refused", was_asked=False))
     relay.condition = StoreCondition()
-    relay.calls.reconfigure(is_on=True)
+    relay.calls.reconfigure(is_on=True, is_same=False)
     assert relay.calls.numbers() == FleetNumbers(is_on=True)
+
+
+async def test_the_same_store() -> None:
+    """A reload that does not change the store leaves what is wrong with it, and since when."""
+    relay = Relay()
+    relay.condition = StoreCondition("refused", is_asked=False)
+    await relay.ask(Unavailable("refused", was_asked=False))
+    before = relay.calls.numbers()
+    assert before.problem == "refused"
+    relay.condition = StoreCondition()  # of the new network process
+    relay.now += 10.0
+    relay.calls.reconfigure(is_on=True, is_same=True)
+    assert relay.calls.numbers() == before
 
 
 async def test_check() -> None:
@@ -211,7 +224,7 @@ async def test_the_first_meeting_is_one_request_without_a_document() -> None:
 async def test_without_a_fleet_there_is_no_meeting() -> None:
     """A relay of its own asks no store."""
     store = Relay()
-    store.calls.reconfigure(is_on=False)
+    store.calls.reconfigure(is_on=False, is_same=False)
     await store.calls.meet(20.0)
     assert store.asked == []
 

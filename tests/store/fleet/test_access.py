@@ -11,7 +11,6 @@ from postfix_mta_sts.config.store_location import EngineName
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store.fleet import access
 from postfix_mta_sts.store.fleet.connections import CONNECTIONS
-from postfix_mta_sts.store.fleet.limits import FIRST_CONNECTION
 from postfix_mta_sts.store.fleet.postgresql import batches
 from postfix_mta_sts.store.fleet.requests import (
     Claim,
@@ -438,19 +437,21 @@ async def test_a_second_connection_that_is_slow(monkeypatch: pytest.MonkeyPatch)
         assert await relay.ask(LOOK) == Unavailable(IN_VAIN, was_asked=False)
 
 
-async def test_the_first_requests_wait_for_the_first_connection() -> None:
-    """For longer than they wait for the store itself, and only at first."""
+@pytest.mark.parametrize("fault", [Fault.NONE, Fault.REFUSE])
+async def test_the_first_connection(fault: Fault) -> None:
+    """It can be waited for, well or badly as it ends; that does not end it."""
     async with fleet() as world:
         relay = world.join()
         world.database.fault = Fault.HANG
         relay.client.start()
-        look = asyncio.create_task(relay.ask(Look(GOOD, 0.001)))
-        await asyncio.sleep(0.02)
-        assert not look.done()
-        await world.time.advance(FIRST_CONNECTION)
-        assert await relay.ask(Look(GOOD, 0.001)) == Unavailable("no answer within 0.001 s")
-        world.database.fault = Fault.NONE
-        assert isinstance(await look, Seen)
+        first, second = (asyncio.create_task(relay.client.first_connection()) for _ in range(2))
+        await settle()
+        first.cancel()
+        assert not second.done()
+        world.database.fault = fault
+        await second
+        await relay.client.first_connection()
+        assert world.called() == (["open", "read"] if fault is Fault.NONE else ["open"])
 
 
 async def test_an_early_connection() -> None:

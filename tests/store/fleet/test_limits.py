@@ -7,14 +7,7 @@ import pytest
 from postfix_mta_sts.admin.client import CLIENT_TIMEOUT
 from postfix_mta_sts.admin.fleet.asking import SECONDS
 from postfix_mta_sts.store.fleet import access, client, limits
-from postfix_mta_sts.store.fleet.limits import (
-    CALL,
-    FIRST_CONNECTION,
-    GRACE,
-    OFFER,
-    REACTION,
-    limit_of,
-)
+from postfix_mta_sts.store.fleet.limits import CALL, GRACE, OFFER, REACTION, limit_of
 from postfix_mta_sts.store.fleet.requests import (
     AnyRequest,
     Claim,
@@ -56,7 +49,6 @@ def test_limit(request_: AnyRequest, seconds: float) -> None:
 def test_each_process_waits_for_the_next() -> None:
     """So that the one that hangs is known, and not the one that waits for it."""
     assert 0 < REACTION < GRACE
-    assert FIRST_CONNECTION < GRACE
 
 
 def test_a_call_that_can_wait_has_its_time() -> None:
