@@ -17,6 +17,7 @@ _WHO: Final = (
 )
 _ROOM: Final = "raise maxmemory, or remove what else is in this store"
 _DISK: Final = "the log of the store says why it cannot save; until then it refuses to write"
+_REPLICAS: Final = "bring its replicas back, or lower min-replicas-to-write"
 _PRIMARY: Final = "name the primary in fleet.url, or its Sentinels: redis+sentinel://"
 _MEANINGS: Final[dict[str, tuple[type[FleetError], str]]] = {
     "WRONGPASS": (DeniedError, "refuses the user or the password"),
@@ -49,6 +50,7 @@ _MENDS: Final = {
     "MASTERDOWN": _PRIMARY,
     "OOM": _ROOM,
     "MISCONF": _DISK,
+    "NOREPLICAS": _REPLICAS,
     "WRONGTYPE": "write another fleet.prefix, the same for all relays, and into the ACL",
 }
 """What ends it, where the kind of error does not say enough."""
