@@ -7,9 +7,12 @@ outcomes as one line of JSON: `done`, or the name of the error.
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
+import signal
 import socket
+import struct
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +24,13 @@ from postfix_mta_sts.network.sandbox import confine as confine_module
 from postfix_mta_sts.network.sandbox import kernel, landlock
 from postfix_mta_sts.network.sandbox.calls import this_machine
 from postfix_mta_sts.network.sandbox.confine import Sandbox
+from postfix_mta_sts.network.sandbox.refusals import (
+    F_SETOWN_EX,
+    F_SETSIG,
+    FIOASYNC,
+    FIOSETOWN,
+    SIOCSPGRP,
+)
 from postfix_mta_sts.network.settings import NetworkSettings
 
 TARGETS: Final = "HOSTILE_TARGETS"
@@ -79,8 +89,9 @@ def _descriptors() -> Iterator[str]:
 
 
 def _outcomes(targets: Mapping[str, str]) -> dict[str, str]:
-    tries = {**_reads(targets), **_writes(targets), **_sockets(targets), **_processes(targets)}
-    return {name: _outcome(attempt) for name, attempt in {**tries, **_allowed(targets)}.items()}
+    kinds = (_reads, _writes, _sockets, _processes, _signals, _allowed)
+    tries = {name: attempt for kind in kinds for name, attempt in kind(targets).items()}
+    return {name: _outcome(attempt) for name, attempt in tries.items()}
 
 
 def _outcome(attempt: Try) -> str:
@@ -234,6 +245,28 @@ def _processes(targets: Mapping[str, str]) -> dict[str, Try]:
     }
 
 
+def _on_socket(call: Callable[..., object], what: int, argument: int | bytes) -> None:
+    first, second = socket.socketpair()
+    with first, second:
+        call(first, what, argument)
+
+
+def _signals(targets: Mapping[str, str]) -> dict[str, Try]:
+    """By the kernel, when something arrives at a socket: nothing does, so that none is sent."""
+    parent = int(targets["parent"])
+    pid, owner, on = struct.pack("i", parent), struct.pack("ii", 1, parent), struct.pack("i", 1)
+    control, ioctl = partial(_on_socket, fcntl.fcntl), partial(_on_socket, fcntl.ioctl)
+    return {
+        "let the kernel signal daemon": partial(control, fcntl.F_SETOWN, parent),
+        "let the kernel signal daemon, as a structure": partial(control, F_SETOWN_EX, owner),
+        "let the kernel signal daemon, by FIOSETOWN": partial(ioctl, FIOSETOWN, pid),
+        "let the kernel signal daemon, by SIOCSPGRP": partial(ioctl, SIOCSPGRP, pid),
+        "choose the signal": partial(control, F_SETSIG, signal.SIGURG),
+        "ask for signals": partial(control, fcntl.F_SETFL, os.O_RDWR | os.O_ASYNC),
+        "ask for signals, by FIOASYNC": partial(ioctl, FIOASYNC, on),
+    }
+
+
 def _fork() -> None:
     if (pid := os.fork()) == 0:
         os._exit(0)
@@ -262,6 +295,9 @@ def _allowed(targets: Mapping[str, str]) -> dict[str, Try]:
         "find localhost": lambda: socket.getaddrinfo("localhost", 1),
         "open netlink socket": lambda: _open(16, socket.SOCK_RAW),
         "open pair of stream sockets": lambda: _pair(socket.SOCK_STREAM),
+        "make socket non-blocking": partial(
+            _on_socket, fcntl.fcntl, fcntl.F_SETFL, os.O_RDWR | os.O_NONBLOCK
+        ),
         "start thread": _thread,
         "signal oneself": lambda: os.kill(os.getpid(), 0),
         "import OpenSSL": lambda: __import__("OpenSSL.SSL"),

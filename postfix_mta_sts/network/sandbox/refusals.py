@@ -6,6 +6,7 @@ address of the network from another.
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ MSG_FASTOPEN: Final = 0x20000000
 """Connects while it sends: older kernels do not ask Landlock then."""
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 """Type into the terminal from which the daemon was started."""
+F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
+FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
+"""Let the kernel signal another process, when something arrives at a descriptor (fcntl(2))."""
+FIOASYNC: Final = 0x5452
+"""As O_ASYNC does: of a terminal, it signals the processes in the foreground."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,11 @@ KERNEL: Final = (
     *("setdomainname", "acct", "quotactl", "syslog", "ioperm", "iopl"),
 )
 """io_uring makes calls that no filter sees; the rest is for a daemon that runs as root."""
+_CONTROLS: Final = (
+    (Argument(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX)),),
+    (Argument(1, (fcntl.F_SETFL,)), Argument(2, (os.O_ASYNC,), os.O_ASYNC)),
+)
+_DEVICES: Final = ((Argument(1, (TIOCSTI, TIOCLINUX, FIOASYNC, FIOSETOWN, SIOCSPGRP)),),)
 
 
 def refusals(pid: int, *, unix_sockets: bool) -> Collection[Refusal]:
@@ -101,7 +112,8 @@ def refusals(pid: int, *, unix_sockets: bool) -> Collection[Refusal]:
         Refusal("prlimit64", ((Argument(0, (0, pid)),),)),
         Refusal("socket", _sockets(unix_sockets=unix_sockets)),
         Refusal("socketpair", ((Argument(0, (UNIX,)), Argument(1, (STREAM,), SOCKET_TYPE)),)),
-        Refusal("ioctl", ((Argument(1, (TIOCSTI, TIOCLINUX)),),), only_if=True),
+        Refusal("fcntl", _CONTROLS, only_if=True),
+        Refusal("ioctl", _DEVICES, only_if=True),
     )
 
 

@@ -1,6 +1,7 @@
 """The filter of system calls, run by a machine of the kernel's BPF that is written here."""
 
 import errno
+import fcntl
 import os
 import struct
 from typing import Final
@@ -9,7 +10,7 @@ import pytest
 
 from postfix_mta_sts.network.sandbox import kernel, seccomp
 from postfix_mta_sts.network.sandbox.calls import MACHINES, Machine
-from postfix_mta_sts.network.sandbox.refusals import refusals
+from postfix_mta_sts.network.sandbox.refusals import F_SETOWN_EX, F_SETSIG, refusals
 from postfix_mta_sts.network.sandbox.seccomp import (
     ALLOW,
     AND,
@@ -111,6 +112,24 @@ def test_calls_without_conditions(machine: Machine) -> None:
         ("ioctl", (0, 0x541C), "EPERM"),
         ("ioctl", (0, 0x5401), "done"),
         ("ioctl", (0, 2**32 + 0x5412), "EPERM"),
+        ("ioctl", (0, 0x8901), "EPERM"),
+        ("ioctl", (0, 0x8902), "EPERM"),
+        ("ioctl", (0, 0x5452), "EPERM"),
+        ("ioctl", (0, 0x541B), "done"),
+        ("ioctl", (0, 0x5421), "done"),
+        ("ioctl", (0, 0x5451), "done"),
+        ("ioctl", (0, 0x8912), "done"),
+        ("fcntl", (3, fcntl.F_DUPFD, 0), "done"),
+        ("fcntl", (3, fcntl.F_DUPFD_CLOEXEC, 0), "done"),
+        ("fcntl", (3, fcntl.F_GETFD), "done"),
+        ("fcntl", (3, fcntl.F_SETFD, fcntl.FD_CLOEXEC), "done"),
+        ("fcntl", (3, fcntl.F_GETFL), "done"),
+        ("fcntl", (3, fcntl.F_SETFL, os.O_RDWR | os.O_NONBLOCK), "done"),
+        ("fcntl", (3, fcntl.F_SETFL, os.O_RDWR | os.O_ASYNC), "EPERM"),
+        ("fcntl", (3, fcntl.F_SETOWN, 1), "EPERM"),
+        ("fcntl", (3, 2**32 + fcntl.F_SETOWN, 1), "EPERM"),
+        ("fcntl", (3, F_SETSIG, 9), "EPERM"),
+        ("fcntl", (3, F_SETOWN_EX, 0), "EPERM"),
     ],
 )
 def test_arguments(machine: Machine, call: str, args: tuple[int, ...], expected: str) -> None:
