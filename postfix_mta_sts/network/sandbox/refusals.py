@@ -29,6 +29,14 @@ FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
 """Let the kernel signal another process, when something arrives at a descriptor (fcntl(2))."""
 FIOASYNC: Final = 0x5452
 """As O_ASYNC does: of a terminal, it signals the processes in the foreground."""
+KIND: Final = 0xFF00
+"""The bits of an ioctl(2)'s number that say what it is for (<asm-generic/ioctl.h>)."""
+FILE_SYSTEMS: Final = (0x5800, 0x6600, 0x7600, 0x9400)
+"""The kinds of ioctl(2) for files and file systems: X, f, v and 0x94 (<linux/fs.h>).
+
+They change flags of files (FS_IOC_SETFLAGS) that are open for reading; for root they stop all
+writing (FIFREEZE). The network process needs none of them, not even those that only tell.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,10 @@ _CONTROLS: Final = (
     (Argument(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX)),),
     (Argument(1, (fcntl.F_SETFL,)), Argument(2, (os.O_ASYNC,), os.O_ASYNC)),
 )
-_DEVICES: Final = ((Argument(1, (TIOCSTI, TIOCLINUX, FIOASYNC, FIOSETOWN, SIOCSPGRP)),),)
+_DEVICES: Final = (
+    (Argument(1, (TIOCSTI, TIOCLINUX, FIOASYNC, FIOSETOWN, SIOCSPGRP)),),
+    (Argument(1, FILE_SYSTEMS, KIND),),
+)
 
 
 def refusals(pid: int, *, unix_sockets: bool) -> Collection[Refusal]:

@@ -115,6 +115,11 @@ def test_calls_without_conditions(machine: Machine) -> None:
         ("ioctl", (0, 0x8901), "EPERM"),
         ("ioctl", (0, 0x8902), "EPERM"),
         ("ioctl", (0, 0x5452), "EPERM"),
+        ("ioctl", (0, 0x40086602), "EPERM"),  # FS_IOC_SETFLAGS
+        ("ioctl", (0, 0x401C5820), "EPERM"),  # FS_IOC_FSSETXATTR
+        ("ioctl", (0, 0x40087602), "EPERM"),  # FS_IOC_SETVERSION
+        ("ioctl", (0, 0xC0045877), "EPERM"),  # FIFREEZE
+        ("ioctl", (0, 0x41009432), "EPERM"),  # FS_IOC_SETFSLABEL
         ("ioctl", (0, 0x541B), "done"),
         ("ioctl", (0, 0x5421), "done"),
         ("ioctl", (0, 0x5451), "done"),
