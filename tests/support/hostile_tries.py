@@ -32,7 +32,7 @@ Try: TypeAlias = Callable[[], object]
 
 def tries(targets: Mapping[str, str]) -> dict[str, Try]:
     """Name → try; `targets` as in `hostile.TARGETS`."""
-    kinds = (_reads, _writes, _attributes, _sockets, _processes, _signals, _allowed)
+    kinds = (_reads, _writes, _attributes, _sockets, _processes, _signals, _memory, _allowed)
     return {name: attempt for kind in kinds for name, attempt in kind(targets).items()}
 
 
@@ -186,7 +186,6 @@ def _processes(targets: Mapping[str, str]) -> dict[str, Try]:
         "new namespace": lambda: _call("unshare", 0),
         "io_uring": lambda: _call("io_uring_setup", 1, 0),
         "bpf": lambda: _call("bpf", 0, 0, 0),
-        "shared memory": lambda: _call("shmget", 0, 0, 0),
         "key ring": lambda: _call("keyctl", 0, 0, 0, 0, 0),
         "mount": lambda: _call("mount", 0, 0, 0, 0, 0),
     }
@@ -211,6 +210,25 @@ def _signals(targets: Mapping[str, str]) -> dict[str, Try]:
         "choose the signal": partial(control, F_SETSIG, signal.SIGURG),
         "ask for signals": partial(control, fcntl.F_SETFL, os.O_RDWR | os.O_ASYNC),
         "ask for signals, by FIOASYNC": partial(ioctl, FIOASYNC, on),
+    }
+
+
+def _memory(_: Mapping[str, str]) -> dict[str, Try]:
+    """What programs share by a number, which can be guessed; these numbers are of nothing."""
+    return {
+        "shared memory": lambda: _call("shmget", 0, 0, 0),
+        "map shared memory": lambda: _call("shmat", -1, 0, 0),
+        "remove shared memory": lambda: _call("shmctl", -1, 0, 0),
+        "semaphore": lambda: _call("semget", 0, 0, 0),
+        "remove semaphore": lambda: _call("semctl", -1, 0, 0, 0),
+        "change semaphore": lambda: _call("semop", -1, 0, 1),
+        "change semaphore in time": lambda: _call("semtimedop", -1, 0, 1, 0),
+        "queue": lambda: _call("msgget", 0, 0),
+        "remove queue": lambda: _call("msgctl", -1, 0, 0),
+        "send to queue": lambda: _call("msgsnd", -1, 0, 0, 0),
+        "receive from queue": lambda: _call("msgrcv", -1, 0, 0, 0, 0),
+        "open named queue": lambda: _call("mq_open", 0, 0, 0, 0),
+        "remove named queue": lambda: _call("mq_unlink", 0),
     }
 
 

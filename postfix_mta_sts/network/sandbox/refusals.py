@@ -82,7 +82,11 @@ PROCESSES: Final = (
 )
 """The daemon has the same user, so that it could be signalled, read and slowed down."""
 SOCKETS: Final = ("listen", "accept", "accept4")
-SHARED_MEMORY: Final = ("shmget", "semget", "msgget", "mq_open")
+SHARED_MEMORY: Final = (
+    *("shmget", "shmat", "shmctl", "semget", "semctl", "semop", "semtimedop"),
+    *("msgget", "msgctl", "msgsnd", "msgrcv", "mq_open", "mq_unlink"),
+)
+"""Those of System V need no …get: their numbers are small, and the same for all programs."""
 KERNEL: Final = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "bpf", "perf_event_open"),
     *("userfaultfd", "fanotify_init", "keyctl", "add_key", "request_key", "unshare", "setns"),
