@@ -16,6 +16,7 @@ from typing import TypeAlias
 from postfix_mta_sts.network.sandbox import kernel
 from postfix_mta_sts.network.sandbox.calls import this_machine
 from postfix_mta_sts.network.sandbox.refusals import (
+    F_SETLEASE,
     F_SETOWN_EX,
     F_SETSIG,
     FIOASYNC,
@@ -86,14 +87,14 @@ def _writes(targets: Mapping[str, str]) -> dict[str, Try]:
     }
 
 
-def _control_file(path: str, what: int, argument: bytes) -> None:
+def _on_file(path: str, call: Callable[..., object], what: int, argument: int | bytes) -> None:
     with open(path, "rb") as file:  # noqa: PTH123
-        fcntl.ioctl(file, what, argument)
+        call(file, what, argument)
 
 
 def _attributes(targets: Mapping[str, str]) -> dict[str, Try]:
     """Of a file that it may read, and that the test has made."""
-    control = partial(_control_file, targets["ca_file"])
+    control = partial(_on_file, targets["ca_file"], fcntl.ioctl)
     nodump = struct.pack("l", FS_NODUMP_FL | FS_EXTENT_FL)
     return {
         "change flags": partial(control, FS_IOC_SETFLAGS, nodump),
@@ -180,6 +181,9 @@ def _processes(targets: Mapping[str, str]) -> dict[str, Try]:
         "bind daemon to a processor": lambda: os.sched_setaffinity(
             parent, os.sched_getaffinity(parent)
         ),
+        "hold up writers of a file": lambda: _on_file(
+            targets["ca_file"], fcntl.fcntl, F_SETLEASE, fcntl.F_RDLCK
+        ),
         "fork": _fork,
         "run program": lambda: os.execv("/nonexistent", ["x"]),  # noqa: S606
         "start program": lambda: os.posix_spawn("/bin/true", ["true"], {}),
@@ -187,6 +191,7 @@ def _processes(targets: Mapping[str, str]) -> dict[str, Try]:
         "io_uring": lambda: _call("io_uring_setup", 1, 0),
         "bpf": lambda: _call("bpf", 0, 0, 0),
         "key ring": lambda: _call("keyctl", 0, 0, 0, 0, 0),
+        "quota by a descriptor": lambda: _call("quotactl_fd", -1, 0, 0, 0),
         "mount": lambda: _call("mount", 0, 0, 0, 0, 0),
     }
 

@@ -27,6 +27,8 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
 FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
 """Let the kernel signal another process, when something arrives at a descriptor (fcntl(2))."""
+F_SETLEASE: Final = 1024
+"""Lets programs that write a file wait, usually for 45 seconds (fcntl(2), leases)."""
 FIOASYNC: Final = 0x5452
 """As O_ASYNC does: of a terminal, it signals the processes in the foreground."""
 KIND: Final = 0xFF00
@@ -94,11 +96,12 @@ KERNEL: Final = (
     *("fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "init_module"),
     *("finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon"),
     *("swapoff", "settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "sethostname"),
-    *("setdomainname", "acct", "quotactl", "syslog", "ioperm", "iopl"),
+    *("setdomainname", "acct", "quotactl", "quotactl_fd", "syslog", "vhangup"),
+    *("ioperm", "iopl"),
 )
 """io_uring makes calls that no filter sees; the rest is for a daemon that runs as root."""
 _CONTROLS: Final = (
-    (Argument(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX)),),
+    (Argument(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE)),),
     (Argument(1, (fcntl.F_SETFL,)), Argument(2, (os.O_ASYNC,), os.O_ASYNC)),
 )
 _DEVICES: Final = (

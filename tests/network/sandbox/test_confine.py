@@ -239,8 +239,9 @@ async def test_off(
             assert told.first[name] == "done", name
         for name in ("connect to another port", "make file", "change mode", "run program"):
             assert told.first[name] in {"done", "ENOENT", "EEXIST"}, name
-        for name in ("change flags", "change flags and project"):
-            assert told.first[name] in {"done", "ENOTTY", "EOPNOTSUPP"}, name  # the file system's
+        for name in ("change flags", "change flags and project", "hold up writers of a file"):
+            # not every file system can
+            assert told.first[name] in {"done", "ENOTTY", "EOPNOTSUPP", "EINVAL", "EAGAIN"}, name
         assert process.confinement == Confinement(
             is_wanted=False, missing=("network.sandbox is off",)
         )

@@ -10,7 +10,7 @@ import pytest
 
 from postfix_mta_sts.network.sandbox import kernel, seccomp
 from postfix_mta_sts.network.sandbox.calls import MACHINES, Machine
-from postfix_mta_sts.network.sandbox.refusals import F_SETOWN_EX, F_SETSIG, refusals
+from postfix_mta_sts.network.sandbox.refusals import F_SETLEASE, F_SETOWN_EX, F_SETSIG, refusals
 from postfix_mta_sts.network.sandbox.seccomp import (
     ALLOW,
     AND,
@@ -135,6 +135,7 @@ def test_calls_without_conditions(machine: Machine) -> None:
         ("fcntl", (3, 2**32 + fcntl.F_SETOWN, 1), "EPERM"),
         ("fcntl", (3, F_SETSIG, 9), "EPERM"),
         ("fcntl", (3, F_SETOWN_EX, 0), "EPERM"),
+        ("fcntl", (3, F_SETLEASE, 0), "EPERM"),
     ],
 )
 def test_arguments(machine: Machine, call: str, args: tuple[int, ...], expected: str) -> None:
