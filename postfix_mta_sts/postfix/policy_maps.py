@@ -42,7 +42,7 @@ _SEPARATORS: Final = ", \t\r\n"
 
 # smtp(8) takes a service name for a port too; those of this daemon have none in services(5).
 _INET = re.compile(r"(?:(?:\[([^\]]*)\]|([^\[\]:]*)):)?([0-9]{1,5})")
-_GROUP = re.compile(r"(?:pipemap|unionmap):\{(.*)\}", re.DOTALL)
+_GROUP = re.compile(r"(pipemap|unionmap):\{(.*)\}", re.DOTALL)
 _FAILURE = re.compile(r"(?:[^:\s]+: )?(?:fatal|error|panic): (.*)")
 
 
@@ -142,7 +142,17 @@ def members(table: str, depth: int = _NESTING_LIMIT) -> tuple[str, ...]:
     match = _GROUP.fullmatch(table)
     if match is None or depth == 0:
         return (table,)
-    return tuple(name for each in split_tables(match[1]) for name in members(each, depth - 1))
+    return tuple(name for each in split_tables(match[2]) for name in members(each, depth - 1))
+
+
+def is_piped(table: str, member: str) -> bool:
+    """Whether a pipemap in the table has this member, and others before or after it."""
+    match = _GROUP.fullmatch(table)
+    if match is None or member not in members(table):
+        return False
+    parts = split_tables(match[2])
+    is_pipe = match[1] == "pipemap" and len(parts) > 1
+    return is_pipe or any(is_piped(each, member) for each in parts)
 
 
 def server_of(table: str, main_cf: MainCf) -> Server | None:

@@ -137,6 +137,21 @@ postfix reload
         {"3.10": expect(WARNING, "map-name-plain")},
     ),
     Case(
+        "unionmap with a table that answers all",
+        f'postconf -e "{MAPS}=unionmap:{{static:may,$MAP}}"\npostfix reload',
+        expect(HELD, "map-in-unionmap"),
+    ),
+    Case(
+        "pipemap before the daemon",
+        f'postconf -e "{MAPS}=pipemap:{{inline:{{a.test=may}},$MAP}}"\npostfix reload',
+        expect(HELD, "map-in-pipemap"),
+    ),
+    Case(
+        "pipemap behind the daemon",
+        f'postconf -e "{MAPS}=pipemap:{{$MAP,inline:{{a.test=may}}}}"\npostfix reload',
+        expect(HELD, "map-in-pipemap"),
+    ),
+    Case(
         "another table that is not there",
         f'postconf -e "{MAPS}=texthash:/etc/postfix/nonesuch, $MAP"\npostfix reload',
         expect(HELD, "table-before-fails"),

@@ -16,6 +16,7 @@ from postfix_mta_sts.postfix.policy_maps import (
     Table,
     find_own_maps,
     first_answer,
+    is_piped,
     look_up,
     members,
     read_tables,
@@ -97,6 +98,16 @@ def test_members() -> None:
     group = "unionmap:{pipemap:{hash:/a,hash:/b}, socketmap:inet:h:1:m}"
     assert members(group) == ("hash:/a", "hash:/b", "socketmap:inet:h:1:m")
     assert members("hash:/a") == ("hash:/a",)
+
+
+def test_piped() -> None:
+    """A member that has others beside it in a pipemap, at any depth."""
+    assert is_piped("pipemap:{a:b, c:d}", "a:b")
+    assert is_piped("unionmap:{pipemap:{a:b, c:d}, e:f}", "c:d")
+    assert is_piped("pipemap:{unionmap:{a:b, c:d}, e:f}", "c:d")
+    assert not is_piped("unionmap:{pipemap:{a:b, c:d}, e:f}", "e:f")
+    assert not is_piped("unionmap:{pipemap:{a:b}, e:f}", "a:b")
+    assert not is_piped("a:b", "a:b")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ IDS: Final = (
     "map-wrong-protocol",
     "map-foreign",
     "map-name-too-new",
+    "map-in-unionmap",
+    "map-in-pipemap",
     "table-before-fails",
     "table-before-answers",
     "table-entry-bad",

@@ -37,6 +37,7 @@ HIDDEN_BY: Final[Mapping[str, frozenset[str]]] = {
     "map-host-unresolvable": _MAP_MISSING,
     "map-wrong-protocol": _MAP_MISSING,
     "map-foreign": _MAP_MISSING,
+    "map-in-pipemap": frozenset({"map-on-trial", "table-before-answers"}),
     "map-missing": frozenset({"map-name-plain", "map-on-trial", "table-before-answers"}),
     "ca-file-missing": frozenset({"ca-none", "ca-path-in-chroot"}),
     "dane-without-dnssec": frozenset({"resolver-not-validating"}),

@@ -13,6 +13,7 @@ from postfix_mta_sts.admin.doctor.commands import (
     then_run,
 )
 from postfix_mta_sts.admin.doctor.for_services import smtp_services
+from postfix_mta_sts.admin.doctor.groups import taken_apart
 from postfix_mta_sts.admin.doctor.own_tables import (
     PARAMETER,
     is_group,
@@ -35,9 +36,12 @@ def right_map(instance: Instance, snapshot: Snapshot) -> str:
 
     Tables that cannot work are left out, except those of a type that a package adds. The daemon
     comes where it was, but before a table that has an answer for every domain. A group of tables
-    with the daemon in it is left to the administrator, and so are the others then.
+    with the daemon in it is taken apart. One with no other member is left to the administrator,
+    and so are the others then.
     """
-    found = of_main_cf(instance)
+    found = [
+        each for table in of_main_cf(instance) for each in taken_apart(table, instance, snapshot)
+    ]
     if any(is_group(each) and leads_here(each, instance, snapshot) for each in found):
         return ", ".join(each.name for each in found)
     leads = [leads_here(each, instance, snapshot) for each in found]

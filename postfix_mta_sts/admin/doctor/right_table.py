@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from postfix_mta_sts.admin.doctor.groups import taken_apart
 from postfix_mta_sts.admin.doctor.map_names import fits, right_name
 from postfix_mta_sts.admin.doctor.own_tables import (
     asked_map,
@@ -39,7 +40,8 @@ def right_table(instance: Instance, snapshot: Snapshot) -> str:
 
     A table that works keeps its address. The map name depends on the version of Postfix.
     """
-    found = [each for each in _by_use(instance) if leads_here(each, instance, snapshot)]
+    every = [each for table in _by_use(instance) for each in taken_apart(table, instance, snapshot)]
+    found = [each for each in every if leads_here(each, instance, snapshot)]
     own = [each for each in found if is_own(each, snapshot) and not is_group(each)]
     asked = next((each.server.map_name for each in own or found if each.server), "")
     name = right_name(settings_of(snapshot), instance.version, asked)

@@ -12,6 +12,7 @@ from postfix_mta_sts.admin.doctor.judge import judge
 from postfix_mta_sts.admin.doctor.snapshot import Snapshot
 from postfix_mta_sts.config.address import TcpAddress, UnixAddress
 from postfix_mta_sts.config.settings import ListenerSettings, Settings
+from postfix_mta_sts.values import replace
 from tests.support.snapshots import (
     VERSIONS,
     changed,
@@ -58,6 +59,16 @@ def before(name: str, **fields: object) -> Break:
     return lambda seen: with_tables(seen, table, our_table(name_of(seen)))
 
 
+def grouped(form: str) -> Break:
+    """Return what puts the daemon's table, `*` of the form, into a group."""
+
+    def group(seen: Snapshot) -> Snapshot:
+        ours = our_table(name_of(seen))
+        return with_tables(seen, replace(ours, name=form.replace("*", ours.name)))
+
+    return group
+
+
 def misnamed(seen: Snapshot) -> Snapshot:
     """Write the name of the parameter wrong."""
     return changed(with_tables(seen), unused=(f"smtp_tls_policy_map={SERVER}postfix",))
@@ -91,6 +102,8 @@ BROKEN: Final[Mapping[str, Break]] = {
     "map-host-unresolvable": own("unresolvable"),
     "map-wrong-protocol": two_wires,
     "map-foreign": asking("socketmap:inet:127.0.0.1:25:postfix", "malformed"),
+    "map-in-unionmap": grouped("unionmap:{static:may, *}"),
+    "map-in-pipemap": grouped("pipemap:{*, inline:{a.test=may}}"),
     "table-before-fails": before("texthash:/a", error="open /a: No such file", file="/a"),
     "table-before-answers": before("static:may", answer="may"),
     "table-entry-bad": before("texthash:/a", file="/a", bad_entries=(("x.test", "no level"),)),

@@ -16,14 +16,18 @@ from postfix_mta_sts.config.settings import (
 )
 from postfix_mta_sts.postfix.installed.values import TableSeen
 from postfix_mta_sts.postfix.policy_maps import split_tables
+from postfix_mta_sts.values import replace
+from tests.support.findings import findings
 from tests.support.snapshots import (
     VERSIONS,
+    changed,
     good,
     other_table,
     our_table,
     reach,
     server_table,
     with_parameters,
+    with_service,
     with_tables,
     without_chroot,
 )
@@ -120,13 +124,59 @@ def test_packaged_type_stays() -> None:
 @pytest.mark.parametrize(
     ("is_ours", "error"), [(True, ""), (True, "late"), (False, "ECONNREFUSED")]
 )
-def test_group_stays(error: str, *, is_ours: bool) -> None:
-    """A group of tables with the daemon in it, or that should have it, is not changed."""
-    name = f"unionmap:{{hash:/a, {SERVER}postfix}}"
+def test_group_of_one_stays(error: str, *, is_ours: bool) -> None:
+    """A group of nothing but the daemon, or that should be it, is not changed."""
+    name = f"unionmap:{{{SERVER}postfix}}"
     table = our_table("postfix", name=name, is_ours=is_ours, reaches=(reach(error),))
     snapshot = with_tables(good(), table)
     assert right(snapshot) == name
     assert mend_map(snapshot.instances[0], snapshot) == ""
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("unionmap:{hash:/a, *}", "hash:/a, *"),
+        ("unionmap:{*, hash:/a}", "*, hash:/a"),
+        ("unionmap:{hash:/a, static:may, *}", "hash:/a, *, static:may"),
+        ("unionmap:{pcre:/a, x:y, *}", "pcre:/a, *"),
+        ("unionmap:{hash:/a, unionmap:{*, hash:/b}}", "hash:/a, *, hash:/b"),
+        ("pipemap:{inline:{a.test=may}, *}", "*"),
+        ("pipemap:{*, inline:{a.test=may}}", "*"),
+        ("pipemap:{unionmap:{*, hash:/a}, hash:/b}", "*"),
+        ("unionmap:{*, socketmap:inet:localhost:8461:postfix}", "*"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("is_ours", "error"), [(True, ""), (True, "late"), (False, "ECONNREFUSED")]
+)
+def test_group_goes(group: str, expected: str, error: str, *, is_ours: bool) -> None:
+    """A group with the daemon, or what should be it, and others is taken apart."""
+    ours = f"{SERVER}QUERYwithTLSRPT"
+    name = group.replace("*", ours)
+    table = our_table(name=name, is_ours=is_ours, reaches=(reach(error),))
+    snapshot = with_tables(good(), table, other_table("cidr:/z"))
+    assert right(snapshot) == f"{expected.replace('*', ours)}, cidr:/z"
+
+
+def test_group_keeps_its_address() -> None:
+    """The daemon is asked where the group asked it, though another listener comes first."""
+    member = "socketmap:unix:run/mta-sts/socketmap.sock:QUERYwithTLSRPT"
+    seen = server_table(member, reach(), is_ours=True, map_name="QUERYwithTLSRPT")
+    table = replace(seen, name=f"unionmap:{{hash:/a, {member}}}")
+    snapshot = listening(with_tables(good(), table), TCP, INSIDE)
+    assert right(snapshot) == f"hash:/a, {member}"
+
+
+def test_group_of_a_service() -> None:
+    """A group that only a service has tells the address, and main.cf is right without it."""
+    group = f"pipemap:{{{SERVER}QUERYwithTLSRPT, hash:/a}}"
+    snapshot = with_service(good(), "relay/unix", smtp_tls_policy_maps=group)
+    ours = snapshot.instances[0].tables
+    snapshot = changed(snapshot, tables=(*ours, our_table(name=group)))
+    [finding] = findings(snapshot)
+    assert (finding.id, finding.services) == ("map-in-pipemap", ("relay/unix",))
+    assert finding.mend == "postconf -PX relay/unix/smtp_tls_policy_maps && postfix reload"
 
 
 def test_twice() -> None:

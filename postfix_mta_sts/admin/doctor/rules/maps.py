@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.doctor.commands import also_reload
+from postfix_mta_sts.admin.doctor.groups import is_in_pipemap
 from postfix_mta_sts.admin.doctor.map_names import (
     lacks_tlsrpt,
     right_name,
@@ -134,7 +135,8 @@ RULES: Final[tuple[Callable[[Snapshot], Iterator[Finding]], ...]] = (
 def _asked(snapshot: Snapshot) -> Iterator[tuple[Instance, TableSeen, MapSettings]]:
     """The tables that get answers of the daemon, with the format of these."""
     for instance, table in each_table(snapshot):
-        if table.server and is_own(table, snapshot) and not failure(table):
+        is_lost = is_in_pipemap(table, instance, snapshot)
+        if table.server and is_own(table, snapshot) and not failure(table) and not is_lost:
             yield instance, table, asked_map(table.server, settings_of(snapshot))
 
 

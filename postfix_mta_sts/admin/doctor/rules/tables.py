@@ -1,4 +1,4 @@
-"""Rules for the other tables of smtp_tls_policy_maps, beside the daemon's. Pure."""
+"""Rules for the other tables of smtp_tls_policy_maps, beside the daemon's, or with it. Pure."""
 
 import re
 import shlex
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.doctor.commands import also_reload, then_run
+from postfix_mta_sts.admin.doctor.groups import is_in_pipemap, is_shared
 from postfix_mta_sts.admin.doctor.own_tables import (
     HELD,
     bare,
@@ -18,7 +19,7 @@ from postfix_mta_sts.admin.doctor.own_tables import (
     type_of,
 )
 from postfix_mta_sts.admin.doctor.report import Effect, Finding
-from postfix_mta_sts.admin.doctor.right_map import mend_map
+from postfix_mta_sts.admin.doctor.right_map import having, mend_map, named
 from postfix_mta_sts.admin.doctor.snapshot import Snapshot
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.postfix.installed.values import Instance, TableSeen
@@ -76,7 +77,42 @@ def entries(snapshot: Snapshot) -> Iterator[Finding]:
             )
 
 
-RULES: Final = (fails, answers, entries)
+def in_pipemap(snapshot: Snapshot) -> Iterator[Finding]:
+    """`map-in-pipemap`: the daemon is not asked for the domain, or its answer is used as a key."""
+    for instance, table in each_table(snapshot):
+        if is_in_pipemap(table, instance, snapshot):
+            yield Finding(
+                "map-in-pipemap",
+                Effect.UNPROTECTED,
+                f"smtp_tls_policy_maps has {printable(table.name)}, where the table of the daemon "
+                "is not alone in a pipemap",
+                "A pipemap looks up the result of one table in the next, so that no policy is "
+                "enforced",
+                mend_map(instance, snapshot, having(table, instance)),
+                instance.name,
+                named(table, instance),
+            )
+
+
+def in_unionmap(snapshot: Snapshot) -> Iterator[Finding]:
+    """`map-in-unionmap`: two answers together, such as `may,secure`, are none."""
+    for instance, table in each_table(snapshot):
+        is_piped = is_in_pipemap(table, instance, snapshot)
+        if is_shared(table, snapshot) and not is_piped:
+            yield Finding(
+                "map-in-unionmap",
+                Effect.HELD,
+                f"smtp_tls_policy_maps has {printable(table.name)}, where the table of the daemon "
+                "is not alone in a unionmap",
+                "A unionmap joins the answers of its tables, and Postfix holds mail to each domain "
+                "for which two of them have one",
+                mend_map(instance, snapshot, having(table, instance)),
+                instance.name,
+                named(table, instance),
+            )
+
+
+RULES: Final = (fails, answers, entries, in_pipemap, in_unionmap)
 
 
 def _others(snapshot: Snapshot) -> Iterator[tuple[Instance, TableSeen]]:

@@ -1,12 +1,14 @@
 """Rules for the other tables: they fail, always answer, or have entries that are not right."""
 
 import shlex
+from dataclasses import replace as replace_field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from postfix_mta_sts.admin.doctor.report import Effect
+from postfix_mta_sts.values import replace
 from tests.support.findings import findings, only
 from tests.support.snapshots import (
     VERSIONS,
@@ -14,6 +16,7 @@ from tests.support.snapshots import (
     good,
     other_table,
     our_table,
+    server_table,
     with_tables,
 )
 from tests.support.stock_postfix import SERVER, TYPES
@@ -139,3 +142,66 @@ def test_other_rules_have_them() -> None:
     assert [each.id for each in findings(with_tables(good(), *tables))] == ["map-type"]
     known = with_tables(good(), other_table("x:y"), our_table())
     assert findings(changed(known, table_types=(*TYPES, "x"))) == []
+
+
+@every_version
+@pytest.mark.parametrize(
+    "group", ["unionmap:{static:may,*}", "unionmap:{*, pipemap:{hash:/a, hash:/b}}"]
+)
+def test_in_unionmap(version: str, group: str) -> None:
+    """`map-in-unionmap`: mail to domains with two answers is held."""
+    ours = our_table(NAMES[version])
+    name = group.replace("*", ours.name)
+    found = only(with_tables(good(version), replace(ours, name=name)))
+    assert (found.id, found.effect) == ("map-in-unionmap", Effect.HELD)
+    assert found.what == (
+        f"smtp_tls_policy_maps has {name}, where the table of the daemon is not alone in a unionmap"
+    )
+    assert found.mend.startswith("postconf -e 'smtp_tls_policy_maps = socketmap:")
+
+
+@every_version
+@pytest.mark.parametrize(
+    "group",
+    [
+        "pipemap:{inline:{a.test=may},*}",
+        "pipemap:{*, hash:/a}",
+        "unionmap:{pipemap:{*, hash:/a}, static:may}",
+        "pipemap:{unionmap:{*, hash:/a}, hash:/b}",
+    ],
+)
+def test_in_pipemap(version: str, group: str) -> None:
+    """`map-in-pipemap`: no policy is enforced, whatever map it is."""
+    for map_name in NAMES.values():
+        ours = our_table(map_name)
+        name = group.replace("*", ours.name)
+        found = only(with_tables(good(version), replace(ours, name=name)))
+        assert (found.id, found.effect) == ("map-in-pipemap", Effect.UNPROTECTED)
+        assert found.what == (
+            f"smtp_tls_policy_maps has {name}, where the table of the daemon is not alone in a "
+            "pipemap"
+        )
+        assert f"{SERVER}{NAMES[version]}" in found.mend
+
+
+@pytest.mark.parametrize("group", ["unionmap:{*}", "pipemap:{*}", "unionmap:{pipemap:{*}}"])
+def test_group_of_one(group: str) -> None:
+    """A group of the daemon's table alone answers as that."""
+    ours = our_table()
+    name = group.replace("*", ours.name)
+    assert findings(with_tables(good(), replace(ours, name=name))) == []
+
+
+def test_group_elsewhere() -> None:
+    """With `--main-cf` the port tells which member is the daemon's."""
+    table = server_table("socketmap:inet:mta-sts:8461:QUERYwithTLSRPT")
+    group = replace(table, name=f"unionmap:{{static:may, {table.name}}}")
+    found = only(replace_field(with_tables(good(), group), main_cf_file="main.cf"))
+    assert found.id == "map-in-unionmap"
+    assert f"smtp_tls_policy_maps = {table.name}, static:may'" in found.mend
+
+
+def test_group_of_others() -> None:
+    """Groups without the daemon are what they are."""
+    group = other_table("unionmap:{hash:/a, pipemap:{hash:/b, hash:/c}}")
+    assert findings(with_tables(good(), group, our_table())) == []
