@@ -42,7 +42,7 @@ _SEPARATORS: Final = ", \t\r\n"
 
 # smtp(8) takes a service name for a port too; those of this daemon have none in services(5).
 _INET = re.compile(r"(?:(?:\[([^\]]*)\]|([^\[\]:]*)):)?([0-9]{1,5})")
-_GROUP = re.compile(r"(pipemap|unionmap):\{(.*)\}", re.DOTALL)
+_GROUP = re.compile(r"(?:proxy:)?(pipemap|unionmap):\{(.*)\}", re.DOTALL)
 _FAILURE = re.compile(r"(?:[^:\s]+: )?(?:fatal|error|panic): (.*)")
 
 
@@ -138,11 +138,14 @@ def split_words(text: str, separators: str = " \t") -> tuple[str, ...]:
 
 
 def members(table: str, depth: int = _NESTING_LIMIT) -> tuple[str, ...]:
-    """The table itself, or the tables that a pipemap or unionmap (DATABASE_README) is made of."""
+    """The table itself, or the tables that a pipemap or unionmap (DATABASE_README) is made of.
+
+    proxymap(8) opens a group with `proxy:` and its members, which have `proxy:` here, too.
+    """
     match = _GROUP.fullmatch(table)
     if match is None or depth == 0:
         return (table,)
-    return tuple(name for each in split_tables(match[2]) for name in members(each, depth - 1))
+    return tuple(name for each in _parts(table) for name in members(each, depth - 1))
 
 
 def is_piped(table: str, member: str) -> bool:
@@ -150,9 +153,17 @@ def is_piped(table: str, member: str) -> bool:
     match = _GROUP.fullmatch(table)
     if match is None or member not in members(table):
         return False
-    parts = split_tables(match[2])
+    parts = _parts(table)
     is_pipe = match[1] == "pipemap" and len(parts) > 1
     return is_pipe or any(is_piped(each, member) for each in parts)
+
+
+def _parts(table: str) -> tuple[str, ...]:
+    """The tables of a group, not taken apart themselves; none of another table."""
+    match = _GROUP.fullmatch(table)
+    found = split_tables(match[2]) if match else ()
+    by = PROXY if table.startswith(PROXY) else ""
+    return tuple(f"{by}{each.removeprefix(by)}" for each in found)
 
 
 def server_of(table: str, main_cf: MainCf) -> Server | None:
@@ -241,8 +252,9 @@ async def _read_table(
     keys: Sequence[str],
     command: Sequence[str],
 ) -> Checked:
-    if name in own:
-        return Table(printable(name), is_ours=True), own[name]
+    match members(name):
+        case (alone,) if alone in own:
+            return Table(printable(name), is_ours=True), own[alone]
     if not own.keys().isdisjoint(members(name)):
         error = "not asked, because it would ask the daemon"
         return Table(printable(name), is_ours=False, key=next(iter(keys), None), error=error), None

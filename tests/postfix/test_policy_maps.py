@@ -100,6 +100,15 @@ def test_members() -> None:
     assert members("hash:/a") == ("hash:/a",)
 
 
+def test_members_of_proxymap() -> None:
+    """proxymap(8) opens a group with all that is in it."""
+    group = "proxy:unionmap:{pipemap:{hash:/a,proxy:hash:/b}, socketmap:inet:h:1:m}"
+    proxied = ("proxy:hash:/a", "proxy:hash:/b", "proxy:socketmap:inet:h:1:m")
+    assert members(group) == proxied
+    assert is_piped(group, proxied[0])
+    assert not is_piped(group, proxied[2])
+
+
 def test_piped() -> None:
     """A member that has others beside it in a pipemap, at any depth."""
     assert is_piped("pipemap:{a:b, c:d}", "a:b")
@@ -312,6 +321,22 @@ async def test_all_tables(tmp_path: Path) -> None:
         (Table(group, is_ours=False, key="sub.a.test", error=not_asked), None),
     )
     assert "8461" not in (tmp_path / "runs").read_text()
+
+
+@pytest.mark.parametrize("form", ["pipemap:{*}", "proxy:unionmap:{*}", "proxy:*"])
+async def test_group_of_one(tmp_path: Path, form: str) -> None:
+    """A group of nothing but the daemon's table is that."""
+    name = form.replace("*", "socketmap:inet:localhost:8461:postfix")
+    listener = socketmap("127.0.0.1")
+    tables = await read_tables(
+        MainCf(smtp_tls_policy_maps=name, queue_directory=str(tmp_path)),
+        [listener],
+        KEYS,
+        command=postmap(tmp_path),
+        resolve=resolve,
+        interfaces=interfaces,
+    )
+    assert tables == ((Table(name, is_ours=True), OwnMap(listener, "postfix")),)
 
 
 def entry(name: str, key: str | None, error: str = "") -> Table:

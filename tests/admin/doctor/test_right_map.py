@@ -159,6 +159,14 @@ def test_group_goes(group: str, expected: str, error: str, *, is_ours: bool) -> 
     assert right(snapshot) == f"{expected.replace('*', ours)}, cidr:/z"
 
 
+def test_group_of_proxymap_goes() -> None:
+    """The members are opened by proxymap(8) as before."""
+    ours = f"{SERVER}QUERYwithTLSRPT"
+    table = our_table(name=f"proxy:unionmap:{{hash:/a, static:may, {ours}}}")
+    found = right(with_tables(good(), table))
+    assert found == f"proxy:hash:/a, proxy:{ours}, proxy:static:may"
+
+
 def test_group_keeps_its_address() -> None:
     """The daemon is asked where the group asked it, though another listener comes first."""
     member = "socketmap:unix:run/mta-sts/socketmap.sock:QUERYwithTLSRPT"

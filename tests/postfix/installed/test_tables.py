@@ -267,6 +267,15 @@ async def test_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [*asked.addresses.values()] == [TcpAddress("127.0.0.1", 8461)]
 
 
+async def test_a_group_of_proxymap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """proxymap(8), which is not chrooted, asks the daemon for the group."""
+    asked = Asked(monkeypatch)
+    group = f"proxy:pipemap:{{{OURS}}}"
+    (seen,) = await see(instance(tmp_path, service(tables=group, chrooted=True)), LISTENER)
+    assert (seen.name, seen.is_ours, seen.map_name) == (group, True, "QUERY")
+    assert [*asked.addresses.values()] == [TcpAddress("127.0.0.1", 8461)]
+
+
 async def test_another_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is not the daemon is asked, too."""
     Asked(monkeypatch, {Standpoint.SELF: "ECONNREFUSED"})

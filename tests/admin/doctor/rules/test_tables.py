@@ -168,6 +168,7 @@ def test_in_unionmap(version: str, group: str) -> None:
         "pipemap:{*, hash:/a}",
         "unionmap:{pipemap:{*, hash:/a}, static:may}",
         "pipemap:{unionmap:{*, hash:/a}, hash:/b}",
+        "proxy:pipemap:{*, hash:/a}",
     ],
 )
 def test_in_pipemap(version: str, group: str) -> None:
@@ -184,7 +185,9 @@ def test_in_pipemap(version: str, group: str) -> None:
         assert f"{SERVER}{NAMES[version]}" in found.mend
 
 
-@pytest.mark.parametrize("group", ["unionmap:{*}", "pipemap:{*}", "unionmap:{pipemap:{*}}"])
+@pytest.mark.parametrize(
+    "group", ["unionmap:{*}", "pipemap:{*}", "unionmap:{pipemap:{*}}", "proxy:pipemap:{*}"]
+)
 def test_group_of_one(group: str) -> None:
     """A group of the daemon's table alone answers as that."""
     ours = our_table()
