@@ -41,7 +41,7 @@ _NESTING_LIMIT: Final = 8
 _SEPARATORS: Final = ", \t\r\n"
 
 # smtp(8) takes a service name for a port too; those of this daemon have none in services(5).
-_INET = re.compile(r"(?:(?:\[([^\]]*)\]|([^\[\]:]*)):)?([0-9]{1,5})")
+_INET = re.compile(r"(?:(?:\[([^\]]*)\]|([^\[\]:]*)):)?0*([0-9]{1,5})")
 _GROUP = re.compile(r"(?:proxy:)?(pipemap|unionmap):\{(.*)\}", re.DOTALL)
 _FAILURE = re.compile(r"(?:[^:\s]+: )?(?:fatal|error|panic): (.*)")
 

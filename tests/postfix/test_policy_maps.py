@@ -131,6 +131,9 @@ def test_piped() -> None:
         ("socketmap:unix:/run/x.sock:m", UnixAddress(Path("/spool/run/x.sock")), "m"),
         ("proxy:socketmap:unix:/run/x.sock:m", UnixAddress(Path("/run/x.sock")), "m"),
         ("tcp:127.0.0.1:8462", TcpAddress("127.0.0.1", 8462), ""),
+        ("tcp:127.0.0.1:0008462", TcpAddress("127.0.0.1", 8462), ""),
+        ("socketmap:inet:[::1]:0000000008461:m", TcpAddress("::1", 8461), "m"),
+        ("socketmap:inet:0008461:m", TcpAddress("localhost", 8461), "m"),
     ],
 )
 def test_servers(table: str, address: TcpAddress | UnixAddress, map_name: str) -> None:
@@ -156,6 +159,7 @@ def test_a_path_without_chroot() -> None:
         "socketmap:other:127.0.0.1:8461:postfix",
         "socketmap:inet:127.0.0.1:smtp:postfix",
         "tcp:a:b:1",
+        "tcp:127.0.0.1:123456",
         "socketmap",
         "",
     ],
