@@ -26,6 +26,13 @@ HELD: Final = "Each look-up fails, so that Postfix holds all mail that it sends 
 DENIALS: Final = frozenset({"EACCES", "EPERM"})
 PACKAGED: Final = frozenset({"cdb", "ldap", "lmdb", "mongodb", "mysql", "pcre", "pgsql", "sqlite"})
 """Types of tables that Debian has in packages of their own, such as postfix-pcre."""
+_TYPES: Final = PACKAGED | {
+    *("btree", "dbm", "hash", "sdbm", "nis", "nisplus", "netinfo"),
+    *("cidr", "inline", "regexp", "static", "texthash"),
+    *("debug", "environ", "fail", "internal", "memcache", "unix"),
+    *("pipemap", "proxy", "randmap", "socketmap", "tcp", "unionmap"),
+}
+"""Types that some Postfix has, old or new (DATABASE_README, and dict_open.c of its sources)."""
 
 _NAME_LIMIT: Final = 10_000
 """Characters; a table of type inline has its entries in its name."""
@@ -82,9 +89,11 @@ def is_malformed(table: TableSeen) -> bool:
 
 
 def is_of_unknown_type(table: TableSeen, instance: Instance) -> bool:
-    """Whether this Postfix has no tables of its type; False if that is not known."""
-    types = instance.table_types
-    return ":" in table.name and bool(types) and type_of(table) not in types
+    """Whether this Postfix has no tables of its type, or no Postfix if its types are not known."""
+    kind, types = type_of(table), instance.table_types
+    if ":" not in table.name or (not types and "$" in kind):  # see `is_malformed`
+        return False
+    return kind not in (types or _TYPES)
 
 
 def failure(table: TableSeen) -> Reach | None:

@@ -76,10 +76,11 @@ def unknown_type(snapshot: Snapshot) -> Iterator[Finding]:
     for instance, table in each_table(snapshot):
         if is_of_unknown_type(table, instance):
             kind = type_of(table)
+            this = "this Postfix" if instance.table_types else "Postfix"
             yield Finding(
                 "map-type",
                 Effect.HELD,
-                f"smtp_tls_policy_maps has {printable(table.name)}, and this Postfix has no tables "
+                f"smtp_tls_policy_maps has {printable(table.name)}, and {this} has no tables "
                 f"of type {printable(kind)}",
                 HELD,
                 also_reload(instance, f"apt-get install -y postfix-{kind}")

@@ -134,6 +134,27 @@ def test_types_unknown() -> None:
     assert findings(changed(snapshot, table_types=())) == []
 
 
+@every_version
+@pytest.mark.parametrize("form", ["SOCKETMAP:inet:{}", "{{ socketmap:inet:{} }}", "inet:{}"])
+def test_type_of_no_postfix(version: str, form: str) -> None:
+    """Without its types, as with `--main-cf`, what no Postfix has is missing all the same."""
+    name = form.format(f"127.0.0.1:8461:{NAMES[version]}")
+    snapshot = changed(with_tables(good(version), other_table(name)), table_types=())
+    found = only(replace_field(snapshot, main_cf_file="main.cf"))
+    assert (found.id, found.effect) == ("map-type", Effect.HELD)
+    kind = name.partition(":")[0]
+    assert (
+        found.what == f"smtp_tls_policy_maps has {name}, and Postfix has no tables of type {kind}"
+    )
+    assert found.mend == mends(f"{SERVER}{NAMES[version]}")
+
+
+def test_type_of_a_reference() -> None:
+    """A type that a parameter has, which is not known, may be any."""
+    snapshot = with_tables(good(), our_table(), other_table("${indexed}tls"), other_table("$a:/b"))
+    assert findings(changed(snapshot, table_types=())) == []
+
+
 def test_too_new() -> None:
     """`map-name-too-new`: 3.7 does not know the attributes for TLS reports."""
     found = only(with_tables(good("3.7.11"), our_table("QUERYwithTLSRPT")))
