@@ -44,7 +44,7 @@ def file_of(table: str) -> str:
 
 def is_proxied(table: str) -> bool:
     """Whether proxymap(8) opens the table, or a part of it."""
-    return any(each.startswith(PROXY) for each in members(table))
+    return any(each.startswith(PROXY) for each in (table, *members(table)))
 
 
 @dataclass(frozen=True, slots=True)

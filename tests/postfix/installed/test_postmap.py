@@ -57,6 +57,8 @@ async def test_which_main_cf(tmp_path: Path) -> None:
         ("hash:/a", None),
         ("proxy:hash:/a", POSTFIX),
         ("unionmap:{static:a, proxy:hash:/a}", POSTFIX),
+        ("proxy:unionmap:{static:a, hash:/a}", POSTFIX),
+        ("proxy:unionmap:{}", POSTFIX),
     ],
 )
 async def test_as_whom(
