@@ -69,6 +69,14 @@ postfix reload
         expect(HELD, "service-level"),
     ),
     Case(
+        "option of a service with spaces",
+        """\
+sed -i 's/^smtp .* unix .*/&\\n  -o smtp_tls_security_level = may/' /etc/postfix/master.cf
+postfix reload
+""",
+        expect(HELD, "service-option"),
+    ),
+    Case(
         "level dane without DNSSEC",
         """\
 postconf -e smtp_tls_security_level=dane smtp_dns_support_level=enabled

@@ -206,6 +206,15 @@ def with_service(snapshot: Snapshot, name: str, /, **overrides: str) -> Snapshot
     return changed(snapshot, services=services)
 
 
+def with_command(snapshot: Snapshot, command: str, name: str = "relay/unix") -> Snapshot:
+    """Return the snapshot with this command of a service in master.cf."""
+    services = tuple(
+        replace(each, written=command) if each.name == name else each
+        for each in snapshot.instances[0].services
+    )
+    return changed(snapshot, services=services)
+
+
 def without_chroot(snapshot: Snapshot) -> Snapshot:
     """Return the snapshot with `n` in the column chroot of all services."""
     services = tuple(

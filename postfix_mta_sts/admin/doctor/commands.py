@@ -56,6 +56,12 @@ def leave_chroot(instance: Instance, *services: str) -> str:
     return also_reload(instance, _postconf(instance, "-Fe", *columns))
 
 
+def set_command(instance: Instance, service: str, command: str) -> str:
+    """Give a service such as `smtp/unix` another command, and reload Postfix (`-Fe`)."""
+    column = _no_options((f"{service}/command={command}",))
+    return also_reload(instance, _postconf(instance, "-Fe", *column))
+
+
 def delete_entry(file: str, line: int, then: str) -> str:
     """Remove a line of main.cf, and those that continue it: they would belong to the one before."""
     edit = f"{line},/^[^[:space:]]/{{{line}d;/^[[:space:]]/d;}}"

@@ -26,6 +26,7 @@ IDS: Final = (
     "table-before-fails",
     "table-before-answers",
     "table-entry-bad",
+    "service-option",
     "service-without-map",
     "service-level",
     "ca-none",

@@ -3,11 +3,12 @@
 `services` makes `Service`s of it, as it does of what postconf(1) prints.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.postfix.installed.daemon_options import options_of, written_commands
 from postfix_mta_sts.postfix.installed.main_cf_file import (
     Room,
     assignment,
@@ -22,7 +23,6 @@ UNSEEN_LIMIT: Final = 20
 """Lines and options that are named as not known; a file of another kind has thousands."""
 _COLUMNS: Final = 8
 """Name, type, private, unprivileged, chroot, wakeup, limit of processes, command."""
-_OPTION: Final = "-o"
 
 
 def parse_master_cf(text: str, main_cf: Mapping[str, str]) -> tuple[MasterCf, Mapping[str, str]]:
@@ -42,13 +42,13 @@ def parse_master_cf(text: str, main_cf: Mapping[str, str]) -> tuple[MasterCf, Ma
             service = f"{words[0]}/unix"
             columns[service] = {"command": words[7], "chroot": words[4]}
             base |= {"service_name": words[0], "process_name": words[7]}  # of each service
-            options[service], missed = expanded(dict(_options(words[8:])), base, room)
+            options[service], missed = expanded(_options(words[7:]), base, room)
             unseen |= {
                 f"{name} of {printable(service)}": reason
                 for name, reason in missed.items()
                 if name in NAMES
             }
-    return MasterCf(columns, options), _limited(unseen)
+    return MasterCf(columns, options, written_commands(text)), _limited(unseen)
 
 
 def _limited(unseen: Mapping[str, str]) -> Mapping[str, str]:
@@ -58,16 +58,6 @@ def _limited(unseen: Mapping[str, str]) -> Mapping[str, str]:
     return named | ({"the rest": f"{more} more lines or options are not known"} if more else {})
 
 
-def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The `-o` options: `-o name=value`, `-oname=value` or `-o { name = value }`."""
-    rest = iter(words)
-    for word in rest:
-        if word.startswith(_OPTION):
-            text = word.removeprefix(_OPTION) or next(rest, "")
-            if pair := assignment(_without_braces(text)):
-                yield pair
-
-
-def _without_braces(text: str) -> str:
-    has_both = text.startswith("{") and text.endswith("}")
-    return text[1:-1].strip() if has_both else text
+def _options(words: tuple[str, ...]) -> dict[str, str]:
+    """The `-o` options of a command: `-o name=value`, `-oname=value` or `-o { name = value }`."""
+    return dict(filter(None, map(assignment, options_of(words))))

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from postfix_mta_sts.postfix import main_cf
+from postfix_mta_sts.postfix.installed.daemon_options import written_commands
 from postfix_mta_sts.postfix.installed.parameters import LMTP_NAMES, ask, shown
 from postfix_mta_sts.postfix.installed.values import Service
 from postfix_mta_sts.postfix.programs import all_ended
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
-from postfix_mta_sts.values import Value
+from postfix_mta_sts.values import Value, replace
 
 SMTP: Final = "smtp"
 LMTP: Final = "lmtp"
@@ -27,6 +29,8 @@ class MasterCf(Value, frozen=True):
     """The columns `command` and `chroot`, as they are written."""
     options: ByService
     """The `-o` options, expanded."""
+    written: Mapping[str, str] = {}
+    """The command of each service as the file has it (`daemon_options.written_commands`)."""
 
 
 async def read_master_cf(config_directory: str, command: Sequence[str] = ("postconf",)) -> MasterCf:
@@ -36,13 +40,17 @@ async def read_master_cf(config_directory: str, command: Sequence[str] = ("postc
     tasks = [asyncio.create_task(each) for each in asked]
     await all_ended(*tasks)
     columns, options = (_parse(task.result().text) for task in tasks)
-    return MasterCf(columns, options)
+    text = await asyncio.to_thread(_text_of, Path(config_directory, "master.cf"))
+    return MasterCf(columns, options, written_commands(text))
 
 
 def services_of(master_cf: MasterCf, values: Mapping[str, str]) -> tuple[Service, ...]:
     """The services that run smtp(8) or lmtp(8); `values` are the parameters of main.cf."""
     return tuple(
-        _service(name, columns, master_cf.options.get(name, {}), values)
+        replace(
+            _service(name, columns, master_cf.options.get(name, {}), values),
+            written=shown(master_cf.written.get(name, "")),
+        )
         for name, columns in master_cf.columns.items()
         if _program(columns) in {SMTP, LMTP}
     )
@@ -69,6 +77,14 @@ def _main_cf(
     if program == LMTP:
         values, options = as_lmtp_reads(values), as_lmtp_reads(options)
     return main_cf.of_service(values, options, columns)
+
+
+def _text_of(file: Path) -> str:
+    """The text of a file; empty: this user may not read it."""
+    try:
+        return file.read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _program(columns: Mapping[str, str]) -> str:

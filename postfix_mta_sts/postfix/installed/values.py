@@ -82,6 +82,8 @@ class Service(Value, frozen=True):
     own, such as lmtp_tls_policy_maps; they are here under the names of smtp(8)."""
     overrides: Mapping[str, str] = {}
     """Its own `-o` options, by parameter."""
+    written: str = ""
+    """Its command as it is in master.cf, with the options; printable; empty: not known."""
     authorities: Authorities | None = None
     """The CAs that it trusts; None: not looked at."""
 

@@ -22,6 +22,7 @@ from postfix_mta_sts.admin.doctor.commands import (
     postconf_set,
     postconf_unset,
     service_unset,
+    set_command,
     then_run,
 )
 from postfix_mta_sts.postfix.installed.values import Instance
@@ -95,6 +96,8 @@ def test_unset_hostile(name: str) -> None:
     assert shlex.split(postconf_unset(FIRST, name)) == ["postconf", "-X", *end, name]
     service = shlex.split(service_unset(FIRST, name, name))
     assert service == ["postconf", "-PX", *end, f"{name}/{name}"]
+    command = shlex.split(set_command(FIRST, name, "smtp"))
+    assert command[:-3] == ["postconf", "-Fe", *end, f"{name}/command=smtp"]
     columns = shlex.split(leave_chroot(FIRST, "smtp/unix", name))[:-3]
     assert columns == ["postconf", "-Fe", *end, "smtp/unix/chroot=n", f"{name}/chroot=n"]
 

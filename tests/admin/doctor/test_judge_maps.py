@@ -21,6 +21,7 @@ from tests.support.snapshots import (
     our_table,
     reach,
     server_table,
+    with_command,
     with_parameters,
     with_service,
     with_tables,
@@ -107,6 +108,7 @@ BROKEN: Final[Mapping[str, Break]] = {
     "table-before-fails": before("texthash:/a", error="open /a: No such file", file="/a"),
     "table-before-answers": before("static:may", answer="may"),
     "table-entry-bad": before("texthash:/a", file="/a", bad_entries=(("x.test", "no level"),)),
+    "service-option": lambda seen: with_command(seen, "smtp -o smtp_tls_security_level = may"),
     "service-without-map": lambda seen: with_service(seen, "relay/unix", smtp_tls_policy_maps=""),
     "service-level": lambda seen: with_service(seen, "relay/unix", smtp_tls_security_level=""),
     "session-cache-long": lambda seen: with_parameters(

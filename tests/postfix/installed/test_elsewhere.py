@@ -116,6 +116,13 @@ cleanup   unix  n       -       y       -       0       cleanup
         assert (lmtp.command, lmtp.is_chrooted) == ("lmtp", False)
         assert lmtp.main_cf.smtp_tls_policy_maps == "hash:/a"
         assert instance.authorities == relay.authorities
+        assert plain.written == "smtp -v -osmtp_tls_CAfile="
+
+    def test_options_end(self) -> None:
+        """As in getopt(3), no option follows the first word that is none; flags may precede one."""
+        text = "a unix - - n - - smtp -vo smtp_helo_name=b.test x -o smtp_helo_name=c.test\n"
+        instance, *_ = instance_of("", text)
+        assert instance.services[0].overrides == {"smtp_helo_name": "b.test"}
 
     @pytest.mark.parametrize(("level", "is_chrooted"), [("", True), ("0", True), ("3.6", False)])
     def test_default_of_chroot(self, level: str, *, is_chrooted: bool) -> None:

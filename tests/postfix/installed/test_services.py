@@ -48,6 +48,21 @@ async def test_stock(tmp_path: Path) -> None:
     assert main_cf.smtp_tls_policy_maps == OURS
 
 
+async def test_command_as_written(tmp_path: Path) -> None:
+    """It is that of the file: `postconf` divides options without a space at the wrong places."""
+    (tmp_path / "master.cf").write_text(
+        "smtp unix - - y - - smtp -osyslog_name=x\nrelay unix - - - - - smtp\n -o a = \xfc\x07\n",
+        "latin-1",
+    )
+    command = Postconf(tmp_path, directory=str(tmp_path)).command
+    found = services_of(await read_master_cf(str(tmp_path), command), VALUES)
+    assert [each.written for each in found] == [
+        "smtp -osyslog_name=x",
+        r"smtp -o a = \ufffd\x07",
+        "",
+    ]
+
+
 async def test_unusual_lines(tmp_path: Path) -> None:
     """Names with slashes, services of other types, braces, options after a command."""
     columns = """\

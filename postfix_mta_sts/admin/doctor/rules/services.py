@@ -1,17 +1,18 @@
-"""Rules for services of master.cf whose `-o` options take the protection of policies away.
+"""Rules for `-o` options of services in master.cf: they end smtp(8), or protect no mail.
 
-Pure. Only those count that may send mail to other domains: not the way to a content filter.
+Pure. Protection counts for mail to other domains only: not for the way to a content filter.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from postfix_mta_sts.admin.doctor.commands import also_reload, service_unset
+from postfix_mta_sts.admin.doctor.commands import also_reload, service_unset, set_command
 from postfix_mta_sts.admin.doctor.for_services import smtp_services
 from postfix_mta_sts.admin.doctor.own_tables import PARAMETER, asks_here, asks_nothing_here
 from postfix_mta_sts.admin.doctor.report import Effect, Finding
 from postfix_mta_sts.admin.doctor.right_map import mend_map
 from postfix_mta_sts.admin.doctor.snapshot import Snapshot
+from postfix_mta_sts.postfix.installed.daemon_options import corrected, refused
 from postfix_mta_sts.postfix.installed.values import Instance, Service
 from postfix_mta_sts.postfix.smtp_client.values import Level
 
@@ -24,6 +25,23 @@ _TO_A_FILTER: Final = (
     ("smtp_host_lookup", "native"),
 )
 """Options of services that know their one destination, as in FILTER_README."""
+
+
+def option(snapshot: Snapshot) -> Iterator[Finding]:
+    """`service-option`: smtp(8) ends at its start for an option that is no `name=value`."""
+    for instance in snapshot.instances:
+        for service in smtp_services(instance):
+            if texts := refused(service.written):
+                yield Finding(
+                    "service-option",
+                    Effect.HELD,
+                    f"service {service.name} has -o {texts[0]}, which is not of the form "
+                    "-o name=value, without spaces",
+                    "smtp(8) ends at its start, so that Postfix holds the mail of this service",
+                    _corrected(instance, service),
+                    instance.name,
+                    (service.name,),
+                )
 
 
 def without_map(snapshot: Snapshot) -> Iterator[Finding]:
@@ -63,7 +81,14 @@ def plain_level(snapshot: Snapshot) -> Iterator[Finding]:
                 )
 
 
-RULES: Final = (without_map, plain_level)
+RULES: Final = (option, without_map, plain_level)
+
+
+def _corrected(instance: Instance, service: Service) -> str:
+    """The command that mends the options; empty: those in master.cf have control characters."""
+    if "\\" in service.written:
+        return ""
+    return set_command(instance, service.name, corrected(service.written))
 
 
 def _sending(instance: Instance) -> Iterator[Service]:

@@ -11,6 +11,7 @@ from tests.support.snapshots import (
     good,
     other_table,
     our_table,
+    with_command,
     with_parameters,
     with_service,
     with_tables,
@@ -18,6 +19,32 @@ from tests.support.snapshots import (
 from tests.support.stock_postfix import SERVER
 
 every_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+def test_option() -> None:
+    """`service-option`: spaces around `=` are taken away."""
+    found = only(with_command(good(), "smtp -v -o smtp_tls_security_level = may -o a=b"))
+    assert (found.id, found.effect) == ("service-option", Effect.HELD)
+    assert found.what == (
+        "service relay/unix has -o smtp_tls_security_level, which is not of the form "
+        "-o name=value, without spaces"
+    )
+    assert found.why == "smtp(8) ends at its start, so that Postfix holds the mail of this service"
+    assert found.mend == (
+        "postconf -Fe 'relay/unix/command=smtp -v -o smtp_tls_security_level=may -o a=b' "
+        "&& postfix reload"
+    )
+    assert found.services == ("relay/unix",)
+
+
+def test_option_that_was_escaped() -> None:
+    """A command that could only be shown is not written to the file."""
+    assert only(with_command(good(), r"smtp -o smtp_helo_name = \x07")).mend == ""
+
+
+def test_option_that_is_right() -> None:
+    """Neither braces nor a missing space are a fault."""
+    assert findings(with_command(good(), "smtp -osyslog_name=out -o { a = b }")) == []
 
 
 @every_version
