@@ -259,7 +259,8 @@ async def _sleeping(unit: Task[UnitSeen | None]) -> Sleeping:
 
 async def _helo_name(postfix: Task[tuple[Instance, ...]]) -> str:
     """The name with which smtp(8) greets."""
-    names = (s.main_cf.smtp_helo_name for each in await postfix for s in each.services)
+    services = (s for each in await postfix for s in each.services)
+    names = (s.main_cf.smtp_helo_name for s in services if "smtp_helo_name" not in s.unknown)
     return next(filter(None, names), "localhost")
 
 

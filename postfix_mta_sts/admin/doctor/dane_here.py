@@ -64,8 +64,10 @@ def by_resolver(snapshot: Snapshot, resolver: Resolver) -> DaneStatus:
 
 
 def expected(snapshot: Snapshot) -> DaneStatus | None:
-    """What a daemon that starts now would want; None: the configuration is not valid."""
+    """What a daemon that starts now would want; None: it is not known."""
     mode, instances = mode_of(snapshot), snapshot.instances
+    if instances and {"smtp_dns_support_level", "smtp_tls_security_level"} & instances[0].unknown:
+        return None
     postfix = of_main_cf(instances[0]) if instances else None
     return status_by_mode(mode, postfix) if mode else None
 

@@ -56,8 +56,11 @@ def right_map(instance: Instance, snapshot: Snapshot) -> str:
 def mend_map(instance: Instance, snapshot: Snapshot, services: Sequence[Service] = ()) -> str:
     """The command that puts the right map into main.cf, and removes the options of `services`.
 
-    Empty: all is as it should be, or it cannot be written as text.
+    Empty: all is as it should be, it cannot be written as text, or main.cf has a value that is not
+    known.
     """
+    if PARAMETER in instance.unknown:
+        return ""
     unset = then_run(*(service_unset(instance, each.name, PARAMETER) for each in services))
     right = right_map(instance, snapshot)
     if printable(right, _LONGEST) != right:

@@ -42,7 +42,8 @@ def instance_of(
     if problem:
         return Instance(PRIMARY, DEFAULTS["config_directory"], problem=problem), unseen, {}
     known = {**DEFAULTS, **{name: shown(value) for name, value in values.items()}}
-    services, missed = _services(known, written, master_cf)
+    unknown = frozenset(unseen)
+    services, missed = _services(known, written, master_cf, unknown)
     of_smtp = (each.authorities for each in services if each.command == SMTP)
     instance = Instance(
         PRIMARY,
@@ -50,19 +51,24 @@ def instance_of(
         known,
         services,
         authorities=next(of_smtp, None) or _authorities(to_main_cf(known)),
+        unknown=unknown,
     )
     return instance, unseen, missed
 
 
 def _services(
-    values: Mapping[str, str], written: Mapping[str, str], master_cf: str | None
+    values: Mapping[str, str],
+    written: Mapping[str, str],
+    master_cf: str | None,
+    unknown: frozenset[str],
 ) -> tuple[tuple[Service, ...], Mapping[str, str]]:
     """The services that send mail, and what of them is not known."""
     if master_cf is None:
-        alone = Service(_SERVICE, SMTP, is_chrooted=False, main_cf=to_main_cf(values))
+        main_cf = to_main_cf(values)
+        alone = Service(_SERVICE, SMTP, is_chrooted=False, main_cf=main_cf, unknown=unknown)
         return (_with_authorities(alone),), {}
     found, unseen = parse_master_cf(master_cf, {**DEFAULTS, **written})
-    return tuple(map(_with_authorities, services_of(found, values))), unseen
+    return tuple(map(_with_authorities, services_of(found, values, unknown))), unseen
 
 
 def _with_authorities(service: Service) -> Service:

@@ -32,6 +32,7 @@ def parse_master_cf(text: str, main_cf: Mapping[str, str]) -> tuple[MasterCf, Ma
     """
     columns: dict[str, Mapping[str, str]] = {}
     options: dict[str, Mapping[str, str]] = {}
+    unknown: dict[str, frozenset[str]] = {}
     unseen: dict[str, str] = {}
     base, room = dict(main_cf), Room()
     for number, line in logical_lines(text):
@@ -43,12 +44,13 @@ def parse_master_cf(text: str, main_cf: Mapping[str, str]) -> tuple[MasterCf, Ma
             columns[service] = {"command": words[7], "chroot": words[4]}
             base |= {"service_name": words[0], "process_name": words[7]}  # of each service
             options[service], missed = expanded(_options(words[7:]), base, room)
+            unknown[service] = frozenset(missed)
             unseen |= {
                 f"{name} of {printable(service)}": reason
                 for name, reason in missed.items()
                 if name in NAMES
             }
-    return MasterCf(columns, options, written_commands(text)), _limited(unseen)
+    return MasterCf(columns, options, written_commands(text), unknown), _limited(unseen)
 
 
 def _limited(unseen: Mapping[str, str]) -> Mapping[str, str]:

@@ -31,6 +31,8 @@ class MasterCf(Value, frozen=True):
     """The `-o` options, expanded."""
     written: Mapping[str, str] = {}
     """The command of each service as the file has it (`daemon_options.written_commands`)."""
+    unknown: Mapping[str, frozenset[str]] = {}
+    """The `-o` options of each service whose values are not known."""
 
 
 async def read_master_cf(config_directory: str, command: Sequence[str] = ("postconf",)) -> MasterCf:
@@ -44,12 +46,18 @@ async def read_master_cf(config_directory: str, command: Sequence[str] = ("postc
     return MasterCf(columns, options, written_commands(text))
 
 
-def services_of(master_cf: MasterCf, values: Mapping[str, str]) -> tuple[Service, ...]:
-    """The services that run smtp(8) or lmtp(8); `values` are the parameters of main.cf."""
+def services_of(
+    master_cf: MasterCf, values: Mapping[str, str], unknown: frozenset[str] = frozenset()
+) -> tuple[Service, ...]:
+    """The services that run smtp(8) or lmtp(8); `values` are the parameters of main.cf.
+
+    `unknown` are those whose values are not known.
+    """
     return tuple(
         replace(
             _service(name, columns, master_cf.options.get(name, {}), values),
             written=shown(master_cf.written.get(name, "")),
+            unknown=_unknown(name, _program(columns), master_cf, unknown),
         )
         for name, columns in master_cf.columns.items()
         if _program(columns) in {SMTP, LMTP}
@@ -77,6 +85,15 @@ def _main_cf(
     if program == LMTP:
         values, options = as_lmtp_reads(values), as_lmtp_reads(options)
     return main_cf.of_service(values, options, columns)
+
+
+def _unknown(
+    name: str, program: str, master_cf: MasterCf, unknown: frozenset[str]
+) -> frozenset[str]:
+    """What is not known of a service: an option hides a parameter of main.cf."""
+    of_main_cf = unknown.difference(master_cf.options.get(name, {}))
+    every = of_main_cf | master_cf.unknown.get(name, frozenset())
+    return frozenset(as_lmtp_reads(dict.fromkeys(every, ""))) if program == LMTP else every
 
 
 def _text_of(file: Path) -> str:

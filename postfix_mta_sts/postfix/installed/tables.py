@@ -23,6 +23,7 @@ from postfix_mta_sts.postfix.programs import all_ended
 from postfix_mta_sts.postfix.smtp_client.values import MainCf
 from postfix_mta_sts.values import replace
 
+_MAPS: Final = "smtp_tls_policy_maps"
 _NAME_LIMIT: Final = 10_000  # characters; a table of type inline has its entries in its name
 
 
@@ -70,9 +71,14 @@ async def read_tables_of(
 
 
 def tables_of(instance: Instance) -> Mapping[str, bool]:
-    """Each table, and whether a chrooted service asks it; those of main.cf come first."""
-    lists = [(instance.parameters.get("smtp_tls_policy_maps", ""), False)]
-    lists += [(each.main_cf.smtp_tls_policy_maps, each.is_chrooted) for each in instance.services]
+    """Each table, and whether a chrooted service asks it; those of main.cf come first.
+
+    A value that is not known has none.
+    """
+    known = [each for each in instance.services if _MAPS not in each.unknown]
+    lists = [(each.main_cf.smtp_tls_policy_maps, each.is_chrooted) for each in known]
+    if _MAPS not in instance.unknown:
+        lists.insert(0, (instance.parameters.get(_MAPS, ""), False))
     found: dict[str, bool] = {}
     for text, is_chrooted in lists:
         for table in split_tables(text):

@@ -86,6 +86,9 @@ class Service(Value, frozen=True):
     """Its command as it is in master.cf, with the options; printable; empty: not known."""
     authorities: Authorities | None = None
     """The CAs that it trusts; None: not looked at."""
+    unknown: frozenset[str] = frozenset()
+    """Its parameters, under the names of smtp(8), whose values depend on what was not seen: they
+    are as they are written, and no rule judges them."""
 
 
 class Instance(Value, frozen=True):
@@ -112,6 +115,8 @@ class Instance(Value, frozen=True):
     """What transport_maps has for a domain that nobody has; None: nothing, or not asked."""
     is_running: bool | None = None
     """None: it cannot be told."""
+    unknown: frozenset[str] = frozenset()
+    """Those in main.cf whose values are not known, as in `Service`."""
     problem: str = ""
     """Why main.cf or master.cf cannot be read; then the rest is empty."""
 

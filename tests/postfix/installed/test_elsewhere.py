@@ -141,6 +141,23 @@ cleanup   unix  n       -       y       -       0       cleanup
             "line 2": r"it has fewer than 8 words: b unix - - n\x07",
         }
 
+    def test_unknown_parameters(self) -> None:
+        """Each service has its own: an option hides main.cf, and lmtp(8) has other parameters."""
+        main_cf = "smtp_helo_name = $nobody\nlmtp_tls_policy_maps = ${a?b}\n"
+        text = (
+            "a unix - - n - - smtp -o smtp_tls_CAfile=$nothing\n"
+            "b unix - - n - - smtp -o smtp_helo_name=b.test\nc unix - - n - - lmtp\n"
+        )
+        instance, *_ = instance_of(main_cf, text)
+        assert instance.unknown == {"smtp_helo_name", "lmtp_tls_policy_maps"}
+        one, two, lmtp = (each.unknown for each in instance.services)
+        assert one == {"smtp_helo_name", "smtp_tls_CAfile", "lmtp_tls_policy_maps"}
+        assert two == {"lmtp_tls_policy_maps"}
+        assert "smtp_tls_policy_maps" in lmtp
+        assert "smtp_helo_name" not in lmtp
+        (alone,) = instance_of(main_cf)[0].services
+        assert alone.unknown == instance.unknown
+
     def test_none_that_sends(self) -> None:
         """A master.cf without smtp(8) has no services, and then main.cf has the CAs."""
         instance, *_ = instance_of(TEXT, "smtp inet n - y - - smtpd\n")

@@ -106,7 +106,8 @@ RULES: Final = (without_dnssec, only_in_daemon, only_in_postfix)
 
 
 def _without_dnssec(instance: Instance) -> Iterator[Service]:
-    return (each for each in smtp_services(instance) if not of_service(each).does_dane)
+    services = (each for each in smtp_services(instance) if _DNS_SUPPORT not in each.unknown)
+    return (each for each in services if not of_service(each).does_dane)
 
 
 def _level(service: Service) -> str:

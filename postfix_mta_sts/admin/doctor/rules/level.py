@@ -15,6 +15,8 @@ from postfix_mta_sts.postfix.installed.values import Instance
 from postfix_mta_sts.postfix.smtp_client.values import Level
 
 _LEVEL: Final = "smtp_tls_security_level"
+_SOURCES: Final = frozenset({_LEVEL, "smtp_use_tls", "smtp_enforce_tls"})
+"""The parameters that it depends on."""
 _PLAIN: Final = frozenset({"", Level.NONE})
 _SOFT: Final = frozenset({Level.MAY, Level.DANE})
 
@@ -49,10 +51,10 @@ RULES: Final = (none, strict)
 
 
 def _levels(snapshot: Snapshot) -> Iterator[tuple[Instance, str]]:
-    """The level in main.cf of each instance, if one of its services has it from there."""
+    """The level in main.cf of each instance, if it is known, and a service has it from there."""
     for instance in snapshot.instances:
         for each in smtp_services(instance):
-            if _LEVEL not in each.overrides:
+            if _LEVEL not in each.overrides and not _SOURCES & each.unknown:
                 yield instance, each.main_cf.smtp_tls_security_level
                 break
 

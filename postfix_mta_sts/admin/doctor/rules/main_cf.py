@@ -82,7 +82,7 @@ def session_cache_long(snapshot: Snapshot) -> Iterator[Finding]:
     """`session-cache-long`: smtp(8) does not verify a certificate again in a resumed session."""
     for instance in snapshot.instances:
         timeout = instance.parameters.get(_CACHE_TIMEOUT, "")
-        if instance.parameters.get(_CACHE) and _seconds(timeout) > _DAY:
+        if _has_cache(instance) and _seconds(timeout) > _DAY:
             yield Finding(
                 "session-cache-long",
                 Effect.NONE,
@@ -160,6 +160,12 @@ def _renamed(instance: Instance, name: str, value: str, *, is_asked: bool) -> st
     if not right or (right == PARAMETER and is_asked):
         return also_reload(instance, removed)
     return then_run(removed, postconf_set(instance, right, value))
+
+
+def _has_cache(instance: Instance) -> bool:
+    """Whether there is a session cache; a value that is not known is empty only by its start."""
+    value = instance.parameters.get(_CACHE, "")
+    return bool(value) and not (_CACHE in instance.unknown and value.startswith("$"))
 
 
 def _postfix(instance: Instance) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from postfix_mta_sts.admin.doctor.commands import also_reload
+from postfix_mta_sts.admin.doctor.for_services import smtp_services
 from postfix_mta_sts.admin.doctor.groups import is_in_pipemap
 from postfix_mta_sts.admin.doctor.map_names import (
     lacks_tlsrpt,
@@ -19,6 +20,7 @@ from postfix_mta_sts.admin.doctor.misspelt import has_the_map
 from postfix_mta_sts.admin.doctor.own_tables import (
     HELD,
     PACKAGED,
+    PARAMETER,
     are_seen,
     asked_map,
     asks_nothing_here,
@@ -43,7 +45,8 @@ def missing(snapshot: Snapshot) -> Iterator[Finding]:
     """`map-missing`: no service asks the daemon; with a smarthost there is no need to."""
     for instance in snapshot.instances:
         is_asked = not asks_nothing_here(instance, snapshot) or has_the_map(instance)
-        is_needed = are_seen(instance) and not instance.parameters.get("relayhost")
+        is_seen = are_seen(instance) and _is_known(instance)
+        is_needed = is_seen and not instance.parameters.get("relayhost")
         if is_needed and not is_asked and not instance.problem:
             yield Finding(
                 "map-missing",
@@ -131,6 +134,13 @@ RULES: Final[tuple[Callable[[Snapshot], Iterator[Finding]], ...]] = (
     too_new,
     plain,
 )
+
+
+def _is_known(instance: Instance) -> bool:
+    """Whether main.cf, and at least one service if there are any, has a value that is known."""
+    services = smtp_services(instance)
+    of_services = [PARAMETER not in each.unknown for each in services]
+    return PARAMETER not in instance.unknown and (any(of_services) or not services)
 
 
 def _asked(snapshot: Snapshot) -> Iterator[tuple[Instance, TableSeen, MapSettings]]:

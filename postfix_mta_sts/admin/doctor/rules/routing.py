@@ -34,7 +34,7 @@ _CATCH_ALL: Final = r"/^\*[[:space:]]/d"
 def relayhost(snapshot: Snapshot) -> Iterator[Finding]:
     """`relayhost`: all mail leaves by one host."""
     for instance in snapshot.instances:
-        if value := instance.parameters.get("relayhost"):
+        if value := _known(instance, "relayhost"):
             mend = postconf_set(instance, "relayhost", "")
             yield _finding(instance, "relayhost", f"relayhost is {value}", mend)
 
@@ -42,7 +42,7 @@ def relayhost(snapshot: Snapshot) -> Iterator[Finding]:
 def default_transport(snapshot: Snapshot) -> Iterator[Finding]:
     """`default_transport`: the same, or mail does not leave by smtp(8)."""
     for instance in snapshot.instances:
-        value = instance.parameters.get("default_transport", "smtp")
+        value = _known(instance, "default_transport", "smtp")
         if not _is_direct(instance, value):
             mend = postconf_set(instance, "default_transport", "smtp")
             yield _finding(instance, "default-transport", f"default_transport is {value}", mend)
@@ -59,7 +59,7 @@ def catch_all(snapshot: Snapshot) -> Iterator[Finding]:
 def by_sender(snapshot: Snapshot) -> Iterator[Finding]:
     """`sender-relayhost`: the same for some senders."""
     for instance in snapshot.instances:
-        names = [name for name in _BY_SENDER if instance.parameters.get(name)]
+        names = [name for name in _BY_SENDER if _known(instance, name)]
         if names:
             what = ", ".join(f"{name} is {instance.parameters[name]}" for name in names)
             mend = also_reload(instance, postconf_unset(instance, *names))
@@ -67,6 +67,11 @@ def by_sender(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 RULES: Final = (relayhost, default_transport, catch_all, by_sender)
+
+
+def _known(instance: Instance, name: str, default: str = "") -> str:
+    """The value in main.cf; the default if it is not there, or not known."""
+    return default if name in instance.unknown else instance.parameters.get(name, default)
 
 
 def _is_direct(instance: Instance, entry: str) -> bool:

@@ -50,7 +50,7 @@ def without_map(snapshot: Snapshot) -> Iterator[Finding]:
         if asks_nothing_here(instance, snapshot):
             continue
         for service in _sending(instance):
-            if not asks_here(service, instance, snapshot):
+            if PARAMETER not in service.unknown and not asks_here(service, instance, snapshot):
                 yield Finding(
                     "service-without-map",
                     Effect.UNPROTECTED,
@@ -65,10 +65,11 @@ def without_map(snapshot: Snapshot) -> Iterator[Finding]:
 def plain_level(snapshot: Snapshot) -> Iterator[Finding]:
     """`service-level`: one service does without TLS; `level` has the rule for main.cf."""
     for instance in snapshot.instances:
-        if instance.parameters.get(_LEVEL, "") in _PLAIN:
+        if instance.parameters.get(_LEVEL, "") in _PLAIN or _LEVEL in instance.unknown:
             continue
         for service in _sending(instance):
-            if _has(service, _LEVEL) and service.main_cf.smtp_tls_security_level in _PLAIN:
+            is_plain = service.main_cf.smtp_tls_security_level in _PLAIN
+            if _has(service, _LEVEL) and is_plain and _LEVEL not in service.unknown:
                 yield Finding(
                     "service-level",
                     Effect.UNPROTECTED,
@@ -92,10 +93,16 @@ def _corrected(instance: Instance, service: Service) -> str:
 
 
 def _sending(instance: Instance) -> Iterator[Service]:
-    """The services that may send mail to other domains."""
+    """The services that may send mail to other domains; what is not known may be the filter's."""
+    if "content_filter" in instance.unknown:
+        return
     to_filter = instance.parameters.get("content_filter", "").partition(":")[0]
     for service in smtp_services(instance):
-        has_one = any(service.overrides.get(name) == value for name, value in _TO_A_FILTER)
+        options = service.overrides
+        has_one = any(
+            name in options and (options[name] == value or name in service.unknown)
+            for name, value in _TO_A_FILTER
+        )
         if not has_one and service.name.partition("/")[0] != to_filter:
             yield service
 
