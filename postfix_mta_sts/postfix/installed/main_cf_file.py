@@ -107,7 +107,7 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """The lines of a file with those that continue them, and the number of the first.
 
     A line that begins with space continues the one before it, also behind comments and empty lines
-    (postconf(5)).
+    (postconf(5)). Without one before it, Postfix leaves it out, with those that continue it.
     """
     parts: list[str] = []
     start = 0
@@ -115,8 +115,8 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
         bare = line.strip(_SPACE)
         if not bare or bare.startswith("#"):
             continue
-        if line[0] in _SPACE and parts:
-            parts.append(bare)
+        if line[0] in _SPACE:
+            parts += [bare] if parts else []
             continue
         if parts:
             yield start, " ".join(parts)

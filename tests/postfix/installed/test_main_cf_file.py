@@ -41,6 +41,15 @@ def test_line_numbers() -> None:
     assert list(logical_lines("\n# a\nb = 1\n  2\n\nc = 3")) == [(3, "b = 1 2"), (6, "c = 3")]
 
 
+@pytest.mark.parametrize("space", [" ", "\t", "\v", "\f", "\r"])
+def test_a_file_that_begins_with_space(space: str) -> None:
+    """Postfix leaves out a logical line that begins so, with the lines that continue it."""
+    text = f"# comment\n\n{space} a = 1\n  2\n# comment\n 3\nb = 2\n 3\n"
+    assert list(logical_lines(text)) == [(7, "b = 2 3")]
+    assert list(logical_lines(f"{space}a = 1")) == []
+    assert parse_main_cf(f"{space}a = 1\n") == MainCfFile()
+
+
 @pytest.mark.parametrize(
     ("value", "meant"),
     [
@@ -111,7 +120,7 @@ def test_many_long_values() -> None:
     ("text", "problem"),
     [
         ("a = 1\nnonsense\nb c = 2\n", "line 2: not of the form name = value: nonsense"),
-        ("\n = 1\n", "line 2: not of the form name = value: = 1"),
+        ("\n= 1\n", "line 2: not of the form name = value: = 1"),
         ("b c = 2\x07\n", r"line 1: not of the form name = value: b c = 2\x07"),
     ],
 )
