@@ -29,12 +29,14 @@ from postfix_mta_sts.cli.output import output_to_reader
 from postfix_mta_sts.cli.parser import FAILURE, OK, CommandError, Commands, add_config
 from postfix_mta_sts.config import config_file
 from postfix_mta_sts.mtasts.errors import printable
+from postfix_mta_sts.postfix.installed.main_cf_file import read_assignments
 from postfix_mta_sts.values import json_schema, to_plain
 
 USAGE: Final = 64
 """The exit code EX_USAGE (sysexits.h); the others are in `report`."""
 _LEAST_BUDGET: Final = 2.0
 """Seconds for all that is looked at, however long systemd took to say what the unit has."""
+_NO_MAIN_CF: Final = "it has no parameters of Postfix; name a main.cf, or the output of postconf"
 _TEXT: Final = "say whether Postfix and the daemon are set up right, and what mends what is not"
 
 
@@ -82,11 +84,16 @@ def _given(args: argparse.Namespace, environ: Mapping[str, str], of_unit: Path |
 
 
 def _with_main_cf(given: Given, path: Path) -> Given:
-    """The same, with a main.cf, and the master.cf that is beside a file of this name."""
+    """The same, with a main.cf, and the master.cf that is beside a file of this name.
+
+    Raises `CommandError`.
+    """
     try:
         text = config_file.read_text(path)
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}", USAGE) from None
+    if not read_assignments(text)[0]:  # a pipe, for example, whose first command has failed
+        raise CommandError(f"{path}: {_NO_MAIN_CF}", USAGE)
     given = replace(given, main_cf_file=path, main_cf_text=text)
     beside = path.with_name("master.cf")
     if path.name != "main.cf" or not beside.exists():

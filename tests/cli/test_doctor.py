@@ -160,10 +160,23 @@ class TestArguments:
         done = commands.run("doctor", *words)
         assert (done.code, done.out, done.err) == (64, "", f"postfix-mta-sts: {reason}\n")
 
+    @pytest.mark.parametrize(
+        "text", ["", "\n", "# x = 1\n", "Error response from daemon: No such container: mail\n"]
+    )
+    def test_no_main_cf(self, commands: Commands, tmp_path: Path, text: str) -> None:
+        """What a pipe has if its first command fails is no main.cf, and has no findings."""
+        path = tmp_path / "main.cf"
+        path.write_text(text)
+        done = commands.run("doctor", "--main-cf", path)
+        assert (done.code, done.out) == (64, "")
+        reason = "it has no parameters of Postfix; name a main.cf, or the output of postconf"
+        assert done.err == f"postfix-mta-sts: {path}: {reason}\n"
+
     def test_master_cf(self, commands: Commands, see: See, tmp_path: Path) -> None:
         """It is read if it is beside a file called main.cf."""
         for name in ("main.cf", "postconf.txt", "master.cf"):
-            (tmp_path / name).write_text("a unix - - n - - smtp\n" if name == "master.cf" else "")
+            text = "a unix - - n - - smtp\n" if name == "master.cf" else "relayhost =\n"
+            (tmp_path / name).write_text(text)
         given = see(good())
         for name in ("main.cf", "postconf.txt"):
             assert commands.run("doctor", "--main-cf", tmp_path / name).code == 0
