@@ -10,7 +10,7 @@ from typing import Final
 from postfix_mta_sts.postfix.authorities import EMPTY, Authorities
 from postfix_mta_sts.postfix.installed.instances import PRIMARY
 from postfix_mta_sts.postfix.installed.main_cf_file import expanded, read_assignments
-from postfix_mta_sts.postfix.installed.master_cf_file import parse_master_cf
+from postfix_mta_sts.postfix.installed.master_cf_file import parse_master_cf, refused_column
 from postfix_mta_sts.postfix.installed.parameters import shown
 from postfix_mta_sts.postfix.installed.services import SMTP, services_of
 from postfix_mta_sts.postfix.installed.values import Instance, Service
@@ -39,6 +39,7 @@ def instance_of(
     """
     written, problem = read_assignments(text)
     values, unseen = expanded(written)
+    problem = problem or refused_column(master_cf or "")
     if problem:
         return Instance(PRIMARY, DEFAULTS["config_directory"], problem=problem), unseen, {}
     known = {**DEFAULTS, **{name: shown(value) for name, value in values.items()}}

@@ -23,6 +23,7 @@ UNSEEN_LIMIT: Final = 20
 """Lines and options that are named as not known; a file of another kind has thousands."""
 _COLUMNS: Final = 8
 """Name, type, private, unprivileged, chroot, wakeup, limit of processes, command."""
+_YES_OR_NO: Final = {"private": 2, "unprivileged": 3, "chroot": 4}
 
 
 def parse_master_cf(text: str, main_cf: Mapping[str, str]) -> tuple[MasterCf, Mapping[str, str]]:
@@ -51,6 +52,18 @@ def parse_master_cf(text: str, main_cf: Mapping[str, str]) -> tuple[MasterCf, Ma
                 if name in NAMES
             }
     return MasterCf(columns, options, written_commands(text), unknown), _limited(unseen)
+
+
+def refused_column(text: str) -> str:
+    """The first line with a word that Postfix refuses, and the reason; printable; empty: none."""
+    for number, line in logical_lines(text):
+        words = split_words(line)
+        columns = _YES_OR_NO.items() if len(words) >= _COLUMNS else ()
+        for name, at in columns:
+            if words[at] not in {"y", "n", "-"}:
+                what = f"{name} is {printable(words[at])}, which is neither y, n nor -"
+                return f"master.cf, line {number}: {what}"
+    return ""
 
 
 def _limited(unseen: Mapping[str, str]) -> Mapping[str, str]:

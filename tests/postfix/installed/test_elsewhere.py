@@ -131,6 +131,23 @@ cleanup   unix  n       -       y       -       0       cleanup
         instance, *_ = instance_of(text, "a unix - - - - - smtp\n")
         assert [each.is_chrooted for each in instance.services] == [is_chrooted]
 
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            ("a unix - - Y - - smtpd", "chroot is Y, which is neither y, n nor -"),
+            ("a unix - - y\x07 - - smtp", r"chroot is y\x07, which is neither y, n nor -"),
+            ("a inet yes - n - - smtpd", "private is yes, which is neither y, n nor -"),
+            ("a unix n {y} n - - lmtp", "unprivileged is {y}, which is neither y, n nor -"),
+        ],
+    )
+    def test_a_column_that_postfix_refuses(self, line: str, problem: str) -> None:
+        """No program of Postfix starts then, and the rest is empty."""
+        instance, *_ = instance_of("", f"# comment\nb unix - - n - - smtp\n{line}\n")
+        assert instance.problem == f"master.cf, line 3: {problem}"
+        assert (instance.services, instance.parameters) == ((), {})
+        both, *_ = instance_of("nonsense\n", f"{line}\n")
+        assert both.problem.startswith("line 1: not of the form")
+
     def test_unknown(self) -> None:
         """An option that refers to what nobody knows, and a line that is none, are named."""
         text = "a unix - - n - - smtp -o smtp_helo_name=$nobody\nb unix - - n\x07\n"
