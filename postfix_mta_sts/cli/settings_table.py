@@ -40,7 +40,8 @@ def _fitted(key: str, value: str, source: str, key_width: int, width: int) -> Se
     has_room = len(key) <= key_width and max(map(len, value.split())) <= width - indent
     if not has_room:
         indent = _INDENT
-    parts = textwrap.wrap(value, width - indent, break_long_words=False, break_on_hyphens=False)
+    room = max(1, width - indent)
+    parts = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)
     lines = [f"{'':{indent}}{part}" for part in parts]
     if has_room:
         lines[0] = f"{key:{indent}}{parts[0]}"

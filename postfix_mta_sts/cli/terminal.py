@@ -91,7 +91,8 @@ class Columns:
             room = max(_NARROWEST, min(room, self._room()))
         rows = [[_cut(line[first], room), *(line[i] for i in others)] for line in lines]
         text = _align(rows, [room, *(self._widths[i] for i in others)])
-        shown = [_cut(line, self._console.width) for line in text.split("\n")]
+        width = max(_NARROWEST, self._console.width)
+        shown = [_cut(line, width) for line in text.split("\n")]
         if self._has_notes:
             shown = [row + self._note(line[-1]) for row, line in zip(shown, lines, strict=True)]
         if not self._header_done:
@@ -130,7 +131,8 @@ def headline(text: str, colour: str, console: Console | None = None) -> str:
     console = console or Console()
     if not console.is_terminal:
         return text
-    lines = textwrap.wrap(text, console.width, break_long_words=False, break_on_hyphens=False)
+    width = max(_NARROWEST, console.width)  # 0 with COLUMNS=0
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return "\n".join(_styled(console, line, f"bold {colour}") for line in lines)
 
 

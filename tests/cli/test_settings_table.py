@@ -35,7 +35,7 @@ def test_terminal() -> None:
     ]
 
 
-@pytest.mark.parametrize("width", [20, 40, 80, 200])
+@pytest.mark.parametrize("width", [1, 4, 20, 40, 80, 200])
 def test_any_width(width: int) -> None:
     """Every value and source is there, whatever the width."""
     words = " ".join(fitted(ROWS, width, FILE)).split()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from postfix_mta_sts.cli.terminal import Columns, headline, labelled, pairs, unwrapped
+from postfix_mta_sts.cli.terminal import Columns, headline, labelled, listed, pairs, unwrapped
 
 
 def terminal() -> Console:
@@ -141,3 +141,22 @@ def test_labelled_in_a_pipe() -> None:
     lines = unwrapped(LINES)
     assert labelled(LINES, Console(file=io.StringIO())).split("\n") == lines
     assert [line[:12] for line in lines] == ["  MX        ", " " * 12, "  odd", "  text      "]
+
+
+@pytest.mark.parametrize("width", [0, 1, 5])
+def test_hardly_any_width(width: int) -> None:
+    """With COLUMNS=0 a terminal gets lines of a dozen characters, and no error."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, no_color=True)
+    words = "one two three four"
+    assert headline(words, "red", console) == "one two\nthree four"
+    assert listed([words], console) == "- one two\n  three four"
+    assert labelled([("a", words)], console).split("\n")[1:] == ["            three four"]
+    assert pairs([("a", words)], console) == f"a  {words}"
+    table = Columns("", "below", below="below", console=console)
+    assert table.block([(words, words)]).split("\n") == [
+        "",
+        "one two thr~",
+        "    one two",
+        "    three",
+        "    four",
+    ]
