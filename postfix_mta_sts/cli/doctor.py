@@ -65,7 +65,11 @@ def _doctor(args: argparse.Namespace) -> int:
     budget = max(_LEAST_BUDGET, BUDGET - (time.monotonic() - start))
     environ = {**os.environ, **unit.variables}
     given = _given(args, environ, unit.config)
-    given = replace(given, unseen=(*given.unseen, *unit.unseen))
+    given = replace(
+        given,
+        unseen=(*given.unseen, *unit.unseen),
+        config_problems=(*given.config_problems, *unit.problems),
+    )
     output = live(sys.stderr if args.json else sys.stdout)
     report = judge(_look(given, environ, output, budget))
     with output_to_reader(FAILURE):

@@ -15,7 +15,7 @@ import pytest
 from postfix_mta_sts.admin.doctor.given import Given
 from postfix_mta_sts.admin.doctor.report import Unseen
 from postfix_mta_sts.admin.doctor.sight import BUDGET
-from postfix_mta_sts.admin.doctor.snapshot import Snapshot
+from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem, Snapshot
 from postfix_mta_sts.admin.doctor.unit_variables import UnitVariables
 from postfix_mta_sts.cli import doctor
 from postfix_mta_sts.cli.doctor import _LEAST_BUDGET
@@ -190,11 +190,13 @@ class TestArguments:
     def test_variables_of_the_unit(
         self, commands: Commands, see: See, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """They count as they do for the daemon; a file that cannot be read is unseen."""
+        """They count as for the daemon; what could not be read is said, and what a start lacks."""
         unseen = Unseen("the variables in /a", "Permission denied")
+        problem = ConfigProblem("", "/b: No such file or directory", is_warning=False)
+        own = {"POSTFIX_MTA_STS__CACHE__PATH": "/unit/p.db"}
 
         async def read() -> UnitVariables:
-            return UnitVariables({"POSTFIX_MTA_STS__CACHE__PATH": "/unit/p.db"}, unseen=(unseen,))
+            return UnitVariables(own, unseen=(unseen,), problems=(problem,))
 
         given = see(good())
         monkeypatch.setenv("POSTFIX_MTA_STS__CACHE__PATH", "/mine/p.db")
@@ -202,6 +204,7 @@ class TestArguments:
         assert commands.run("doctor").code == 0
         (seen,) = given
         assert (seen.store_path, seen.unseen) == (Path("/unit/p.db"), (unseen,))
+        assert seen.config_problems == (problem,)
 
     @pytest.mark.parametrize("words", [["--nonsense"], ["x"], ["--json", "--schema"]])
     def test_wrong(self, commands: Commands, words: list[str]) -> None:

@@ -6,6 +6,7 @@ variables of the daemon count. Nothing is raised: what could not be read is said
 
 import asyncio
 import glob
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from postfix_mta_sts.admin.diagnosis.unjoined import in_thread
 from postfix_mta_sts.admin.doctor.collect_system import SYSTEMCTL, UNITS
 from postfix_mta_sts.admin.doctor.report import Unseen
 from postfix_mta_sts.admin.doctor.sight import AS_ROOT
+from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem
 from postfix_mta_sts.config import config_file
 from postfix_mta_sts.config.environment import PREFIX
 from postfix_mta_sts.mtasts.errors import printable
@@ -60,6 +62,8 @@ class UnitVariables:
     config: Path | None = None
     """The file of `serve --config`; None: the usual one."""
     unseen: tuple[Unseen, ...] = ()
+    problems: tuple[ConfigProblem, ...] = ()
+    """Files that systemd needs and does not find: it does not start the daemon."""
 
 
 async def read_unit_variables(command: Sequence[str] = SYSTEMCTL) -> UnitVariables:
@@ -86,21 +90,25 @@ def read_variables(text: str, *, with_files: bool = True) -> UnitVariables:
     """Read the output of `systemctl show`, and the files that it names."""
     variables: dict[str, str] = {}
     unseen: list[Unseen] = []
+    problems: list[ConfigProblem] = []
     for name, _, value in (line.partition("=") for line in text.split("\n")):
         if name == "Environment":
             variables |= _assignments(value)
         elif name != "EnvironmentFiles" or not with_files:
             continue
         elif match := _FILE.fullmatch(value):
-            read, missed = _read_files(match[1], is_needed=match[2] == "no")
-            variables |= read
-            unseen += missed
+            found = _read_files(match[1], is_needed=match[2] == "no")
+            variables |= found.variables
+            unseen += found.unseen
+            problems += found.problems
     own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
     config = _config(text, variables)
     if "$" in config:
         reason = f"{printable(config)} has a variable that the unit does not set; use --config"
-        return UnitVariables(own, None, (*unseen, Unseen("the file that the unit names", reason)))
-    return UnitVariables(own, Path("/", config) if config else None, tuple(unseen))
+        unseen.append(Unseen("the file that the unit names", reason))
+        config = ""
+    path = Path("/", config) if config else None
+    return UnitVariables(own, path, tuple(unseen), tuple(problems))
 
 
 def parse_file(text: str) -> dict[str, str]:
@@ -131,20 +139,34 @@ def _plain(quoted: str) -> str:
     return _ESCAPED.sub(lambda match: _CONTROLS.get(match[1], match[1]), quoted)
 
 
-def _read_files(pattern: str, *, is_needed: bool) -> tuple[Mapping[str, str], list[Unseen]]:
+def _read_files(pattern: str, *, is_needed: bool) -> UnitVariables:
     """The variables of a file, or of all that a pattern names, in their order."""
     found = glob.glob(pattern)  # noqa: PTH207 (Path.glob takes ** for folders of any depth)
     paths = sorted(found) or ([pattern] if is_needed else [])
     variables: dict[str, str] = {}
     unseen: list[Unseen] = []
+    problems: list[ConfigProblem] = []
     for path in paths[:_FILES_LIMIT]:
         try:
             variables |= parse_file(config_file.read_text(Path(path), patience=0))
         except OSError as error:
-            advice = f"; {AS_ROOT}" if isinstance(error, PermissionError) else ""
-            what = f"the variables in {printable(path)}"
-            unseen.append(Unseen(what, f"{error.strerror}{advice}"))
-    return variables, unseen
+            reason = printable(f"{path}: {error.strerror}; EnvironmentFile= of the unit names it")
+            if is_needed and _is_missing(path, error):
+                problems.append(ConfigProblem("", reason, is_warning=False))
+            else:
+                unseen.append(_unread(path, error))
+    return UnitVariables(variables, None, tuple(unseen), tuple(problems))
+
+
+def _is_missing(path: str, error: OSError) -> bool:
+    """Whether systemd does not find it, either; a plain user may be unable to list its folder."""
+    is_listed = not glob.has_magic(path) or os.geteuid() == 0
+    return is_listed and isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
+def _unread(path: str, error: OSError) -> Unseen:
+    advice = f"; {AS_ROOT}" if isinstance(error, PermissionError) else ""
+    return Unseen(f"the variables in {printable(path)}", f"{error.strerror}{advice}")
 
 
 def _value(quoted: str, rest: str) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from postfix_mta_sts.admin.doctor import unit_variables
 from postfix_mta_sts.admin.doctor.report import Unseen
+from postfix_mta_sts.admin.doctor.snapshot import ConfigProblem
 from postfix_mta_sts.admin.doctor.unit_variables import (
     UnitVariables,
     parse_file,
@@ -70,12 +71,29 @@ class TestFiles:
         found = read_variables(f"EnvironmentFiles={tmp_path}/*.env (ignore_errors=no)\n")
         assert found.variables == {LEVEL: "debug"}
 
-    def test_missing(self, tmp_path: Path) -> None:
-        """A file that must be there is named, and one that need not be there is not."""
-        line = f"EnvironmentFiles={tmp_path}/none (ignore_errors={{}})\n"
-        assert read_variables(line.format("yes")) == UnitVariables()
-        unseen = Unseen(f"the variables in {tmp_path}/none", "No such file or directory")
-        assert read_variables(line.format("no")) == UnitVariables(unseen=(unseen,))
+    def test_missing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a file that must be there systemd does not start the daemon."""
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        (tmp_path / "file").touch()
+        for name, error in (
+            ("none", "No such file or directory"),
+            ("*.none", "No such file or directory"),
+            ("file/none", "Not a directory"),
+        ):
+            line = f"EnvironmentFiles={tmp_path}/{name} (ignore_errors={{}})\n"
+            assert read_variables(line.format("yes")) == UnitVariables()
+            reason = f"{tmp_path}/{name}: {error}; EnvironmentFile= of the unit names it"
+            problem = ConfigProblem("", reason, is_warning=False)
+            assert read_variables(line.format("no")) == UnitVariables(problems=(problem,))
+
+    def test_a_pattern_of_a_plain_user(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A folder that this user may not list may have files of the pattern."""
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        line = f"EnvironmentFiles={tmp_path}/*.none (ignore_errors=no)\n"
+        unseen = Unseen(f"the variables in {tmp_path}/*.none", "No such file or directory")
+        assert read_variables(line) == UnitVariables(unseen=(unseen,))
 
     def test_denied(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """What this user may not read is named, also if it need not be there."""
