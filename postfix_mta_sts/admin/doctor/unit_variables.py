@@ -1,14 +1,17 @@
 """What systemd gives to the daemon, so that `doctor` has its configuration: variables, a file.
 
-`Environment=` of the unit, and the files of `EnvironmentFile=`, which win (systemd.exec(5)). Only
-variables of the daemon count. Nothing is raised: what could not be read is said.
+`Environment=` of the unit, and the files of `EnvironmentFile=`, which win; what
+`UnsetEnvironment=` names is taken away last (systemd.exec(5)). Only variables of the daemon count.
+Nothing is raised: what could not be read is said.
 """
 
 import asyncio
 import glob
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +32,7 @@ TIMEOUT: Final = 0.5
 FILES_TIMEOUT: Final = 0.5
 """Seconds for the files: a disk of the network may hang."""
 
-_PROPERTIES: Final = "Environment,EnvironmentFiles,ExecStart"
+_PROPERTIES: Final = "Environment,EnvironmentFiles,UnsetEnvironment,ExecStart,WorkingDirectory"
 _FILES_LIMIT: Final = 20
 _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"|(\S+)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -37,7 +40,9 @@ _CONTROLS: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": 
 _ARGUMENTS = re.compile(r"\sargv\[\]=([^;]*)")
 _VARIABLE = re.compile(r"\$\{(\w+)\}|(?<= )\$(\w+)(?= )")
 """In a command line (systemd.service(5))."""
-_CONFIG = re.compile(r".* --config[= ](\S+)", re.DOTALL)
+_CONFIG = re.compile(r".* --config[= ](\S.*)", re.DOTALL)
+_WORKING_DIRECTORY = re.compile(r"^WorkingDirectory=(!?)(.+)$", re.MULTILINE)
+"""The mark is that of `-`: the folder need not be there, and then it is the root folder."""
 _FILE = re.compile(r"(.*) \(ignore_errors=(yes|no)\)")
 _SPACE: Final = " \t\r"
 _HIDDEN_IN_QUOTES: Final = '"\\`$\n'
@@ -101,14 +106,12 @@ def read_variables(text: str, *, with_files: bool = True) -> UnitVariables:
             variables |= found.variables
             unseen += found.unseen
             problems += found.problems
+    variables = _without_unset(text, variables)
     own = {name: value for name, value in variables.items() if name.startswith(PREFIX)}
-    config = _config(text, variables)
-    if "$" in config:
-        reason = f"{printable(config)} has a variable that the unit does not set; use --config"
-        unseen.append(Unseen("the file that the unit names", reason))
-        config = ""
-    path = Path("/", config) if config else None
-    return UnitVariables(own, path, tuple(unseen), tuple(problems))
+    config, reason = _config(text, variables, with_files=with_files)
+    if reason:
+        unseen.append(Unseen("the file that the unit names", f"{reason}; use --config"))
+    return UnitVariables(own, config, tuple(unseen), tuple(problems))
 
 
 def parse_file(text: str) -> dict[str, str]:
@@ -117,22 +120,77 @@ def parse_file(text: str) -> dict[str, str]:
     return {match[1].rstrip(_SPACE): _value(match[2], match[3]) for match in found}
 
 
-def _config(text: str, variables: Mapping[str, str]) -> str:
-    """The file of `serve --config`, with variables that are not known; empty: none is named."""
+def _without_unset(text: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what `UnsetEnvironment=` has: a name, or a name with this very value."""
+    lines = (line.partition("=") for line in text.split("\n"))
+    unset = {
+        word for name, _, value in lines if name == "UnsetEnvironment" for word in _words(value)
+    }
+    return {
+        name: value for name, value in variables.items() if not unset & {name, f"{name}={value}"}
+    }
+
+
+def _config(
+    text: str, variables: Mapping[str, str], *, with_files: bool
+) -> tuple[Path | None, str]:
+    """The file of `serve --config`, and why it is not known; neither: none is named.
+
+    systemctl prints the arguments without quotes: a path with spaces looks like several words.
+    """
+    config = _CONFIG.match(_command_line(text, variables))
+    if not config:
+        return None, ""
+    words = config[1].rstrip().split(" ")
+    first, *more = words
+    folder = _folder(text, with_files=with_files)
+    if "$" in first:
+        return None, f"{printable(first)} has a variable that the unit does not set"
+    if folder is None and not first.startswith("/"):
+        return None, f"{printable(first)} is in the home folder of the daemon's user"
+    paths = [Path(folder or "/", " ".join(words[: n + 1])) for n in range(len(words))]
+    if with_files and (found := next(filter(_is_there, paths), None)):
+        return found, ""
+    if more and not more[0].startswith(("-", "$")):
+        return None, f"{printable(' '.join(words))} may be a path with spaces"
+    return paths[0], ""
+
+
+def _command_line(text: str, variables: Mapping[str, str]) -> str:
+    """What `ExecStart=` runs; variables that are not known stay as they are."""
     arguments = _ARGUMENTS.search(text)
-    line = _VARIABLE.sub(
+    return _VARIABLE.sub(
         lambda match: variables.get(match[1] or match[2], match[0]),
         arguments[1] if arguments else "",
     )
-    config = _CONFIG.match(line)
-    return config[1] if config else ""
+
+
+def _folder(text: str, *, with_files: bool) -> Path | None:
+    """The folder in which systemd starts the daemon; None: the home folder of its user."""
+    match = _WORKING_DIRECTORY.search(text)
+    if not match:
+        return Path("/")
+    need_not_be_there, name = match.groups()
+    if name == "~":
+        return None
+    is_there = not (need_not_be_there and with_files) or os.access(name, os.F_OK)
+    return Path(name if is_there else "/")
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(OSError):
+        return not stat.S_ISDIR(path.stat().st_mode)
+    return False
 
 
 def _assignments(text: str) -> dict[str, str]:
     """The variables in `Environment=`; systemctl quotes those with space as a shell would."""
-    words = (match[2] or _plain(match[1]) for match in _QUOTED.finditer(text))
-    pairs = (each.partition("=") for each in words)
+    pairs = (each.partition("=") for each in _words(text))
     return {name: value for name, is_set, value in pairs if is_set}
+
+
+def _words(text: str) -> list[str]:
+    return [match[2] or _plain(match[1]) for match in _QUOTED.finditer(text)]
 
 
 def _plain(quoted: str) -> str:

@@ -49,6 +49,24 @@ class TestEnvironment:
         """Words with space, and with what a shell would read, have quotes; others do not count."""
         assert read_variables(f"Environment={printed}\n") == UnitVariables(variables)
 
+    @pytest.mark.parametrize(
+        ("unset", "variables"),
+        [
+            (LEVEL, {FOLDER: "/a b"}),
+            (f"{LEVEL}=debug", {FOLDER: "/a b"}),
+            (f'{LEVEL}=info "{FOLDER}=/a b"', {LEVEL: "debug"}),
+            (f"X {LEVEL}= {FOLDER}", {LEVEL: "debug"}),
+        ],
+    )
+    def test_unset(self, tmp_path: Path, unset: str, variables: dict[str, str]) -> None:
+        """What `UnsetEnvironment=` names is taken away last, also what a file has set."""
+        (tmp_path / "a").write_text(f"{LEVEL}=debug\n")
+        found = read_variables(
+            f'UnsetEnvironment={unset}\nEnvironment="{FOLDER}=/a b"\n'
+            f"EnvironmentFiles={tmp_path}/a (ignore_errors=no)\n"
+        )
+        assert found == UnitVariables(variables)
+
 
 class TestFiles:
     """`EnvironmentFile=`."""
@@ -181,6 +199,58 @@ def test_configuration_in_a_variable(words: str, config: Path | None) -> None:
     assert bool(found.unseen) == (config is None)
 
 
+def serve(words: str, folder: str = "") -> UnitVariables:
+    """What is found of a unit that starts the daemon with these words."""
+    return read_variables(
+        f"WorkingDirectory={folder}\nExecStart={{ argv[]=p serve {words} ; ignore_errors=no ; }}\n"
+    )
+
+
+class TestWorkingDirectory:
+    """Where systemd starts the daemon."""
+
+    def test_a_relative_path(self) -> None:
+        """It begins there; an absolute one does not."""
+        assert serve("--config c.yml", "/etc/mta").config == Path("/etc/mta/c.yml")
+        assert serve("--config /c.yml", "/etc/mta").config == Path("/c.yml")
+        assert serve("--config c.yml").config == Path("/c.yml")
+
+    def test_one_that_need_not_be_there(self, tmp_path: Path) -> None:
+        """Without it the daemon starts in the root folder."""
+        assert serve("--config c.yml", f"!{tmp_path}").config == tmp_path / "c.yml"
+        assert serve("--config c.yml", f"!{tmp_path}/none").config == Path("/c.yml")
+
+    def test_home(self) -> None:
+        """That of the daemon's user is not looked for."""
+        found = serve("--config c.yml", "~")
+        reason = "c.yml is in the home folder of the daemon's user; use --config"
+        assert found.config is None
+        assert found.unseen == (Unseen("the file that the unit names", reason),)
+        assert serve("--config /c.yml", "~").config == Path("/c.yml")
+
+
+class TestPathWithSpaces:
+    """Systemctl prints the arguments without quotes."""
+
+    def test_it_is_there(self, tmp_path: Path) -> None:
+        """The shortest path that is a file counts, also if a folder has a shorter name."""
+        path = tmp_path / "m ta  x" / "c.yml"
+        path.parent.mkdir()
+        (tmp_path / "m").mkdir()
+        path.touch()
+        for words in (f"--config {path}", f"--config={path} --workers 2"):
+            assert serve(words) == UnitVariables(config=path)
+        assert serve("--config m ta  x/c.yml", str(tmp_path)).config == path
+
+    def test_it_is_missing(self, tmp_path: Path) -> None:
+        """Whether a path ends at a space cannot be said then; at an option it does."""
+        found = serve(f"--config {tmp_path}/m ta/c.yml")
+        reason = f"{tmp_path}/m ta/c.yml may be a path with spaces; use --config"
+        assert found == UnitVariables(unseen=(Unseen("the file that the unit names", reason),))
+        for more in ("--workers 2", "$OPTS"):
+            assert serve(f"--config {tmp_path}/c.yml {more}").config == tmp_path / "c.yml"
+
+
 class TestAsked:
     """systemctl(1)."""
 
@@ -194,7 +264,7 @@ class TestAsked:
         assert words == [
             "show",
             "--property",
-            "Environment,EnvironmentFiles,ExecStart",
+            "Environment,EnvironmentFiles,UnsetEnvironment,ExecStart,WorkingDirectory",
             "postfix-mta-sts.service",
         ]
 
