@@ -9,12 +9,23 @@ import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Final
 
 from contrib.release import ReleaseError
 from contrib.release.programs import output
 
 _VERSION: Final = re.compile(r'(?m)^__version__ = "(\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?)"$')
+_NO_SETTINGS: Final = MappingProxyType(
+    {
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_COUNT": "0",
+        "GIT_ATTR_NOSYSTEM": "1",
+    }
+)
+"""The environment of a git that reads only the settings of its repository (git(1))."""
 _SHOWN: Final = 5
 """Files that an error about a changed checkout names."""
 
@@ -48,11 +59,27 @@ def tag_of(checkout: Path) -> Tag:
 
 
 def export(tag: Tag, folder: Path) -> None:
-    """Write the files of the tag into a new folder."""
+    """Write the files of the tag into a new folder, whatever the settings of git are here."""
     folder.mkdir()
-    archive = output("git", "archive", "--format=tar", tag.commit, folder=tag.checkout)
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+    with tarfile.open(fileobj=io.BytesIO(_archive(tag))) as files:
         files.extractall(folder, filter="data")
+
+
+def _archive(tag: Tag) -> bytes:
+    """The files as a tar archive.
+
+    `.git/info/attributes` and settings may leave files out, or change their lines. So it is made in
+    an empty repository that borrows the objects of the checkout.
+    """
+    words = ("rev-parse", "--path-format=absolute", "--git-path", "objects")
+    objects = _git(tag.checkout, *words).removesuffix("\n")
+    with TemporaryDirectory() as empty:
+        environ = {**_NO_SETTINGS, "GIT_DIR": empty, "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects}
+        output("git", "init", "--quiet", "--bare", "--template=", empty, environ=environ)
+        # Without it git reads ~/.config/git/attributes (gitattributes(5)).
+        attributes = ("-c", "core.attributesFile=/dev/null")
+        made = ("archive", "--format=tar", tag.commit)
+        return output("git", *attributes, *made, folder=Path(empty), environ=environ)
 
 
 def _refuse_changes(checkout: Path) -> None:

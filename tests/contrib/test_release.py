@@ -108,6 +108,39 @@ def test_the_files_of_the_tag(checkout: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_settings_of_git(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attributes and settings that are not in the tag leave no file out, and change none."""
+    (checkout / "a").write_bytes(b"#!/bin/sh\n")
+    (checkout / "a").chmod(0o755)
+    commit(checkout)
+    git(checkout, "tag", "--force", TAG)
+    tag = tag_of(checkout)
+    home = tmp_path / "home"
+    (home / ".config/git").mkdir(parents=True)
+    (home / ".config/git/attributes").write_text("* text eol=crlf\n")
+    (home / ".gitconfig").write_text("[core]\nautocrlf = true\n[tar]\numask = 0777\n")
+    (checkout / ".git/info").mkdir(exist_ok=True)
+    (checkout / ".git/info/attributes").write_text("CHANGELOG.md export-ignore\n")
+    git(checkout, "config", "core.autocrlf", "true")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for name, value in (("COUNT", "1"), ("KEY_0", "core.eol"), ("VALUE_0", "crlf")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    for name in ("GLOBAL", "NOSYSTEM"):
+        monkeypatch.delenv(f"GIT_CONFIG_{name}", raising=False)
+    export(tag, tmp_path / "source")
+    assert (tmp_path / "source/CHANGELOG.md").exists()
+    assert (tmp_path / "source/a").read_bytes() == b"#!/bin/sh\n"
+    assert (tmp_path / "source/a").stat().st_mode & 0o700 == 0o700
+
+
+def test_a_worktree(checkout: Path, tmp_path: Path) -> None:
+    """A further worktree of a repository can be released, too."""
+    git(checkout, "worktree", "add", "--quiet", "--detach", str(tmp_path / "w"), TAG)
+    export(tag_of(tmp_path / "w"), tmp_path / "source")
+    assert (tmp_path / "source" / INIT).exists()
+
+
 def test_parts() -> None:
     """Without a choice everything is built; the order is always the same."""
     assert parts.chosen("") == ("wheel", "sdist", "deb", "image")
