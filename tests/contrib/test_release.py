@@ -195,6 +195,7 @@ def test_make(tmp_path: Path) -> None:
 
 def test_a_wrong_key(tmp_path: Path) -> None:
     """A key that cannot sign is refused before anything is built."""
+    program("ssh-keygen")
     with pytest.raises(ReleaseError, match=f"^KEY: there is no file {tmp_path}/none$"):
         signature.check(tmp_path / "none")
     (tmp_path / "text").write_text("no key\n")

@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from postfix_mta_sts.daemon import assembly, preflight
 from postfix_mta_sts.postfix import programs
 from tests.support.scripts import script
 
@@ -78,6 +79,8 @@ class PostfixPrograms:
 
 
 def hide_postfix(monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
-    """Let this process find no program of Postfix; `empty` is a folder without programs."""
+    """Let this process find no program and no user of Postfix; `empty` has no programs."""
     monkeypatch.setenv("PATH", str(empty))
     monkeypatch.setattr(programs, "_SYSTEM_FOLDERS", ())
+    for module in (assembly, preflight):
+        monkeypatch.setattr(module, "postfix_account", lambda: None)
