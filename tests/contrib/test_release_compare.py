@@ -40,9 +40,9 @@ def an_ar(**files: bytes) -> bytes:
     return made
 
 
-def a_gzip(mtime: int) -> bytes:
+def a_gzip(content: bytes = b"x", *, mtime: int = 0) -> bytes:
     """Return compressed content."""
-    return gzip.compress(b"x", mtime=mtime)
+    return gzip.compress(content, mtime=mtime)
 
 
 def difference(folder: Path, first: bytes, second: bytes) -> str:
@@ -64,12 +64,12 @@ def difference(folder: Path, first: bytes, second: bytes) -> str:
         (a_tar(x=b"1"), a_tar(x=b"1", y=b""), "file: nothing and y"),
         (a_zip(x=b"1"), a_zip(x=b"2"), "file: x: byte 0"),
         (an_ar(x=b"1", y=b"2"), an_ar(x=b"1", y=b"3"), "file: y: byte 0"),
-        (a_gzip(0), a_gzip(9), "file: only the compression differs"),
-        (a_gzip(0), a_gzip(0)[:-9], "file: an archive in it is damaged"),
+        (a_gzip(mtime=0), a_gzip(mtime=9), "file: only the compression differs"),
+        (a_gzip(), a_gzip()[:-9], "file: an archive in it is damaged"),
         (a_zip(x=b"1"), a_zip(x=b"1")[:-9], "file: an archive in it is damaged"),
         (
-            an_ar(data=gzip.compress(a_tar(x=a_zip(y=b"1")))),
-            an_ar(data=gzip.compress(a_tar(x=a_zip(y=b"2")))),
+            an_ar(data=a_gzip(a_tar(x=a_zip(y=b"1")))),
+            an_ar(data=a_gzip(a_tar(x=a_zip(y=b"2")))),
             "file: data: x: y: byte 0",
         ),
     ],
