@@ -6,8 +6,9 @@
     HALF_OPEN  -- the probe fails -->                  OPEN, for twice the pause
 
 Calls that were admitted before the breaker opened decide nothing when they end: many are on their
-way when a store stops, and only the probe is known to have started after that. `access` makes the
-calls.
+way when a store stops, and only the probe is known to have started after that. For the same reason
+calls that were on their way when another failed count as one failure with it: one slow commit of
+PostgreSQL is the end of many. `access` makes the calls.
 """
 
 import enum
@@ -48,6 +49,8 @@ class Breaker(Value, frozen=True):
     position: Position = Position.CLOSED
     failures: int = 0
     """In a row, while it is closed."""
+    failed_at: float = -math.inf
+    """When the last of these ended."""
     pause: float = 0.0
     """Seconds for which it is open, the last time; 0: it is closed."""
     retry_at: float = -math.inf
@@ -67,14 +70,14 @@ class Breaker(Value, frozen=True):
             return Breaker()
         return self
 
-    def failed(self, admission: Admission, now: float) -> "Breaker":
-        """Return the state after a call that failed."""
-        if not self._decides(admission):
+    def failed(self, admission: Admission, asked_at: float, now: float) -> "Breaker":
+        """Return the state after a call that asked for admission at `asked_at` and failed."""
+        if not self._decides(admission) or asked_at < self.failed_at:
             return self
         if admission is Admission.CALL and self.failures + 1 < FAILURES:
-            return replace(self, failures=self.failures + 1)
+            return replace(self, failures=self.failures + 1, failed_at=now)
         pause = min(2 * self.pause, LONGEST_PAUSE) if self.pause else FIRST_PAUSE
-        return Breaker(Position.OPEN, 0, pause, now + pause)
+        return Breaker(Position.OPEN, pause=pause, retry_at=now + pause)
 
     def gave_up(self, admission: Admission) -> "Breaker":
         """Return the state after a call that ended before it was known whether the store works.

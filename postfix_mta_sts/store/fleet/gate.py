@@ -35,9 +35,9 @@ class Gate:
         """Report a call that worked."""
         self._breaker = self._breaker.succeeded(admission)
 
-    def failed(self, admission: Admission, reason: str) -> None:
-        """Report a call that did not."""
-        self._breaker = self._breaker.failed(admission, self._monotonic())
+    def failed(self, admission: Admission, asked_at: float, reason: str) -> None:
+        """Report a call that asked at `asked_at`, and did not."""
+        self._breaker = self._breaker.failed(admission, asked_at, self._monotonic())
         self._problem = reason
 
     def gave_up(self, admission: Admission) -> None:

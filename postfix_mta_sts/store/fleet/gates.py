@@ -49,6 +49,8 @@ class Admitted:
     """A call that is made; report its end."""
 
     kind: CallKind
+    at: float
+    """When it began, in seconds of the clock of its gates."""
     admissions: Sequence[tuple[Gate, Admission]]
 
 
@@ -57,6 +59,7 @@ class Gates:
 
     def __init__(self, budget: float, monotonic: Callable[[], float]) -> None:
         self._budget = budget
+        self._monotonic = monotonic
         self._reading = Gate(monotonic)
         self._looking = Gate(monotonic)
         self._writing = Gate(monotonic)
@@ -88,7 +91,7 @@ class Gates:
             raise
         if not kind.is_look:
             admissions += [(self._looking, self._looking.ask())]
-        return Admitted(kind, admissions)
+        return Admitted(kind, self._monotonic(), admissions)
 
     def succeeded(self, call: Admitted, took: float) -> None:
         """Report a call that worked; one that took too long for a look-up is no probe of that."""
@@ -97,7 +100,7 @@ class Gates:
                 gate.succeeded(admission)
             elif admission is Admission.PROBE:
                 said = f"an answer took {took:.3g} s, and fleet.budget is {self._budget:g} s"
-                gate.failed(admission, said)
+                gate.failed(admission, call.at, said)
             else:
                 gate.gave_up(admission)
         self._say()
@@ -107,7 +110,7 @@ class Gates:
         blamed = None if isinstance(error, BusyError) else self._blamed(call.kind, error)
         for gate, admission in call.admissions:
             if gate is blamed:
-                gate.failed(admission, str(error))
+                gate.failed(admission, call.at, str(error))
             else:
                 gate.gave_up(admission)
         self._say()

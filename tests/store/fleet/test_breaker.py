@@ -23,7 +23,7 @@ def after(outcomes: Sequence[bool], now: float = 0.0) -> Breaker:
         now = max(now, breaker.retry_at)
         breaker, admission = breaker.asked(now)
         assert admission is not Admission.NONE
-        breaker = breaker.succeeded(admission) if works else breaker.failed(admission, now)
+        breaker = breaker.succeeded(admission) if works else breaker.failed(admission, now, now)
     return breaker
 
 
@@ -31,6 +31,16 @@ def test_one_failure_does_not_open_it() -> None:
     """A single failure, or failures with a success between them, leave it closed."""
     assert after([False]).position is Position.CLOSED
     assert after([False, True, False, True, False]).position is Position.CLOSED
+
+
+def test_calls_on_their_way_together_are_one_failure() -> None:
+    """What has begun before the first failure was known says nothing more than that."""
+    breaker = Breaker()
+    for ends_at in (1.0, 1.0, 1.5, 2.0):
+        breaker = breaker.failed(Admission.CALL, 0.5, ends_at)
+    assert (breaker.position, breaker.failures) == (Position.CLOSED, 1)
+    assert breaker.failed(Admission.CALL, 0.9, 2.5) == breaker
+    assert breaker.failed(Admission.CALL, 1.0, 2.5).position is Position.OPEN
 
 
 def test_two_failures_open_it() -> None:
@@ -76,17 +86,17 @@ def test_late_ends_decide_nothing(ends: list[str]) -> None:
     for breaker in (opened, opened.asked(99.0)[0]):
         left = breaker
         for end in ends:
-            left = ended(left, Admission.CALL, end, 100.0)
+            left = ended(left, Admission.CALL, end, 0.0, 100.0)
         assert left == breaker
 
 
-def ended(breaker: Breaker, admission: Admission, end: str, now: float) -> Breaker:
-    """The breaker after the end of a call."""
+def ended(breaker: Breaker, admission: Admission, end: str, asked_at: float, now: float) -> Breaker:
+    """The breaker after the end of a call that asked at `asked_at`."""
     match end:
         case "success":
             return breaker.succeeded(admission)
         case "failure":
-            return breaker.failed(admission, now)
+            return breaker.failed(admission, asked_at, now)
     return breaker.gave_up(admission)
 
 
@@ -97,7 +107,7 @@ class AnyCalls(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.breaker = Breaker()
-        self.under_way: list[Admission] = []
+        self.under_way: list[tuple[Admission, float]] = []
 
     @rule(seconds=st.floats(0, 90))
     def wait(self, seconds: float) -> None:
@@ -112,20 +122,22 @@ class AnyCalls(RuleBasedStateMachine):
         if admission is Admission.NONE:
             assert before.position is not Position.CLOSED
         else:
-            self.under_way.append(admission)
+            self.under_way.append((admission, self.now))
 
     @precondition(lambda self: self.under_way)
     @rule(data=st.data(), end=st.sampled_from(["success", "failure", "gave up"]))
     def end(self, data: st.DataObject, end: str) -> None:
         """End a call."""
-        admission = self.under_way.pop(data.draw(st.integers(0, len(self.under_way) - 1)))
-        self.breaker = ended(self.breaker, admission, end, self.now)
+        number = data.draw(st.integers(0, len(self.under_way) - 1))
+        admission, asked_at = self.under_way.pop(number)
+        self.breaker = ended(self.breaker, admission, end, asked_at, self.now)
 
     @invariant()
     def at_most_one_probe(self) -> None:
         """There is a probe if, and only if, the breaker waits for one."""
         is_half_open = self.breaker.position is Position.HALF_OPEN
-        assert self.under_way.count(Admission.PROBE) == int(is_half_open)
+        probes = [each for each, _ in self.under_way if each is Admission.PROBE]
+        assert len(probes) == int(is_half_open)
 
     @invariant()
     def a_probe_is_never_far(self) -> None:

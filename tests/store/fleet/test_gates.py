@@ -79,6 +79,19 @@ def test_what_a_failure_concerns(kind: CallKind, error: FleetError, admitted: se
     assert store.admitted == admitted
 
 
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_calls_that_fail_together(kind: CallKind) -> None:
+    """One slow commit ends many calls, and closes no way; the next one that is slow does."""
+    store = Store()
+    together = [store.gates.admit(kind) for _ in range(5)]
+    store.now = 1.0
+    for each in together:
+        store.gates.failed(each, LateError("late"))
+    assert store.admitted == set(KINDS)
+    store.fail(kind, LateError("late"), times=1)
+    assert store.admitted != set(KINDS)
+
+
 def test_condition() -> None:
     """It names the worst: a store that is not asked, then one not written, then a slow one."""
     store = Store()
