@@ -5,8 +5,9 @@
     writing  those that change something: one that is read-only, full or without its standby can
              still be read
 
-A call is made if each gate on its way admits it; if it fails, one of them is told. So a distant
-store, too slow for look-ups, still has the exceptions, and what is given to it.
+A call is made if each gate on its way admits it; if it fails, that is told to those of them that it
+concerns. So a distant store, too slow for look-ups, still has the exceptions, and what is given to
+it.
 
 The probe of each gate is a call that no look-up waits for: one is made every two to ten seconds.
 Whether these calls are quick is therefore told to `looking`, too.
@@ -106,10 +107,10 @@ class Gates:
         self._say()
 
     def failed(self, call: Admitted, error: FleetError) -> None:
-        """Report a call that did not, to one gate; that this relay is busy says nothing."""
-        blamed = None if isinstance(error, BusyError) else self._blamed(call.kind, error)
+        """Report a call that did not; that this relay is busy says nothing."""
+        blamed = [] if isinstance(error, BusyError) else self._blamed(call.kind, error)
         for gate, admission in call.admissions:
-            if gate is blamed:
+            if gate in blamed:
                 gate.failed(admission, call.at, str(error))
             else:
                 gate.gave_up(admission)
@@ -119,13 +120,14 @@ class Gates:
         """Report a call that ended before it was known whether the store works."""
         _give_up(call.admissions)
 
-    def _blamed(self, kind: CallKind, error: FleetError) -> Gate:
-        if kind.is_look and not kind.is_write and isinstance(error, LateError):
-            return self._looking
-        # Late: a PostgreSQL whose synchronous standby is gone answers reads, and no commit. And a
-        # look-up writes only after it has read in time.
+    def _blamed(self, kind: CallKind, error: FleetError) -> Sequence[Gate]:
+        if kind.is_look and isinstance(error, LateError):
+            # A look-up writes only after it has read in time, so a store that hangs on writes alone
+            # works for the next read. One that hangs altogether has begun to do so in between.
+            return [self._looking, self._writing] if kind.is_write else [self._looking]
+        # Late: a PostgreSQL whose synchronous standby is gone answers reads, and no commit.
         is_of_writes = isinstance(error, CannotServeError | DeniedError | LateError)
-        return self._writing if kind.is_write and is_of_writes else self._reading
+        return [self._writing if kind.is_write and is_of_writes else self._reading]
 
     def _say(self) -> None:
         """Log what is new. A store that does not answer at all is late, too: that is one outage."""

@@ -65,7 +65,7 @@ class Store:
         (READ, LateError("x"), set()),
         (WRITE, LateError("x"), {"look", "read"}),
         (LOOK, LateError("x"), {"read", "write"}),
-        (CLAIM, LateError("x"), {"look", "read"}),
+        (CLAIM, LateError("x"), {"read"}),
         (CLAIM, CannotServeError("x"), {"look", "read"}),
         (WRITE, DeniedError("x"), {"look", "read"}),
         (CLAIM, BusyError("x"), set(KINDS)),
@@ -156,6 +156,15 @@ def test_look_ups_at_a_store_that_hangs_on_writes() -> None:
         store.now += 60.0
         store.fail(WRITE, LateError("no answer within 1 s"), times=1)
         assert store.admitted == {"look", "read"}
+
+
+def test_look_ups_at_a_store_that_begins_to_hang() -> None:
+    """Two find it, also if the first has read when it begins."""
+    store = Store()
+    store.work(LOOK)
+    store.fail(CLAIM, LateError("no answer within 0.25 s"), times=1)
+    store.fail(LOOK, LateError("no answer within 0.25 s"), times=1)
+    assert store.admitted == {"read", "write"}
 
 
 def test_a_store_that_is_read_and_hangs_on_writes() -> None:
