@@ -3,6 +3,7 @@
 Ansible is Debian's, and runs on the relay itself. The tests are in the order of the page.
 """
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,14 +14,17 @@ from textwrap import dedent
 import pytest
 import yaml
 
+from postfix_mta_sts import __version__
 from tests.docs.blocks import blocks
-from tests.e2e.machines import CONFIG, MASKED, Machine, booted, with_systemd
+from tests.e2e.client import ask, secure
+from tests.e2e.machines import CONFIG, MASKED, UNIT, Machine, booted, with_systemd
 from tests.e2e.namespace import Namespace
+from tests.e2e.packages import NEWER, newer
 from tests.e2e.relays import delivered, mail_log
 from tests.e2e.relays import run as run_block
 from tests.e2e.servers import DAEMON_DNS, POSTFIX_DNS
 from tests.e2e.trees import RELEASES, WITH_DNS, NoTreeError, Release, extended
-from tests.e2e.wheels import ROOT
+from tests.e2e.wheels import ROOT, build
 from tests.e2e.world import World
 from tests.support.obstacles import cannot
 
@@ -111,6 +115,7 @@ def prepare(root: Path, own_world: World) -> None:
     (home / "dist").mkdir()
     (wheel,) = (home / "wheels").glob("postfix_mta_sts-*.whl")
     shutil.copy(wheel, home / "dist")
+    build(newer(root.parent / "newer"), home / "newer")
     (home / "group_vars").mkdir()
     (home / "host_vars").mkdir()
     playbook, variables = files()
@@ -218,6 +223,64 @@ def test_second_run(machine: Machine) -> None:
 def test_doctor(machine: Machine) -> None:
     """The command of the page finds no fault."""
     assert run_block(machine, BLOCKS[DOCTOR]).startswith("All is well\n")
+
+
+def version(machine: Machine) -> str:
+    """Return the version of the daemon that runs."""
+    status = json.loads(machine.output("postfix-mta-sts", "status", "--json"))
+    assert not {"store_reading", "store_writing"} & {*status["not_working"]}
+    running: str = status["version"]
+    return running
+
+
+def put_package(machine: Machine, folder: str) -> None:
+    """Replace the package of the playbook by the one in a folder of root's home."""
+    home = machine.root / "root"
+    for old in (home / "dist").iterdir():
+        old.unlink()
+    (wheel,) = (home / folder).glob("postfix_mta_sts-*.whl")
+    shutil.copy(wheel, home / "dist")
+
+
+def assert_stored(machine: Machine, own_namespace: Namespace, own_world: World) -> None:
+    """Assert that the daemon has the policy in its store."""
+    with own_world.without("dns", "policy host"):
+        machine.output("systemctl", "restart", UNIT)
+        assert ask(own_namespace, "example.com") == secure("example.com")
+
+
+@only_on(WITH_DNS)
+def test_upgrade_after_a_failed_run(
+    machine: Machine, own_namespace: Namespace, own_world: World
+) -> None:
+    """A run that fails after it has changed something leaves the restart to the next one."""
+    put_package(machine, "newer")
+    settings = SETTINGS | {"lookup": {"timeout": "19s"}}
+    configure(machine.root, {"postfix_mta_sts_settings": settings})
+    socket = "/etc/systemd/system/postfix-mta-sts.socket"
+    machine.output("mount", "--bind", "/etc/hostname", socket)  # which no task can replace
+    run(machine, RUN, code=2)
+    machine.output("umount", socket)
+    assert "19s" in (machine.root / CONFIG).read_text()
+    assert version(machine) == __version__
+    (count,) = changes(run(machine, RUN))
+    assert count > 0
+    assert version(machine) == NEWER
+    assert run_block(machine, BLOCKS[DOCTOR]).startswith("All is well\n")
+    assert_stored(machine, own_namespace, own_world)
+    assert changes(run(machine, RUN)) == [0]
+
+
+@only_on(WITH_DNS)
+def test_way_back(machine: Machine, own_namespace: Namespace, own_world: World) -> None:
+    """The older package again, whose daemon reads the newer one's store."""
+    put_package(machine, "wheels")
+    configure(machine.root, {})
+    run(machine, RUN)
+    assert version(machine) == __version__
+    assert_stored(machine, own_namespace, own_world)
+    log = delivered(machine, "back@example.com", "sent")
+    assert "Verified TLS connection established to mx.example.com[127.0.0.11]:25" in log
 
 
 @only_on(WITH_DNS)
