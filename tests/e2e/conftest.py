@@ -38,7 +38,15 @@ from tests.support.obstacles import cannot
 
 LOGS: Final = Path(__file__).parents[2] / "build/e2e"
 """The logs of the last run; with pytest-xdist each worker has a folder in it."""
-_WAYS: Final = ("ansible", "release", "upgrades", "wiring_debian", "wiring_exim", "wiring_sendmail")
+_WAYS: Final = (
+    "ansible",
+    "release",
+    "upgrades",
+    "wiring_debian",
+    "wiring_exim",
+    "wiring_sendmail",
+    "image_upgrades",
+)
 """Ways to install the daemon and to wire it up: these tests take some minutes each."""
 collect_ignore: Final = [f"test_{name}.py" for name in left_out(_WAYS)]
 FIRST: Final = (
@@ -58,6 +66,7 @@ FIRST: Final = (
     "test_rollbacks",
     "test_ages",
     "test_sharing",
+    "test_image_upgrades",
     "test_image",
     "test_many_relays",
 )

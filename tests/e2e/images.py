@@ -18,13 +18,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tests.docs.blocks import blocks
 from tests.e2e.namespace import Namespace
+from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.trees import NoTreeError
+from tests.e2e.wheels import ROOT
 
+COMMANDS, EXEC, REPLACE, REMOVE = (
+    each.text.strip() for each in blocks(ROOT / "docs/docker.md") if each.kind == "run by"
+)
+BUILD, RUN = COMMANDS.split("\n", 1)
+"""The commands of docs/docker.md."""
 BASE: Final = "debian:trixie-slim"
 IMAGE: Final = "postfix-mta-sts"
-_CONTEXT: Final = Path(__file__).parents[2]
 _PIP: Final = "[global]\nno-index = true\nfind-links = /wheels\n"
 """pip.conf of the build: mounted like a proxy of the machine, and not part of any layer."""
 
@@ -85,19 +92,19 @@ class Images:
         subprocess.run(["cp", "-a", f"{tree}/.", self.buildah("mount", container)], check=True)
         self.buildah("commit", "--quiet", "--rm", container, BASE)
 
-    def build(self, wheels: Path, command: str) -> None:
-        """Build the image by a command line with `docker`."""
+    def build(self, wheels: Path, checkout: Path = ROOT) -> None:
+        """Build the image of a checkout by the command of the page."""
         conf = self._folder / "pip.conf"
         conf.write_text(_PIP)
         build = f"{_BUILD} --volume={wheels}:/wheels:ro --volume={conf}:/etc/pip.conf:ro"
         docker = self._folder / "bin/docker"
-        docker.parent.mkdir()
+        docker.parent.mkdir(exist_ok=True)
         docker.write_text(_DOCKER.format(build=build, options=" ".join(self._options)))
         docker.chmod(0o755)
-        with self.docker(command) as process:
+        with self.docker(BUILD, checkout=checkout) as process:
             said, _ = process.communicate()
         if process.returncode:
-            raise NoTreeError(f"{command}: {said[-3000:]}")
+            raise NoTreeError(f"{BUILD}: {said[-3000:]}")
 
     def docker(
         self,
@@ -105,20 +112,51 @@ class Images:
         netns: str = "host",
         environ: Sequence[str] = (),
         volumes: Sequence[str] = (),
+        checkout: Path = ROOT,
     ) -> subprocess.Popen[str]:
-        """Start a command line with `docker`, in the checkout."""
+        """Start a command line with `docker`, in a checkout."""
         conf = self._folder / "containers.conf"
         shown = {"environ": json.dumps([*environ]), "volumes": json.dumps([*volumes])}
         conf.write_text(_CONTAINERS_CONF.format(netns=netns, **shown))
         path = f"{self._folder}/bin:{os.environ['PATH']}"
         return subprocess.Popen(
             ["unshare", "--mount", "sh", "-ec", command],
-            cwd=_CONTEXT,
+            cwd=checkout,
             env=os.environ | {"CONTAINERS_CONF": str(conf), "PATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def said(self, command: str) -> str:
+        """Run a command line with `docker`, and return what it prints."""
+        with self.docker(command) as process:
+            shown, _ = process.communicate(timeout=TIMEOUT)
+        return shown
+
+    @contextlib.contextmanager
+    def served(self, inside: Namespace, ca_file: Path, log: Path, last: str) -> Iterator[None]:
+        """Run the daemon by the command of the page, with the DNS and the CA of the test.
+
+        It is ended by `last`, and must exit with 0.
+        """
+        settings = {
+            "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
+            "POSTFIX_MTA_STS__HTTPS__CA_FILE": "/etc/ca.pem",
+            "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
+        }
+        environ = [f"{name}={value}" for name, value in settings.items()]
+        netns = f"ns:/run/netns/{inside.name}"
+        with self.docker(RUN, netns, environ, [f"{ca_file}:/etc/ca.pem:ro"]) as process:
+            assert process.stdout
+            transcript = Transcript(process.stdout, log)
+            try:
+                transcript.wait("started version=")
+                yield
+            finally:
+                self.said(last)
+                transcript.end()
+        assert process.returncode == 0
 
     def config(self) -> Any:  # noqa: ANN401 - JSON has any shape
         """Return the configuration of the image (`docker inspect`, Config)."""

@@ -96,7 +96,7 @@ def newer(folder: Path) -> Path:
     """Return a checkout of version 9.9, whose store has one more table and one more column."""
     for part in ("contrib", "docs", "postfix_mta_sts"):
         shutil.copytree(ROOT / part, folder / part)
-    for name in ("*.md", "*.yml", "LICENSE", "constraints.txt", "pyproject.toml"):
+    for name in ("*.md", "*.yml", "LICENSE", "Dockerfile", "constraints.txt", "pyproject.toml"):
         for file in ROOT.glob(name):
             shutil.copy(file, folder)
     package = folder / "postfix_mta_sts"

@@ -14,13 +14,11 @@ import pytest
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.store.sqlite.store import SqliteStore
-from tests.docs.blocks import blocks
-from tests.e2e.images import IMAGE, Container, Images, running
+from tests.e2e.images import EXEC, IMAGE, REMOVE, REPLACE, Container, Images, running
 from tests.e2e.namespace import Namespace
 from tests.e2e.servers import DAEMON_DNS
 from tests.e2e.transcript import TIMEOUT, Transcript
 from tests.e2e.trees import WITH_DNS, NoTreeError
-from tests.e2e.wheels import ROOT
 from tests.e2e.world import World
 from tests.support.obstacles import cannot
 from tests.support.states import a_state
@@ -31,11 +29,6 @@ Running: TypeAlias = AbstractContextManager[tuple[Container, Transcript]]
 Odd: TypeAlias = Callable[..., Running]
 
 NO_IPV6 = "for each in all default lo; do echo 1 > /proc/sys/net/ipv6/conf/$each/disable_ipv6; done"
-COMMANDS, EXEC, REPLACE, REMOVE = (
-    each.text.strip() for each in blocks(ROOT / "docs/docker.md") if each.kind == "run by"
-)
-BUILD, RUN = COMMANDS.split("\n", 1)
-"""The commands of docs/docker.md."""
 MEBIBYTE = 1 << 20
 MAX_MEBIBYTES = 120
 """Mebibytes that the image may add to its base: Python, the daemon and its libraries."""
@@ -48,7 +41,7 @@ def images(trees: dict[str, Path], stock: Callable[[str], Path], folder: Path) -
     try:
         made = Images(folder / "images")
         made.base(tree)
-        made.build(stock(WITH_DNS.suite), BUILD)
+        made.build(stock(WITH_DNS.suite))
     except NoTreeError as error:
         cannot(str(error))
     return made
@@ -171,34 +164,13 @@ def test_commands_of_the_page(
     The second one has the policy from the volume, without a network.
     """
     own_world.policy("example.com", "enforce")
-    ca_file = data / "ca.pem"
-    settings = {
-        "POSTFIX_MTA_STS__DNS": json.dumps({"nameservers": [DAEMON_DNS], "timeout": "2s"}),
-        "POSTFIX_MTA_STS__HTTPS__CA_FILE": "/etc/ca.pem",
-        "POSTFIX_MTA_STS__HTTPS__ALLOW_PRIVATE_ADDRESSES": "true",
-    }
-    environ = [f"{name}={value}" for name, value in settings.items()]
-    netns = f"ns:/run/netns/{own_namespace.name}"
     reply = "secure match=mx.example.com servername=hostname"
-    for is_first in (True, False):
-        with images.docker(RUN, netns, environ, [f"{ca_file}:/etc/ca.pem:ro"]) as served:
-            assert served.stdout
-            log = Transcript(served.stdout, logs / "image-page.log")
-            try:
-                log.wait("started version=")
-                with own_world.without(*(() if is_first else ("dns", "policy host"))):
-                    assert said(images, EXEC) == f"socketmap 0.0.0.0:8461: example.com: {reply}\n"
-            finally:
-                said(images, REPLACE if is_first else "docker stop mta-sts")
-                log.end()
-        assert served.returncode == 0
-
-
-def said(images: Images, command: str) -> str:
-    """Run `docker`, and return what it prints."""
-    with images.docker(command) as process:
-        shown, _ = process.communicate(timeout=TIMEOUT)
-    return shown
+    for down, last in ((), REPLACE), (("dns", "policy host"), "docker stop mta-sts"):
+        with (
+            images.served(own_namespace, data / "ca.pem", logs / "image-page.log", last),
+            own_world.without(*down),
+        ):
+            assert images.said(EXEC) == f"socketmap 0.0.0.0:8461: example.com: {reply}\n"
 
 
 def test_works(
@@ -303,11 +275,11 @@ def test_removed(images: Images) -> None:
 
     This must be the last test: those above use the image.
     """
-    assert IMAGE in said(images, "docker images")
-    assert "policies" in said(images, "docker volume ls --quiet")
+    assert IMAGE in images.said("docker images")
+    assert "policies" in images.said("docker volume ls --quiet")
     images.buildah("rm", "--all")
     with images.docker(f"set -x; {REMOVE}") as process:
         shown, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, shown
-    assert said(images, "docker ps --all --quiet; docker volume ls --quiet") == ""
-    assert IMAGE not in said(images, "docker images")
+    assert images.said("docker ps --all --quiet; docker volume ls --quiet") == ""
+    assert IMAGE not in images.said("docker images")
