@@ -15,6 +15,7 @@ QUEUE: Final = "/var/spool/postfix"
 CONFIG: Final = "/etc/postfix-mta-sts.yml"
 UNIT: Final = "postfix-mta-sts.service"
 SOCKET: Final = "postfix-mta-sts.socket"
+PROGRAM: Final = "/opt/postfix-mta-sts/lib/python3.*/site-packages/postfix_mta_sts/__init__.py"
 DROP_IN: Final = f"/etc/systemd/system/{UNIT}.d"
 
 

@@ -10,6 +10,7 @@ from tests.e2e.doctor_case import (
     CONFIG,
     DROP_IN,
     HELD,
+    PROGRAM,
     QUEUE,
     SOCKET,
     UNIT,
@@ -22,7 +23,6 @@ from tests.e2e.turn import turn
 
 _STATE: Final = "/var/lib/postfix-mta-sts"
 _BUNDLE: Final = "/etc/ssl/certs/ca-certificates.crt"
-_PROGRAM: Final = "/opt/postfix-mta-sts/lib/python3.*/site-packages/postfix_mta_sts/__init__.py"
 _SECOND: Final = "/etc/postfix-second"
 _DANE_AGAIN: Final = f"systemctl stop {UNIT}"
 """The daemon looks at its start whether Postfix does DANE."""
@@ -274,10 +274,10 @@ postmulti -i postfix-second -e destroy
     ),
     Case(
         "older daemon than the program on disk",
-        f"""sed -i 's/^__version__ = .*/__version__ = "99.0"/' {_PROGRAM}""",
+        f"""sed -i 's/^__version__ = .*/__version__ = "99.0"/' {PROGRAM}""",
         expect(WARNING, "daemon-version"),
         undo=f"""\
-sed -i 's/^__version__ = .*/__version__ = "{__version__}"/' {_PROGRAM}
+sed -i 's/^__version__ = .*/__version__ = "{__version__}"/' {PROGRAM}
 systemctl restart {UNIT}
 """,
     ),

@@ -6,8 +6,8 @@ minutes.
 
 from typing import Final
 
-from tests.e2e.doctor_case import CONFIG, UNIT, Case
-from tests.e2e.doctor_stage import Examined, Stage
+from tests.e2e.doctor_case import CONFIG, PROGRAM, UNIT, Case
+from tests.e2e.doctor_stage import Examined, Stage, eventually
 
 _STATE: Final = "/var/lib/postfix-mta-sts"
 _PLACES: Final = f"/etc /opt /root /usr/local /var/spool/postfix {_STATE}"
@@ -69,6 +69,47 @@ def check_doubtful(stage: Stage) -> None:
         found = stage.doctor()
         assert (found.code, found.ids) == (1, frozenset({"config-doubtful"})), found.report
         assert "gone.test" in found.findings[0]["what"]
+
+
+def check_clock(stage: Stage) -> None:
+    """A clock that is behind the installation is named; it stays, as it is that of the host."""
+    with stage.put_back(f"touch {PROGRAM}"):
+        stage.shell(f"touch --date='3 days' {PROGRAM}")
+        found = stage.doctor()
+        assert (found.code, found.ids) == (2, frozenset({"clock"})), found.report
+        assert found.findings[0]["mend"] == "timedatectl set-ntp true"
+
+
+def check_not_validating(stage: Stage) -> None:
+    """With the level dane, name servers that validate nothing are named; others mend it."""
+    with stage.put_back(f"systemctl restart {UNIT}"):
+        stage.shell(
+            "postconf -e smtp_tls_security_level=dane smtp_dns_support_level=dnssec\n"
+            f"postfix reload\nsystemctl restart {UNIT}"
+        )
+        stage.world.sign([], unsigned=["."])
+        try:
+            stage.shell(f"systemctl restart {UNIT}")
+            found = stage.doctor()
+            assert (found.code, found.ids) == (1, frozenset({"resolver-not-validating"})), (
+                found.report
+            )
+            assert "apt-get install -y unbound" in found.findings[0]["mend"]
+        finally:
+            stage.world.sign(["."])
+        stage.shell(f"systemctl restart {UNIT}")
+        assert stage.doctor().findings == []
+
+
+def check_fleet(stage: Stage) -> None:
+    """A store of the fleet that is not there is named; only its operator can mend that."""
+    with stage.put_back():
+        fleet = "fleet: {url: 'valkey://127.0.0.1:6399', unsigned: true}"
+        stage.shell(f'echo "{fleet}" >> {CONFIG}\nsystemctl restart {UNIT}')
+        eventually(lambda: stage.doctor().ids)
+        found = stage.doctor()
+        assert (found.code, found.ids) == (1, frozenset({"fleet"})), found.report
+        stage.deliver()
 
 
 def check_outward(stage: Stage) -> None:

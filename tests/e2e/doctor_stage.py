@@ -243,7 +243,7 @@ def stage(
     (inside, world), root = around, place / "root"
     place.mkdir()
     subprocess.run(["cp", "--archive", with_systemd(trees[release.postfix]), root], check=True)
-    install(root, stock(release.suite))
+    install(root, stock(release.suite), "postfix-mta-sts[valkey]")
     _prepare(root, world)
     name = f"doctor-{release.postfix}"
     with booted(root, inside, place, logs / f"{name}-boot.log") as machine:

@@ -66,14 +66,17 @@ def _run(*words: str) -> None:
         raise NoTreeError(f"{' '.join(words)}: {tail}") from error
 
 
-def install(root: Path, wheels: Path) -> None:
-    """Install the daemon in a tree as in docs/systemd.md, and enable its units."""
+def install(root: Path, wheels: Path, package: str = "postfix-mta-sts") -> None:
+    """Install the daemon in a tree as in docs/systemd.md, and enable its units.
+
+    `package` is for pip(1), and may have an extra.
+    """
     inside = root / "root/wheels"
     shutil.copytree(wheels, inside)
     venv = "/opt/postfix-mta-sts"
     _run("chroot", str(root), "python3", "-m", "venv", venv)
     index = ("--no-index", "--find-links", "/root/wheels")
-    _run("chroot", str(root), f"{venv}/bin/pip", "install", *index, "postfix-mta-sts")
+    _run("chroot", str(root), f"{venv}/bin/pip", "install", *index, package)
     shutil.rmtree(inside)
     (root / "usr/local/bin/postfix-mta-sts").symlink_to(f"{venv}/bin/postfix-mta-sts")
     for unit in (*_UNITS.glob("*.service"), *_UNITS.glob("*.socket")):

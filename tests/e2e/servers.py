@@ -88,7 +88,9 @@ class Servers:
     async def sign(self, signed: Sequence[str], unsigned: Sequence[str]) -> None:
         """Set the AD bit for names at or below `signed`, unless one of `unsigned` is closer."""
         self._dns.signed.update(signed)
+        self._dns.signed.difference_update(unsigned)
         self._dns.unsigned.update(unsigned)
+        self._dns.unsigned.difference_update(signed)
 
     async def policy(self, host: str, text: str) -> None:
         """Serve a policy."""

@@ -59,6 +59,21 @@ def test_doubtful(stage: Stage) -> None:
     checks.check_doubtful(stage)
 
 
+def test_clock(stage: Stage) -> None:
+    """It names a clock that is behind."""
+    checks.check_clock(stage)
+
+
+def test_not_validating(stage: Stage) -> None:
+    """It names name servers that validate nothing, where Postfix does DANE."""
+    checks.check_not_validating(stage)
+
+
+def test_fleet(stage: Stage) -> None:
+    """It names a fleet's store that does not answer."""
+    checks.check_fleet(stage)
+
+
 def test_outward(stage: Stage) -> None:
     """It names servers of a domain that are not reached."""
     checks.check_outward(stage)
