@@ -50,7 +50,6 @@ class StoreAccess:
         self._was_opened = False
         """Whether an opening has ended, well or badly."""
         self._is_closed = False
-        self._monotonic = monotonic
         places = PLACES[settings.location.engine]
         self._places = asyncio.Semaphore(places)
         self._background_places = asyncio.Semaphore(places // 2)
@@ -115,7 +114,6 @@ class StoreAccess:
     ) -> T:
         """Make a call if the gates admit it, and report its end to them."""
         admitted = self._gates.admit(kind)
-        started = self._monotonic()
         try:
             result = await self._in_time(limit, call)
         except FleetError as error:
@@ -127,7 +125,7 @@ class StoreAccess:
         except BaseException:
             self._gates.gave_up(admitted)
             raise
-        self._gates.succeeded(admitted, self._monotonic() - started)
+        self._gates.succeeded(admitted)
         return result
 
     async def _in_time(self, limit: float, call: Callable[[Engine], Awaitable[T]]) -> T:

@@ -94,8 +94,9 @@ class Gates:
             admissions += [(self._looking, self._looking.ask())]
         return Admitted(kind, self._monotonic(), admissions)
 
-    def succeeded(self, call: Admitted, took: float) -> None:
+    def succeeded(self, call: Admitted) -> None:
         """Report a call that worked; one that took too long for a look-up is no probe of that."""
+        took = self._monotonic() - call.at
         for gate, admission in call.admissions:
             if gate is not self._looking or took <= self._budget:
                 gate.succeeded(admission)

@@ -37,7 +37,9 @@ class Store:
 
     def work(self, kind: CallKind, took: float = 0.0) -> None:
         """Make a call that works."""
-        self.gates.succeeded(self.gates.admit(kind), took)
+        call = self.gates.admit(kind)
+        self.now += took
+        self.gates.succeeded(call)
 
     @property
     def admitted(self) -> set[str]:
