@@ -24,6 +24,11 @@ from postfix_mta_sts.network.sandbox.refusals import (
     SIOCSPGRP,
 )
 
+SIOCGIFMTU, SIOCSIFMTU = 0x8921, 0x8922
+"""<linux/sockios.h>"""
+RTM_NEWADDR, IFA_LOCAL = 20, 2
+ADD_AND_TELL = 0x605
+"""<linux/netlink.h>: NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL and NLM_F_CREATE."""
 FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR = 0x40086602, 0x401C5820
 FS_NODUMP_FL, FS_EXTENT_FL = 0x40, 0x80000
 """<linux/fs.h>; ext4 would change the layout of a file without the latter."""
@@ -33,7 +38,8 @@ Try: TypeAlias = Callable[[], object]
 
 def tries(targets: Mapping[str, str]) -> dict[str, Try]:
     """Name → try; `targets` as in `hostile.TARGETS`."""
-    kinds = (_reads, _writes, _attributes, _sockets, _processes, _signals, _memory, _allowed)
+    files = (_reads, _writes, _attributes, _locks)
+    kinds = (*files, _sockets, _network, _processes, _signals, _memory, _allowed)
     return {name: attempt for kind in kinds for name, attempt in kind(targets).items()}
 
 
@@ -87,9 +93,9 @@ def _writes(targets: Mapping[str, str]) -> dict[str, Try]:
     }
 
 
-def _on_file(path: str, call: Callable[..., object], what: int, argument: int | bytes) -> None:
+def _on_file(path: str, call: Callable[..., object], *args: int | bytes) -> None:
     with open(path, "rb") as file:  # noqa: PTH123
-        call(file, what, argument)
+        call(file, *args)
 
 
 def _attributes(targets: Mapping[str, str]) -> dict[str, Try]:
@@ -99,6 +105,19 @@ def _attributes(targets: Mapping[str, str]) -> dict[str, Try]:
     return {
         "change flags": partial(control, FS_IOC_SETFLAGS, nodump),
         "change flags and project": partial(control, FS_IOC_FSSETXATTR, bytes(28)),
+    }
+
+
+def _locks(targets: Mapping[str, str]) -> dict[str, Try]:
+    """Of a file that it may read, as it may read the store where there is no Landlock."""
+    file = partial(_on_file, targets["ca_file"])
+    whole = struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+    return {
+        "lock a file": partial(file, fcntl.flock, fcntl.LOCK_SH | fcntl.LOCK_NB),
+        "lock parts of a file": partial(file, fcntl.fcntl, fcntl.F_SETLK, whole),
+        "wait for parts of a file": partial(file, fcntl.fcntl, fcntl.F_SETLKW, whole),
+        "lock parts of an open file": partial(file, fcntl.fcntl, fcntl.F_OFD_SETLK, whole),
+        "wait for parts of an open file": partial(file, fcntl.fcntl, fcntl.F_OFD_SETLKW, whole),
     }
 
 
@@ -155,6 +174,30 @@ def _sockets(targets: Mapping[str, str]) -> dict[str, Try]:
         "connect to another port while sending": lambda: _send_fast(other),
         "send datagram to any port": lambda: _datagram(other),
     }
+
+
+def _set_mtu() -> None:
+    """Set the MTU of the loopback to what it is."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        mtu = fcntl.ioctl(sock, SIOCGIFMTU, struct.pack("16s24x", b"lo"))
+        fcntl.ioctl(sock, SIOCSIFMTU, mtu)
+
+
+def _add_address() -> None:
+    """Add to the loopback the address that it has (rtnetlink(7))."""
+    address = struct.pack("=BBBBI", socket.AF_INET, 8, 0, 254, 1)
+    address += struct.pack("=HH4s", 8, IFA_LOCAL, socket.inet_aton("127.0.0.1"))
+    header = struct.pack("=IHHII", 16 + len(address), RTM_NEWADDR, ADD_AND_TELL, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW) as sock:
+        sock.send(header + address)
+        (error,) = struct.unpack_from("=i", sock.recv(4096), 16)
+    if error:
+        raise OSError(-error, os.strerror(-error))
+
+
+def _network(_: Mapping[str, str]) -> dict[str, Try]:
+    """What root may change of the network."""
+    return {"set MTU": _set_mtu, "add address": _add_address}
 
 
 def _call(name: str, *args: int) -> None:

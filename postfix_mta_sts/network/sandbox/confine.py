@@ -5,7 +5,7 @@ without policies. What does not hold is said (`Confinement.missing`).
 """
 
 from postfix_mta_sts.mtasts.errors import printable
-from postfix_mta_sts.network.sandbox import kernel, landlock, seccomp
+from postfix_mta_sts.network.sandbox import capabilities, kernel, landlock, seccomp
 from postfix_mta_sts.network.sandbox.confinement import OFF, Confinement
 from postfix_mta_sts.network.sandbox.paths import Watched, find_rules
 from postfix_mta_sts.network.sandbox.rules import Rules
@@ -46,7 +46,18 @@ def _confined(settings: NetworkSettings) -> Sandbox:
     rules, watched = find_rules(settings)
     if not kernel.is_usable():
         return Sandbox(Confinement(missing=(NO_CTYPES,)), watched)
-    return Sandbox(_filter(_restrict(rules), rules), watched)
+    missing = _give_capabilities_up()
+    held = _filter(_restrict(rules), rules)
+    return Sandbox(replace(held, missing=(*held.missing, *missing)), watched)
+
+
+def _give_capabilities_up() -> tuple[str, ...]:
+    """Before /proc is hidden, which has those that there are. Returns what is missing."""
+    try:
+        capabilities.drop()
+    except OSError as error:
+        return (f"capabilities: {printable(error.strerror or str(error))}",)
+    return ()
 
 
 def _restrict(rules: Rules) -> Confinement:

@@ -27,6 +27,8 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 F_SETOWN, F_SETSIG, F_SETOWN_EX = 8, 10, 15
 FIOSETOWN, SIOCSPGRP = 0x8901, 0x8902
 """Let the kernel signal another process, when something arrives at a descriptor (fcntl(2))."""
+LOCKS: Final = (fcntl.F_SETLK, fcntl.F_SETLKW, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW)
+"""Keep others from a file, such as the daemon from its store (fcntl(2), record locks)."""
 F_SETLEASE: Final = 1024
 """Lets programs that write a file wait, usually for 45 seconds (fcntl(2), leases)."""
 FIOASYNC: Final = 0x5452
@@ -72,9 +74,10 @@ FILES: Final = (
     *("chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat"),
     *("setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr"),
     *("fremovexattr", "removexattrat", "utime", "utimes", "utimensat", "futimesat"),
-    *("file_setattr", "open_by_handle_at"),
+    *("file_setattr", "open_by_handle_at", "flock"),
 )
-"""Landlock forbids no change of mode, owner or time; and not all of the rest before Linux 6.2."""
+"""Landlock forbids no change of mode, owner or time, and no lock; and not all of the rest before
+Linux 6.2."""
 PROCESSES: Final = (
     *("fork", "vfork", "execve", "execveat", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"),
     *("pidfd_open", "pidfd_send_signal", "pidfd_getfd", "ptrace", "process_vm_readv"),
@@ -97,11 +100,11 @@ KERNEL: Final = (
     *("finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon"),
     *("swapoff", "settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "sethostname"),
     *("setdomainname", "acct", "quotactl", "quotactl_fd", "syslog", "vhangup"),
-    *("ioperm", "iopl"),
+    *("ioperm", "iopl", "capset"),
 )
 """io_uring makes calls that no filter sees; the rest is for a daemon that runs as root."""
 _CONTROLS: Final = (
-    (Argument(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE)),),
+    (Argument(1, (F_SETOWN, F_SETSIG, F_SETOWN_EX, F_SETLEASE, *LOCKS)),),
     (Argument(1, (fcntl.F_SETFL,)), Argument(2, (os.O_ASYNC,), os.O_ASYNC)),
 )
 _DEVICES: Final = (

@@ -9,7 +9,7 @@ import pytest
 
 from postfix_mta_sts.config.settings import Settings
 from postfix_mta_sts.config.store_location import EngineName
-from postfix_mta_sts.network.sandbox import kernel, landlock, seccomp
+from postfix_mta_sts.network.sandbox import capabilities, kernel, landlock, seccomp
 from postfix_mta_sts.network.sandbox.calls import MACHINES
 from postfix_mta_sts.network.sandbox.confine import ANY_PORT, OLD_KERNEL, STORE_SOCKET, confine
 from postfix_mta_sts.network.sandbox.confinement import Confinement
@@ -30,12 +30,18 @@ class Kernel:
         self.rights: list[int] = []
         self.ports: list[int] = []
         self.is_restricted = False
+        self.has_capabilities = True
         self._version = version
         monkeypatch.setattr(kernel, "is_usable", lambda: True)
         monkeypatch.setattr(kernel, "system_call", self._call)
         monkeypatch.setattr(kernel, "forbid_new_privileges", lambda: None)
         monkeypatch.setattr(kernel, "set_filter", self.filters.append)
         monkeypatch.setattr(seccomp, "this_machine", lambda: MACHINES["x86_64"])
+        monkeypatch.setattr(capabilities, "drop", self._drop)
+
+    def _drop(self) -> None:
+        assert not self.is_restricted, "/proc, which has them, is hidden"
+        self.has_capabilities = False
 
     def _call(self, number: int, *args: int | bytes | None) -> int:
         if self.fails:
@@ -61,6 +67,20 @@ def test_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert held == Confinement(files=True, ports=PORTS, unix_sockets=True, processes=True)
     assert set(asked.rights) == {landlock.READ_FILE, landlock.READ_FILE | landlock.READ_FOLDER}
     assert (tuple(asked.ports), asked.is_restricted, len(asked.filters)) == (PORTS, True, 1)
+    assert not asked.has_capabilities
+
+
+def test_capabilities_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If they cannot be given up, that is said, and the rest holds."""
+    Kernel(monkeypatch, 7)
+
+    def fail() -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(capabilities, "drop", fail)
+    held = confine(SETTINGS).confinement
+    assert (held.files, held.ports, held.unix_sockets, held.processes) == (True, PORTS, True, True)
+    assert held.missing == ("capabilities: Operation not permitted",)
 
 
 def test_without_ports(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from postfix_mta_sts.network.supervisor import Supervisor
 from postfix_mta_sts.network.timing import Timing
 from postfix_mta_sts.values import replace
 from tests.support import hostile
+from tests.support.capabilities import held_capabilities
 from tests.support.daemons import TIMEOUT
 from tests.support.internet import Internet, authority
 from tests.support.network_processes import Programs
@@ -61,6 +62,14 @@ CANNOT: Final = {
     for number in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.EAGAIN)
 }
 """The answers of a file system that cannot do what was tried."""
+CAP_NET_ADMIN: Final = 1 << 12
+
+
+def rules_network() -> bool:
+    """Whether this process may change addresses and routes."""
+    return bool(held_capabilities("CapEff") & CAP_NET_ADMIN)
+
+
 ALLOWED: Final = {
     "send datagram to any port",  # docs/systemd.md says so
     "read CA file",
@@ -248,6 +257,11 @@ async def test_off(
             assert told.first[name] in {"done", "ENOENT", "EEXIST"}, name
         for name in ("change flags", "change flags and project", "hold up writers of a file"):
             assert told.first[name] in {"done", *CANNOT}, name
+        locks = [name for name in told.first if name.startswith(("lock", "wait for parts"))]
+        assert len(locks) == 5
+        assert {told.first[name] for name in locks} == {"done"}
+        root = {told.first[name] for name in ("set MTU", "add address")}
+        assert root <= {"done", "EEXIST"} if rules_network() else root == {"EPERM"}
         assert process.confinement == Confinement(
             is_wanted=False, missing=("network.sandbox is off",)
         )
