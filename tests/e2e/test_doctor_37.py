@@ -54,36 +54,7 @@ def test_fault(stage: Stage, case: Case) -> None:
     checks.check_case(stage, case)
 
 
-def test_doubtful(stage: Stage) -> None:
-    """It names what is doubtful in the configuration."""
-    checks.check_doubtful(stage)
-
-
-def test_clock(stage: Stage) -> None:
-    """It names a clock that is behind."""
-    checks.check_clock(stage)
-
-
-def test_not_validating(stage: Stage) -> None:
-    """It names name servers that validate nothing, where Postfix does DANE."""
-    checks.check_not_validating(stage)
-
-
-def test_fleet(stage: Stage) -> None:
-    """It names a fleet's store that does not answer."""
-    checks.check_fleet(stage)
-
-
-def test_outward(stage: Stage) -> None:
-    """It names servers of a domain that are not reached."""
-    checks.check_outward(stage)
-
-
-def test_writes_nothing(stage: Stage) -> None:
-    """It changes no file."""
-    checks.check_writes_nothing(stage)
-
-
-def test_read_only(stage: Stage) -> None:
-    """It needs no file that can be written."""
-    checks.check_read_only(stage)
+@pytest.mark.parametrize("check", checks.CHECKS)
+def test_check(stage: Stage, check: str) -> None:
+    """It says what is doubtful or out of reach, and changes nothing."""
+    checks.CHECKS[check](stage)

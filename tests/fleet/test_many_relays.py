@@ -83,5 +83,11 @@ async def _ask(relay: Relay, domains: list[str]) -> None:
         except (OSError, EOFError):
             await asyncio.sleep(0.1)
             continue
-        assert replies == {domain: secure(domain) for domain in waiting}
+        wrong = [domain for domain in waiting if replies[domain] != secure(domain)]
+        assert not wrong, await asyncio.to_thread(_explained, relay, wrong[0])
         return
+
+
+def _explained(relay: Relay, domain: str) -> str:
+    """What a relay knows of a domain: why it gave no other answer."""
+    return relay.command("policy", "show", domain).stdout
