@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -88,6 +89,13 @@ class Relay(Daemon):
     def ask_control(self, method: str, *parts: str) -> Any:  # noqa: ANN401 - JSON has any shape
         """Send a request to the control socket; a command would take a second to start."""
         return ControlClient(self.folder / "control.sock", TIMEOUT).ask(method, *parts)
+
+    def wait_for_network_process(self) -> None:
+        """Wait until it is ready: before that, this relay cannot ask the shared store."""
+        end = time.monotonic() + TIMEOUT
+        while self.ask_control("GET", "status")["sandbox"] is None:
+            assert time.monotonic() < end, f"{self.name} has no network process"
+            time.sleep(0.05)
 
     def refresh(self, *domains: str) -> None:
         """Renew policies, as `policy refresh` does."""

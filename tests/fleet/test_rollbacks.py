@@ -86,6 +86,7 @@ async def test_a_rollback_of_rows_weakens_nothing(
     for relay, outage in zip(relays, (["hosts"], ["hosts", "names"]), strict=True):
         with world.without(*outage):
             relay.start()
+            relay.wait_for_network_process()
             assert await relay.answers(all_domains) == expected
             for domain, reason in reasons.items():
                 why = reason if "names" not in outage else reason.replace(ID, MX)
@@ -155,6 +156,7 @@ async def test_a_dump_of_an_hour_ago_weakens_nothing(
     with world.without("hosts"):
         for relay in relays:
             relay.start()
+            relay.wait_for_network_process()
             assert await relay.answers(known) == expected
             for domain in known:
                 relay.log.wait(rf"{domain}: shared policy not used.*{ID}")
