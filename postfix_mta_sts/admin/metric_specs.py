@@ -20,7 +20,16 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.weakening import WeakeningKind
 from postfix_mta_sts.stats import Snapshot
-from postfix_mta_sts.stats.labels import SUCCESS, AlertResult, Answer, Part, Purpose, Source, Stage
+from postfix_mta_sts.stats.labels import (
+    SUCCESS,
+    AlertResult,
+    Answer,
+    Part,
+    Purpose,
+    Source,
+    Stage,
+    TlsrptResult,
+)
 
 Values: TypeAlias = Iterable[tuple[tuple[str, ...], float]]
 """The label values and the value of each series."""
@@ -140,6 +149,13 @@ METRICS: Final = (
         "Events that were for alerts.command.",
         ("result",),
         lambda snapshot: [((result,), snapshot.alerts[result]) for result in AlertResult],
+    ),
+    MetricSpec(
+        MetricKind.COUNTER,
+        "tlsrpt_sessions",
+        "Look-ups that were to be told to the collector of TLS reports.",
+        ("result",),
+        lambda snapshot: [((result,), snapshot.tlsrpt[result]) for result in TlsrptResult],
     ),
     MetricSpec(
         MetricKind.GAUGE,

@@ -1,6 +1,7 @@
 """The settings by which an administrator departs from the standard, or tries it out.
 
-These are exceptions, the trial, the checks of both, and alerts. They are part of `settings`.
+These are exceptions, the trial, the checks of both, alerts, and TLS reports. They are part of
+`settings`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,6 +74,13 @@ class AlertSettings(Struct, frozen=True, kw_only=True):
 
     command: field_types.Command = ()
     """A program and its arguments; the event is on its standard input. Empty: none."""
+
+
+class TlsrptSettings(Struct, frozen=True, kw_only=True):
+    """What the daemon adds to the TLS reports of Postfix."""
+
+    socket: field_types.FilePath = None
+    """The socket of tlsrpt-collectd; None: nothing is reported."""
 
 
 def exception_of(name: str, settings: ExceptionSettings) -> PolicyException:

@@ -20,6 +20,7 @@ from postfix_mta_sts.config.administration import (
     AlertSettings,
     CheckSettings,
     ExceptionSettings,
+    TlsrptSettings,
     TrialSettings,
     exception_of,
     whole_top_level_domains,
@@ -58,6 +59,7 @@ __all__ = [
     "NetworkProcessSettings",
     "RefreshSettings",
     "Settings",
+    "TlsrptSettings",
     "TrialSettings",
     "default_cache_path",
     "default_control_path",
@@ -197,6 +199,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     checks: CheckSettings = CheckSettings()
     alerts: AlertSettings = AlertSettings()
     fleet: FleetSettings = FleetSettings()
+    tlsrpt: TlsrptSettings = TlsrptSettings()
     log: LogSettings = LogSettings()
 
     def __post_init__(self) -> None:

@@ -37,6 +37,9 @@ from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.protocol.reply import DaneRule
 from postfix_mta_sts.postfix.server import Server
+from postfix_mta_sts.postfix.tlsrpt.collector import Collector
+from postfix_mta_sts.postfix.tlsrpt.records import TlsrptRecords
+from postfix_mta_sts.postfix.tlsrpt.reporter import Reporter
 from postfix_mta_sts.resolver.dane import DaneLookup
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
@@ -107,6 +110,7 @@ async def running(
             (frontend.checks.run(), "checks"),
             (frontend.exceptions.run(), "exceptions"),
             (frontend.fleet_tasks.run(), "fleet"),
+            (frontend.reporter.run(), "TLS reports"),
         ):
             await stack.enter_async_context(background_task(work, name))
         yield daemon
@@ -172,7 +176,11 @@ async def _start_frontend(
     environ: MutableMapping[str, str],
 ) -> Frontend:
     """Open the store, and make the parts that answer Postfix; no listener is open yet."""
-    maps = Maps(settings, backend.resolver, constants.clock, backend.counters)
+    counters = backend.counters
+    collector = Collector(settings.tlsrpt.socket, counters, time.monotonic)
+    records = TlsrptRecords(backend.network.find_tlsrpt, time.monotonic)
+    reporter = Reporter(records, collector, counters)
+    maps = Maps(settings, backend.resolver, constants.clock, counters, reporter.note)
     dane_support = _make_dane_support(settings, backend, maps)
     refresher = Refresher(
         backend.resolver, backend.sources, idle_after=settings.refresh.idle_after, replies=maps
@@ -181,7 +189,7 @@ async def _start_frontend(
     await _open_store(stack, backend, refresher)
     postfix = postfix_account()
     uid = postfix.uid if postfix else None
-    server = Server(limit=constants.files // 2, counters=backend.counters, postfix_uid=uid)
+    server = Server(limit=constants.files // 2, counters=counters, postfix_uid=uid)
     stack.push_async_callback(server.drain)
     sockets = Sockets(systemd.inherited(environ, os.getpid()))
     listeners = Listeners(server, maps, sockets, postfix)
@@ -199,6 +207,7 @@ async def _start_frontend(
         listeners,
         checks,
         _make_fleet_tasks(constants, backend, exceptions),
+        reporter,
     )
 
 

@@ -40,6 +40,7 @@ from postfix_mta_sts.postfix.dane import DaneSupport
 from postfix_mta_sts.postfix.listeners import Listeners
 from postfix_mta_sts.postfix.maps import Maps
 from postfix_mta_sts.postfix.server import Server
+from postfix_mta_sts.postfix.tlsrpt.reporter import Reporter
 from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.refresher import Refresher
 from postfix_mta_sts.resolver.resolver import Resolver
@@ -83,6 +84,7 @@ class Frontend:
     listeners: Listeners
     checks: Checks
     fleet_tasks: FleetTasks
+    reporter: Reporter
 
 
 @dataclass(eq=False, slots=True)
@@ -253,6 +255,7 @@ class Daemon:
         is_on = settings.fleet.url is not None
         self.backend.fleet_calls.reconfigure(is_on=is_on, is_same=is_same_fleet)
         self.frontend.refresher.idle_after = settings.refresh.idle_after
+        self.frontend.reporter.reconfigure(settings.tlsrpt.socket)
         self.frontend.maps.reconfigure(settings)
         self.frontend.checks.reconfigure(CheckConditions.of(settings))
         self.frontend.exceptions.reconfigure(settings.policy_exceptions)

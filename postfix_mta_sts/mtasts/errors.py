@@ -36,11 +36,12 @@ from postfix_mta_sts.errors import UserError
 
 
 class ResultType(enum.StrEnum):
-    """The result types of RFC 8460 §4.3 for a policy that could not be obtained."""
+    """The result types of RFC 8460 §4.3 for what could not be obtained: a policy, TLSA records."""
 
     FETCH_ERROR = "sts-policy-fetch-error"
     POLICY_INVALID = "sts-policy-invalid"
     WEBPKI_INVALID = "sts-webpki-invalid"
+    DNSSEC_INVALID = "dnssec-invalid"
 
 
 def printable(data: bytes | str, limit: int = 200) -> str:

@@ -17,6 +17,8 @@ from postfix_mta_sts.mtasts.domain import MAX_LENGTH, ends_in_number, parse_host
 from postfix_mta_sts.mtasts.errors import InvalidDomainError, InvalidPolicyError, printable
 from postfix_mta_sts.values import Value
 
+POLICY_PATH: Final = "/.well-known/mta-sts.txt"
+"""Where a Policy Host has the policy (§3.3)."""
 MAX_AGE_LIMIT: Final = 31_557_600
 """The largest max_age in seconds (§3.2); larger values are reduced to it (erratum 7282)."""
 MX_LIMIT: Final = 200

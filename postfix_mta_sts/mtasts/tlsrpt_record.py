@@ -1,6 +1,7 @@
 """Parse the TXT RRset of `_smtp._tls.<Policy Domain>` to the places for TLS reports (RFC 8460 §3).
 
-The input is as that of `record`. Nothing here sends reports: `query` shows where they would go.
+The input is as that of `record`. `query` shows where reports would go; `tlsrpt` tells the
+collector.
 """
 
 import re
@@ -9,7 +10,7 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidRecordError, printable
-from postfix_mta_sts.mtasts.txt_record import EXTENSION, fields_of
+from postfix_mta_sts.mtasts.txt_record import EXTENSION, fields_of, only_record
 from postfix_mta_sts.values import Value
 
 #   tlsrpt-record  = tlsrpt-version 1*(field-delim tlsrpt-field) [field-delim]
@@ -41,6 +42,15 @@ class TlsrptRecord(Value, frozen=True):
 
     rua: tuple[str, ...]
     """The `mailto:` and `https:` URIs in the order of the record, at least one."""
+    text: str
+    """The whole record as it is published: ASCII without control characters but HTAB."""
+
+
+class FoundTlsrpt(Value, frozen=True):
+    """A record, and its TTL in seconds."""
+
+    record: TlsrptRecord
+    ttl: int
 
 
 def tlsrpt_name(domain: Domain) -> str:
@@ -63,7 +73,14 @@ def parse_tlsrpt(texts: Sequence[bytes]) -> TlsrptRecord:
             raise InvalidRecordError(f"malformed field '{printable(field)}'")
     if not values:
         raise InvalidRecordError("no rua field")
-    return TlsrptRecord(_parse_rua(values[0]))
+    return TlsrptRecord(_parse_rua(values[0]), _text_of(only_record(texts, TLSRPT_VERSION)))
+
+
+def _text_of(record: bytes) -> str:
+    """The record as text: a second `rua`, which is not parsed, may have any bytes."""
+    if not re.fullmatch(rb"[\t -~]+", record):
+        raise InvalidRecordError(f"not printable ASCII: '{printable(record)}'")
+    return record.decode("ascii")
 
 
 def _parse_rua(value: bytes) -> tuple[str, ...]:

@@ -25,13 +25,14 @@ def fields_of(texts: Sequence[bytes], version: bytes) -> list[bytes]:
     `version` is such as `v=STSv1`. Raises `NoRecordError` if no text begins with it and a
     delimiter, and `InvalidRecordError` if several do.
     """
-    found, *fields = _split(_only_record(texts, version))
+    found, *fields = _split(only_record(texts, version))
     if found != version:  # such as v=STSv12: the RFC discards it, and it may be a later version
         raise _no_record(texts, version)
     return fields
 
 
-def _only_record(texts: Sequence[bytes], version: bytes) -> bytes:
+def only_record(texts: Sequence[bytes], version: bytes) -> bytes:
+    """Return the one record that begins with a version; see `fields_of` for what is raised."""
     # "If multiple TXT records are returned, records that do not begin with 'v=STSv1;' are
     # discarded": taken literally, so that "v=STSv1 ;" is accepted only if it is the only record.
     ours = texts if len(texts) == 1 else [t for t in texts if t.startswith(version + b";")]

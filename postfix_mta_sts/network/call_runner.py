@@ -37,6 +37,8 @@ from postfix_mta_sts.network.messages import (
     Failed,
     FetchPolicy,
     FetchResult,
+    FindTlsrpt,
+    FindTlsrptResult,
     FleetAnswer,
     FleetStatus,
     FromDaemon,
@@ -217,6 +219,8 @@ class CallRunner:
                 report = self._reporter(number, on=progress)
                 outcome = await self._dane_client.look_up_dane(domain, report)
                 return LookUpDaneResult(number, outcome)
+            case FindTlsrpt(number, domain):
+                return FindTlsrptResult(number, await self._dns.find_tlsrpt(domain))
             case NotValidating(number):
                 return NotValidatingResult(number, await self._not_validating())
             case LookUpHosts(number, domain, seconds, with_dane):

@@ -15,12 +15,14 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import DnsFailureError, OwnFaultError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.tlsrpt_record import FoundTlsrpt
 from postfix_mta_sts.network.mail_hosts_values import FoundHosts
 from postfix_mta_sts.network.messages import (
     AnyCall,
     AskFleet,
     Discover,
     FetchPolicy,
+    FindTlsrpt,
     LookUpDane,
     LookUpHosts,
     NotValidating,
@@ -125,6 +127,11 @@ class NetworkClient:
         """See `DnsClient.discover`; this and the others also raise `OwnFaultError`."""
         discovered: Discovered = await self._call(Discover, domain)
         return discovered
+
+    async def find_tlsrpt(self, domain: Domain) -> FoundTlsrpt:
+        """See `DnsClient.find_tlsrpt`."""
+        found: FoundTlsrpt = await self._call(FindTlsrpt, domain)
+        return found
 
     async def fetch(self, domain: Domain, on_addresses: Callable[[], None] | None = None) -> Policy:
         """See `PolicyFetcher.fetch`."""

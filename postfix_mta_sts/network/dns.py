@@ -25,6 +25,7 @@ from postfix_mta_sts.mtasts.errors import (
 )
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.record import parse_records, record_name
+from postfix_mta_sts.mtasts.tlsrpt_record import FoundTlsrpt, parse_tlsrpt, tlsrpt_name
 from postfix_mta_sts.network.dns_exchange import Outcome
 from postfix_mta_sts.network.dns_message import NXDOMAIN, DnsResponse, Question, RecordType
 from postfix_mta_sts.network.dns_name import NameTooLongError
@@ -118,6 +119,11 @@ class DnsClient:
         """Find the policy id that a Policy Domain announces; raises `DiscoveryError`."""
         answer = await self.look_up_txt(domain)
         return Discovered(parse_records(answer.texts), answer.ttl)
+
+    async def find_tlsrpt(self, domain: Domain) -> FoundTlsrpt:
+        """Find out where a domain wants TLS reports (RFC 8460 §3); raises `DiscoveryError`."""
+        answer = await self.look_up_texts(tlsrpt_name(domain))
+        return FoundTlsrpt(parse_tlsrpt(answer.texts), answer.ttl)
 
     async def look_up_addresses(self, host: str) -> Sequence[str]:
         """Query all addresses of a host, IPv6 first.

@@ -37,7 +37,7 @@ from postfix_mta_sts.mtasts.errors import (
     OwnFaultError,
     printable,
 )
-from postfix_mta_sts.mtasts.policy import Policy, parse_policy
+from postfix_mta_sts.mtasts.policy import POLICY_PATH, Policy, parse_policy
 from postfix_mta_sts.mtasts.response import check_head, decoded
 from postfix_mta_sts.network.addresses import AddressRules, forbidden_address
 from postfix_mta_sts.network.connect import (
@@ -69,8 +69,6 @@ NEXT_ADDRESS_TIME: Final = 4.0
 A first look-up waits for 10 seconds (`lookup.timeout`), so one address that stalls may not use them
 up."""
 
-PATH: Final = "/.well-known/mta-sts.txt"
-"""RFC 8461 §3.3."""
 _FIELDS = (
     f"User-Agent: postfix-mta-sts/{__version__}\r\n"
     "Accept: text/plain\r\n"
@@ -82,7 +80,7 @@ _FIELDS = (
 
 def policy_url(domain: Domain, port: int = 443) -> str:
     """The URL of a Policy Domain's policy (RFC 8461 §3.3)."""
-    return f"https://{_authority(f'mta-sts.{domain}', port)}{PATH}"
+    return f"https://{_authority(f'mta-sts.{domain}', port)}{POLICY_PATH}"
 
 
 class AddressLookup(Protocol):
@@ -165,7 +163,7 @@ class PolicyFetcher:
         domain: Domain,
         trace: FetchTrace | None = None,
         on_addresses: OnAddresses | None = None,
-        path: str = PATH,
+        path: str = POLICY_PATH,
     ) -> bytes:
         """Fetch the policy file as bytes; for `on_addresses` and errors see `fetch`.
 

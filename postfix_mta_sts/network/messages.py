@@ -24,6 +24,7 @@ from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import InvalidPolicyError, MtaStsError
 from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Policy
+from postfix_mta_sts.mtasts.tlsrpt_record import FoundTlsrpt
 from postfix_mta_sts.network.mail_hosts_values import FoundHosts
 from postfix_mta_sts.network.sandbox.confinement import Confinement
 from postfix_mta_sts.network.settings import NetworkSettings
@@ -78,6 +79,12 @@ class LookUpDane(Call, frozen=True):
     domain: Domain
     progress: bool = False
     """Whether to send `Progress` with the outcome so far."""
+
+
+class FindTlsrpt(Call, frozen=True):
+    """Look up the TLSRPT record of a domain; see `DnsClient.find_tlsrpt`."""
+
+    domain: Domain
 
 
 class NotValidating(Call, frozen=True):
@@ -159,6 +166,13 @@ class LookUpDaneResult(Message, frozen=True):
 
     number: int
     value: DaneOutcome
+
+
+class FindTlsrptResult(Message, frozen=True):
+    """Answers `FindTlsrpt`."""
+
+    number: int
+    value: FoundTlsrpt
 
 
 class NotValidatingResult(Message, frozen=True):
@@ -248,12 +262,20 @@ class DnssecServers(Message, frozen=True):
 
 
 AnyCall: TypeAlias = (
-    Discover | FetchPolicy | LookUpDane | NotValidating | LookUpHosts | Probe | AskFleet
+    Discover
+    | FetchPolicy
+    | LookUpDane
+    | FindTlsrpt
+    | NotValidating
+    | LookUpHosts
+    | Probe
+    | AskFleet
 )
 Result: TypeAlias = (
     DiscoverResult
     | FetchResult
     | LookUpDaneResult
+    | FindTlsrptResult
     | NotValidatingResult
     | LookUpHostsResult
     | ProbeResults

@@ -13,6 +13,7 @@ from postfix_mta_sts.network.messages import (
     AskFleet,
     Discover,
     FetchPolicy,
+    FindTlsrpt,
     LookUpDane,
     LookUpHosts,
     NotValidating,
@@ -104,7 +105,7 @@ def call_timeout(call: AnyCall, settings: NetworkSettings) -> float:
     The process itself ends each call sooner; only a fault of this program lets one be forgotten.
     """
     match call:
-        case Discover() | NotValidating():
+        case Discover() | FindTlsrpt() | NotValidating():
             return 2 * settings.dns_timeout + SLACK
         case FetchPolicy():
             return settings.https_timeout + SLACK

@@ -15,6 +15,7 @@ from postfix_mta_sts.postfix.protocol import socketmap, tcp_table
 from postfix_mta_sts.postfix.protocol.reply import DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
 from postfix_mta_sts.postfix.replies import ReplyCache
+from postfix_mta_sts.postfix.reply_cache import NoteFailure
 from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Counters
@@ -24,7 +25,7 @@ _WIRES: Final[dict[str, Wire]] = {"socketmap": socketmap, "tcp_table": tcp_table
 
 
 class Maps:
-    """The reply caches of one daemon; `counters` counts replies."""
+    """The reply caches of one daemon; `counters` and `note_failure` are as in `ReplyCache`."""
 
     def __init__(
         self,
@@ -32,7 +33,9 @@ class Maps:
         resolver: Resolver,
         clock: Callable[[], float],
         counters: Counters,
+        note_failure: NoteFailure = lambda *_: None,
     ) -> None:
+        self._note_failure = note_failure
         self._settings = settings
         self._set_formats()
         self._resolver = resolver
@@ -66,6 +69,7 @@ class Maps:
                 limits=Limits(0, 0),  # set below
                 rules=self._rules,
                 counters=self._counters,
+                note_failure=self._note_failure,
             )
             self._set_limits()
         return self._caches[key]

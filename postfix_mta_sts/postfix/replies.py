@@ -29,6 +29,7 @@ from postfix_mta_sts.mtasts.decision import (
 from postfix_mta_sts.mtasts.domain import Domain
 from postfix_mta_sts.mtasts.errors import printable
 from postfix_mta_sts.mtasts.lifecycle import Standing, State, fresh_until, standing
+from postfix_mta_sts.mtasts.session_failure import SessionFailure, session_failure
 from postfix_mta_sts.postfix.answers import AnswerRules, unmapped
 from postfix_mta_sts.postfix.protocol.nexthop import UnmappedKeyError, dane_applies, policy_domain
 from postfix_mta_sts.postfix.protocol.reply import (
@@ -40,7 +41,7 @@ from postfix_mta_sts.postfix.protocol.reply import (
     TryAgain,
 )
 from postfix_mta_sts.postfix.protocol.wire import Request, Wire
-from postfix_mta_sts.postfix.reply_cache import MadeReply, RequestCache
+from postfix_mta_sts.postfix.reply_cache import FailedReply, MadeReply, NoteFailure, RequestCache
 from postfix_mta_sts.rate_limit import RateLimit
 from postfix_mta_sts.resolver.cache import CacheEntry, Limits
 from postfix_mta_sts.resolver.fairness import DAEMON, Client
@@ -68,8 +69,9 @@ class ReplyCache:
     """Replies for one protocol.
 
     `reply_format` gives the format for a map name. `limits`: of the requests kept. `rules`: what is
-    answered. `counters` counts replies. `clock` gives epoch seconds, `monotonic` measures how long
-    look-ups wait, `late` limits the warning that they waited in vain.
+    answered. `counters` counts replies, and `note_failure` gets look-ups whose policy could not be
+    had. `clock` gives epoch seconds, `monotonic` measures how long look-ups wait, `late` limits the
+    warning that they waited in vain.
     """
 
     def __init__(  # noqa: PLR0913 - independent settings
@@ -82,6 +84,7 @@ class ReplyCache:
         limits: Limits,
         rules: AnswerRules = _DEFAULT_RULES,
         counters: Counters | None = None,
+        note_failure: NoteFailure = lambda *_: None,
         late: RateLimit | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -94,7 +97,8 @@ class ReplyCache:
         self._clock = clock
         self._monotonic = monotonic
         self._rules = rules
-        self._requests = RequestCache(resolver, self._counters, clock, limits)
+        self._note_failure = note_failure
+        self._requests = RequestCache(resolver, self._counters, clock, limits, note_failure)
         self.cached: Callable[[bytes], bytes | None] = self._requests.get
         """The cached reply to a request, if it is still valid: no call more on the hot path."""
         self._not_found = wire.encode_reply(NOT_FOUND)  # one object for all absences
@@ -232,9 +236,11 @@ class ReplyCache:
             decision = self._decide(parsed, domain, knowledge, now, time_is_up=True)
             encoded, kind = self._encode(parsed, domain, knowledge, decision, now)
             self._counters.answers[kind, source] += 1
+            self._report(domain, self._failure(parsed, domain, knowledge, decision, now))
             return encoded
         made = self._made(parsed, entry, state, now)
         self._counters.answers[made.kind, source] += 1
+        self._report(domain, made.failure if isinstance(made, FailedReply) else None)
         reply = made.reply  # to keep it may evict its domain, which ends it
         self._requests.store(request, made, entry)
         return reply
@@ -254,7 +260,21 @@ class ReplyCache:
         is_shared = encoded is self._not_found
         until, change = fresh_until(state), self._rules.exceptions.next_change(domain, now)
         until = until if change is None else min(until, change)
+        failure = self._failure(parsed, domain, known, decision, now)
+        if failure:
+            return FailedReply(until, domain, form, kind, encoded, is_shared, failure=failure)
         return MadeReply(until, domain, form, kind, encoded, is_shared)
+
+    def _failure(
+        self, parsed: Request, domain: Domain, knowledge: Knowledge, decision: Decision, now: float
+    ) -> SessionFailure | None:
+        """Why the policy could not be had, if nothing stands in its place."""
+        failure = session_failure(knowledge, decision, now)
+        return None if failure and self._replaces_policy(parsed, domain, now) else failure
+
+    def _report(self, domain: Domain, failure: SessionFailure | None) -> None:
+        if failure:
+            self._note_failure(domain, failure, 1)
 
     def _encode(
         self,

@@ -13,14 +13,18 @@ import math
 from collections.abc import Callable, Hashable, Sized
 from dataclasses import dataclass
 from sys import getsizeof
-from typing import Final
+from typing import Final, TypeAlias
 
 from postfix_mta_sts.mtasts.domain import Domain
+from postfix_mta_sts.mtasts.session_failure import SessionFailure
 from postfix_mta_sts.resolver.cache import SLICE, CacheEntry, Limits, Made, surplus
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.resolver.sizes import SLOT
 from postfix_mta_sts.stats import Counters
 from postfix_mta_sts.stats.labels import Answer, Source
+
+NoteFailure: TypeAlias = Callable[[Domain, SessionFailure, int], None]
+"""Takes for how many look-ups the policy could not be had."""
 
 REQUEST_LIMIT: Final = 512
 """Bytes of a request that is kept: a map name of 100 bytes, the longest domain and a port fit."""
@@ -69,14 +73,26 @@ class MadeReply(Made):
         self.reply = b""
 
 
+class FailedReply(MadeReply, kw_only=True):
+    """One whose policy could not be had; a class of its own, for the memory of all others."""
+
+    failure: SessionFailure
+
+
 class RequestCache:
     """Requests and the replies that they get.
 
-    `resolver` notes the uses of replies, and `counters` counts them; `clock` gives epoch seconds.
+    `resolver` notes the uses of replies, and `counters` counts them; `note_failure` gets those
+    whose policy could not be had. `clock` gives epoch seconds.
     """
 
     def __init__(
-        self, resolver: Resolver, counters: Counters, clock: Callable[[], float], limits: Limits
+        self,
+        resolver: Resolver,
+        counters: Counters,
+        clock: Callable[[], float],
+        limits: Limits,
+        note_failure: NoteFailure,
     ) -> None:
         self.limits = limits
         """A lower limit is reached by the insertions that follow."""
@@ -87,6 +103,7 @@ class RequestCache:
         self._resolver = resolver
         self._counters = counters
         self._clock = clock
+        self._note_failure = note_failure
         self._replies: dict[bytes, MadeReply] = {}
         self._cleared: list[dict[bytes, MadeReply]] = []  # their uses are not counted yet
         self._forms: dict[Hashable, Form] = {}
@@ -181,6 +198,8 @@ class RequestCache:
             uses, made.uses = made.uses, 0
             self._counters.answers[made.kind, Source.MEMORY] += uses
             self._resolver.note_uses(made.domain, uses, self._clock())
+            if isinstance(made, FailedReply):
+                self._note_failure(made.domain, made.failure, uses)
             if made.form.on_trial is not None:
                 self._resolver.usage.note_check(made.domain, on_trial=made.form.on_trial)
 

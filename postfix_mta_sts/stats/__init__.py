@@ -25,6 +25,7 @@ from postfix_mta_sts.stats.labels import (
     Purpose,
     Source,
     Stage,
+    TlsrptResult,
 )
 
 WAITED_BOUNDS: Final = (
@@ -61,6 +62,7 @@ class Counters:
         "fleet_requests",
         "fleet_seconds",
         "refused",
+        "tlsrpt",
         "waited",
         "waited_seconds",
         "weakenings",
@@ -84,6 +86,8 @@ class Counters:
         """Events: the protection of a domain became weaker."""
         self.alerts: Counter[AlertResult] = Counter()
         """Events that were for `alerts.command`."""
+        self.tlsrpt: Counter[TlsrptResult] = Counter()
+        """Look-ups that were to be reported to the collector of TLS reports."""
         self.fleet_requests: Counter[tuple[FleetRequest, FleetOutcome]] = Counter()
         self.fleet_seconds = 0.0
         """That the store took to answer requests of the kind `LOOK`, all together."""
@@ -150,6 +154,7 @@ class Snapshot:
     refused: int = 0
     weakenings: Counter[WeakeningKind] = field(default_factory=Counter)
     alerts: Counter[AlertResult] = field(default_factory=Counter)
+    tlsrpt: Counter[TlsrptResult] = field(default_factory=Counter)
     fleet_requests: Counter[tuple[FleetRequest, FleetOutcome]] = field(default_factory=Counter)
     fleet_seconds: float = 0.0
     fleet_looks: Counter[FleetLook] = field(default_factory=Counter)
@@ -210,6 +215,7 @@ class Snapshot:
             refused=counters.refused,
             weakenings=Counter(counters.weakenings),
             alerts=Counter(counters.alerts),
+            tlsrpt=Counter(counters.tlsrpt),
             fleet_requests=Counter(counters.fleet_requests),
             fleet_seconds=counters.fleet_seconds,
             fleet_looks=Counter(counters.fleet_looks),

@@ -64,6 +64,18 @@ class AlertResult(Label):
     """The command was not run: there were too many events, or the daemon stopped."""
 
 
+class TlsrptResult(Label):
+    """What became of a look-up that was to be reported to the collector of TLS reports."""
+
+    SENT = "sent"
+    GONE = "gone"
+    """The collector's socket is not there, or this daemon may not write to it."""
+    FULL = "full"
+    """The collector did not read."""
+    LEFT_OUT = "left_out"
+    """There were too many, or the datagram would have been too long."""
+
+
 class FleetRequest(Label):
     """What the daemon asks of the shared store, one for each class of `store.fleet.requests`."""
 

@@ -204,6 +204,27 @@ class TestDiscover:
             await dns.discover(GOOD)
 
 
+class TestTlsrpt:
+    """From a domain to its TLSRPT record."""
+
+    TEXT = "v=TLSRPTv1; rua=mailto:tls@good.test,https://good.test/tls"
+
+    async def test_record_and_ttl(self, dns: DnsClient, server: DnsServer) -> None:
+        """`find_tlsrpt` gives the URIs, the text as it is published, and the TTL."""
+        server.zone["_smtp._tls.good.test TXT"] = Records([f'"{self.TEXT}"'], 600)
+        found = await dns.find_tlsrpt(GOOD)
+        assert found.record.rua == ("mailto:tls@good.test", "https://good.test/tls")
+        assert (found.record.text, found.ttl) == (self.TEXT, 600)
+
+    async def test_no_valid_record(self, dns: DnsClient, server: DnsServer) -> None:
+        """None at all, and one that names no place."""
+        with pytest.raises(NoRecordError):
+            await dns.find_tlsrpt(GOOD)
+        server.zone["_smtp._tls.good.test TXT"] = ['"v=TLSRPTv1; x=y"']
+        with pytest.raises(InvalidRecordError, match="no rua"):
+            await dns.find_tlsrpt(GOOD)
+
+
 class TestAddresses:
     """The addresses of a Policy Host."""
 

@@ -20,6 +20,7 @@ from postfix_mta_sts.mtasts.lifecycle import Discovered
 from postfix_mta_sts.mtasts.policy import Mode, parse_policy
 from postfix_mta_sts.mtasts.record import PolicyId, parse_records
 from postfix_mta_sts.mtasts.sharing import SharedPolicy
+from postfix_mta_sts.mtasts.tlsrpt_record import FoundTlsrpt, TlsrptRecord
 from postfix_mta_sts.network import ipc
 from postfix_mta_sts.network.child import OtherVersionError, shake_hands
 from postfix_mta_sts.network.messages import (
@@ -33,6 +34,8 @@ from postfix_mta_sts.network.messages import (
     Failed,
     FetchPolicy,
     FetchResult,
+    FindTlsrpt,
+    FindTlsrptResult,
     FleetAnswer,
     FleetStatus,
     FromChild,
@@ -176,6 +179,7 @@ ANSWERS: list[AnyAnswer] = [
         LookUpDane(3, GOOD, progress=True),
         LookUpDane(3, GOOD),
         NotValidating(4),
+        FindTlsrpt(5, GOOD),
         *(AskFleet(5, request) for request in REQUESTS),
         Cancel(2),
         Ping(),
@@ -199,6 +203,7 @@ def test_messages_of_the_daemon(message: FromDaemon) -> None:
         Progress(2),
         Progress(3, OUTCOME),
         NotValidatingResult(4, SERVERS),
+        FindTlsrptResult(5, FoundTlsrpt(TlsrptRecord(("mailto:a@b.test",), "v=…"), 300)),
         *(FleetAnswer(5, answer) for answer in ANSWERS),
         FleetStatus(StoreCondition("wrong password", is_asked=False)),
         DnsStatus(unanswered=True),

@@ -9,6 +9,7 @@ from postfix_mta_sts.network.messages import (
     AskFleet,
     Discover,
     FetchPolicy,
+    FindTlsrpt,
     LookUpDane,
     NotValidating,
 )
@@ -82,6 +83,7 @@ def test_calls_wait(wait: float, spaced: float, ready_for: float | None, *, wait
         (Discover(1, GOOD), SETTINGS.dns_timeout),
         (FetchPolicy(1, GOOD), SETTINGS.https_timeout),
         (LookUpDane(1, GOOD), 20 * SETTINGS.dns_timeout),
+        (FindTlsrpt(1, GOOD), SETTINGS.dns_timeout),
         (NotValidating(1), SETTINGS.dns_timeout),
         (AskFleet(1, Look(GOOD, 0.25)), 0.25),
         (AskFleet(1, Claim(GOOD, 0, 2.0, 0.25)), 2.25),

@@ -8,6 +8,7 @@ from postfix_mta_sts.postfix.protocol import socketmap
 from postfix_mta_sts.postfix.protocol.reply import PLAIN, DaneRule, ReplyFormat
 from postfix_mta_sts.postfix.protocol.wire import Wire
 from postfix_mta_sts.postfix.replies import ReplyCache
+from postfix_mta_sts.postfix.reply_cache import NoteFailure
 from postfix_mta_sts.resolver.cache import Limits
 from postfix_mta_sts.resolver.resolver import Resolver
 from postfix_mta_sts.stats import Counters
@@ -31,6 +32,7 @@ def make_reply_cache(
     rule: DaneRule | None = None,
     exceptions: Exceptions = NO_EXCEPTIONS,
     counters: Counters | None = None,
+    note_failure: NoteFailure = lambda *_: None,
 ) -> ReplyCache:
     """A reply cache; its own resolver, if none is given, looks up DANE if there is a `rule`."""
     if resolver is None:
@@ -44,6 +46,7 @@ def make_reply_cache(
         limits=Limits(entries, memory),
         rules=AnswerRules(rule, defer, exceptions),
         counters=counters,
+        note_failure=note_failure,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from postfix_mta_sts.mtasts.errors import MediaTypeError, printable
 from postfix_mta_sts.mtasts.mistakes.values import Mistake, Place, Seen
+from postfix_mta_sts.mtasts.policy import POLICY_PATH
 from postfix_mta_sts.mtasts.response import REDIRECTS, Head, check_head
 
 _CERTIFICATE: Final[Mapping[str, tuple[str, str]]] = {
@@ -39,7 +40,7 @@ def _host(seen: Seen) -> str:
 
 
 def _url(seen: Seen) -> str:
-    return f"https://{_host(seen)}/.well-known/mta-sts.txt"
+    return f"https://{_host(seen)}{POLICY_PATH}"
 
 
 def _name(seen: Seen) -> Iterator[Mistake]:
