@@ -176,11 +176,8 @@ async def _start_frontend(
     environ: MutableMapping[str, str],
 ) -> Frontend:
     """Open the store, and make the parts that answer Postfix; no listener is open yet."""
-    counters = backend.counters
-    collector = Collector(settings.tlsrpt.socket, counters, time.monotonic)
-    records = TlsrptRecords(backend.network.find_tlsrpt, time.monotonic)
-    reporter = Reporter(records, collector, counters)
-    maps = Maps(settings, backend.resolver, constants.clock, counters, reporter.note)
+    reporter = _make_reporter(settings, backend)
+    maps = Maps(settings, backend.resolver, constants.clock, backend.counters, reporter.note)
     dane_support = _make_dane_support(settings, backend, maps)
     refresher = Refresher(
         backend.resolver, backend.sources, idle_after=settings.refresh.idle_after, replies=maps
@@ -189,7 +186,7 @@ async def _start_frontend(
     await _open_store(stack, backend, refresher)
     postfix = postfix_account()
     uid = postfix.uid if postfix else None
-    server = Server(limit=constants.files // 2, counters=counters, postfix_uid=uid)
+    server = Server(limit=constants.files // 2, counters=backend.counters, postfix_uid=uid)
     stack.push_async_callback(server.drain)
     sockets = Sockets(systemd.inherited(environ, os.getpid()))
     listeners = Listeners(server, maps, sockets, postfix)
@@ -209,6 +206,12 @@ async def _start_frontend(
         _make_fleet_tasks(constants, backend, exceptions),
         reporter,
     )
+
+
+def _make_reporter(settings: Settings, backend: Backend) -> Reporter:
+    collector = Collector(settings.tlsrpt.socket, backend.counters, time.monotonic)
+    records = TlsrptRecords(backend.network.find_tlsrpt, time.monotonic)
+    return Reporter(records, collector, backend.counters)
 
 
 def _make_dane_support(settings: Settings, backend: Backend, maps: Maps) -> DaneSupport:

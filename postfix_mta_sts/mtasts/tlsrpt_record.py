@@ -1,7 +1,7 @@
 """Parse the TXT RRset of `_smtp._tls.<Policy Domain>` to the places for TLS reports (RFC 8460 §3).
 
-The input is as that of `record`. `query` shows where reports would go; `tlsrpt` tells the
-collector.
+The input is as that of `record`. `query` shows where reports would go;
+`postfix.tlsrpt` tells the collector.
 """
 
 import re

@@ -33,6 +33,8 @@ REQUESTS_LIMIT: Final = 32
 
 _REPLY: Final = 56
 """Bytes of the tuple that attaches a reply to its entry."""
+_FAILURE: Final = 72
+"""Bytes of a failure; its reason is that of the state."""
 _REQUEST: Final = SLOT + 80
 """Bytes for one request beside its text: its object, its slot, and its share of a `MadeReply`."""
 
@@ -77,6 +79,11 @@ class FailedReply(MadeReply, kw_only=True):
     """One whose policy could not be had; a class of its own, for the memory of all others."""
 
     failure: SessionFailure
+
+    @property
+    def size(self) -> int:
+        """See `Made`."""
+        return super().size + _FAILURE
 
 
 class RequestCache:

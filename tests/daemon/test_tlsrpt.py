@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.collectors import listening
 from tests.support.daemons import NOT_FOUND, daemon, reloading, secure
 from tests.support.dns import Records
 from tests.support.internet import Internet
@@ -21,12 +22,9 @@ RECORD = "v=TLSRPTv1; rua=mailto:tls@bad.test"
 class CollectorSocket:
     """The collector's end."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, sock: socket.socket) -> None:
         self.changes = {"tlsrpt": {"socket": str(path)}}
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sock.bind(str(path))
-        self._sock.settimeout(0)
+        self._sock = sock
 
     async def next(self) -> dict[str, Any]:
         """The next datagram."""
@@ -34,17 +32,13 @@ class CollectorSocket:
         content: dict[str, Any] = json.loads(await loop.sock_recv(self._sock, 65_536))
         return content
 
-    def close(self) -> None:
-        """Go away; the file stays."""
-        self._sock.close()
-
 
 @pytest.fixture
 def collector(tmp_path: Path) -> Iterator[CollectorSocket]:
     """The collector."""
-    made = CollectorSocket(tmp_path / "collector")
-    yield made
-    made.close()
+    path = tmp_path / "collector"
+    with listening(path) as sock:
+        yield CollectorSocket(path, sock)
 
 
 @pytest.fixture

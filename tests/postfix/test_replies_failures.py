@@ -5,6 +5,8 @@ import pytest
 from postfix_mta_sts.mtasts.errors import CertificateError, ResultType, StatusError
 from postfix_mta_sts.mtasts.session_failure import PolicyType, SessionFailure
 from postfix_mta_sts.postfix.protocol.reply import ReplyFormat
+from postfix_mta_sts.postfix.reply_cache import FailedReply, Form, MadeReply
+from postfix_mta_sts.stats.labels import Answer
 from tests.support.replies import NOT_FOUND, REQUEST, SECURE, ask, make_reply_cache
 from tests.support.surroundings import GOOD, Surroundings, found
 
@@ -79,3 +81,9 @@ async def test_on_trial(around: Surroundings) -> None:
     told = Told(around, ReplyFormat(trial=True))
     assert await ask(told.cache, REQUEST) == NOT_FOUND
     assert await told.total() == 0
+
+
+def test_memory() -> None:
+    """A reply whose policy has failed takes more bytes than another, and says so."""
+    made = (1.0, GOOD, Form(None), Answer.NOT_FOUND, NOT_FOUND, True)
+    assert FailedReply(*made, failure=FAILED).size > MadeReply(*made).size

@@ -66,7 +66,8 @@ class Collector:
                     left -= 1
                 self._note_success()
             except TimeoutError:
-                self._note_failure(TlsrptResult.FULL, left, "it has not read for 2 s")
+                reason = f"it has not read for {self._patience:g} s"
+                self._note_failure(TlsrptResult.FULL, left, reason)
             except OSError as error:
                 self._note_failure(TlsrptResult.GONE, left, error.strerror or str(error))
         self._counters.tlsrpt[TlsrptResult.SENT] += sessions - left

@@ -2,9 +2,6 @@
 
 import asyncio
 import logging
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,18 +9,10 @@ import pytest
 from postfix_mta_sts.postfix.tlsrpt.collector import SILENCE, Collector
 from postfix_mta_sts.stats import Counters
 from postfix_mta_sts.stats.labels import TlsrptResult
+from tests.support.collectors import listening
 
 pytestmark = pytest.mark.asyncio(loop_factories=["asyncio", "uvloop"])
 SENT, GONE, FULL = TlsrptResult.SENT, TlsrptResult.GONE, TlsrptResult.FULL
-
-
-@contextmanager
-def listening(path: Path) -> Iterator[socket.socket]:
-    """A socket as that of the collector."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(path))
-        sock.settimeout(0)
-        yield sock
 
 
 class Sender:

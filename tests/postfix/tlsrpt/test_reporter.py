@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from postfix_mta_sts.postfix.tlsrpt.reporter import Reporter
 from postfix_mta_sts.runtime import background_task
 from postfix_mta_sts.stats import Counters
 from postfix_mta_sts.stats.labels import TlsrptResult
+from tests.support.collectors import listening
 from tests.support.daemons import TIMEOUT
 
 GOOD, OTHER = parse_domain("good.test"), parse_domain("other.test")
@@ -36,8 +36,6 @@ class Reports:
     def __init__(self, folder: Path, *, wanted: bool = True) -> None:
         self.path = folder / "collector"
         self.texts = {GOOD: "v=TLSRPTv1; rua=mailto:tlsrpt@good.test"}
-        self.may_answer = asyncio.Event()
-        self.may_answer.set()
         self.faults: list[Exception] = []
         self.counters = Counters()
         collector = Collector(self.path if wanted else None, self.counters, lambda: 0.0)
@@ -46,9 +44,7 @@ class Reports:
     @asynccontextmanager
     async def collecting(self) -> AsyncIterator[None]:
         """Run both ends."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as self._sock:
-            self._sock.bind(str(self.path))
-            self._sock.settimeout(0)
+        with listening(self.path) as self._sock:
             async with background_task(self.reporter.run(), "reporter"):
                 yield
 
@@ -66,7 +62,6 @@ class Reports:
     async def _find(self, domain: Domain) -> FoundTlsrpt:
         if self.faults:
             raise self.faults.pop()
-        await self.may_answer.wait()
         if domain not in self.texts:
             raise NoRecordError("NXDOMAIN")
         return FoundTlsrpt(parse_tlsrpt([self.texts[domain].encode()]), 300)
